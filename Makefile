@@ -1,0 +1,49 @@
+# Two commands do everything: `make demo` and `make test`. Each makes .venv from the lock first where needed.
+VENV := .venv
+BIN := $(VENV)/bin
+STUDY ?= mini
+CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+# The first Python that torchtune's pins run on.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+# Reports of the Indiana University collection, for `make study STUDY=openi` and the tests that use them.
+export OPENI_DIR ?= data/openi
+# No stage may reach a model hub by itself.
+export HF_HUB_OFFLINE := 1
+
+.PHONY: help install demo test lint format study lock clean
+
+help: ## Shows this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## Makes .venv from the lock (constraints.txt)
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "make: radtune needs Python 3.11 or 3.12 (PYTHON=...)"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing from constraints.txt (about two minutes) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[study,teacher,dev]'
+	@touch $@
+
+demo: STUDY = mini
+demo: study ## Runs the whole pipeline on the tiny model and synthetic reports
+
+study: install ## Runs a study: make study STUDY=mini|openi|paper
+	@$(BIN)/snakemake -s scripts/Snakefile --configfile configs/study/$(STUDY).yaml --cores $(CORES) $(SNAKEMAKE_FLAGS)
+
+test: install ## Runs all tests
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_FLAGS)
+
+lint: install ## Checks style and finds slips
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: install ## Formats the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: ## Writes constraints.txt anew from the newest versions that pyproject.toml allows
+	@PYTHON=$(PYTHON) scripts/lock.sh
+
+clean: ## Removes .venv and what the studies wrote
+	rm -rf $(VENV) runs
