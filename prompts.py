@@ -1,0 +1,59 @@
+"""Prints a prompt exactly as a model sees it.
+
+python prompts.py task=open_ended
+python prompts.py task=multiple_choice use=training
+python prompts.py task=open_ended use=labelling reports=reports.jsonl report_id=50414267 show_text=true
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from radtune.config import InputError, key, run_command
+from radtune.reports import read_reports
+from radtune.tasks import TASK_NAMES, TASKS, open_ended
+from radtune.tasks.rendering import PROMPT_FORMATS, user_message
+
+PLACEHOLDER = "{report}"
+
+
+@dataclass
+class PromptConfig:
+    """Keys of this command."""
+
+    task: str = key("The task.", choices=TASK_NAMES)
+    use: str = key("Where the prompt is used.", "inference", choices=("training", "inference", "labelling"))
+    prompt_format: str = key("How instruction and report are framed.", "llama3_chat", choices=PROMPT_FORMATS)
+    seed: int = key("Seed of the examples drawn for labelling.", 0)
+    reports: Path | None = key("reports.jsonl to take a report from; else a placeholder stands for it.", None)
+    report_id: str | None = key("Id of the report; the first if left out.", None)
+    show_text: bool = key("Needed to print a report's text.", False)
+
+
+def main(config: PromptConfig) -> None:
+    """Prints the prompt."""
+    report_id, text = _report(config)
+    task = TASKS[config.task]
+    if config.use == "training":
+        instruction = task.training_instruction()
+    elif config.use == "labelling" and config.task == open_ended.NAME:
+        instruction = open_ended.labelling_prompt(open_ended.drawn_examples(config.seed, report_id))
+    else:
+        instruction = task.prompt()
+    print(user_message(instruction, text, config.prompt_format))
+
+
+def _report(config: PromptConfig) -> tuple[str, str]:
+    if config.reports is None:
+        return PLACEHOLDER, PLACEHOLDER
+    if not config.show_text:
+        raise InputError("reports= prints a patient's text: confirm with show_text=true")
+    for report in read_reports(config.reports):
+        if config.report_id in (None, report.report_id):
+            return report.report_id, report.text
+    raise InputError(
+        f"{config.reports}: no report {config.report_id!r}" if config.report_id else f"{config.reports}: empty"
+    )
+
+
+if __name__ == "__main__":
+    run_command(main, PromptConfig)

@@ -1,0 +1,250 @@
+"""Files between the stages: JSON lines, whole-or-nothing writing, hashes and manifests.
+
+Patient text may be in any of these files, so each is created readable by its owner only (mode 0600).
+"""
+
+import csv
+import dataclasses
+import errno
+import gzip
+import hashlib
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from radtune.config import InputError
+
+# What a result depends on; listed in every manifest where installed.
+_PACKAGES = ("radtune", "torch", "torchtune", "torchao", "transformers", "peft", "openai", "pandas", "simple-icd-10-cm")
+
+# What a full disk, a quota or a file size limit says while a file is being written.
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def write_whole(path: Path) -> Iterator[TextIO]:
+    """Opens a text file that appears under its name only when the block ends without an error.
+
+    Args:
+        path: Where the file goes; its folder is made if needed.
+
+    Yields:
+        A UTF-8 text stream on a temporary file in the same folder.
+
+    Raises:
+        InputError: The folder or file cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder, expected a file name")
+        if path.exists() and not path.is_file():
+            # The rename below would put a file in the place of, say, /dev/null.
+            raise InputError(f"{path}: is a device or pipe, expected a file name")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # mkstemp makes the file with mode 0600.
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    except OSError as error:
+        raise InputError(f"{path}: cannot write: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and (error.errno in _DISK_FULL or error.filename == temporary):
+            raise InputError(f"{path}: cannot write: {error.strerror}") from None
+        raise
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[TextIO]:
+    """Opens a UTF-8 text file, gzip-packed if its name ends in ``.gz``.
+
+    Raises:
+        InputError: The file is absent, unreadable, not UTF-8, or a damaged gzip; also while it is being read.
+    """
+    path = Path(path)
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as binary:
+            # utf-8-sig: spreadsheets put a byte order mark in front of the CSVs they save.
+            yield io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 (byte 0x{error.object[error.start]:02x})") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise InputError(f"{path}: truncated or damaged gzip file") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Reads a file of JSON objects, one a line; blank lines are skipped.
+
+    Yields:
+        Line number, counted from 1, and the object.
+
+    Raises:
+        InputError: Naming the file and the line that is no JSON object.
+    """
+    with open_text(path) as stream:
+        number = 0
+        try:
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    yield number, _json_object(path, number, line)
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: line {number + 1} or near it is not UTF-8") from None
+
+
+def _json_object(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+        if "\\u" in line:
+            # Half a surrogate pair is legal as an escape, but no text: no tokenizer and no file could take it.
+            json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{path}:{number}: half a surrogate pair in an escape") from None
+    except (ValueError, RecursionError):
+        # The decoder's own message may quote the line, and the line may hold a patient's text.
+        raise InputError(f"{path}:{number}: not valid JSON") from None
+    if not isinstance(row, dict):
+        raise InputError(f"{path}:{number}: expected a JSON object, got {type(row).__name__}")
+    return row
+
+
+def jsonl_line(row: Any) -> str:
+    """One row as a JSON line; a dataclass instance is written by its fields, in their order."""
+    line = json.dumps(dataclasses.asdict(row) if dataclasses.is_dataclass(row) else row, ensure_ascii=False)
+    # A server's answer cut off within a character carries half a surrogate pair, which UTF-8 cannot hold.
+    return line.encode("utf-8", "replace").decode("utf-8") + "\n"
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> int:
+    """Writes rows (dicts or dataclass instances) as JSON lines, whole or not at all; returns their number."""
+    count = 0
+    with write_whole(path) as stream:
+        for row in rows:
+            stream.write(jsonl_line(row))
+            count += 1
+    return count
+
+
+def read_csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Reads a CSV with a header, gzip-packed or not.
+
+    Yields:
+        Line number (of the row's last line) and the row by column name; the empty string for a blank cell.
+
+    Raises:
+        InputError: No header, doubled column, a row with more or fewer cells than the header, or broken quoting.
+    """
+    with open_text(path) as stream:
+        # Strict, so that a file cut off within a quoted cell is an error and not a shorter report.
+        reader = csv.reader(stream, strict=True)
+        try:
+            header = [name.strip() for name in next(reader, [])]
+            if not any(header):
+                raise InputError(f"{path}: empty, expected a CSV header")
+            doubled = sorted({name for name in header if header.count(name) > 1})
+            if doubled:
+                raise InputError(f"{path}: column {doubled[0]!r} stands twice in the header")
+            for cells in reader:
+                if not cells:
+                    continue
+                if len(cells) != len(header):
+                    raise InputError(f"{path}:{reader.line_num}: {len(cells)} cells, expected {len(header)}")
+                yield reader.line_num, dict(zip(header, cells, strict=True))
+        except csv.Error as error:
+            raise InputError(f"{path}:{reader.line_num}: not valid CSV: {error}") from None
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: line {reader.line_num + 1} or near it is not UTF-8") from None
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_text(text: str) -> str:
+    """SHA-256 of a text's UTF-8 bytes, in hex."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def manifest_path(output: Path) -> Path:
+    """Where the manifest of an output file stands: ``reports.jsonl`` -> ``reports.manifest.json``."""
+    return Path(output).with_suffix(".manifest.json")
+
+
+def write_manifest(output: Path, config: Any, inputs: Iterable[Path | None] = (), **facts: Any) -> Path:
+    """Writes what made an output file, beside it.
+
+    Args:
+        output: The file described; it must exist.
+        config: The command's config dataclass or a dict.
+        inputs: Files it was made from; hashed where they are files, None skipped.
+        **facts: What else is worth keeping: counts, seeds, scores. No patient text.
+
+    Returns:
+        The manifest's path.
+    """
+    values = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config)
+    manifest = {
+        "command": shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),
+        "config": {name: str(value) if isinstance(value, Path) else value for name, value in values.items()},
+        "inputs": {str(path): sha256_file(path) for path in inputs if path is not None and Path(path).is_file()},
+        "output": {"path": str(output), "sha256": sha256_file(output)},
+        **facts,
+        "versions": {"python": platform.python_version(), **_package_versions()},
+        "git_commit": git_commit(),
+        "created": now(),
+    }
+    with write_whole(manifest_path(output)) as stream:
+        json.dump(manifest, stream, indent=2, ensure_ascii=False, default=str)
+        stream.write("\n")
+    return manifest_path(output)
+
+
+def now() -> str:
+    """Time of day in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def git_commit() -> str | None:
+    """Commit of the radtune checkout that is running, with ``-dirty`` if it was edited; None outside a checkout."""
+    checkout = Path(__file__).resolve().parents[1]
+    if not (checkout / ".git").exists():
+        # Installed as a package, perhaps within somebody else's repository.
+        return None
+    try:
+        shown = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=checkout, capture_output=True, text=True, timeout=10,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return shown.stdout.strip() or None
+
+
+def _package_versions() -> dict[str, str]:
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,196 @@
+"""Radiology reports: the row every stage reads, its file, and the Findings and Impression sections."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from radtune.config import InputError
+from radtune.files import read_jsonl, write_jsonl
+
+
+@dataclass(frozen=True)
+class Report:
+    """One radiology report, reduced to the two sections that the paper used (section 2.2).
+
+    Attributes:
+        report_id: Unique in its file; MIMIC-CXR's study_id, Open-i's uid.
+        patient_id: None where unknown.
+        findings: The Findings section, stripped; empty if the report has none.
+        impression: The Impression section, likewise.
+        text: What a labeler or a model reads: both sections under their headings, or the whole body of a report
+            that has no headings.
+        source: Where it comes from, e.g. ``mimic_cxr``.
+    """
+
+    report_id: str
+    patient_id: str | None
+    findings: str
+    impression: str
+    text: str
+    source: str
+
+    @property
+    def has_sections(self) -> bool:
+        """Whether a Findings or an Impression section was found."""
+        return bool(self.findings or self.impression)
+
+
+def report_from_sections(report_id: str, patient_id: str | None, findings: str, impression: str, source: str) -> Report:
+    """Builds a report from its two sections; its text carries both under their headings."""
+    findings, impression = findings.strip(), impression.strip()
+    parts = [f"{name}: {body}" for name, body in (("Findings", findings), ("Impression", impression)) if body]
+    return Report(report_id, patient_id, findings, impression, "\n".join(parts), source)
+
+
+def report_from_text(report_id: str, patient_id: str | None, body: str, source: str) -> Report:
+    """Builds a report from free text: its Findings and Impression if it has either, else its whole body."""
+    findings, impression = split_sections(body)
+    if findings or impression:
+        return report_from_sections(report_id, patient_id, findings, impression, source)
+    return Report(report_id, patient_id, "", "", body.strip(), source)
+
+
+# Every repeat below is bounded or possessive (`++`), so a line of a million blanks costs one pass, not a million.
+_BLANK = r"[^\S\n]"
+_AND = rf"{_BLANK}*+(?:and|&|/|,|\+){_BLANK}*+"
+# "Clinical findings" and "clinical impression" are the referrer's, so they are other sections.
+_QUALIFIER = (
+    r"(?:chest|lungs?|pulmonary|thora(?:x|cic)|radiograph(?:ic)?|radiolog(?:y|ic(?:al)?)|imaging|x-?ray|ct"
+    rf"|additional|other|incidental|key|main|major|pertinent|final|overall){_BLANK}++"
+)
+_FINDINGS = rf"(?:{_QUALIFIER}){{0,3}}+(?:findings?|observations?)(?:{_AND}(?:impressions?|conclusions?))?+"
+_IMPRESSION = (
+    rf"(?:{_QUALIFIER}){{0,3}}+(?:impressions?|conclusions?|opinion)"
+    rf"(?:{_AND}(?:recommendations?|conclusions?|findings?))?+"
+)
+# Sections that may follow Findings or Impression and so end them.
+_OTHER = (
+    rf"(?:clinical{_BLANK}++)?+(?:history|indications?|information|data)|clinical{_BLANK}++(?:findings?|impressions?)"
+    rf"|reason{_BLANK}++for{_BLANK}++(?:the{_BLANK}++)?+(?:exam(?:ination)?|study)|examinations?|exam"
+    rf"|comparisons?(?:{_BLANK}++(?:studies|study|exams?|films?))?+|techniques?|procedures?|recommendations?"
+    rf"|notifications?|attestation|(?:final|preliminary|provisional|addend(?:um|a)){_BLANK}++report|addend(?:um|a)"
+    rf"|(?:preliminary|provisional){_BLANK}++findings?{_BLANK}++impression|wet{_BLANK}++read"
+    rf"|(?:electronically{_BLANK}++)?+(?:signed|dictated){_BLANK}++by"
+)
+_HEADING = re.compile(
+    rf"^{_BLANK}*+[#*_=>-]*+{_BLANK}*+"
+    rf"(?:(?P<findings>{_FINDINGS})|(?P<impression>{_IMPRESSION})|(?P<other>{_OTHER}))"
+    rf"(?:{_BLANK}*+\([^()\n]{{1,40}}\))?+{_BLANK}*+[*_]*+{_BLANK}*+"
+    rf"(?:(?P<colon>:\**+)|(?P<alone>[-=]*+{_BLANK}*+$)|(?P<dash>[-–—]++{_BLANK}++(?=\S))"
+    rf"|(?P<wide>(?<={_BLANK}{_BLANK})(?=\S)|(?<=\t)(?=\S)))",
+    re.IGNORECASE | re.MULTILINE,
+)
+# Inside a line only the unmistakable names open a section, and only with a capital and a colon.
+_INLINE = re.compile(
+    rf"(?<={_BLANK})(?=[A-Z])(?i:(?P<findings>{_FINDINGS})|(?P<impression>{_IMPRESSION})"
+    rf"|(?P<other>(?:clinical{_BLANK}++)?+(?:history|indication)|clinical{_BLANK}++(?:findings?|impressions?)"
+    rf"|comparisons?|techniques?|examination|recommendations?|notification|addendum)){_BLANK}*+:"
+)
+_KINDS = ("findings", "impression", "other")
+
+
+def split_sections(body: str) -> tuple[str, str]:
+    """Finds the Findings and the Impression of a report.
+
+    Headings may be upper or lower case, with or without a colon, marked up, inside a line, combined ("FINDINGS AND
+    IMPRESSION", counted as findings), repeated (bodies are joined by a newline), or absent.
+
+    Args:
+        body: The report as dictated.
+
+    Returns:
+        Findings and impression, each stripped and empty if absent.
+    """
+    body = body.replace("\r\n", "\n").replace("\r", "\n")
+    sections: dict[str, list[str]] = {kind: [] for kind in _KINDS}
+    for (kind, _, start), (_, end, _) in pairwise([*_headings(body), ("", len(body), len(body))]):
+        sections[kind].append(_without_rules(body[start:end]))
+    return "\n".join(filter(None, sections["findings"])), "\n".join(filter(None, sections["impression"]))
+
+
+def _headings(body: str) -> list[tuple[str, int, int]]:
+    """Kind, start and end of each heading, in order."""
+    # By where the name ends, so that an indented heading that both patterns find counts once.
+    found: dict[int, tuple[str, int, int]] = {}
+    for pattern, opens in ((_HEADING, _opens_line), (_INLINE, _opens_inside)):
+        for match in pattern.finditer(body):
+            kind = next(kind for kind in _KINDS if match[kind])
+            if opens(match, kind):
+                found.setdefault(match.end(kind), (kind, match.start(), match.end()))
+    return sorted(found.values(), key=lambda heading: heading[1])
+
+
+def _opens_line(match: re.Match[str], kind: str) -> bool:
+    """Whether these words at the start of a line are a heading, or a sentence that was wrapped there."""
+    name = match[kind]
+    if match["wide"] is not None:
+        return name.isupper()
+    if match["colon"] and kind != "other":
+        return True
+    return name[0].isupper() or _ends_sentence(match.string, match.start())
+
+
+def _opens_inside(match: re.Match[str], kind: str) -> bool:
+    return kind != "other" or match[kind].isupper() or _ends_sentence(match.string, match.start())
+
+
+def _ends_sentence(body: str, index: int) -> bool:
+    """Whether a sentence, a heading or a paragraph ends before this place."""
+    newlines = 0
+    while index and body[index - 1].isspace():
+        index -= 1
+        newlines += body[index] == "\n"
+    return index == 0 or newlines > 1 or body[index - 1] in ".!?:)]_"
+
+
+def _without_rules(section: str) -> str:
+    """A section's body without the blank lines and ruled lines around it, stripped."""
+    lines = section.split("\n")
+    filled = [number for number, line in enumerate(lines) if line.strip(" \t_=*~-")]
+    return "\n".join(lines[filled[0] : filled[-1] + 1]).strip() if filled else ""
+
+
+_FIELDS = ("report_id", "patient_id", "findings", "impression", "text", "source")
+
+
+def read_reports(path: Path) -> Iterator[Report]:
+    """Reads ``reports.jsonl``.
+
+    Raises:
+        InputError: Naming file and line: a field missing or of the wrong type, an empty report, a doubled id.
+    """
+    seen: set[str] = set()
+    for number, row in read_jsonl(path):
+        report = _report(path, number, row)
+        if report.report_id in seen:
+            raise InputError(f"{path}:{number}: report_id {report.report_id!r} stands twice")
+        seen.add(report.report_id)
+        yield report
+
+
+def _report(path: Path, number: int, row: dict[str, Any]) -> Report:
+    for name in ("report_id", "text"):
+        if name not in row:
+            raise InputError(f"{path}:{number}: no {name!r}")
+    # Only these two are needed: reports that others wrote as JSONL may carry no more.
+    values = {"patient_id": None, "findings": "", "impression": "", "source": ""} | {
+        k: row[k] for k in _FIELDS if k in row
+    }
+    for name, value in values.items():
+        if name in ("report_id", "patient_id") and isinstance(value, int) and not isinstance(value, bool):
+            values[name] = value = str(value)
+        if not (isinstance(value, str) or (value is None and name == "patient_id")):
+            raise InputError(f"{path}:{number}: {name!r} is {type(value).__name__}, expected a string")
+    if not values["report_id"].strip():
+        raise InputError(f"{path}:{number}: empty report_id")
+    if not values["text"].strip():
+        raise InputError(f"{path}:{number}: report {values['report_id']!r} is empty")
+    return Report(**values)
+
+
+def write_reports(path: Path, reports: Iterable[Report]) -> int:
+    """Writes ``reports.jsonl``, whole or not at all; returns the number of reports."""
+    return write_jsonl(path, reports)

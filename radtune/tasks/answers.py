@@ -1,0 +1,167 @@
+"""Lists in a model's answer: writing them, and reading whatever a model makes of them.
+
+Nothing is evaluated: a hand-written scanner takes the first list it finds, with straight, typographic or no quotes.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """What became of one model call."""
+
+    OK = "ok"
+    TRUNCATED = "truncated"  # stopped by the token limit before its list was complete
+    REFUSED = "refused"  # the model or its provider declined
+    UNPARSED = "unparsed"  # complete, but without a list
+    FAILED = "failed"  # no answer came
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's answer, read.
+
+    Attributes:
+        labels: Classes or phrases, in the order given, without repeats; empty unless the status is ok.
+        status: Whether the list could be read.
+        rest: What follows the list: the evidence or reasoning that the prompts ask for.
+    """
+
+    labels: tuple[str, ...]
+    status: Status
+    rest: str = ""
+
+
+# Which quotes end an item, by the quote that opens it: models mix straight and typographic ones.
+_CLOSING = {"'": "'’‘", "‘": "’'", "’": "’'", "`": "'`’", '"': '"”“', "“": '”"'}
+# A quote ends its item only before a comma, a bracket or the end of the line, so that an apostrophe does not.
+_QUOTED = {
+    opening: re.compile(rf"((?:\\.|[^\\])*?)[{closing}](?=\s*[,\]]|[^\S\n]*\n)", re.DOTALL)
+    for opening, closing in _CLOSING.items()
+}
+# An item without quotes may hold a bracketed word: [opacity [left], edema].
+_BARE = re.compile(r"[^\[\],]+(?:\[[^\[\]]*\][^\[\],]*)*")
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+# What needs a backslash inside an item: the backslash, its quote, and a typographic quote that would end it.
+_NEEDS_ESCAPE = {"'": re.compile(r"[\\']|[’‘](?=\s*[,\]])"), '"': re.compile(r'[\\"]|[”“](?=\s*[,\]])')}
+# The prompts' own "[disease1, disease2, …]" and "[phrase 1, phrase 2, …]", which a model may repeat before it answers.
+_ECHOED = {"disease1", "phrase 1"}
+# A bracket that never closes costs a pass over the answer; more of them than this, and it is no answer.
+_MOST_BRACKETS = 20
+
+
+def fold_space(text: str) -> str:
+    """Text with every run of white space as one blank, and none at its ends."""
+    return " ".join(text.split())
+
+
+def unique(labels: Iterable[str]) -> tuple[str, ...]:
+    """Labels with white space folded; blank ones and repeats (case aside) dropped, first spelling kept."""
+    kept: dict[str, str] = {}
+    for label in map(fold_space, labels):
+        if label:
+            kept.setdefault(label.casefold(), label)
+    return tuple(kept.values())
+
+
+def write_list(labels: Iterable[str]) -> str:
+    """A list as models are trained to write it: ``['small effusion', "Kerley's lines"]``."""
+    return f"[{', '.join(_quoted(label) for label in unique(labels))}]"
+
+
+def _quoted(label: str) -> str:
+    quote = '"' if "'" in label and '"' not in label else "'"
+    return quote + _NEEDS_ESCAPE[quote].sub(lambda found: "\\" + found[0], label) + quote
+
+
+def read_list(response: str, finished: bool = True) -> Answer:
+    """Reads the first list of an answer.
+
+    The list may stand anywhere ("The diseases are: [...]"), run over lines, be nested, and have its items in straight
+    or typographic quotes or bare. Where no list closes, a line of nothing but quoted items is taken: the form shown
+    in the paper's Figure 1b, or a list whose bracket was forgotten. What a reasoning model thinks aloud, citations
+    (``[1]``) and the prompt's own placeholders are passed over. A list of objects or tuples is not guessed at.
+
+    Args:
+        response: The model's text, whatever it is.
+        finished: False if the model was cut off by its token limit.
+
+    Returns:
+        The items and status ok, or no items and status truncated or unparsed.
+    """
+    response = _without_thoughts(response)
+    unread = Answer((), Status.UNPARSED if finished else Status.TRUNCATED)
+    start = response.find("[")
+    for _ in range(_MOST_BRACKETS):
+        if start < 0:
+            break
+        items, end = _scan(response, start + 1)
+        if items is None:
+            return unread
+        if end >= 0 and not _is_no_answer(items):
+            return Answer(unique(items), Status.OK, response[end:].strip())
+        # A bracket that never closes: nothing after it can be told from the list, unless another list opens there.
+        start = response.find("[", max(start + 1, end))
+    return (_read_line(response) if finished else None) or unread
+
+
+def _without_thoughts(response: str) -> str:
+    """The answer without what a reasoning model writes between think tags; lists in there are drafts."""
+    if "</think>" in response:
+        return response.rpartition("</think>")[2]
+    return "" if response.lstrip().startswith("<think>") else response
+
+
+def _is_no_answer(items: list[str]) -> bool:
+    return bool(items) and (items[0].strip().lower() in _ECHOED or all(item.strip().isdecimal() for item in items))
+
+
+def _read_line(response: str) -> Answer | None:
+    """A line of quoted items alone, with an opening bracket or, where the answer has no bracket at all, without."""
+    position = 0
+    for line in response.splitlines(keepends=True):
+        position += len(line)
+        opened = "[" in line
+        if opened or "[" not in response:
+            body = line.partition("[")[2] if opened else line.strip().removeprefix("Output:")
+            items, end = _scan(f"{body}]", 0, quoted_only=True)
+            if items and end == len(body) + 1 and not _is_no_answer(items):
+                return Answer(unique(items), Status.OK, response[position:].strip())
+    return None
+
+
+def _scan(text: str, position: int, quoted_only: bool = False) -> tuple[list[str] | None, int]:
+    """Reads items up to the bracket that closes the list.
+
+    Returns:
+        The items and the position after the bracket, -1 if it never closes; None for a list of objects or tuples.
+    """
+    items: list[str] = []
+    depth = 1
+    while position < len(text):
+        letter = text[position]
+        if letter.isspace() or letter == ",":
+            position += 1
+        elif letter in "[]":
+            depth += 1 if letter == "[" else -1
+            position += 1
+            if depth == 0:
+                return items, position
+        elif letter in _CLOSING:
+            quoted = _QUOTED[letter].match(text, position + 1)
+            if quoted is None:
+                return items, -1
+            items.append(_ESCAPED.sub(r"\1", quoted[1]))
+            position = quoted.end()
+        elif letter == "{" or (letter == "(" and text[position + 1 : position + 2] in _CLOSING):
+            return None, -1
+        elif quoted_only:
+            return items, -1
+        else:
+            bare = _BARE.match(text, position)
+            assert bare is not None  # noqa: S101  (the letter is none of those that it excludes)
+            items.append(bare[0])
+            position = bare.end()
+    return items, -1
