@@ -1,0 +1,243 @@
+"""Synthetic chest X-ray reports that know their truth for both tasks.
+
+They read like dictation (devices, negation lists, hedges, resolved and "versus" findings, history and comparison
+phrases, misspellings), come from ``synthetic.toml``, and are the same for the same seed on every machine.
+"""
+
+import random
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from radtune.findings import NEGATIVE, NO_FINDING, POSITIVE, UNCERTAIN
+from radtune.reports import Report, report_from_sections
+
+COHORTS = ("mimic", "wcm")
+_REGIONS = ("devices", "lungs", "pleura", "heart", "bones")
+_STRENGTH = {POSITIVE: 2, UNCERTAIN: 1, NEGATIVE: 0}
+
+# How often each thing happens; chosen so that about a fifth of reports are normal and about a third of mentioned
+# findings are hedged or resolved.
+_P_NORMAL = 0.15
+_P_HEDGED = 0.22
+_P_RESOLVED = 0.10
+_P_VERSUS = 0.12
+_P_HISTORY = 0.10
+_P_FILLER = 0.40
+_P_NEGATION_LIST = 0.75
+_P_MISSPELT = 0.03
+_P_RESTATED = 0.55
+_P_STRUCTURED = {"mimic": 0.05, "wcm": 0.5}
+_REPORTS_PER_PATIENT = 1.6
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A true phrase of the open-ended task, as it stands in the report, and its ICD-10-CM code."""
+
+    phrase: str
+    icd10: str
+
+
+@dataclass(frozen=True)
+class SyntheticReport:
+    """A report and its truth.
+
+    Attributes:
+        report: The report.
+        labels: Class -> 1 positive, 0 negative, -1 uncertain; absent if not mentioned. ``No Finding`` is 1 or absent.
+        phrases: What the patient certainly has, in the order of the report.
+    """
+
+    report: Report
+    labels: dict[str, int]
+    phrases: list[Phrase]
+
+
+@dataclass
+class _Draft:
+    """A report being written: sentences by region, and what they say."""
+
+    random: random.Random
+    sentences: dict[str, list[str]] = field(default_factory=lambda: {region: [] for region in _REGIONS})
+    impression: list[str] = field(default_factory=list)
+    labels: dict[str, int] = field(default_factory=dict)
+    phrases: list[Phrase] = field(default_factory=list)
+
+    def say(self, condition: dict[str, Any], label: int) -> None:
+        """Notes a label for the condition's classes: positive over uncertain over negative."""
+        for name in (condition.get("finding"), condition.get("also")):
+            if name and _STRENGTH[label] >= _STRENGTH[self.labels.get(name, NEGATIVE)]:
+                self.labels[name] = label
+
+
+@cache
+def _lexicon() -> dict[str, Any]:
+    with Path(__file__).with_name("synthetic.toml").open("rb") as stream:
+        return tomllib.load(stream)
+
+
+def generate(count: int, seed: int, cohort: str = "mimic") -> Iterator[SyntheticReport]:
+    """Makes reports, one by one.
+
+    Args:
+        count: How many. A longer run begins with the reports of a shorter one.
+        seed: Other seeds give other reports and ids.
+        cohort: ``mimic`` or ``wcm``; they differ in what patients have and in layout.
+
+    Yields:
+        Reports with their truth; a patient has one report or a few.
+    """
+    for index in range(count):
+        rng = random.Random(f"{cohort}:{seed}:{index}")  # noqa: S311  (no secret)
+        patient = int(index / _REPORTS_PER_PATIENT)
+        yield _write(rng, f"{cohort}-{seed}-{index:06d}", f"{cohort}-{seed}-p{patient:06d}", cohort)
+
+
+def _write(rng: random.Random, report_id: str, patient_id: str, cohort: str) -> SyntheticReport:
+    lexicon, draft = _lexicon(), _Draft(rng)
+    conditions = lexicon["condition"]
+    if rng.random() >= _P_NORMAL:
+        weights = [condition["weight"][cohort] for condition in conditions]
+        for condition in {id(c): c for c in rng.choices(conditions, weights, k=rng.randint(1, 4))}.values():
+            _mention(draft, condition)
+        if rng.random() < _P_VERSUS:
+            _versus(draft, conditions)
+    _negations(draft, conditions)
+    _normal_statements(draft)
+    for _ in range(rng.random() < _P_FILLER):
+        draft.sentences["devices"].insert(0, rng.choice(lexicon["carriers"]["filler"]))
+    if rng.random() < _P_HISTORY:
+        phrase, _ = _fill(draft, rng.choice([c for c in conditions if c.get("finding") and not c.get("device")]))
+        draft.sentences["devices"].insert(0, _carry(draft, "history", phrase))
+    if not any(value in (POSITIVE, UNCERTAIN) for name, value in draft.labels.items() if name != "Support Devices"):
+        if all(_is_device(phrase) for phrase in draft.phrases):
+            draft.labels[NO_FINDING] = POSITIVE
+        draft.impression.append(rng.choice(lexicon["normal"]["impression"]))
+    report = report_from_sections(report_id, patient_id, _findings(draft, cohort), _impression(draft), "synthetic")
+    text = report.text.lower()
+    phrases = sorted(draft.phrases, key=lambda phrase: text.index(phrase.phrase))
+    return SyntheticReport(report, draft.labels, phrases)
+
+
+def _mention(draft: _Draft, condition: dict[str, Any]) -> None:
+    """One condition: present, hedged or resolved, in its region and perhaps again in the impression."""
+    rng, device = draft.random, condition.get("device", False)
+    phrase, icd10 = _fill(draft, condition)
+    chance = rng.random()
+    if chance < _P_RESOLVED:
+        label, carrier = NEGATIVE, "device_removed" if device else "resolved"
+    elif chance < _P_RESOLVED + _P_HEDGED and not device and condition.get("finding"):
+        label, carrier = UNCERTAIN, "hedged"
+    else:
+        label, carrier = POSITIVE, "device_present" if device else "present"
+        draft.phrases.append(Phrase(phrase, icd10))
+    draft.say(condition, label)
+    sentence = _carry(draft, carrier, phrase)
+    draft.sentences[condition["region"]].append(sentence)
+    if label != NEGATIVE and not device and rng.random() < _P_RESTATED:
+        draft.impression.append(sentence if label == UNCERTAIN else f"{_capital(phrase)}.")
+
+
+def _versus(draft: _Draft, conditions: list[dict[str, Any]]) -> None:
+    """An opacity that is there, with two explanations that are both uncertain."""
+    by_finding = {c["finding"]: c for c in conditions if c.get("finding") and not c.get("also")}
+    if "Lung Opacity" in draft.labels:
+        return
+    opacity, icd10 = _fill(draft, by_finding["Lung Opacity"])
+    first, second = draft.random.sample(["Atelectasis", "Pneumonia", "Consolidation", "Edema"], 2)
+    carrier = draft.random.choice(_lexicon()["carriers"]["versus"])
+    words = [_misspell(draft, draft.random.choice(by_finding[name]["negated"])) for name in (first, second)]
+    draft.sentences["lungs"].append(carrier.format(Opacity=_capital(opacity), x=words[0], y=words[1]))
+    draft.phrases.append(Phrase(opacity, icd10))
+    draft.say(by_finding["Lung Opacity"], POSITIVE)
+    for name in (first, second):
+        draft.say(by_finding[name], UNCERTAIN)
+
+
+def _negations(draft: _Draft, conditions: list[dict[str, Any]]) -> None:
+    """Findings that are said to be absent: most as a list under one "no", some on their own."""
+    rng, carriers = draft.random, _lexicon()["carriers"]
+    free = [c for c in conditions if c["negated"] and c["finding"] not in draft.labels]
+    rng.shuffle(free)
+    if rng.random() < _P_NEGATION_LIST:
+        listed, free = free[: rng.randint(1, 4)], free[4:]
+        words = [_misspell(draft, rng.choice(c["negated"])) for c in listed]
+        joined = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {rng.choice(('or', 'and'))} {words[-1]}"
+        draft.sentences["pleura"].append(rng.choice(carriers["negation"]).format(list=joined))
+        for condition in listed:
+            draft.say(condition, NEGATIVE)
+    if free and rng.random() < 0.25:
+        word = rng.choice(free[0]["negated"])
+        draft.sentences["pleura"].append(_carry(draft, "absent", word))
+        draft.say(free[0], NEGATIVE)
+
+
+def _normal_statements(draft: _Draft) -> None:
+    """Regions nothing was said of are often said to be normal."""
+    for region, statements in _lexicon()["normal"].items():
+        if region == "impression" or draft.sentences[region] or draft.random.random() < 0.35:
+            continue
+        draft.sentences[region].append(draft.random.choice(statements))
+        if region == "heart":
+            draft.labels.setdefault("Cardiomegaly", NEGATIVE)
+
+
+def _fill(draft: _Draft, condition: dict[str, Any]) -> tuple[str, str]:
+    """One of the condition's phrases with its slots filled, and its code."""
+    template, icd10 = draft.random.choice(condition["phrases"])
+    slots = {name: draft.random.choice(values) for name, values in _lexicon()["slots"].items()}
+    return _misspell(draft, template.format(**slots)), icd10
+
+
+def _misspell(draft: _Draft, phrase: str) -> str:
+    if draft.random.random() < _P_MISSPELT:
+        for word, variants in _lexicon()["misspellings"].items():
+            if word in phrase:
+                return phrase.replace(word, draft.random.choice(variants))
+    return phrase
+
+
+def _carry(draft: _Draft, carrier: str, phrase: str) -> str:
+    template = draft.random.choice(_lexicon()["carriers"][carrier])
+    sentence = template.format(x=phrase, X=_capital(phrase), a=_article(phrase))
+    return sentence.replace("  ", " ")
+
+
+def _article(phrase: str) -> str:
+    if phrase.endswith(tuple(_lexicon()["mass_nouns"])):
+        return ""
+    return "an" if phrase[0] in "aeiou8" or phrase.startswith("11") else "a"
+
+
+def _capital(phrase: str) -> str:
+    return phrase[0].upper() + phrase[1:]
+
+
+@cache
+def _device_codes() -> frozenset[str]:
+    return frozenset(code for c in _lexicon()["condition"] if c.get("device") for _, code in c["phrases"])
+
+
+def _is_device(phrase: Phrase) -> bool:
+    return phrase.icd10 in _device_codes()
+
+
+_STRUCTURED_HEADINGS = ("Tubes and lines", "Lungs", "Pleura", "Heart/Mediastinum", "Bones")
+
+
+def _findings(draft: _Draft, cohort: str) -> str:
+    if draft.random.random() < _P_STRUCTURED[cohort]:
+        filled = zip(_STRUCTURED_HEADINGS, _REGIONS, strict=True)
+        return "\n".join(f"{heading}: {' '.join(draft.sentences[r]) or 'None.'}" for heading, r in filled)
+    return " ".join(sentence for region in _REGIONS for sentence in draft.sentences[region])
+
+
+def _impression(draft: _Draft) -> str:
+    sentences = list(dict.fromkeys(draft.impression))
+    if len(sentences) > 1 and draft.random.random() < 0.6:
+        return "\n".join(f"{number}. {sentence}" for number, sentence in enumerate(sentences, start=1))
+    return " ".join(sentences)
