@@ -1,0 +1,1 @@
+"""Inference: prompts in, responses and their labels out. One file an engine."""
