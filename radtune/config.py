@@ -202,13 +202,17 @@ def _value(schema: type, name: str, text: str) -> Any:
     members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if types.NoneType in members and text in ("null", ""):
         return None
-    # A string stays as typed: YAML would turn `text="No effusion: clear"` into a mapping.
-    if str in members or Path in members:
+    # All but lists and mappings stay as typed, and OmegaConf converts them: YAML would turn `text="No effusion: clear"`
+    # into a mapping and `seed=010` into 8.
+    if not any(typing.get_origin(member) for member in members):
         return text
     try:
-        return yaml.safe_load(text)
+        value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise InputError(f"{name}: cannot read {text!r} as {_type_name(hint)}") from None
+    if list in map(typing.get_origin, members) and not isinstance(value, list):
+        raise InputError(f"{name}: {text!r} is no list, write {name}=[{text}]")
+    return value
 
 
 def _type_name(hint: Any) -> str:

@@ -61,24 +61,24 @@ _QUALIFIER = (
     r"(?:chest|lungs?|pulmonary|thora(?:x|cic)|radiograph(?:ic)?|radiolog(?:y|ic(?:al)?)|imaging|x-?ray|ct"
     rf"|additional|other|incidental|key|main|major|pertinent|final|overall){_BLANK}++"
 )
-_FINDINGS = rf"(?:{_QUALIFIER}){{0,3}}+(?:findings?|observations?)(?:{_AND}(?:impressions?|conclusions?))?+"
+_FINDINGS = rf"(?:{_QUALIFIER}){{0,3}}(?:findings?|observations?)(?:{_AND}(?:impressions?|conclusions?))?"
 _IMPRESSION = (
-    rf"(?:{_QUALIFIER}){{0,3}}+(?:impressions?|conclusions?|opinion)"
-    rf"(?:{_AND}(?:recommendations?|conclusions?|findings?))?+"
+    rf"(?:{_QUALIFIER}){{0,3}}(?:impressions?|conclusions?|opinion)"
+    rf"(?:{_AND}(?:recommendations?|conclusions?|findings?))?"
 )
 # Sections that may follow Findings or Impression and so end them.
 _OTHER = (
-    rf"(?:clinical{_BLANK}++)?+(?:history|indications?|information|data)|clinical{_BLANK}++(?:findings?|impressions?)"
-    rf"|reason{_BLANK}++for{_BLANK}++(?:the{_BLANK}++)?+(?:exam(?:ination)?|study)|examinations?|exam"
-    rf"|comparisons?(?:{_BLANK}++(?:studies|study|exams?|films?))?+|techniques?|procedures?|recommendations?"
+    rf"(?:clinical{_BLANK}++)?(?:history|indications?|information|data)|clinical{_BLANK}++(?:findings?|impressions?)"
+    rf"|reason{_BLANK}++for{_BLANK}++(?:the{_BLANK}++)?(?:exam(?:ination)?|study)|examinations?|exam"
+    rf"|comparisons?(?:{_BLANK}++(?:studies|study|exams?|films?))?|techniques?|procedures?|recommendations?"
     rf"|notifications?|attestation|(?:final|preliminary|provisional|addend(?:um|a)){_BLANK}++report|addend(?:um|a)"
     rf"|(?:preliminary|provisional){_BLANK}++findings?{_BLANK}++impression|wet{_BLANK}++read"
-    rf"|(?:electronically{_BLANK}++)?+(?:signed|dictated){_BLANK}++by"
+    rf"|(?:electronically{_BLANK}++)?(?:signed|dictated){_BLANK}++by"
 )
 _HEADING = re.compile(
     rf"^{_BLANK}*+[#*_=>-]*+{_BLANK}*+"
     rf"(?:(?P<findings>{_FINDINGS})|(?P<impression>{_IMPRESSION})|(?P<other>{_OTHER}))"
-    rf"(?:{_BLANK}*+\([^()\n]{{1,40}}\))?+{_BLANK}*+[*_]*+{_BLANK}*+"
+    rf"(?:{_BLANK}*+\([^()\n]{{1,40}}\))?{_BLANK}*+[*_]*+{_BLANK}*+"
     rf"(?:(?P<colon>:\**+)|(?P<alone>[-=]*+{_BLANK}*+$)|(?P<dash>[-–—]++{_BLANK}++(?=\S))"
     rf"|(?P<wide>(?<={_BLANK}{_BLANK})(?=\S)|(?<=\t)(?=\S)))",
     re.IGNORECASE | re.MULTILINE,
@@ -86,7 +86,7 @@ _HEADING = re.compile(
 # Inside a line only the unmistakable names open a section, and only with a capital and a colon.
 _INLINE = re.compile(
     rf"(?<={_BLANK})(?=[A-Z])(?i:(?P<findings>{_FINDINGS})|(?P<impression>{_IMPRESSION})"
-    rf"|(?P<other>(?:clinical{_BLANK}++)?+(?:history|indication)|clinical{_BLANK}++(?:findings?|impressions?)"
+    rf"|(?P<other>(?:clinical{_BLANK}++)?(?:history|indication)|clinical{_BLANK}++(?:findings?|impressions?)"
     rf"|comparisons?|techniques?|examination|recommendations?|notification|addendum)){_BLANK}*+:"
 )
 _KINDS = ("findings", "impression", "other")

@@ -1,0 +1,157 @@
+"""Any table of reports: CSV or JSONL (packed with gzip or not) or Parquet, columns found by name or given."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from radtune.config import InputError, nearest
+from radtune.files import read_csv_rows, read_jsonl
+from radtune.findings import find_id_column
+from radtune.reports import Report, read_reports, report_from_sections, report_from_text
+from radtune.sources.members import MAX_REPORT_BYTES
+
+SOURCE = "table"
+
+# Names looked for, in any case, where a column is not given.
+_PATIENT_NAMES = ("patient_id", "subject_id")
+_FINDINGS_NAMES = ("findings",)
+_IMPRESSION_NAMES = ("impression",)
+_TEXT_NAMES = ("text", "report_text", "note_text", "report", "note")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of a table's columns.
+
+    As given to :func:`read_table`, None stands for "find it by its name"; a text column given alone keeps the
+    sections' columns from being looked for, and the reverse.
+    """
+
+    id: str | None = None
+    patient: str | None = None
+    text: str | None = None
+    findings: str | None = None
+    impression: str | None = None
+
+
+BY_NAME = Columns()
+
+
+def read_table(path: Path, columns: Columns = BY_NAME, source: str = SOURCE) -> Iterator[Report]:
+    """Reads a table of reports, row by row.
+
+    Args:
+        path: ``.csv``, ``.csv.gz``, ``.jsonl``, ``.jsonl.gz`` or ``.parquet``.
+        columns: Where what stands.
+        source: The reports' ``source``.
+
+    Yields:
+        Reports: from the section columns where a row has them filled, else from its text column. A row with neither
+        is a report with an empty text.
+
+    Raises:
+        InputError: Naming file and line: no such column, a cell of the wrong type or longer than any report, an
+            empty or doubled id, no rows.
+    """
+    path = Path(path)
+    used: Columns | None = None
+    seen: set[str] = set()
+    for number, row in _rows(path):
+        used = used or _find_columns(path, list(row), columns)
+        where = f"{path}:{number}"
+        report_id = _id(where, used.id, row)
+        if not report_id:
+            raise InputError(f"{where}: empty {used.id}")
+        if report_id in seen:
+            raise InputError(f"{where}: {used.id} {report_id!r} stands twice")
+        seen.add(report_id)
+        patient_id = _id(where, used.patient, row) or None
+        findings, impression = _text(where, used.findings, row), _text(where, used.impression, row)
+        if findings.strip() or impression.strip():
+            yield report_from_sections(report_id, patient_id, findings, impression, source)
+        else:
+            yield report_from_text(report_id, patient_id, _text(where, used.text, row), source)
+    if not seen:
+        raise InputError(f"{path}: no rows")
+
+
+def read_any_reports(path: Path) -> Iterator[Report]:
+    """Reads reports for labelling: our ``reports.jsonl``, or a CSV or Parquet with an id and sections or a text.
+
+    Raises:
+        InputError: As :func:`radtune.reports.read_reports` or :func:`read_table`.
+    """
+    path = Path(path)
+    return read_reports(path) if path.name.endswith((".jsonl", ".jsonl.gz")) else read_table(path)
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    if path.name.endswith((".csv", ".csv.gz")):
+        return read_csv_rows(path)
+    if path.name.endswith((".jsonl", ".jsonl.gz")):
+        return read_jsonl(path)
+    if path.suffix == ".parquet":
+        return _parquet_rows(path)
+    raise InputError(f"{path}: expected .csv, .jsonl (either may be packed: .gz) or .parquet")
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    import pyarrow as pa  # slow to import, and only this format needs it
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches(batch_size=1000):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except (pa.ArrowException, UnicodeDecodeError):
+        raise InputError(f"{path}: no Parquet file, or a truncated or damaged one") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or 'truncated or damaged Parquet file'}") from None
+
+
+def _find_columns(path: Path, names: Sequence[str], given: Columns) -> Columns:
+    for name in (given.id, given.patient, given.text, given.findings, given.impression):
+        if name is not None and name not in names:
+            raise InputError(f"{path}: no column {name!r}{nearest(name, names)}; columns: {', '.join(names)}")
+    by_lower = {name.lower(): name for name in names}
+
+    def find(column: str | None, known: Sequence[str], wanted: bool = True) -> str | None:
+        return column or (next((by_lower[name] for name in known if name in by_lower), None) if wanted else None)
+
+    sections_given = given.findings is not None or given.impression is not None
+    found = Columns(
+        id=find_id_column(names, path, given.id),
+        patient=find(given.patient, _PATIENT_NAMES),
+        text=find(given.text, _TEXT_NAMES, wanted=not sections_given),
+        findings=find(given.findings, _FINDINGS_NAMES, wanted=given.text is None),
+        impression=find(given.impression, _IMPRESSION_NAMES, wanted=given.text is None),
+    )
+    if not (found.text or found.findings or found.impression):
+        raise InputError(
+            f"{path}: no column findings, impression or text; columns: {', '.join(names)} (text_column=...)"
+        )
+    return found
+
+
+def _id(where: str, column: str | None, row: dict[str, Any]) -> str:
+    value = row.get(column) if column else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # a column of whole numbers with gaps comes as floats
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    return _text(where, column, {column: value}).strip()
+
+
+def _text(where: str, column: str | None, row: dict[str | None, Any]) -> str:
+    value = row.get(column)
+    if value is None or value != value:  # NaN, a gap in a float column
+        return ""
+    if not isinstance(value, str):
+        raise InputError(f"{where}: {column} is {type(value).__name__}, expected text")
+    if len(value) > MAX_REPORT_BYTES:
+        raise InputError(f"{where}: {column} is longer than {MAX_REPORT_BYTES:,} characters, which no report is")
+    return value

@@ -1,0 +1,199 @@
+"""scripts/prepare_reports.py as a real process: what it writes, says, and refuses."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from radtune.findings import read_label_table
+from radtune.reports import read_reports
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str, script: str = "prepare_reports.py") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, ROOT / "scripts" / script, *arguments],
+        capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False,
+    )  # fmt: skip
+
+
+def fails(*arguments: str) -> str:
+    """Runs the command, which must end with code 2 and one line; returns that line."""
+    finished = run(*arguments)
+    assert finished.returncode == 2, finished.stderr
+    assert finished.stdout == ""
+    assert finished.stderr.startswith("prepare_reports.py: error: ")
+    assert finished.stderr.count("\n") == 1
+    return finished.stderr.strip().removeprefix("prepare_reports.py: error: ")
+
+
+@pytest.fixture
+def mimic(tmp_path: Path) -> Path:
+    """A zip of 40 reports, every tenth without sections."""
+    path = tmp_path / "in" / "mimic-cxr-reports.zip"
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(40):
+            text = "Portable view." if number % 10 == 0 else f" FINDINGS:  Nodule of {number} mm.\n"
+            archive.writestr(f"files/p10/p100000{number // 2:02}/s500000{number:02}.txt", text)
+    return path
+
+
+def test_mimic_to_a_nested_sample(tmp_path: Path, mimic: Path) -> None:
+    (tmp_path / "curated.txt").write_text("s50000001\n50000002\ns99999999\n")
+    kept = {}
+    for sample in (5, 10):
+        output = tmp_path / f"mimic_{sample}.jsonl"
+        finished = run(
+            "source=mimic_cxr", f"input={mimic}", f"output={output}", f"sample={sample}", "seed=1",
+            f"exclude_ids={tmp_path}/curated.txt",
+        )  # fmt: skip
+        assert (finished.returncode, finished.stderr) == (0, "")
+        kept[sample] = {report.report_id for report in read_reports(output)}
+    assert len(kept[5]) == 5
+    assert kept[5] < kept[10]
+    assert not kept[10] & {"50000001", "50000002"}
+    assert finished.stdout.splitlines() == [
+        f"{output}: 10 reports (40 read, 2 excluded, 4 without Findings or Impression, 24 not drawn)",
+        f"{tmp_path}/curated.txt: ids that belong to no report: 1",
+    ]
+    manifest = json.loads((tmp_path / "mimic_10.manifest.json").read_text())
+    assert manifest["counts"] == {
+        "read": 40,
+        "kept": 10,
+        "excluded": 2,
+        "without_sections": 4,
+        "duplicates": 0,
+        "not_sampled": 24,
+        "unmatched_exclude_ids": 1,
+    }
+    assert set(manifest["inputs"]) == {str(mimic), f"{tmp_path}/curated.txt"}
+    assert manifest["config"]["sample"] == 10
+    assert "Nodule" not in json.dumps(manifest)
+
+
+def test_a_table_of_notes(tmp_path: Path) -> None:
+    notes = tmp_path / "notes.csv"
+    with notes.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["NOTE_ID", "MRN", "NOTE"])
+        writer.writerow(["a1", "m1", "HISTORY: Cough.\nFINDINGS: Clear.\nIMPRESSION: Normal."])
+    output = tmp_path / "wcm.jsonl"
+    columns = ("id_column=NOTE_ID", "patient_column=MRN", "text_column=NOTE")
+    finished = run("source=table", f"input={notes}", f"output={output}", *columns)
+    assert finished.stdout == f"{output}: 1 reports (1 read)\n"
+    assert [json.loads(line) for line in output.read_text().splitlines()] == [
+        {
+            "report_id": "a1",
+            "patient_id": "m1",
+            "findings": "Clear.",
+            "impression": "Normal.",
+            "text": "Findings: Clear.\nImpression: Normal.",
+            "source": "table",
+        }
+    ]
+
+
+def test_synthetic_reports_come_with_their_truth(tmp_path: Path) -> None:
+    output, labels, phrases = (tmp_path / name for name in ("reports.jsonl", "labels.csv", "phrases.jsonl"))
+    finished = run(
+        "source=synthetic", "count=40", "cohort=wcm", "sample=30", f"output={output}",
+        f"gold_labels={labels}", f"gold_phrases={phrases}",
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    texts = {report.report_id: report.text for report in read_reports(output)}
+    assert len(texts) == 30
+    assert list(read_label_table(labels).rows) == list(texts)
+    rows = [json.loads(line) for line in phrases.read_text().splitlines()]
+    assert [row["report_id"] for row in rows] == list(texts)
+    assert sum(len(row["phrases"]) for row in rows) > 10
+    for row in rows:
+        assert row["labels"] == [phrase["phrase"] for phrase in row["phrases"]]
+        for phrase in row["phrases"]:
+            assert texts[row["report_id"]][phrase["start"] : phrase["end"]].lower() == phrase["phrase"].lower()
+            assert phrase["icd10"]
+    assert (tmp_path / "labels.manifest.json").exists()
+    assert (tmp_path / "phrases.manifest.json").exists()
+
+
+def test_the_same_command_writes_the_same_bytes(tmp_path: Path, mimic: Path) -> None:
+    outputs = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    for output in outputs:
+        run("source=mimic_cxr", f"input={mimic}", f"output={output}", "sample=7")
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+
+
+def test_mistakes_in_keys(tmp_path: Path, mimic: Path) -> None:
+    out = f"output={tmp_path}/out/r.jsonl"
+    assert fails("source=mimic_cxr", out) == "source=mimic_cxr needs input="
+    assert fails("source=synthetic", out) == "source=synthetic needs count="
+    assert fails("source=synthetic", out, "count=0") == "count must be at least 1"
+    assert fails("source=synthetic", out, "count=3", f"input={mimic}") == "source=synthetic has no input"
+    assert fails("source=mimic_cxr", f"input={mimic}", out, "sample=0") == "sample must be at least 1"
+    assert fails("source=mimic_cxr", f"input={mimic}", out, "text_column=a") == (
+        "text_column is for source=table, not mimic_cxr"
+    )
+    assert fails("source=mimic_cxr", f"input={mimic}", f"output={mimic}") == f"{mimic}: is both input and output"
+    assert fails("source=synthetic", "count=3", f"output={tmp_path}/a.jsonl", f"gold_labels={tmp_path}/a.csv") == (
+        "output, gold_labels and gold_phrases need names that differ before their last dot"
+    )
+    assert fails("source=mimic_cxr", f"input={tmp_path}/no.zip", out) == f"{tmp_path}/no.zip: no such file or folder"
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["mimic-cxr-reports.zip"]
+
+
+def test_bad_input_leaves_what_was_there(tmp_path: Path, mimic: Path) -> None:
+    mimic.write_bytes(mimic.read_bytes()[:-30])
+    output = tmp_path / "reports.jsonl"
+    output.write_text("from before")
+    assert "truncated or damaged" in fails("source=mimic_cxr", f"input={mimic}", f"output={output}")
+    assert output.read_text() == "from before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "reports.jsonl"]
+
+
+def test_a_patients_text_is_in_no_message(tmp_path: Path) -> None:
+    table = tmp_path / "notes.csv"
+    table.write_bytes(b"uid,text\n1,FINDINGS: the secret word\n2,FINDINGS: the secret caf\xe9\n")
+    assert "secret" not in fails("source=table", f"input={table}", f"output={tmp_path}/r.jsonl")
+    table.write_text("uid,text\n1,FINDINGS: the secret word\n1,FINDINGS: the secret word\n")
+    assert "secret" not in fails("source=table", f"input={table}", f"output={tmp_path}/r.jsonl")
+
+
+def test_help_is_quick_and_needs_no_torch() -> None:
+    heavy = "import sys; sys.argv = ['prepare_reports.py', '--help']; import runpy;"
+    heavy += "runpy.run_path('scripts/prepare_reports.py', run_name='__main__');"
+    heavy += "assert not {'torch', 'pandas', 'pyarrow', 'transformers'} & set(sys.modules)"
+    finished = subprocess.run(
+        [sys.executable, "-c", heavy], capture_output=True, text=True, cwd=ROOT, check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    assert "  sample  (int or null, default: null)" in finished.stdout
+
+
+def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+    output = tmp_path / "r.jsonl"
+    command = [sys.executable, "scripts/prepare_reports.py", "source=synthetic", "count=10000000", f"output={output}"]
+    with subprocess.Popen(
+        [*command, "sample=5"], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not list(tmp_path.iterdir()):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (130, "prepare_reports.py: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_benchmark_runs() -> None:
+    finished = run("count=30", "sample=10", script="bench_prepare.py")
+    assert finished.returncode == 0, finished.stderr
+    assert "30 reports" in finished.stdout
+    assert "MiB peak" in finished.stdout

@@ -1,0 +1,187 @@
+"""Collections of small files: folders, zips and tgzs, honest, damaged and hostile."""
+
+import gzip
+import io
+import re
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from radtune.config import InputError
+from radtune.sources.members import MAX_REPORT_BYTES, decode, read_members
+
+NAMES = re.compile(r"(?:^|/)(\d+)\.txt$")
+FILES = {"a/2.txt": b"two", "a/10.txt": b"ten", "a/readme.md": b"no report"}
+
+
+def make_zip(path: Path, files: dict[str, bytes] = FILES) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+def make_tgz(path: Path, files: dict[str, bytes] = FILES) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def make_folder(path: Path, files: dict[str, bytes] = FILES) -> Path:
+    for name, data in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(data)
+    return path
+
+
+MAKERS = [(make_zip, "c.zip"), (make_tgz, "c.tgz"), (make_tgz, "c.tar.gz"), (make_folder, "c")]
+
+
+def read(path: Path) -> list[tuple[str, bytes]]:
+    return [(member.name[1], member.data) for member in read_members(path, NAMES, "a/1.txt")]
+
+
+@pytest.mark.parametrize(("make", "name"), MAKERS)
+def test_all_forms_hold_the_same(tmp_path: Path, make: Callable[..., Path], name: str) -> None:
+    assert read(make(tmp_path / name)) == [("2", b"two"), ("10", b"ten")]
+
+
+@pytest.mark.parametrize(("make", "name"), MAKERS)
+def test_a_collection_without_reports(tmp_path: Path, make: Callable[..., Path], name: str) -> None:
+    (tmp_path / name).mkdir() if make is make_folder else None
+    for files in ({}, {"a/readme.md": b"x"}):
+        with pytest.raises(InputError, match=r"no reports there \(no file is named like a/1\.txt\)"):
+            read(make(tmp_path / name, files))
+
+
+@pytest.mark.parametrize(("make", "name"), MAKERS)
+def test_a_file_longer_than_any_report(tmp_path: Path, make: Callable[..., Path], name: str) -> None:
+    bomb = make(tmp_path / name, {"1.txt": bytes(MAX_REPORT_BYTES), "2.txt": bytes(MAX_REPORT_BYTES + 1)})
+    with pytest.raises(InputError, match=r"2\.txt: longer than 1,000,000 bytes, which no report is"):
+        read(bomb)
+    if make is not make_folder:
+        assert bomb.stat().st_size < 10_000
+
+
+@pytest.mark.parametrize("name", ["/etc/1.txt", "../1.txt", "a/../../1.txt", "a\\..\\1.txt", "C:\\1.txt", "../other"])
+@pytest.mark.parametrize(("make", "archive"), [(make_zip, "c.zip"), (make_tgz, "c.tgz")])
+def test_members_that_would_escape(tmp_path: Path, make: Callable[..., Path], archive: str, name: str) -> None:
+    with pytest.raises(InputError, match="points outside the archive"):
+        read(make(tmp_path / archive, {"1.txt": b"one", name: b"x"}))
+
+
+def test_a_link_in_a_zip(tmp_path: Path) -> None:
+    info = zipfile.ZipInfo("1.txt")
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "c.zip", "w") as archive:
+        archive.writestr(info, "/etc/passwd")
+    with pytest.raises(InputError, match=r"'1\.txt' is a link or a device"):
+        read(tmp_path / "c.zip")
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_a_link_or_device_in_a_tgz(tmp_path: Path, kind: bytes) -> None:
+    info = tarfile.TarInfo("1.txt")
+    info.type, info.linkname = kind, "/etc/passwd"
+    with tarfile.open(tmp_path / "c.tgz", "w:gz") as archive:
+        archive.addfile(info)
+    with pytest.raises(InputError, match=r"'1\.txt' is a link or a device"):
+        read(tmp_path / "c.tgz")
+
+
+def test_an_encrypted_zip(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "c.zip", {"1.txt": b"one"})
+    data = bytearray(path.read_bytes())
+    # Bit 0 of the flags, 6 bytes into a local header and 8 into a central one, says that a member is encrypted.
+    data[data.index(b"PK\x03\x04") + 6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"1\.txt: encrypted"):
+        read(path)
+
+
+def test_a_zip_that_lies_about_a_size(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "c.zip", {"1.txt": bytes(10 * MAX_REPORT_BYTES)})
+    data = bytearray(path.read_bytes())
+    # The unpacked size stands 24 bytes into the central header.
+    place = data.index(b"PK\x01\x02") + 24
+    data[place : place + 4] = (100).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="truncated or damaged"):
+        read(path)
+
+
+@pytest.mark.parametrize(("make", "name"), [(make_zip, "c.zip"), (make_tgz, "c.tgz")])
+def test_an_archive_cut_off_anywhere(tmp_path: Path, make: Callable[..., Path], name: str) -> None:
+    files = {f"a/{number}.txt": f"report {number} ".encode() * 40 for number in range(60)}
+    path = make(tmp_path / name, files)
+    whole = path.read_bytes()
+    for length in range(0, len(whole), max(1, len(whole) // 50)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match=r"truncated or damaged|no reports there"):
+            read(path)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+@pytest.mark.parametrize(("make", "name"), [(make_zip, "c.zip"), (make_tgz, "c.tgz")])
+def test_a_garbled_archive_is_read_right_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, make: Callable[..., Path], name: str, data: st.DataObject
+) -> None:
+    path = make(tmp_path_factory.mktemp("garbled") / name)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    try:
+        members = read(path)
+    except InputError as error:
+        assert "\n" not in str(error)
+    else:
+        assert {text for _, text in members} <= {b"two", b"ten", b"no report"}
+
+
+def test_a_checksum_at_the_end_counts(tmp_path: Path) -> None:
+    path = make_tgz(tmp_path / "c.tgz")
+    path.write_bytes(path.read_bytes()[:-8] + b"12345678")
+    with pytest.raises(InputError, match="truncated or damaged"):
+        read(path)
+
+
+def test_what_is_no_collection(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file or folder"):
+        read(tmp_path / "no.zip")
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(InputError, match=r"expected a folder, a \.zip or a \.tgz"):
+        read(tmp_path / "a.txt")
+    for name in ("a.zip", "a.tgz"):
+        (tmp_path / name).write_text("neither")
+        with pytest.raises(InputError, match="truncated or damaged"):
+            read(tmp_path / name)
+    (tmp_path / "b.tgz").write_bytes(gzip.compress(b"packed, but no tar"))
+    with pytest.raises(InputError, match="truncated or damaged"):
+        read(tmp_path / "b.tgz")
+
+
+def test_a_broken_link_in_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "1.txt").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"1\.txt: No such file or directory"):
+        read(tmp_path)
+
+
+def test_decode_names_the_file_and_the_byte(tmp_path: Path) -> None:
+    files = {"1.txt": "\ufeffcafé".encode(), "2.txt": "café".encode("latin-1")}
+    first, second = read_members(make_zip(tmp_path / "c.zip", files), NAMES, "1.txt")
+    assert decode(first) == "café"
+    with pytest.raises(InputError) as caught:
+        decode(second)
+    assert str(caught.value) == f"{tmp_path}/c.zip: 2.txt: not UTF-8 at byte 3"

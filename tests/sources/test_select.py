@@ -1,0 +1,154 @@
+"""What is kept of a source: sections, duplicates, excluded ids, nested samples."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from radtune.config import InputError
+from radtune.reports import Report, read_reports, report_from_sections, report_from_text
+from radtune.sources.select import Counts, Selection, priority, read_ids, write_selection
+
+
+def make(count: int) -> list[Report]:
+    return [report_from_sections(str(number), None, f"Report {number}. Café.", "", "test") for number in range(count)]
+
+
+def select(folder: Path, reports: list[Report], **keys: object) -> tuple[list[str], Counts]:
+    output = folder / "reports.jsonl"
+    counts = write_selection(output, iter(reports), Selection(**keys))  # type: ignore[arg-type]
+    return [report.report_id for report in read_reports(output)], counts
+
+
+def test_everything_is_kept_as_it_came(tmp_path: Path) -> None:
+    reports = make(20)
+    counts = write_selection(tmp_path / "out.jsonl", reports, Selection())
+    assert list(read_reports(tmp_path / "out.jsonl")) == reports
+    assert counts == Counts(read=20, kept=20)
+    assert str(counts) == "20 read"
+    assert (tmp_path / "out.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_samples_nest_and_keep_the_order(tmp_path: Path) -> None:
+    reports = make(100)
+    small, counts = select(tmp_path, reports, sample=15, seed=3)
+    large, _ = select(tmp_path, reports, sample=30, seed=3)
+    assert len(small) == 15
+    assert set(small) < set(large)
+    assert [report_id for report_id in large if report_id in set(small)] == small == sorted(small, key=int)
+    assert counts == Counts(read=100, kept=15, not_sampled=85)
+    assert select(tmp_path, reports, sample=15, seed=4)[0] != small
+    assert select(tmp_path, reports, sample=100)[0] == [report.report_id for report in reports]
+
+
+def test_a_sample_does_not_depend_on_the_order(tmp_path: Path) -> None:
+    reports = make(100)
+    drawn, _ = select(tmp_path, reports, sample=20)
+    assert select(tmp_path, reports[::-1], sample=20)[0] == drawn[::-1]
+
+
+def test_a_sample_holds_the_reports_unchanged(tmp_path: Path) -> None:
+    reports = make(50)
+    write_selection(tmp_path / "out.jsonl", reports, Selection(sample=10))
+    assert set(read_reports(tmp_path / "out.jsonl")) < set(reports)
+
+
+@given(st.integers(0, 5), st.lists(st.text(min_size=1), unique=True, max_size=20))
+def test_priorities_are_a_fair_order(seed: int, report_ids: list[str]) -> None:
+    priorities = [priority(seed, report_id) for report_id in report_ids]
+    assert len(set(priorities)) == len(report_ids)
+    assert priorities == [priority(seed, report_id) for report_id in report_ids]
+
+
+def test_priority_is_what_the_manuals_say() -> None:
+    # Samples that people drew must not change with a version: this is sha256 of "0:50414267".
+    assert priority(0, "50414267").hex().startswith("464cbc6ad031a704")
+
+
+def test_more_than_there_are(tmp_path: Path) -> None:
+    reports = [*make(3), Report("x", None, "", "", "No sections.", "test")]
+    with pytest.raises(InputError) as caught:
+        select(tmp_path, reports, sample=4)
+    assert str(caught.value) == (
+        "sample=4: there are only 3 reports to draw from (4 read, 1 without Findings or Impression)"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reports_without_sections(tmp_path: Path) -> None:
+    reports = [*make(1), report_from_text("x", None, "A note.", "test"), Report("y", None, "", "", "", "test")]
+    assert select(tmp_path, reports) == (["0"], Counts(read=3, kept=1, without_sections=2))
+    assert select(tmp_path, reports[:2], require_sections=False)[0] == ["0", "x"]
+    with pytest.raises(InputError, match=r"report 'y' is empty \(require_sections=true drops such reports\)"):
+        select(tmp_path, reports, require_sections=False)
+
+
+def test_the_first_of_the_same_texts_stays(tmp_path: Path) -> None:
+    reports = [report_from_sections(name, None, text, "", "t") for name, text in [("1", "A"), ("2", "a"), ("3", "A")]]
+    assert select(tmp_path, reports)[0] == ["1", "2", "3"]
+    assert select(tmp_path, reports, drop_duplicates=True) == (["1", "2"], Counts(read=3, kept=2, duplicates=1))
+
+
+def test_excluded_ids_may_carry_the_s_of_files(tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_text("1\ns3\n7\ns8\n8\nno\n")
+    excluded = read_ids(tmp_path / "ids.txt")
+    kept, counts = select(tmp_path, make(6), excluded=excluded)
+    assert kept == ["0", "2", "4", "5"]
+    assert counts == Counts(read=6, kept=4, excluded=2, unmatched_exclude_ids=3)
+    named_so = [report_from_sections(f"s{number}", None, "Clear.", "", "t") for number in range(5)]
+    assert select(tmp_path, named_so, excluded=excluded)[0] == ["s0", "s1", "s2", "s4"]
+
+
+def test_nothing_left(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no report is left \(2 read, 2 excluded\)"):
+        select(tmp_path, make(2), excluded=frozenset({"0", "1"}))
+    with pytest.raises(InputError, match=r"no report is left \(0 read\)"):
+        select(tmp_path, [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_draw_leaves_no_other_file_while_it_runs(tmp_path: Path) -> None:
+    def reports() -> Iterator[Report]:
+        for report in make(10):
+            yield report
+            assert [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()] == [0o600]
+
+    write_selection(tmp_path / "out.jsonl", reports(), Selection(sample=3))
+    assert os.listdir(tmp_path) == ["out.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("ids.txt", "s1\n\n  2 \r\n2\n"),
+        ("ids.csv", "x,report_id\na,s1\nb,2\n"),
+        ("ids.csv", "subject_id,study_id\n10,s1\n11, 2\n"),
+        ("ids.jsonl", '{"report_id": "s1"}\n{"report_id": "2", "labels": []}\n'),
+    ],
+)
+def test_ids_are_read(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    assert read_ids(tmp_path / name) == {"s1", "1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("ids.txt", "1\n2 3\n", ":2: expected one id a line"),
+        ("ids.txt", "study_id,x\n", ":1: expected one id a line"),
+        ("ids.txt", "\n", ": no ids"),
+        ("ids.csv", "report_id\n", ": no ids"),
+        ("ids.csv", "1\n2\n", ": no id column"),
+        ("ids.jsonl", '{"id": "1"}\n', ":1: no report_id"),
+        ("no.txt", None, ": No such file"),
+    ],
+)
+def test_bad_id_files(tmp_path: Path, name: str, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(InputError) as caught:
+        read_ids(tmp_path / name)
+    assert str(caught.value).startswith(f"{tmp_path / name}{message}")

@@ -1,0 +1,151 @@
+"""Tables of reports: CSV, JSONL and Parquet, with columns found or given."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from radtune.config import InputError
+from radtune.reports import Report, report_from_sections, report_from_text, write_reports
+from radtune.sources.table import Columns, read_any_reports, read_table
+
+ROWS: list[dict[str, Any]] = [
+    {"study_id": "1", "subject_id": "p1", "findings": "Clear, “fine”.\nDry.", "impression": "Normal."},
+    {"study_id": "2", "subject_id": "", "findings": "", "impression": "Effusion."},
+    {"study_id": "3", "subject_id": "p3", "findings": "", "impression": ""},
+]
+EXPECTED = [
+    report_from_sections("1", "p1", "Clear, “fine”.\nDry.", "Normal.", "table"),
+    report_from_sections("2", None, "", "Effusion.", "table"),
+    Report("3", "p3", "", "", "", "table"),
+]
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Writes rows in the format that the name tells."""
+    if path.suffix == ".parquet":
+        parquet.write_table(pa.Table.from_pylist(rows), path)
+        return path
+    if ".csv" in path.name:
+        lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+        quoted = (",".join('"{}"'.format(str(cell).replace('"', '""')) for cell in line) for line in lines)
+        data = "\n".join(quoted).encode()
+    else:
+        data = "\n".join(json.dumps(row) for row in rows).encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.csv.gz", "r.jsonl", "r.jsonl.gz", "r.parquet"])
+def test_all_formats_hold_the_same(tmp_path: Path, name: str) -> None:
+    assert list(read_table(write(tmp_path / name, ROWS))) == EXPECTED
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.parquet"])
+def test_numbers_and_gaps(tmp_path: Path, name: str) -> None:
+    rows = [
+        {"uid": 7, "patient_id": 70.0, "findings": "Clear.", "impression": None},
+        {"uid": 8, "patient_id": None, "findings": None, "impression": None},
+    ]
+    expected = [report_from_sections("7", "70", "Clear.", "", "table"), Report("8", None, "", "", "", "table")]
+    assert list(read_table(write(tmp_path / name, rows))) == expected
+
+
+NOTE = "HISTORY: Cough.\nFINDINGS: Clear.\nIMPRESSION: Normal."
+
+
+@pytest.mark.parametrize(
+    ("header", "columns", "text"),
+    [
+        (("report_id", "text", "x"), Columns(), "Findings: Clear.\nImpression: Normal."),
+        (("REPORT_ID", "Note_Text", "x"), Columns(), "Findings: Clear.\nImpression: Normal."),
+        (("uid", "findings", "x"), Columns(), f"Findings: {NOTE}"),
+        (("accession", "body", "x"), Columns(id="accession", text="body"), "Findings: Clear.\nImpression: Normal."),
+        (("uid", "body", "findings"), Columns(text="body"), "Findings: Clear.\nImpression: Normal."),
+        (("uid", "text", "f"), Columns(findings="f"), "Findings: Other."),
+        (("uid", "text", "findings"), Columns(), "Findings: Other."),
+        (("uid", "text", "f"), Columns(text="text", findings="f"), "Findings: Other."),
+    ],
+)
+def test_columns_found_and_given(tmp_path: Path, header: tuple[str, ...], columns: Columns, text: str) -> None:
+    path = write(tmp_path / "r.csv", [dict(zip(header, ("1", NOTE, "Other."), strict=True))])
+    assert [report.text for report in read_table(path, columns)] == [text]
+
+
+def test_a_row_without_sections_falls_back_to_its_text(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", [{"uid": "1", "findings": "", "text": "A note."}])
+    assert list(read_table(path, source="wcm")) == [report_from_text("1", None, "A note.", "wcm")]
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "message"),
+    [
+        ([{"id": "1", "text": "a"}], Columns(), ": no id column 'report_id' or 'study_id' or 'uid'; columns: id, text"),
+        ([{"uid": "1", "txet": "a"}], Columns(), ": no column findings, impression or text; columns: uid, txet"),
+        ([{"uid": "1", "text": "a"}], Columns(id="accession"), ": no column 'accession'; columns: uid, text"),
+        ([{"uid": "1", "text": "a"}], Columns(text="txt"), ": no column 'txt'; did you mean 'text'?; columns"),
+        ([{"uid": "1", "text": "a"}], Columns(patient="mrn"), ": no column 'mrn'; columns: uid, text"),
+        ([{"uid": "1", "text": "a"}, {"uid": "1", "text": "b"}], Columns(), ":2: uid '1' stands twice"),
+        ([{"uid": " ", "text": "a"}], Columns(), ":1: empty uid"),
+        ([{"uid": None, "text": "a"}], Columns(), ":1: empty uid"),
+        ([{"uid": True, "text": "a"}], Columns(), ":1: uid is bool, expected text"),
+        ([{"uid": 1.5, "text": "a"}], Columns(), ":1: uid is float, expected text"),
+        ([{"uid": "1", "text": ["secret"]}], Columns(), ":1: text is list, expected text"),
+        ([{"uid": "1", "text": "a" * 1_000_001}], Columns(), ":1: text is longer than 1,000,000 characters"),
+    ],
+)
+@pytest.mark.parametrize("name", ["r.jsonl", "r.parquet"])
+def test_bad_rows(tmp_path: Path, rows: list[dict[str, Any]], columns: Columns, message: str, name: str) -> None:
+    path = write(tmp_path / name, rows)
+    with pytest.raises(InputError) as caught:
+        list(read_table(path, columns))
+    assert str(caught.value).startswith(f"{path}{message}")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("r.csv", b"", "empty, expected a CSV header"),
+        ("r.csv", b"uid,text\n", "no rows"),
+        ("r.csv", b"uid,text\n1,a,b\n", ":2: 3 cells, expected 2"),
+        ("r.csv", b'uid,text\n1,"' + b"x" * 200_000, "field larger than field limit"),
+        ("r.jsonl", b"", "no rows"),
+        ("r.parquet", b"", "no Parquet file, or a truncated or damaged one"),
+        ("r.parquet", b"PAR1 and no more", "no Parquet file, or a truncated or damaged one"),
+        ("r.xlsx", b"PK", r"expected \.csv, \.jsonl"),
+    ],
+)
+def test_bad_files(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        list(read_table(tmp_path / name))
+
+
+def test_a_parquet_cut_off_anywhere(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.parquet", ROWS)
+    whole = path.read_bytes()
+    for length in range(0, len(whole), max(1, len(whole) // 30)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match="truncated or damaged"):
+            list(read_table(path))
+
+
+@pytest.mark.parametrize("name", ["no.csv", "no.jsonl", "no.parquet"])
+def test_absent_files(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=f"{name}: .*No such file"):
+        list(read_table(tmp_path / name))
+
+
+def test_any_reports_are_ours_or_a_table(tmp_path: Path) -> None:
+    ours = [report_from_sections("1", "p", "Clear.", "", "mimic_cxr")]
+    write_reports(tmp_path / "reports.jsonl", ours)
+    assert list(read_any_reports(tmp_path / "reports.jsonl")) == ours
+    for name in ("r.csv", "r.parquet"):
+        assert list(read_any_reports(write(tmp_path / name, ROWS))) == EXPECTED
+    with pytest.raises(InputError, match="no 'report_id'"):
+        list(read_any_reports(write(tmp_path / "r.jsonl", ROWS)))

@@ -1,0 +1,235 @@
+"""Files appear whole or not at all, belong to their owner, and bad ones are named by file and line."""
+
+import csv
+import gzip
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from radtune.config import InputError
+from radtune.files import (
+    jsonl_line,
+    manifest_path,
+    open_text,
+    read_csv_rows,
+    read_jsonl,
+    sha256_file,
+    sha256_text,
+    write_jsonl,
+    write_manifest,
+    write_whole,
+)
+
+# Writes a file slowly, as a long command does, after telling that it has begun.
+SLOW_WRITER = """
+import sys, time
+from pathlib import Path
+from radtune.config import run_command, key
+from radtune.files import write_whole
+from dataclasses import dataclass
+from datetime import datetime
+@dataclass
+class Keys:
+    output: Path = key("Where to.")
+def main(config):
+    with write_whole(config.output) as stream:
+        stream.write("patient text " * 1000)
+        stream.flush()
+        print("begun", flush=True)
+        time.sleep(60)
+run_command(main, Keys)
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_writer_leaves_nothing_under_the_name(tmp_path: Path, sent: signal.Signals) -> None:
+    path = tmp_path / "reports.jsonl"
+    path.write_text("what stood there before")
+    command = [sys.executable, "-c", SLOW_WRITER, f"output={path}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(sent)
+    assert path.read_text() == "what stood there before"
+    left = [other for other in tmp_path.iterdir() if other != path]
+    if sent == signal.SIGKILL:
+        # Nothing can clean up after it, but nobody else can read what it left.
+        assert [other.stat().st_mode & 0o777 for other in left] == [0o600]
+    else:
+        assert not left
+        assert process.returncode == 130
+
+
+def test_an_error_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), write_whole(tmp_path / "new" / "a.txt") as stream:
+        stream.write("half")
+        raise KeyError
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_written_file_is_the_owners(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "down" / "a.txt"
+    with write_whole(path) as stream:
+        stream.write("é\n")
+    assert path.read_bytes() == "é\n".encode()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limit[1]))
+    try:
+        with (
+            pytest.raises(InputError, match=r"a\.txt: cannot write: File too large"),
+            write_whole(tmp_path / "a.txt") as stream,
+        ):
+            for _ in range(1000):
+                stream.write("x" * 1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (".", "is a folder, expected a file name"),
+        ("file/a.txt", "cannot write: (Not a directory|File exists)"),
+        ("pipe", "is a device or pipe, expected a file name"),
+    ],
+)
+def test_places_that_cannot_be_written(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match=message), write_whole(tmp_path / name):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "pipe"]
+
+
+@given(st.lists(st.dictionaries(st.text(), st.text() | st.integers() | st.none() | st.lists(st.text())), max_size=5))
+def test_jsonl_reads_what_it_wrote(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, object]]) -> None:
+    path = tmp_path_factory.mktemp("jsonl") / "rows.jsonl"
+    assert write_jsonl(path, rows) == len(rows)
+    assert [row for _, row in read_jsonl(path)] == rows
+
+
+def test_half_a_surrogate_pair_is_written_as_a_question_mark() -> None:
+    assert jsonl_line({"response": "edema \ud83d"}) == '{"response": "edema ?"}\n'
+
+
+def test_jsonl_skips_blank_lines_and_counts_them(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('\ufeff{"a": 1}\n\n  \n{"a": 2}')
+    assert list(read_jsonl(path)) == [(1, {"a": 1}), (4, {"a": 2})]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"a": "secret', ":2: not valid JSON"),
+        (b"[1]", ":2: expected a JSON object, got list"),
+        (b"[" * 100_000, ":2: not valid JSON"),
+        (b'{"a": ' + b"9" * 5000 + b"}", ":2: not valid JSON"),
+        (b'{"a": "\\ud83d"}', ":2: half a surrogate pair in an escape"),
+        (b'{"a": "caf\xe9"}', ": line 1 or near it is not UTF-8"),
+    ],
+    ids=["cut off", "a list", "deep", "a huge number", "surrogate", "latin-1"],
+)
+def test_bad_json_lines(tmp_path: Path, line: bytes, message: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a": 0}\n' + line + b"\n")
+    with pytest.raises(InputError) as caught:
+        list(read_jsonl(path))
+    assert str(caught.value) == f"{path}{message}"
+
+
+def test_a_surrogate_pair_is_a_character(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": "\\ud83d\\ude00"}')
+    assert list(read_jsonl(path)) == [(1, {"a": "😀"})]
+
+
+CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\r\x00"), max_size=20)
+
+
+@given(st.lists(st.tuples(CELLS, CELLS), max_size=5))
+def test_csv_reads_what_csv_writes(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]) -> None:
+    path = tmp_path_factory.mktemp("csv") / "rows.csv"
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([("a", "b"), *rows])
+    assert [tuple(row.values()) for _, row in read_csv_rows(path)] == rows
+
+
+def test_csv_from_a_spreadsheet(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv.gz"
+    path.write_bytes(gzip.compress('\ufeffid , text\r\n1,"two\r\nlines"\r\n\r\n2,\r\n'.encode()))
+    assert list(read_csv_rows(path)) == [(3, {"id": "1", "text": "two\r\nlines"}), (5, {"id": "2", "text": ""})]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", ": empty, expected a CSV header"),
+        (b"a,b,a\n", ": column 'a' stands twice in the header"),
+        (b"a,b\n1\n", ":2: 1 cells, expected 2"),
+        (b"a,b\n1,2,3\n", ":2: 3 cells, expected 2"),
+        (b'a,b\n1,"cut off', ":2: not valid CSV: unexpected end of data"),
+        (b'a,b\n1,"two"three\n', ":2: not valid CSV: ',' expected after '\"'"),
+        (b"a,b\n1,caf\xe9\n", ": line 1 or near it is not UTF-8"),
+    ],
+)
+def test_bad_csv(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        list(read_csv_rows(path))
+    assert str(caught.value) == f"{path}{message}"
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-20], lambda data: b"plain text", lambda data: data[:-8] + b"8 bytes."]
+)
+def test_a_damaged_gzip(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "rows.csv.gz"
+    path.write_bytes(damage(gzip.compress(b"a,b\n" + b"1,2\n" * 1000)))
+    with pytest.raises(InputError, match="truncated or damaged gzip file"):
+        list(read_csv_rows(path))
+
+
+@pytest.mark.parametrize(("name", "message"), [("no.txt", "No such file or directory"), (".", "Is a directory")])
+def test_files_that_cannot_be_opened(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message), open_text(tmp_path / name):
+        pass
+
+
+@dataclass
+class Keys:
+    seed: int
+    output: Path
+
+
+def test_a_manifest_tells_what_made_a_file(tmp_path: Path) -> None:
+    output, source = tmp_path / "reports.jsonl", tmp_path / "in.csv"
+    output.write_text("out")
+    source.write_text("in")
+    written = write_manifest(output, Keys(3, output), [source, None, tmp_path], counts={"read": 1})
+    assert written == manifest_path(output) == tmp_path / "reports.manifest.json"
+    manifest = json.loads(written.read_text())
+    assert manifest["config"] == {"seed": 3, "output": str(output)}
+    assert manifest["inputs"] == {str(source): sha256_text("in")}
+    assert manifest["output"] == {"path": str(output), "sha256": sha256_file(output)}
+    assert manifest["counts"] == {"read": 1}
+    assert manifest["versions"]["python"].startswith("3.")
+    assert datetime.fromisoformat(manifest["created"]).tzinfo is not None
+    assert {"command", "git_commit"} <= set(manifest)

@@ -1,0 +1,20 @@
+"""Progress: plain lines away from a terminal, items untouched."""
+
+import pytest
+
+from radtune import progress as progress_module
+from radtune.progress import progress
+
+
+def test_items_pass_through_without_a_word_when_quick(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(progress(iter("abc"), "letters")) == ["a", "b", "c"]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_plain_lines_away_from_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "SECONDS_BETWEEN_LINES", 0.0)
+    assert list(progress([1, 2], "reports", total=2, also=lambda: "1 failed")) == [1, 2]
+    out, lines = capsys.readouterr()
+    assert out == ""
+    assert [line.split(",")[0] for line in lines.splitlines()] == ["1 of 2 reports", "2 of 2 reports"]
+    assert all(line.endswith("/s, 1 failed") for line in lines.splitlines())
