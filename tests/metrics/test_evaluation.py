@@ -1,0 +1,126 @@
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import precision_recall_fscore_support
+
+from radtune.config import InputError
+from radtune.findings import FINDINGS
+from radtune.metrics.display import metrics_text
+from radtune.metrics.evaluation import evaluate, read_metrics, write_metrics
+from radtune.metrics.inputs import LabelledReports
+from radtune.tasks import Status
+
+MC, OE = "multiple_choice", "open_ended"
+
+
+def labelled(rows: list, judged: list | None = None) -> LabelledReports:
+    ids = [str(i) for i in range(len(rows))]
+    return LabelledReports(
+        Path(os.devnull),
+        {i: tuple(row) for i, row in zip(ids, rows, strict=True)},
+        dict.fromkeys(ids, Status.OK),
+        None if judged is None else {i: frozenset(row) for i, row in zip(ids, judged, strict=True)},
+    )
+
+
+LABEL_SETS = st.sets(st.sampled_from(FINDINGS))
+PAIRS = st.lists(st.tuples(LABEL_SETS, LABEL_SETS), min_size=1, max_size=15)
+
+
+@settings(max_examples=40, deadline=None)
+@given(PAIRS)
+def test_multiple_choice_equals_scikit_learn(pairs: list[tuple[set, set]]) -> None:
+    predicted, gold = ([[name in row for name in FINDINGS] for row in side] for side in zip(*pairs, strict=True))
+    metrics = evaluate(MC, labelled([p for p, _ in pairs]), labelled([g for _, g in pairs]))
+    for average, ours in (("micro", dataclasses.asdict(metrics.micro)), ("macro", metrics.macro)):
+        expected = precision_recall_fscore_support(gold, predicted, average=average, zero_division=0)[:3]
+        assert [ours["precision"], ours["recall"], ours["f1"]] == pytest.approx(expected)
+    by_class = precision_recall_fscore_support(gold, predicted, average=None, zero_division=0)
+    for values, score in zip(zip(*by_class, strict=True), metrics.per_class.values(), strict=True):
+        assert (score.precision, score.recall, score.f1, score.support) == pytest.approx(values)
+    assert metrics.micro.tp == sum(score.tp for score in metrics.per_class.values())
+
+
+def test_other_names_count_against_and_are_named() -> None:
+    metrics = evaluate(
+        MC, labelled([["Edema", "mass"], ["mass"], []]), labelled([["Edema", "Nodule"], ["mass"], ["Fracture"]])
+    )
+    assert (metrics.micro.tp, metrics.micro.fp, metrics.micro.fn) == (1, 2, 3)
+    assert metrics.other_names == {"predictions": {"mass": 2}, "gold": {"Nodule": 1, "mass": 1}}
+    assert "'mass' x2" in metrics_text(metrics)
+
+
+def test_blank_gold_is_negative_or_left_out() -> None:
+    predictions = labelled([["Edema", "Fracture"], ["Edema"]])
+    gold = labelled([["Edema"], ["Fracture"]], judged=[["Edema"], ["Edema", "Fracture"]])
+    negative = evaluate(MC, predictions, gold)
+    assert (negative.micro.tp, negative.micro.fp, negative.micro.fn) == (1, 2, 1)
+    ignored = evaluate(MC, predictions, gold, gold_blank="ignore")
+    assert (ignored.micro.tp, ignored.micro.fp, ignored.micro.fn) == (1, 1, 1)
+    assert ignored.per_class["Fracture"].fp == 0
+    with pytest.raises(InputError, match="gold_blank=ignore needs a label table"):
+        evaluate(MC, predictions, labelled([["Edema"], []]), gold_blank="ignore")
+
+
+def test_open_ended_by_both_rules() -> None:
+    predictions = labelled([["small left effusion", "left effusion", "rib fracture"]])
+    gold = labelled([["left effusion", "old rib fracture", "granuloma"]])
+    metrics = evaluate(OE, predictions, gold)
+    assert (metrics.micro.tp, metrics.micro.fp, metrics.micro.fn, metrics.micro.matched_gold) == (3, 0, 1, 2)
+    assert (metrics.micro.precision, metrics.micro.recall) == (1, pytest.approx(2 / 3))
+    assert metrics.one_to_one is not None
+    assert (metrics.one_to_one.tp, metrics.one_to_one.fp, metrics.one_to_one.fn) == (2, 1, 1)
+    assert metrics.one_to_one.precision == pytest.approx(2 / 3)
+
+
+def test_failed_calls_miss_their_gold() -> None:
+    predictions = labelled([["Edema"], []])
+    predictions.statuses["1"] = Status.FAILED
+    metrics = evaluate(MC, predictions, labelled([["Edema"], ["Edema", "Fracture"]]))
+    assert (metrics.n_reports, metrics.micro.fn) == (2, 2)
+    assert metrics.status_counts == {"ok": 1, "failed": 1}
+    assert "counted as empty predictions: 1 failed" in metrics_text(metrics)
+
+
+def test_both_sides_must_have_the_same_reports() -> None:
+    with pytest.raises(InputError, match=r"predictions for 2 reports not in .*; first: '1'"):
+        evaluate(MC, labelled([[], [], []]), labelled([[]]))
+    with pytest.raises(InputError, match=r"no prediction for 1 report of .*; first: '1'"):
+        evaluate(MC, labelled([[]]), labelled([[], []]))
+
+
+def test_gold_must_be_whole() -> None:
+    gold = labelled([[], []])
+    gold.statuses["1"] = Status.REFUSED
+    with pytest.raises(InputError, match="gold of report '1' has status refused"):
+        evaluate(MC, labelled([[], []]), gold)
+
+
+def test_patients_are_drawn_where_all_are_known() -> None:
+    predictions, gold = labelled([["Edema"], [], []]), labelled([["Edema"], ["Edema"], []])
+    assert evaluate(MC, predictions, gold, patient_ids={"0": "a", "1": "a"}).bootstrap["unit"] == "report"
+    drawn = evaluate(MC, predictions, gold, patient_ids={"0": "a", "1": "a", "2": "b"}).bootstrap
+    assert (drawn["unit"], drawn["n_units"], drawn["resamples"]) == ("patient", 2, 10_000)
+
+
+@pytest.mark.parametrize("task", [MC, OE])
+def test_metrics_file_round_trip(tmp_path: Path, task: str) -> None:
+    metrics = evaluate(task, labelled([["Edema", "Lung Lesion"], []]), labelled([["Edema"], ["Fracture"]]))
+    write_metrics(tmp_path / "metrics.json", metrics)
+    assert read_metrics(tmp_path / "metrics.json") == metrics
+    low, high = metrics.micro.ci95["f1"]
+    assert np.isfinite([low, high]).all()
+    assert low <= metrics.micro.f1 <= high
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "3", '{"task": "open_ended", "micro": null}'])
+def test_other_json_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "metrics.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match="not a metrics"):
+        read_metrics(path)

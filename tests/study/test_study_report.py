@@ -1,0 +1,144 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+from radtune.study.figures import INK, PAPER, Drawing, all_figures, f1_by_size
+from radtune.study.plan import Study, study_from_mapping
+from radtune.study.report import headline, inline_svg, report_html, write_report
+from radtune.study.results import read_reported, read_results
+from radtune.study.tables import all_tables
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def figures(scored_study: Study) -> list[Drawing]:
+    return all_figures(read_results(scored_study), read_reported())
+
+
+@pytest.fixture(scope="module")
+def page(scored_study: Study, figures: list[Drawing]) -> str:
+    results, reported = read_results(scored_study), read_reported()
+    return report_html(results, reported, all_tables(results, reported), figures)
+
+
+class Balance(HTMLParser):
+    """Collects ids and links, and fails on tags that close in the wrong order."""
+
+    VOID = ("meta", "wbr")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.ids += [value for name, value in attributes if name == "id" and value]
+        self.links += [value for name, value in attributes if name in ("src", "href", "xlink:href") and value]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_page_is_whole_and_loads_nothing(page: str) -> None:
+    parser = Balance()
+    parser.feed(page)
+    assert parser.open == []
+    assert len(set(parser.ids)) == len(parser.ids)
+    assert parser.links
+    assert all(link.startswith("#") and link[1:] in parser.ids for link in parser.links)
+    assert set(re.findall(r"url\(#([^)]*)\)", page)) <= set(parser.ids)
+    assert "@import" not in page
+    assert "<script" not in page
+
+
+def test_page_says_what_matters(page: str, scored_study: Study) -> None:
+    best = headline(read_results(scored_study), read_reported(), "multiple_choice")
+    assert best.metrics is not None
+    assert f"{best.metrics.micro.f1:.2f}" in page
+    assert [name for name, _ in best.others] == ["base model", "rule labeler", "teacher"]
+    for text in ("its scores say nothing about the 8B model", "Table 3 as reported", "Pleural Effusion", "truncated"):
+        assert text in page, text
+    assert page.count("<svg") == 5
+    assert "missing</td>" not in page
+
+
+def test_page_of_a_study_that_has_not_run(study_values: dict) -> None:
+    study_values["note"] = "a <b>note</b>"
+    results, reported = read_results(study_from_mapping(study_values)), read_reported()
+    page, tables = write_report(results, reported)
+    text = page.read_text()
+    assert "0 of 21 scores" in text
+    assert "no mix scored yet" in text
+    assert '<td class="missing">missing</td>' in text
+    assert "a &lt;b&gt;note&lt;/b&gt;" in text
+    assert "<svg" not in text
+    assert all((page.parent / "tables" / f"{table.name}.tex").exists() for table in tables)
+
+
+def test_figures_are_those_of_the_study(figures: list[Drawing]) -> None:
+    assert [figure.name for figure in figures] == [
+        "f1_by_size_multiple_choice", "f1_by_size_open_ended", "f1_by_learning_rate",
+        "joint_separate_multiple_choice", "joint_separate_open_ended",
+    ]  # fmt: skip
+    for figure in figures:
+        assert ElementTree.fromstring(figure.svg).tag.endswith("svg")  # noqa: S314  (ours)
+        assert figure.png.startswith(b"\x89PNG")
+    assert "Rule labeler" in figures[0].svg
+    assert "Rule labeler" not in figures[1].svg
+
+
+def test_figures_are_the_same_for_the_same_scores(scored_study: Study, figures: list[Drawing]) -> None:
+    assert f1_by_size(read_results(scored_study), read_reported(), "multiple_choice") == figures[0]
+
+
+def test_inline_figures_take_the_page_s_colours(figures: list[Drawing]) -> None:
+    svg = inline_svg(figures[0])
+    assert INK not in svg
+    assert PAPER not in svg
+    assert "currentColor" in svg
+    assert "http" not in re.sub(r'xmlns(:xlink)?="[^"]*"', "", svg)
+
+
+def test_command(study_values: dict, tmp_path: Path, score: Callable[..., None]) -> None:
+    study_values |= {"mixes": [[100, 50]], "separate": {}, "learning_rates": [], "learning_rate_rows": 0}
+    study_file = tmp_path / "study.yaml"
+    study_file.write_text(yaml.safe_dump(study_values))
+    score(study_from_mapping(study_values), skip=("teacher",))
+    done = subprocess.run(
+        [sys.executable, "scripts/study_report.py", f"study={study_file}"],
+        cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("Table 3")
+    assert any(line.startswith("Table 4") for line in lines)
+    assert lines[-1] == str(tmp_path / "run" / "report.html")
+    assert any("missing" in line for line in lines)
+    assert any("0.83    0.89  0.86" in line for line in lines)
+    manifest = json.loads((tmp_path / "run" / "report.manifest.json").read_text())
+    assert len(manifest["inputs"]) == 6
+
+
+def test_command_refuses_a_misspelt_key(study_values: dict, tmp_path: Path) -> None:
+    study_file = tmp_path / "study.yaml"
+    study_file.write_text(yaml.safe_dump(study_values | {"modelname": "x"}))
+    done = subprocess.run(
+        [sys.executable, "scripts/study_report.py", f"study={study_file}"],
+        cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("unknown key 'modelname'; did you mean 'model_name'?")
+    assert not (tmp_path / "run").exists()
