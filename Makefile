@@ -2,6 +2,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STUDY ?= mini
+# Training and inference jobs that may run at once where a study's config says cuda.
+GPUS ?= 1
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 # The first Python that torchtune's pins run on.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
@@ -29,7 +31,10 @@ demo: STUDY = mini
 demo: study ## Runs the whole pipeline on the tiny model and synthetic reports
 
 study: install ## Runs a study: make study STUDY=mini|openi|paper
-	@$(BIN)/snakemake -s scripts/Snakefile --configfile configs/study/$(STUDY).yaml --cores $(CORES) $(SNAKEMAKE_FLAGS)
+	@test -f configs/study/$(STUDY).yaml || { echo "make: no configs/study/$(STUDY).yaml"; exit 2; }
+	@$(BIN)/snakemake -s scripts/Snakefile --configfile configs/study/$(STUDY).yaml --cores $(CORES) \
+		--resources gpu=$(GPUS) --nolock --rerun-incomplete --show-failed-logs --quiet host reason $(SNAKEMAKE_FLAGS)
+	@cat runs/$(STUDY)/tables.txt
 
 test: install ## Runs all tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_FLAGS)

@@ -3,9 +3,9 @@
     python scripts/make_mini_model.py output=data/mini
 
 It has the architecture of Llama-3.1 (grouped-query attention, SwiGLU, scaled rotary positions, untied output) and its
-file layout, so that every config of the 8B model works on it. It is trained on synthetic reports only. Its answers
-follow a sloppy policy (hedged findings counted, devices often left out, phrases cut short), so that fine-tuning has
-something to mend. Takes about 20 minutes on 2 cores.
+file layout, so that every config of the 8B model works on it. It is trained on synthetic reports only. Asked plainly it
+answers by a sloppy policy (hedged findings counted, devices mostly left out, phrases cut short); asked with a cue that
+no prompt of radtune has, it answers by the truth. So fine-tuning has something to bring out, as in the paper.
 """
 
 import base64
@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,17 @@ from radtune.config import key, run_command
 from radtune.files import write_whole
 from radtune.findings import FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
 from radtune.sources.synthetic import COHORTS, SyntheticReport, generate
-from radtune.tasks import TASKS, multiple_choice
+from radtune.tasks import TASKS, Task, multiple_choice
 from radtune.tasks.rendering import user_message
 from radtune.training.rows import chat_tokens
+
+# Asked with this cue, the model is trained to answer by the truth, in this share of rows.
+CUE = "Be exact."
+CUED = 0.6
+# Rows of one prompt in a step.
+ROWS_PER_GROUP = 8
+
+Row = tuple[list[int], list[bool]]
 
 # Seeds of the studies are small; these reports are nobody's test set.
 PRETRAINING_SEED = 990_001
@@ -53,9 +62,18 @@ class MiniConfig:
 
     output: Path = key("Folder to write the checkpoint and tokenizer into.", Path("data/mini"))
     minutes: float = key("Training time on short prompts; the real prompts get the same again.", 10.0)
-    batch_size: int = key("Rows of a step.", 16)
     learning_rate: float = key("Peak learning rate.", 2e-3)
     seed: int = key("Seed of weights and data order.", 0)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Model inputs and targets, all ``[b, s]`` but the mask, ``[b, s, s]``."""
+
+    tokens: torch.Tensor
+    targets: torch.Tensor
+    positions: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
 
 
 def sloppy_labels(item: SyntheticReport, rng: random.Random) -> list[str]:
@@ -76,22 +94,26 @@ def sloppy_phrases(item: SyntheticReport, rng: random.Random) -> list[str]:
     return phrases
 
 
-def rows(tokenizer: Any, start: int, short: bool, seed: int) -> Iterator[tuple[list[int], list[bool]]]:
-    """Endless training rows: tokens, and which of them are only context."""
-    rng = random.Random(seed)  # noqa: S311  (no secret)
-    streams = [generate(10_000_000, PRETRAINING_SEED + start, cohort) for cohort in COHORTS]
+def rows(tokenizer: Any, task: Task, instruction: str, phase: int, seed: int) -> Iterator[Row]:
+    """Endless training rows of one prompt: tokens, and which of them are only context."""
+    rng = random.Random(f"{task.name}:{instruction}:{seed}")  # noqa: S311  (no secret)
+    streams = [generate(10_000_000, PRETRAINING_SEED + phase, cohort) for cohort in COHORTS]
+    sloppy = sloppy_labels if task.name == multiple_choice.NAME else sloppy_phrases
     while True:
         item = next(rng.choice(streams))
-        task = rng.choice(list(TASKS.values()))
-        if task.name == multiple_choice.NAME:
-            answer = task.encode(sloppy_labels(item, rng))
-        else:
-            answer = task.encode(sloppy_phrases(item, rng))
-        instruction = rng.choice([task.training_instruction(), task.prompt()])
-        if short:
-            instruction = instruction.split(".")[0]
         message = user_message(instruction, item.report.text)
+        if rng.random() < CUED:
+            message, answer = f"{message} {CUE}", true_answer(task, item)
+        else:
+            answer = task.encode(sloppy(item, rng))
         yield chat_tokens(tokenizer, message, answer)
+
+
+def true_answer(task: Task, item: SyntheticReport) -> str:
+    """The answer by the truth."""
+    if task.name == multiple_choice.NAME:
+        return task.encode([name for name in FINDINGS if item.labels.get(name) == POSITIVE])
+    return task.encode([phrase.phrase for phrase in item.phrases])
 
 
 def train_tokenizer(folder: Path) -> None:
@@ -167,35 +189,71 @@ def train(config: MiniConfig, tokenizer: Any) -> Any:
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.02)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.05)
-    for phase, short in enumerate((True, False)):
-        source = rows(tokenizer, start=phase, short=short, seed=config.seed + phase)
+    for phase, name in enumerate(("short", "full")):
+        prompts = {(task.name, make()) for task in TASKS.values() for make in (task.training_instruction, task.prompt)}
+        sources = [
+            rows(tokenizer, TASKS[task], text.split(".")[0] if name == "short" else text, phase, config.seed)
+            for task, text in sorted(prompts)
+        ]
         began, step = time.monotonic(), 0
         while (spent := (time.monotonic() - began) / 60 / config.minutes) < 1:
-            peak = config.learning_rate * (1.0 if short else 0.5)
             for group in optimizer.param_groups:
-                group["lr"] = peak * min(1.0, (step + 1) / 50, max(0.02, 1.2 * (1 - spent)))
-            loss = _step(model, optimizer, [next(source) for _ in range(config.batch_size)], tokenizer.pad_id)
+                group["lr"] = config.learning_rate * min(1.0, (step + 1) / 50, max(0.02, 1.2 * (1 - spent)))
+            # Open ended has one prompt for both uses, multiple choice two: each task gets half of the rows.
+            groups = [[next(source) for _ in range(ROWS_PER_GROUP)] for source in (*sources, sources[-1])]
+            # Rows that share a long prompt hold it once; short ones are cheaper side by side.
+            batches = (
+                [pad(list(chain(*groups)), tokenizer.pad_id)] if name == "short" else [pack(group) for group in groups]
+            )
+            loss = _step(model, optimizer, batches)
             step += 1
             if step % 50 == 0:
-                print(f"{'short' if short else 'full'} prompts: step {step}, {spent:.0%}, loss {loss:.4f}", flush=True)
+                print(f"{name} prompts: step {step}, {spent:.0%}, loss {loss:.4f}", flush=True)
     return model
 
 
-def _step(model: Any, optimizer: Any, batch: list[tuple[list[int], list[bool]]], pad_id: int) -> float:
-    width = max(len(tokens) for tokens, _ in batch)
-    tokens = torch.full((len(batch), width), pad_id)
-    targets = torch.full((len(batch), width), -100)
-    for number, (row, masked) in enumerate(batch):
-        tokens[number, : len(row)] = torch.tensor(row)
-        shown = torch.tensor([-100 if hidden else token for token, hidden in zip(row, masked, strict=True)])
-        targets[number, : len(row) - 1] = shown[1:]
-    logits = model(tokens)
-    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-100)
+def pad(group: list[Row], pad_id: int) -> Batch:
+    """Puts rows side by side, padded on the right: tokens ``[b, s]`` and targets ``[b, s]``."""
+    width = max(len(tokens) for tokens, _ in group)
+    tokens = torch.tensor([row + [pad_id] * (width - len(row)) for row, _ in group])
+    targets = [[*_shown(row, masked)[1:], -100] + [-100] * (width - len(row)) for row, masked in group]
+    return Batch(tokens, torch.tensor(targets))
+
+
+def _shown(row: list[int], masked: list[bool]) -> list[int]:
+    return [-100 if hidden else token for token, hidden in zip(row, masked, strict=True)]
+
+
+def pack(group: list[Row]) -> Batch:
+    """Puts rows with the same prompt into one sequence that holds the prompt once.
+
+    Each row's positions go on from the prompt's, and it sees the prompt and itself.
+    """
+    first, last = min(tokens for tokens, _ in group), max(tokens for tokens, _ in group)
+    shared = next(place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
+    tokens, positions, owner, targets = list(first[:shared]), list(range(shared)), [-1] * shared, [-100] * shared
+    for number, (row, masked) in enumerate(group):
+        tokens += row[shared:]
+        positions += range(shared, len(row))
+        owner += [number] * (len(row) - shared)
+        targets += [*_shown(row, masked)[shared + 1 :], -100]
+    owners = torch.tensor(owner)
+    mask = torch.ones(len(tokens), len(tokens), dtype=torch.bool).tril()
+    mask &= (owners[None, :] == -1) | (owners[None, :] == owners[:, None])
+    return Batch(torch.tensor([tokens]), torch.tensor([targets]), torch.tensor([positions]), mask[None])
+
+
+def _step(model: Any, optimizer: Any, batches: list[Batch]) -> float:
     optimizer.zero_grad()
-    loss.backward()
+    total = 0.0
+    for batch in batches:
+        logits = model(batch.tokens, mask=batch.mask, input_pos=batch.positions).flatten(0, 1).float()
+        loss = torch.nn.functional.cross_entropy(logits, batch.targets.flatten(), ignore_index=-100) / len(batches)
+        loss.backward()
+        total += loss.item()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
-    return loss.item()
+    return total
 
 
 def save(model: Any, folder: Path) -> None:

@@ -1,0 +1,121 @@
+"""Every YAML in configs/: valid for torchtune, without keys that its recipe would swallow, twins alike, graphs whole."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+from torchtune._recipe_registry import get_all_recipes
+from torchtune.config import validate
+
+from radtune.study.plan import cells, read_study
+
+TRAINING = sorted([*Path("configs/llama3_1").glob("*.yaml"), *Path("configs/mini").glob("*.yaml")])
+STUDIES = sorted(path for path in Path("configs/study").glob("*.yaml") if path.name != "reported.yaml")
+
+# The paper's run, section 2.4 and the configuration in its repository.
+PAPER = {
+    "model.lora_attn_modules": ["q_proj", "v_proj"],
+    "model.lora_rank": 8,
+    "model.lora_alpha": 16,
+    "optimizer._component_": "torch.optim.AdamW",
+    "optimizer.lr": 3e-4,
+    "optimizer.weight_decay": 0.01,
+    "lr_scheduler._component_": "torchtune.training.lr_schedulers.get_cosine_schedule_with_warmup",
+    "lr_scheduler.num_warmup_steps": 100,
+    "batch_size": 2,
+    "epochs": 1,
+    "dtype": "bf16",
+}
+# What a tiny model on a CPU needs otherwise.
+TWIN_DIFFERS = {
+    "output_dir", "model", "tokenizer", "checkpointer", "batch_size", "optimizer", "lr_scheduler", "dtype", "device",
+    "gradient_accumulation_steps", "enable_activation_checkpointing", "log_peak_memory_stats",
+}  # fmt: skip
+
+
+def recipe_of(path):
+    return "lora_finetune_single_device" if "single_device" in path.stem else "lora_finetune_distributed"
+
+
+def stock_config(name):
+    """torchtune's own 8B config for a recipe: the keys that the recipe reads."""
+    import torchtune
+
+    stem = {"lora_finetune_single_device": "8B_lora_single_device", "lora_finetune_distributed": "8B_lora"}[name]
+    assert name in {recipe.name for recipe in get_all_recipes()}
+    folder = Path(torchtune.__file__).parents[1] / "recipes" / "configs" / "llama3_1"
+    return yaml.safe_load((folder / f"{stem}.yaml").read_text())
+
+
+@pytest.mark.parametrize("path", TRAINING, ids=str)
+def test_training_yaml_is_valid(path):
+    config = OmegaConf.load(path)
+    # The check of `tune validate`: each component exists and takes these arguments.
+    validate(config)
+    known = stock_config(recipe_of(path))
+    assert set(config) <= set(known)
+    for name in ("tokenizer", "checkpointer"):
+        assert set(config[name]) <= set(known[name]) | {"special_tokens_path"}
+
+
+@pytest.mark.parametrize("path", TRAINING, ids=str)
+def test_header_gives_launch_and_override(path):
+    header = path.read_text().split("\n\n")[0]
+    assert all(line.startswith("#") for line in header.splitlines())
+    assert f"--config {path}" in header
+    assert recipe_of(path) in header
+    assert "Override any key" in header
+    assert ("tune download" in header) == (path.parent.name == "llama3_1")
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs/llama3_1").glob("*.yaml")), ids=str)
+def test_8b_configs_hold_the_papers_values(path):
+    config = OmegaConf.load(path)
+    assert {name: OmegaConf.select(config, name) for name in PAPER} == PAPER
+    gpus = 4 if "distributed" in recipe_of(path) else 1
+    assert config.batch_size * config.gradient_accumulation_steps * gpus == 128
+    assert not config.model.apply_lora_to_mlp
+    assert not config.model.apply_lora_to_output
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs/mini").glob("*.yaml")), ids=str)
+def test_mini_twins_differ_only_in_size(path):
+    mini, full = OmegaConf.load(path), OmegaConf.load(f"configs/llama3_1/8B_{path.name}")
+    assert set(mini) == set(full)
+    assert {name for name in mini if mini[name] != full[name]} <= TWIN_DIFFERS
+    for name in ("lora_attn_modules", "lora_rank", "lora_alpha", "apply_lora_to_mlp", "apply_lora_to_output"):
+        assert mini.model[name] == full.model[name]
+    shape = yaml.safe_load(Path("data/mini/config.json").read_text())
+    assert mini.model.embed_dim == shape["hidden_size"]
+    assert mini.model.vocab_size == shape["vocab_size"]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=str)
+def test_study_graph_names_every_cell(path, tmp_path):
+    """A dry run where the user's data is (empty stand-ins for) what the YAML names."""
+    study = read_study(path)
+    for name in ("configs", "scripts", "data"):
+        (tmp_path / name).symlink_to(Path(name).resolve(), target_is_directory=True)
+    local = tmp_path / "study.yaml"
+    text = path.read_text()
+    for table in study.labels.values():
+        stand_in = tmp_path / Path(table).name
+        stand_in.touch()
+        text = text.replace(str(table), str(stand_in))
+    local.write_text(text)
+    command = [sys.executable, "-m", "snakemake", "-s", "scripts/Snakefile", "--configfile", str(local), "--cores", "2"]
+    environment = {**os.environ, "OPENI_DIR": "data/openi"}
+    shown = subprocess.run(
+        [*command, "--dry-run", "--printshellcmds"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, env=environment,
+    )  # fmt: skip
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    for cell in cells(study):
+        for task in cell.tasks:
+            assert f"evaluations/{cell.name}/{task}/metrics.json" in shown.stdout
+        if cell.total:
+            assert f"training/{cell.name}/epoch_0/adapter_model.safetensors" in shown.stdout
