@@ -1,0 +1,110 @@
+"""Labels reports with rules: 13 chest findings, each positive, negative, uncertain or not mentioned, and No Finding.
+
+    python scripts/negbio_label.py reports=reports.jsonl output=labels.csv
+    python scripts/negbio_label.py reports=notes.csv output=labels.csv explain=evidence.jsonl
+    python scripts/negbio_label.py text="No pneumothorax. Possible small left effusion."
+
+The table has the layout of MIMIC-CXR's official label tables: 1 positive, 0 negative, -1 uncertain, blank not
+mentioned. `explain` writes the evidence, one report a line: each mention, its offsets in the report's text, and the
+cue that decided it; it holds patients' words, so keep it where the reports are kept. Rules stand in
+radtune/negbio/lexicon.toml and cues.toml.
+"""
+
+import dataclasses
+import time
+from collections import Counter
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from radtune.config import InputError, key, run_command
+from radtune.files import jsonl_line, manifest_path, write_manifest, write_whole
+from radtune.findings import LABEL_COLUMNS, NEGATIVE, POSITIVE, UNCERTAIN, write_label_table
+from radtune.negbio import Mention, ReportLabels, label_report, label_reports
+from radtune.progress import progress
+from radtune.sources.table import read_any_reports
+
+
+@dataclass
+class LabelConfig:
+    """Keys of this command."""
+
+    reports: Path | None = key("reports.jsonl, or a CSV or Parquet with an id and findings/impression or text.", None)
+    output: Path | None = key("Label table to write (CSV).", None)
+    explain: Path | None = key("JSONL of the evidence to write; holds report text.", None)
+    text: str | None = key("One report; its labels and evidence are printed, nothing is written.", None)
+
+
+def main(config: LabelConfig) -> None:
+    """Labels a file of reports, or one report given on the command line."""
+    _check(config)
+    if config.text is not None:
+        print("\n".join(evidence_lines(config.text, label_report(config.text))))
+        return
+    started = time.perf_counter()
+    rows: dict[str, dict[str, int]] = {}
+    with write_whole(config.explain) if config.explain else nullcontext() as explanations:
+        for report, found in progress(label_reports(read_any_reports(config.reports)), "reports"):
+            rows[report.report_id] = found.labels
+            if explanations:
+                mentions = [_evidence(report.text, mention) for mention in found.mentions]
+                row = {"report_id": report.report_id, "labels": found.labels, "mentions": mentions}
+                explanations.write(jsonl_line(row))
+        if not rows:
+            raise InputError(f"{config.reports}: no reports")
+        write_label_table(config.output, rows)
+    seconds = time.perf_counter() - started
+    counts = {name: Counter(labels.get(name) for labels in rows.values()) for name in LABEL_COLUMNS}
+    positives = {name: count[POSITIVE] for name, count in counts.items()}
+    for path in filter(None, (config.output, config.explain)):
+        write_manifest(path, config, [config.reports], n_reports=len(rows), positives=positives)
+    print("\n".join(count_lines(counts)))
+    print(f"{config.output}: {len(rows):,} reports in {seconds:.1f} s, {len(rows) / seconds:,.0f} reports/s")
+
+
+def _check(config: LabelConfig) -> None:
+    if config.text is not None:
+        if config.reports or config.output or config.explain:
+            raise InputError("text= stands alone, without reports=, output= and explain=")
+        return
+    for name in ("reports", "output"):
+        if getattr(config, name) is None:
+            raise InputError(f"missing required key: {name} (give reports= and output=, or text=)")
+    outputs = [path for path in (config.output, config.explain) if path is not None]
+    if len({manifest_path(path).resolve() for path in outputs}) < len(outputs):
+        raise InputError("output and explain need names that differ before their last dot")
+    if config.reports.resolve() in [path.resolve() for path in outputs]:
+        raise InputError(f"{config.reports}: is both input and output")
+
+
+def _evidence(text: str, mention: Mention) -> dict[str, Any]:
+    words = {"text": text[mention.start : mention.end], "cue": None}
+    if mention.cue_start is not None:
+        words["cue"] = text[mention.cue_start : mention.cue_end]
+    return {**dataclasses.asdict(mention), **words}
+
+
+def evidence_lines(text: str, found: ReportLabels) -> list[str]:
+    """Labels and evidence of one report, to read."""
+    lines = [f"{value:>2}  {name}" for name, value in found.labels.items()]
+    for mention in found.mentions:
+        shown = _evidence(text, mention)
+        cue = f", cue {shown['cue']!r} at {mention.cue_start}-{mention.cue_end}" if shown["cue"] else ""
+        lines.append(
+            f"{mention.start}-{mention.end} {shown['text']!r}: {mention.finding} {mention.status}"
+            f" (rule {mention.rule}{cue}; phrase {mention.phrase!r})"
+        )
+    return lines
+
+
+def count_lines(counts: dict[str, Counter[int | None]]) -> list[str]:
+    """A table of how many reports have each value of each class."""
+    lines = [f"{'':<28}{'positive':>10}{'uncertain':>11}{'negative':>10}{'blank':>10}"]
+    for name, count in counts.items():
+        lines.append(f"{name:<28}{count[POSITIVE]:>10,}{count[UNCERTAIN]:>11,}{count[NEGATIVE]:>10,}{count[None]:>10,}")
+    return lines
+
+
+if __name__ == "__main__":
+    run_command(main, LabelConfig)
