@@ -37,7 +37,7 @@ study: install ## Runs a study: make study STUDY=mini|openi|paper
 	@cat runs/$(STUDY)/tables.txt
 
 test: install ## Runs all tests
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_FLAGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadscope $(PYTEST_FLAGS)
 
 lint: install ## Checks style and finds slips
 	@$(BIN)/ruff check .

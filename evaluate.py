@@ -1,4 +1,4 @@
-"""Scores predictions against gold: precision, recall and F1, micro with bootstrap intervals, macro and by class.
+r"""Scores predictions against gold: precision, recall and F1, micro with bootstrap intervals, macro and by class.
 
 python evaluate.py task=multiple_choice predictions=predictions.jsonl gold=gold.csv output=metrics.json
 python evaluate.py task=multiple_choice predictions=mimic-cxr-2.0.0-negbio.csv.gz gold=curated.csv gold_column=labels \

@@ -1,4 +1,4 @@
-"""Asks a fine-tuned or base model about every report of a file.
+r"""Asks a fine-tuned or base model about every report of a file.
 
     python inference.py task=multiple_choice reports=reports.jsonl output=predictions.jsonl \
         checkpoint_dir=data/mini adapter_dir=runs/mini/training/mix_1000_500/epoch_0

@@ -86,14 +86,14 @@ def run_command(main: Callable[[Config], None], schema: type[Config], arguments:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     program = os.path.basename(sys.argv[0])
-    if any(argument in ("-h", "--help") for argument in arguments):
-        print(help_text(schema, sys.modules[main.__module__].__doc__ or ""))
-        return
     # Without this, a report with an accented letter could not be printed on a terminal with an ASCII locale.
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     # A command stopped by a scheduler unwinds like one stopped with Ctrl-C, so temporary files go with it.
     signal.signal(signal.SIGTERM, _raise_interrupt)
     try:
+        if any(argument in ("-h", "--help") for argument in arguments):
+            print(help_text(schema, sys.modules[main.__module__].__doc__ or ""), flush=True)
+            return
         main(parse_config(schema, arguments))
     except InputError as error:
         sys.exit(_fail(program, str(error)))

@@ -1,4 +1,4 @@
-"""Builds an instruction set: labelled reports of one or both tasks, merged and shuffled.
+r"""Builds an instruction set: labelled reports of one or both tasks, merged and shuffled.
 
     python scripts/build_instructions.py output=instructions.jsonl \
         open_ended_reports=wcm.jsonl open_ended_labels=annotations.jsonl open_ended_rows=6000 \

@@ -45,7 +45,7 @@ Row = tuple[list[int], list[bool]]
 # Seeds of the studies are small; these reports are nobody's test set.
 PRETRAINING_SEED = 990_001
 
-VOCABULARY = 2048
+VOCABULARY = 1408
 SHAPE: dict[str, Any] = {"num_layers": 4, "num_heads": 6, "num_kv_heads": 2, "embed_dim": 192, "intermediate_dim": 512}
 MAX_POSITIONS = 4096
 ROPE_SCALE = 8
@@ -147,6 +147,8 @@ def train_tokenizer(folder: Path) -> None:
     final = Tokenizer(models.BPE(vocab=ranks, merges=merges, ignore_merges=True))
     final.pre_tokenizer, final.decoder = split, decoders.ByteLevel()
     final.add_special_tokens(list(SPECIAL_TOKENS))
+    if final.get_vocab_size() != VOCABULARY:
+        raise RuntimeError(f"the texts give {final.get_vocab_size()} tokens, not {VOCABULARY}")
     begin = SPECIAL_TOKENS[0]
     final.post_processor = processors.TemplateProcessing(
         single=f"{begin} $A", special_tokens=[(begin, final.token_to_id(begin))]

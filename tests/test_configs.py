@@ -1,4 +1,4 @@
-"""Every YAML in configs/: valid for torchtune, without keys that its recipe would swallow, twins alike, graphs whole."""
+"""Every YAML in configs/: valid for torchtune, no key that its recipe would swallow, twins alike, graphs whole."""
 
 import os
 import subprocess

@@ -63,7 +63,8 @@ def trained(folder):
 
 
 def predict(folder, output, task="multiple_choice", code=0, **keys):
-    values = {"checkpoint_dir": "data/mini", "reports": folder / "mimic.jsonl", "batch_size": 20, "temperature": 0} | keys
+    values = {"checkpoint_dir": "data/mini", "reports": folder / "mimic.jsonl", "batch_size": 20, "temperature": 0}
+    values |= keys
     return python("inference.py", task=task, output=output, code=code, **values)
 
 

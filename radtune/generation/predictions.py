@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from radtune.files import sha256_text
 from radtune.generation.checkpoint import Checkpoint
 from radtune.generation.torchtune import Response, generate
 from radtune.progress import progress
 from radtune.reports import Report
 from radtune.tasks import Task
-from radtune.tasks.rendering import user_message
+from radtune.tasks.rendering import prompt_sha256, user_message
 from radtune.training.rows import prompt_tokens
 
 
@@ -89,7 +88,7 @@ def predict(
     )
     for index, response in progress(answering, "reports", len(reports)):
         responses[index] = response
-    prompt_sha256 = sha256_text(user_message(instruction, "", prompt_format))
+    prompt_hash = prompt_sha256(instruction, prompt_format)
     rows = []
     for index, report in enumerate(reports):
         response = responses[index]
@@ -103,7 +102,7 @@ def predict(
                 status=str(answer.status),
                 model=names[0],
                 adapter=names[1],
-                prompt_sha256=prompt_sha256,
+                prompt_sha256=prompt_hash,
                 temperature=sampling.temperature,
                 seed=sampling.seed,
             )

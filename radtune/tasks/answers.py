@@ -43,13 +43,16 @@ _QUOTED = {
 }
 # An item without quotes may hold a bracketed word: [opacity [left], edema].
 _BARE = re.compile(r"[^\[\],]+(?:\[[^\[\]]*\][^\[\],]*)*")
+_BETWEEN = re.compile(r"[\s,]*")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 # What needs a backslash inside an item: the backslash, its quote, and a typographic quote that would end it.
 _NEEDS_ESCAPE = {"'": re.compile(r"[\\']|[’‘](?=\s*[,\]])"), '"': re.compile(r'[\\"]|[”“](?=\s*[,\]])')}
-# The prompts' own "[disease1, disease2, …]" and "[phrase 1, phrase 2, …]", which a model may repeat before it answers.
-_ECHOED = {"disease1", "phrase 1"}
+# Lists that are no answer: citations, and the prompts' own "[disease1, disease2, …]" and "[phrase 1, phrase 2, …]",
+# which a model may repeat before it answers. Labels that look like these are written in quotes.
+_NO_ANSWER = re.compile(r"\[(?:\s*\d[\d\s,]*\]|disease1,|phrase 1,)")
+_THOUGHTS_END = re.compile(r"</think>[ \t]*\n")
 # A bracket that never closes costs a pass over the answer; more of them than this, and it is no answer.
-_MOST_BRACKETS = 20
+_MOST_BRACKETS = 8
 
 
 def fold_space(text: str) -> str:
@@ -100,7 +103,7 @@ def read_list(response: str, finished: bool = True) -> Answer:
         items, end = _scan(response, start + 1)
         if items is None:
             return unread
-        if end >= 0 and not _is_no_answer(items):
+        if end >= 0 and not _NO_ANSWER.match(response, start):
             return Answer(unique(items), Status.OK, response[end:].strip())
         # A bracket that never closes: nothing after it can be told from the list, unless another list opens there.
         start = response.find("[", max(start + 1, end))
@@ -109,13 +112,10 @@ def read_list(response: str, finished: bool = True) -> Answer:
 
 def _without_thoughts(response: str) -> str:
     """The answer without what a reasoning model writes between think tags; lists in there are drafts."""
-    if "</think>" in response:
-        return response.rpartition("</think>")[2]
-    return "" if response.lstrip().startswith("<think>") else response
-
-
-def _is_no_answer(items: list[str]) -> bool:
-    return bool(items) and (items[0].strip().lower() in _ECHOED or all(item.strip().isdecimal() for item in items))
+    if response.lstrip().startswith("<think>"):
+        return response.rpartition("</think>")[2] if "</think>" in response else ""
+    # Where the opening tag was part of the prompt, the closing one ends a line.
+    return _THOUGHTS_END.split(response)[-1]
 
 
 def _read_line(response: str) -> Answer | None:
@@ -127,7 +127,7 @@ def _read_line(response: str) -> Answer | None:
         if opened or "[" not in response:
             body = line.partition("[")[2] if opened else line.strip().removeprefix("Output:")
             items, end = _scan(f"{body}]", 0, quoted_only=True)
-            if items and end == len(body) + 1 and not _is_no_answer(items):
+            if items and end == len(body) + 1:
                 return Answer(unique(items), Status.OK, response[position:].strip())
     return None
 
@@ -140,11 +140,9 @@ def _scan(text: str, position: int, quoted_only: bool = False) -> tuple[list[str
     """
     items: list[str] = []
     depth = 1
-    while position < len(text):
+    while (position := _BETWEEN.match(text, position).end()) < len(text):  # type: ignore[union-attr]
         letter = text[position]
-        if letter.isspace() or letter == ",":
-            position += 1
-        elif letter in "[]":
+        if letter in "[]":
             depth += 1 if letter == "[" else -1
             position += 1
             if depth == 0:

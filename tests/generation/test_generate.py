@@ -80,7 +80,7 @@ def test_prompts_longer_than_the_model_are_refused(checkpoint):
 
 def test_sampling_follows_the_distribution():
     logits = torch.tensor([[0.0, 1.0, 2.0]])
-    draws = [random.Random(n) for n in range(4000)]
+    draws = [random.Random(n) for n in range(4000)]  # noqa: S311  (no secret)
     chosen = _choose(logits.expand(4000, 3), 1.0, draws)
     shares = torch.bincount(chosen, minlength=3) / 4000
     assert torch.allclose(shares, torch.softmax(logits[0], 0), atol=0.03)
@@ -145,7 +145,10 @@ def test_adapter_acts_as_in_peft(tmp_path, prompts):
     [
         (lambda f: (f / "adapter_config.json").unlink(), "adapter_config.json: No such file"),
         (lambda f: (f / "adapter_model.safetensors").write_bytes(b"x" * 50), "cannot be read as safetensors"),
-        (lambda f: save_file({"a.lora_A.weight": torch.ones(1, 1)}, f / "adapter_model.safetensors"), "not a plain LoRA"),
+        (
+            lambda f: save_file({"a.lora_A.weight": torch.ones(1, 1)}, f / "adapter_model.safetensors"),
+            "not a plain LoRA",
+        ),
     ],
 )
 def test_damaged_adapters_are_told(tmp_path, damage, message):
@@ -158,5 +161,5 @@ def test_damaged_adapters_are_told(tmp_path, damage, message):
 def test_other_models_are_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"vocab_size": 10}))
     save_file({"x": torch.ones(1)}, tmp_path / "model.safetensors")
-    with pytest.raises(InputError, match="do not fit a Llama 3.1"):
+    with pytest.raises(InputError, match="do not fit a Llama"):
         load_checkpoint(tmp_path, None, torch.device("cpu"), torch.float32)

@@ -7,6 +7,7 @@ import pytest
 from torchtune.models.llama3 import llama3_tokenizer
 
 from radtune.files import write_jsonl
+from radtune.findings import FINDINGS
 from radtune.instructions import LabelledReport, build
 from radtune.sources.synthetic import generate
 from radtune.tasks import TASKS
@@ -24,7 +25,7 @@ def tokenizer(max_seq_len=None):
 def rows():
     items = list(generate(12, 1))
     sources = {
-        "multiple_choice": [LabelledReport(i.report, [n for n, v in i.labels.items() if v == 1 and n != "No Finding"]) for i in items],
+        "multiple_choice": [LabelledReport(i.report, [n for n in FINDINGS if i.labels.get(n) == 1]) for i in items],
         "open_ended": [LabelledReport(i.report, [p.phrase for p in i.phrases]) for i in items],
     }
     return build(sources, {"multiple_choice": 6, "open_ended": 6}, 0, 0).train

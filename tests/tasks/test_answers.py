@@ -1,0 +1,123 @@
+"""Lists in answers: written so that they read back, and read whatever a model wrote."""
+
+import time
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from radtune.tasks import TASKS, Status, open_ended
+from radtune.tasks.answers import read_list, unique, write_list
+
+# Letters that the codec gives a meaning to, more often than chance would draw them.
+TRICKY = st.text(st.sampled_from("'\"‘’“”`[],\\ \n(){}:;a1é漢"), max_size=12)
+LABELS = st.lists(st.one_of(TRICKY, st.text(max_size=12)), max_size=6)
+
+
+@given(LABELS)
+@example(["it's", 'a "b"', "Kerley’s, lines", "back\\slash", "x'] , 'y", "’ ]", '“, "', "\\'", "1", "[a]"])
+@example(["</think>", "<think>"])
+@example(["1"])
+@example(["disease1", "disease2"])
+def test_any_labels_read_back_as_written(labels):
+    answer = read_list(write_list(labels))
+    assert (answer.labels, answer.status) == (unique(labels), Status.OK)
+    answer = open_ended.decode(f"The list is: {open_ended.encode(labels)}\n- and why", finished=False)
+    assert (answer.labels, answer.status, answer.rest) == (unique(labels), Status.OK, "- and why")
+
+
+@given(st.one_of(TRICKY, st.text(st.sampled_from("'\"‘’[],\\\n a<think>/")), st.text()), st.booleans())
+def test_any_response_gives_labels_or_a_status(response, finished):
+    for task in TASKS.values():
+        answer = task.decode(response, finished)
+        assert answer.status in (Status.OK, Status.UNPARSED, Status.TRUNCATED)
+        assert answer.status == Status.OK or answer.labels == ()
+        assert answer.status != Status.TRUNCATED or not finished
+        assert all(label.strip() == label != "" for label in answer.labels)
+
+
+@pytest.mark.parametrize(
+    ("response", "labels"),
+    [
+        ("[]", ()),
+        ("Output: []", ()),
+        ("['small effusion', 'edema']", ("small effusion", "edema")),
+        ("The diseases are: [‘Lung Opacity’, ‘Pleural Effusion’]", ("Lung Opacity", "Pleural Effusion")),
+        ("[‘Lung Opacity', 'Edema’]", ("Lung Opacity", "Edema")),
+        ("[small effusion, Kerley's lines]", ("small effusion", "Kerley's lines")),
+        ("['Kerley's lines', 'edema',]", ("Kerley's lines", "edema")),
+        ("[opacity [left], edema]", ("opacity [left]", "edema")),
+        ("```python\n[\n  'a b',\n  'c'\n]\n```", ("a b", "c")),
+        ("[\n'a b'\n'c'\n]", ("a b", "c")),
+        ("[['a b'], ['c']]", ("a b", "c")),
+        ('{"phrases": ["a b", "c"]}', ("a b", "c")),
+        ("['Edema', 'edema ', 'EDEMA']", ("Edema",)),
+        ("As the report says [1], [2, 3]: ['a b']", ("a b",)),
+        ("[phrase 1, phrase 2, …]\nOutput: ['a b']", ("a b",)),
+        ("<think>perhaps ['draft']</think>\n['a b']", ("a b",)),
+        ("perhaps ['draft'] </think>\n\n['a b']", ("a b",)),
+        ("‘Patchy opacities’, ‘Small effusions’", ("Patchy opacities", "Small effusions")),
+        ("Output: 'a b', 'c'\nBecause.", ("a b", "c")),
+        ("The list is ['a b', 'c'\nBecause.", ("a b", "c")),
+        ("['a [b'] and [c, d]", ("a [b",)),
+    ],
+)
+def test_sloppy_lists_are_read(response, labels):
+    assert read_list(response) == read_list(response).__class__(labels, Status.OK, read_list(response).rest)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "",
+        "The patient has edema.",
+        "['edema",
+        "['edema', effusion",
+        "no list [here",
+        '[{"phrase": "edema", "codes": ["J81.0"]}]',
+        "[('edema', 'J81.0'), ('effusion', 'J90')]",
+        "<think>perhaps ['draft']",
+        "[1]",
+        "He said 'edema', and left",
+    ],
+)
+def test_what_is_no_list_of_phrases_is_not_guessed_at(response):
+    assert read_list(response).status == Status.UNPARSED
+    assert read_list(response, finished=False).status == Status.TRUNCATED
+
+
+def test_a_list_that_closed_before_the_cut_is_whole():
+    assert read_list("['a'] because it is", finished=False).labels == ("a",)
+    assert read_list("['a', 'b'", finished=False).status == Status.TRUNCATED
+
+
+def test_what_follows_the_list_is_kept():
+    assert read_list("Answer: ['a']\n- a: J90\n").rest == "- a: J90"
+
+
+PIECES = (
+    "[",
+    "['",
+    '["',
+    "[a,",
+    "['a',",
+    "[a",
+    "[[a],",
+    "['a'],[",
+    "[1]",
+    "'",
+    "'a',",
+    "[\\",
+    "['\\",
+    "[' ",
+    "['a'\n",
+    "a",
+)
+
+
+@pytest.mark.parametrize("piece", [*PIECES, "b[c,", "[{", "\n'", "' ,", " '", "[ \n"])
+def test_pathological_answers_are_read_in_no_time(piece):
+    response = (piece * 20_000)[:20_000] + '"]'
+    start = time.perf_counter()
+    open_ended.read_annotation(response, "A report.")
+    assert time.perf_counter() - start < 1

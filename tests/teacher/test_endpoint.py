@@ -1,0 +1,139 @@
+"""The guard: what counts as this machine, and what it takes to send reports anywhere else."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from radtune.config import InputError
+from radtune.teacher.endpoint import Endpoint, check_endpoint, find_endpoint, read_api_key
+
+OPENAI = find_endpoint(None, None, None, {})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:8000/v1",
+        "http://localhost/v1",
+        "http://LOCALHOST:1/",
+        "http://[::1]:8000/v1",
+        "http://127.9.9.9",
+    ],
+)
+def test_servers_of_this_machine_just_work(url):
+    endpoint = find_endpoint(url, None, None, {})
+    assert endpoint.is_loopback and not endpoint.may_store
+    check_endpoint(endpoint, None, False)
+    assert read_api_key(endpoint, {}) == "none"
+    assert read_api_key(endpoint, {"OPENAI_API_KEY": "sk"}) == "sk"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.openai.com/v1",
+        "https://127.0.0.1.example.com",
+        "https://localhost.example.com",
+        "https://localhost.",
+        "https://0.0.0.0:8000",
+        "https://127.1",
+        "https://2130706433",
+        "https://192.168.0.7:8000/v1",
+        "https://[fe80::1]/v1",
+    ],
+)
+def test_any_other_host_needs_both_keys(url):
+    endpoint = find_endpoint(url, None, None, {})
+    for allowed, confirmed in ((None, False), (None, True), (endpoint.host, False)):
+        with pytest.raises(InputError, match="would leave this machine") as error:
+            check_endpoint(endpoint, allowed, confirmed)
+        assert f"allow_endpoint={endpoint.host} zero_retention_confirmed=true" in str(error.value)
+        assert "https://physionet.org/news/post/gpt-responsible-use" in str(error.value)
+        assert "\n" not in str(error.value)
+    check_endpoint(endpoint, endpoint.host.upper(), True)
+
+
+def test_the_host_that_is_allowed_must_be_the_one_that_is_used():
+    with pytest.raises(InputError, match=r"'example\.com'.*'api\.openai\.com'"):
+        check_endpoint(OPENAI, "example.com", True)
+
+
+@pytest.mark.parametrize("url", ["http://api.openai.com/v1", "http://192.168.0.7:8000/v1", "http://0.0.0.0:80"])
+def test_unencrypted_is_refused_off_this_machine(url):
+    with pytest.raises(InputError, match="https"):
+        find_endpoint(url, None, None, {})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1@example.com/v1",
+        "http://example.com\\@127.0.0.1/v1",
+        "http://127.0.0.1#@example.com",
+        "http://127.0.0.1?key=secret",
+        "https://user:secret@example.com",
+        "ftp://127.0.0.1",
+        "127.0.0.1:8000",
+        "http://",
+        "http://127.0.0.1 /v1",
+        "http://127.0.0.1/v1\nHost: example.com",
+        "http://ｅxample.com",
+    ],
+)
+def test_urls_that_can_be_read_in_two_ways_are_refused_without_repeating_them(url):
+    with pytest.raises(InputError, match=r"^base_url: expected") as error:
+        find_endpoint(url, None, None, {})
+    assert "secret" not in str(error.value)
+
+
+@given(st.text(st.sampled_from("http:/@\\#?%[]127.0localsexmpcn"), max_size=40))
+def test_what_passes_as_this_machine_is_this_machine_to_the_client(rest):
+    import httpx2
+
+    try:
+        endpoint = find_endpoint(f"http://127.0.0.1{rest}", None, None, {})
+    except InputError:
+        return
+    assert httpx2.URL(endpoint.url).host == endpoint.host
+
+
+def test_keys_come_before_the_environment_and_both_before_openai():
+    environment = {"OPENAI_BASE_URL": "http://localhost:1/v1", "AZURE_OPENAI_ENDPOINT": "https://x.openai.azure.com"}
+    assert find_endpoint("http://localhost:2", None, None, environment).url == "http://localhost:2"
+    assert find_endpoint(None, None, None, environment).url == "http://localhost:1/v1"
+    assert find_endpoint(None, "https://y.openai.azure.com/", "v", environment).url == "https://y.openai.azure.com"
+    del environment["OPENAI_BASE_URL"]
+    azure = find_endpoint(None, None, None, environment | {"OPENAI_API_VERSION": "2024-10-21"})
+    assert azure == Endpoint("https://x.openai.azure.com", "x.openai.azure.com", "2024-10-21")
+    assert OPENAI.url == "https://api.openai.com/v1"
+    assert find_endpoint(None, None, None, {"OPENAI_BASE_URL": ""}) == OPENAI
+
+
+def test_azure_needs_its_api_version_and_no_second_url():
+    with pytest.raises(InputError, match="api_version"):
+        find_endpoint(None, "https://x.openai.azure.com", None, {})
+    with pytest.raises(InputError, match="not both"):
+        find_endpoint("http://localhost:1", "https://x.openai.azure.com", "v", {})
+
+
+def test_services_that_keep_completions_are_told_not_to():
+    stores = {
+        "https://api.openai.com/v1": True,
+        "https://eu.api.openai.com/v1": True,
+        "https://x.openai.azure.com/openai/v1": True,
+        "https://notopenai.com/v1": False,
+        "http://localhost:1/v1": False,
+    }
+    assert {url: find_endpoint(url, None, None, {}).may_store for url in stores} == stores
+    assert find_endpoint(None, "http://localhost:1", "v", {}).may_store
+
+
+def test_a_missing_key_is_named():
+    with pytest.raises(InputError, match="OPENAI_API_KEY"):
+        read_api_key(OPENAI, {"AZURE_OPENAI_API_KEY": "other"})
+    azure = find_endpoint(None, "https://x.openai.azure.com", "v", {})
+    with pytest.raises(InputError, match="AZURE_OPENAI_API_KEY"):
+        read_api_key(azure, {"OPENAI_API_KEY": "other"})
+    with pytest.raises(InputError, match="OPENAI_API_KEY: ") as error:
+        read_api_key(OPENAI, {"OPENAI_API_KEY": "sk-“quoted”"})
+    assert "quoted" not in str(error.value)

@@ -1,0 +1,248 @@
+"""Calls over real HTTP to a server on the loopback address that answers well, badly, late or not at all."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+from chat_server import completion
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from radtune.config import InputError
+from radtune.teacher.endpoint import Endpoint
+from radtune.teacher.engine import MOST_FAILURES_IN_A_ROW, Limits, Reply, Sampling, ask_all
+
+SAMPLING = Sampling("some-model", 0.0, 64)
+USAGE = {"prompt_tokens": 10, "completion_tokens": 2}
+
+
+def ask(endpoint, questions, *, concurrency=4, timeout_s=5.0, max_retries=0, sampling=SAMPLING, api_key="key"):
+    limits = Limits(concurrency, timeout_s, max_retries)
+    return dict(ask_all(endpoint, api_key, sampling, limits, questions, message=lambda question: f"about {question}"))
+
+
+def error(status, code=None, message="no", **headers):
+    return JSONResponse({"error": {"message": message, "type": "some_error", "code": code}}, status, headers)
+
+
+def one(serve, answer, **limits):
+    """The reply to one question, and the server that gave it."""
+    server = serve(answer)
+    return ask(server.endpoint, ["q"], **limits)["q"], server
+
+
+def test_every_question_gets_its_own_answer_over_few_calls_at_once(serve):
+    running, most = 0, 0
+
+    async def slowly(body):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        return completion(body["messages"][0]["content"].upper())
+
+    server = serve(lambda body, number: slowly(body))
+    replies = ask(server.endpoint, (f"q{i}" for i in range(30)), concurrency=5)
+    assert replies == {f"q{i}": Reply(f"ABOUT Q{i}", usage=USAGE) for i in range(30)}
+    assert len(server.requests) == 30 and 1 < most <= 5
+
+
+def test_questions_are_taken_only_as_calls_become_free(serve):
+    taken = []
+    server = serve(lambda body, number: completion("x"))
+    questions = (taken.append(i) or i for i in range(100))
+    replies = ask_all(server.endpoint, "key", SAMPLING, Limits(3, 5.0, 0), questions, message=str)
+    next(replies)
+    assert len(taken) <= 6
+    replies.close()
+    assert len(server.requests) <= 6
+
+
+def test_the_request_carries_the_parameters_and_the_key(serve):
+    _, server = one(serve, lambda body, number: completion("x"))
+    request, body = server.requests[0]
+    assert body == {
+        "model": "some-model",
+        "messages": [{"role": "user", "content": "about q"}],
+        "temperature": 0.0,
+        "max_tokens": 64,
+    }
+    assert request.headers["authorization"] == "Bearer key"
+    assert request.url.path == "/v1/chat/completions"
+
+
+def test_parameters_that_are_none_are_left_to_the_server(serve):
+    _, server = one(serve, lambda body, number: completion("x"), sampling=Sampling("m", None, None))
+    assert set(server.requests[0][1]) == {"model", "messages"}
+
+
+def test_azure_has_its_own_path_key_and_is_told_to_store_nothing(serve):
+    server = serve(lambda body, number: completion("x"))
+    azure = Endpoint(server.url.removesuffix("/v1"), "127.0.0.1", "2024-10-21")
+    assert ask(azure, ["q"])["q"].text == "x"
+    request, body = server.requests[0]
+    assert request.url.path == "/openai/deployments/some-model/chat/completions"
+    assert request.url.query == "api-version=2024-10-21"
+    assert request.headers["api-key"] == "key"
+    assert body["store"] is False
+
+
+@pytest.mark.parametrize(
+    ("body", "reply"),
+    [
+        (completion("['a'", "length"), Reply("['a'", finished=False, usage=USAGE)),
+        (completion("['a'", "content_filter"), Reply("['a'", refused=True, usage=USAGE)),
+        (completion(None, refusal="I cannot."), Reply("", refused=True, usage=USAGE)),
+        (completion(None), Reply("", usage=USAGE)),
+        (completion("x", "eos"), Reply("x", usage=USAGE)),
+        ({"choices": [{"message": {"content": "x"}}]}, Reply("x")),
+        ({"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": "many"}}, Reply("x")),
+    ],
+)
+def test_how_an_answer_ended_is_read(serve, body, reply):
+    assert one(serve, lambda _, number: body)[0] == reply
+
+
+def test_half_a_surrogate_pair_comes_through_as_a_question_mark(serve):
+    raw = b'{"choices": [{"message": {"content": "a\\ud800b"}, "finish_reason": "stop"}]}'
+    server = serve(lambda body, number: Response(raw, media_type="application/json"))
+    assert ask(server.endpoint, ["\udfff"]) == {"\udfff": Reply("a?b")}
+    assert server.requests[0][1]["messages"][0]["content"] == "about ?"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"<html>busy</html>",
+        b"[]",
+        b"null",
+        b'{"choices": []}',
+        b'{"choices": [{"message": null}]}',
+        b'{"choices": [{"message": {"content": ["a"]}}]}',
+        b'{"error": {"code": "oops"}}',
+        b"\xff\xfe\xfd",
+        b"[" * 100_000,
+    ],
+)
+def test_what_is_no_chat_completion_is_an_error(serve, body):
+    reply, _ = one(serve, lambda _, number: Response(body, media_type="application/json"))
+    assert reply == Reply(error="malformed_answer")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reply"),
+    [
+        (error(401, "invalid_api_key"), Reply(error="401 invalid_api_key")),
+        (error(404, "model_not_found"), Reply(error="404 model_not_found")),
+        (error(400), Reply(error="400 some_error")),
+        (error(400, "the report said: effusion"), Reply(error="400 some_error")),
+        (error(400, "effusion"), Reply(error="400 some_error")),
+        (error(404, "DeploymentNotFound"), Reply(error="404 DeploymentNotFound")),
+        (error(400, "content_filter"), Reply(refused=True)),
+        (Response("busy", 503), Reply(error="503")),
+        (RedirectResponse("http://127.0.0.1:1/"), Reply(error="307")),
+    ],
+)
+def test_errors_are_kept_by_their_code_alone(serve, answer, reply):
+    assert one(serve, lambda _, number: answer)[0] == reply
+
+
+def test_a_busy_or_broken_server_is_asked_again(serve):
+    answers = [error(429, "rate_limit_exceeded", **{"retry-after-ms": "10"}), error(500), completion("x")]
+    reply, server = one(serve, lambda body, number: answers[number - 1], max_retries=2)
+    assert reply.text == "x" and len(server.requests) == 3
+
+
+def test_the_pause_that_a_server_asks_for_is_kept(serve):
+    answers = [error(429, **{"retry-after": "1"}), completion("x")]
+    start = time.monotonic()
+    reply, _ = one(serve, lambda body, number: answers[number - 1], max_retries=1)
+    assert reply.text == "x"
+    assert 1 <= time.monotonic() - start < 4
+
+
+def test_errors_that_will_not_pass_are_not_asked_again(serve):
+    _, server = one(serve, lambda body, number: error(401), max_retries=3)
+    assert len(server.requests) == 1
+
+
+def test_a_slow_server_times_out(serve):
+    async def late():
+        await asyncio.sleep(0.6)
+        return completion("x")
+
+    assert one(serve, lambda body, number: late(), timeout_s=0.1)[0] == Reply(error="timeout")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (error(401, "invalid_api_key"), "OPENAI_API_KEY is not accepted"),
+        (error(404, "model_not_found"), "no model 'some-model' there"),
+        (error(400, "unsupported_parameter"), "max_tokens=null"),
+        (Response("{"), "no chat completions"),
+    ],
+)
+def test_a_run_stops_where_the_first_calls_fail_alike(serve, answer, said):
+    server = serve(lambda body, number: answer)
+    with pytest.raises(InputError, match=f"5 calls in a row failed alike .*{said}"):
+        ask(server.endpoint, range(1000), concurrency=2)
+    assert len(server.requests) <= MOST_FAILURES_IN_A_ROW + 1
+
+
+def test_a_run_stops_where_nobody_listens():
+    with pytest.raises(InputError, match="connection_failed"):
+        ask(Endpoint("http://127.0.0.1:1/v1", "127.0.0.1"), range(1000))
+
+
+def test_a_run_stops_in_the_middle_and_what_was_answered_stays(serve):
+    server = serve(lambda body, number: completion("x") if number <= 20 else error(403))
+    answered = []
+    with pytest.raises(InputError, match="403"):
+        for question, reply in ask_all(server.endpoint, "key", SAMPLING, Limits(1, 5.0, 0), range(1000), message=str):
+            answered.append((question, reply.text))
+    assert answered == [(i, "x") for i in range(20)]
+
+
+def test_failures_now_and_then_do_not_stop_a_run(serve):
+    server = serve(lambda body, number: error(404 if number % 2 else 403) if number % 4 else completion("x"))
+    replies = ask(server.endpoint, range(40), concurrency=1)
+    assert len(replies) == 40
+    assert sum(reply.error is not None for reply in replies.values()) == 30
+
+
+def test_a_report_that_is_too_long_says_nothing_about_the_next(serve):
+    server = serve(lambda body, number: error(400, "context_length_exceeded"))
+    assert {reply.error for reply in ask(server.endpoint, range(20)).values()} == {"400 context_length_exceeded"}
+
+
+def test_fewer_questions_than_it_takes_to_stop_all_get_their_error(serve):
+    server = serve(lambda body, number: error(401))
+    assert ask(server.endpoint, range(4)) == {i: Reply(error="401 some_error") for i in range(4)}
+
+
+def test_a_proxy_in_the_environment_does_not_get_what_is_for_this_machine(serve, monkeypatch):
+    proxy = serve(lambda body, number: completion("from the proxy"))
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, proxy.url)
+    assert one(serve, lambda body, number: completion("x"))[0].text == "x"
+    assert proxy.requests == []
+
+
+def test_an_abandoned_run_leaves_no_call_behind(serve):
+    release = threading.Event()
+
+    async def answer(number):
+        while number > 1 and not release.is_set():
+            await asyncio.sleep(0.01)
+        return completion("x")
+
+    server = serve(lambda body, number: answer(number))
+    replies = ask_all(server.endpoint, "key", SAMPLING, Limits(4, 5.0, 0), range(50), message=str)
+    next(replies)
+    replies.close()
+    release.set()
+    assert len(server.requests) <= 5
