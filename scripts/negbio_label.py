@@ -10,7 +10,6 @@ cue that decided it; it holds patients' words, so keep it where the reports are 
 radtune/negbio/lexicon.toml and cues.toml.
 """
 
-import dataclasses
 import time
 from collections import Counter
 from contextlib import nullcontext
@@ -82,7 +81,7 @@ def _evidence(text: str, mention: Mention) -> dict[str, Any]:
     words = {"text": text[mention.start : mention.end], "cue": None}
     if mention.cue_start is not None:
         words["cue"] = text[mention.cue_start : mention.cue_end]
-    return {**dataclasses.asdict(mention), **words}
+    return {**mention._asdict(), **words}
 
 
 def evidence_lines(text: str, found: ReportLabels) -> list[str]:

@@ -1,0 +1,93 @@
+"""A small study by snakemake: killed in the middle, started again, and made anew only where its YAML changed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+STUDY = """
+name: small
+model_name: mini Llama
+config: configs/mini/lora_single_device.yaml
+checkpoint_dir: data/mini
+teacher: {{simulated: true, model: teacher, drop: {drop}}}
+tests:
+  multiple_choice: {{source: synthetic, count: 12, seed: 3, gold: runs/small/tests/multiple_choice/gold_labels.csv}}
+inference: {{batch_size: 12, max_new_tokens: 40}}
+"""
+RUN = Path("runs/small")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    for name in ("configs", "scripts", "data", "inference.py", "evaluate.py", "gpt_data_generate.py"):
+        (folder / name).symlink_to(Path(name).resolve())
+    return folder
+
+
+def snakemake(folder, drop, **options):
+    (folder / "small.yaml").write_text(STUDY.format(drop=drop))
+    command = [sys.executable, "-m", "snakemake", "-s", "scripts/Snakefile", "--configfile", "small.yaml", "--cores", "1"]
+    return subprocess.Popen(
+        [*command, "--nolock", "--rerun-incomplete", "--quiet", "host", "reason"],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, **options,
+    )  # fmt: skip
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=180)
+    return process.returncode, output
+
+
+def test_killed_study_goes_on(folder):
+    process = snakemake(folder, 0.05)
+    deadline = time.monotonic() + 120
+    while not (folder / RUN / "tests/multiple_choice/rule_labels.csv").exists():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    second = finish(snakemake(folder, 0.05))
+    assert second[0] != 0
+    assert "runs/small is in use by another run" in second[1]
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    labels = folder / RUN / "tests/multiple_choice/rule_labels.csv"
+    before = labels.stat().st_mtime_ns
+    code, output = finish(snakemake(folder, 0.05))
+    assert code == 0, output
+    assert labels.stat().st_mtime_ns == before
+    page = (folder / RUN / "report.html").read_text()
+    assert "mini Llama" in page
+    for cell in ("base", "rule_labeler", "teacher"):
+        metrics = json.loads((folder / RUN / f"evaluations/{cell}/multiple_choice/metrics.json").read_text())
+        assert metrics["n_reports"] == 12
+
+
+def test_finished_study_does_nothing_again(folder):
+    code, output = finish(snakemake(folder, 0.05))
+    assert code == 0
+    assert "Nothing to be done" in output
+
+
+def test_change_redoes_only_what_depends_on_it(folder):
+    answers = folder / RUN / "predictions/base/multiple_choice.jsonl"
+    teacher = folder / RUN / "evaluations/teacher/multiple_choice/metrics.json"
+    before = answers.stat().st_mtime_ns, teacher.stat().st_mtime_ns
+    code, output = finish(snakemake(folder, 0.5))
+    assert code == 0, output
+    assert answers.stat().st_mtime_ns == before[0]
+    assert teacher.stat().st_mtime_ns > before[1]
+
+
+def test_unknown_key_is_one_line(folder):
+    (folder / "wrong.yaml").write_text(STUDY.format(drop=0) + "mixs: [[1, 1]]\n")
+    command = [sys.executable, "-m", "snakemake", "-s", "scripts/Snakefile", "--configfile", "wrong.yaml", "-n"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert result.returncode != 0
+    assert "study: error: study: unknown key 'mixs'; did you mean 'mixes'?" in result.stdout + result.stderr
