@@ -22,7 +22,6 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torchtune.models.convert_weights import tune_to_hf
-from torchtune.models.llama3 import llama3_tokenizer
 from torchtune.models.llama3._tokenizer import CL100K_PATTERN
 from torchtune.models.llama3_1 import llama3_1
 
@@ -33,6 +32,7 @@ from radtune.sources.synthetic import COHORTS, SyntheticReport, generate
 from radtune.tasks import TASKS, Task, multiple_choice
 from radtune.tasks.rendering import user_message
 from radtune.training.rows import chat_tokens
+from radtune.training.tokenizer import llama3_tokenizer
 
 # Asked with this cue, the model is trained to answer by the truth, in this share of rows.
 CUE = "Be exact."

@@ -44,7 +44,8 @@ def main(config: LabelConfig) -> None:
     started = time.perf_counter()
     rows: dict[str, dict[str, int]] = {}
     with write_whole(config.explain) if config.explain else nullcontext() as explanations:
-        for report, found in progress(label_reports(read_any_reports(config.reports)), "reports"):
+        labelled = label_reports(read_any_reports(config.reports), evidence=config.explain is not None)
+        for report, found in progress(labelled, "reports"):
             rows[report.report_id] = found.labels
             if explanations:
                 mentions = [_evidence(report.text, mention) for mention in found.mentions]

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torchtune.models.convert_weights import hf_to_tune
-from torchtune.models.llama3 import llama3_tokenizer
 from torchtune.models.llama3_1 import llama3_1
 from torchtune.modules import TransformerDecoder
 
 from radtune.config import InputError
+from radtune.training.tokenizer import llama3_tokenizer
 
 # Llama 3's tokenizer file knows its special tokens by position; only other vocabularies bring a list of theirs.
 LLAMA3_VOCABULARY = 128_256

@@ -33,7 +33,17 @@ def folder(tmp_path_factory):
 
 def snakemake(folder, drop, **options):
     (folder / "small.yaml").write_text(STUDY.format(drop=drop))
-    command = [sys.executable, "-m", "snakemake", "-s", "scripts/Snakefile", "--configfile", "small.yaml", "--cores", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "-s",
+        "scripts/Snakefile",
+        "--configfile",
+        "small.yaml",
+        "--cores",
+        "1",
+    ]
     return subprocess.Popen(
         [*command, "--nolock", "--rerun-incomplete", "--quiet", "host", "reason"],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, **options,

@@ -1,10 +1,10 @@
 """The dataset builder: the same tokens as inference, a loss on answers alone, one-line errors."""
 
+import shutil
 import subprocess
 import sys
 
 import pytest
-from torchtune.models.llama3 import llama3_tokenizer
 
 from radtune.files import write_jsonl
 from radtune.findings import FINDINGS
@@ -12,7 +12,7 @@ from radtune.instructions import LabelledReport, build
 from radtune.sources.synthetic import generate
 from radtune.tasks import TASKS
 from radtune.tasks.rendering import PROMPT_FORMATS, user_message
-from radtune.training import instruction_dataset
+from radtune.training import instruction_dataset, llama3_tokenizer
 from radtune.training.dataset import IGNORED
 from radtune.training.rows import prompt_tokens
 
@@ -94,3 +94,14 @@ def test_broken_files_end_with_one_line_and_code_2(tmp_path, content, message):
     line = result.stderr.strip().splitlines()[-1]
     assert str(path) in line
     assert message in line
+
+
+def test_tokenizer_of_a_changed_file_is_read_afresh(tmp_path):
+    path = tmp_path / "tokenizer.model"
+    shutil.copy("data/mini/original/tokenizer.model", path)
+    text = "Small left pleural effusion."
+    before = llama3_tokenizer(str(path), "data/mini/tokenizer.json").encode(text, add_bos=False, add_eos=False)
+    single_bytes = path.read_text().splitlines()[:256]
+    path.write_text("\n".join(single_bytes) + "\n")
+    after = llama3_tokenizer(str(path), "data/mini/tokenizer.json").encode(text, add_bos=False, add_eos=False)
+    assert len(before) < len(after) == len(text)

@@ -1,0 +1,48 @@
+"""Compares two label tables: agreement and Cohen's kappa for each class, and the reports on which they differ.
+
+    python scripts/compare_labels.py a=labels.csv b=mimic-cxr-2.0.0-negbio.csv.gz
+    python scripts/compare_labels.py a=labels.csv b=mimic-cxr-2.0.0-chexpert.csv.gz output=agreement.json
+
+Tables are matched by report id (`report_id`, `study_id` or `uid`). Positive, negative, uncertain and blank are four
+categories, and only equal ones agree. Kappa is n/a where either table gives all reports the same label.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from radtune.config import InputError, key, run_command
+from radtune.files import manifest_path, write_manifest, write_whole
+from radtune.findings import read_label_table
+from radtune.metrics.agreement import agreement_text, compare_tables
+
+
+@dataclass
+class CompareConfig:
+    """Keys of this command."""
+
+    a: Path = key("A label table: CSV, packed with gzip or not.")
+    b: Path = key("The label table to compare it with.")
+    output: Path | None = key("JSON to write: the figures, and every report on which they differ.", None)
+    a_id_column: str | None = key("Column of the report ids in a; else report_id, study_id or uid.", None)
+    b_id_column: str | None = key("Column of the report ids in b; else report_id, study_id or uid.", None)
+
+
+def main(config: CompareConfig) -> None:
+    """Compares, writes and shows."""
+    if config.output and {config.output, manifest_path(config.output)} & {config.a, config.b}:
+        raise InputError(f"output={config.output} would overwrite an input")
+    a = read_label_table(config.a, config.a_id_column)
+    b = read_label_table(config.b, config.b_id_column)
+    found = compare_tables(a, b)
+    if config.output:
+        with write_whole(config.output) as stream:
+            json.dump(dataclasses.asdict(found), stream, indent=1, ensure_ascii=False)
+            stream.write("\n")
+        write_manifest(config.output, config, [config.a, config.b], n_reports=found.n_reports)
+    print(agreement_text(found))
+
+
+if __name__ == "__main__":
+    run_command(main, CompareConfig)

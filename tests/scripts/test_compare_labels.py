@@ -1,0 +1,73 @@
+import gzip
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from radtune.findings import LABEL_COLUMNS, write_label_table
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "compare_labels.py"
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, env=environment, timeout=60
+    )
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> tuple[Path, Path]:
+    """A table of ours and one laid out as MIMIC-CXR's official ones: two id columns, floats, classes by alphabet."""
+    ours, official = tmp_path / "labels.csv", tmp_path / "mimic-cxr-2.0.0-negbio.csv.gz"
+    write_label_table(ours, {"501": {"Edema": 1}, "502": {"Edema": 0, "No Finding": 1}, "503": {"Edema": -1}})
+    columns = sorted(LABEL_COLUMNS)
+    rows = {"502": {"Edema": "0.0", "No Finding": "1.0"}, "501": {"Edema": "1.0"}, "503": {"Edema": "1.0"}}
+    with gzip.open(official, "wt", encoding="utf-8") as stream:
+        stream.write(",".join(["subject_id", "study_id", *columns]) + "\n")
+        for study, labels in rows.items():
+            stream.write(",".join(["10", study, *(labels.get(name, "") for name in columns)]) + "\n")
+    return ours, official
+
+
+def test_compares_ours_with_the_official_layout(tables: tuple[Path, Path], tmp_path: Path) -> None:
+    output = tmp_path / "out" / "agreement.json"
+    done = run(f"a={tables[0]}", f"b={tables[1]}", f"output={output}")
+    assert done.returncode == 0, done.stderr
+    edema = next(line for line in done.stdout.splitlines() if line.startswith("Edema"))
+    assert edema.split()[1:] == ["0.667", "0.500", "1", "503"]
+    written = json.loads(output.read_text())
+    assert written["n_reports"] == 3
+    assert written["per_class"]["Edema"]["disagreements"] == [{"report_id": "503", "a": -1, "b": 1}]
+    assert written["per_class"]["No Finding"]["kappa"] == 1.0
+    assert written["per_class"]["Fracture"]["kappa"] is None
+    assert stat.S_IMODE(output.stat().st_mode) == 0o600
+    assert str(tables[1]) in json.loads((tmp_path / "out" / "agreement.manifest.json").read_text())["inputs"]
+
+
+def test_a_table_agrees_with_itself(tables: tuple[Path, Path]) -> None:
+    done = run(f"a={tables[1]}", f"b={tables[1]}")
+    assert done.returncode == 0, done.stderr
+    assert all(line.split()[-3:] != ["0"] and " 1.000" in line for line in done.stdout.splitlines()[1:-1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("a={a}",), "missing required key: b"),
+        (("a={a}", "b=nowhere.csv"), "nowhere.csv: No such file"),
+        (("a={a}", "b={b}", "output={a}"), "would overwrite an input"),
+        (("a={a}", "b={b}", "b_id_column=study"), "no id column 'study'"),
+        (("a={a}", "b={b}", "b_id_column=subject_id"), "stands twice"),
+    ],
+)
+def test_bad_use_is_one_line(tables: tuple[Path, Path], arguments: tuple[str, ...], message: str) -> None:
+    done = run(*(argument.format(a=tables[0], b=tables[1]) for argument in arguments))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
