@@ -186,8 +186,34 @@ def sha256_text(text: str) -> str:
 
 
 def manifest_path(output: Path) -> Path:
-    """Where the manifest of an output file stands: ``reports.jsonl`` -> ``reports.manifest.json``."""
-    return Path(output).with_suffix(".manifest.json")
+    """Where the manifest of an output file stands: ``reports.jsonl`` -> ``reports.jsonl.manifest.json``."""
+    return Path(output).with_name(f"{Path(output).name}.manifest.json")
+
+
+def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None] = ()) -> None:
+    """Refuses outputs that would overwrite an input, one another, or cannot be written; for the start of a command.
+
+    Args:
+        outputs: Files that the command will write, each with a manifest; None skipped.
+        inputs: Files that it reads; None skipped.
+
+    Raises:
+        InputError: Naming the output.
+    """
+    taken = {Path(path).resolve(): path for path in inputs if path is not None}
+    for output in outputs:
+        if output is None:
+            continue
+        if not Path(output).name:
+            raise InputError(f"{str(output)!r}: expected a file name")
+        if Path(output).suffix == ".gz":
+            raise InputError(f"{output}: outputs are not packed; leave .gz out")
+        for path in (Path(output), manifest_path(output)):
+            if path.is_dir():
+                raise InputError(f"{path}: is a folder, expected a file name")
+            if path.resolve() in taken:
+                raise InputError(f"{output}: would overwrite {taken[path.resolve()]}")
+            taken[path.resolve()] = path
 
 
 def write_manifest(output: Path, config: Any, inputs: Iterable[Path | None] = (), **facts: Any) -> Path:

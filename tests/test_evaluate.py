@@ -45,7 +45,7 @@ def test_scores_are_written_and_shown(folder: Path) -> None:
     assert "Pleural Effusion" in done.stdout
     assert len(metrics["inputs"]["gold.csv"]) == 64
     assert oct((folder / "out/metrics.json").stat().st_mode & 0o777) == "0o600"
-    manifest = json.loads((folder / "out/metrics.manifest.json").read_text())
+    manifest = json.loads((folder / "out/metrics.json.manifest.json").read_text())
     assert manifest["config"]["gold"] == "gold.csv"
 
 

@@ -224,7 +224,7 @@ def test_a_manifest_tells_what_made_a_file(tmp_path: Path) -> None:
     output.write_text("out")
     source.write_text("in")
     written = write_manifest(output, Keys(3, output), [source, None, tmp_path], counts={"read": 1})
-    assert written == manifest_path(output) == tmp_path / "reports.manifest.json"
+    assert written == manifest_path(output) == tmp_path / "reports.jsonl.manifest.json"
     manifest = json.loads(written.read_text())
     assert manifest["config"] == {"seed": 3, "output": str(output)}
     assert manifest["inputs"] == {str(source): sha256_text("in")}

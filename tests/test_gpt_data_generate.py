@@ -98,7 +98,7 @@ def test_killed_at_any_moment_a_run_goes_on_where_it_was(reports, tmp_path):
     assert rows[0]["phrases"] == [{"phrase": "zebrafish effusion", "icd10": "J90", "start": 12, "end": 30}]
     assert "60 ok; 600 tokens" in out
     assert stat.S_IMODE(output.stat().st_mode) == 0o600
-    manifest = json.loads((tmp_path / "annotations.manifest.json").read_text())
+    manifest = json.loads((tmp_path / "annotations.jsonl.manifest.json").read_text())
     assert (manifest["status_counts"], manifest["tokens"], manifest["rows"]) == ({"ok": 60}, 600, 60)
     assert SECRET not in out + json.dumps(manifest)
 
@@ -128,7 +128,7 @@ def test_no_word_of_a_report_gets_out_whatever_goes_wrong(reports, tmp_path):
     with serving(teacher(answer=400)) as url:
         code, out, err = run(f"reports={few}", f"output={output}", f"base_url={url}", "max_retries=0", **loud)
         assert (code, err) == (1, "4 reports failed; the same command asks them again\n")
-        assert SECRET not in out + output.read_text() + (tmp_path / "annotations.manifest.json").read_text()
+        assert SECRET not in out + output.read_text() + (tmp_path / "annotations.jsonl.manifest.json").read_text()
         assert {(row["status"], row["error"]) for row in read(output)} == {("failed", "400 invalid_request_error")}
         code, out, err = run(f"reports={reports}", f"output={tmp_path / 'b.jsonl'}", f"base_url={url}", **loud)
     assert code == 2 and "5 calls in a row failed alike (400 invalid_request_error)" in err

@@ -123,7 +123,7 @@ def test_command_writes_the_same_bytes_twice(files):
     assert (files / "rows.jsonl").read_bytes() == before
     rows = list(read_instructions(files / "rows.jsonl"))
     assert len(rows) == 30
-    manifest = json.loads((files / "rows.manifest.json").read_text())
+    manifest = json.loads((files / "rows.jsonl.manifest.json").read_text())
     assert manifest["rows"] == 30
     assert len(manifest["inputs"]) == 4
     assert manifest["counts"]["open_ended"] == {"labelled": 60, "excluded": 0, "train": 20, "validation": 5}

@@ -65,7 +65,7 @@ def test_mimic_to_a_nested_sample(tmp_path: Path, mimic: Path) -> None:
         f"{output}: 10 reports (40 read, 2 excluded, 4 without Findings or Impression, 24 not drawn)",
         f"{tmp_path}/curated.txt: ids that belong to no report: 1",
     ]
-    manifest = json.loads((tmp_path / "mimic_10.manifest.json").read_text())
+    manifest = json.loads((tmp_path / "mimic_10.jsonl.manifest.json").read_text())
     assert manifest["counts"] == {
         "read": 40,
         "kept": 10,
@@ -120,8 +120,8 @@ def test_synthetic_reports_come_with_their_truth(tmp_path: Path) -> None:
         for phrase in row["phrases"]:
             assert texts[row["report_id"]][phrase["start"] : phrase["end"]].lower() == phrase["phrase"].lower()
             assert phrase["icd10"]
-    assert (tmp_path / "labels.manifest.json").exists()
-    assert (tmp_path / "phrases.manifest.json").exists()
+    assert (tmp_path / "labels.csv.manifest.json").exists()
+    assert (tmp_path / "phrases.jsonl.manifest.json").exists()
 
 
 def test_the_same_command_writes_the_same_bytes(tmp_path: Path, mimic: Path) -> None:

@@ -128,7 +128,7 @@ def test_command(study_values: dict, tmp_path: Path, score: Callable[..., None])
     assert lines[-1] == str(tmp_path / "run" / "report.html")
     assert any("missing" in line for line in lines)
     assert any("0.83    0.89  0.86" in line for line in lines)
-    manifest = json.loads((tmp_path / "run" / "report.manifest.json").read_text())
+    manifest = json.loads((tmp_path / "run" / "report.html.manifest.json").read_text())
     assert len(manifest["inputs"]) == 6
 
 
