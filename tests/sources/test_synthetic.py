@@ -10,6 +10,7 @@ import simple_icd_10_cm
 
 import radtune.sources.synthetic as synthetic
 from radtune.findings import FINDINGS, LABEL_COLUMNS, NO_FINDING, POSITIVE, UNCERTAIN
+from radtune.reports import read_reports
 from radtune.sources.synthetic import COHORTS, generate
 
 
@@ -81,3 +82,8 @@ def test_codes_exist_and_are_leaves():
     codes = {code for condition in lexicon["condition"] for _, code in condition["phrases"]}
     assert len(codes) > 15
     assert all(simple_icd_10_cm.is_valid_item(code) and simple_icd_10_cm.is_leaf(code) for code in codes)
+
+
+def test_sample_that_ships_is_what_the_generator_makes():
+    made = [item.report for cohort in COHORTS for item in generate(10, 0, cohort)]
+    assert list(read_reports(Path("data/synthetic_reports.jsonl"))) == made
