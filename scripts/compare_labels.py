@@ -12,8 +12,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from radtune.config import InputError, key, run_command
-from radtune.files import manifest_path, write_manifest, write_whole
+from radtune.config import key, run_command
+from radtune.files import check_outputs, write_manifest, write_whole
 from radtune.findings import read_label_table
 from radtune.metrics.agreement import agreement_text, compare_tables
 
@@ -31,8 +31,7 @@ class CompareConfig:
 
 def main(config: CompareConfig) -> None:
     """Compares, writes and shows."""
-    if config.output and {config.output, manifest_path(config.output)} & {config.a, config.b}:
-        raise InputError(f"output={config.output} would overwrite an input")
+    check_outputs([config.output], [config.a, config.b])
     a = read_label_table(config.a, config.a_id_column)
     b = read_label_table(config.b, config.b_id_column)
     found = compare_tables(a, b)

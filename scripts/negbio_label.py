@@ -10,6 +10,8 @@ cue that decided it; it holds patients' words, so keep it where the reports are 
 radtune/negbio/lexicon.toml and cues.toml.
 """
 
+import os
+import sys
 import time
 from collections import Counter
 from contextlib import nullcontext
@@ -18,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from radtune.config import InputError, key, run_command
-from radtune.files import jsonl_line, manifest_path, write_manifest, write_whole
+from radtune.files import check_outputs, jsonl_line, write_manifest, write_whole
 from radtune.findings import LABEL_COLUMNS, NEGATIVE, POSITIVE, UNCERTAIN, write_label_table
-from radtune.negbio import Mention, ReportLabels, label_report, label_reports
+from radtune.negbio import Mention, label_report, label_reports
+from radtune.negbio.display import evidence_text
 from radtune.progress import progress
 from radtune.sources.table import read_any_reports
 
@@ -39,7 +42,8 @@ def main(config: LabelConfig) -> None:
     """Labels a file of reports, or one report given on the command line."""
     _check(config)
     if config.text is not None:
-        print("\n".join(evidence_lines(config.text, label_report(config.text))))
+        colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        print(evidence_text(config.text, label_report(config.text), colours))
         return
     started = time.perf_counter()
     rows: dict[str, dict[str, int]] = {}
@@ -71,11 +75,7 @@ def _check(config: LabelConfig) -> None:
     for name in ("reports", "output"):
         if getattr(config, name) is None:
             raise InputError(f"missing required key: {name} (give reports= and output=, or text=)")
-    outputs = [path for path in (config.output, config.explain) if path is not None]
-    if len({manifest_path(path).resolve() for path in outputs}) < len(outputs):
-        raise InputError("output and explain need names that differ before their last dot")
-    if config.reports.resolve() in [path.resolve() for path in outputs]:
-        raise InputError(f"{config.reports}: is both input and output")
+    check_outputs([config.output, config.explain], [config.reports])
 
 
 def _evidence(text: str, mention: Mention) -> dict[str, Any]:
@@ -83,19 +83,6 @@ def _evidence(text: str, mention: Mention) -> dict[str, Any]:
     if mention.cue_start is not None:
         words["cue"] = text[mention.cue_start : mention.cue_end]
     return {**mention._asdict(), **words}
-
-
-def evidence_lines(text: str, found: ReportLabels) -> list[str]:
-    """Labels and evidence of one report, to read."""
-    lines = [f"{value:>2}  {name}" for name, value in found.labels.items()]
-    for mention in found.mentions:
-        shown = _evidence(text, mention)
-        cue = f", cue {shown['cue']!r} at {mention.cue_start}-{mention.cue_end}" if shown["cue"] else ""
-        lines.append(
-            f"{mention.start}-{mention.end} {shown['text']!r}: {mention.finding} {mention.status}"
-            f" (rule {mention.rule}{cue}; phrase {mention.phrase!r})"
-        )
-    return lines
 
 
 def count_lines(counts: dict[str, Counter[int | None]]) -> list[str]:

@@ -19,17 +19,24 @@ _SIGNS = str.maketrans({
 
 # A line break ends a sentence before a blank line, a list item or a heading ("Lungs: ..."). Elsewhere dictation wraps
 # long lines, so it ends one only behind a short line that does not ask for more, before a capitalised word.
-_CONTINUING = r"(?:,|\b(?:and|or|of|no|the|a|an|with|without|in|for|to|is|are|at|by|may|nor|not|left|right|mild|small))"
+_CONTINUING = (
+    r"(?:[,:?]|\b(?:and|or|of|no|the|a|an|with|without|in|for|to|is|are|at|by|may|nor|not|left|right|mild|small))"
+)
 _SHORT_LINE = 45
 _OPENS = re.compile(r"[ \t]*(?:\Z|\d{1,2}[.)][ \t]|[-*\u2022][ \t]|[A-Z][A-Za-z /&]{2,40}:)")
-_CAPITALISED = re.compile(r"[ \t]*[A-Z][a-z]")
+# In a report all in capitals, only words that hardly stand within a phrase tell.
+_CAPITALISED = re.compile(r"[ \t]*(?:[A-Z][a-z]|(?:NO|THERE|THE|SMALL|MILD|MODERATE|STABLE|UNCHANGED)\b)")
 _ENDS_OPEN = re.compile(rf"{_CONTINUING}[ \t]*\Z", re.IGNORECASE)
 # A period ends a sentence, but not in numbers, "vs." and other abbreviations; "clear.No" is a missing space. A dash
 # between spaces, a question mark behind a word, and the colon of a section's heading end one too; the colon of other
 # headings ("Pneumothorax: none") belongs to its sentence.
+# "1) No effusion 2) Mild edema" on one line.
+_LIST_NUMBER = re.compile(r"\s(?=\d{1,2}\)\s)")
+# "Effusion - none." and "Effusion? None." answer themselves.
+_ANSWER = r"(?:yes\b|(?:none|no|nil|absent|negative|not {1,9}(?:seen|present)) *+(?:[.\n]|\Z))"
 _SENTENCE_END = re.compile(
     r"\.(?:(?!\w)(?<!\bvs\.)(?<!\bdr\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bapprox\.)|(?<=[a-z]{3}\.)(?=[a-z]{2}))"
-    r"|-(?<=\s-)(?=\s)|\s(?<=\w\?\s)|:(?:(?<=\bfindings:)|(?<=\bimpression:)|(?<=\bconclusion:))"
+    rf"|-(?<=\s-)(?=\s)(?!\s{{1,9}}{_ANSWER})|\s(?<=\w\?\s)(?!\s{{0,9}}{_ANSWER})|:(?:(?<=\bfindings:)|(?<=\bimpression:)|(?<=\bconclusion:))"
 )
 
 
@@ -40,6 +47,8 @@ def reading_copy(text: str) -> str:
     if len(lower) != len(copy):
         # A few capitals, such as the dotted I of Turkish, have a longer lower case.
         lower = "".join(c.lower() if len(c.lower()) == 1 else c for c in copy)
+    if ")" in lower:
+        lower = _LIST_NUMBER.sub(SENTENCE_END, lower)
     return _SENTENCE_END.sub(SENTENCE_END, lower.translate(_SIGNS))
 
 

@@ -24,7 +24,7 @@ _DECISIONS = ("negative", "uncertain", "ignored", "none")
 _DIRECTIONS = ("before", "after", "around")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FindingRules:
     """How one class is found.
 
@@ -62,11 +62,20 @@ class CueRule:
     yields: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rules:
-    """Everything the engine needs."""
+    """Everything the engine needs.
+
+    Attributes:
+        findings: The classes and :data:`OTHER`.
+        by_opening: Which of them a word that starts so may mention; under the empty string, those to look for always.
+        cues: The cue groups by name.
+        cue_scanner: Their phrases.
+        stop_scanners: The stops by name.
+    """
 
     findings: tuple[FindingRules, ...]
+    by_opening: Mapping[str, tuple[FindingRules, ...]]
     cues: Mapping[str, CueRule]
     cue_scanner: Scanner
     stop_scanners: Mapping[str, Scanner]
@@ -87,7 +96,11 @@ def load_rules(lexicon: Path = LEXICON_FILE, cues: Path = CUES_FILE) -> Rules:
     """
     stop_scanners, cue_rules, cue_scanner = _read_cues(cues)
     findings = _read_lexicon(lexicon, stop_scanners)
-    return Rules(findings, cue_rules, cue_scanner, stop_scanners)
+    by_opening: dict[str, tuple[FindingRules, ...]] = {"": ()}
+    for part in findings:
+        for opening in ("",) if part.scanner.openings is None else part.scanner.openings:
+            by_opening[opening] = (*by_opening.get(opening, ()), part)
+    return Rules(findings, by_opening, cue_rules, cue_scanner, stop_scanners)
 
 
 def _read_lexicon(path: Path, stops: Mapping[str, Scanner]) -> tuple[FindingRules, ...]:

@@ -110,6 +110,29 @@ def test_broken_files_are_refused(tmp_path: Path, name: str, text: str, message:
     assert "\n" not in str(caught.value)
 
 
+SECRET = "zebrafish effusion on the left"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("x.jsonl", {"report_id": "1", "task": SECRET, "labels": []}, "a row of task (not shown), expected"),
+        ("x.jsonl", {"report_id": "1", "task": ["zebrafish"], "labels": []}, "a row of task (not shown), expected"),
+        ("x.jsonl", {"report_id": "1", "status": SECRET, "labels": []}, "status (not shown) is not one of ok"),
+        ("x.jsonl", {"report_id": "1", "status": "zebrafish\n", "labels": []}, "status (not shown) is not one of ok"),
+        ("x.jsonl", {"report_id": "1", "status": "zebrafish" * 5, "labels": []}, "status (not shown) is not one of ok"),
+        ("x.jsonl", {"report_id": "1", f"labels of {SECRET}": []}, "no 'labels'"),
+        ("x.csv", f"uid,labels: {SECRET}\n1,x\n", "no column 'labels'; 2 columns; is the header missing?"),
+    ],
+)
+def test_what_may_be_a_report_is_not_repeated(tmp_path: Path, name: str, text: str | dict, message: str) -> None:
+    path = write(tmp_path / name, text if isinstance(text, str) else json.dumps(text))
+    with pytest.raises(InputError) as caught:
+        read(path)
+    assert message in str(caught.value)
+    assert "zebra" not in str(caught.value)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=200), st.sampled_from(["x.jsonl", "x.csv", "x.csv.gz"]), st.sampled_from([MC, OE]))
 def test_any_bytes_are_read_or_refused(

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from radtune.findings import FINDINGS, LABEL_COLUMNS, NO_FINDING
 from radtune.negbio import OTHER, label_report, label_reports
+from radtune.negbio.engine import forget_sentences
 from radtune.negbio.labeling import POOL_FROM
 from radtune.reports import Report
 
@@ -75,16 +76,38 @@ def test_empty_report_has_no_labels() -> None:
 )
 def test_time_grows_with_length_not_faster(part: str) -> None:
     started = time.perf_counter()
-    label_report(part * (50_000 // len(part)))
-    # Quadratic behaviour took minutes here; a slow machine takes a second.
+    label_report(part * (200_000 // len(part)))
+    # Quadratic behaviour takes minutes here.
     assert time.perf_counter() - started < 5
 
 
+@pytest.mark.parametrize("evidence", [True, False])
 @pytest.mark.parametrize("count", [3, POOL_FROM + 1_234])
-def test_order_is_kept_over_processes(count: int) -> None:
+def test_order_is_kept_over_processes(count: int, evidence: bool) -> None:
     sentences = ["No effusion.", "Small effusion.", "Possible effusion.", "Clear lungs."]
     reports = [Report(str(i), None, "", "", sentences[i * 7 % 4], "test") for i in range(count)]
-    labelled = list(label_reports(iter(reports), processes=2))
+    labelled = list(label_reports(iter(reports), processes=2, evidence=evidence))
     assert [report for report, _ in labelled] == reports
     by_text = {text: label_report(text) for text in sentences}
-    assert all(found == by_text[report.text] for report, found in labelled)
+    for report, found in labelled:
+        assert found.labels == by_text[report.text].labels
+        assert found.mentions == (by_text[report.text].mentions if evidence else ())
+
+
+def test_a_remembered_sentence_is_found_where_it_stands() -> None:
+    once, twice = "No effusion.", "Small nodule.  No effusion. No effusion."
+    forget_sentences()
+    first = label_report(once).mentions
+    assert [m._replace(start=m.start + 15, end=m.end + 15, cue_start=15, cue_end=17) for m in first] == [
+        label_report(twice).mentions[1]
+    ]
+    for mention in label_report(twice).mentions[1:]:
+        assert twice[mention.start : mention.end] == "effusion"
+        assert twice[mention.cue_start : mention.cue_end] == "No"
+    assert label_report(once).mentions == first
+
+
+def test_sentences_too_long_to_remember_are_labelled_alike() -> None:
+    short, padding = "no effusion", " and the patient is rotated" * 20
+    mention = label_report(f"{short}{padding}").mentions[0]
+    assert mention == label_report(short).mentions[0]

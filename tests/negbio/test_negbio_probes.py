@@ -6,10 +6,11 @@ import pytest
 from radtune.findings import FINDINGS, NO_FINDING
 from radtune.negbio import label_report
 
-PROBES = tomllib.loads(Path(__file__).with_name("probes.toml").read_text(encoding="utf-8"))
+FILES = sorted(Path(__file__).with_name("probes").glob("*.toml"))
 CASES = [
-    pytest.param(text, expected, id=f"{part}-{number}")
-    for part, probes in PROBES.items()
+    pytest.param(text, expected, id=f"{path.stem}-{part}-{number}")
+    for path in FILES
+    for part, probes in tomllib.loads(path.read_text(encoding="utf-8")).items()
     for number, (text, expected) in enumerate(probes.items())
 ]
 VALUES = {"+": 1, "-": 0, "?": -1, "~": None}
@@ -32,9 +33,10 @@ def test_probe(text: str, written: str) -> None:
 
 
 def test_probes_cover_every_class_and_status() -> None:
-    seen = {item for probes in PROBES.values() for written in probes.values() for item in written.split(", ")}
-    missing = [f"{sign}{name}" for name in FINDINGS for sign in "+-" if f"{sign}{name}" not in seen]
-    assert not missing
+    seen = {item for case in CASES for item in str(case.values[1]).split(", ")}
+    missing = [f"{sign}{name}" for name in FINDINGS for sign in "+-?" if f"{sign}{name}" not in seen]
+    assert missing == []
+    assert len({case.values[0] for case in CASES}) >= 800
 
 
 @pytest.mark.parametrize("finding", FINDINGS)

@@ -24,7 +24,7 @@ def test_a_phrase_added_to_the_lexicon_counts(tmp_path: Path) -> None:
 
 
 def test_a_cue_added_to_the_cues_counts(tmp_path: Path) -> None:
-    cues = edited(tmp_path, CUES_FILE, '    "no", "none",', '    "nary a", "no", "none",')
+    cues = edited(tmp_path, CUES_FILE, '"no", "none",', '"nary a", "no", "none",')
     rules = load_rules(cues=cues)
     assert label_report("Nary a pneumothorax.", rules).labels["Pneumothorax"] == 0
     assert {rule.finding for rule in rules.findings} >= set(FINDINGS)
@@ -38,7 +38,7 @@ def test_a_cue_added_to_the_cues_counts(tmp_path: Path) -> None:
         ("[Pneumonia]\nmentions = [", "[Pneumonia]\nmentions = [1, ", "[Pneumonia]: mentions is no list of strings"),
         ("[Pneumonia]\nmentions = [", '[Pneumonia]\nmentions = ["(a", ', "[Pneumonia]: '(a': missing ')'"),
         ("[Pneumonia]\nmentions = [", '[Pneumonia]\nmentions = ["{x}", ', "no word list 'x'"),
-        ('cues_end_at = ["comma"]', 'cues_end_at = ["coma"]', "unknown stop 'coma'"),
+        ('cues_end_at = ["new_item"]', 'cues_end_at = ["coma"]', "unknown stop 'coma'"),
         ("[Pneumonia]\n", "[Pneumonia\n", "not valid TOML"),
     ],
 )

@@ -55,7 +55,7 @@ def test_writes_label_table_evidence_and_manifests(reports: Path, tmp_path: Path
             if mention["cue"] is not None:
                 assert text[mention["cue_start"] : mention["cue_end"]] == mention["cue"]
 
-    manifest = json.loads((tmp_path / "out" / "labels.manifest.json").read_text())
+    manifest = json.loads((tmp_path / "out" / "labels.csv.manifest.json").read_text())
     assert manifest["n_reports"] == 3
     assert manifest["positives"]["Pleural Effusion"] == 1
     assert str(reports) in manifest["inputs"]
@@ -79,6 +79,9 @@ def test_prints_one_report_with_its_evidence() -> None:
     assert " 0  Pneumothorax" in lines
     assert " 1  Pleural Effusion" in lines
     assert any("3-15 'pneumothorax': Pneumothorax negative" in line and "cue 'No' at 0-2" in line for line in lines)
+    at = lines.index("No pneumothorax: clear. Small effusion.")
+    assert lines[at + 1] == "^^ ------------               ++++++++"
+    assert "\x1b" not in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -88,8 +91,8 @@ def test_prints_one_report_with_its_evidence() -> None:
         (("reports=x.jsonl",), "missing required key: output"),
         (("text=a", "output=x.csv"), "text= stands alone"),
         (("reports=nowhere.jsonl", "output={tmp}/x.csv"), "nowhere.jsonl: No such file"),
-        (("reports={reports}", "output={reports}"), "is both input and output"),
-        (("reports={reports}", "output={tmp}/x.csv", "explain={tmp}/x.jsonl"), "differ before their last dot"),
+        (("reports={reports}", "output={reports}"), "would overwrite"),
+        (("reports={reports}", "output={tmp}/x.csv", "explain={tmp}/x.csv"), "would overwrite"),
         (("report={reports}",), "did you mean 'reports'?"),
     ],
 )
