@@ -9,6 +9,7 @@ or has changed. Keys come from the environment: OPENAI_API_KEY or AZURE_OPENAI_A
 not given. Exit code 1 if some reports failed.
 """
 
+import math
 import os
 import sys
 from collections import Counter
@@ -17,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from radtune.config import InputError, key, run_command
-from radtune.files import manifest_path, write_manifest
+from radtune.files import check_outputs, manifest_path, write_manifest
 from radtune.reports import Report
 from radtune.sources.table import read_any_reports
 from radtune.tasks import TASK_NAMES, Status, open_ended
@@ -51,8 +52,9 @@ class GenerateConfig:
 
 def main(config: GenerateConfig) -> None:
     """Asks, records, and prints what came out."""
-    if config.concurrency < 1 or config.timeout_s <= 0 or config.max_retries < 0:
-        raise InputError("concurrency must be 1 or more, timeout_s above 0, max_retries 0 or more")
+    inputs = [config.reports, open_ended.SEED_EXAMPLES_FILE]
+    check_outputs([config.output], inputs)
+    _check_numbers(config)
     endpoint = find_endpoint(config.base_url, config.azure_endpoint, config.api_version, os.environ)
     check_endpoint(endpoint, config.allow_endpoint, config.zero_retention_confirmed)
     api_key = read_api_key(endpoint, os.environ)
@@ -71,13 +73,22 @@ def main(config: GenerateConfig) -> None:
         statuses = Counter(entry.status for entry in ledger.entries.values())
         tokens = sum(entry.tokens for entry in ledger.entries.values())
         facts = {"rows": len(reports), "status_counts": dict(statuses), "tokens": tokens, "endpoint": endpoint.url}
-        write_manifest(config.output, config, [config.reports, open_ended.SEED_EXAMPLES_FILE], **facts)
+        write_manifest(config.output, config, inputs, **facts)
     shown = ", ".join(f"{count:,} {status}" for status, count in statuses.most_common())
     print(f"{len(reports):,} reports, {asked:,} asked now: {shown}; {tokens:,} tokens")
     print(f"written to {config.output}")
     if failed := statuses[Status.FAILED]:
         print(f"{failed:,} reports failed; the same command asks them again", file=sys.stderr)
         sys.exit(1)
+
+
+def _check_numbers(config: GenerateConfig) -> None:
+    if config.concurrency < 1 or config.max_retries < 0 or not 0 < config.timeout_s < math.inf:
+        raise InputError("concurrency must be 1 or more, timeout_s above 0, max_retries 0 or more")
+    if config.temperature is not None and not 0 <= config.temperature < math.inf:
+        raise InputError("temperature must be 0 or more, or null")
+    if config.max_tokens is not None and config.max_tokens < 1:
+        raise InputError("max_tokens must be 1 or more, or null")
 
 
 def _read_reports(path: Path) -> list[Report]:

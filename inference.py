@@ -6,13 +6,14 @@ r"""Asks a fine-tuned or base model about every report of a file.
 Rows come out in the order of the reports; answers that cannot be read are kept with their status.
 """
 
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from radtune.config import InputError, key, run_command
-from radtune.files import write_jsonl, write_manifest
+from radtune.files import check_outputs, write_jsonl, write_manifest
 from radtune.sources.table import read_any_reports
 from radtune.tasks import TASK_NAMES, TASKS
 from radtune.tasks.rendering import PROMPT_FORMATS
@@ -43,7 +44,8 @@ class InferenceConfig:
 
 def main(config: InferenceConfig) -> None:
     """Loads, asks, writes, and prints what came out."""
-    if config.temperature < 0 or config.max_new_tokens < 1 or config.batch_size < 1:
+    check_outputs([config.output], [config.reports])
+    if not 0 <= config.temperature < math.inf or config.max_new_tokens < 1 or config.batch_size < 1:
         raise InputError("temperature must be 0 or more, max_new_tokens and batch_size 1 or more")
     reports = list(read_any_reports(config.reports))
     if not reports:

@@ -73,6 +73,7 @@ def parse_config(schema: type[Config], arguments: Sequence[str]) -> Config:
     except OmegaConfBaseException as error:
         raise InputError(_one_line(error)) from None
     _check_choices(result)
+    _check_paths(result)
     return result
 
 
@@ -88,8 +89,11 @@ def run_command(main: Callable[[Config], None], schema: type[Config], arguments:
     program = os.path.basename(sys.argv[0])
     # Without this, a report with an accented letter could not be printed on a terminal with an ASCII locale.
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    # A command stopped by a scheduler unwinds like one stopped with Ctrl-C, so temporary files go with it.
-    signal.signal(signal.SIGTERM, _raise_interrupt)
+    # A command stopped by a scheduler, or whose terminal goes away, unwinds like one stopped with Ctrl-C, so temporary
+    # files go with it. Under nohup it was told to ignore the terminal.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _raise_interrupt)
     try:
         if any(argument in ("-h", "--help") for argument in arguments):
             print(help_text(schema, sys.modules[main.__module__].__doc__ or ""), flush=True)
@@ -151,11 +155,13 @@ def _split_arguments(arguments: Sequence[str]) -> tuple[Path | None, list[tuple[
 
 def _load_yaml(path: Path) -> dict[str, Any]:
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = _parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}") from None
+    except ValueError:
+        raise InputError(f"{str(path)!r}: no file name") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
@@ -167,6 +173,30 @@ def _load_yaml(path: Path) -> dict[str, Any]:
     return loaded
 
 
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML's safe loader, but the later of two values of a key does not silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[tuple[str, str]] = set()
+        for name, _ in node.value:
+            if isinstance(name, yaml.ScalarNode):
+                if (name.tag, name.value) in seen:
+                    problem = f"key {name.value!r} stands twice"
+                    raise yaml.constructor.ConstructorError(problem=problem, problem_mark=name.start_mark)
+                seen.add((name.tag, name.value))
+        return super().construct_mapping(node, deep)
+
+
+def _parse_yaml(text: str) -> Any:
+    try:
+        return yaml.load(text, _UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
+    except RecursionError:
+        raise yaml.MarkedYAMLError(problem="nested too deeply") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        # What the constructors of dates and numbers let through, e.g. for the 99th day of a month.
+        raise yaml.MarkedYAMLError(problem="holds an impossible date or number") from None
+
+
 def _merge(config: Any, values: dict[str, Any], where: str) -> Any:
     for name in values:
         _check_name(typing.cast(type, OmegaConf.get_type(config)), str(name), where)
@@ -174,6 +204,8 @@ def _merge(config: Any, values: dict[str, Any], where: str) -> Any:
         return OmegaConf.merge(config, values)
     except OmegaConfBaseException as error:
         raise InputError(f"{where}: {_one_line(error)}") from None
+    except RecursionError:
+        raise InputError(f"{where}: {', '.join(values)}: nested too deeply") from None
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -197,6 +229,14 @@ def _check_choices(config: Any) -> None:
             )
 
 
+def _check_paths(config: Any) -> None:
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, Path) and "\0" in str(path):
+                raise InputError(f"{field.name}: {str(path)!r} holds a NUL byte, which no file name can")
+
+
 def _value(schema: type, name: str, text: str) -> Any:
     hint = typing.get_type_hints(schema)[name]
     members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
@@ -207,9 +247,9 @@ def _value(schema: type, name: str, text: str) -> Any:
     if not any(typing.get_origin(member) for member in members):
         return text
     try:
-        value = yaml.safe_load(text)
+        value = _parse_yaml(text)
     except yaml.YAMLError:
-        raise InputError(f"{name}: cannot read {text!r} as {_type_name(hint)}") from None
+        raise InputError(f"{name}: cannot read {text[:60]!r} as {_type_name(hint)}") from None
     if list in map(typing.get_origin, members) and not isinstance(value, list):
         raise InputError(f"{name}: {text!r} is no list, write {name}=[{text}]")
     return value

@@ -24,13 +24,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from radtune.columns import shown_columns
 from radtune.config import InputError
 
 # What a result depends on; listed in every manifest where installed.
-_PACKAGES = ("radtune", "torch", "torchtune", "torchao", "transformers", "peft", "openai", "pandas", "simple-icd-10-cm")
+_PACKAGES = ("radtune", "torch", "torchtune", "torchao", "transformers", "peft", "openai")
 
 # What a full disk, a quota or a file size limit says while a file is being written.
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+# Characters of one line, end included. The longest honest ones are an annotation's: a report and a model's answer.
+MAX_LINE = 64 * 2**20
 
 
 @contextmanager
@@ -48,11 +52,7 @@ def write_whole(path: Path) -> Iterator[TextIO]:
     """
     path = Path(path)
     try:
-        if path.is_dir():
-            raise InputError(f"{path}: is a folder, expected a file name")
-        if path.exists() and not path.is_file():
-            # The rename below would put a file in the place of, say, /dev/null.
-            raise InputError(f"{path}: is a device or pipe, expected a file name")
+        _check_regular(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         # mkstemp makes the file with mode 0600.
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -91,6 +91,20 @@ def open_text(path: Path) -> Iterator[TextIO]:
         raise InputError(f"{path}: {error.strerror or error}") from None
 
 
+def read_lines(path: Path, stream: TextIO) -> Iterator[str]:
+    """The lines of a text file, their ends included.
+
+    Raises:
+        InputError: A line is longer than :data:`MAX_LINE`: a small packed file may hold a line that fills the memory.
+    """
+    number = 0
+    while line := stream.readline(MAX_LINE + 1):
+        number += 1
+        if len(line) > MAX_LINE:
+            raise InputError(f"{path}:{number}: longer than {MAX_LINE:,} characters")
+        yield line
+
+
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Reads a file of JSON objects, one a line; blank lines are skipped.
 
@@ -103,7 +117,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with open_text(path) as stream:
         number = 0
         try:
-            for number, line in enumerate(stream, start=1):
+            for number, line in enumerate(read_lines(path, stream), start=1):
                 if line.strip():
                     yield number, _json_object(path, number, line)
         except UnicodeDecodeError:
@@ -154,14 +168,13 @@ def read_csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """
     with open_text(path) as stream:
         # Strict, so that a file cut off within a quoted cell is an error and not a shorter report.
-        reader = csv.reader(stream, strict=True)
+        reader = csv.reader(read_lines(path, stream), strict=True)
         try:
             header = [name.strip() for name in next(reader, [])]
             if not any(header):
                 raise InputError(f"{path}: empty, expected a CSV header")
-            doubled = sorted({name for name in header if header.count(name) > 1})
-            if doubled:
-                raise InputError(f"{path}: column {doubled[0]!r} stands twice in the header")
+            if len(set(header)) < len(header):
+                raise InputError(f"{path}: two columns have the same name; {shown_columns(header)}")
             for cells in reader:
                 if not cells:
                     continue
@@ -191,7 +204,9 @@ def manifest_path(output: Path) -> Path:
 
 
 def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None] = ()) -> None:
-    """Refuses outputs that would overwrite an input, one another, or cannot be written; for the start of a command.
+    """Refuses outputs that would overwrite an input or one another or cannot be written; for the start of a command.
+
+    So a command with several outputs does not write the first and then fail on the second.
 
     Args:
         outputs: Files that the command will write, each with a manifest; None skipped.
@@ -209,11 +224,30 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None] 
         if Path(output).suffix == ".gz":
             raise InputError(f"{output}: outputs are not packed; leave .gz out")
         for path in (Path(output), manifest_path(output)):
-            if path.is_dir():
-                raise InputError(f"{path}: is a folder, expected a file name")
+            _check_writable(path)
             if path.resolve() in taken:
                 raise InputError(f"{output}: would overwrite {taken[path.resolve()]}")
             taken[path.resolve()] = path
+
+
+def _check_writable(path: Path) -> None:
+    try:
+        _check_regular(path)
+        # The name that write_whole begins with is the longest.
+        path.with_name(f".{path.name}.12345678.tmp").exists()
+        folder = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{path}: cannot write: {error.strerror}") from None
+
+
+def _check_regular(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, expected a file name")
+    if path.exists() and not path.is_file():
+        # A file renamed to this name would take the place of, say, /dev/null.
+        raise InputError(f"{path}: is a device or pipe, expected a file name")
 
 
 def write_manifest(output: Path, config: Any, inputs: Iterable[Path | None] = (), **facts: Any) -> Path:
@@ -239,9 +273,10 @@ def write_manifest(output: Path, config: Any, inputs: Iterable[Path | None] = ()
         "git_commit": git_commit(),
         "created": now(),
     }
+    text = json.dumps(manifest, indent=2, ensure_ascii=False, default=str)
     with write_whole(manifest_path(output)) as stream:
-        json.dump(manifest, stream, indent=2, ensure_ascii=False, default=str)
-        stream.write("\n")
+        # A file name need not be UTF-8. What Python makes of its bytes (half surrogate pairs) stands as JSON's escape.
+        stream.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
     return manifest_path(output)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from radtune.columns import looks_like_name, shown_columns
 from radtune.config import InputError, nearest
 from radtune.files import read_csv_rows, write_whole
 
@@ -72,9 +73,7 @@ def find_id_column(columns: Iterable[str], path: Path, id_column: str | None = N
     for name in wanted:
         if name in found:
             return found[name]
-    raise InputError(
-        f"{path}: no id column {' or '.join(map(repr, wanted))}; columns: {', '.join(columns)} (id_column=...)"
-    )
+    raise InputError(f"{path}: no id column {' or '.join(map(repr, wanted))}; {shown_columns(columns)} (id_column=...)")
 
 
 def read_label_table(path: Path, id_column: str | None = None) -> LabelTable:
@@ -112,7 +111,8 @@ def _check_label_columns(path: Path, columns: Iterable[str], id_column: str) -> 
     labels = [name for name in columns if name not in (id_column, "subject_id", *ID_COLUMNS)]
     for name in labels:
         if name not in LABEL_COLUMNS:
-            raise InputError(f"{path}: unknown column {name!r}{nearest(name, LABEL_COLUMNS)}")
+            shown = repr(name) if looks_like_name(name) else f"of {len(name)} characters"
+            raise InputError(f"{path}: unknown column {shown}{nearest(name, LABEL_COLUMNS)}")
     if not set(labels) & set(FINDINGS):
         raise InputError(f"{path}: none of the 13 label columns")
 
@@ -126,7 +126,9 @@ def _label(path: Path, number: int, name: str, cell: str) -> int | None:
     except ValueError:
         value = float("nan")
     if value not in (POSITIVE, NEGATIVE, UNCERTAIN):
-        raise InputError(f"{path}:{number}: {name} is {cell[:20]!r}, expected 1, 0, -1 or blank")
+        # Where columns are shifted, a report may stand here.
+        shown = repr(cell) if len(cell) <= 20 and len(cell.split()) == 1 else f"a text of {len(cell)} characters"
+        raise InputError(f"{path}:{number}: {name} is {shown}, expected 1, 0, -1 or blank")
     return int(value)
 
 

@@ -2,16 +2,20 @@
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from radtune.config import InputError
-from radtune.files import read_jsonl
-from radtune.findings import read_label_table
-from radtune.reports import Report, read_reports
-from radtune.sources.select import priority
-from radtune.tasks import TASK_NAMES, TASKS, Status, multiple_choice
+from radtune.files import jsonl_line, read_jsonl, write_whole
+from radtune.findings import NORMAL, canonical_finding
+from radtune.reports import Report
+from radtune.sources.select import excluded_ids, normal_id, priority
+from radtune.tasks import TASK_NAMES, TASKS, multiple_choice
+from radtune.tasks.answers import shown_name
+from radtune.weak_labels import LabelledReport
 
 
 @dataclass(frozen=True)
@@ -35,79 +39,43 @@ class Instruction:
     source: str
 
 
-@dataclass(frozen=True)
-class LabelledReport:
-    """A report and what its weak label says: classes or phrases."""
+@dataclass
+class Counts:
+    """What became of the labelled reports of one task.
 
-    report: Report
-    labels: Sequence[str]
+    Attributes:
+        labelled: How many there are.
+        excluded: Those left out by their id.
+        same_text: Those left out because they have the text of an excluded report.
+        held_out: Those of patients who are validated on, taken or not.
+        unknown_labels: How many names that are none of the 13 classes were dropped from the labels.
+        train: Training rows.
+        validation: Validation rows.
+    """
 
-    @property
-    def patient(self) -> str:
-        """What a split may not cut: the patient, or the report itself where the patient is unknown."""
-        return f"patient {self.report.patient_id}" if self.report.patient_id else f"report {self.report.report_id}"
+    labelled: int
+    excluded: int = 0
+    same_text: int = 0
+    held_out: int = 0
+    unknown_labels: int = 0
+    train: int = 0
+    validation: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.labelled:,} labelled, {self.excluded:,} excluded, {self.same_text:,} with the text of an excluded "
+            f"report, {self.held_out:,} held out with their patients"
+        )
 
 
 @dataclass
 class Split:
-    """Training and validation rows, and what became of the rest, by task."""
+    """Training and validation rows, what became of the rest by task, and how many excluded ids no report has."""
 
     train: list[Instruction]
     validation: list[Instruction]
-    counts: dict[str, dict[str, int]]
-
-
-def read_labels(path: Path, task: str) -> dict[str, Sequence[str]]:
-    """Reads weak labels of one task: a label table, or ``annotations.jsonl``.
-
-    Args:
-        path: The file; a table for multiple choice if it is a CSV.
-        task: Multiple choice takes the classes marked 1; open ended the phrases of rows with status ok.
-
-    Returns:
-        Labels by report id; reports whose annotation has another status are left out.
-
-    Raises:
-        InputError: Naming file and line.
-    """
-    if task == multiple_choice.NAME and ".csv" in Path(path).suffixes:
-        table = read_label_table(path)
-        return {report_id: table.positives(report_id) for report_id in table.rows}
-    labels: dict[str, Sequence[str]] = {}
-    seen: set[str] = set()
-    for number, row in read_jsonl(path):
-        report_id, answers = row.get("report_id"), row.get("labels")
-        if not isinstance(report_id, str) or not isinstance(row.get("status"), str):
-            raise InputError(f"{path}:{number}: expected an annotation with report_id and status")
-        if row.get("task", task) != task:
-            raise InputError(f"{path}:{number}: task is {str(row['task'])[:40]!r}, expected {task!r}")
-        if answers is None:
-            phrases = row.get("phrases")
-            well_formed = isinstance(phrases, list) and all(isinstance(p, dict) and "phrase" in p for p in phrases)
-            answers = [phrase["phrase"] for phrase in phrases] if well_formed else None
-        if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
-            raise InputError(f"{path}:{number}: report {report_id!r} has neither labels nor phrases")
-        if report_id in seen:
-            raise InputError(f"{path}:{number}: report_id {report_id!r} stands twice")
-        seen.add(report_id)
-        if row["status"] == Status.OK:
-            labels[report_id] = answers
-    return labels
-
-
-def join(reports_path: Path, labels_path: Path, task: str) -> list[LabelledReport]:
-    """Puts reports and their weak labels together; reports without a label are left out.
-
-    Raises:
-        InputError: No report has a label: the ids of the two files do not join.
-    """
-    labels = read_labels(labels_path, task)
-    reports = list(read_reports(reports_path))
-    joined = [LabelledReport(r, labels[r.report_id]) for r in reports if r.report_id in labels]
-    if not joined:
-        example = f"; e.g. {reports[0].report_id!r} has none" if reports else ""
-        raise InputError(f"{labels_path}: no label for any of the {len(reports)} reports in {reports_path}{example}")
-    return joined
+    counts: dict[str, Counts]
+    unmatched_exclude_ids: int
 
 
 def build(
@@ -123,47 +91,96 @@ def build(
     reports are all in one split, over both tasks.
 
     Args:
-        sources: Labelled reports by task.
+        sources: Reports by task, those without a label among them.
         rows: Exact number of training rows by task.
         validation_rows: Exact number of validation rows of each task; may be 0.
         seed: Governs the choice, the split and the order.
-        excluded: Report ids that are in no split, e.g. those of curated test reports.
+        excluded: Ids of reports that are in no split, e.g. of curated test reports, in any form that
+            :func:`radtune.sources.select.normal_id` knows. Nor is any report with the text of such a one.
 
     Returns:
         Rows of all tasks, merged and shuffled.
 
     Raises:
-        InputError: Too few reports, with the number there is.
+        InputError: Too few reports, with the number there is, or a report is said to be of two patients.
     """
-    excluded = set(excluded)
-    usable = {
-        task: [item for item in items if item.report.report_id not in excluded] for task, items in sources.items()
-    }
+    patients = _patients([item.report for items in sources.values() for item in items])
+    usable, counts, unmatched = _usable(sources, list(excluded))
     held_out: set[str] = set()
     for task, items in usable.items():
-        held_out |= _validation_patients(items, validation_rows, seed, task)
-    split = Split([], [], {})
+        theirs = [patients[item.report.report_id] for item in items]
+        held_out |= _validation_patients(theirs, validation_rows, seed, f"{task}: too few reports ({counts[task]})")
+    split = Split([], [], counts, unmatched)
     for task, items in usable.items():
-        for_training = [item for item in items if item.patient not in held_out]
-        for_validation = [item for item in items if item.patient in held_out]
-        split.train += _take(for_training, rows[task], seed, task, "training", len(items))
-        split.validation += _take(for_validation, validation_rows, seed, task, "validation", len(items))
-        split.counts[task] = {
-            "labelled": len(sources[task]),
-            "excluded": len(sources[task]) - len(items),
-            "train": rows[task],
-            "validation": validation_rows,
-        }
+        for_validation = [item for item in items if patients[item.report.report_id] in held_out]
+        for_training = [item for item in items if patients[item.report.report_id] not in held_out]
+        counts[task].held_out = len(for_validation)
+        if len(for_training) < rows[task]:
+            raise InputError(
+                f"{task}: {rows[task]} training rows asked for, {len(for_training)} there ({counts[task]})"
+            )
+        counts[task].train, counts[task].validation = rows[task], validation_rows
+        split.train += _take(for_training, rows[task], seed, task)
+        split.validation += _take(for_validation, validation_rows, seed, task)
     for part in (split.train, split.validation):
         random.Random(seed).shuffle(part)  # noqa: S311  (no secret)
     return split
 
 
-def _validation_patients(items: Sequence[LabelledReport], wanted: int, seed: int, task: str) -> set[str]:
-    """As many patients, in an order that depends on the seed alone, as it takes for the wanted rows."""
-    reports_of: dict[str, int] = {}
-    for item in items:
-        reports_of[item.patient] = reports_of.get(item.patient, 0) + 1
+def _usable(
+    sources: Mapping[str, Sequence[LabelledReport]], excluded: Sequence[str]
+) -> tuple[dict[str, list[LabelledReport]], dict[str, Counts], int]:
+    """Labelled reports that may be in a split and counts of the others, by task; and how many ids no report has."""
+    reports = [item.report for items in sources.values() for item in items]
+    by_id = excluded_ids((report.report_id for report in reports), excluded)
+    texts = {report.text for report in reports if report.report_id in by_id}
+    by_text = {report.report_id for report in reports if report.text in texts} - by_id
+    left_out = by_id | by_text
+    usable, counts = {}, {}
+    for task, items in sources.items():
+        labelled = [_with_known_labels(item, task) for item in items if item.labels is not None]
+        ids = [item.report.report_id for item, _ in labelled]
+        counts[task] = Counts(
+            labelled=len(ids),
+            excluded=sum(report_id in by_id for report_id in ids),
+            same_text=sum(report_id in by_text for report_id in ids),
+            unknown_labels=sum(unknown for _, unknown in labelled),
+        )
+        usable[task] = [item for item, _ in labelled if item.report.report_id not in left_out]
+    return usable, counts, len(set(map(normal_id, excluded)) - set(map(normal_id, by_id)))
+
+
+def _patients(reports: Iterable[Report]) -> dict[str, str]:
+    """By report id, what a split may not cut: the patient, where any file knows it, or else the report itself."""
+    known: dict[str, str] = {}
+    groups: dict[str, str] = {}
+    for report in reports:
+        report_id, patient_id = report.report_id, report.patient_id
+        if patient_id is not None and known.setdefault(report_id, patient_id) != patient_id:
+            raise InputError(f"report {report_id!r} is of one patient_id in one file of reports, of another in another")
+        groups[report_id] = f"patient {known[report_id]}" if report_id in known else f"report {report_id}"
+    return groups
+
+
+def _with_known_labels(item: LabelledReport, task: str) -> tuple[LabelledReport, int]:
+    """The report with the labels that its task knows, and how many others it had."""
+    if task != multiple_choice.NAME:
+        return item, 0
+    names = [label for label in item.labels or () if label.strip().lower() != NORMAL.lower()]
+    known = [name for name in names if canonical_finding(name)]
+    return LabelledReport(item.report, known), len(names) - len(known)
+
+
+def _validation_patients(patients: Sequence[str], wanted: int, seed: int, too_few: str) -> set[str]:
+    """As many patients, in an order that depends on the seed alone, as it takes for the wanted rows.
+
+    Args:
+        patients: The patient of each report that may be taken.
+        wanted: How many reports.
+        seed: Of the order.
+        too_few: What the message opens with if they are fewer.
+    """
+    reports_of = Counter(patients)
     chosen: set[str] = set()
     for patient in sorted(reports_of, key=lambda patient: priority(seed, f"validation {patient}")):
         if wanted <= 0:
@@ -171,18 +188,11 @@ def _validation_patients(items: Sequence[LabelledReport], wanted: int, seed: int
         chosen.add(patient)
         wanted -= reports_of[patient]
     if wanted > 0:
-        raise InputError(f"{task}: too few labelled reports for validation: {len(items)} there, {wanted} more needed")
+        raise InputError(f"{too_few}: {len(patients)} there for validation, {wanted} more needed")
     return chosen
 
 
-def _take(
-    items: Sequence[LabelledReport], wanted: int, seed: int, task: str, part: str, labelled: int
-) -> list[Instruction]:
-    if len(items) < wanted:
-        raise InputError(
-            f"{task}: {wanted} {part} rows asked for, {len(items)} there ({labelled} labelled reports, the rest held "
-            "out with their patients)"
-        )
+def _take(items: Sequence[LabelledReport], wanted: int, seed: int, task: str) -> list[Instruction]:
     chosen = sorted(items, key=lambda item: priority(seed, item.report.report_id))[:wanted]
     return [_instruction(item, task) for item in chosen]
 
@@ -199,6 +209,13 @@ def _instruction(item: LabelledReport, name: str) -> Instruction:
     )
 
 
+def write_instructions(parts: Mapping[Path, Iterable[Instruction]]) -> None:
+    """Writes files of rows, all of them or none."""
+    with ExitStack() as stack:
+        for path, rows in parts.items():
+            stack.enter_context(write_whole(path)).writelines(map(jsonl_line, rows))
+
+
 def read_instructions(path: Path) -> Iterator[Instruction]:
     """Reads ``instructions.jsonl``.
 
@@ -211,7 +228,7 @@ def read_instructions(path: Path) -> Iterator[Instruction]:
             if not isinstance(row.get(name), str):
                 raise InputError(f"{path}:{number}: {name!r} is missing or no string")
         if row["task"] not in TASK_NAMES:
-            raise InputError(f"{path}:{number}: task {row['task'][:40]!r} is not one of {', '.join(TASK_NAMES)}")
+            raise InputError(f"{path}:{number}: task {shown_name(row['task'])} is not one of {', '.join(TASK_NAMES)}")
         if not row["input"].strip() or not row["output"].strip():
             raise InputError(f"{path}:{number}: report {row['report_id']!r} has an empty input or output")
         yield Instruction(**{name: row[name] for name in names})

@@ -157,7 +157,7 @@ _FIELDS = ("report_id", "patient_id", "findings", "impression", "text", "source"
 
 
 def read_reports(path: Path) -> Iterator[Report]:
-    """Reads ``reports.jsonl``.
+    """Reads ``reports.jsonl``; ids are stripped.
 
     Raises:
         InputError: Naming file and line: a field missing or of the wrong type, an empty report, a doubled id.
@@ -184,7 +184,10 @@ def _report(path: Path, number: int, row: dict[str, Any]) -> Report:
             values[name] = value = str(value)
         if not (isinstance(value, str) or (value is None and name == "patient_id")):
             raise InputError(f"{path}:{number}: {name!r} is {type(value).__name__}, expected a string")
-    if not values["report_id"].strip():
+    # Label tables join by these, and their cells are stripped.
+    values["report_id"] = values["report_id"].strip()
+    values["patient_id"] = (values["patient_id"] or "").strip() or None
+    if not values["report_id"]:
         raise InputError(f"{path}:{number}: empty report_id")
     if not values["text"].strip():
         raise InputError(f"{path}:{number}: report {values['report_id']!r} is empty")

@@ -8,14 +8,15 @@ r"""Builds an instruction set: labelled reports of one or both tasks, merged and
 The same seed and inputs give the same file, byte for byte, and a smaller set is inside a larger one.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from radtune.config import InputError, key, run_command
-from radtune.files import write_jsonl, write_manifest
-from radtune.instructions import build, join, rows_sha256
+from radtune.files import check_outputs, write_manifest
+from radtune.instructions import build, rows_sha256, write_instructions
 from radtune.sources.select import read_ids
 from radtune.tasks import multiple_choice, open_ended
+from radtune.weak_labels import join
 
 
 @dataclass
@@ -39,6 +40,8 @@ class InstructionsConfig:
 
 def main(config: InstructionsConfig) -> None:
     """Joins, builds, writes, and prints the counts."""
+    if config.validation_rows < 0:
+        raise InputError("validation_rows must be 0 or more")
     if (config.validation_rows > 0) != (config.validation_output is not None):
         raise InputError("validation_rows and validation_output go together")
     given = {
@@ -49,9 +52,11 @@ def main(config: InstructionsConfig) -> None:
             config.multiple_choice_rows,
         ),
     }
+    inputs = [path for reports, labels, _ in given.values() for path in (reports, labels)] + config.exclude_ids
+    check_outputs([config.output, config.validation_output], inputs)
     sources, rows = {}, {}
     for task, (reports, labels, count) in given.items():
-        if (reports is None, labels is None, count <= 0) == (True, True, True):
+        if reports is None and labels is None and count == 0:
             continue
         if reports is None or labels is None or count <= 0:
             raise InputError(f"{task}_reports, {task}_labels and {task}_rows (1 or more) go together")
@@ -60,13 +65,22 @@ def main(config: InstructionsConfig) -> None:
         raise InputError("nothing to build: give open_ended_reports=... or multiple_choice_reports=... (see --help)")
     excluded = {report_id for path in config.exclude_ids for report_id in read_ids(path)}
     split = build(sources, rows, config.validation_rows, config.seed, excluded)
-    inputs = [path for reports, labels, _ in given.values() for path in (reports, labels)] + config.exclude_ids
-    for path, part in ((config.output, split.train), (config.validation_output, split.validation)):
-        if path is not None:
-            write_jsonl(path, part)
-            write_manifest(path, config, inputs, rows=len(part), rows_sha256=rows_sha256(part), counts=split.counts)
+    parts = {config.output: split.train}
+    if config.validation_output is not None:
+        parts[config.validation_output] = split.validation
+    write_instructions(parts)
+    facts = {
+        "counts": {task: asdict(counts) for task, counts in split.counts.items()},
+        "unmatched_exclude_ids": split.unmatched_exclude_ids,
+    }
+    for path, part in parts.items():
+        write_manifest(path, config, inputs, rows=len(part), rows_sha256=rows_sha256(part), **facts)
     for task, counts in split.counts.items():
-        print(f"{task}: " + ", ".join(f"{count:,} {what}" for what, count in counts.items()))
+        print(f"{task}: {counts}; {counts.train:,} to train on, {counts.validation:,} to validate on")
+        if counts.unknown_labels:
+            print(f"{task}: {counts.unknown_labels:,} labels that are none of its classes dropped")
+    if split.unmatched_exclude_ids:
+        print(f"{split.unmatched_exclude_ids:,} ids of exclude_ids are of none of these reports")
     print(f"{len(split.train):,} rows written to {config.output}")
 
 

@@ -46,7 +46,7 @@ Row = tuple[list[int], list[bool]]
 PRETRAINING_SEED = 990_001
 
 VOCABULARY = 1408
-SHAPE: dict[str, Any] = {"num_layers": 4, "num_heads": 6, "num_kv_heads": 2, "embed_dim": 192, "intermediate_dim": 512}
+SHAPE: dict[str, Any] = {"num_layers": 4, "num_heads": 8, "num_kv_heads": 2, "embed_dim": 256, "intermediate_dim": 512}
 MAX_POSITIONS = 4096
 ROPE_SCALE = 8
 SPECIAL_TOKENS = (

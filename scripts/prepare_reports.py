@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from radtune.config import InputError, key, run_command
-from radtune.files import manifest_path, write_jsonl, write_manifest
+from radtune.files import check_outputs, write_jsonl, write_manifest
 from radtune.findings import write_label_table
 from radtune.progress import progress
 from radtune.reports import Report, read_reports
@@ -35,8 +35,8 @@ class PrepareConfig:
     output: Path = key("reports.jsonl to write.")
     input: Path | None = key("The source's file or folder; source=synthetic has none.", None)
     require_sections: bool = key("Drop reports with neither Findings nor Impression.", True)
-    drop_duplicates: bool = key("Drop reports whose text is exactly that of an earlier one.", False)
-    exclude_ids: Path | None = key("Ids to leave out, a test set's: one a line, or a CSV or JSONL with ids.", None)
+    drop_duplicates: bool = key("Drop reports whose text is exactly that of an earlier or excluded one.", False)
+    exclude_ids: Path | None = key("Ids to leave out, a test set's: one a line, or a table with an id column.", None)
     sample: int | None = key("How many to draw; all if left out. A smaller draw is part of a larger one.", None)
     seed: int = key("Seed of the draw, and of synthetic reports.", 0)
     id_column: str | None = key("source=table: ids of reports; else report_id, study_id or uid.", None)
@@ -60,7 +60,8 @@ def main(config: PrepareConfig) -> None:
     excluded = read_ids(config.exclude_ids) if config.exclude_ids else frozenset()
     selection = Selection(config.require_sections, config.drop_duplicates, excluded, config.sample, config.seed)
     truths: list[SyntheticReport] = []
-    counts = write_selection(config.output, progress(_reports(config, truths), "reports"), selection)
+    where = str(config.input) if config.input else f"source={config.source}"
+    counts = write_selection(config.output, progress(_reports(config, truths), "reports"), selection, where)
     inputs = [config.input, config.exclude_ids]
     write_manifest(config.output, config, inputs, counts=dataclasses.asdict(counts))
     print(f"{config.output}: {counts.kept:,} reports ({counts})")
@@ -83,12 +84,7 @@ def _check(config: PrepareConfig) -> None:
     for name in ("count", "sample"):
         if getattr(config, name) is not None and getattr(config, name) < 1:
             raise InputError(f"{name} must be at least 1")
-    outputs = [path for path in (config.output, config.gold_labels, config.gold_phrases) if path is not None]
-    if len({manifest_path(path).resolve() for path in outputs}) < len(outputs):
-        raise InputError("output, gold_labels and gold_phrases need names that differ before their last dot")
-    for given in (config.input, config.exclude_ids):
-        if given is not None and given.resolve() in [path.resolve() for path in outputs]:
-            raise InputError(f"{given}: is both input and output")
+    check_outputs([config.output, config.gold_labels, config.gold_phrases], [config.input, config.exclude_ids])
 
 
 def _reports(config: PrepareConfig, truths: list[SyntheticReport]) -> Iterator[Report]:

@@ -28,6 +28,13 @@ class Keys:
     sizes: dict[str, int] = key("How large.", {})
 
 
+@dataclass
+class PathKeys:
+    output: Path = key("Where to.", Path("o"))
+    others: list[Path] = key("Where from.", [])
+    text: str = key("Any words.", "")
+
+
 GIVEN = "output=out.jsonl"
 
 
@@ -93,6 +100,10 @@ def test_values(argument: str, name: str, value: object) -> None:
         (["show_text=maybe"], "command line: show_text: Value 'maybe' is not a valid bool (type str)"),
         (["tasks=c"], "tasks: 'c' is no list, write tasks=[c]"),
         (["tasks=[c"], "tasks: cannot read '[c' as list of str"),
+        (["tasks=[2024-99-99]"], "tasks: cannot read '[2024-99-99]' as list of str"),
+        (["tasks=" + "[" * 5000], f"tasks: cannot read {'[' * 60!r} as list of str"),
+        (["tasks=" + "[" * 200 + "]" * 200], "command line: tasks: nested too deeply"),
+        (["sizes={a: 1, a: 2}"], "sizes: cannot read '{a: 1, a: 2}' as dict of str to int"),
         (["sizes=1"], "command line: sizes: Cannot assign int to Dict[str, int]"),
         (["source=opni"], "source: 'opni' is not one of openi, mimic_cxr; did you mean 'openi'?"),
         (["text=${"], "command line: text: no viable alternative at input '${'"),
@@ -136,6 +147,16 @@ def test_one_key_may_use_another(tmp_path: Path) -> None:
         (b"text: caf\xe9\n", ": not UTF-8 at byte 9"),
         (b"text: !!python/object/apply:os.getcwd []\n", ":1: not valid YAML: could not determine a constructor"),
         (b"12: 3\n", ": unknown key '12'"),
+        (b"count: 3\ntext: a\ncount: 4\n", ":3: not valid YAML: key 'count' stands twice"),
+        (b"sizes: {a: 1, a: 2}\n", ":1: not valid YAML: key 'a' stands twice"),
+        (b"text: 2024-99-99\n", ": not valid YAML: holds an impossible date or number"),
+        (b"text: !!timestamp x\n", ": not valid YAML: holds an impossible date or number"),
+        (b"count: !!int ''\n", ": not valid YAML: holds an impossible date or number"),
+        (b"text: !!bool perhaps\n", ": not valid YAML: holds an impossible date or number"),
+        (b"count: " + b"9" * 5000 + b"\n", ": not valid YAML: holds an impossible date or number"),
+        (b"tasks: " + b"[" * 5000, ": not valid YAML: nested too deeply"),
+        (b"tasks: " + b"[" * 200 + b"]" * 200, ": tasks: nested too deeply"),
+        (b"tasks: &a [*a]\n", ": tasks: nested too deeply"),
     ],
 )
 def test_bad_files(tmp_path: Path, content: bytes, message: str) -> None:
@@ -145,6 +166,16 @@ def test_bad_files(tmp_path: Path, content: bytes, message: str) -> None:
         parse(f"--config={config}")
     assert str(caught.value).startswith(f"{config}{message}")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ['output: "a\\0b"', 'others: [a, "a\\0b"]', 'output: ${text}\ntext: "a\\0b"'])
+def test_a_file_name_with_a_nul(tmp_path: Path, content: str) -> None:
+    (tmp_path / "keys.yaml").write_text(content)
+    with pytest.raises(InputError) as caught:
+        parse_config(PathKeys, [f"--config={tmp_path}/keys.yaml"])
+    assert str(caught.value) == f"{content[:6]}: 'a\\x00b' holds a NUL byte, which no file name can"
+    with pytest.raises(InputError, match="no file name"):
+        parse_config(PathKeys, ["--config=a\0b"])
 
 
 def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:

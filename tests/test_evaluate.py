@@ -65,16 +65,25 @@ def test_the_same_seed_gives_the_same_file(folder: Path) -> None:
         ("gold_blank=ignore", "gold_blank=ignore needs a label table"),
         ("gold_blank=maybe", "'maybe' is not one of negative, ignore"),
         ("id_column=accession", "no column 'accession' in predictions.jsonl or gold.csv"),
-        ("output=gold.csv", "output=gold.csv would overwrite an input"),
+        ("output=gold.csv", "gold.csv: would overwrite gold.csv"),
+        ("output=x/../gold.csv", "would overwrite gold.csv"),
+        ("output=link.csv", "link.csv: would overwrite gold.csv"),
+        ("seed=-1", "seed must be 0 or more"),
+        ("reports=empty.jsonl", "empty.jsonl: no reports"),
         ("predictons=x", "unknown key 'predictons'; did you mean 'predictions'?"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(folder: Path, change: str, message: str) -> None:
+    (folder / "x").mkdir()
+    (folder / "link.csv").symlink_to("gold.csv")
+    (folder / "empty.jsonl").touch()
     before = sorted(path.name for path in folder.iterdir())
+    gold = (folder / "gold.csv").read_bytes()
     done = run(folder, *GIVEN, change)
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
+    assert (folder / "gold.csv").read_bytes() == gold
     assert sorted(path.name for path in folder.iterdir()) == before
 
 

@@ -4,10 +4,12 @@ import csv
 import gzip
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +21,8 @@ from hypothesis import strategies as st
 
 from radtune.config import InputError
 from radtune.files import (
+    MAX_LINE,
+    check_outputs,
     jsonl_line,
     manifest_path,
     open_text,
@@ -52,7 +56,7 @@ run_command(main, Keys)
 """
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stopped_writer_leaves_nothing_under_the_name(tmp_path: Path, sent: signal.Signals) -> None:
     path = tmp_path / "reports.jsonl"
     path.write_text("what stood there before")
@@ -69,6 +73,18 @@ def test_a_stopped_writer_leaves_nothing_under_the_name(tmp_path: Path, sent: si
     else:
         assert not left
         assert process.returncode == 130
+
+
+def test_a_command_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
+    command = ["nohup", sys.executable, "-c", SLOW_WRITER, f"output={tmp_path / 'reports.jsonl'}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=0.5)
+        process.terminate()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_error_leaves_nothing(tmp_path: Path) -> None:
@@ -181,7 +197,8 @@ def test_csv_from_a_spreadsheet(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"", ": empty, expected a CSV header"),
-        (b"a,b,a\n", ": column 'a' stands twice in the header"),
+        (b"a,b,a\n", ": two columns have the same name; columns: a, b, a"),
+        (b"1,no secret.,no secret.\n", ": two columns have the same name; 3 columns; is the header missing?"),
         (b"a,b\n1\n", ":2: 1 cells, expected 2"),
         (b"a,b\n1,2,3\n", ":2: 3 cells, expected 2"),
         (b'a,b\n1,"cut off', ":2: not valid CSV: unexpected end of data"),
@@ -211,6 +228,78 @@ def test_a_damaged_gzip(tmp_path: Path, damage: Callable[[bytes], bytes]) -> Non
 def test_files_that_cannot_be_opened(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(InputError, match=message), open_text(tmp_path / name):
         pass
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.csv.gz"])
+def test_a_line_that_would_fill_the_memory(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with gzip.open(path, "wb", compresslevel=1) if name.endswith(".gz") else path.open("wb") as stream:
+        stream.write(b"a\n" if "csv" in name else b"{}\n")
+        for _ in range(5 * MAX_LINE // 2**20):
+            stream.write(b"x" * 2**20)
+    tracemalloc.start()
+    with pytest.raises(InputError) as caught:
+        list(read_csv_rows(path) if "csv" in name else read_jsonl(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert str(caught.value) == f"{path}:2: longer than 67,108,864 characters"
+    assert peak < 3 * MAX_LINE
+
+
+@pytest.mark.parametrize("output", ["", ".", "/", "..", "folder", "taken.csv"])
+def test_outputs_that_are_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "taken.csv.manifest.json").mkdir()
+    with pytest.raises(InputError, match=r"expected a file name|is a folder"):
+        check_outputs([None, Path(output)])
+
+
+def test_outputs_that_would_overwrite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.csv").touch()
+    (tmp_path / "link.csv").symlink_to("in.csv")
+    one, other = Path("a.jsonl"), Path("b.jsonl")
+    check_outputs([one, other, None, Path("a.csv")], [Path("in.csv"), None])
+    for outputs, line in (
+        ([Path("in.csv")], "in.csv: would overwrite in.csv"),
+        ([tmp_path / "in.csv"], f"{tmp_path}/in.csv: would overwrite in.csv"),
+        ([one, Path("link.csv")], "link.csv: would overwrite in.csv"),
+        ([one, other, Path("./a.jsonl")], "a.jsonl: would overwrite a.jsonl"),
+        ([one, Path("a.jsonl.manifest.json")], "a.jsonl.manifest.json: would overwrite a.jsonl.manifest.json"),
+    ):
+        with pytest.raises(InputError) as caught:
+            check_outputs(outputs, [Path("in.csv")])
+        assert str(caught.value) == line
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a.jsonl.gz", "outputs are not packed; leave .gz out"),
+        ("pipe", "is a device or pipe, expected a file name"),
+        ("file/a.jsonl", "cannot write: Not a directory"),
+        ("file/new/a.jsonl", "cannot write: Not a directory"),
+        ("nowhere/a.jsonl", "cannot write: No such file or directory"),
+        # Too long only for the temporary name of the manifest.
+        ("n" * 230, "cannot write: File name too long"),
+        ("/proc/1/a.jsonl", "cannot write: "),
+    ],
+)
+def test_outputs_that_cannot_be_written(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "nowhere").symlink_to("nothing")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match=re.escape(message)):
+        check_outputs([tmp_path / "new/deep/good.jsonl", tmp_path / name])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "nowhere", "pipe"]
+
+
+def test_a_manifest_bears_names_that_are_not_utf8(tmp_path: Path) -> None:
+    output = tmp_path / os.fsdecode(b"q\xff.jsonl")
+    output.write_text("out")
+    manifest = json.loads(write_manifest(output, Keys(3, output), [output]).read_text())
+    assert manifest["output"]["path"] == str(output)
 
 
 @dataclass

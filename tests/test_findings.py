@@ -111,6 +111,23 @@ def test_bad_tables(tmp_path: Path, content: str, message: str) -> None:
     assert str(caught.value) == f"{path}{message}"
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("1,Secret effusion\n", ": no id column 'report_id' or 'study_id' or 'uid'; 2 columns; is the header missing?"),
+        ("report_id,Small secret effusion on the left\n1,1\n", ": unknown column of 33 characters"),
+        ("report_id,Edema\n1,small secret\n", ":2: Edema is a text of 12 characters, expected 1, 0, -1 or blank"),
+        ("report_id,Edema\n1,secretsecretsecretsecret\n", ":2: Edema is a text of 24 characters"),
+    ],
+)
+def test_a_report_among_the_labels_is_not_shown(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "labels.csv").write_text(content + "2,0\n")
+    with pytest.raises(InputError) as caught:
+        read_label_table(tmp_path / "labels.csv")
+    assert str(caught.value).startswith(f"{tmp_path}/labels.csv{message}")
+    assert "ecret" not in str(caught.value)
+
+
 def test_the_id_column_given_or_found() -> None:
     path = Path("labels.csv")
     assert find_id_column(["uid", "study_id"], path) == "study_id"

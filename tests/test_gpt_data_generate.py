@@ -163,6 +163,30 @@ def test_it_starts_without_torch_and_openai(tmp_path):
     assert not modules & {"torch", "openai", "httpx2", "pandas", "starlette"}
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("base_url=http://localhost:99999/v1", "base_url: a port is a number from 1 to 65535"),
+        ("temperature=nan", "temperature must be 0 or more, or null"),
+        ("temperature=inf", "temperature must be 0 or more, or null"),
+        ("temperature=-1", "temperature must be 0 or more, or null"),
+        ("timeout_s=nan", "timeout_s above 0"),
+        ("timeout_s=inf", "timeout_s above 0"),
+        ("max_tokens=0", "max_tokens must be 1 or more, or null"),
+        ("output={reports}", "would overwrite"),
+        ("output=/dev/full", "/dev/full: is a device"),
+    ],
+)
+def test_mistakes_are_one_line_before_anything_is_read(reports, tmp_path, change, message):
+    before = reports.read_bytes()
+    given = (f"reports={reports}", f"output={tmp_path / 'a.jsonl'}", "base_url=http://127.0.0.1:1/v1")
+    code, out, err = run(*given, change.format(reports=reports))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+    assert reports.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["reports.jsonl"]
+
+
 def test_a_csv_with_an_empty_report_is_refused(tmp_path):
     table = tmp_path / "reports.csv"
     table.write_text("study_id,findings,impression\n1,Clear.,\n2,,\n")

@@ -134,6 +134,13 @@ def test_broken_row_stops_training_with_one_line(folder):
     assert "Traceback" not in result.stderr
 
 
+def test_inference_overwrites_no_input(folder):
+    before = (folder / "mimic.jsonl").read_bytes()
+    result = predict(folder, folder / ".." / folder.name / "mimic.jsonl", code=2)
+    assert "would overwrite" in result.stderr
+    assert (folder / "mimic.jsonl").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
@@ -142,6 +149,8 @@ def test_broken_row_stops_training_with_one_line(folder):
         ({"adapter_dir": "absent"}, "absent/adapter_config.json: No such file"),
         ({"task": "both"}, "'both' is not one of"),
         ({"temperature": -1}, "temperature must be 0 or more"),
+        ({"temperature": "nan"}, "temperature must be 0 or more"),
+        ({"temperature": "inf"}, "temperature must be 0 or more"),
         ({"max_new_tokens": 4000}, "positions, the model has 4096"),
         ({"device": "cuda"}, "no CUDA device"),
     ],

@@ -224,6 +224,18 @@ def test_id_and_text_are_enough(tmp_path: Path) -> None:
     assert list(read_reports(path)) == [Report("12", None, "", "", "Clear.", "")]
 
 
+def test_ids_are_stripped(tmp_path: Path) -> None:
+    path = tmp_path / "reports.jsonl"
+    path.write_text(
+        '{"report_id": " 12\\t", "patient_id": " p ", "text": "Clear."}\n'
+        '{"report_id": "13", "patient_id": " ", "text": "Clear."}\n'
+    )
+    assert [(report.report_id, report.patient_id) for report in read_reports(path)] == [("12", "p"), ("13", None)]
+    path.write_text('{"report_id": "12", "text": "Clear."}\n{"report_id": " 12", "text": "Clear."}\n')
+    with pytest.raises(InputError, match=":2: report_id '12' stands twice"):
+        list(read_reports(path))
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from radtune.columns import looks_like_name, shown_columns
 from radtune.config import InputError, nearest
 from radtune.files import read_csv_rows, read_jsonl
 from radtune.findings import FINDINGS, NORMAL, canonical_finding, find_id_column, read_label_table
 from radtune.tasks import Status, multiple_choice
-from radtune.tasks.answers import read_list, unique
+from radtune.tasks.answers import read_list, row_status, unique
 
 LABELS = "labels"
 PHRASES = "phrases"
@@ -115,7 +116,7 @@ def _from_rows(path: Path, task: str, column: str | None, id_column: str | None)
         if report_id in reports.labels:
             raise InputError(f"{where}: report {report_id!r} stands twice")
         if _is_jsonl(path):
-            status = _status(where, row, task)
+            status = row_status(where, row, task)
             labels = _json_labels(where, row, column) if status == Status.OK else []
         else:
             status, labels = Status.OK, _cell_labels(where, row, column or LABELS)
@@ -138,19 +139,10 @@ def _report_id(where: str, row: dict[str, Any], id_column: str | None) -> str:
     return str(value).strip()
 
 
-def _status(where: str, row: dict[str, Any], task: str) -> Status:
-    if row.get("task", task) != task:
-        raise InputError(f"{where}: a row of task {row['task']!r}, expected {task!r}")
-    try:
-        return Status(row.get("status", Status.OK))
-    except ValueError:
-        raise InputError(f"{where}: status {row['status']!r} is not one of {', '.join(Status)}") from None
-
-
 def _json_labels(where: str, row: dict[str, Any], column: str | None) -> list[str]:
     name = column or (LABELS if LABELS in row else PHRASES)
     if name not in row:
-        raise InputError(f"{where}: no {column or LABELS!r}{nearest(name, list(row))}")
+        raise InputError(f"{where}: no {column or LABELS!r}{_nearest_column(name, row)}")
     labels = row[name]
     if isinstance(labels, list):
         # The phrases of annotations.jsonl come with their codes and places.
@@ -163,7 +155,7 @@ def _json_labels(where: str, row: dict[str, Any], column: str | None) -> list[st
 def _cell_labels(where: str, row: dict[str, str], column: str) -> list[str]:
     if column not in row:
         raise InputError(
-            f"{where}: no column {column!r}{nearest(column, list(row))}; columns: {', '.join(row)} "
+            f"{where}: no column {column!r}{_nearest_column(column, row)}; {shown_columns(row)} "
             "(prediction_column=..., gold_column=...)"
         )
     cell = row[column].strip()
@@ -173,6 +165,10 @@ def _cell_labels(where: str, row: dict[str, str], column: str) -> list[str]:
     if answer.status != Status.OK:
         raise InputError(f"{where}: the list in {column!r} never closes")
     return list(answer.labels)
+
+
+def _nearest_column(name: str, columns: Iterable[str]) -> str:
+    return nearest(name, list(filter(looks_like_name, columns)))
 
 
 def _distinct(labels: Iterable[str], task: str) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The small files of a collection, read one by one from a folder, a .zip or a .tgz; nothing is ever unpacked."""
 
 import gzip
+import lzma
 import os
 import re
 import stat
@@ -19,7 +20,9 @@ from radtune.config import InputError
 MAX_REPORT_BYTES = 1_000_000
 
 # What Python's readers raise on damaged archives; both documented and not.
-_DAMAGED = (EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError, struct.error, zlib.error)
+_DAMAGED = (
+    EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError, struct.error, zlib.error, lzma.LZMAError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -134,22 +137,44 @@ def _zip(path: Path, names: re.Pattern[str]) -> Iterator[Member]:
 def _tgz(path: Path, names: re.Pattern[str]) -> Iterator[Member]:
     try:
         # Through gzip, not tarfile's own unpacker, which takes a file cut off for one that ends.
-        with gzip.open(path) as packed, tarfile.open(fileobj=packed, mode="r|") as archive:
-            for info in archive:
+        with gzip.open(path) as packed, tarfile.open(fileobj=(blocks := _Blocks(packed)), mode="r:") as archive:
+            while (info := archive.next()) is not None:
+                archive.members.clear()  # or an archive of nothing but headers would fill the memory
                 _check_name(path, info.name, not (info.isreg() or info.isdir()))
                 match = names.search(info.name)
                 if match and info.isreg():
                     _check_size(f"{path}: {info.name}", info.size)
                     data = archive.extractfile(info).read()  # type: ignore[union-attr]
                     yield Member(match, data, f"{path}: {info.name}")
-            while packed.read(MAX_REPORT_BYTES):
-                pass  # the checksum stands at the end
+            # Nothing but zeros ends an archive; to tarfile any header that it cannot read does. And gzip's checksum
+            # stands at the very end.
+            if blocks.last != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError
+            while rest := packed.read(MAX_REPORT_BYTES):
+                if any(rest):
+                    raise tarfile.ReadError
     except InputError:
         raise
     except (tarfile.TarError, gzip.BadGzipFile, *_DAMAGED):
         raise InputError(f"{path}: no gzip-packed tar file, or a truncated or damaged one") from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
+
+
+class _Blocks:
+    """An unpacked tar as tarfile reads it, block by block; remembers the last block, refuses huge ones."""
+
+    def __init__(self, packed: IO[bytes]) -> None:
+        self.seek, self.tell = packed.seek, packed.tell
+        self.last = b""
+        self._packed = packed
+
+    def read(self, size: int) -> bytes:
+        # More than a report at once is a long name or an extended header, which tarfile would hold in memory.
+        if size > MAX_REPORT_BYTES + tarfile.BLOCKSIZE:
+            raise tarfile.ReadError
+        self.last = self._packed.read(size)
+        return self.last
 
 
 def _check_name(path: Path, name: str, is_link: bool) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import IO
 
 from radtune.config import InputError
-from radtune.files import jsonl_line, open_text, read_csv_rows, read_jsonl, write_whole
+from radtune.files import jsonl_line, open_text, read_lines, write_whole
 from radtune.findings import find_id_column
 from radtune.reports import Report
+from radtune.sources.table import id_cell, is_table, table_rows
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,9 @@ class Selection:
 
     Attributes:
         require_sections: Drop reports with neither Findings nor Impression, as the paper did (section 2.2).
-        drop_duplicates: Drop reports whose text is exactly that of an earlier one.
-        excluded: Ids of reports to leave out, as :func:`read_ids` gives them.
+        drop_duplicates: Drop reports whose text is exactly that of an earlier one, or of an excluded one wherever it
+            stands: it would carry a test report into training under another id.
+        excluded: Ids of reports to leave out, in any form that :func:`normal_id` knows.
         sample: How many reports to keep; None for all.
         seed: Of the sample.
     """
@@ -54,7 +56,7 @@ class Counts:
         dropped = {
             "excluded": self.excluded,
             "without Findings or Impression": self.without_sections,
-            "with the text of an earlier one": self.duplicates,
+            "with the text of another": self.duplicates,
             "not drawn": self.not_sampled,
         }
         parts = [f"{number:,} {reason}" for reason, number in dropped.items() if number]
@@ -69,16 +71,26 @@ def priority(seed: int, report_id: str) -> bytes:
     return hashlib.sha256(f"{seed}:{report_id}".encode()).digest()
 
 
-def write_selection(output: Path, reports: Iterable[Report], selection: Selection) -> Counts:
+@dataclass(frozen=True, slots=True)
+class _Spooled:
+    """A report in the temporary file: where it begins, and what decides whether it is kept."""
+
+    offset: int
+    priority: bytes
+    digest: bytes
+
+
+def write_selection(output: Path, reports: Iterable[Report], selection: Selection, where: str) -> Counts:
     """Writes the kept reports as ``reports.jsonl``, in the order of the source, whole or not at all.
 
     Memory grows with the reports' ids (and digests of their texts, if duplicates are dropped), not with their texts:
-    a sample is drawn from a temporary file beside the output.
+    which are kept is known at the source's end, so they wait in a temporary file beside the output.
 
     Args:
         output: The file.
         reports: The source.
         selection: What to keep.
+        where: What to call the source in a message.
 
     Returns:
         What became of the reports.
@@ -87,100 +99,111 @@ def write_selection(output: Path, reports: Iterable[Report], selection: Selectio
         InputError: None or fewer than ``sample`` reports are left, or a report is empty and sections are not required.
     """
     counts = Counts()
-    with write_whole(output) as stream:
-        eligible = _eligible(reports, selection, counts)
-        if selection.sample is None:
-            for report in eligible:
-                stream.write(jsonl_line(report))
-                counts.kept += 1
-        else:
-            # This file has mode 0600 and no name, so no kill leaves patients' text behind.
-            with tempfile.TemporaryFile(dir=Path(output).parent) as spool:
-                drawn = heapq.nsmallest(selection.sample, _spool(eligible, spool, selection.seed))
-                for offset in sorted(offset for _, offset in drawn):
-                    spool.seek(offset)
-                    stream.write(spool.readline().decode())
-                counts.kept = len(drawn)
-            left = counts.read - counts.excluded - counts.without_sections - counts.duplicates
-            if left < selection.sample:
-                raise InputError(f"sample={selection.sample}: there are only {left} reports to draw from ({counts})")
-            counts.not_sampled = left - counts.kept
-        if not counts.kept:
-            raise InputError(f"no report is left ({counts})")
+    # The temporary file has mode 0600 and no name, so no kill leaves patients' text behind.
+    with write_whole(output) as stream, tempfile.TemporaryFile(dir=Path(output).parent) as spool:
+        left = _eligible(reports, selection, counts, spool, where)
+        if selection.sample is not None:
+            if len(left) < selection.sample:
+                raise InputError(
+                    f"{where}: sample={selection.sample}: there are only {len(left)} reports to draw from ({counts})"
+                )
+            counts.not_sampled = len(left) - selection.sample
+            left = heapq.nsmallest(selection.sample, left, key=lambda spooled: spooled.priority)
+            left.sort(key=lambda spooled: spooled.offset)
+        if not left:
+            raise InputError(f"{where}: no report is left ({counts})")
+        for spooled in left:
+            spool.seek(spooled.offset)
+            stream.write(spool.readline().decode())
+        counts.kept = len(left)
     return counts
 
 
-def _eligible(reports: Iterable[Report], selection: Selection, counts: Counts) -> Iterator[Report]:
+def _eligible(
+    reports: Iterable[Report], selection: Selection, counts: Counts, spool: IO[bytes], where: str
+) -> list[_Spooled]:
+    """Writes the reports that may be kept to the temporary file; counts the others."""
+    excluded = set(map(normal_id, selection.excluded))
     excluded_seen: set[str] = set()
+    excluded_texts: set[bytes] = set()
     texts_seen: set[bytes] = set()
-    for report in reports:
-        counts.read += 1
-        if report.report_id in selection.excluded:
-            excluded_seen.add(_bare(report.report_id))
-            counts.excluded += 1
-            continue
-        if not report.has_sections and selection.require_sections:
-            counts.without_sections += 1
-            continue
-        if not report.text:
-            raise InputError(f"report {report.report_id!r} is empty (require_sections=true drops such reports)")
-        if selection.drop_duplicates:
-            digest = hashlib.blake2b(report.text.encode(), digest_size=16).digest()
-            if digest in texts_seen:
-                counts.duplicates += 1
-                continue
-            texts_seen.add(digest)
-        yield report
-    counts.unmatched_exclude_ids = len(set(map(_bare, selection.excluded)) - excluded_seen)
-
-
-def _spool(reports: Iterable[Report], spool: IO[bytes], seed: int) -> Iterator[tuple[bytes, int]]:
-    """Writes reports to the temporary file; yields the priority and the offset of each."""
+    spooled: list[_Spooled] = []
     offset = 0
     for report in reports:
-        length = spool.write(jsonl_line(report).encode())
-        yield priority(seed, report.report_id), offset
-        offset += length
+        counts.read += 1
+        digest = hashlib.blake2b(report.text.encode(), digest_size=16).digest() if selection.drop_duplicates else b""
+        if normal_id(report.report_id) in excluded:
+            excluded_seen.add(normal_id(report.report_id))
+            excluded_texts.add(digest)
+            counts.excluded += 1
+        elif not report.has_sections and selection.require_sections:
+            counts.without_sections += 1
+        elif not report.text:
+            raise InputError(
+                f"{where}: report {report.report_id!r} is empty (require_sections=true drops such reports)"
+            )
+        elif digest in texts_seen:
+            counts.duplicates += 1
+        else:
+            spooled.append(_Spooled(offset, priority(selection.seed, report.report_id), digest))
+            offset += spool.write(jsonl_line(report).encode())
+            if selection.drop_duplicates:
+                texts_seen.add(digest)
+    counts.unmatched_exclude_ids = len(excluded - excluded_seen)
+    left = [one for one in spooled if one.digest not in excluded_texts] if selection.drop_duplicates else spooled
+    counts.duplicates += len(spooled) - len(left)
+    return left
+
+
+def normal_id(report_id: str) -> str:
+    """The one form of an id that tables, spreadsheets and file lists write differently.
+
+    ``50414267`` stands for ``s50414267`` and ``p10/p10000032/s50414267.txt`` (MIMIC-CXR's file names), ``1`` for
+    ``CXR1`` (Open-i); ``50414267.0`` is a number that pandas read beside a gap; quotes around an id are none of it.
+    """
+    report_id = report_id.strip().strip("\"'").strip()
+    if file := re.search(r"([^/\\]+)\.(?:txt|xml)$", report_id):
+        report_id = file[1]
+    number = re.fullmatch(r"(?:s|CXR)?(\d+)(?:\.0+)?", report_id, re.IGNORECASE)
+    return number[1] if number else report_id
+
+
+def excluded_ids(report_ids: Iterable[str], excluded: Iterable[str]) -> set[str]:
+    """Those of the report ids that are excluded, whichever form of an id either side has (:func:`normal_id`)."""
+    normal = set(map(normal_id, excluded))
+    return {report_id for report_id in report_ids if normal_id(report_id) in normal}
 
 
 def read_ids(path: Path) -> frozenset[str]:
-    """Reads report ids: one a line, the id column of a CSV, or the ``report_id`` of JSON lines.
+    """Reads report ids: one a line, or the id column of a CSV, JSONL or Parquet file.
 
-    MIMIC-CXR's ids may be written as its files are named, with an ``s``: ``s50414267`` gives ``50414267`` as well.
+    Returns:
+        The ids, in their normal form (:func:`normal_id`).
 
     Raises:
-        InputError: The file is absent, empty, no text, or a line is no id.
+        InputError: The file is absent, empty, no text, or a line or row holds no id.
     """
     path = Path(path)
-    ids: set[str] = set()
-    if path.name.endswith((".csv", ".csv.gz")):
-        column = ""
-        for _, row in read_csv_rows(path):
-            column = column or find_id_column(row, path)
-            ids.add(row[column].strip())
-    elif path.name.endswith((".jsonl", ".jsonl.gz")):
-        for number, row in read_jsonl(path):
-            if not isinstance(row.get("report_id"), str):
-                raise InputError(f"{path}:{number}: no report_id")
-            ids.add(row["report_id"].strip())
-    else:
-        ids = _id_lines(path)
+    ids = set(map(normal_id, _id_column(path) if is_table(path) else _id_lines(path)))
     ids.discard("")
     if not ids:
         raise InputError(f"{path}: no ids")
-    return frozenset(ids | set(map(_bare, ids)))
+    return frozenset(ids)
 
 
-def _bare(report_id: str) -> str:
-    """An id without the ``s`` of MIMIC-CXR's file names."""
-    return report_id[1:] if re.fullmatch(r"s\d+", report_id) else report_id
+def _id_column(path: Path) -> Iterator[str]:
+    column = ""
+    for number, row in table_rows(path):
+        column = column or find_id_column(row, path)
+        report_id = id_cell(f"{path}:{number}", column, row)
+        if not report_id:
+            raise InputError(f"{path}:{number}: empty {column}")
+        yield report_id
 
 
-def _id_lines(path: Path) -> set[str]:
+def _id_lines(path: Path) -> Iterator[str]:
     with open_text(path) as stream:
-        ids = set()
-        for number, line in enumerate(stream, start=1):
+        for number, line in enumerate(read_lines(path, stream), start=1):
             if len(line.split()) > 1 or "," in line:
                 raise InputError(f"{path}:{number}: expected one id a line (or a .csv with a header)")
-            ids.add(line.strip())
-    return ids
+            yield line

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from radtune.config import InputError, nearest
+from radtune.columns import no_column, shown_columns
+from radtune.config import InputError
 from radtune.files import read_csv_rows, read_jsonl
 from radtune.findings import find_id_column
 from radtune.reports import Report, read_reports, report_from_sections, report_from_text
 from radtune.sources.members import MAX_REPORT_BYTES
 
 SOURCE = "table"
+
+_CSV, _JSONL, _PARQUET = (".csv", ".csv.gz"), (".jsonl", ".jsonl.gz"), ".parquet"
 
 # Names looked for, in any case, where a column is not given.
 _PATIENT_NAMES = ("patient_id", "subject_id")
@@ -57,16 +60,16 @@ def read_table(path: Path, columns: Columns = BY_NAME, source: str = SOURCE) -> 
     path = Path(path)
     used: Columns | None = None
     seen: set[str] = set()
-    for number, row in _rows(path):
+    for number, row in table_rows(path):
         used = used or _find_columns(path, list(row), columns)
         where = f"{path}:{number}"
-        report_id = _id(where, used.id, row)
+        report_id = id_cell(where, used.id, row)
         if not report_id:
             raise InputError(f"{where}: empty {used.id}")
         if report_id in seen:
             raise InputError(f"{where}: {used.id} {report_id!r} stands twice")
         seen.add(report_id)
-        patient_id = _id(where, used.patient, row) or None
+        patient_id = id_cell(where, used.patient, row) or None
         findings, impression = _text(where, used.findings, row), _text(where, used.impression, row)
         if findings.strip() or impression.strip():
             yield report_from_sections(report_id, patient_id, findings, impression, source)
@@ -83,15 +86,28 @@ def read_any_reports(path: Path) -> Iterator[Report]:
         InputError: As :func:`radtune.reports.read_reports` or :func:`read_table`.
     """
     path = Path(path)
-    return read_reports(path) if path.name.endswith((".jsonl", ".jsonl.gz")) else read_table(path)
+    return read_reports(path) if path.name.endswith(_JSONL) else read_table(path)
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    if path.name.endswith((".csv", ".csv.gz")):
+def is_table(path: Path) -> bool:
+    """Whether a file's name is that of a table that :func:`table_rows` reads."""
+    return path.name.endswith((*_CSV, *_JSONL, _PARQUET))
+
+
+def table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Reads the rows of a CSV, JSONL or Parquet file.
+
+    Yields:
+        Number of the line (of the row, in a Parquet file) and the row by column name.
+
+    Raises:
+        InputError: Another format, or the file is absent, damaged, or has two columns of one name.
+    """
+    if path.name.endswith(_CSV):
         return read_csv_rows(path)
-    if path.name.endswith((".jsonl", ".jsonl.gz")):
+    if path.name.endswith(_JSONL):
         return read_jsonl(path)
-    if path.suffix == ".parquet":
+    if path.name.endswith(_PARQUET):
         return _parquet_rows(path)
     raise InputError(f"{path}: expected .csv, .jsonl (either may be packed: .gz) or .parquet")
 
@@ -102,6 +118,9 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
     try:
         with parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            if len(set(names)) < len(names):
+                raise InputError(f"{path}: two columns have the same name; {shown_columns(names)}")
             number = 0
             for batch in file.iter_batches(batch_size=1000):
                 for row in batch.to_pylist():
@@ -116,7 +135,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _find_columns(path: Path, names: Sequence[str], given: Columns) -> Columns:
     for name in (given.id, given.patient, given.text, given.findings, given.impression):
         if name is not None and name not in names:
-            raise InputError(f"{path}: no column {name!r}{nearest(name, names)}; columns: {', '.join(names)}")
+            raise InputError(f"{path}: {no_column(name, names)}")
     by_lower = {name.lower(): name for name in names}
 
     def find(column: str | None, known: Sequence[str], wanted: bool = True) -> str | None:
@@ -131,13 +150,16 @@ def _find_columns(path: Path, names: Sequence[str], given: Columns) -> Columns:
         impression=find(given.impression, _IMPRESSION_NAMES, wanted=given.text is None),
     )
     if not (found.text or found.findings or found.impression):
-        raise InputError(
-            f"{path}: no column findings, impression or text; columns: {', '.join(names)} (text_column=...)"
-        )
+        raise InputError(f"{path}: no column findings, impression or text; {shown_columns(names)} (text_column=...)")
     return found
 
 
-def _id(where: str, column: str | None, row: dict[str, Any]) -> str:
+def id_cell(where: str, column: str | None, row: dict[str, Any]) -> str:
+    """The id in a row's column, stripped; the empty string if the column is None or the cell is blank.
+
+    Raises:
+        InputError: Naming ``where``: the cell is neither text nor a whole number.
+    """
     value = row.get(column) if column else None
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # a column of whole numbers with gaps comes as floats

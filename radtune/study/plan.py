@@ -1,6 +1,7 @@
 """What a study YAML says, and the cells (runs with a score) that follow from it."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -37,7 +38,7 @@ class Study:
         "By task: gold (and gold_blank, gold_column, id_column), and reports or keys of prepare_reports.py."
     )
     cohorts: dict[str, dict[str, Any]] = key("wcm and mimic: keys of prepare_reports.py for the training reports.", {})
-    labels: dict[str, Path] = key("By cohort: a label table to use instead of running the rule labeler.", {})
+    labels: dict[str, Path] = key("mimic: a label table to use instead of running the rule labeler.", {})
     teacher: dict[str, Any] = key("simulated (true or false), model, and further keys of gpt_data_generate.py.", {})
     mixes: list[list[int]] = key("Training mixes: [wcm rows, mimic rows] each.", [])
     learning_rates: list[float] = key("Learning rates to try on mimic rows alone.", [])
@@ -193,6 +194,8 @@ def _check(where: str, study: Study) -> None:
             raise InputError(f"{where}: tests.{task} has no gold")
         if test.get("gold_blank", GOLD_BLANK[0]) not in GOLD_BLANK:
             raise InputError(f"{where}: tests.{task}.gold_blank is not one of {', '.join(GOLD_BLANK)}")
+    if study.seed < 0:
+        raise InputError(f"{where}: seed must be 0 or more")
     if not isinstance(study.teacher.get("simulated", False), bool):
         raise InputError(f"{where}: teacher.simulated is not true or false")
     if study.teacher and not study.teacher.get("model"):
@@ -202,7 +205,9 @@ def _check(where: str, study: Study) -> None:
             raise InputError(f"{where}: mixes: {mix} is not a pair of row counts [wcm, mimic]")
     if bool(study.learning_rates) != (study.learning_rate_rows > 0):
         raise InputError(f"{where}: learning_rates and learning_rate_rows go together")
-    if any(rate <= 0 for rate in study.learning_rates) or any(n <= 0 for ns in study.separate.values() for n in ns):
+    if not all(0 < rate < math.inf for rate in study.learning_rates) or any(
+        n <= 0 for ns in study.separate.values() for n in ns
+    ):
         raise InputError(f"{where}: learning rates and numbers of rows must be above 0")
     if study.learning_rates and multiple_choice.NAME not in study.tests:
         raise InputError(f"{where}: learning_rates are scored on {multiple_choice.NAME}, which tests does not have")
@@ -216,7 +221,7 @@ def _check(where: str, study: Study) -> None:
 def _names_to_check(study: Study) -> Iterator[tuple[str, Sequence[str]]]:
     for names, known in (
         (study.cohorts, list(COHORT_TASK)),
-        (study.labels, list(COHORT_TASK)),
+        (study.labels, [MIMIC]),
         (study.tests, TASK_NAMES),
         (study.separate, list(study.tests)),
     ):
@@ -236,6 +241,10 @@ def _check_rows(where: str, study: Study, cell: Cell) -> None:
             raise InputError(f"{where}: {cell.name} needs {needed} {cohort} reports, cohorts.{cohort}.count is {count}")
         if cohort == WCM and not study.teacher:
             raise InputError(f"{where}: {cell.name} needs a teacher to label {cohort} reports")
+        if cohort == WCM and study.teacher.get("simulated") and study.cohorts[WCM].get("source") != "synthetic":
+            raise InputError(
+                f"{where}: {cell.name} needs phrases that a simulated teacher has for synthetic reports alone"
+            )
 
 
 def _check_name(where: str, name: str, known: Sequence[str]) -> None:

@@ -4,9 +4,12 @@ Nothing is evaluated: a hand-written scanner takes the first list it finds, with
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
+
+from radtune.config import InputError
 
 
 class Status(StrEnum):
@@ -17,6 +20,34 @@ class Status(StrEnum):
     REFUSED = "refused"  # the model or its provider declined
     UNPARSED = "unparsed"  # complete, but without a list
     FAILED = "failed"  # no answer came
+
+
+def row_status(where: str, row: Mapping[str, Any], task: str) -> Status:
+    """The status in a row of predictions or annotations; ok where it has none.
+
+    Args:
+        where: File and line, for messages.
+        row: The row.
+        task: The task that it must be of, where it names one.
+
+    Raises:
+        InputError: It is of another task, or its status is none.
+    """
+    if row.get("task", task) != task:
+        raise InputError(f"{where}: a row of task {shown_name(row['task'])}, expected {task!r}")
+    try:
+        return Status(row.get("status", Status.OK))
+    except ValueError:
+        raise InputError(f"{where}: status {shown_name(row['status'])} is not one of {', '.join(Status)}") from None
+
+
+_NAME = re.compile(r"[\w-]{1,40}")
+
+
+def shown_name(value: object) -> str:
+    """What stands in the place of a name, for a message; of what is no single word only that it is not shown."""
+    # In a file whose fields are mixed up, a report may stand there.
+    return repr(value) if isinstance(value, str) and _NAME.fullmatch(value) else "(not shown)"
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ from radtune.config import InputError
 # Where the openai client goes when it is told nothing.
 DEFAULT_URL = "https://api.openai.com/v1"
 
+LAST_PORT = 65535
+
 # Narrower than the standard on purpose. A user name, a query or an odd letter is how one URL comes to mean different
 # hosts to different readers, and how a key comes to be in a URL.
-_URL = re.compile(r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(?:/[A-Za-z0-9._~/-]*)?")
+_URL = re.compile(r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~/-]*)?")
 # Hosts that keep chat completions unless told not to.
 _STORING_HOSTS = re.compile(r"(?:.+\.)?(?:openai\.com|azure\.com|azure\.us|azure\.cn)")
 # What may stand in an HTTP header.
@@ -94,6 +96,8 @@ def _endpoint(name: str, url: str, azure_api_version: str | None = None) -> Endp
     if match is None:
         # The URL is not repeated: what is wrong with it may be a key inside.
         raise InputError(f"{name}: expected http(s)://HOST[:PORT][/PATH] without user, query or fragment")
+    if match[3] and not 1 <= int(match[3]) <= LAST_PORT:
+        raise InputError(f"{name}: a port is a number from 1 to {LAST_PORT}")
     endpoint = Endpoint(match[0].rstrip("/"), match[2].lower(), azure_api_version)
     if match[1] == "http" and not endpoint.is_loopback:
         raise InputError(f"{name}: http to {endpoint.host} would send reports unencrypted; use https")

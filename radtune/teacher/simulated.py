@@ -17,6 +17,7 @@ from radtune.sources.table import read_any_reports
 from radtune.tasks import multiple_choice, open_ended
 from radtune.tasks.answers import fold_space
 from radtune.tasks.open_ended import Phrase
+from radtune.teacher.endpoint import LAST_PORT
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -203,10 +204,12 @@ def serving(app: "Starlette", port: int = 0) -> Iterator[str]:
         Its base URL, ready for calls.
 
     Raises:
-        InputError: The port is taken.
+        InputError: The port is taken, or there is none of this number.
     """
     import uvicorn
 
+    if not 0 <= port <= LAST_PORT:
+        raise InputError(f"port {port}: a port is a number from 0 to {LAST_PORT}")
     # With the protocol named, asyncio sends answers at once; without, each waits 40 ms for an acknowledgement.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -141,10 +141,17 @@ def test_mistakes_in_keys(tmp_path: Path, mimic: Path) -> None:
     assert fails("source=mimic_cxr", f"input={mimic}", out, "text_column=a") == (
         "text_column is for source=table, not mimic_cxr"
     )
-    assert fails("source=mimic_cxr", f"input={mimic}", f"output={mimic}") == f"{mimic}: is both input and output"
-    assert fails("source=synthetic", "count=3", f"output={tmp_path}/a.jsonl", f"gold_labels={tmp_path}/a.csv") == (
-        "output, gold_labels and gold_phrases need names that differ before their last dot"
+    assert fails("source=mimic_cxr", f"input={mimic}", f"output={mimic}") == f"{mimic}: would overwrite {mimic}"
+    gold = ("source=synthetic", "count=3", f"output={tmp_path}/a.jsonl")
+    assert fails(*gold, f"gold_phrases={tmp_path}/a.jsonl") == f"{tmp_path}/a.jsonl: would overwrite {tmp_path}/a.jsonl"
+    assert fails(*gold, f"gold_labels={tmp_path}/g.csv.gz") == (
+        f"{tmp_path}/g.csv.gz: outputs are not packed; leave .gz out"
     )
+    assert "cannot write" in fails(*gold, f"gold_labels={mimic}/g.csv")
+    assert fails("source=synthetic", "count=3", "output=.") == "'.': expected a file name"
+    assert fails("source=synthetic", "count=3", "output=") == "'.': expected a file name"
+    assert fails("source=synthetic", "count=3", "output=/") == "'/': expected a file name"
+    assert fails("source=mimic_cxr", f"input={mimic}", out, "sample=50").startswith(f"{mimic}: sample=50: ")
     assert fails("source=mimic_cxr", f"input={tmp_path}/no.zip", out) == f"{tmp_path}/no.zip: no such file or folder"
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["mimic-cxr-reports.zip"]
 
@@ -164,6 +171,13 @@ def test_a_patients_text_is_in_no_message(tmp_path: Path) -> None:
     assert "secret" not in fails("source=table", f"input={table}", f"output={tmp_path}/r.jsonl")
     table.write_text("uid,text\n1,FINDINGS: the secret word\n1,FINDINGS: the secret word\n")
     assert "secret" not in fails("source=table", f"input={table}", f"output={tmp_path}/r.jsonl")
+
+
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    output = tmp_path / os.fsdecode(b"q\xff.jsonl")
+    finished = run("source=synthetic", "count=3", f"output={output}")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert json.loads((tmp_path / f"{output.name}.manifest.json").read_text())["output"]["path"] == str(output)
 
 
 def test_help_is_quick_and_needs_no_torch() -> None:

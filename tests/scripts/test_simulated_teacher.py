@@ -90,6 +90,12 @@ def test_a_commands_exit_code_is_passed_on(made, tmp_path):
     assert run(*keys(folder), "drop=2")[0] == 2
 
 
+@pytest.mark.parametrize("port", [-1, 65536, 99999])
+def test_a_port_that_is_none_is_told(made, port):
+    error = f"simulated_teacher.py: error: port {port}: a port is a number from 0 to 65535\n"
+    assert run(*keys(made[0]), f"port={port}") == (2, "", error)
+
+
 def alive(pid):
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -5,6 +5,7 @@ import io
 import re
 import stat
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -155,6 +156,67 @@ def test_a_checksum_at_the_end_counts(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-8] + b"12345678")
     with pytest.raises(InputError, match="truncated or damaged"):
         read(path)
+
+
+TAR_FILES = {f"a/{number}.txt": f"report {number} ".encode() * 40 for number in range(8)}
+
+
+def make_gzip_around(path: Path, damage: Callable[[bytearray], bytes]) -> Path:
+    """An intact gzip around a damaged tar."""
+    tar = gzip.decompress(make_tgz(path, TAR_FILES).read_bytes())
+    path.write_bytes(gzip.compress(damage(bytearray(tar))))
+    return path
+
+
+def test_a_tar_cut_off_in_an_intact_gzip(tmp_path: Path) -> None:
+    content_length = 8 * (512 + 512)
+    assert len(read(make_gzip_around(tmp_path / "c.tgz", lambda tar: bytes(tar[: content_length + 1024])))) == 8
+    for length in range(512, content_length + 512, 256):
+        with pytest.raises(InputError, match="truncated or damaged"):
+            read(make_gzip_around(tmp_path / "c.tgz", lambda tar, length=length: bytes(tar[:length])))
+
+
+@pytest.mark.parametrize("place", [0, 1024, 1024 + 148, 7 * 1024 + 100, 8 * 1024, 8 * 1024 + 600, 10239])
+def test_a_damaged_header_in_an_intact_gzip(tmp_path: Path, place: int) -> None:
+    def damage(tar: bytearray) -> bytes:
+        tar[place] ^= 1
+        return bytes(tar)
+
+    with pytest.raises(InputError, match="truncated or damaged"):
+        read(make_gzip_around(tmp_path / "c.tgz", damage))
+
+
+def test_a_second_tar_behind_the_first(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="truncated or damaged"):
+        read(make_gzip_around(tmp_path / "c.tgz", lambda tar: bytes(tar + tar)))
+
+
+def test_an_extended_header_that_would_fill_the_memory(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "c.tgz", "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo("0.txt"))
+        info = tarfile.TarInfo("1.txt")
+        info.pax_headers = {"comment": "x" * 50_000_000}
+        archive.addfile(info)
+    assert (tmp_path / "c.tgz").stat().st_size < 100_000
+    tracemalloc.start()
+    with pytest.raises(InputError, match="truncated or damaged"):
+        read(tmp_path / "c.tgz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5_000_000
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_member_of_a_zip(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "c.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("1.txt", " ".join(map(str, range(500))))
+    whole = path.read_bytes()
+    # The packed bytes begin behind 30 bytes of header, the name and, for LZMA, 9 bytes of its properties.
+    for place in range(30 + 5 + 9, 300, 7):
+        path.write_bytes(whole[:place] + bytes(20) + whole[place + 20 :])
+        with pytest.raises(InputError, match="damaged"):
+            read(path)
 
 
 def test_what_is_no_collection(tmp_path: Path) -> None:

@@ -7,10 +7,19 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import Table, parquet
 
 from radtune.config import InputError
 from radtune.reports import Report, read_reports, report_from_sections, report_from_text
-from radtune.sources.select import Counts, Selection, priority, read_ids, write_selection
+from radtune.sources.select import (
+    Counts,
+    Selection,
+    excluded_ids,
+    normal_id,
+    priority,
+    read_ids,
+    write_selection,
+)
 
 
 def make(count: int) -> list[Report]:
@@ -19,13 +28,13 @@ def make(count: int) -> list[Report]:
 
 def select(folder: Path, reports: list[Report], **keys: object) -> tuple[list[str], Counts]:
     output = folder / "reports.jsonl"
-    counts = write_selection(output, iter(reports), Selection(**keys))  # type: ignore[arg-type]
+    counts = write_selection(output, iter(reports), Selection(**keys), "in.zip")  # type: ignore[arg-type]
     return [report.report_id for report in read_reports(output)], counts
 
 
 def test_everything_is_kept_as_it_came(tmp_path: Path) -> None:
     reports = make(20)
-    counts = write_selection(tmp_path / "out.jsonl", reports, Selection())
+    counts = write_selection(tmp_path / "out.jsonl", reports, Selection(), "in.zip")
     assert list(read_reports(tmp_path / "out.jsonl")) == reports
     assert counts == Counts(read=20, kept=20)
     assert str(counts) == "20 read"
@@ -52,7 +61,7 @@ def test_a_sample_does_not_depend_on_the_order(tmp_path: Path) -> None:
 
 def test_a_sample_holds_the_reports_unchanged(tmp_path: Path) -> None:
     reports = make(50)
-    write_selection(tmp_path / "out.jsonl", reports, Selection(sample=10))
+    write_selection(tmp_path / "out.jsonl", reports, Selection(sample=10), "in.zip")
     assert set(read_reports(tmp_path / "out.jsonl")) < set(reports)
 
 
@@ -73,7 +82,7 @@ def test_more_than_there_are(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         select(tmp_path, reports, sample=4)
     assert str(caught.value) == (
-        "sample=4: there are only 3 reports to draw from (4 read, 1 without Findings or Impression)"
+        "in.zip: sample=4: there are only 3 reports to draw from (4 read, 1 without Findings or Impression)"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -82,7 +91,7 @@ def test_reports_without_sections(tmp_path: Path) -> None:
     reports = [*make(1), report_from_text("x", None, "A note.", "test"), Report("y", None, "", "", "", "test")]
     assert select(tmp_path, reports) == (["0"], Counts(read=3, kept=1, without_sections=2))
     assert select(tmp_path, reports[:2], require_sections=False)[0] == ["0", "x"]
-    with pytest.raises(InputError, match=r"report 'y' is empty \(require_sections=true drops such reports\)"):
+    with pytest.raises(InputError, match=r"^in\.zip: report 'y' is empty \(require_sections=true drops such reports\)"):
         select(tmp_path, reports, require_sections=False)
 
 
@@ -92,18 +101,64 @@ def test_the_first_of_the_same_texts_stays(tmp_path: Path) -> None:
     assert select(tmp_path, reports, drop_duplicates=True) == (["1", "2"], Counts(read=3, kept=2, duplicates=1))
 
 
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]])
+@pytest.mark.parametrize("sample", [None, 1])
+def test_a_copy_of_an_excluded_report_goes_with_it(tmp_path: Path, order: list[int], sample: int | None) -> None:
+    named = [("1", "A"), ("2", "B"), ("3", "A"), ("4", "A")]
+    reports = [report_from_sections(report_id, None, text, "", "t") for report_id, text in named]
+    shuffled = [reports[place] for place in order]
+    kept, counts = select(tmp_path, shuffled, drop_duplicates=True, excluded=frozenset({"s1"}), sample=sample)
+    assert (kept, counts) == (["2"], Counts(read=4, kept=1, excluded=1, duplicates=2))
+    assert set(select(tmp_path, shuffled, excluded=frozenset({"1"}))[0]) == {"2", "3", "4"}
+
+
 def test_excluded_ids_may_carry_the_s_of_files(tmp_path: Path) -> None:
     (tmp_path / "ids.txt").write_text("1\ns3\n7\ns8\n8\nno\n")
     excluded = read_ids(tmp_path / "ids.txt")
     kept, counts = select(tmp_path, make(6), excluded=excluded)
     assert kept == ["0", "2", "4", "5"]
+    # 7, 8 (written twice) and "no" are no report's.
     assert counts == Counts(read=6, kept=4, excluded=2, unmatched_exclude_ids=3)
     named_so = [report_from_sections(f"s{number}", None, "Clear.", "", "t") for number in range(5)]
-    assert select(tmp_path, named_so, excluded=excluded)[0] == ["s0", "s1", "s2", "s4"]
+    assert select(tmp_path, named_so, excluded=excluded)[0] == ["s0", "s2", "s4"]
+
+
+FORMS = [
+    "50000001", "s50000001", "S50000001", " 50000001\t", "50000001.0", '"50000001"', "'s50000001'", "s50000001.txt",
+    "p10/p1/s50000001.txt", "files\\p10\\p1\\s50000001.txt", '"files/p10/p1/s50000001.txt"',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("written", FORMS)
+def test_an_id_is_excluded_in_whichever_form(written: str) -> None:
+    assert excluded_ids([*FORMS, "50000002"], frozenset({written})) == set(FORMS)
+
+
+@pytest.mark.parametrize(
+    ("report_id", "normal"),
+    [
+        ("CXR12", "12"),
+        ("ecgen-radiology/12.xml", "12"),
+        ("note-3.txt", "note-3"),
+        ("2024/17", "2024/17"),
+        ("007", "007"),
+        ("1.5", "1.5"),
+        ("s", "s"),
+        ("as1", "as1"),
+        ("s1a", "s1a"),
+    ],
+)
+def test_normal_ids(report_id: str, normal: str) -> None:
+    assert normal_id(report_id) == normal
+
+
+@given(st.text())
+def test_an_id_excludes_itself(report_id: str) -> None:
+    assert excluded_ids([report_id], [report_id]) == {report_id}
 
 
 def test_nothing_left(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no report is left \(2 read, 2 excluded\)"):
+    with pytest.raises(InputError, match=r"^in\.zip: no report is left \(2 read, 2 excluded\)"):
         select(tmp_path, make(2), excluded=frozenset({"0", "1"}))
     with pytest.raises(InputError, match=r"no report is left \(0 read\)"):
         select(tmp_path, [])
@@ -116,7 +171,7 @@ def test_the_draw_leaves_no_other_file_while_it_runs(tmp_path: Path) -> None:
             yield report
             assert [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()] == [0o600]
 
-    write_selection(tmp_path / "out.jsonl", reports(), Selection(sample=3))
+    write_selection(tmp_path / "out.jsonl", reports(), Selection(sample=3), "in.zip")
     assert os.listdir(tmp_path) == ["out.jsonl"]
 
 
@@ -126,12 +181,22 @@ def test_the_draw_leaves_no_other_file_while_it_runs(tmp_path: Path) -> None:
         ("ids.txt", "s1\n\n  2 \r\n2\n"),
         ("ids.csv", "x,report_id\na,s1\nb,2\n"),
         ("ids.csv", "subject_id,study_id\n10,s1\n11, 2\n"),
+        ("ids.csv", "study_id\n1.0\n2.0\n"),
+        ("ids.txt", "\"1\"\n'2'\n"),
+        ("ids.txt", "p10/p10/s1.txt\np10/p11/s2.txt\n"),
         ("ids.jsonl", '{"report_id": "s1"}\n{"report_id": "2", "labels": []}\n'),
+        ("ids.jsonl", '{"report_id": 1}\n{"report_id": 2.0}\n'),
+        ("ids.jsonl", '{"study_id": "s1"}\n{"study_id": 2}\n'),
     ],
 )
 def test_ids_are_read(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
-    assert read_ids(tmp_path / name) == {"s1", "1", "2"}
+    assert read_ids(tmp_path / name) == {"1", "2"}
+
+
+def test_ids_are_read_from_parquet(tmp_path: Path) -> None:
+    parquet.write_table(Table.from_pylist([{"study_id": 1.0}, {"study_id": 2.0}]), tmp_path / "ids.parquet")
+    assert read_ids(tmp_path / "ids.parquet") == {"1", "2"}
 
 
 @pytest.mark.parametrize(
@@ -142,7 +207,10 @@ def test_ids_are_read(tmp_path: Path, name: str, content: str) -> None:
         ("ids.txt", "\n", ": no ids"),
         ("ids.csv", "report_id\n", ": no ids"),
         ("ids.csv", "1\n2\n", ": no id column"),
-        ("ids.jsonl", '{"id": "1"}\n', ":1: no report_id"),
+        ("ids.csv", "x,report_id\na,\n", ":2: empty report_id"),
+        ("ids.jsonl", '{"id": "1"}\n', ": no id column"),
+        ("ids.jsonl", '{"report_id": "1"}\n{}\n', ":2: empty report_id"),
+        ("ids.jsonl", '{"report_id": true}\n', ":1: report_id is bool"),
         ("no.txt", None, ": No such file"),
     ],
 )

@@ -135,6 +135,30 @@ def test_a_parquet_cut_off_anywhere(tmp_path: Path) -> None:
             list(read_table(path))
 
 
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    table = pa.table([["1"], ["A note."], ["Another."]], names=["uid", "text", "text"])
+    parquet.write_table(table, tmp_path / "r.parquet")
+    with pytest.raises(InputError, match="two columns have the same name; columns: uid, text, text"):
+        list(read_table(tmp_path / "r.parquet"))
+
+
+@pytest.mark.parametrize(
+    "first_row", ["1,Secret effusion.", "s1,secret", "uid,Small secret effusion on the left", '1,"secret, clear"']
+)
+@pytest.mark.parametrize("columns", [Columns(), Columns(text="secrets"), Columns(id="uid", text="text")])
+def test_a_missing_header_shows_no_report(tmp_path: Path, first_row: str, columns: Columns) -> None:
+    (tmp_path / "r.csv").write_text(f"{first_row}\n{first_row}\n")
+    with pytest.raises(InputError, match=r"2 columns; is the header missing\?") as caught:
+        list(read_table(tmp_path / "r.csv", columns))
+    assert "ecret" not in str(caught.value).replace("no column 'secrets'", "")
+
+
+def test_ids_are_stripped(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", [{"uid": " 1 ", "subject_id": " p ", "text": "A note."}])
+    (report,) = read_table(path)
+    assert (report.report_id, report.patient_id) == ("1", "p")
+
+
 @pytest.mark.parametrize("name", ["no.csv", "no.jsonl", "no.parquet"])
 def test_absent_files(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=f"{name}: .*No such file"):

@@ -27,7 +27,10 @@ def mini_values(run_dir: Path) -> dict:
         "checkpoint_dir": "data/mini",
         "cohorts": {"wcm": {"source": "synthetic", "count": 600}, "mimic": {"source": "synthetic", "count": 600}},
         "teacher": {"simulated": True, "model": "GPT4-o"},
-        "tests": {"multiple_choice": {"gold": "gold.csv"}, "open_ended": {"gold": "gold.jsonl"}},
+        "tests": {
+            "multiple_choice": {"source": "synthetic", "gold": "gold.csv"},
+            "open_ended": {"source": "synthetic", "gold": "gold.jsonl"},
+        },
         "mixes": [[100, 50], [200, 100], [400, 200], [600, 300]],
         "learning_rates": [1e-4, 3e-4, 1e-3],
         "learning_rate_rows": 500,

@@ -66,6 +66,11 @@ def change(values: dict, where: str, value: object) -> dict:
         ("name", "../up", "cannot name a folder"),
         ("name", None, "name"),
         ("seed", "many", "seed: Value 'many'"),
+        ("seed", -1, "seed must be 0 or more"),
+        ("labels", {"wcm": "x.csv"}, "unknown key 'wcm'"),
+        ("cohorts.wcm.source", "openi", "needs phrases that a simulated teacher has for synthetic reports alone"),
+        ("learning_rates", [float("nan")], "must be above 0"),
+        ("learning_rates", [float("inf")], "must be above 0"),
         ("mixes", [[1, "x"]], "mixes[0][1]: Value 'x'"),
         ("mixes", [[1, 2, 3]], "mixes: [1, 2, 3] is not a pair"),
         ("mixes", [[0, 0]], "mixes: [0, 0] is not a pair"),
@@ -81,7 +86,7 @@ def change(values: dict, where: str, value: object) -> dict:
         ("teacher", {"simulated": "yes", "model": "x"}, "teacher.simulated is not true or false"),
         ("teacher", {"simulated": True}, "teacher has no model"),
         ("teacher", {}, "needs a teacher to label wcm reports"),
-        ("cohorts", {"wcm": {}}, "needs cohorts.mimic"),
+        ("cohorts", {"wcm": {"source": "synthetic"}}, "needs cohorts.mimic"),
     ],
 )
 def test_mistakes_are_named(study_values: dict, where: str, value: object, message: str) -> None:

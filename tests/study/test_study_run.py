@@ -101,3 +101,13 @@ def test_unknown_key_is_one_line(folder):
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
     assert result.returncode != 0
     assert "study: error: study: unknown key 'mixs'; did you mean 'mixes'?" in result.stdout + result.stderr
+
+
+def test_a_folder_given_to_snakemake_is_the_reports_too(folder):
+    (folder / "small.yaml").write_text(STUDY.format(drop=0.05))
+    command = [sys.executable, "-m", "snakemake", "-s", "scripts/Snakefile", "--configfile", "small.yaml", "-n", "-p"]
+    result = subprocess.run(
+        [*command, "--config", "run_dir=runs/other"], cwd=folder, capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
+    assert "run_dir=runs/other > runs/other/tables.txt" in result.stdout

@@ -48,7 +48,7 @@ def test_score_table_has_the_paper_beside_what_it_also_ran(results: Results, rep
 
 def test_paper_tables_stand_whole_beside_other_sizes(results: Results, reported: Reported, study_values: dict) -> None:
     assert "table_3_paper" in [table.name for table in all_tables(results, reported)]
-    study_values |= {"mixes": [[5000, 2500], [6000, 3000]], "cohorts": {"wcm": {}, "mimic": {}}}
+    study_values |= {"mixes": [[5000, 2500], [6000, 3000]], "cohorts": {"wcm": {"source": "synthetic"}, "mimic": {}}}
     paper_sizes = read_results(study_from_mapping(study_values))
     tables = {table.name: table for table in all_tables(paper_sizes, reported)}
     assert "table_3_paper" not in tables

@@ -78,12 +78,21 @@ def test_unencrypted_is_refused_off_this_machine(url):
         "http://127.0.0.1 /v1",
         "http://127.0.0.1/v1\nHost: example.com",
         "http://ｅxample.com",
+        "http://127.0.0.1:８０",
     ],
 )
 def test_urls_that_can_be_read_in_two_ways_are_refused_without_repeating_them(url):
     with pytest.raises(InputError, match=r"^base_url: expected") as error:
         find_endpoint(url, None, None, {})
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("port", ["0", "00000", "65536", "99999"])
+def test_a_port_that_is_none_is_told(port):
+    for keys in ((f"http://localhost:{port}/v1", None, None), (None, f"https://x.openai.azure.com:{port}", "v")):
+        with pytest.raises(InputError, match=": a port is a number from 1 to 65535"):
+            find_endpoint(*keys, {})
+    assert find_endpoint("http://localhost:65535/v1", None, None, {}).url == "http://localhost:65535/v1"
 
 
 @given(st.text(st.sampled_from("http:/@\\#?%[]127.0localsexmpcn"), max_size=40))
