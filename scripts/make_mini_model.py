@@ -46,7 +46,9 @@ Row = tuple[list[int], list[bool]]
 PRETRAINING_SEED = 990_001
 
 VOCABULARY = 1408
-SHAPE: dict[str, Any] = {"num_layers": 4, "num_heads": 8, "num_kv_heads": 2, "embed_dim": 256, "intermediate_dim": 512}
+SHAPE: dict[str, Any] = {"num_layers": 4, "num_heads": 6, "num_kv_heads": 2, "embed_dim": 192, "intermediate_dim": 512}
+# What it is widened to after training, with zeros: NF4 takes only weights of a multiple of 16,384 numbers.
+WIDENED = SHAPE | {"num_heads": 8, "embed_dim": 256}
 MAX_POSITIONS = 4096
 ROPE_SCALE = 8
 SPECIAL_TOKENS = (
@@ -258,13 +260,37 @@ def _step(model: Any, optimizer: Any, batches: list[Batch]) -> float:
     return total
 
 
-def save(model: Any, folder: Path) -> None:
+def widen(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same function in :data:`WIDENED`'s shape: every number that is added is multiplied by zero."""
+    groups, heads, wide = SHAPE["num_kv_heads"], SHAPE["num_heads"], WIDENED["num_heads"]
+    width, more = SHAPE["embed_dim"], WIDENED["embed_dim"] - SHAPE["embed_dim"]
+    # Heads that share a key-value head stand together, so the new ones are put at the end of each group.
+    new = (wide - heads) // groups
+    pad = torch.nn.functional.pad
+    widened = {}
+    for name, weight in state.items():
+        if name.endswith("scale"):
+            # The mean square is now taken over more numbers, so it is smaller.
+            weight = pad(weight * (width / (width + more)) ** 0.5, (0, more), value=1.0)
+        elif name.endswith("q_proj.weight"):
+            weight = pad(weight.view(groups, heads // groups, -1, width), (0, more, 0, 0, 0, new)).reshape(
+                -1, width + more
+            )
+        elif name.endswith("output_proj.weight"):
+            weight = pad(weight.view(width, groups, heads // groups, -1), (0, 0, 0, new, 0, 0, 0, more)).flatten(1)
+        elif name.endswith("w2.weight"):
+            weight = pad(weight, (0, 0, 0, more))
+        else:
+            weight = pad(weight, (0, more))
+        widened[name] = weight
+    return widened
+
+
+def save(state: dict[str, torch.Tensor], folder: Path) -> None:
     """Writes the checkpoint as Hugging Face does: config.json, safetensors in bfloat16 and their index."""
-    heads = {"num_heads": SHAPE["num_heads"], "num_kv_heads": SHAPE["num_kv_heads"], "dim": SHAPE["embed_dim"]}
-    state = {
-        name: tensor.to(torch.bfloat16).contiguous() for name, tensor in tune_to_hf(model.state_dict(), **heads).items()
-    }
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    heads = {"num_heads": WIDENED["num_heads"], "num_kv_heads": WIDENED["num_kv_heads"], "dim": WIDENED["embed_dim"]}
+    tensors = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in tune_to_hf(state, **heads).items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     ids = {name: VOCABULARY - len(SPECIAL_TOKENS) + place for place, name in enumerate(SPECIAL_TOKENS)}
     stop = [ids["<|end_of_text|>"], ids["<|eom_id|>"], ids["<|eot_id|>"]]
     _write_json(
@@ -272,12 +298,12 @@ def save(model: Any, folder: Path) -> None:
         {
             "architectures": ["LlamaForCausalLM"],
             "model_type": "llama",
-            "hidden_size": SHAPE["embed_dim"],
-            "intermediate_size": SHAPE["intermediate_dim"],
-            "num_hidden_layers": SHAPE["num_layers"],
-            "num_attention_heads": SHAPE["num_heads"],
-            "num_key_value_heads": SHAPE["num_kv_heads"],
-            "head_dim": SHAPE["embed_dim"] // SHAPE["num_heads"],
+            "hidden_size": WIDENED["embed_dim"],
+            "intermediate_size": WIDENED["intermediate_dim"],
+            "num_hidden_layers": WIDENED["num_layers"],
+            "num_attention_heads": WIDENED["num_heads"],
+            "num_key_value_heads": WIDENED["num_kv_heads"],
+            "head_dim": WIDENED["embed_dim"] // WIDENED["num_heads"],
             "hidden_act": "silu",
             "vocab_size": VOCABULARY,
             "max_position_embeddings": MAX_POSITIONS,
@@ -322,7 +348,7 @@ def main(config: MiniConfig) -> None:
         str(config.output / "original" / "tokenizer.model"), special_tokens_path=str(config.output / "tokenizer.json")
     )
     model = train(config, tokenizer)
-    save(model, config.output)
+    save(widen(model.state_dict()), config.output)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters written to {config.output}")
 
 
