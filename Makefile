@@ -22,7 +22,7 @@ install: $(VENV)/.installed ## Makes .venv from the lock (constraints.txt)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: radtune needs Python 3.11 or 3.12 (PYTHON=...)"; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
 	@echo "installing from constraints.txt (about two minutes) ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[study,teacher,dev]'
 	@touch $@
@@ -34,7 +34,8 @@ study: install ## Runs a study: make study STUDY=mini|openi|paper
 	@test -f configs/study/$(STUDY).yaml || { echo "make: no configs/study/$(STUDY).yaml"; exit 2; }
 	@$(BIN)/snakemake -s scripts/Snakefile --configfile configs/study/$(STUDY).yaml --cores $(CORES) \
 		--resources gpu=$(GPUS) --nolock --rerun-incomplete --show-failed-logs --quiet host reason $(SNAKEMAKE_FLAGS)
-	@cat runs/$(STUDY)/tables.txt
+	@cat "$$($(BIN)/python -c 'import sys; from pathlib import Path; from radtune.study.plan import read_study; \
+		print(read_study(Path(sys.argv[1])).run_dir)' configs/study/$(STUDY).yaml)/tables.txt"
 
 test: install ## Runs all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadscope $(PYTEST_FLAGS)

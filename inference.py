@@ -18,6 +18,9 @@ from radtune.sources.table import read_any_reports
 from radtune.tasks import TASK_NAMES, TASKS
 from radtune.tasks.rendering import PROMPT_FORMATS
 
+# Below it, logits divided by the temperature leave the range of numbers.
+MIN_TEMPERATURE = 0.01
+
 
 @dataclass
 class InferenceConfig:
@@ -45,11 +48,16 @@ class InferenceConfig:
 def main(config: InferenceConfig) -> None:
     """Loads, asks, writes, and prints what came out."""
     check_outputs([config.output], [config.reports])
-    if not 0 <= config.temperature < math.inf or config.max_new_tokens < 1 or config.batch_size < 1:
-        raise InputError("temperature must be 0 or more, max_new_tokens and batch_size 1 or more")
+    if not (config.temperature == 0 or MIN_TEMPERATURE <= config.temperature < math.inf):
+        raise InputError(f"temperature must be 0 (greedy), or {MIN_TEMPERATURE} or more")
+    if config.max_new_tokens < 1 or config.batch_size < 1:
+        raise InputError("max_new_tokens and batch_size must be 1 or more")
     reports = list(read_any_reports(config.reports))
     if not reports:
         raise InputError(f"{config.reports}: no reports")
+    for report in reports:
+        if not report.text:
+            raise InputError(f"{config.reports}: report {report.report_id!r} is empty")
     # Only now: a mistake in the files above is told at once, without waiting for torch.
     import torch
 

@@ -62,7 +62,7 @@ def load_checkpoint(folder: Path, adapter: Path | None, device: torch.device, dt
             head_dim=config.get("head_dim"),
         )
         model.load_state_dict({name: tensor.to(device, dtype) for name, tensor in converted.items()}, assign=True)
-    except (KeyError, RuntimeError, TypeError) as error:
+    except (ArithmeticError, AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"{folder}: weights and config.json do not fit a Llama 3.1: {str(error)[:200]}") from None
     for module in model.modules():
         if hasattr(module, "rope_init"):
@@ -81,7 +81,7 @@ def load_tokenizer(folder: Path, vocab_size: int) -> Any:
     special = None if vocab_size == LLAMA3_VOCABULARY else str(folder / "tokenizer.json")
     try:
         return llama3_tokenizer(str(path), special_tokens_path=special)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a tokenizer: {error}") from None
 
 
@@ -125,7 +125,10 @@ def _shape(config: dict[str, Any]) -> dict[str, Any]:
 def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        names = sorted(set(read_json(index)["weight_map"].values()))
+        weight_map = read_json(index).get("weight_map")
+        if not isinstance(weight_map, dict):
+            raise InputError(f"{index}: no weight_map")
+        names = sorted(set(map(str, weight_map.values())))
     else:
         # A folder written by torchtune may hold an adapter beside the merged weights.
         names = sorted(path.name for path in folder.glob("*.safetensors") if not path.name.startswith("adapter"))
@@ -154,6 +157,12 @@ def _merge_adapter(state: dict[str, torch.Tensor], folder: Path) -> None:
     """Adds (alpha / rank) * B @ A to each weight that the adapter names (Hu et al. 2021, section 4.1)."""
     config = read_json(folder / "adapter_config.json")
     tensors = read_safetensors(folder / "adapter_model.safetensors")
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if type(rank) is not int or rank < 1 or type(alpha) not in (int, float):
+        raise InputError(f"{folder}/adapter_config.json: r or lora_alpha is missing or no number")
+    for variant in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern"):
+        if config.get(variant):
+            raise InputError(f"{folder}/adapter_config.json: {variant} is not supported")
     downs = [name for name in tensors if name.endswith(".lora_A.weight")]
     if not downs or 2 * len(downs) != len(tensors):
         raise InputError(f"{folder}: not a plain LoRA adapter (pairs of lora_A and lora_B)")
@@ -163,9 +172,9 @@ def _merge_adapter(state: dict[str, torch.Tensor], folder: Path) -> None:
         if target not in state or up is None:
             raise InputError(f"{folder}: adapter weight {name} does not fit the checkpoint")
         down = tensors[name]
-        if (up.shape[0], down.shape[1]) != tuple(state[target].shape):
+        if (up.shape[0], down.shape[1]) != tuple(state[target].shape) or down.shape[0] != rank:
             raise InputError(f"{folder}: adapter weight {name} has another shape than the checkpoint's")
         weight = state[target]
-        delta = config["lora_alpha"] / config["r"] * (up.float() @ down.float())
+        delta = alpha / rank * (up.float() @ down.float())
         # Summed in float32: rounded once, to what the model is held in, and not to the checkpoint's bfloat16 before.
         state[target] = weight.float() + delta

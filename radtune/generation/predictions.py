@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from radtune.config import InputError
 from radtune.generation.checkpoint import Checkpoint
 from radtune.generation.torchtune import Response, generate
 from radtune.progress import progress
@@ -73,10 +74,20 @@ def predict(
 
     Returns:
         A row per report, in their order.
+
+    Raises:
+        InputError: Naming a report that is too long for the model.
     """
     prompts = [
         prompt_tokens(checkpoint.tokenizer, user_message(instruction, report.text, prompt_format)) for report in reports
     ]
+    for report, prompt in zip(reports, prompts, strict=True):
+        needed = len(prompt) + sampling.max_new_tokens
+        if needed > checkpoint.max_positions:
+            raise InputError(
+                f"report {report.report_id!r} needs {needed} positions with {sampling.max_new_tokens} new tokens, "
+                f"the model has {checkpoint.max_positions}"
+            )
     responses: dict[int, Response] = {}
     answering = generate(
         checkpoint,

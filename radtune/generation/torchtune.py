@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 
-from radtune.config import InputError
 from radtune.generation.checkpoint import Checkpoint
 
 
@@ -45,16 +44,7 @@ def generate(
 
     Yields:
         Index of a prompt and its response, batch by batch, the longest prompts first.
-
-    Raises:
-        InputError: A prompt with its response does not fit the model's positions.
     """
-    longest = max(map(len, prompts), default=0) + max_new_tokens
-    if longest > checkpoint.max_positions:
-        raise InputError(
-            f"a prompt and {max_new_tokens} new tokens need {longest} positions, "
-            f"the model has {checkpoint.max_positions}"
-        )
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]

@@ -62,7 +62,7 @@ def instruction_dataset(
         packed: Whether rows share sequences of ``max_seq_len`` tokens, without attending to one another.
 
     Returns:
-        The dataset; the loss is taken on answers alone.
+        The dataset; the loss is taken on answers and, as in all of torchtune, on the header tokens before them.
     """
     try:
         if prompt_format not in PROMPT_FORMATS:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ config: configs/mini/lora_single_device.yaml
 checkpoint_dir: data/mini
 teacher: {{simulated: true, model: teacher, drop: {drop}}}
 tests:
-  multiple_choice: {{source: synthetic, count: 12, seed: 3, gold: runs/small/tests/multiple_choice/gold_labels.csv}}
+  multiple_choice:
+    {{source: synthetic, count: {count}, seed: 3, gold: runs/small/tests/multiple_choice/gold_labels.csv}}
 inference: {{batch_size: 12, max_new_tokens: 40}}
 """
 RUN = Path("runs/small")
@@ -31,8 +33,8 @@ def folder(tmp_path_factory):
     return folder
 
 
-def snakemake(folder, drop, **options):
-    (folder / "small.yaml").write_text(STUDY.format(drop=drop))
+def snakemake(folder, drop, count=12, **options):
+    (folder / "small.yaml").write_text(STUDY.format(drop=drop, count=count))
     command = [
         sys.executable,
         "-m",
@@ -95,19 +97,58 @@ def test_change_redoes_only_what_depends_on_it(folder):
     assert teacher.stat().st_mtime_ns > before[1]
 
 
+def test_other_reports_are_labelled_anew(folder):
+    code, output = finish(snakemake(folder, 0.5, count=10))
+    assert code == 0, output
+    for cell in ("base", "rule_labeler", "teacher"):
+        metrics = json.loads((folder / RUN / f"evaluations/{cell}/multiple_choice/metrics.json").read_text())
+        assert metrics["n_reports"] == 10
+
+
+def test_changed_base_model_is_seen(folder):
+    model = folder / "model"
+    shutil.copytree("data/mini", model)
+    text = STUDY.format(drop=0.5, count=10).replace("data/mini", "model")
+    (folder / "small.yaml").write_text(text)
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "-s",
+        "scripts/Snakefile",
+        "--configfile",
+        "small.yaml",
+        "--cores",
+        "1",
+    ]
+    assert subprocess.run([*command, "--nolock", "--quiet"], cwd=folder, timeout=180).returncode == 0
+    os.utime(model / "model.safetensors", (1, 1))
+    shown = subprocess.run([*command, "-n"], cwd=folder, capture_output=True, text=True, timeout=60).stdout
+    assert "Asking base about the multiple_choice test reports" in shown
+    assert "Labelling the test reports by rules" not in shown
+
+
 def test_unknown_key_is_one_line(folder):
-    (folder / "wrong.yaml").write_text(STUDY.format(drop=0) + "mixs: [[1, 1]]\n")
+    (folder / "wrong.yaml").write_text(STUDY.format(drop=0, count=12) + "mixs: [[1, 1]]\n")
     command = [sys.executable, "-m", "snakemake", "-s", "scripts/Snakefile", "--configfile", "wrong.yaml", "-n"]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
     assert result.returncode != 0
-    assert "study: error: study: unknown key 'mixs'; did you mean 'mixes'?" in result.stdout + result.stderr
+    assert "wrong.yaml: unknown key 'mixs'; did you mean 'mixes'?" in result.stdout + result.stderr
 
 
 def test_a_folder_given_to_snakemake_is_the_reports_too(folder):
-    (folder / "small.yaml").write_text(STUDY.format(drop=0.05))
+    (folder / "small.yaml").write_text(STUDY.format(drop=0.05, count=12).replace("runs/small", "runs/other"))
     command = [sys.executable, "-m", "snakemake", "-s", "scripts/Snakefile", "--configfile", "small.yaml", "-n", "-p"]
     result = subprocess.run(
         [*command, "--config", "run_dir=runs/other"], cwd=folder, capture_output=True, text=True, timeout=60
     )
     assert result.returncode == 0, result.stderr
     assert "run_dir=runs/other > runs/other/tables.txt" in result.stdout
+
+
+def test_gold_that_would_overwrite_another_studys_is_refused(folder):
+    (folder / "copy.yaml").write_text(STUDY.format(drop=0.05, count=12).replace("name: small", "name: copy"))
+    command = [sys.executable, "-m", "snakemake", "-s", "scripts/Snakefile", "--configfile", "copy.yaml", "-n"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert result.returncode != 0
+    assert "is written by the study, so it belongs in runs/copy" in result.stdout + result.stderr
