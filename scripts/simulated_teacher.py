@@ -8,12 +8,14 @@ The first runs the command with OPENAI_BASE_URL and OPENAI_API_KEY set, and ends
 its URL and serves until it is stopped.
 """
 
+import ctypes
 import os
 import shlex
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,8 @@ from radtune.teacher.simulated import Noise, make_app, read_truths, serving
 
 # Time that a command has to end by itself before it is killed.
 _GRACE_S = 10.0
+# Of linux/prctl.h.
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -58,7 +62,9 @@ def _run(command: str, url: str) -> int:
     environment = {**os.environ, "OPENAI_BASE_URL": url, "OPENAI_API_KEY": "simulated"}
     try:
         # A session of its own, so that what the command starts can be stopped with it.
-        child = subprocess.Popen(shlex.split(command), env=environment, start_new_session=True)
+        child = subprocess.Popen(
+            shlex.split(command), env=environment, start_new_session=True, preexec_fn=_die_with_parent()
+        )
     except (OSError, ValueError, IndexError) as error:
         raise InputError(f"command: {getattr(error, 'strerror', None) or error}") from None
     try:
@@ -74,6 +80,23 @@ def _run(command: str, url: str) -> int:
         child.wait()
     # As a shell reports a death by signal.
     return code if code >= 0 else 128 - code
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """What a child does first so that it ends even where this process is killed outright; only Linux knows how.
+
+    Left alone it would hold its output's lock, and the next start would be refused.
+    """
+    if sys.platform != "linux":
+        return None
+    libc, parent = ctypes.CDLL(None), os.getpid()
+
+    def ask() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(128 + signal.SIGKILL)
+
+    return ask
 
 
 if __name__ == "__main__":

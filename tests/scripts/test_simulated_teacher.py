@@ -124,6 +124,24 @@ def test_stopped_it_takes_its_command_and_what_that_started_along(made, tmp_path
         httpx2.get(url)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
+def test_killed_outright_it_leaves_no_command_behind(made, tmp_path):
+    folder, _ = made
+    pids = tmp_path / "pids"
+    process = start(*keys(folder), f"command=sh -c 'echo $$ > {pids}.new; mv {pids}.new {pids}; exec sleep 60'")
+    while not pids.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    pid = pids.read_text().strip()
+    assert alive(pid)
+    process.kill()
+    process.communicate(timeout=30)
+    deadline = time.monotonic() + 10
+    while alive(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_alone_it_tells_its_url_and_serves_until_stopped(made):
     folder, _ = made
     process = start(*keys(folder))
