@@ -5,7 +5,8 @@
 
 Figures are medians of alternating runs, each starting with no sentence remembered. Without the Open-i reports, speed
 is measured on synthetic ones. The reports are halved by a hash of their text: rules are written looking at the half
-`dev`, never at `held-out`. Other labelers (medspaCy, negspaCy) are timed in the same process where installed.
+`dev`, never at `held-out`. Other labelers (medspaCy, negspaCy) are timed in the same process where installed: they need
+an older NumPy, so in an environment of their own (`pip install medspacy negspacy omegaconf tqdm`, `PYTHONPATH=.`).
 """
 
 import hashlib
@@ -92,7 +93,7 @@ def score_line(name: str, tp: int, fp: int, fn: int) -> str:
 
 def print_speed(reports: Sequence[Report], runs: int) -> None:
     """Reports per second on one core and on all, and the time of the shortest command."""
-    label_report("No effusion.")  # compiles the rules
+    _label_all(label_report, reports[:PEER_REPORTS])  # compiles the rules
 
     def start() -> None:
         subprocess.run([sys.executable, str(COMMAND), "text=No effusion."], check=True, stdout=subprocess.DEVNULL)
@@ -166,7 +167,10 @@ def _label_all(label: Callable[[str], object], reports: Sequence[Report]) -> Non
 def medspacy_labeler() -> Callable[[str], object]:
     """MedspaCy's matcher and ConText, with the classes' names as targets."""
     import medspacy
+    from loguru import logger
     from medspacy.ner import TargetRule
+
+    logger.disable("PyRuSH")  # its sentence splitter logs the words of each report
 
     pipeline = medspacy.load()
     pipeline.get_pipe("medspacy_target_matcher").add([TargetRule(name.lower(), "FINDING") for name in FINDINGS])

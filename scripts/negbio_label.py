@@ -1,21 +1,22 @@
 """Labels reports with rules: 13 chest findings, each positive, negative, uncertain or not mentioned, and No Finding.
 
     python scripts/negbio_label.py reports=reports.jsonl output=labels.csv
-    python scripts/negbio_label.py reports=notes.csv output=labels.csv explain=evidence.jsonl
-    python scripts/negbio_label.py text="No pneumothorax. Possible small left effusion."
+    python scripts/negbio_label.py reports=notes.csv output=labels.csv explain=true
+    python scripts/negbio_label.py --text "No pneumothorax. Possible small left effusion."
 
 The table has the layout of MIMIC-CXR's official label tables: 1 positive, 0 negative, -1 uncertain, blank not
-mentioned. `explain` writes the evidence, one report a line: each mention, its offsets in the report's text, and the
-cue that decided it; it holds patients' words, so keep it where the reports are kept. Rules stand in
-radtune/negbio/lexicon.toml and cues.toml.
+mentioned. `explain=true` writes the evidence beside it (labels.explain.jsonl), one report a line: each mention, its
+offsets in the report's text, and the cue that decided it; it holds patients' words, so keep it where the reports are
+kept. Rules stand in radtune/negbio/lexicon.toml and cues.toml.
 """
 
 import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from radtune.findings import LABEL_COLUMNS, NEGATIVE, POSITIVE, UNCERTAIN, write
 from radtune.negbio import Mention, label_report, label_reports
 from radtune.negbio.display import evidence_text
 from radtune.progress import progress
-from radtune.sources.table import read_any_reports
+from radtune.reports import Report
+from radtune.sources.table import Columns, read_any_reports, read_table
 
 
 @dataclass
@@ -34,12 +36,15 @@ class LabelConfig:
 
     reports: Path | None = key("reports.jsonl, or a CSV or Parquet with an id and findings/impression or text.", None)
     output: Path | None = key("Label table to write (CSV).", None)
-    explain: Path | None = key("JSONL of the evidence to write; holds report text.", None)
-    text: str | None = key("One report; its labels and evidence are printed, nothing is written.", None)
+    explain: Path | None = key("JSONL of the evidence to write; true: beside the output. Holds report text.", None)
+    id_column: str | None = key("Column of the reports' ids, where its name does not tell.", None)
+    text_column: str | None = key("Column of the reports' text, where its name does not tell.", None)
+    text: str | None = key("One report; its labels and evidence are printed, nothing is written. Also --text.", None)
 
 
 def main(config: LabelConfig) -> None:
     """Labels a file of reports, or one report given on the command line."""
+    config = replace(config, explain=_explain_path(config))
     _check(config)
     if config.text is not None:
         colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -48,7 +53,7 @@ def main(config: LabelConfig) -> None:
     started = time.perf_counter()
     rows: dict[str, dict[str, int]] = {}
     with write_whole(config.explain) if config.explain else nullcontext() as explanations:
-        labelled = label_reports(read_any_reports(config.reports), evidence=config.explain is not None)
+        labelled = label_reports(_read(config), evidence=config.explain is not None)
         for report, found in progress(labelled, "reports"):
             rows[report.report_id] = found.labels
             if explanations:
@@ -69,13 +74,25 @@ def main(config: LabelConfig) -> None:
 
 def _check(config: LabelConfig) -> None:
     if config.text is not None:
-        if config.reports or config.output or config.explain:
-            raise InputError("text= stands alone, without reports=, output= and explain=")
+        if config != LabelConfig(text=config.text):
+            raise InputError("text= stands alone, without reports=, output= and other keys")
         return
     for name in ("reports", "output"):
         if getattr(config, name) is None:
             raise InputError(f"missing required key: {name} (give reports= and output=, or text=)")
     check_outputs([config.output, config.explain], [config.reports])
+
+
+def _explain_path(config: LabelConfig) -> Path | None:
+    if str(config.explain) == "true" and config.output is not None:
+        return config.output.with_name(f"{config.output.stem}.explain.jsonl")
+    return None if str(config.explain) == "false" else config.explain
+
+
+def _read(config: LabelConfig) -> Iterator[Report]:
+    if config.id_column or config.text_column:
+        return read_table(config.reports, Columns(id=config.id_column, text=config.text_column))
+    return read_any_reports(config.reports)
 
 
 def _evidence(text: str, mention: Mention) -> dict[str, Any]:
@@ -93,5 +110,14 @@ def count_lines(counts: dict[str, Counter[int | None]]) -> list[str]:
     return lines
 
 
+def option_as_key(arguments: Sequence[str]) -> list[str]:
+    """Turns ``--text REPORT`` and ``--text=REPORT`` into the key ``text=REPORT``."""
+    words = list(arguments)
+    if "--text" in words[:-1]:
+        at = words.index("--text")
+        words[at : at + 2] = [f"--text={words[at + 1]}"]
+    return [word.removeprefix("--") if word.startswith("--text=") else word for word in words]
+
+
 if __name__ == "__main__":
-    run_command(main, LabelConfig)
+    run_command(main, LabelConfig, option_as_key(sys.argv[1:]))

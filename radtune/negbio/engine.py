@@ -4,11 +4,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
-from operator import attrgetter
+from itertools import chain
 from typing import NamedTuple
 
 from radtune.findings import FINDINGS, NEGATIVE, NO_FINDING, POSITIVE, UNCERTAIN
-from radtune.negbio.phrases import Hit, word_openings
+from radtune.negbio.notation import word_openings
+from radtune.negbio.phrases import Hit
 from radtune.negbio.reading import SENTENCE_END, reading_copy
 from radtune.negbio.rules import OTHER, CueRule, FindingRules, Rules, Status, default_rules
 
@@ -64,13 +65,13 @@ class ReportLabels:
 
 
 class _Cue(NamedTuple):
-    """A cue found in a report, with the stretch of text it reaches."""
+    """A cue found in a sentence, with the stretch of it that it reaches; by its start, so that cues are in order."""
 
-    rule: CueRule
     start: int
     end: int
     reach_start: int
     reach_end: int
+    rule: CueRule
 
 
 def label_report(text: str, rules: Rules | None = None) -> ReportLabels:
@@ -129,46 +130,42 @@ def _moved(mention: Mention, by: int) -> Mention:
     return Mention(finding, start + by, end + by, status, phrase, rule, cue_start, cue_end)
 
 
-class _Stops(dict[str, list[int]]):
-    """Where each kind of stop stands in a sentence, looked for when first asked."""
+class _Stops(dict[tuple[str, ...], list[int]]):
+    """Where the stops of some kinds stand in a sentence, in order; looked for when first asked."""
 
     def __init__(self, sentence: str, openings: Set[str], rules: Rules) -> None:
         super().__init__()
         self._sentence, self._openings, self._rules = sentence, openings, rules
 
-    def __missing__(self, name: str) -> list[int]:
-        hits = self._rules.stop_scanners[name].scan(self._sentence, self._openings)
-        self[name] = found = [hit.start for hit in hits if hit.name == name]
+    def __missing__(self, names: tuple[str, ...]) -> list[int]:
+        if len(names) == 1:
+            hits = self._rules.stop_scanners[names[0]].scan(self._sentence, self._openings)
+            found = [hit.start for hit in hits if hit.name == names[0]]
+        else:
+            # One list of all, so that a cue asks once where its reach ends.
+            found = sorted(chain.from_iterable(self[name,] for name in names))
+        self[names] = found
         return found
 
 
-def _find_cues(sentence: str, rules: Rules, stops: Mapping[str, list[int]]) -> list[_Cue]:
+def _find_cues(sentence: str, rules: Rules, stops: _Stops) -> list[_Cue]:
     """The cues of a sentence, in their order."""
     cues = []
     for hit in rules.cue_scanner.scan(sentence):
         rule = rules.cues[hit.name]
         if rule.status == "none":
             continue
+        ends = stops[rule.ends_at]
         if rule.direction != "before":
-            reach_start = 0
-            for name in rule.ends_at:
-                at = bisect_left(stops[name], hit.start)
-                if at > 0:
-                    reach_start = max(reach_start, stops[name][at - 1])
-            cues.append(_Cue(rule, hit.start, hit.end, reach_start, hit.start))
+            at = bisect_left(ends, hit.start)
+            cues.append(_Cue(hit.start, hit.end, ends[at - 1] if at else 0, hit.start, rule))
         if rule.direction != "after":
-            reach_end = len(sentence)
-            for name in rule.ends_at:
-                at = bisect_left(stops[name], hit.end)
-                if at < len(stops[name]):
-                    reach_end = min(reach_end, stops[name][at])
-            cues.append(_Cue(rule, hit.start, hit.end, hit.end, reach_end))
+            at = bisect_left(ends, hit.end)
+            cues.append(_Cue(hit.start, hit.end, hit.end, ends[at] if at < len(ends) else len(sentence), rule))
     return cues
 
 
-def _decide(
-    sentence: str, finding_rules: FindingRules, hit: Hit, cues: Sequence[_Cue], stops: Mapping[str, list[int]]
-) -> Mention:
+def _decide(sentence: str, finding_rules: FindingRules, hit: Hit, cues: Sequence[_Cue], stops: _Stops) -> Mention:
     """The mention with its status: of several cues that reach it, the negations win, else the nearest before it."""
     status: Status = _OF_KIND[hit.name]
     before = _first_to_decide(_cues_before(sentence, finding_rules, hit, cues, stops))
@@ -187,30 +184,28 @@ def _decide(
 
 
 def _cues_before(
-    sentence: str, finding_rules: FindingRules, hit: Hit, cues: Sequence[_Cue], stops: Mapping[str, list[int]]
+    sentence: str, finding_rules: FindingRules, hit: Hit, cues: Sequence[_Cue], stops: _Stops
 ) -> Iterator[_Cue]:
     """The cues before a mention's last words that reach it, the nearest first."""
-    at = bisect_right(cues, hit.head, key=_start)
+    at = bisect_left(cues, (hit.head + 1,))
     for cue in reversed(cues[max(0, at - _CUES_ASKED) : at]):
         if not cue.end <= hit.head <= cue.reach_end or not _concerns(cue, finding_rules):
             continue
         if _words_between(sentence, cue.end, hit.head) > cue.rule.words:
             continue
-        if not _crosses(cue.end, hit.head, finding_rules.cues_end_at, stops):
+        crossed = stops[finding_rules.cues_end_at]
+        if bisect_left(crossed, cue.end) == bisect_right(crossed, hit.head):
             yield cue
 
 
 def _cues_after(sentence: str, finding_rules: FindingRules, hit: Hit, cues: Sequence[_Cue]) -> Iterator[_Cue]:
     """The cues behind a mention that reach it, the nearest first."""
-    at = bisect_left(cues, hit.end, key=_start)
+    at = bisect_left(cues, (hit.end,))
     for cue in cues[at : at + _CUES_ASKED]:
         if not cue.reach_start < hit.end <= cue.reach_end == cue.start or not _concerns(cue, finding_rules):
             continue
         if _words_between(sentence, hit.end, cue.start) <= cue.rule.words:
             yield cue
-
-
-_start = attrgetter("start")
 
 
 def _concerns(cue: _Cue, finding_rules: FindingRules) -> bool:
@@ -234,10 +229,6 @@ def _first_to_decide(nearest_first: Iterator[_Cue]) -> _Cue | None:
     # "No opacity to suggest pneumonia" denies; "evaluate for possible pneumonia" is a question all the same.
     denied = nearest.rule.yields and earlier.rule.status == "negative"
     return earlier if denied or earlier.rule.status == "ignored" else nearest
-
-
-def _crosses(start: int, end: int, names: tuple[str, ...], stops: Mapping[str, list[int]]) -> bool:
-    return any(bisect_left(stops[name], start) < bisect_right(stops[name], end) for name in names)
 
 
 def _mention(rules: FindingRules, hit: Hit, status: Status, rule: str, cue: _Cue | None = None) -> Mention:

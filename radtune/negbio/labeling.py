@@ -1,10 +1,13 @@
 """Labelling many reports, on one core or on all of them."""
 
 import os
+import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import chain, islice
+from multiprocessing import parent_process
+from threading import Thread
 
 from radtune.findings import LABEL_COLUMNS
 from radtune.negbio.engine import ReportLabels, label_report
@@ -14,7 +17,7 @@ from radtune.reports import Report
 # One core labels these in less than a second, and a pool takes a part of a second to start.
 POOL_FROM = 4_000
 # Large, so that a process meets the same sentence again rather than leaving it to another to work out once more.
-_BATCH = 1_000
+_BATCH = 500
 # Batches handed out ahead, per process: enough to keep each busy, few enough to keep memory flat on any input.
 _AHEAD = 3
 
@@ -56,8 +59,8 @@ def _cores() -> int:
 
 def _label_in_pool(reports: Iterator[Report], processes: int, evidence: bool) -> Iterator[tuple[Report, ReportLabels]]:
     waiting: deque[tuple[list[Report], Future[list[ReportLabels]] | Future[list[bytes]]]] = deque()
-    default_rules()  # compiled here once; forked processes inherit them
-    pool = ProcessPoolExecutor(processes, initializer=default_rules)
+    default_rules()  # read here once; forked processes inherit them
+    pool = ProcessPoolExecutor(processes, initializer=_start_worker)
     try:
         while batch := list(islice(reports, _BATCH)):
             texts = [report.text for report in batch]
@@ -68,6 +71,22 @@ def _label_in_pool(reports: Iterator[Report], processes: int, evidence: bool) ->
             yield from _next_batch(waiting)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leaves interrupts to the process that started this one, and ends with it, even if that was killed."""
+    default_rules()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A worker whose parent is gone would wait for work for ever.
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _next_batch(

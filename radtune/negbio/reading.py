@@ -20,7 +20,8 @@ _SIGNS = str.maketrans({
 # A line break ends a sentence before a blank line, a list item or a heading ("Lungs: ..."). Elsewhere dictation wraps
 # long lines, so it ends one only behind a short line that does not ask for more, before a capitalised word.
 _CONTINUING = (
-    r"(?:[,:?]|\b(?:and|or|of|no|the|a|an|with|without|in|for|to|is|are|at|by|may|nor|not|left|right|mild|small))"
+    r"(?:[,:?]|\b(?:and|or|of|no|the|a|an|with|without|in|for|to|is|are|at|by|may|nor|not|left|right|mild|small"
+    r"|be|been|has|have|was|were|that|whether|which|cannot|could|might|any|than|from|into|as))"
 )
 _SHORT_LINE = 45
 _OPENS = re.compile(r"[ \t]*(?:\Z|\d{1,2}[.)][ \t]|[-*\u2022][ \t]|[A-Z][A-Za-z /&]{2,40}:)")

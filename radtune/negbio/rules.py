@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 
 from radtune.config import InputError, nearest
 from radtune.findings import FINDINGS
-from radtune.negbio.phrases import PhraseError, Scanner, compile_scanner
+from radtune.negbio.notation import PhraseError
+from radtune.negbio.phrases import Scanner, compile_scanner
 
 LEXICON_FILE = Path(__file__).with_name("lexicon.toml")
 CUES_FILE = Path(__file__).with_name("cues.toml")

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import time
 
 import pytest
@@ -92,6 +94,24 @@ def test_order_is_kept_over_processes(count: int, evidence: bool) -> None:
     for report, found in labelled:
         assert found.labels == by_text[report.text].labels
         assert found.mentions == (by_text[report.text].mentions if evidence else ())
+
+
+def test_no_process_outlives_one_that_is_killed() -> None:
+    code = """
+from itertools import count
+from radtune.negbio import label_reports
+from radtune.reports import Report
+endless = (Report(str(i), None, "", "", "No effusion.", "test") for i in count())
+for number, _ in enumerate(label_reports(endless, processes=2)):
+    if number == 0:
+        print("started", flush=True)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        process.kill()
+        # Every process holds the other end of this pipe, so it closes with the last of them.
+        assert process.communicate(timeout=20)[0] == ""
 
 
 def test_a_remembered_sentence_is_found_where_it_stands() -> None:

@@ -1,6 +1,7 @@
 import pytest
 
-from radtune.negbio.phrases import PhraseError, compile_scanner
+from radtune.negbio.notation import PhraseError
+from radtune.negbio.phrases import compile_scanner
 
 LISTS = {"side": ["left", "right"], "base": ["base", "lung bases"]}
 
@@ -22,6 +23,10 @@ def found(phrase: str, text: str) -> list[str]:
         ("[large] effusion", "large effusion effusion", ["large effusion", "effusion"]),
         ("no [large] effusion", "no effusion no large effusion", ["no effusion", "no large effusion"]),
         ("effusion [present]", "effusion present", ["effusion present"]),
+        ("heart [,] large", "heart, large heart large", ["heart, large", "heart large"]),
+        ("heart [, lungs] large", "heart, lungs large", ["heart, lungs large"]),
+        ("heart (,|and) lungs", "heart, lungs heart and lungs", ["heart, lungs", "heart and lungs"]),
+        ("heart ... large", "heart is stable and is not large", ["heart is stable and is not large"]),
         ("heart ... enlarged", "heart size is mildly enlarged", ["heart size is mildly enlarged"]),
         ("heart ... enlarged", "heart enlarged", ["heart enlarged"]),
         ("heart ... [mildly] large", "heart is large", ["heart is large"]),

@@ -72,8 +72,25 @@ def test_reads_a_csv_with_sections(tmp_path: Path) -> None:
     assert read_label_table(tmp_path / "labels.csv").positives("7") == ["Cardiomegaly"]
 
 
-def test_prints_one_report_with_its_evidence() -> None:
-    done = run("text=No pneumothorax: clear. Small effusion.")
+def test_reads_columns_of_any_name(tmp_path: Path) -> None:
+    table = tmp_path / "notes.csv"
+    table.write_text("accession,body\n7,The heart is enlarged.\n", encoding="utf-8")
+    done = run(f"reports={table}", f"output={tmp_path / 'labels.csv'}", "id_column=accession", "text_column=body")
+    assert done.returncode == 0, done.stderr
+    assert read_label_table(tmp_path / "labels.csv").positives("7") == ["Cardiomegaly"]
+
+
+@pytest.mark.parametrize(("explain", "written"), [("true", True), ("false", False)])
+def test_explains_beside_the_output(reports: Path, tmp_path: Path, explain: str, written: bool) -> None:
+    done = run(f"reports={reports}", f"output={tmp_path / 'labels.csv'}", f"explain={explain}")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "labels.explain.jsonl").exists() == written
+    assert not (tmp_path / explain).exists()
+
+
+@pytest.mark.parametrize("words", [("text={}",), ("--text", "{}"), ("--text={}",)])
+def test_prints_one_report_with_its_evidence(words: tuple[str, ...]) -> None:
+    done = run(*(word.format("No pneumothorax: clear. Small effusion.") for word in words))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert " 0  Pneumothorax" in lines

@@ -1,0 +1,193 @@
+"""The phrase notation of the lexicon and cue files, and the regular expression that a phrase stands for.
+
+A phrase is words in lower case, and a few signs that a reader can guess:
+
+    pleural effusion        these words, with any space, hyphen or line break between them
+    effusion*               a word that starts so
+    ~effusion               this word, also with two letters swapped, one left out or one doubled
+    (left|right) base       one of these
+    [large] effusion        with or without it
+    {angle} blunting        one of the words that the file lists under [words] as angle, then blunting
+    heart ... enlarged      up to six other words between, none of which opens a new thought (and, but, with, no ...)
+    tubes : !(none|no)      these words, not followed by one of those
+    pneumothorax : none     a comma, colon, question mark, plus or slash stands for itself
+    pneumothorax : no .     a period at the end: nothing follows in the sentence
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+# What separates two words of a reading copy; sentence ends are "\n" there, so no phrase crosses them.
+# Possessive and bounded, so that no text, however odd, takes more than linear time.
+SPACE = r"[ \-]++"
+_AROUND_PUNCTUATION = " *"
+_WORD_END = r"(?!\w)"
+# Words that open a new thought: what stands behind them says nothing about what stands before. A negation is let
+# through, because "heart is not enlarged" is a mention that its own cue negates; so is a second verb, "is stable and
+# not enlarged".
+_GAP_STOPS = (
+    r"(?:and|but)(?! (?:is|are|remains|not)(?!\w))|or|nor|with|without|no|which|although|though|however|there|except"
+    r"|from|by|due|than|since"
+)
+_GAP = rf"(?:{SPACE}(?!(?:{_GAP_STOPS})(?!\w))[\w'/%.]{{1,40}}+){{0,6}}?"
+_WORD_LIST = re.compile(r"\{(\w+)\}")
+_OPENING_LENGTH = 4
+_OPENING = re.compile(rf"(\w{{1,{_OPENING_LENGTH}}})\w*")
+_PIECE = re.compile(r"\.\.\.|[()\[\]|]|[,:?+/]|\.(?!\w)|~?[\w'.]+\*?|\S")
+
+
+class PhraseError(ValueError):
+    """A phrase that breaks the notation."""
+
+
+@dataclass(frozen=True)
+class _Node:
+    """One element: a word, punctuation, a gap, or a choice between sequences."""
+
+    regex: str = ""
+    openings: tuple[str, ...] = ()  # of a word: what it may start with, see word_openings
+    choices: tuple[tuple["_Node", ...], ...] = ()
+    optional: bool = False
+    punctuation: bool = False
+    gap: bool = False
+    barred: bool = False
+
+
+def parse_phrase(phrase: str, words: Mapping[str, Sequence[str]]) -> tuple[_Node, ...]:
+    """Parses a phrase.
+
+    Args:
+        phrase: In the notation.
+        words: Word lists by name, for ``{name}``.
+
+    Raises:
+        PhraseError: Unbalanced brackets, an empty choice, an unknown sign or word list, or a gap at either end.
+    """
+    pieces = _PIECE.findall(_WORD_LIST.sub(lambda m: f"({'|'.join(_words_of(m[1], words, phrase))})", phrase))
+    nodes, rest = _sequence(pieces, 0, phrase)
+    if rest != len(pieces):
+        raise PhraseError(f"{phrase!r}: unexpected {pieces[rest]!r}")
+    if nodes[0].barred:
+        raise PhraseError(f"{phrase!r}: nothing before '!'")
+    if nodes[0].gap or any(node.gap and all(n.optional for n in nodes[at:]) for at, node in enumerate(nodes, start=1)):
+        raise PhraseError(f"{phrase!r}: '...' needs words on both sides")
+    return nodes
+
+
+def _words_of(name: str, words: Mapping[str, Sequence[str]], phrase: str) -> Sequence[str]:
+    if name not in words:
+        raise PhraseError(f"{phrase!r}: no word list {name!r}")
+    return words[name]
+
+
+def _sequence(pieces: list[str], at: int, phrase: str) -> tuple[tuple[_Node, ...], int]:
+    nodes: list[_Node] = []
+    while at < len(pieces) and pieces[at] not in (")", "]", "|"):
+        piece = pieces[at]
+        barred = piece == "!"
+        if barred:
+            at += 1
+            piece = pieces[at] if at < len(pieces) else piece
+        if piece in ("(", "["):
+            choices, at = _choices(pieces, at + 1, ")" if piece == "(" else "]", phrase)
+            punctuation = any(choice[0].punctuation for choice in choices)
+            nodes.append(_Node(choices=choices, optional=piece == "[", punctuation=punctuation, barred=barred))
+            continue
+        if barred:
+            raise PhraseError(f"{phrase!r}: '!' needs a choice in round brackets")
+        nodes.append(_leaf(piece, phrase))
+        at += 1
+    if not nodes:
+        raise PhraseError(f"{phrase!r}: empty phrase or choice")
+    return tuple(nodes), at
+
+
+def _choices(pieces: list[str], at: int, closing: str, phrase: str) -> tuple[tuple[tuple[_Node, ...], ...], int]:
+    choices = []
+    while True:
+        nodes, at = _sequence(pieces, at, phrase)
+        choices.append(nodes)
+        if at >= len(pieces) or pieces[at] not in ("|", closing):
+            raise PhraseError(f"{phrase!r}: missing {closing!r}")
+        at += 1
+        if pieces[at - 1] == closing:
+            return tuple(choices), at
+
+
+def _leaf(piece: str, phrase: str) -> _Node:
+    if piece == "...":
+        return _Node(regex=_GAP, gap=True)
+    if piece == ".":
+        return _Node(regex=r"(?= *(?:\n|\Z))", punctuation=True)
+    if piece in (",", ":", "?", "+", "/"):
+        return _Node(regex=re.escape(piece), punctuation=True)
+    word = piece.strip("~*")
+    if not re.fullmatch(r"[\w'.]+", word) or word != word.lower() or (piece[0] == "~" and piece[-1] == "*"):
+        raise PhraseError(f"{phrase!r}: cannot read {piece!r}")
+    spellings = _slips(word) if piece[0] == "~" else [word]
+    starred = piece[-1] == "*"
+    known = [part for spelling in spellings for part in word_openings(spelling)[:1]]
+    openings = () if starred and len(word) < _OPENING_LENGTH else tuple(known)
+    spelled = (
+        f"{re.escape(word[0])}{_choice([re.escape(w[1:]) for w in spellings])}" if piece[0] == "~" else re.escape(word)
+    )
+    return _Node(regex=spelled + (r"\w*" if starred else "") + _WORD_END, openings=openings)
+
+
+def _slips(word: str) -> list[str]:
+    """A word and its commonest typing slips, none of which touches the first letter."""
+    inner = range(1, len(word))
+    swapped = [word[:i] + word[i + 1] + word[i] + word[i + 2 :] for i in inner[:-1]]
+    left_out = [word[:i] + word[i + 1 :] for i in inner]
+    doubled = [word[:i] + word[i] + word[i:] for i in inner]
+    return list(dict.fromkeys((word, *swapped, *left_out, *doubled)))
+
+
+def word_openings(text: str) -> list[str]:
+    """The first characters of each word; a scanner that opens with none of them need not look at a sentence."""
+    return _OPENING.findall(text)
+
+
+def expand_start(nodes: tuple[_Node, ...]) -> Iterator[tuple[_Node, ...]]:
+    """Writes out the choices a phrase starts with, so that each result starts with a plain word or sign."""
+    first, rest = nodes[0], nodes[1:]
+    if not first.choices:
+        yield nodes
+        return
+    for choice in first.choices:
+        yield from expand_start(choice + rest)
+    if first.optional and rest:
+        yield from expand_start(rest)
+
+
+def phrase_regex(nodes: tuple[_Node, ...], head: bool) -> str:
+    """The regular expression of a sequence; with ``head``, what follows its first gap is captured."""
+    out, opened = "", False
+    before: _Node | None = None  # the last element that is sure to be there
+    for node, previous in zip(nodes, (None, *nodes), strict=False):
+        body = _choice([phrase_regex(choice, False) for choice in node.choices]) if node.choices else node.regex
+        space = _AROUND_PUNCTUATION if node.punctuation or (before and before.punctuation) else SPACE
+        if node.barred:
+            out += f"(?!{_AROUND_PUNCTUATION}{body})"
+            continue
+        if node.gap:
+            out += body
+            continue
+        if head and previous and previous.gap and not opened:
+            # The captured group starts at the word, not at the space before it.
+            out, before, opened = out + space + "(", None, True
+        if before is None:
+            out += f"(?:{body}{SPACE})?" if node.optional else body
+        else:
+            out += f"(?:{space}{body})?" if node.optional else space + body
+        if not node.optional:
+            before = node
+    return out + (")" if opened else "")
+
+
+def _choice(regexes: list[str]) -> str:
+    if all(regex.endswith(_WORD_END) for regex in regexes):
+        # Said once for all, which saves a third of the time to compile.
+        return f"(?:{'|'.join(regex.removesuffix(_WORD_END) for regex in regexes)}){_WORD_END}"
+    return f"(?:{'|'.join(regexes)})"
