@@ -3,7 +3,8 @@
 import asyncio
 import json
 import os
-import signal
+import random
+import re
 import stat
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from radtune.reports import report_from_sections, write_reports
-from radtune.teacher.ledger import Ledger
+from radtune.teacher.ledger import ledger_path
 from radtune.teacher.simulated import serving
 
 ROOT = Path(__file__).parents[1]
@@ -42,12 +43,15 @@ def run(*arguments, **environment):
     return process.returncode, out, err
 
 
-def teacher(answer="Output: ['zebrafish effusion']\n- zebrafish effusion: J90", delay_s=0.0):
-    """An app that gives every report the same answer, or the error that ``answer`` is; counts its calls."""
+def teacher(answer="Output: ['zebrafish effusion']\n- zebrafish effusion: J90", delay_s=0.0, knows_schemas=True):
+    """An app that gives every report the same answer, or the error that ``answer`` is; notes what it is asked about."""
 
     async def complete(request):
-        app.state.calls += 1
-        await request.json()
+        body = await request.json()
+        app.state.asked += re.findall(r"effusion, (\d+)\.", body["messages"][0]["content"])
+        if "response_format" in body and not knows_schemas:
+            error = {"message": "no such parameter", "param": "response_format", "type": "invalid_request_error"}
+            return JSONResponse({"error": error}, 400)
         await asyncio.sleep(delay_s)
         if isinstance(answer, int):
             error = {"message": f"cannot read: {SECRET}", "code": SECRET, "type": "invalid_request_error"}
@@ -56,7 +60,7 @@ def teacher(answer="Output: ['zebrafish effusion']\n- zebrafish effusion: J90", 
         return JSONResponse({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 1}})
 
     app = Starlette(routes=[Route("/v1/chat/completions", complete, methods=["POST"])])
-    app.state.calls = 0
+    app.state.asked = []
     return app
 
 
@@ -72,52 +76,133 @@ def read(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_killed_at_any_moment_a_run_goes_on_where_it_was(reports, tmp_path):
-    output = tmp_path / "annotations.jsonl"
-    app = teacher(delay_s=0.03)
+def answered(output):
+    """Which reports the ledger has whole answers about, by number."""
+    ledger = ledger_path(output)
+    lines = ledger.read_bytes().splitlines(keepends=True) if ledger.exists() else []
+    return {json.loads(line)["report_id"][1:] for line in lines if line.endswith(b"\n")}
+
+
+def test_killed_at_random_moments_it_loses_nothing_and_asks_nothing_twice(tmp_path):
+    """Thirty kills; the server counts what it is asked, and each start must not ask what the ledger holds."""
+    path, output = tmp_path / "reports.jsonl", tmp_path / "annotations.jsonl"
+    write_reports(
+        path, (report_from_sections(f"r{i}", None, f"A {SECRET} effusion, {i}.", "", "made") for i in range(900))
+    )
+    chance = random.Random(5)  # noqa: S311  (no secret)
+    app = teacher(delay_s=0.05)
     with serving(app) as url:
-        command = (f"reports={reports}", f"output={output}", f"base_url={url}", "concurrency=3")
-        process = start(*command)
-        while not output.exists() or output.read_bytes().count(b"\n") < 12:
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        there = read(output)
-        assert 12 <= len(there) < 60
-        # As if the kill had come in the middle of a row.
-        output.write_bytes(output.read_bytes() + json.dumps(there[0] | {"report_id": "r59"}).encode()[:200])
-        app.state.calls = 0
+        command = (f"reports={path}", f"output={output}", f"base_url={url}", "concurrency=8")
+        for _ in range(30):
+            held = answered(output)
+            app.state.asked.clear()
+            process = start(*command)
+            deadline = time.monotonic() + 30
+            while not app.state.asked:
+                assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+                time.sleep(0.005)
+            time.sleep(chance.uniform(0, 0.2))
+            process.kill()
+            process.communicate()
+            assert held <= answered(output)
+            assert not held & set(app.state.asked)
+            assert len(app.state.asked) == len(set(app.state.asked))
+        # As if the last kill had come in the middle of a row.
+        held = answered(output)
+        ledger = ledger_path(output)
+        ledger.write_bytes(ledger.read_bytes() + ledger.read_bytes().splitlines()[0][:200])
+        assert 30 < len(held) < 900
+        app.state.asked.clear()
         code, out, err = run(*command)
     assert (code, err) == (0, "")
-    assert app.state.calls == 60 - len(there)
+    assert sorted(app.state.asked) == sorted({f"{i}" for i in range(900)} - held)
     rows = read(output)
-    assert [row["report_id"] for row in rows] == [f"r{i}" for i in range(60)]
-    assert {row["report_id"]: row for row in there}.items() <= {row["report_id"]: row for row in rows}.items()
+    assert [row["report_id"] for row in rows] == [f"r{i}" for i in range(900)]
     assert rows[0]["labels"] == ["zebrafish effusion"]
-    assert rows[0]["phrases"] == [{"phrase": "zebrafish effusion", "icd10": "J90", "start": 12, "end": 30}]
-    assert "60 ok; 600 tokens" in out
-    assert stat.S_IMODE(output.stat().st_mode) == 0o600
+    assert (
+        rows[0]["phrases"][0].items()
+        >= {"phrase": "zebrafish effusion", "icd10": "J90", "start": 12, "end": 30}.items()
+    )
+    assert "900 ok; 9,000 tokens" in out
+    assert {stat.S_IMODE(file.stat().st_mode) for file in (output, ledger)} == {0o600}
     manifest = json.loads((tmp_path / "annotations.jsonl.manifest.json").read_text())
-    assert (manifest["status_counts"], manifest["tokens"], manifest["rows"]) == ({"ok": 60}, 600, 60)
+    assert (manifest["status_counts"], manifest["tokens"], manifest["rows"]) == ({"ok": 900}, 9000, 900)
     assert SECRET not in out + json.dumps(manifest)
 
 
-def test_stopped_by_a_scheduler_it_keeps_its_rows_and_says_one_line(reports, tmp_path):
+def test_stopped_by_a_scheduler_it_keeps_its_answers_and_says_so(reports, tmp_path):
     output = tmp_path / "annotations.jsonl"
+    ledger = ledger_path(output)
     with serving(teacher(delay_s=0.05)) as url:
         process = start(f"reports={reports}", f"output={output}", f"base_url={url}", "concurrency=2", "seed=1")
-        while not output.exists() or output.read_bytes().count(b"\n") < 4:
+        while not ledger.exists() or ledger.read_bytes().count(b"\n") < 4:
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         second = run(f"reports={reports}", f"output={output}", f"base_url={url}")
         process.terminate()
         out, err = process.communicate(timeout=30)
-    assert second == (2, "", f"gpt_data_generate.py: error: {output}: another process is writing it\n")
-    assert (process.returncode, out, err) == (130, "", "gpt_data_generate.py: interrupted\n")
-    with Ledger(output) as ledger:
-        assert 4 <= len(ledger.entries) < 60
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ["annotations.jsonl", "reports.jsonl"]
+    assert second == (2, "", f"gpt_data_generate.py: error: {ledger}: another process is writing it\n")
+    kept = len(answered(output))
+    assert 4 <= kept < 60
+    said = f"{kept} answers are kept in {ledger}; the same command goes on\ngpt_data_generate.py: interrupted\n"
+    assert (process.returncode, out, err) == (130, "", said)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["annotations.jsonl.ledger", "reports.jsonl"]
+
+
+def test_rows_with_problems_are_set_aside_with_the_reason(reports, tmp_path):
+    output = tmp_path / "annotations.jsonl"
+    with serving(teacher(answer="['quagga cyst']")) as url:
+        code, out, err = run(f"reports={reports}", f"output={output}", f"base_url={url}")
+    aside = tmp_path / "annotations.jsonl.quarantine.jsonl"
+    assert (code, err) == (0, "")
+    assert f"60 rows to look at, with the reason: {aside}" in out
+    rows = read(aside)
+    assert len(rows) == 60 and stat.S_IMODE(aside.stat().st_mode) == 0o600
+    assert rows[0]["problems"] == ["1 of 1 phrases not in the report"]
+    assert (rows[0]["status"], rows[0]["response"]) == ("ok", "['quagga cyst']")
+    with serving(teacher()) as url:
+        assert run(f"reports={reports}", f"output={output}", f"base_url={url}", "seed=1")[0] == 0
+    assert not aside.exists()
+
+
+def test_a_dry_run_sends_and_writes_nothing(reports, tmp_path):
+    output = tmp_path / "annotations.jsonl"
+    code, out, err = run(f"reports={reports}", f"output={output}", "dry_run=true")
+    assert (code, err) == (0, "")
+    assert "60 calls to gpt-4o-2024-05-13 at api.openai.com" in out and "$5 and $15 per million" in out
+    assert "60 reports would leave this machine" in out and "nothing has been sent" in out
+    assert [path.name for path in tmp_path.iterdir()] == ["reports.jsonl"]
+
+
+def test_a_limit_on_cost_ends_the_run_with_what_it_bought(reports, tmp_path):
+    output = tmp_path / "annotations.jsonl"
+    prices = tmp_path / "prices.yaml"
+    prices.write_text(
+        "- {source: made up, date: 2026-01-01, batch_factor: 0.5, models: {m: {input: 0, output: 10000000}}}\n"
+    )
+    with serving(teacher()) as url:
+        command = (f"reports={reports}", f"output={output}", f"base_url={url}", "model=m", f"prices={prices}")
+        code, out, err = run(*command, "max_cost=300", "max_tokens=10")
+        assert code == 1 and "reports have no answer yet: max_cost" in err
+        assert 0 < len(read(output)) < 60 and "of $300.00 spent" in out
+        code, out, err = run(*command, "max_tokens=10")
+        assert (code, err, len(read(output))) == (0, "", 60)
+    code, _, err = run(*command[:2], "max_cost=1", "model=other")
+    assert code == 2 and "max_cost needs the price of 'other'" in err
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_json_schema_is_asked_for_where_the_server_knows_it(reports, tmp_path, known):
+    output = tmp_path / "annotations.jsonl"
+    found = json.dumps({"phrases": [{"phrase": f"{SECRET} effusion", "icd10": "J90"}]})
+    app = teacher(answer=found if known else "['zebrafish effusion']", knows_schemas=known)
+    with serving(app) as url:
+        code, _, err = run(f"reports={reports}", f"output={output}", f"base_url={url}", "response_format=json_schema")
+    assert code == 0 and err.count("\n") == (0 if known else 1)
+    assert "response_format" in err or known
+    rows = read(output)
+    assert {tuple(row["labels"]) for row in rows} == {("zebrafish effusion",)}
+    assert {row["phrases"][0]["icd10"] for row in rows} == {"J90" if known else None}
 
 
 def test_no_word_of_a_report_gets_out_whatever_goes_wrong(reports, tmp_path):

@@ -91,9 +91,10 @@ def fixed_examples() -> tuple[SeedExample, ...]:
     return tuple(example for example in seed_examples() if example.fixed)
 
 
-def drawn_examples(seed: int, report_id: str) -> tuple[SeedExample, ...]:
-    """The three examples drawn for labelling one report: random per report, the same for the same seed."""
-    digest = hashlib.sha256(f"{seed}:{report_id}".encode()).digest()
+def drawn_examples(seed: int, report_id: str, vote: int = 0) -> tuple[SeedExample, ...]:
+    """The three examples drawn for labelling one report: random per report and vote, the same for the same seed."""
+    drawn_for = f"{seed}:{report_id}:{vote}" if vote else f"{seed}:{report_id}"
+    digest = hashlib.sha256(drawn_for.encode()).digest()
     return tuple(random.Random(digest).sample(seed_examples(), EXAMPLES_PER_PROMPT))  # noqa: S311  (no secret)
 
 

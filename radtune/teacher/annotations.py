@@ -1,171 +1,182 @@
-"""From reports to the rows of ``annotations.jsonl``: what a teacher is asked, and what its reply says."""
+"""From the ledger's answers to the rows of ``annotations.jsonl``, and to the rows that somebody should look at."""
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from pathlib import Path
 from typing import Any
 
-from radtune.config import InputError
-from radtune.files import now, sha256_text
-from radtune.progress import progress
+from radtune.files import jsonl_line, write_whole
 from radtune.reports import Report
-from radtune.tasks import TASKS, Status, open_ended
-from radtune.tasks.open_ended import SeedExample
-from radtune.tasks.rendering import prompt_sha256, user_message
-from radtune.teacher.engine import Reply, Sampling
+from radtune.tasks import Status
+from radtune.tasks.open_ended import Phrase
+from radtune.teacher.answers import Reading
+from radtune.teacher.codes import check_code
+from radtune.teacher.labelling import best_answer
 from radtune.teacher.ledger import Ledger
-
-# Table 2 of the paper with drawn examples, or what a fine-tuned model is asked.
-PROMPTS = ("labelling", "inference")
-
-
-@dataclass(frozen=True)
-class Labelling:
-    """What every report of a run is asked.
-
-    Attributes:
-        task: The task's name.
-        prompt: One of :data:`PROMPTS`; multiple choice has one prompt for both.
-        seed: Draws the seed examples of each report's labelling prompt.
-        sampling: Model and parameters.
-    """
-
-    task: str
-    prompt: str
-    seed: int
-    sampling: Sampling
+from radtune.teacher.questions import Labelling, Question, questions_for
+from radtune.teacher.votes import count_votes
 
 
-@dataclass(frozen=True)
-class Question:
-    """One report to label.
-
-    Attributes:
-        report: The report.
-        instruction: The prompt without it.
-        seed_example_ids: Of the examples in the prompt.
-        prompt_sha256: Of the prompt without the report.
-        key_sha256: Of all that may change the answer: two questions with the same key need one answer.
-    """
-
-    report: Report
-    instruction: str
-    seed_example_ids: tuple[str, ...]
-    prompt_sha256: str
-    key_sha256: str
-
-
-def message(question: Question) -> str:
-    """The user's message that asks it."""
-    return user_message(question.instruction, question.report.text)
-
-
-def question_for(report: Report, labelling: Labelling) -> Question:
-    """What a run asks about a report."""
-    examples: Sequence[SeedExample] = ()
-    if labelling.task == open_ended.NAME:
-        drawn = labelling.prompt == "labelling"
-        examples = open_ended.drawn_examples(labelling.seed, report.report_id) if drawn else open_ended.fixed_examples()
-    instruction, prompt_hash = _instruction(labelling.task, labelling.prompt, tuple(examples))
-    ids = tuple(example.example_id for example in examples)
-    sampling = labelling.sampling
-    decides = [report.text, labelling.task, prompt_hash, ids, sampling.model, sampling.temperature, sampling.max_tokens]
-    return Question(report, instruction, ids, prompt_hash, sha256_text(json.dumps(decides)))
-
-
-@cache
-def _instruction(task: str, prompt: str, examples: tuple[SeedExample, ...]) -> tuple[str, str]:
-    # Cached: thousands of reports share the 990 prompts that three of eleven examples make.
-    if task == open_ended.NAME and prompt == "labelling":
-        instruction = open_ended.labelling_prompt(examples)
-    else:
-        instruction = TASKS[task].prompt()
-    return instruction, prompt_sha256(instruction)
-
-
-def annotation_row(question: Question, labelling: Labelling, reply: Reply) -> dict[str, Any]:
-    """The row that records a reply; ``report_id`` comes first, which the ledger relies on."""
-    phrases: list[open_ended.Phrase] = []
-    labels: list[str] = []
-    if reply.error is not None:
-        status = Status.FAILED
-    elif reply.refused:
-        status = Status.REFUSED
-    elif labelling.task == open_ended.NAME:
-        phrases, status = open_ended.read_annotation(reply.text, question.report.text, reply.finished)
-        labels = [phrase.phrase for phrase in phrases]
-    else:
-        answer = TASKS[labelling.task].decode(reply.text, reply.finished)
-        labels, status = list(answer.labels), answer.status
-    return {
-        "report_id": question.report.report_id,
-        "task": labelling.task,
-        "labels": labels,
-        "phrases": [asdict(phrase) for phrase in phrases],
-        "response": reply.text,
-        "status": str(status),
-        "error": reply.error,
-        "model": labelling.sampling.model,
-        "prompt_sha256": question.prompt_sha256,
-        "seed_example_ids": question.seed_example_ids,
-        "usage": reply.usage,
-        "key_sha256": question.key_sha256,
-        "created": now(),
-    }
-
-
-def label_reports(
-    reports: Sequence[Report],
-    labelling: Labelling,
-    ledger: Ledger,
-    ask: Callable[[Iterable[Question]], Iterator[tuple[Question, Reply]]],
-) -> int:
-    """Asks about every report that the ledger has no answer to, and records what comes back.
-
-    A row stands for its report if it answers the same question: after a change of model, prompt or parameters the
-    report is asked again and the new row takes the old one's place. A row that failed stands for nothing. However this
-    ends, the ledger is left with one row a report, in the order of the reports.
+def annotation_rows(
+    reports: Sequence[Report], labelling: Labelling, ledger: Ledger, failures: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
+    """One row for each report whose questions are all answered or have failed, in the order of the reports.
 
     Args:
         reports: The reports.
-        labelling: What to ask about each.
-        ledger: Where rows go.
-        ask: Asks questions, e.g. :func:`radtune.teacher.engine.ask_all` with its endpoint.
+        labelling: What was asked.
+        ledger: The answers.
+        failures: Error codes by report id, of calls that got none.
 
-    Returns:
-        How many reports were asked about.
+    Yields:
+        Rows of ``annotations.jsonl``. Reports that nobody has asked about yet have none.
+    """
+    for report in reports:
+        questions = list(questions_for(report, labelling))
+        answers = [best_answer(question, labelling, ledger) for question in questions]
+        known = [answer for answer in answers if answer is not None]
+        if len(known) == len(questions):
+            yield _row(questions, labelling, known)
+        elif report.report_id in failures:
+            yield _failed_row(questions[0], labelling, failures[report.report_id])
+
+
+def _row(questions: Sequence[Question], labelling: Labelling, answers: Sequence[tuple[dict[str, Any], Reading]]) -> Any:
+    verdict = count_votes([reading for _, reading in answers])
+    usage: Counter[str] = Counter()
+    for answer, _ in answers:
+        usage.update(answer["usage"] or {})
+    first, _ = answers[0]
+    row = {
+        "report_id": questions[0].report.report_id,
+        "task": labelling.task,
+        "labels": list(verdict.labels),
+        "phrases": [_phrase(phrase, verdict.agreement) for phrase in verdict.phrases],
+        "response": first["response"],
+        "status": str(verdict.status),
+        "error": None,
+        "problems": list(dict.fromkeys(problem for _, reading in answers for problem in reading.problems)),
+        "asked_again": any(answer["asked_again"] for answer, _ in answers),
+        **{name: first[name] for name in _PROVENANCE},
+        "usage": dict(usage) or None,
+    }
+    if len(answers) > 1:
+        row["agreement"] = verdict.agreement
+        row["votes"] = [
+            {
+                "labels": list(reading.labels),
+                "status": str(reading.status),
+                "response": answer["response"],
+                "seed_example_ids": answer["seed_example_ids"],
+            }
+            for answer, reading in answers
+        ]
+    return row
+
+
+# What a row says of its (first) answer besides the answer.
+_PROVENANCE = (
+    "finish_reason",
+    "model",
+    "model_returned",
+    "fingerprint",
+    "temperature",
+    "prompt_sha256",
+    "seed_example_ids",
+    "endpoint",
+    "created",
+)
+
+
+def _phrase(phrase: Phrase, agreement: Mapping[str, float]) -> dict[str, Any]:
+    row = asdict(phrase)
+    if phrase.icd10:
+        code = check_code(phrase.icd10)
+        row |= {
+            "icd10": code.code,
+            "code_exists": code.exists,
+            "code_is_leaf": code.is_leaf,
+            "code_description": code.description,
+        }
+    if agreement:
+        row["agreement"] = agreement[phrase.phrase]
+    return row
+
+
+def _failed_row(question: Question, labelling: Labelling, error: str) -> dict[str, Any]:
+    return {
+        "report_id": question.report.report_id,
+        "task": labelling.task,
+        "labels": [],
+        "phrases": [],
+        "response": "",
+        "status": str(Status.FAILED),
+        "error": error,
+        "problems": [f"no answer: {error}"],
+        "asked_again": False,
+        **dict.fromkeys(_PROVENANCE),
+        "model": labelling.sampling.model,
+        "prompt_sha256": question.prompt_sha256,
+        "seed_example_ids": question.seed_example_ids,
+        "usage": None,
+    }
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was written.
+
+    Attributes:
+        rows: Rows of annotations.
+        status_counts: By status.
+        problems: Rows with problems, which stand in the quarantine file, too.
+        tokens: Tokens of prompts and answers that these rows took.
+        models: Models that answered, as their servers name them, with the number of rows.
+    """
+
+    rows: int
+    status_counts: dict[str, int]
+    problems: int
+    tokens: int
+    models: dict[str, int]
+
+
+def write_annotations(output: Path, rows: Iterable[dict[str, Any]]) -> Summary:
+    """Writes the rows, and those with problems once more to :func:`quarantine_path`, which is absent if none has any.
 
     Raises:
-        InputError: The ledger has rows of other reports, which would be lost, or ``ask`` gives up.
+        InputError: A file cannot be written.
     """
-    report_ids = [report.report_id for report in reports]
-    others = ledger.entries.keys() - set(report_ids)
-    if others:
-        raise InputError(
-            f"{ledger.path}: holds {len(others):,} rows of reports that are not given, e.g. {min(others)!r}; "
-            "give another output="
-        )
-    missing = [question for report in reports if not _answered(question := question_for(report, labelling), ledger)]
-    seen: Counter[str] = Counter()
-
-    def figures() -> str:
-        return f"{seen['failed']:,} failed, {seen['tokens']:,} tokens"
-
-    try:
-        with closing(ask(missing)) as replies:
-            for question, reply in progress(replies, "reports", len(missing), figures):
-                row = annotation_row(question, labelling, reply)
-                ledger.append(row)
-                seen["failed"] += row["status"] == Status.FAILED
-                seen["tokens"] += sum((reply.usage or {}).values())
-    finally:
-        ledger.finish(report_ids)
-    return len(missing)
+    statuses: Counter[str] = Counter()
+    models: Counter[str] = Counter()
+    tokens = problems = 0
+    with write_whole(output) as stream, write_whole(quarantine_path(output)) as aside:
+        for row in rows:
+            stream.write(jsonl_line(row))
+            statuses[row["status"]] += 1
+            models[row["model_returned"] or "unknown"] += row["status"] != Status.FAILED
+            tokens += sum((row["usage"] or {}).values())
+            if row["problems"]:
+                aside.write(jsonl_line(_quarantine_row(row)))
+                problems += 1
+    if not problems:
+        quarantine_path(output).unlink()
+    return Summary(statuses.total(), dict(statuses), problems, tokens, dict(+models))
 
 
-def _answered(question: Question, ledger: Ledger) -> bool:
-    entry = ledger.entries.get(question.report.report_id)
-    return entry is not None and entry.key_sha256 == question.key_sha256 and entry.status != Status.FAILED
+def summary_text(summary: Summary) -> str:
+    """What was written, in one line."""
+    statuses = ", ".join(f"{count:,} {status}" for status, count in sorted(summary.status_counts.items()))
+    return f"{statuses or 'no rows'}; {summary.tokens:,} tokens"
+
+
+def quarantine_path(output: Path) -> Path:
+    """Where rows with problems go: ``annotations.jsonl`` -> ``annotations.jsonl.quarantine.jsonl``."""
+    return Path(output).with_name(f"{Path(output).name}.quarantine.jsonl")
+
+
+def _quarantine_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Which problems a row has, and the answer to judge them by."""
+    kept = ("report_id", "task", "status", "problems", "labels", "phrases", "response")
+    return {name: row[name] for name in kept}

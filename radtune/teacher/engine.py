@@ -1,100 +1,89 @@
 """Calls to a chat model, many at a time, through the openai package.
 
-The package retries what may pass (429, 5xx, time-outs, dropped connections) with growing pauses, or the pause that the
-server asks for. What it cannot get is an error, recorded by a short code: a server's own message may quote the report.
+What may pass (429, 5xx, time-outs, dropped connections, broken or empty answers) is asked again with growing pauses, or
+the pause that the server asks for. What cannot be got is an error, recorded by a short code.
 """
 
 import asyncio
-import json
-import logging
-import re
+import itertools
+import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from radtune.config import InputError
+from radtune.teacher.chat import (
+    EMPTY,
+    MALFORMED,
+    NO_CONNECTION,
+    TIMEOUT,
+    Reply,
+    Sampling,
+    read_error,
+    read_reply,
+    refuses_schema,
+    request_body,
+)
+from radtune.teacher.client import Credential, open_client
 from radtune.teacher.endpoint import Endpoint
+from radtune.teacher.limits import Limits, RateLimiter, asked_pause_s
 
 if TYPE_CHECKING:
-    from openai import APIStatusError, AsyncOpenAI
+    from httpx2 import Response
+    from openai import AsyncOpenAI
+    from tenacity import RetryCallState
+
+# A client looks through all its idle connections at every call, so one for all calls would cost the more the more there
+# are: 0.5 ms a call at 64 (httpcore2 2.16, _assign_requests_to_connections).
+_CALLS_A_CLIENT = 8
 
 # So many calls in a row that fail alike mean that the next will, too: a bad key, a wrong model, a server gone.
 MOST_FAILURES_IN_A_ROW = 5
-# The longest pause that the openai package grants a server (openai._constants.MAX_RETRY_AFTER_DELAY).
-_LONGEST_PAUSE_S = 120.0
 
-# A host that does not answer the door is not there, however long its answers may take.
-_LONGEST_CONNECT_S = 10.0
-# A server's error code is kept if it looks like one (model_not_found, BadRequestError), not like a word of a report.
-_CODE = re.compile(r"[a-z]+(?:_[a-z0-9]+)+|(?:[A-Z][a-z]+){2,}")
+# Before the second, third, ... attempt, where the server asks for no pause: 0.5 s, 1, 2, 4, 8, 8, ... and up to half a
+# second more, so that calls that failed together do not come back together.
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.5, 8.0
+# What the openai package would try again, too.
+_MAY_PASS = {408, 409, 429}
+# Refusals that look like a rate limit and do not pass by waiting.
+_OUT_OF_MONEY = {"429 insufficient_quota", "429 billing_hard_limit_reached"}
 
 # Errors that are the fault of one report and say nothing about the next.
 _OF_ONE_REPORT = {"400 context_length_exceeded", "400 string_above_max_length", "400 invalid_prompt"}
-_TIMEOUT, _NO_CONNECTION, _MALFORMED = "timeout", "connection_failed", "malformed_answer"
 
 Question = TypeVar("Question")
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """What is asked for besides the message; None leaves it to the server."""
+class _Attempt:
+    """One attempt at a call: what came of it, whether another may do better, and the pause that the server wants."""
 
-    model: str
-    temperature: float | None
-    max_tokens: int | None
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How hard the server may be pressed, and how long it may take.
-
-    Attributes:
-        concurrency: Calls under way at once.
-        timeout_s: Seconds one attempt may take.
-        max_retries: Attempts after the first.
-    """
-
-    concurrency: int
-    timeout_s: float
-    max_retries: int
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What came of one call.
-
-    Attributes:
-        text: The model's answer; empty if there is none.
-        finished: Whether the model came to an end by itself, not by the token limit.
-        refused: Whether the model or its provider declined to answer.
-        error: A short code if no answer came, e.g. ``401 invalid_api_key``.
-        usage: Tokens of prompt and answer, where the server counts them.
-    """
-
-    text: str = ""
-    finished: bool = True
-    refused: bool = False
-    error: str | None = None
-    usage: dict[str, int] | None = None
+    reply: Reply
+    may_pass: bool = False
+    pause_s: float | None = None
 
 
 def ask_all(
     endpoint: Endpoint,
-    api_key: str,
+    credential: Credential,
     sampling: Sampling,
     limits: Limits,
     questions: Iterable[Question],
     message: Callable[[Question], str],
+    schema: dict[str, Any] | None = None,
 ) -> Iterator[tuple[Question, Reply]]:
-    """Asks all questions, ``limits.concurrency`` at a time.
+    """Asks all questions, up to ``limits.concurrency`` at a time.
 
     Args:
         endpoint: Where; already checked by its guard.
-        api_key: Its key.
+        credential: Its key, or a function that gives a token for each call.
         sampling: Model and parameters.
-        limits: Concurrency, time-out and retries.
+        limits: Concurrency, rate limits, time-out and retries.
         questions: What to ask; taken one by one, as calls become free.
         message: The user's message of a question.
+        schema: Value of ``response_format.json_schema`` that answers are held to; left out, with one warning on
+            stderr, once the server refuses it.
 
     Yields:
         Each question with its reply, as they come.
@@ -106,23 +95,28 @@ def ask_all(
     waiting = iter(questions)
     running: dict[asyncio.Task[Reply], Question] = {}
     failed: list[tuple[Question, Reply]] = []
+    answered = False
     # Never in debug mode, where asyncio logs what its callbacks are called with.
     with asyncio.Runner(debug=False) as runner:
-        client = _open_client(endpoint, api_key, limits)
+        caller = _Caller(endpoint, credential, sampling, limits, schema)
+        done: asyncio.Queue[asyncio.Task[Reply]] = asyncio.Queue()
         try:
             while True:
-                while len(running) < limits.concurrency and (question := next(waiting, None)) is not None:
-                    call = _ask(client, endpoint, sampling, limits, message(question))
-                    running[runner.get_loop().create_task(call)] = question
+                # Until the first answer, no more calls than it takes to see that there will be none.
+                room = limits.concurrency if answered else min(limits.concurrency, MOST_FAILURES_IN_A_ROW - len(failed))
+                while len(running) < room and (question := next(waiting, None)) is not None:
+                    task = runner.get_loop().create_task(caller.ask(message(question)))
+                    task.add_done_callback(done.put_nowait)
+                    running[task] = question
                 if not running:
                     break
-                done, _ = runner.run(asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED))
-                for task in done:
+                for task in runner.run(_at_least_one(done)):
                     question, reply = running.pop(task), task.result()
                     if failed and reply.error != failed[0][1].error:
                         yield from failed
                         failed.clear()
                     if reply.error is None or reply.error in _OF_ONE_REPORT:
+                        answered = True
                         yield question, reply
                         continue
                     failed.append((question, reply))
@@ -130,104 +124,130 @@ def ask_all(
                         raise InputError(_why(endpoint, sampling, limits, reply.error))
             yield from failed
         finally:
-            runner.run(_close(client, running))
+            runner.run(_close(caller.clients, running))
 
 
-def _open_client(endpoint: Endpoint, api_key: str, limits: Limits) -> "AsyncOpenAI":
-    # Imported here: it takes as long as the rest of a short command.
-    import openai
+class _Caller:
+    """Asks one question at a time, any number of times at once; what they share is here."""
 
-    for name in ("openai", "httpx2", "httpcore2"):
-        # Whatever OPENAI_LOG asks for: a log is no place for a report.
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    common: dict[str, Any] = {
-        "api_key": api_key,
-        "max_retries": limits.max_retries,
-        "timeout": openai.Timeout(limits.timeout_s, connect=min(limits.timeout_s, _LONGEST_CONNECT_S)),
-        # A redirect, or a proxy from the environment, would take reports elsewhere than the guard has looked.
-        "http_client": openai.DefaultAsyncHttpxClient(follow_redirects=False, trust_env=not endpoint.is_loopback),
-    }
-    if endpoint.is_azure:
-        return openai.AsyncAzureOpenAI(azure_endpoint=endpoint.url, api_version=endpoint.azure_api_version, **common)
-    return openai.AsyncOpenAI(base_url=endpoint.url, **common)
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        credential: Credential,
+        sampling: Sampling,
+        limits: Limits,
+        schema: dict[str, Any] | None,
+    ) -> None:
+        self.clients = [
+            open_client(endpoint, credential, limits) for _ in range(math.ceil(limits.concurrency / _CALLS_A_CLIENT))
+        ]
+        self._next_client = itertools.cycle(self.clients)
+        self._endpoint = endpoint
+        self._sampling = sampling
+        self._limits = limits
+        self._schema = schema
+        self._rate = RateLimiter(limits, sampling.max_tokens)
+
+    async def ask(self, message: str) -> Reply:
+        """The reply to a message, after as many attempts as it takes and the limits grant."""
+        import tenacity
+
+        # One for each call: it keeps state.
+        retrying = tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(self._limits.max_retries + 1),
+            wait=_pause_s,
+            retry=tenacity.retry_if_result(lambda attempt: attempt.may_pass),
+            retry_error_callback=lambda state: state.outcome.result(),
+        )
+        attempt: _Attempt = await retrying(self._attempt, message)
+        return attempt.reply
+
+    async def _attempt(self, message: str) -> _Attempt:
+        import httpx2
+        import openai
+
+        schema = self._schema
+        passed = await self._rate.enter(len(message))
+        body = request_body(self._endpoint, self._sampling, message, schema)
+        try:
+            # The client's own time-out is about silence; a server that drips bytes would keep a call open for ever.
+            async with asyncio.timeout(self._limits.timeout_s):
+                # The bare response: the package's own reading is lenient where ours must not be, and costs half as
+                # much as all the rest of a call.
+                response = await next(self._next_client).post("/chat/completions", cast_to=httpx2.Response, body=body)
+        except (openai.APITimeoutError, TimeoutError):
+            return _Attempt(Reply(error=TIMEOUT), may_pass=True)
+        except openai.APIConnectionError:
+            return _Attempt(Reply(error=NO_CONNECTION), may_pass=True)
+        except openai.APIStatusError as error:
+            response = error.response
+        headers = _limit_headers(response)
+        self._rate.learn(passed, headers)
+        if response.is_success:
+            reply = replace(read_reply(response.content), as_json=schema is not None)
+            self._rate.settle(passed, reply.usage)
+            return _Attempt(reply, may_pass=reply.error is not None)
+        if schema is not None and refuses_schema(response.status_code, response.content):
+            self._drop_schema()
+            return await self._attempt(message)
+        return self._failure(response, headers)
+
+    def _failure(self, response: "Response", headers: dict[str, str]) -> _Attempt:
+        reply = read_error(response.status_code, response.content)
+        may_pass = response.status_code in _MAY_PASS or response.status_code >= 500
+        may_pass = {"true": True, "false": False}.get(headers.get("x-should-retry", ""), may_pass)
+        if not may_pass or reply.error in _OUT_OF_MONEY:
+            return _Attempt(reply)
+        pause_s = asked_pause_s(headers)
+        if pause_s is not None:
+            # What one call is told holds for all: the others would only be refused as well.
+            self._rate.hold(pause_s)
+        return _Attempt(reply, may_pass=True, pause_s=pause_s)
+
+    def _drop_schema(self) -> None:
+        if self._schema is not None:
+            self._schema = None
+            where = self._endpoint.host
+            print(f"{where} takes no JSON schema in response_format; asking for free text instead", file=sys.stderr)
 
 
-async def _close(client: "AsyncOpenAI", running: Iterable[asyncio.Task[Reply]]) -> None:
+def _pause_s(state: "RetryCallState") -> float:
+    import tenacity
+
+    attempt: _Attempt = state.outcome.result()  # type: ignore[union-attr]
+    if attempt.pause_s is not None:
+        return attempt.pause_s
+    growing = tenacity.wait_exponential(multiplier=_FIRST_PAUSE_S, max=_LAST_PAUSE_S)
+    return (growing + tenacity.wait_random(0, _FIRST_PAUSE_S))(state)
+
+
+def _limit_headers(response: "Response") -> dict[str, str]:
+    # Each look-up in the response's own headers goes through all of them.
+    names = ((name.lower(), value) for name, value in response.headers.raw)
+    return {name.decode(): value.decode("latin-1") for name, value in names if name.startswith((b"x-", b"retry-"))}
+
+
+async def _at_least_one(done: asyncio.Queue[asyncio.Task[Reply]]) -> list[asyncio.Task[Reply]]:
+    tasks = [await done.get()]
+    while not done.empty():
+        tasks.append(done.get_nowait())
+    return tasks
+
+
+async def _close(clients: Iterable["AsyncOpenAI"], running: Iterable[asyncio.Task[Reply]]) -> None:
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
-    await client.close()
-
-
-async def _ask(client: "AsyncOpenAI", endpoint: Endpoint, sampling: Sampling, limits: Limits, message: str) -> Reply:
-    import openai
-
-    request: dict[str, Any] = {"model": sampling.model, "messages": [{"role": "user", "content": _utf8(message)}]}
-    if sampling.temperature is not None:
-        request["temperature"] = sampling.temperature
-    if sampling.max_tokens is not None:
-        request["max_tokens"] = sampling.max_tokens
-    if endpoint.may_store:
-        request["store"] = False
-    # The client's own time-out is about silence; a server that drips bytes would keep a call open for ever.
-    longest = (limits.max_retries + 1) * (limits.timeout_s + _LONGEST_PAUSE_S)
-    try:
-        async with asyncio.timeout(longest):
-            # The raw answer: the package's own reading is lenient where this one must not be.
-            response = await client.chat.completions.with_raw_response.create(**request)
-        return _read_reply(response.http_response.content)
-    except (openai.APITimeoutError, TimeoutError):
-        return Reply(error=_TIMEOUT)
-    except openai.APIConnectionError:
-        return Reply(error=_NO_CONNECTION)
-    except openai.APIStatusError as error:
-        return _refusal_or_error(error)
-
-
-def _read_reply(content: bytes) -> Reply:
-    """The reply in a chat completion, as its server sent it."""
-    try:
-        body = json.loads(content)
-        choice = body["choices"][0]
-        text, refusal = choice["message"].get("content"), choice["message"].get("refusal")
-        reason = choice.get("finish_reason")
-    except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError):
-        return Reply(error=_MALFORMED)
-    if not isinstance(text, str | None):
-        return Reply(error=_MALFORMED)
-    return Reply(
-        text=_utf8(text or ""),
-        finished=reason != "length",
-        refused=bool(refusal) or reason == "content_filter",
-        usage=_usage(body.get("usage")),
-    )
-
-
-def _usage(usage: Any) -> dict[str, int] | None:
-    if not isinstance(usage, dict):
-        return None
-    counts = {name: usage.get(name) for name in ("prompt_tokens", "completion_tokens")}
-    return {name: count for name, count in counts.items() if isinstance(count, int)} or None
-
-
-def _utf8(text: str) -> str:
-    # JSON can carry half a surrogate pair, which no UTF-8 file can.
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _refusal_or_error(error: "APIStatusError") -> Reply:
-    if error.status_code == 400 and error.code == "content_filter":
-        # How Azure declines a prompt.
-        return Reply(refused=True)
-    code = next((word for word in (error.code, error.type) if isinstance(word, str) and _CODE.fullmatch(word)), "")
-    return Reply(error=f"{error.status_code} {code}".strip())
+    for client in clients:
+        await client.close()
 
 
 def _why(endpoint: Endpoint, sampling: Sampling, limits: Limits, error: str) -> str:
     meanings = {
-        _TIMEOUT: f"no answer within timeout_s={limits.timeout_s:g}",
-        _NO_CONNECTION: "no connection",
-        _MALFORMED: "the answers are no chat completions",
+        TIMEOUT: f"no answer within timeout_s={limits.timeout_s:g}",
+        NO_CONNECTION: "no connection",
+        MALFORMED: "the answers are no chat completions",
+        EMPTY: "the answers say nothing",
         "400 unsupported": "it does not know a parameter; temperature=null and max_tokens=null leave theirs out",
         "401": f"the key in {endpoint.key_variable} is not accepted",
         "403": f"the key in {endpoint.key_variable} may not use it",

@@ -1,69 +1,50 @@
-"""The ledger of a labelling run: ``annotations.jsonl`` itself, appended to row by row, so that a kill loses nothing.
+"""The ledger of a labelling run: every answer that was ever paid for, appended line by line, so that a kill loses none.
 
-A row stands in the file, whole, as soon as its answer has come. A process that dies while it writes leaves at most
-one unfinished line at the end, which the next one takes away. When a run ends, the file is rewritten once: one row a
-report, in the order of the reports.
+A line stands in the file, whole, as soon as its answer has come. A process that dies while it writes leaves at most
+one unfinished line at the end, which the next one takes away. Nothing else is ever changed or removed: after a change
+of model, prompt or parameters the old answers stay, and asking as before costs nothing.
 """
 
-import dataclasses
 import fcntl
-import glob
 import json
 import os
 import stat
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from radtune.config import InputError
-from radtune.files import jsonl_line, write_whole
+from radtune.files import jsonl_line
 
-# How every row begins; tells a line that a kill cut short from a file that is none of ours.
-_ROW_BEGINS = b'{"report_id": "'
+# How every line begins; tells one that a kill cut short from a file that is none of ours.
+_BEGINS = b'{"key_sha256": "'
+_KEY_LENGTH = 64
+_KEY_END = len(_BEGINS) + _KEY_LENGTH
 
 
-@dataclass(frozen=True)
-class Entry:
-    """What the ledger knows of its latest row about a report.
-
-    Attributes:
-        key_sha256: What was asked: report, prompt and parameters.
-        status: What became of it.
-        tokens: Tokens of its prompt and its answer together.
-        start: Offset of its line in the file, in bytes.
-        length: Length of its line, with the newline.
-    """
-
-    key_sha256: str
-    status: str
-    tokens: int
-    start: int
-    length: int
+def ledger_path(output: Path) -> Path:
+    """Where the ledger of an output file stands: ``annotations.jsonl`` -> ``annotations.jsonl.ledger``."""
+    return Path(output).with_name(f"{Path(output).name}.ledger")
 
 
 class Ledger:
-    """A file of rows that one process at a time appends to. Use as a context manager.
+    """A file of answers that one process at a time appends to, by the hash of what was asked.
 
-    Attributes:
-        entries: By report id, the latest row.
+    Use as a context manager. In memory it holds two numbers an answer, not the answers.
     """
 
     def __init__(self, path: Path) -> None:
-        """Opens or makes the file, locks it and reads what it holds.
+        """Opens or makes the file, locks it and reads which answers it holds.
 
         Raises:
-            InputError: Another process has it, it cannot be written, or it holds something else than annotations.
+            InputError: Another process has it, it cannot be written, or it holds something else than answers.
         """
         self.path = Path(path)
-        self.entries: dict[str, Entry] = {}
+        # By key, where its line begins and how long it is, newline included.
+        self._places: dict[bytes, tuple[int, int]] = {}
         self._size = 0
         self._file = _open_locked(self.path)
         try:
-            # What a kill in the middle of a rewrite left behind is a second copy of patients' reports.
-            for left in self.path.parent.glob(f".{glob.escape(self.path.name)}.*.tmp"):
-                left.unlink()
             self._read()
         except BaseException:
             os.close(self._file)
@@ -79,83 +60,85 @@ class Ledger:
             self.path.unlink(missing_ok=True)
         os.close(self._file)
 
-    def append(self, row: dict[str, Any]) -> None:
-        """Writes a row of annotations; it is in the file on return.
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, key_sha256: str) -> bool:
+        return bytes.fromhex(key_sha256) in self._places
+
+    def get(self, key_sha256: str) -> dict[str, Any] | None:
+        """The latest answer to a question, as it was appended; None if there is none.
+
+        Raises:
+            InputError: Its line is damaged.
+        """
+        place = self._places.get(bytes.fromhex(key_sha256))
+        if place is None:
+            return None
+        try:
+            return json.loads(os.pread(self._file, place[1], place[0]))
+        except (ValueError, RecursionError):
+            # The decoder's own message may quote the line, and the line may hold a patient's text.
+            raise InputError(f"{self.path}: the line at byte {place[0]:,} is damaged; remove it to go on") from None
+
+    def append(self, key_sha256: str, answer: dict[str, Any]) -> None:
+        """Writes an answer; it is in the file on return.
+
+        Args:
+            key_sha256: Hash of all that was asked.
+            answer: What came back.
 
         Raises:
             InputError: The file cannot be written, e.g. because the disk is full.
         """
-        line = jsonl_line(row).encode("utf-8")
+        line = jsonl_line({"key_sha256": key_sha256, **answer}).encode("utf-8")
         try:
-            self._write(line)
+            written = 0
+            while written < len(line):
+                written += os.pwrite(self._file, line[written:], self._size + written)
         except OSError as error:
-            # The size counts whole rows only.
+            # The size counts whole lines only.
             os.ftruncate(self._file, self._size)
             raise InputError(f"{self.path}: cannot write: {error.strerror}") from None
-        self._enter(row["report_id"], _entry(row, self._size, len(line)))
-
-    def finish(self, report_ids: Iterable[str]) -> None:
-        """Rewrites the file, whole or not at all: the latest row of each report, in the order of their ids.
-
-        Raises:
-            InputError: It cannot be written.
-        """
-        try:
-            with write_whole(self.path) as stream:
-                # The new file is locked before it has its name, and stays open: at no moment can another process
-                # find the file free while this one still works on it.
-                fcntl.flock(stream.fileno(), fcntl.LOCK_EX)
-                held = os.dup(stream.fileno())
-                for report_id in report_ids:
-                    if entry := self.entries.get(report_id):
-                        stream.write(os.pread(self._file, entry.length, entry.start).decode("utf-8"))
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot write: {error.strerror}") from None
-        os.close(self._file)
-        self._file = held
-        self._read()
-
-    def _write(self, line: bytes) -> None:
-        written = 0
-        while written < len(line):
-            written += os.pwrite(self._file, line[written:], self._size + written)
+        self._enter(line)
 
     def _read(self) -> None:
-        self.entries.clear()
-        self._size = 0
         with open(self.path, "rb") as stream:
             for number, line in enumerate(stream, start=1):
-                try:
-                    row = json.loads(line)
-                    entry = _entry(row, self._size, len(line))
-                except (ValueError, RecursionError):
-                    if line.endswith(b"\n") or not (line.startswith(_ROW_BEGINS) or _ROW_BEGINS.startswith(line)):
+                if line.endswith(b"\n") and line.startswith(_BEGINS):
+                    try:
+                        self._enter(line)
+                    except ValueError:
                         raise self._foreign(number) from None
+                elif line.endswith(b"\n") or not (line.startswith(_BEGINS) or _BEGINS.startswith(line)):
+                    raise self._foreign(number)
+                elif _is_whole(line):
+                    # Only the newline was cut off.
+                    os.pwrite(self._file, b"\n", self._size + len(line))
+                    self._enter(line + b"\n")
+                    return
+                else:
                     # Cut short by a kill; what it was about is asked again.
                     os.ftruncate(self._file, self._size)
                     return
-                except (KeyError, TypeError, AttributeError):
-                    raise self._foreign(number) from None
-                if line.endswith(b"\n"):
-                    self._enter(row["report_id"], entry)
-                    continue
-                # Only the newline was cut off.
-                self._write(line + b"\n")
-                self._enter(row["report_id"], dataclasses.replace(entry, length=len(line) + 1))
-                return
 
-    def _enter(self, report_id: str, entry: Entry) -> None:
-        self.entries[report_id] = entry
-        self._size += entry.length
+    def _enter(self, line: bytes) -> None:
+        # The key is cut out of the line: reading a hundred thousand answers as JSON would take seconds.
+        key = bytes.fromhex(line[len(_BEGINS) : _KEY_END].decode("ascii"))
+        if len(key) * 2 != _KEY_LENGTH:
+            raise ValueError
+        self._places[key] = (self._size, len(line))
+        self._size += len(line)
 
     def _foreign(self, number: int) -> InputError:
-        return InputError(f"{self.path}:{number}: not a row of annotations written here; give another output=")
+        return InputError(f"{self.path}:{number}: not an answer written here; give another output=")
 
 
-def _entry(row: dict[str, Any], start: int, length: int) -> Entry:
-    if not isinstance(row["report_id"], str):
-        raise TypeError
-    return Entry(row["key_sha256"], row["status"], sum((row["usage"] or {}).values()), start, length)
+def _is_whole(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _open_locked(path: Path) -> int:
@@ -171,7 +154,7 @@ def _open_locked(path: Path) -> int:
             raise InputError(f"{path}: not a plain file, which the answers of a run are kept in")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever had it may have put a new file in its place between our opening and our locking it.
+            # Whoever had it may have taken an empty file away between our opening and our locking it.
             if os.path.samestat(os.fstat(file), os.stat(path)):
                 return file
         except FileNotFoundError:

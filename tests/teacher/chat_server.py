@@ -24,6 +24,11 @@ def completion(text: str | None, finish_reason: str = "stop", **message: Any) ->
     }
 
 
+def error(status: int, code: str | None = None, message: str = "no", **headers: str) -> JSONResponse:
+    """An error as OpenAI's server words it."""
+    return JSONResponse({"error": {"message": message, "type": "some_error", "code": code}}, status, headers)
+
+
 class Server:
     """A running server: where it is, how it answers, what it got."""
 

@@ -5,9 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radtune.config import InputError
-from radtune.teacher.endpoint import Endpoint, check_endpoint, find_endpoint, read_api_key
+from radtune.reports import report_from_sections, report_from_text
+from radtune.teacher.endpoint import (
+    Endpoint,
+    check_batch_endpoint,
+    check_endpoint,
+    find_endpoint,
+    read_credential,
+    what_leaves,
+)
 
 OPENAI = find_endpoint(None, None, None, {})
+AZURE = find_endpoint(None, "https://x.openai.azure.com", "2024-10-21", {})
+AZURE_V1 = find_endpoint("https://x.openai.azure.com/openai/v1/", None, None, {})
 
 
 @pytest.mark.parametrize(
@@ -24,8 +34,9 @@ def test_servers_of_this_machine_just_work(url):
     endpoint = find_endpoint(url, None, None, {})
     assert endpoint.is_loopback and not endpoint.may_store
     check_endpoint(endpoint, None, False)
-    assert read_api_key(endpoint, {}) == "none"
-    assert read_api_key(endpoint, {"OPENAI_API_KEY": "sk"}) == "sk"
+    check_batch_endpoint(endpoint, False)
+    assert read_credential(endpoint, {}) == "none"
+    assert read_credential(endpoint, {"OPENAI_API_KEY": "sk"}) == "sk"
 
 
 @pytest.mark.parametrize(
@@ -48,7 +59,8 @@ def test_any_other_host_needs_both_keys(url):
         with pytest.raises(InputError, match="would leave this machine") as error:
             check_endpoint(endpoint, allowed, confirmed)
         assert f"allow_endpoint={endpoint.host} zero_retention_confirmed=true" in str(error.value)
-        assert "https://physionet.org/news/post/gpt-responsible-use" in str(error.value)
+        assert "https://physionet.org/news/post/llm-responsible-use" in str(error.value)
+        assert "“zero data retention, no use of data for model training, and no human review”" in str(error.value)
         assert "\n" not in str(error.value)
     check_endpoint(endpoint, endpoint.host.upper(), True)
 
@@ -119,7 +131,7 @@ def test_keys_come_before_the_environment_and_both_before_openai():
 
 
 def test_azure_needs_its_api_version_and_no_second_url():
-    with pytest.raises(InputError, match="api_version"):
+    with pytest.raises(InputError, match=r"api_version.*base_url=https://NAME\.openai\.azure\.com/openai/v1/"):
         find_endpoint(None, "https://x.openai.azure.com", None, {})
     with pytest.raises(InputError, match="not both"):
         find_endpoint("http://localhost:1", "https://x.openai.azure.com", "v", {})
@@ -137,12 +149,79 @@ def test_services_that_keep_completions_are_told_not_to():
     assert find_endpoint(None, "http://localhost:1", "v", {}).may_store
 
 
-def test_a_missing_key_is_named():
-    with pytest.raises(InputError, match="OPENAI_API_KEY"):
-        read_api_key(OPENAI, {"AZURE_OPENAI_API_KEY": "other"})
-    azure = find_endpoint(None, "https://x.openai.azure.com", "v", {})
-    with pytest.raises(InputError, match="AZURE_OPENAI_API_KEY"):
-        read_api_key(azure, {"OPENAI_API_KEY": "other"})
-    with pytest.raises(InputError, match="OPENAI_API_KEY: ") as error:
-        read_api_key(OPENAI, {"OPENAI_API_KEY": "sk-“quoted”"})
+def test_the_guard_says_how_many_reports_and_which_sections_would_leave():
+    sections = [report_from_sections(f"r{i}", None, "Clear.", "", "made") for i in range(1200)]
+    whole = report_from_text("w", None, "Lungs are clear.", "made")
+    assert what_leaves(sections) == "the findings and impression of 1,200 reports"
+    assert what_leaves([whole]) == "the whole text of 1 report without these sections"
+    assert what_leaves([]) == "no report"
+    leaving = what_leaves([*sections[:1], whole])
+    assert leaving == "the findings and impression of 1 report and the whole text of 1 report without these sections"
+    with pytest.raises(InputError, match=rf"^{leaving} would leave this machine, for api\.openai\.com"):
+        check_endpoint(OPENAI, None, False, leaving)
+
+
+def test_reports_lie_in_a_providers_files_only_where_the_user_says_so():
+    with pytest.raises(InputError, match=r"the findings of 3 would lie at x\.openai\.azure\.com") as error:
+        check_batch_endpoint(AZURE, False, "the findings of 3")
+    assert "stored_files_confirmed=true" in str(error.value) and "physionet.org" in str(error.value)
+    check_batch_endpoint(AZURE, True)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "x.openai.azure.com",
+        "x-1.openai.azure.us",
+        "x.openai.azure.cn",
+        "x.cognitiveservices.azure.com",
+        "x.services.ai.azure.com",
+    ],
+)
+def test_azures_hosts_take_azures_credentials_in_either_form(host):
+    for endpoint in (
+        find_endpoint(f"https://{host}/openai/v1/", None, None, {}),
+        find_endpoint(None, f"https://{host}", "2024-10-21", {}),
+    ):
+        assert endpoint.takes_azure_credentials and endpoint.may_store
+        assert endpoint.is_azure == (endpoint.azure_api_version is not None)
+        environment = {"AZURE_OPENAI_API_KEY": "azure", "OPENAI_API_KEY": "other"}
+        assert read_credential(endpoint, environment) == "azure"
+
+
+@pytest.mark.parametrize(
+    "host", ["openai.azure.com.example.com", "x.y.openai.azure.com", "api.openai.com", "azure.com"]
+)
+def test_other_hosts_do_not_get_azures_credentials(host):
+    endpoint = find_endpoint(f"https://{host}/openai/v1", None, None, {})
+    environment = {"AZURE_OPENAI_API_KEY": "azure", "AZURE_OPENAI_AD_TOKEN": "token", "OPENAI_API_KEY": "own"}
+    assert read_credential(endpoint, environment) == "own"
+
+
+@pytest.mark.parametrize("endpoint", [AZURE, AZURE_V1])
+def test_an_entra_token_goes_before_a_key_and_is_read_at_each_call(endpoint):
+    environment = {"AZURE_OPENAI_AD_TOKEN": " eyJ0.a-b_c ", "AZURE_OPENAI_API_KEY": "key"}
+    token = read_credential(endpoint, environment)
+    assert callable(token) and token() == "eyJ0.a-b_c"
+    environment["AZURE_OPENAI_AD_TOKEN"] = "renewed"
+    assert token() == "renewed"
+    environment["AZURE_OPENAI_AD_TOKEN"] = ""
+    assert read_credential(endpoint, environment) == "key"
+
+
+def test_a_missing_credential_is_named():
+    with pytest.raises(InputError, match=r"variable OPENAI_API_KEY$"):
+        read_credential(OPENAI, {"AZURE_OPENAI_API_KEY": "other", "AZURE_OPENAI_AD_TOKEN": "token"})
+    for endpoint in (AZURE, AZURE_V1):
+        with pytest.raises(InputError, match=r"AZURE_OPENAI_API_KEY or AZURE_OPENAI_AD_TOKEN$"):
+            read_credential(endpoint, {"OPENAI_API_KEY": "other"})
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "variable"),
+    [(OPENAI, "OPENAI_API_KEY"), (AZURE, "AZURE_OPENAI_API_KEY"), (AZURE, "AZURE_OPENAI_AD_TOKEN")],
+)
+def test_what_cannot_stand_in_a_header_is_refused_without_repeating_it(endpoint, variable):
+    with pytest.raises(InputError, match=f"^{variable}: ") as error:
+        read_credential(endpoint, {variable: "sk-“quoted”"})
     assert "quoted" not in str(error.value)

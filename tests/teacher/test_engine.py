@@ -5,8 +5,8 @@ import threading
 import time
 
 import pytest
-from chat_server import completion
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from chat_server import completion, error
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from radtune.config import InputError
 from radtune.teacher.endpoint import Endpoint
@@ -19,10 +19,6 @@ USAGE = {"prompt_tokens": 10, "completion_tokens": 2}
 def ask(endpoint, questions, *, concurrency=4, timeout_s=5.0, max_retries=0, sampling=SAMPLING, api_key="key"):
     limits = Limits(concurrency, timeout_s, max_retries)
     return dict(ask_all(endpoint, api_key, sampling, limits, questions, message=lambda question: f"about {question}"))
-
-
-def error(status, code=None, message="no", **headers):
-    return JSONResponse({"error": {"message": message, "type": "some_error", "code": code}}, status, headers)
 
 
 def one(serve, answer, **limits):
@@ -44,7 +40,7 @@ def test_every_question_gets_its_own_answer_over_few_calls_at_once(serve):
 
     server = serve(lambda body, number: slowly(body))
     replies = ask(server.endpoint, (f"q{i}" for i in range(30)), concurrency=5)
-    assert replies == {f"q{i}": Reply(f"ABOUT Q{i}", usage=USAGE) for i in range(30)}
+    assert replies == {f"q{i}": Reply(f"ABOUT Q{i}", usage=USAGE, finish_reason="stop") for i in range(30)}
     assert len(server.requests) == 30 and 1 < most <= 5
 
 
@@ -91,11 +87,16 @@ def test_azure_has_its_own_path_key_and_is_told_to_store_nothing(serve):
 @pytest.mark.parametrize(
     ("body", "reply"),
     [
-        (completion("['a'", "length"), Reply("['a'", finished=False, usage=USAGE)),
-        (completion("['a'", "content_filter"), Reply("['a'", refused=True, usage=USAGE)),
-        (completion(None, refusal="I cannot."), Reply("", refused=True, usage=USAGE)),
-        (completion(None), Reply("", usage=USAGE)),
-        (completion("x", "eos"), Reply("x", usage=USAGE)),
+        (completion("['a'", "length"), Reply("['a'", finished=False, usage=USAGE, finish_reason="length")),
+        (
+            completion("['a'", "content_filter"),
+            Reply("['a'", refused=True, usage=USAGE, finish_reason="content_filter"),
+        ),
+        (completion(None, refusal="I cannot."), Reply("", refused=True, usage=USAGE, finish_reason="stop")),
+        (completion(""), Reply("", usage=USAGE, finish_reason="stop")),
+        (completion(None), Reply(error="empty_answer", usage=USAGE, finish_reason="stop")),
+        (completion(None, "length"), Reply(finished=False, usage=USAGE, finish_reason="length")),
+        (completion("x", "eos"), Reply("x", usage=USAGE, finish_reason="eos")),
         ({"choices": [{"message": {"content": "x"}}]}, Reply("x")),
         ({"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": "many"}}, Reply("x")),
     ],
@@ -107,7 +108,7 @@ def test_how_an_answer_ended_is_read(serve, body, reply):
 def test_half_a_surrogate_pair_comes_through_as_a_question_mark(serve):
     raw = b'{"choices": [{"message": {"content": "a\\ud800b"}, "finish_reason": "stop"}]}'
     server = serve(lambda body, number: Response(raw, media_type="application/json"))
-    assert ask(server.endpoint, ["\udfff"]) == {"\udfff": Reply("a?b")}
+    assert ask(server.endpoint, ["\udfff"]) == {"\udfff": Reply("a?b", finish_reason="stop")}
     assert server.requests[0][1]["messages"][0]["content"] == "about ?"
 
 
@@ -141,7 +142,7 @@ def test_what_is_no_chat_completion_is_an_error(serve, body):
         (error(400, "the report said: effusion"), Reply(error="400 some_error")),
         (error(400, "effusion"), Reply(error="400 some_error")),
         (error(404, "DeploymentNotFound"), Reply(error="404 DeploymentNotFound")),
-        (error(400, "content_filter"), Reply(refused=True)),
+        (error(400, "content_filter"), Reply(refused=True, finish_reason="content_filter")),
         (Response("busy", 503), Reply(error="503")),
         (RedirectResponse("http://127.0.0.1:1/"), Reply(error="307")),
     ],
@@ -164,8 +165,42 @@ def test_the_pause_that_a_server_asks_for_is_kept(serve):
     assert 1 <= time.monotonic() - start < 4
 
 
-def test_errors_that_will_not_pass_are_not_asked_again(serve):
-    _, server = one(serve, lambda body, number: error(401), max_retries=3)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Response("{"),
+        completion(None),
+        {"choices": []},
+        error(408),
+        error(409),
+        error(418, **{"x-should-retry": "true"}),
+    ],
+)
+def test_what_may_pass_is_asked_again(serve, answer):
+    reply, server = one(serve, lambda body, number: answer if number == 1 else completion("x"), max_retries=1)
+    assert reply.text == "x" and len(server.requests) == 2
+
+
+def test_a_pause_that_one_call_is_told_holds_for_all(serve):
+    arrivals = []
+
+    async def answer(number):
+        arrivals.append(time.monotonic())
+        # The second call is under way when the first is told to wait.
+        await asyncio.sleep(0.2 if number == 2 else 0)
+        return error(429, **{"retry-after": "1"}) if number == 1 else completion("x")
+
+    server = serve(lambda body, number: answer(number))
+    assert len(ask(server.endpoint, range(10), concurrency=2, max_retries=1)) == 10
+    assert arrivals[1] - arrivals[0] < 0.5
+    assert arrivals[2] - arrivals[0] >= 1
+
+
+@pytest.mark.parametrize(
+    "answer", [error(401), error(429, "insufficient_quota"), error(500, **{"x-should-retry": "false"})]
+)
+def test_errors_that_will_not_pass_are_not_asked_again(serve, answer):
+    _, server = one(serve, lambda body, number: answer, max_retries=3)
     assert len(server.requests) == 1
 
 
@@ -175,6 +210,20 @@ def test_a_slow_server_times_out(serve):
         return completion("x")
 
     assert one(serve, lambda body, number: late(), timeout_s=0.1)[0] == Reply(error="timeout")
+
+
+def test_an_answer_packed_wrongly_is_a_broken_connection(serve):
+    packed = Response(b"no gzip", headers={"content-encoding": "gzip"})
+    assert one(serve, lambda body, number: packed)[0] == Reply(error="connection_failed")
+
+
+def test_a_server_that_drips_bytes_times_out(serve):
+    async def drip():
+        for _ in range(50):
+            yield b" "
+            await asyncio.sleep(0.05)
+
+    assert one(serve, lambda body, number: StreamingResponse(drip()), timeout_s=0.3)[0] == Reply(error="timeout")
 
 
 @pytest.mark.parametrize(
@@ -189,8 +238,8 @@ def test_a_slow_server_times_out(serve):
 def test_a_run_stops_where_the_first_calls_fail_alike(serve, answer, said):
     server = serve(lambda body, number: answer)
     with pytest.raises(InputError, match=f"5 calls in a row failed alike .*{said}"):
-        ask(server.endpoint, range(1000), concurrency=2)
-    assert len(server.requests) <= MOST_FAILURES_IN_A_ROW + 1
+        ask(server.endpoint, range(1000), concurrency=64)
+    assert len(server.requests) == MOST_FAILURES_IN_A_ROW
 
 
 def test_a_run_stops_where_nobody_listens():
