@@ -265,6 +265,8 @@ def _type_name(hint: Any) -> str:
 
 
 def _yaml_text(value: Any) -> str:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
     return (
         yaml.safe_dump(str(value) if isinstance(value, Path) else value, default_flow_style=True)
         .split("\n...")[0]

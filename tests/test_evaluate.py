@@ -70,6 +70,11 @@ def test_the_same_seed_gives_the_same_file(folder: Path) -> None:
         ("output=link.csv", "link.csv: would overwrite gold.csv"),
         ("seed=-1", "seed must be 0 or more"),
         ("reports=empty.jsonl", "empty.jsonl: no reports"),
+        ("errors=errors.jsonl", "errors needs the texts: give reports=reports.jsonl"),
+        ("errors=out/metrics.json", "would overwrite out/metrics.json"),
+        ("gold_columns=[labels,uid]", "gold_columns needs gold_rule=union|intersection or the gold_column"),
+        ("compare=absent.jsonl", "absent.jsonl: No such file"),
+        ("spelling=loose", "'loose' is not one of strict, lenient"),
         ("predictons=x", "unknown key 'predictons'; did you mean 'predictions'?"),
     ],
 )
@@ -87,12 +92,115 @@ def test_bad_input_is_one_line_and_writes_nothing(folder: Path, change: str, mes
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
+ROW = '{"report_id": "7", "task": "multiple_choice", "labels": ["Edema"], "status": "ok"}\n'
+
+
+@pytest.mark.parametrize(
+    ("key", "old", "new", "message"),
+    [
+        ("compare", ROW, "", "broken.jsonl: no prediction for 1 report of gold.csv; first: '7'"),
+        ("predictions", ROW, "", "broken.jsonl: no prediction for 1 report of gold.csv; first: '7'"),
+        (
+            "predictions",
+            ROW,
+            ROW + ROW.replace("7", "x7"),
+            "broken.jsonl: predictions for 1 report not in gold.csv; first: 'x7'",
+        ),
+        ("predictions", ROW, ROW + ROW, "broken.jsonl:9: report '7' stands twice"),
+        (
+            "predictions",
+            ROW,
+            ROW.replace("multiple_choice", "open_ended"),
+            "broken.jsonl:8: a row of task 'open_ended', expected",
+        ),
+        ("predictions", ROW, ROW.replace("]", ""), "broken.jsonl:8: not valid JSON"),
+    ],
+)
+def test_broken_predictions_are_never_scored(folder: Path, key: str, old: str, new: str, message: str) -> None:
+    whole = (folder / "predictions.jsonl").read_text()
+    assert old in whole
+    (folder / "broken.jsonl").write_text(whole.replace(old, new))
+    done = run(folder, *GIVEN, f"{key}=broken.jsonl")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (folder / "out").exists()
+
+
+def test_two_systems(folder: Path) -> None:
+    rows = ({"report_id": str(i), "labels": ["Edema"] if i % 2 else []} for i in range(100))
+    write_jsonl(folder / "other.jsonl", rows)
+    done = run(folder, *GIVEN, "compare=other.jsonl")
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((folder / "out/metrics.json").read_text())
+    comparison = metrics["comparison"]
+    assert comparison["other"] == "other.jsonl"
+    assert comparison["precision"]["value"] == -0.5
+    assert comparison["recall"] == {"value": 0.0, "ci95": [0.0, 0.0], "p_bootstrap": 1.0, "p_randomization": 1.0}
+    assert comparison["f1"]["ci95"][1] < 0
+    assert "predictions minus other.jsonl:" in done.stdout
+    assert {"gold.csv", "predictions.jsonl", "other.jsonl"} == metrics["inputs"].keys()
+
+
+def test_annotators_and_lenient_spelling(folder: Path) -> None:
+    rows = "".join(f'{i},"edema","{"Edma, fractre" if i % 2 else "mass"}"\n' for i in range(100))
+    (folder / "gold.csv").write_text(f"uid,HO,YW\n{rows}")
+    union = ("gold_columns=[HO,YW]", "gold_rule=union")
+    assert run(folder, *GIVEN, *union).returncode == 0
+    strict = json.loads((folder / "out/metrics.json").read_text())
+    assert strict["other_names"]["gold"] == {"mass": 50, "Edma": 50, "fractre": 50}
+    done = run(folder, *GIVEN, *union, "spelling=lenient")
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((folder / "out/metrics.json").read_text())
+    assert metrics["other_names"]["gold"] == {"mass": 50}
+    assert metrics["respelled"]["YW"]["fractre"] == {"finding": "Fracture", "count": 50}
+    assert (metrics["micro"]["tp"], metrics["micro"]["fn"]) == (100, 100)
+    assert "misspelt names in YW, taken for a class: 'Edma' = Edema x50, 'fractre' = Fracture x50" in done.stdout
+    assert [(pair["a"], pair["b"]) for pair in metrics["agreement"]][-1] == ("HO", "YW")
+    assert "agreement of HO and YW: kappa 0.458 pooled, 92.3% of the labels, 0.0% of the reports" in done.stdout
+
+
+def test_errors_by_kind_and_no_text_unless_asked_for(tmp_path: Path) -> None:
+    text = "Zebrafish hernia. No left effusion. Possible scar."
+    write_jsonl(tmp_path / "reports.jsonl", [{"report_id": "1", "text": text}])
+    write_jsonl(tmp_path / "predictions.jsonl", [{"report_id": "1", "labels": ["left effusion", "scar"]}])
+    write_jsonl(tmp_path / "gold.jsonl", [{"report_id": "1", "labels": ["hernia"]}])
+    given = ("task=open_ended", "predictions=predictions.jsonl", "gold=gold.jsonl", "reports=reports.jsonl")
+    arguments = (*given, "errors=out/errors.jsonl", "output=out/metrics.json")
+    done = run(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    counts = {"fp": {"uncertain": 1, "negated": 1}, "fn": {"missed": 1}}
+    assert json.loads((tmp_path / "out/metrics.json").read_text())["errors"] == counts
+    assert done.stdout.count("50.0%") == 2
+    for path in (tmp_path / "out").iterdir():
+        assert "Zebrafish" not in path.read_text(), path.name
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert "hernia" not in done.stdout
+    rows = [json.loads(line) for line in (tmp_path / "out/errors.jsonl").read_text().splitlines()]
+    assert [(row["side"], row["label"], row["kind"]) for row in rows] == [
+        ("fp", "left effusion", "negated"),
+        ("fp", "scar", "uncertain"),
+        ("fn", "hernia", "missed"),
+    ]
+    done = run(tmp_path, *arguments, "show_text=true")
+    assert "fn missed: 'hernia' in 'Zebrafish hernia' (report 1)" in done.stdout
+    assert "Zebrafish" in (tmp_path / "out/errors.jsonl").read_text()
+
+
+def test_a_hundred_reports_take_less_than_two_seconds(folder: Path) -> None:
+    # Of the processor, so that a busy machine does not count.
+    before = os.times()
+    assert run(folder, *GIVEN).returncode == 0
+    after = os.times()
+    assert after.children_user + after.children_system - before.children_user - before.children_system < 2
+
+
 def test_reports_narrow_both_sides_and_name_the_patients(folder: Path) -> None:
     reports = [{"report_id": str(i), "patient_id": str(i // 5), "text": "made up"} for i in range(40)]
     write_jsonl(folder / "reports.jsonl", reports)
     done = run(folder, *GIVEN, "reports=reports.jsonl")
     assert done.returncode == 0, done.stderr
-    assert "gold.csv: 60 reports left out, not in reports.jsonl" in done.stdout
+    assert "gold.csv: 60 reports left out of gold, not in reports.jsonl" in done.stdout
     metrics = json.loads((folder / "out/metrics.json").read_text())
     assert metrics["n_reports"] == 40
     assert metrics["bootstrap"] | {"unit": "patient", "n_units": 8} == metrics["bootstrap"]

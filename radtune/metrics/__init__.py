@@ -1,1 +1,1 @@
-"""How good predictions are: micro precision, recall and F1, phrase matching, bootstrap intervals."""
+"""How good predictions are: scores with intervals, phrase matching, agreement, comparison, kinds of error."""

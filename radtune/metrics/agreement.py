@@ -1,11 +1,13 @@
-"""How far two label tables agree: per class the share of equal labels, Cohen's kappa, and where they differ."""
+"""How far two annotators or label tables agree: share of equal labels, Cohen's kappa, and where they differ."""
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from radtune.config import InputError
-from radtune.findings import LABEL_COLUMNS, LabelTable
+from radtune.findings import FINDINGS, LABEL_COLUMNS, NEGATIVE, POSITIVE, LabelTable
 
 # A label as tables have it: 1 positive, 0 negative, -1 uncertain, None not mentioned. Each is a category of its own.
 Label = int | None
@@ -49,12 +51,16 @@ class TableAgreement:
         only_in_a: How many reports only the first holds.
         only_in_b: How many only the second holds.
         per_class: By class, and ``No Finding``.
+        kappa: Pooled: over the labels of all 13 classes; None as above.
+        exact: Share of reports whose labels are all equal.
     """
 
     n_reports: int
     only_in_a: int
     only_in_b: int
     per_class: dict[str, ClassAgreement]
+    kappa: float | None
+    exact: float
 
 
 def cohen_kappa(pairs: Mapping[tuple[Label, Label], int]) -> float | None:
@@ -90,13 +96,83 @@ def compare_tables(a: LabelTable, b: LabelTable) -> TableAgreement:
     if not shared:
         raise InputError("the two tables have no report in common; do their ids mean the same?")
     per_class = {}
+    pooled: Counter[tuple[Label, Label]] = Counter()
     for column, name in enumerate(LABEL_COLUMNS):
         labels = [(report_id, a.rows[report_id][column], b.rows[report_id][column]) for report_id in shared]
         differing = tuple(Disagreement(*label) for label in labels if label[1] != label[2])
         agreed = len(shared) - len(differing)
-        kappa = cohen_kappa(Counter((first, second) for _, first, second in labels))
-        per_class[name] = ClassAgreement(agreed, agreed / len(shared), kappa, differing)
-    return TableAgreement(len(shared), len(a.rows) - len(shared), len(b.rows) - len(shared), per_class)
+        pairs = Counter((first, second) for _, first, second in labels)
+        per_class[name] = ClassAgreement(agreed, agreed / len(shared), cohen_kappa(pairs), differing)
+        if name in FINDINGS:
+            pooled += pairs
+    exact = sum(a.rows[report_id] == b.rows[report_id] for report_id in shared) / len(shared)
+    only_in_a, only_in_b = len(a.rows) - len(shared), len(b.rows) - len(shared)
+    return TableAgreement(len(shared), only_in_a, only_in_b, per_class, cohen_kappa(pooled), exact)
+
+
+@dataclass(frozen=True)
+class SetAgreement:
+    """How far two annotators agree about which of the 13 classes reports have.
+
+    Attributes:
+        a: The one: a column or file.
+        b: The other.
+        n_reports: Reports compared.
+        kappa: Cohen's kappa, pooled over all reports and classes; None where either never varies.
+        agreement: Share of (report, class) pairs about which they agree; None if none is compared.
+        exact: Share of reports for which they give the same classes.
+        per_class_kappa: By class; None as above, for instance where a class is absent.
+        per_class_agreement: By class.
+    """
+
+    a: str
+    b: str
+    n_reports: int
+    kappa: float | None
+    agreement: float | None
+    exact: float
+    per_class_kappa: dict[str, float | None]
+    per_class_agreement: dict[str, float | None]
+
+
+def compare_sets(
+    a: str, first: np.ndarray, b: str, second: np.ndarray, judged: np.ndarray | None = None
+) -> SetAgreement:
+    """Compares two annotators' classes.
+
+    Args:
+        a: Name of the one.
+        first: Whether it gives a report a class, boolean, shape (reports, 13).
+        b: Name of the other.
+        second: The same of it.
+        judged: Which of these count, likewise; all if None.
+    """
+    judged = np.ones_like(first) if judged is None else judged
+    tables = [_two_by_two(first[:, column], second[:, column], judged[:, column]) for column in range(len(FINDINGS))]
+    pooled = _two_by_two(first, second, judged)
+    return SetAgreement(
+        a,
+        b,
+        n_reports=len(first),
+        kappa=cohen_kappa(pooled),
+        agreement=_equal(pooled),
+        exact=float(((first == second) | ~judged).all(axis=1).mean()),
+        per_class_kappa={name: cohen_kappa(table) for name, table in zip(FINDINGS, tables, strict=True)},
+        per_class_agreement={name: _equal(table) for name, table in zip(FINDINGS, tables, strict=True)},
+    )
+
+
+def _two_by_two(first: np.ndarray, second: np.ndarray, judged: np.ndarray) -> dict[tuple[Label, Label], int]:
+    return {
+        (a, b): int(((first == bool(a)) & (second == bool(b)) & judged).sum())
+        for a in (POSITIVE, NEGATIVE)
+        for b in (POSITIVE, NEGATIVE)
+    }
+
+
+def _equal(pairs: Mapping[tuple[Label, Label], int]) -> float | None:
+    total = sum(pairs.values())
+    return sum(count for (a, b), count in pairs.items() if a == b) / total if total else None
 
 
 def agreement_text(found: TableAgreement) -> str:
@@ -109,6 +185,8 @@ def agreement_text(found: TableAgreement) -> str:
         shown = ", ".join(ids) + (f" and {more:,} more" if more else "")
         differ = len(part.disagreements)
         lines.append(f"{name:<28}{part.agreement:>10.3f}{kappa:>8}{differ:>9,}  {shown}".rstrip())
+    pooled = "n/a" if found.kappa is None else f"{found.kappa:.3f}"
+    lines.append(f"all 13 classes pooled: kappa {pooled}; all labels equal in {found.exact:.1%} of the reports")
     lines.append(
         f"{found.n_reports:,} reports compared; left out: {found.only_in_a:,} only in a, {found.only_in_b:,} only in b"
     )

@@ -4,26 +4,24 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from radtune.config import InputError
 from radtune.files import open_text, sha256_file, write_whole
 from radtune.findings import FINDINGS
-from radtune.metrics.counting import ClassCounts, count_classes, count_phrases
+from radtune.metrics.agreement import SetAgreement, compare_sets
+from radtune.metrics.codes import CodeScores, score_codes
+from radtune.metrics.comparison import Comparison, compare_counts
+from radtune.metrics.counting import ClassCounts, PhraseCounts, class_indicators, count_classes, count_phrases
+from radtune.metrics.decoding import decode
 from radtune.metrics.inputs import LabelledReports, check_present
-from radtune.metrics.scores import (
-    GOLD,
-    MATCHED_PREDICTIONS,
-    MEASURES,
-    PREDICTIONS,
-    RESAMPLES,
-    Score,
-    micro_score,
-    ratios,
-)
+from radtune.metrics.scores import MEASURES, RESAMPLES, Score, micro_score
+from radtune.metrics.spelling import Respelling
 from radtune.tasks import Status, multiple_choice
 
 # What a blank cell of a gold table means. MIMIC-CXR: not mentioned, so not positive. Open-i: not decided, so that
@@ -35,7 +33,7 @@ MATCHING = {"multiple_choice": "exact name", "open_ended": "two consecutive word
 
 @dataclass(frozen=True)
 class ClassScore:
-    """Scores of one class; a ratio without a denominator is 0, as in scikit-learn."""
+    """Scores of one class, as :class:`radtune.metrics.scores.Score`; ``support`` is the number of gold cases."""
 
     precision: float
     recall: float
@@ -44,6 +42,18 @@ class ClassScore:
     tp: int
     fp: int
     fn: int
+    tn: int
+    ci95: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How intervals were made: ``n_units`` reports or patients (the ``unit``) drawn with replacement, many times."""
+
+    resamples: int
+    seed: int
+    unit: str
+    n_units: int
 
 
 @dataclass(frozen=True)
@@ -55,29 +65,44 @@ class Metrics:
         n_reports: Reports scored.
         micro: The scores that the paper reports; for phrases, by its matching rule.
         one_to_one: Open ended: the same where each phrase is matched at most once; else None.
+        exact: Open ended: where only phrases of the same words match; else None.
+        tokens: Open ended: over the words of a report's phrases; its ``f1`` is token F1; else None.
+        codes: Open ended: ICD-10-CM codes, where both sides have some; else None.
         macro: Multiple choice: plain means over the 13 classes, those without a gold case included (as 0).
         per_class: Multiple choice: by class.
         other_names: Multiple choice: names that are none of the 13 and how often each stands, in ``predictions`` and
             in ``gold``.
+        respelled: With lenient spelling: by side, what misspelt names were taken for.
         status_counts: Predictions by status; those that are not ok count as empty.
         matching: When a prediction is right.
         gold_blank: What a blank cell of a gold table was taken for, one of :data:`GOLD_BLANK`.
-        bootstrap: ``resamples``, ``seed``, the ``unit`` drawn (report or patient) and ``n_units``.
+        bootstrap: How the intervals were made.
         inputs: SHA-256 by file.
+        agreement: Multiple choice: of predictions and gold, and of the annotators with one another and with the
+            predictions.
+        comparison: How far a second system's predictions are worse, where given.
+        errors: By side (``fp``, ``fn``) and kind, how many errors there are, where they were looked into.
     """
 
     task: str
     n_reports: int
     micro: Score
     one_to_one: Score | None
+    exact: Score | None
+    tokens: Score | None
+    codes: CodeScores | None
     macro: dict[str, float]
     per_class: dict[str, ClassScore]
     other_names: dict[str, dict[str, int]]
     status_counts: dict[str, int]
     matching: str
     gold_blank: str
-    bootstrap: dict[str, int | str]
+    bootstrap: Bootstrap
     inputs: dict[str, str]
+    agreement: list[SetAgreement]
+    comparison: Comparison | None
+    respelled: dict[str, dict[str, Respelling]] = field(default_factory=dict)
+    errors: dict[str, dict[str, int]] | None = None
 
 
 def evaluate(
@@ -87,6 +112,8 @@ def evaluate(
     gold_blank: str = "negative",
     patient_ids: Mapping[str, str] | None = None,
     seed: int = 0,
+    other: LabelledReports | None = None,
+    annotators: Mapping[str, LabelledReports] = MappingProxyType({}),
 ) -> Metrics:
     """Scores predictions.
 
@@ -97,6 +124,8 @@ def evaluate(
         gold_blank: What a blank cell of a gold table means, one of :data:`GOLD_BLANK`.
         patient_ids: By report id. The bootstrap draws patients where every report's is known, here or in either file.
         seed: Seed of the bootstrap.
+        other: Predictions of a second system, to compare the first with.
+        annotators: Several people's labels of the same reports by name, to see how far they agree.
 
     Returns:
         The metrics.
@@ -107,21 +136,31 @@ def evaluate(
     """
     if gold_blank == "ignore" and gold.judged is None:
         raise InputError(f"{gold.path}: gold_blank=ignore needs a label table, this file has a column of labels")
-    report_ids = _same_reports(predictions, gold)
+    for status_id, status in gold.statuses.items():
+        if status != Status.OK:
+            raise InputError(f"{gold.path}: gold of report {status_id!r} has status {status}")
+    report_ids = list(gold.labels)
+    sides = [side for side in (predictions, other) if side is not None]
+    for side in sides:
+        _check_same_reports(side, gold)
     units = _patients(report_ids, predictions.patient_ids | gold.patient_ids | dict(patient_ids or {}))
-    classes, one_to_one = None, None
-    if task == multiple_choice.NAME:
-        classes = count_classes(predictions, gold, report_ids, ignore_blank=gold_blank == "ignore")
-        counts = classes.by_report()
-    else:
-        counts, once = count_phrases(predictions, gold, report_ids)
-        one_to_one = micro_score(once, units, seed)
-    per_class = _class_scores(classes) if classes else {}
+    ignore_blank = gold_blank == "ignore"
+    counts = _counts(task, predictions, gold, ignore_blank)
+    classes = counts if isinstance(counts, ClassCounts) else None
+    phrases = counts if isinstance(counts, PhraseCounts) else None
+    comparison = None
+    if other is not None:
+        others = _by_report(_counts(task, other, gold, ignore_blank))
+        comparison = compare_counts(str(other.path), _by_report(counts), others, units, seed)
+    per_class = _class_scores(classes, units, seed) if classes else {}
     return Metrics(
         task=task,
         n_reports=len(report_ids),
-        micro=micro_score(counts, units, seed),
-        one_to_one=one_to_one,
+        micro=micro_score(_by_report(counts), units, seed),
+        one_to_one=micro_score(phrases.once, units, seed) if phrases else None,
+        exact=micro_score(phrases.exact, units, seed) if phrases else None,
+        tokens=micro_score(phrases.tokens, units, seed) if phrases else None,
+        codes=score_codes(predictions, gold, report_ids, units, seed) if phrases else None,
         macro={name: float(np.mean([getattr(c, name) for c in per_class.values()])) for name in MEASURES if classes},
         per_class=per_class,
         other_names={
@@ -131,24 +170,35 @@ def evaluate(
         status_counts=dict(Counter(str(predictions.statuses[report_id]) for report_id in report_ids)),
         matching=MATCHING[task],
         gold_blank=gold_blank,
-        bootstrap={
-            "resamples": RESAMPLES,
-            "seed": seed,
-            "unit": "report" if units is None else "patient",
-            "n_units": len(report_ids) if units is None else int(units.max()) + 1,
-        },
-        inputs={str(path): sha256_file(path) for path in (predictions.path, gold.path)},
+        bootstrap=Bootstrap(
+            resamples=RESAMPLES,
+            seed=seed,
+            unit="report" if units is None else "patient",
+            n_units=len(report_ids) if units is None else int(units.max()) + 1,
+        ),
+        inputs={str(side.path): sha256_file(side.path) for side in (*sides, gold)},
+        agreement=_agreements(classes, annotators, report_ids) if classes else [],
+        comparison=comparison,
     )
 
 
-def _same_reports(predictions: LabelledReports, gold: LabelledReports) -> list[str]:
-    """Ids of the reports, in gold's order; raises InputError if the two sides differ."""
+def _counts(
+    task: str, predictions: LabelledReports, gold: LabelledReports, ignore_blank: bool
+) -> ClassCounts | PhraseCounts:
+    report_ids = list(gold.labels)
+    if task == multiple_choice.NAME:
+        return count_classes(predictions, gold, report_ids, ignore_blank)
+    return count_phrases(predictions, gold, report_ids)
+
+
+def _by_report(counts: ClassCounts | PhraseCounts) -> np.ndarray:
+    """The counts that the paper's scores are made of, shape (reports, 4)."""
+    return counts.by_report() if isinstance(counts, ClassCounts) else counts.several
+
+
+def _check_same_reports(predictions: LabelledReports, gold: LabelledReports) -> None:
     check_present(f"{predictions.path}: predictions for", predictions.labels, f"not in {gold.path}", gold.labels)
     check_present(f"{predictions.path}: no prediction for", gold.labels, f"of {gold.path}", predictions.labels)
-    for report_id, status in gold.statuses.items():
-        if status != Status.OK:
-            raise InputError(f"{gold.path}: gold of report {report_id!r} has status {status}")
-    return list(gold.labels)
 
 
 def _patients(report_ids: Sequence[str], patient_ids: Mapping[str, str]) -> np.ndarray | None:
@@ -158,12 +208,32 @@ def _patients(report_ids: Sequence[str], patient_ids: Mapping[str, str]) -> np.n
     return np.unique([patient_ids[report_id] for report_id in report_ids], return_inverse=True)[1]
 
 
-def _class_scores(classes: ClassCounts) -> dict[str, ClassScore]:
+def _class_scores(classes: ClassCounts, units: np.ndarray | None, seed: int) -> dict[str, ClassScore]:
     scores = {}
-    for name, counts in zip(FINDINGS, classes.by_class(), strict=True):
-        tp, predicted, gold = (int(counts[column]) for column in (MATCHED_PREDICTIONS, PREDICTIONS, GOLD))
-        scores[name] = ClassScore(*map(float, ratios(counts)), gold, tp, predicted - tp, gold - tp)
+    for column, name in enumerate(FINDINGS):
+        score = micro_score(classes.of_class(column), units, seed)
+        scores[name] = ClassScore(
+            precision=score.precision,
+            recall=score.recall,
+            f1=score.f1,
+            support=score.tp + score.fn,
+            tp=score.tp,
+            fp=score.fp,
+            fn=score.fn,
+            tn=int(classes.judged[:, column].sum()) - score.tp - score.fp - score.fn,
+            ci95=score.ci95,
+        )
     return scores
+
+
+def _agreements(
+    classes: ClassCounts, annotators: Mapping[str, LabelledReports], report_ids: Sequence[str]
+) -> list[SetAgreement]:
+    """Of predictions and gold, of predictions and each annotator, and of each two annotators."""
+    people = [(name, class_indicators(labels, report_ids)[0]) for name, labels in annotators.items()]
+    predicted = ("predictions", classes.predicted)
+    pairs = [(predicted, ("gold", classes.gold)), *((predicted, person) for person in people), *combinations(people, 2)]
+    return [compare_sets(*first, *second, classes.judged) for first, second in pairs]
 
 
 def _other_names(reports: LabelledReports, report_ids: Sequence[str]) -> dict[str, int]:
@@ -187,15 +257,6 @@ def read_metrics(path: Path) -> Metrics:
     with open_text(path) as stream:
         text = stream.read()
     try:
-        values = json.loads(text)
-        values["micro"] = _score(values["micro"])
-        values["one_to_one"] = values["one_to_one"] and _score(values["one_to_one"])
-        values["per_class"] = {name: ClassScore(**value) for name, value in values["per_class"].items()}
-        return Metrics(**values)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        return decode(Metrics, json.loads(text))
+    except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: not a metrics.json of this version of evaluate.py") from None
-
-
-def _score(values: dict) -> Score:
-    intervals = {name: (float(low), float(high)) for name, (low, high) in values["ci95"].items()}
-    return Score(**{**values, "ci95": intervals})

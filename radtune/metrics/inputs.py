@@ -8,9 +8,9 @@ from typing import Any
 from radtune.columns import looks_like_name, shown_columns
 from radtune.config import InputError, nearest
 from radtune.files import read_csv_rows, read_jsonl
-from radtune.findings import FINDINGS, NORMAL, canonical_finding, find_id_column, read_label_table
+from radtune.findings import FINDINGS, ID_COLUMNS, NORMAL, canonical_finding, find_id_column, read_label_table
 from radtune.tasks import Status, multiple_choice
-from radtune.tasks.answers import read_list, row_status, unique
+from radtune.tasks.answers import fold_space, read_list, row_status, unique
 
 LABELS = "labels"
 PHRASES = "phrases"
@@ -27,6 +27,8 @@ class LabelledReports:
         judged: By report id, the classes that a label table decides (its cell is not blank); None where the file is
             no label table, so that every class is decided.
         patient_ids: By report id, where the file says.
+        codes: By report id and phrase (case folded), the ICD-10-CM code in upper case and without its dot, where the
+            file has codes (the ``phrases`` of annotations.jsonl).
     """
 
     path: Path
@@ -34,6 +36,7 @@ class LabelledReports:
     statuses: dict[str, Status] = field(default_factory=dict)
     judged: dict[str, frozenset[str]] | None = None
     patient_ids: dict[str, str] = field(default_factory=dict)
+    codes: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def read_labelled_reports(path: Path, task: str, column: str | None, id_column: str | None) -> LabelledReports:
@@ -121,6 +124,8 @@ def _from_rows(path: Path, task: str, column: str | None, id_column: str | None)
         else:
             status, labels = Status.OK, _cell_labels(where, row, column or LABELS)
         reports.labels[report_id] = _distinct(labels, task)
+        if status == Status.OK and (codes := _codes(row)):
+            reports.codes[report_id] = codes
         reports.statuses[report_id] = status
         if row.get("patient_id"):
             reports.patient_ids[report_id] = str(row["patient_id"])
@@ -130,7 +135,10 @@ def _from_rows(path: Path, task: str, column: str | None, id_column: str | None)
 
 
 def _report_id(where: str, row: dict[str, Any], id_column: str | None) -> str:
-    name = find_id_column(row, Path(where), id_column)
+    # Nearly every row has it under its first name, and a hundred thousand look-ups take their time.
+    name = id_column or ID_COLUMNS[0]
+    if name not in row:
+        name = find_id_column(row, Path(where), id_column)
     value = row[name]
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise InputError(f"{where}: {name!r} is {type(value).__name__}, expected a string")
@@ -150,6 +158,16 @@ def _json_labels(where: str, row: dict[str, Any], column: str | None) -> list[st
         if all(isinstance(label, str) for label in labels):
             return labels
     raise InputError(f"{where}: {name!r} is not a list of strings")
+
+
+def _codes(row: dict[str, Any]) -> dict[str, str]:
+    phrases = row.get(PHRASES)
+    codes = {}
+    for item in phrases if isinstance(phrases, list) else ():
+        if isinstance(item, dict) and isinstance(item.get("phrase"), str) and isinstance(item.get("icd10"), str):
+            # The dot is often left out, so it says nothing.
+            codes[fold_space(item["phrase"]).casefold()] = item["icd10"].replace(".", "").strip().upper()
+    return {phrase: code for phrase, code in codes.items() if code}
 
 
 def _cell_labels(where: str, row: dict[str, str], column: str) -> list[str]:

@@ -11,6 +11,9 @@ MATCHED_PREDICTIONS, PREDICTIONS, MATCHED_GOLD, GOLD = range(4)
 RESAMPLES = 10_000
 MEASURES = ("precision", "recall", "f1")
 
+# Drawn frequencies held at once, so that memory stays flat however many distinct rows there are (128 MiB).
+_DRAWN_AT_ONCE = 2**24
+
 
 @dataclass(frozen=True)
 class Score:
@@ -69,7 +72,7 @@ def micro_score(counts: np.ndarray, units: np.ndarray | None = None, seed: int =
         The scores with their intervals.
     """
     totals = counts.sum(axis=0)
-    low, high = bootstrap_interval(counts if units is None else _sum_by(units, counts), seed)
+    low, high = bootstrap_interval(sum_by_unit(counts, units), seed)
     return Score(
         *map(float, ratios(totals)),
         tp=int(totals[MATCHED_PREDICTIONS]),
@@ -80,7 +83,18 @@ def micro_score(counts: np.ndarray, units: np.ndarray | None = None, seed: int =
     )
 
 
-def _sum_by(units: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def sum_by_unit(counts: np.ndarray, units: np.ndarray | None) -> np.ndarray:
+    """Counts of what the bootstrap draws.
+
+    Args:
+        counts: One row a report, shape (reports, columns).
+        units: For each report the index of its patient, shape (reports,); None leaves the reports as they are.
+
+    Returns:
+        One row a patient, shape (patients, columns).
+    """
+    if units is None:
+        return counts
     summed = np.zeros((units.max() + 1, counts.shape[1]), dtype=counts.dtype)
     np.add.at(summed, units, counts)
     return summed
@@ -88,9 +102,6 @@ def _sum_by(units: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 def bootstrap_interval(counts: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarray:
     """95 % percentile intervals of precision, recall and F1, drawing the rows of ``counts`` with replacement.
-
-    Rows with equal counts are interchangeable, so how often each distinct row is drawn is one multinomial draw; this
-    is the ordinary bootstrap, at a cost that hardly grows with the number of reports.
 
     Args:
         counts: One row a report or patient, shape (n, 4).
@@ -100,6 +111,32 @@ def bootstrap_interval(counts: np.ndarray, seed: int = 0, resamples: int = RESAM
     Returns:
         Lower and upper bounds, shape (2, 3), in the order of :data:`MEASURES`.
     """
+    return np.quantile(ratios(resampled_totals(counts, seed, resamples)), [0.025, 0.975], axis=0)
+
+
+def resampled_totals(counts: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarray:
+    """Column sums of as many rows as there are, drawn with replacement, again and again.
+
+    Rows with equal counts are interchangeable, so how often each distinct row is drawn is one multinomial draw; this
+    is the ordinary bootstrap, at a cost that hardly grows with the number of reports.
+
+    Args:
+        counts: One row a report or patient, shape (n, columns).
+        seed: Seed of the draws.
+        resamples: How many times n rows are drawn.
+
+    Returns:
+        Sums, shape (resamples, columns).
+    """
     rows, frequency = np.unique(counts, axis=0, return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(len(counts), frequency / len(counts), size=resamples)
-    return np.quantile(ratios(drawn @ rows), [0.025, 0.975], axis=0)
+    chance = np.random.default_rng(seed)
+    # As floats, which are exact up to 2**53 and many times quicker to multiply.
+    weights = rows.astype(float)
+    draws = (chance.multinomial(len(counts), frequency / len(counts), n) for n in batches(resamples, len(rows)))
+    return np.concatenate([drawn @ weights for drawn in draws])
+
+
+def batches(draws: int, width: int) -> list[int]:
+    """Sizes that add up to ``draws`` and keep so many rows of ``width`` numbers within the memory set aside."""
+    at_once = max(1, _DRAWN_AT_ONCE // max(width, 1))
+    return [min(at_once, draws - start) for start in range(0, draws, at_once)]

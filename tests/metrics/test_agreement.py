@@ -1,13 +1,15 @@
 from collections import Counter
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from sklearn.metrics import cohen_kappa_score
 
 from radtune.config import InputError
 from radtune.findings import FINDINGS, LABEL_COLUMNS, NO_FINDING, LabelTable
-from radtune.metrics.agreement import agreement_text, cohen_kappa, compare_tables
+from radtune.metrics.agreement import agreement_text, cohen_kappa, compare_sets, compare_tables
 
 LABELS = st.sampled_from([1, 0, -1, None])
 
@@ -66,3 +68,38 @@ def test_long_lists_are_cut_on_screen_only() -> None:
 def test_tables_without_a_common_report_are_refused() -> None:
     with pytest.raises(InputError, match="no report in common"):
         compare_tables(table(x={}), table(y={}))
+
+
+def test_pooled_figures_of_tables() -> None:
+    a = table(x={"Edema": 1, "Fracture": -1}, y={"Edema": 0})
+    b = table(x={"Edema": 1, "Fracture": 1}, y={"Edema": 0})
+    found = compare_tables(a, b)
+    first, second = ([side.rows[i][c] for i in "xy" for c in range(len(FINDINGS))] for side in (a, b))
+    assert found.kappa == pytest.approx(cohen_kappa(Counter(zip(first, second, strict=True))))
+    assert found.exact == 0.5
+    assert "all labels equal in 50.0% of the reports" in agreement_text(found)
+
+
+SHAPE = st.integers(1, 12).map(lambda reports: (reports, len(FINDINGS)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(SHAPE.flatmap(lambda shape: st.tuples(*[arrays(bool, shape)] * 3)))
+def test_set_agreement_is_scikit_learns(sides: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    first, second, judged = sides
+    found = compare_sets("a", first, "b", second, judged)
+    cells = [(first[judged], second[judged], found.kappa, found.agreement)]
+    for column, name in enumerate(FINDINGS):
+        kept = judged[:, column]
+        figures = found.per_class_kappa[name], found.per_class_agreement[name]
+        cells.append((first[kept, column], second[kept, column], *figures))
+    for a, b, kappa, agreement in cells:
+        if len(a) == 0:
+            assert (kappa, agreement) == (None, None)
+            continue
+        assert agreement == pytest.approx((a == b).mean())
+        if a.min() == a.max() or b.min() == b.max():
+            assert kappa is None
+        else:
+            assert kappa == pytest.approx(cohen_kappa_score(a, b), abs=1e-12)
+    assert found.exact == pytest.approx(np.mean([(a[k] == b[k]).all() for a, b, k in zip(*sides, strict=True)]))

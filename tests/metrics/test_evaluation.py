@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import precision_recall_fscore_support
+from sklearn.metrics import multilabel_confusion_matrix, precision_recall_fscore_support
 
 from radtune.config import InputError
 from radtune.findings import FINDINGS
 from radtune.metrics.display import metrics_text
 from radtune.metrics.evaluation import evaluate, read_metrics, write_metrics
 from radtune.metrics.inputs import LabelledReports
+from radtune.metrics.spelling import Respelling
 from radtune.tasks import Status
 
 MC, OE = "multiple_choice", "open_ended"
@@ -32,7 +33,7 @@ LABEL_SETS = st.sets(st.sampled_from(FINDINGS))
 PAIRS = st.lists(st.tuples(LABEL_SETS, LABEL_SETS), min_size=1, max_size=15)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(PAIRS)
 def test_multiple_choice_equals_scikit_learn(pairs: list[tuple[set, set]]) -> None:
     predicted, gold = ([[name in row for name in FINDINGS] for row in side] for side in zip(*pairs, strict=True))
@@ -40,6 +41,10 @@ def test_multiple_choice_equals_scikit_learn(pairs: list[tuple[set, set]]) -> No
     for average, ours in (("micro", dataclasses.asdict(metrics.micro)), ("macro", metrics.macro)):
         expected = precision_recall_fscore_support(gold, predicted, average=average, zero_division=0)[:3]
         assert [ours["precision"], ours["recall"], ours["f1"]] == pytest.approx(expected)
+    for table, score in zip(
+        multilabel_confusion_matrix(np.array(gold), np.array(predicted)), metrics.per_class.values(), strict=True
+    ):
+        assert table.ravel().tolist() == [score.tn, score.fp, score.fn, score.tp]
     by_class = precision_recall_fscore_support(gold, predicted, average=None, zero_division=0)
     for values, score in zip(zip(*by_class, strict=True), metrics.per_class.values(), strict=True):
         assert (score.precision, score.recall, score.f1, score.support) == pytest.approx(values)
@@ -78,6 +83,40 @@ def test_open_ended_by_both_rules() -> None:
     assert metrics.one_to_one.precision == pytest.approx(2 / 3)
 
 
+def test_open_ended_by_stricter_rules() -> None:
+    predictions = labelled([["small left effusion", "Rib fracture."], []])
+    gold = labelled([["left effusion", "rib fracture"], ["scar"]])
+    metrics = evaluate(OE, predictions, gold)
+    assert metrics.exact is not None
+    assert metrics.tokens is not None
+    assert (metrics.exact.tp, metrics.exact.fp, metrics.exact.fn) == (1, 1, 2)
+    assert (metrics.tokens.tp, metrics.tokens.fp, metrics.tokens.fn) == (4, 1, 1)
+    assert metrics.codes is None
+    assert metrics.agreement == []
+
+
+def test_two_systems_are_compared_on_the_same_reports() -> None:
+    gold = labelled([["Edema"], ["Fracture"], []] * 10)
+    worse = labelled([["Edema"], [], []] * 10)
+    comparison = evaluate(MC, gold, gold, other=worse).comparison
+    assert comparison is not None
+    assert (comparison.recall.value, comparison.precision.value) == (0.5, 0)
+    assert comparison.recall.p_randomization < 0.01
+    with pytest.raises(InputError, match="no prediction for 29 reports"):
+        evaluate(MC, gold, gold, other=labelled([[]]))
+
+
+def test_annotators_are_compared_with_one_another_and_with_the_predictions() -> None:
+    a, b = labelled([["Edema"], ["Fracture"], []]), labelled([["Edema"], [], []])
+    found = evaluate(MC, a, b, annotators={"A": a, "B": b}).agreement
+    pairs = [("predictions", "gold"), ("predictions", "A"), ("predictions", "B"), ("A", "B")]
+    assert [(pair.a, pair.b) for pair in found] == pairs
+    assert [pair.exact for pair in found] == pytest.approx([2 / 3, 1, 2 / 3, 2 / 3])
+    assert found[1].kappa == 1
+    assert found[0].per_class_kappa["Edema"] == 1
+    assert found[0].per_class_kappa["Fracture"] is None
+
+
 def test_failed_calls_miss_their_gold() -> None:
     predictions = labelled([["Edema"], []])
     predictions.statuses["1"] = Status.FAILED
@@ -103,19 +142,34 @@ def test_gold_must_be_whole() -> None:
 
 def test_patients_are_drawn_where_all_are_known() -> None:
     predictions, gold = labelled([["Edema"], [], []]), labelled([["Edema"], ["Edema"], []])
-    assert evaluate(MC, predictions, gold, patient_ids={"0": "a", "1": "a"}).bootstrap["unit"] == "report"
+    assert evaluate(MC, predictions, gold, patient_ids={"0": "a", "1": "a"}).bootstrap.unit == "report"
     drawn = evaluate(MC, predictions, gold, patient_ids={"0": "a", "1": "a", "2": "b"}).bootstrap
-    assert (drawn["unit"], drawn["n_units"], drawn["resamples"]) == ("patient", 2, 10_000)
+    assert (drawn.unit, drawn.n_units, drawn.resamples) == ("patient", 2, 10_000)
 
 
 @pytest.mark.parametrize("task", [MC, OE])
 def test_metrics_file_round_trip(tmp_path: Path, task: str) -> None:
-    metrics = evaluate(task, labelled([["Edema", "Lung Lesion"], []]), labelled([["Edema"], ["Fracture"]]))
+    predictions, gold = labelled([["Edema", "Lung Lesion"], []]), labelled([["Edema"], ["Fracture"]])
+    predictions.codes, gold.codes = {"0": {"edema": "J810"}}, {"0": {"edema": "J811"}}
+    metrics = evaluate(task, predictions, gold, other=gold, annotators={"A": gold, "B": predictions})
+    respelled = {"gold": {"Edma": Respelling("Edema", 2)}}
+    metrics = dataclasses.replace(metrics, respelled=respelled, errors={"fp": {"missed": 1}, "fn": {}})
     write_metrics(tmp_path / "metrics.json", metrics)
     assert read_metrics(tmp_path / "metrics.json") == metrics
     low, high = metrics.micro.ci95["f1"]
     assert np.isfinite([low, high]).all()
     assert low <= metrics.micro.f1 <= high
+    if task == OE:
+        assert metrics.codes is not None
+        assert (metrics.codes.same_code, metrics.codes.same_category) == (0, 1)
+
+
+def test_other_fields_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    write_metrics(path, evaluate(MC, labelled([[]]), labelled([[]])))
+    path.write_text(path.read_text().replace('"support": 0', '"support": "0"', 1))
+    with pytest.raises(InputError, match="not a metrics"):
+        read_metrics(path)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "3", '{"task": "open_ended", "micro": null}'])

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radtune.metrics.matching import count_any, count_one_to_one, match_matrix, phrase_words, phrases_match
+from radtune.metrics.matching import (
+    count_any,
+    count_exact,
+    count_one_to_one,
+    count_tokens,
+    match_matrix,
+    phrase_words,
+    phrases_match,
+)
 
 # Few words, so that phrases often share some.
 PHRASES = st.lists(
@@ -76,3 +84,22 @@ def test_counts_equal_brute_force(predictions: list[str], gold: list[str]) -> No
 
 def test_one_to_one_finds_the_pairing_that_greed_misses() -> None:
     assert count_one_to_one(np.array([[True, True], [True, False]])) == 2
+
+
+def pairings(first: list, second: list) -> int:
+    """The most equal pairs, by trying every order of the longer side."""
+    longer, shorter = (first, second) if len(first) >= len(second) else (second, first)
+    return max(sum(a == b for a, b in zip(order, shorter, strict=False)) for order in permutations(longer))
+
+
+@given(PHRASES, PHRASES)
+def test_exact_and_token_counts_equal_brute_force(predictions: list[str], gold: list[str]) -> None:
+    words = [[phrase_words(phrase) for phrase in side] for side in (predictions, gold)]
+    assert count_exact(predictions, gold) == pairings(*words)
+    remaining = [word for phrase in words[1] for word in phrase]
+    common = 0
+    for word in [word for phrase in words[0] for word in phrase]:
+        if word in remaining:
+            remaining.remove(word)
+            common += 1
+    assert count_tokens(predictions, gold) == (common, *(sum(map(len, side)) for side in words))

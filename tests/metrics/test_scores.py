@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radtune.metrics.scores import bootstrap_interval, micro_score, ratios
+from radtune.metrics import scores
+from radtune.metrics.scores import bootstrap_interval, micro_score, ratios, resampled_totals
 
 
 def made_counts(reports: int = 100, seed: int = 0) -> np.ndarray:
@@ -64,3 +68,29 @@ def test_interval_is_ordered_and_within_bounds(reports: int, seed: int) -> None:
     assert (low <= high).all()
     assert (low >= 0).all()
     assert (high <= 1).all()
+
+
+REPORTED = yaml.safe_load((Path(__file__).parents[2] / "configs" / "study" / "reported.yaml").read_text())["tables"]
+ROWS = [(task, row) for task, table in REPORTED.items() for row in table["rows"]]
+
+
+@pytest.mark.parametrize(("task", "row"), ROWS)
+def test_the_papers_f1_follow_from_its_precision_and_recall(task: str, row: dict) -> None:
+    # Counts of a thousand predictions and a thousand gold labels that have the printed ratios.
+    counts = np.array([round(1000 * row["precision"]), 1000, round(1000 * row["recall"]), 1000])
+    precision, recall, f1 = ratios(counts)
+    assert (precision, recall) == pytest.approx((row["precision"], row["recall"]))
+    assert round(float(f1), 2) == row["f1"]
+
+
+def test_the_papers_tables_are_whole() -> None:
+    assert [len(table["rows"]) for table in REPORTED.values()] == [9, 7]
+    assert (0.82, 0.51, 0.63) in [(row["precision"], row["recall"], row["f1"]) for _, row in ROWS]
+
+
+def test_drawing_in_batches_draws_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = made_counts()
+    whole = resampled_totals(counts, seed=2, resamples=300)
+    monkeypatch.setattr(scores, "_DRAWN_AT_ONCE", 1000)
+    np.testing.assert_array_equal(resampled_totals(counts, seed=2, resamples=300), whole)
+    assert sum(scores.batches(300, 7)) == 300
