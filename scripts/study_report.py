@@ -1,4 +1,4 @@
-"""Writes a study's tables, figures and report page from the scores that it has so far, and prints Tables 3 and 4.
+"""Writes a study's tables, figures and report page from the scores that it has so far, and prints the paper's tables.
 
 python scripts/study_report.py study=configs/study/mini.yaml
 """
@@ -8,10 +8,12 @@ from pathlib import Path
 
 from radtune.config import key, run_command
 from radtune.files import write_manifest
+from radtune.study import paths
 from radtune.study.formats import plain_text
-from radtune.study.plan import metrics_path, read_study
+from radtune.study.plan import read_study
 from radtune.study.report import write_report
-from radtune.study.results import read_reported, read_results
+from radtune.study.reported import read_reported
+from radtune.study.results import read_results
 
 
 @dataclass
@@ -28,7 +30,7 @@ def main(config: StudyReportConfig) -> None:
     study.run_dir = config.run_dir or study.run_dir
     results = read_results(study)
     page, tables = write_report(results, read_reported())
-    scores = [metrics_path(study, cell, task) for cell in results.cells for task in cell.tasks]
+    scores = [paths.metrics(study, cell, task) for cell in results.cells for task in cell.tasks]
     write_manifest(page, config, [config.study, *scores])
     for table in tables:
         if table.name.startswith("table_"):

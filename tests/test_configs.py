@@ -1,5 +1,6 @@
-"""Every YAML in configs/: valid for torchtune, no key that its recipe would swallow, twins alike, graphs whole."""
+"""Every YAML in configs/: valid for its recipe, no key that it would swallow, twins alike, graphs whole."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,12 @@ from torchtune._recipe_registry import get_all_recipes
 from torchtune.config import validate
 
 from radtune.study.plan import cells, read_study
+from radtune.training.settings import TrainingSettings, component, read_settings
 
-TRAINING = sorted([*Path("configs/llama3_1").glob("*.yaml"), *Path("configs/mini").glob("*.yaml")])
+ALL_TRAINING = sorted([*Path("configs/llama3_1").glob("*.yaml"), *Path("configs/mini").glob("*.yaml")])
+# For our own recipe, and for torchtune's stock ones.
+FAST = [path for path in ALL_TRAINING if path.stem.endswith("_fast")]
+TRAINING = [path for path in ALL_TRAINING if path not in FAST]
 STUDIES = sorted(path for path in Path("configs/study").glob("*.yaml") if path.name != "reported.yaml")
 
 # The paper's run, section 2.4 and the configuration in its repository.
@@ -72,7 +77,7 @@ def test_header_gives_launch_and_override(path):
     assert ("tune download" in header) == (path.parent.name == "llama3_1")
 
 
-@pytest.mark.parametrize("path", sorted(Path("configs/llama3_1").glob("*.yaml")), ids=str)
+@pytest.mark.parametrize("path", [path for path in TRAINING if path.parent.name == "llama3_1"], ids=str)
 def test_8b_configs_hold_the_papers_values(path):
     config = OmegaConf.load(path)
     assert {name: OmegaConf.select(config, name) for name in PAPER} == PAPER
@@ -82,7 +87,7 @@ def test_8b_configs_hold_the_papers_values(path):
     assert not config.model.apply_lora_to_output
 
 
-@pytest.mark.parametrize("path", sorted(Path("configs/mini").glob("*.yaml")), ids=str)
+@pytest.mark.parametrize("path", [path for path in TRAINING if path.parent.name == "mini"], ids=str)
 def test_mini_twins_differ_only_in_size(path):
     mini, full = (OmegaConf.load(p) for p in (path, f"configs/llama3_1/8B_{path.name}"))
     assert set(mini) == set(full)
@@ -94,6 +99,36 @@ def test_mini_twins_differ_only_in_size(path):
     shape = yaml.safe_load(Path("data/mini/config.json").read_text())
     assert mini.model.embed_dim == shape["hidden_size"]
     assert mini.model.vocab_size == shape["vocab_size"]
+
+
+@pytest.mark.parametrize("path", FAST, ids=str)
+def test_fast_yaml_is_read_and_whole(path):
+    """Each key is known and stands there, each component exists and takes its arguments."""
+    settings = read_settings(["--config", str(path)])
+    assert set(OmegaConf.load(path)) == set(TrainingSettings.__dataclass_fields__)
+    for name in ("model", "tokenizer", "lr_scheduler", "metric_logger"):
+        component(getattr(settings, name), name)
+    if "bitsandbytes" not in settings.optimizer["_component_"] or importlib.util.find_spec("bitsandbytes"):
+        component(settings.optimizer, "optimizer")
+    header = path.read_text().split("\n\n")[0]
+    assert all(line.startswith("#") for line in header.splitlines())
+    launch = f"tune run --nproc_per_node 1 recipes/lora_finetune.py --config {path}"
+    assert header.count(launch) == 2
+    assert ("tune download" in header) == (path.parent.name == "llama3_1")
+
+
+@pytest.mark.parametrize("path", FAST, ids=str)
+def test_fast_yaml_trains_as_its_stock_one_does(path):
+    """The same model, data and schedule; the effective batch of the stock config."""
+    ours, stock = (OmegaConf.load(p) for p in (path, path.with_stem(path.stem.replace("fast", "single_device"))))
+    assert ours.model == stock.model
+    assert ours.tokenizer == stock.tokenizer
+    assert ours.lr_scheduler == stock.lr_scheduler
+    assert (ours.optimizer.lr, ours.optimizer.weight_decay) == (stock.optimizer.lr, stock.optimizer.weight_decay)
+    assert ours.rows_per_step == stock.batch_size * stock.gradient_accumulation_steps
+    assert ours.checkpoint_dir == stock.checkpointer.checkpoint_dir
+    for name in ("seed", "epochs", "clip_grad_norm", "dtype", "device"):
+        assert ours[name] == stock[name]
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=str)

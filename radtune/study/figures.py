@@ -1,68 +1,53 @@
-"""The study's figures: F1 by amount of data, by learning rate, and joint against separate training."""
+"""The study's figures: F1 by amount of data, the paper's Figures 3 and 4, F1 by class, and learning curves."""
 
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, FuncFormatter, MaxNLocator
+from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 
 from radtune.metrics.evaluation import Metrics
+from radtune.study.curves import Curve, read_curves
+from radtune.study.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PURPLE,
+    STYLE,
+    VERMILION,
+    Drawing,
+    finish,
+    new_axes,
+    thousands,
+)
 from radtune.study.plan import Cell, Kind, rate_text
-from radtune.study.results import Reported, Results
-from radtune.study.tables import TASK_TITLES, row_label
-from radtune.tasks import multiple_choice
+from radtune.study.reported import Reported
+from radtune.study.results import Results
+from radtune.study.score_tables import class_cells
+from radtune.study.table import TASK_TITLES, row_label
+from radtune.tasks import TASK_NAMES, multiple_choice
 
-# Okabe & Ito's palette, which readers with any form of colour blindness can tell apart; lines differ in dash as well.
-BLUE, ORANGE, GREEN, VERMILION, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#808080"
-# The report page replaces these two by the colours of the reader's theme.
-INK, PAPER = "#202428", "#fefefe"
-
-_STYLE = {
-    "figure.facecolor": PAPER,
-    "savefig.facecolor": PAPER,
-    "axes.facecolor": "none",
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": GREY,
-    "grid.alpha": 0.3,
-    "grid.linewidth": 0.6,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "font.size": 10,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "legend.handlelength": 2.6,
-    # Text stays text: it can be searched, read aloud, and takes the page's font.
-    "svg.fonttype": "none",
-    "svg.hashsalt": "radtune",
+# The paper's Figure 4a is multiple choice, 4b open ended.
+_PANELS = dict(zip(TASK_NAMES, "ab", strict=True))
+_CURVES = {
+    Kind.MIX: ("curves_mixes", "Learning curves: mixes"),
+    Kind.LEARNING_RATE: ("curves_learning_rates", "Learning curves: learning rates"),
+    Kind.SEPARATE: ("curves_separate", "Learning curves: one task alone"),
 }
-# Inches. Narrow enough to be read on a phone at its own size.
-_SIZE = (5.0, 3.9)
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure: ``name`` is its file's, ``title`` says what it shows."""
-
-    name: str
-    title: str
-    svg: str
-    png: bytes
 
 
 def all_figures(results: Results, reported: Reported) -> list[Drawing]:
-    """Every figure that the study has scores for."""
+    """Every figure that the study has scores or logs for."""
     found = [f1_by_size(results, reported, task) for task in results.tasks]
-    found.append(f1_by_learning_rate(results))
-    found += [joint_against_separate(results, task) for task in results.study.separate]
+    found.append(figure_3(results))
+    found += [figure_4(results, reported, task) for task in TASK_NAMES if task in results.study.separate]
+    found.append(f1_by_class(results))
+    curves = read_curves(results)
+    found += [learning_curves([pair for pair in curves if pair[0].kind == kind], kind) for kind in _CURVES]
     return [drawing for drawing in found if drawing is not None]
 
 
@@ -71,8 +56,8 @@ def f1_by_size(results: Results, reported: Reported, task: str) -> Drawing | Non
     mixes, base = results.scored(Kind.MIX, task), results.only(Kind.BASE, task)
     if not mixes:
         return None
-    with mpl.rc_context(_STYLE):
-        figure, axes = _axes("Rows of fine-tuning data (both tasks)")
+    with mpl.rc_context(STYLE):
+        figure, axes = _f1_axes("Rows of fine-tuning data (both tasks)")
         points = [(0, base)] if base else []
         points += [(cell.total, metrics) for cell, metrics in sorted(mixes, key=lambda pair: pair[0].total)]
         _line(axes, points, BLUE, "o", f"{results.study.model_name}, fine-tuned")
@@ -86,57 +71,124 @@ def f1_by_size(results: Results, reported: Reported, task: str) -> Drawing | Non
             rows = [row for row in reported.tables[task].rows if row.wcm is not None and row.mimic is not None]
             xs = [(row.wcm or 0) + (row.mimic or 0) for row in rows]
             axes.plot(xs, [row.f1 for row in rows], color=GREY, marker="x", linewidth=1, label="Paper")
-        axes.set_xlim(left=0)
-        _thousands(axes)
-        return _drawing(f"f1_by_size_{task}", f"{TASK_TITLES[task]}: F1 by amount of data", figure, axes)
+        thousands(axes)
+        return _f1_drawing(f"f1_by_size_{task}", f"{TASK_TITLES[task]}: F1 by amount of data", figure, axes)
 
 
-def f1_by_learning_rate(results: Results) -> Drawing | None:
-    """Multiple choice by learning rate (the paper's Figure 3)."""
+def figure_3(results: Results) -> Drawing | None:
+    """The paper's Figure 3: multiple choice by learning rate."""
     scored = results.scored(Kind.LEARNING_RATE, multiple_choice.NAME)
     points = [(cell.learning_rate, metrics) for cell, metrics in scored if cell.learning_rate is not None]
     points.sort(key=lambda point: point[0])
     if not points:
         return None
-    with mpl.rc_context(_STYLE):
-        rows = scored[0][0].mimic
-        figure, axes = _axes("Learning rate")
-        _line(axes, points, BLUE, "o", f"Trained on {rows:,} MIMIC rows")
+    with mpl.rc_context(STYLE):
+        figure, axes = _f1_axes("Learning rate")
+        _line(axes, points, BLUE, "o", f"Trained on {scored[0][0].mimic:,} MIMIC rows")
+        base = results.only(Kind.BASE, multiple_choice.NAME)
+        if base is not None:
+            axes.axhline(base.micro.f1, color=INK, linestyle="--", linewidth=1.2, label="Base model")
         axes.set_xscale("log")
         axes.set_xticks([rate for rate, _ in points], [rate_text(rate) for rate, _ in points], minor=False)
         axes.minorticks_off()
-        return _drawing(
-            "f1_by_learning_rate", f"{TASK_TITLES[multiple_choice.NAME]}: F1 by learning rate", figure, axes
-        )
+        title = f"Figure 3: {TASK_TITLES[multiple_choice.NAME].lower()} by learning rate"
+        return _f1_drawing("figure_3", title, figure, axes)
 
 
-def joint_against_separate(results: Results, task: str) -> Drawing | None:
-    """F1 of training on one task alone, and on both, by rows of that task (the paper's Figure 4)."""
+def figure_4(results: Results, reported: Reported, task: str) -> Drawing | None:
+    """The paper's Figure 4: F1 of training on one task alone, and on both, by rows of that task.
+
+    What the paper's text says of its own is marked where the study has its sizes.
+    """
     separate, joint = (_by_rows(results.scored(kind, task), task) for kind in (Kind.SEPARATE, Kind.MIX))
     if not separate:
         return None
-    with mpl.rc_context(_STYLE):
-        figure, axes = _axes("Rows of this task's fine-tuning data")
+    with mpl.rc_context(STYLE):
+        figure, axes = _f1_axes("Rows of this task's fine-tuning data")
         _line(axes, separate, ORANGE, "s", "This task alone", linestyle="--")
         _line(axes, joint, BLUE, "o", "Both tasks jointly")
-        axes.set_xlim(left=0)
-        _thousands(axes)
-        return _drawing(f"joint_separate_{task}", f"{TASK_TITLES[task]}: joint against separate training", figure, axes)
+        panel = _PANELS[task]
+        paper = [(point.rows, point.f1) for point in reported.figures if point.title == f"Figure 4{panel}"]
+        if paper and joint and reported.has_mixes(results):
+            axes.plot(*zip(*paper, strict=True), "x", color=GREY, markersize=7, label="Paper")
+        thousands(axes)
+        title = f"Figure 4{panel}: {TASK_TITLES[task].lower()}, joint against separate training"
+        return _f1_drawing(f"figure_4{panel}", title, figure, axes)
+
+
+def f1_by_class(results: Results) -> Drawing | None:
+    """Bars of F1 by class for base and best mix, with rule labeler and teacher as marks; classes that occur."""
+    shown = list(class_cells(results))
+    if not shown:
+        return None
+    occurring = [name for name, score in reversed(shown[0][2].per_class.items()) if score.support]
+    bars = [cell for cell in shown if cell[0].kind in (Kind.BASE, Kind.MIX)]
+    height = 0.8 / max(1, len(bars))
+    with mpl.rc_context({**STYLE, "axes.grid.axis": "x"}):
+        figure, axes = new_axes("F1", "", (4.5, 5.4))
+        at = np.arange(len(occurring))
+        for cell, label, metrics in shown:
+            f1s = [metrics.per_class[name].f1 for name in occurring]
+            if cell.kind in (Kind.BASE, Kind.MIX):
+                place = at + height * ((len(bars) - 1) / 2 - bars.index((cell, label, metrics)))
+                axes.barh(place, f1s, height, color=GREY if cell.kind == Kind.BASE else BLUE, label=label)
+            else:
+                colour, marker = (VERMILION, "D") if cell.kind == Kind.RULE_LABELER else (GREEN, "o")
+                axes.plot(
+                    f1s, at, marker, color=colour, markersize=6, markeredgecolor=INK, markeredgewidth=0.6,
+                    clip_on=False, label=label,
+                )  # fmt: skip
+        axes.set_yticks(at, [f"{name} ({shown[0][2].per_class[name].support:,})" for name in occurring])
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlim(0, 1)
+        return finish("f1_by_class", f"{TASK_TITLES[multiple_choice.NAME]}: F1 by class (gold cases)", figure)
+
+
+def learning_curves(curves: Sequence[tuple[Cell, Curve]], kind: Kind) -> Drawing | None:
+    """Loss by optimizer step of the cells of a kind: a moving mean, each step's own loss behind it."""
+    if not curves:
+        return None
+    with mpl.rc_context(STYLE):
+        figure, axes = new_axes("Optimizer step", "Loss (moving mean)")
+        for i, (cell, curve) in enumerate(curves):
+            colour = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, GREY)[i % 6]
+            dash = ("-", "--", ":")[i // 6 % 3]
+            steps, losses = np.array(curve.training).T
+            axes.plot(steps, losses, color=colour, alpha=0.25, linewidth=0.8)
+            window = max(1, len(steps) // 15)
+            means = np.convolve(losses, np.ones(window) / window, mode="valid")
+            axes.plot(steps[window - 1 :], means, dash, color=colour, linewidth=1.8, label=_curve_label(cell))
+            if curve.validation:
+                axes.plot(*np.array(curve.validation).T, "o", color=colour, markersize=4)
+        thousands(axes)
+        axes.set_ylim(bottom=0)
+        name, title = _CURVES[kind]
+        return finish(name, title, figure)
+
+
+def _curve_label(cell: Cell) -> str:
+    if cell.learning_rate is not None:
+        return f"lr {rate_text(cell.learning_rate)}"
+    if cell.kind == Kind.SEPARATE:
+        return f"{TASK_TITLES[cell.tasks[0]].lower()}, {cell.total:,}"
+    return f"{cell.wcm:,} + {cell.mimic:,} rows"
 
 
 def _by_rows(scored: Sequence[tuple[Cell, Metrics]], task: str) -> list[tuple[int, Metrics]]:
     return sorted(((cell.rows(task), metrics) for cell, metrics in scored), key=lambda point: point[0])
 
 
-def _axes(x_label: str) -> tuple[Figure, Axes]:
-    # Made without pyplot, which would keep every figure and look for a display.
-    figure = Figure(figsize=_SIZE, layout="constrained")
-    axes = figure.subplots()
-    axes.set_xlabel(x_label)
-    axes.set_ylabel("Micro F1 (band: 95 % interval)")
+def _f1_axes(x_label: str) -> tuple[Figure, Axes]:
+    figure, axes = new_axes(x_label, "Micro F1 (band: 95 % interval)")
     axes.yaxis.set_major_formatter(FormatStrFormatter("%.2f"))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     return figure, axes
+
+
+def _f1_drawing(name: str, title: str, figure: Figure, axes: Axes) -> Drawing:
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(max(0.0, bottom), min(1.0, top) if top > 1 else top)
+    return finish(name, title, figure)
 
 
 def _line(
@@ -152,19 +204,3 @@ def _line(
         axes.fill_between(xs, low, high, color=colour, alpha=0.18, linewidth=0)
     else:
         axes.vlines(xs, low, high, color=colour, alpha=0.5)
-
-
-def _thousands(axes: Axes) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
-
-
-def _drawing(name: str, title: str, figure: Figure, axes: Axes) -> Drawing:
-    bottom, top = axes.get_ylim()
-    axes.set_ylim(max(0.0, bottom), min(1.0, top) if top > 1 else top)
-    figure.legend(loc="outside lower center", ncols=2)
-    svg, png = io.StringIO(), io.BytesIO()
-    # Without a date the same scores give the same file.
-    figure.savefig(svg, format="svg", metadata={"Date": None, "Title": title})
-    figure.savefig(png, format="png", dpi=200, metadata={"Title": title})
-    return Drawing(name, title, svg.getvalue(), png.getvalue())

@@ -6,26 +6,32 @@ from itertools import groupby
 from pathlib import Path
 
 from radtune.files import write_whole
-from radtune.study.tables import Table, Value
+from radtune.study.table import Table, Value
 
 
-def value_text(value: Value) -> str:
-    """A value in print: two decimals, as in the paper; thousands separated."""
+def value_text(value: Value, signed: bool = False) -> str:
+    """A value in print: two decimals, as in the paper; thousands separated; a difference with its sign."""
     if value is None:
         return ""
     if isinstance(value, tuple):
-        return f"{value[0]:.2f}–{value[1]:.2f}"
+        low, high = (value_text(end, signed) for end in value)
+        return f"{low} to {high}" if signed else f"{low}–{high}"
     if isinstance(value, float):
-        return f"{value:.2f}"
+        return f"{value:+.2f}".replace("-", "−") if signed else f"{value:.2f}"
     return f"{value:,}" if isinstance(value, int) else value
 
 
 def printed_rows(table: Table) -> list[list[str]]:
-    """Rows as text; a name that repeats the one above it in the first column is left blank, as in the paper."""
+    """Rows as text.
+
+    A name that repeats the one above it in the first column is left blank, as in the paper, except where rows may be
+    sorted.
+    """
     rows = []
     above: Value = None
     for row in table.rows:
-        rows.append(["" if row[0] == above else value_text(row[0]), *map(value_text, row[1:])])
+        texts = [value_text(value, column.signed) for value, column in zip(row, table.columns, strict=True)]
+        rows.append(["" if row[0] == above and not table.sortable else texts[0], *texts[1:]])
         above = row[0]
     return rows
 
@@ -55,21 +61,19 @@ def _csv_rows(table: Table) -> Iterator[list[Value]]:
         yield cells
 
 
-def _titles(table: Table) -> list[str]:
-    """Column titles; where two are the same, with their group."""
-    titles = [column.title for column in table.columns]
-    return [f"{c.group} {c.title}".strip() if titles.count(c.title) > 1 else c.title for c in table.columns]
-
-
 def markdown(table: Table) -> str:
     """The table in Markdown, its title as a paragraph above it."""
-    lines = [_titles(table), ["---" if column.text else "---:" for column in table.columns], *printed_rows(table)]
+    # Markdown has no heads over several columns.
+    titles = [f"{column.group} {column.title}".strip() for column in table.columns]
+    lines = [titles, ["---" if column.text else "---:" for column in table.columns], *printed_rows(table)]
     body = "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
     return f"**{table.title}**\n\n{body}"
 
 
 _LATEX_SPECIAL = str.maketrans(
-    {c: f"\\{c}" for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}", "–": "--"}
+    {c: f"\\{c}" for c in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}", "–": "--"}
+    | {"−": "$-$", "Δ": r"$\Delta$", "“": "``", "”": "''", "…": r"\ldots{}"}
 )
 
 
@@ -118,8 +122,8 @@ def plain_text(table: Table) -> str:
         lines.append("  ".join(heads).rstrip())
     for row in ([column.title for column in table.columns], *rows):
         aligned = (
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.ljust(width) if column.text else cell.rjust(width)
+            for column, cell, width in zip(table.columns, row, widths, strict=True)
         )
         lines.append("  ".join(aligned).rstrip())
     return "\n".join(lines)

@@ -23,7 +23,7 @@ COHORT_TASK = {WCM: open_ended.NAME, MIMIC: multiple_choice.NAME}
 TASK_COHORT = {task: cohort for cohort, task in COHORT_TASK.items()}
 
 # Keys of a test that are not prepare_reports.py's but evaluate.py's.
-EVALUATION_KEYS = ("gold", "gold_blank", "gold_column", "id_column")
+EVALUATION_KEYS = ("gold", "gold_blank", "gold_column", "gold_columns", "gold_rule", "id_column", "spelling")
 
 
 @dataclass
@@ -35,7 +35,8 @@ class Study:
     config: Path = key("YAML of the training recipe.")
     checkpoint_dir: Path = key("Folder of the base model.")
     tests: dict[str, dict[str, Any]] = key(
-        "By task: gold (and gold_blank, gold_column, id_column), and reports or keys of prepare_reports.py."
+        "By task: gold (and gold_..., id_column, spelling, as in evaluate.py), and reports or keys of "
+        "prepare_reports.py."
     )
     cohorts: dict[str, dict[str, Any]] = key("wcm and mimic: keys of prepare_reports.py for the training reports.", {})
     labels: dict[str, Path] = key("mimic: a label table to use instead of running the rule labeler.", {})
@@ -50,6 +51,7 @@ class Study:
     run_dir: Path | None = key("Where everything goes; runs/NAME if left out.", None)
     seed: int = key("Seed of sampling, training and bootstrap.", 0)
     note: str = key("A caution shown on top of the report.", "")
+    show_text: bool = key("Whether the report quotes phrases and sentences of the test reports.", False)
 
 
 class Kind(StrEnum):
@@ -144,12 +146,12 @@ def study_from_mapping(values: Mapping[str, Any], where: str = "study") -> Study
 def cells(study: Study) -> list[Cell]:
     """The cells of a study, in the order of the paper's tables."""
     tasks = tuple(task for task in TASK_NAMES if task in study.tests)
-    found = [Cell("base", Kind.BASE, tasks)]
+    found = [Cell(Kind.BASE.value, Kind.BASE, tasks)]
     found += [Cell(f"mix_{wcm}_{mimic}", Kind.MIX, tasks, wcm, mimic) for wcm, mimic in study.mixes]
     if multiple_choice.NAME in tasks:
-        found.append(Cell("rule_labeler", Kind.RULE_LABELER, (multiple_choice.NAME,)))
+        found.append(Cell(Kind.RULE_LABELER.value, Kind.RULE_LABELER, (multiple_choice.NAME,)))
     if teacher_tasks := tuple(task for task in tasks if _teacher_can_answer(study, task)):
-        found.append(Cell("teacher", Kind.TEACHER, teacher_tasks))
+        found.append(Cell(Kind.TEACHER.value, Kind.TEACHER, teacher_tasks))
     for rate in study.learning_rates:
         name = f"lr_{rate_text(rate)}"
         found.append(
@@ -158,6 +160,13 @@ def cells(study: Study) -> list[Cell]:
     for task, sizes in study.separate.items():
         found += [Cell(f"only_{task}_{n}", Kind.SEPARATE, (task,), **{TASK_COHORT[task]: n}) for n in sizes]
     return found
+
+
+def opponents(cell: Cell, task: str) -> list[str]:
+    """The cells that a cell is compared with: a mix with the base model, and with the rules that labelled its data."""
+    if cell.kind != Kind.MIX:
+        return []
+    return [Kind.BASE.value, *([Kind.RULE_LABELER.value] if task == multiple_choice.NAME else [])]
 
 
 def _teacher_can_answer(study: Study, task: str) -> bool:
@@ -171,17 +180,6 @@ def rate_text(rate: float) -> str:
     """A learning rate as people write it: ``3e-4``."""
     mantissa, _, exponent = f"{rate:e}".partition("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
-
-
-def evaluation_dir(study: Study, cell: Cell, task: str) -> Path:
-    """The folder with a cell's metrics.json for a task."""
-    assert study.run_dir is not None  # noqa: S101  (set by study_from_mapping)
-    return study.run_dir / "evaluations" / cell.name / task
-
-
-def metrics_path(study: Study, cell: Cell, task: str) -> Path:
-    """Where a cell's scores on a task are written."""
-    return evaluation_dir(study, cell, task) / "metrics.json"
 
 
 def _check(where: str, study: Study) -> None:

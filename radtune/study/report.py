@@ -13,11 +13,17 @@ from markupsafe import Markup
 import radtune
 from radtune.files import git_commit, manifest_path, now, open_text, write_whole
 from radtune.metrics.evaluation import Metrics
-from radtune.study.figures import INK, PAPER, Drawing, all_figures
+from radtune.study import paths
+from radtune.study.drawing import INK, PAPER, Drawing
+from radtune.study.error_tables import error_list
+from radtune.study.errors import shown_errors
+from radtune.study.figures import all_figures
 from radtune.study.formats import column_groups, printed_rows, write_table
 from radtune.study.plan import Cell, Kind, Study
-from radtune.study.results import Reported, ReportedRow, Results
-from radtune.study.tables import MISSING, NOT_TRAINED, TASK_TITLES, Table, all_tables
+from radtune.study.reported import Reported, ReportedRow
+from radtune.study.results import Results
+from radtune.study.table import MISSING, TASK_TITLES, Table
+from radtune.study.tables import all_tables
 
 TEMPLATE = "report.html.j2"
 PAGE = "report.html"
@@ -56,8 +62,7 @@ def write_report(results: Results, reported: Reported) -> tuple[Path, list[Table
     Returns:
         The page's path, and the tables on it.
     """
-    run_dir = results.study.run_dir
-    assert run_dir is not None  # noqa: S101  (set by study_from_mapping)
+    run_dir = paths.run_dir(results.study)
     tables, figures = all_tables(results, reported), all_figures(results, reported)
     for table in tables:
         write_table(run_dir / "tables", table)
@@ -82,22 +87,23 @@ def report_html(results: Results, reported: Reported, tables: list[Table], figur
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.globals.update(
-        column_groups=column_groups, printed_rows=printed_rows, missing=MISSING, not_trained=NOT_TRAINED
+        column_groups=column_groups, printed_rows=printed_rows, inline_svg=inline_svg, missing=MISSING
     )
     planned = [(cell, task) for cell in results.cells for task in cell.tasks]
-    assert results.study.run_dir is not None  # noqa: S101  (set by study_from_mapping)
+    listed = error_list(results)
+    found = [shown_errors(results, task) for task in results.tasks]
     return environment.get_template(TEMPLATE).render(
         study=results.study,
         reported=reported,
         headlines=[headline(results, reported, task) for task in results.tasks],
-        # The paper's layout first: its two tables, each with the paper's own where the sizes differ.
-        score_tables=[table for table in tables if table.name.startswith("table_")],
-        other_tables=[table for table in tables if not table.name.startswith("table_")],
-        figures=[(figure, inline_svg(figure)) for figure in figures],
+        tables={table.name: table for table in tables},
+        figures={figure.name: figure for figure in figures},
+        errors=listed,
+        unlisted=sum(len(pair[1]) for pair in found if pair) - len(listed.rows),
         planned=len(planned),
         unscored=[f"{cell.name} ({task})" for cell, task in planned if (cell.name, task) not in results.metrics],
         study_yaml=_study_yaml(results.study),
-        manifests=list(_manifests(results.study.run_dir)),
+        manifests=list(_manifests(paths.run_dir(results.study))),
         version=radtune.__version__,
         commit=git_commit(),
         created=now(),

@@ -1,17 +1,14 @@
-"""What a study's cells scored, and what the paper reports for them."""
+"""What a study's cells scored."""
 
 from dataclasses import dataclass
-from pathlib import Path
-
-import yaml
 
 from radtune.config import InputError
-from radtune.files import open_text
 from radtune.metrics.evaluation import Metrics, read_metrics
-from radtune.study.plan import Cell, Kind, Study, cells, metrics_path
+from radtune.metrics.gold import GOLD, combine, read_gold
+from radtune.metrics.inputs import LabelledReports
+from radtune.study import paths
+from radtune.study.plan import Cell, Kind, Study, cells
 from radtune.tasks import TASK_NAMES
-
-REPORTED_FILE = Path(__file__).resolve().parents[2] / "configs" / "study" / "reported.yaml"
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ def read_results(study: Study) -> Results:
     found = {}
     for cell in planned:
         for task in cell.tasks:
-            path = metrics_path(study, cell, task)
+            path = paths.metrics(study, cell, task)
             if not path.exists():
                 continue
             metrics = read_metrics(path)
@@ -70,79 +67,13 @@ def read_results(study: Study) -> Results:
     return Results(study, planned, found)
 
 
-@dataclass(frozen=True)
-class ReportedRow:
-    """A row of the paper's Table 3 or 4; ``wcm`` and ``mimic`` are None where nothing is fine-tuned."""
-
-    kind: Kind
-    model: str
-    precision: float
-    recall: float
-    f1: float
-    wcm: int | None = None
-    mimic: int | None = None
-
-
-@dataclass(frozen=True)
-class ReportedTable:
-    """One of the paper's two tables."""
-
-    title: str
-    section: str
-    rows: list[ReportedRow]
-
-
-@dataclass(frozen=True)
-class ReportedPoint:
-    """A number that the paper's text quotes from one of its figures."""
-
-    title: str
-    section: str
-    task: str
-    rows: int
-    learning_rate: float | None
-    f1: float
-
-
-@dataclass(frozen=True)
-class Reported:
-    """The paper's numbers: ``tables`` by task."""
-
-    source: str
-    tables: dict[str, ReportedTable]
-    figures: list[ReportedPoint]
-
-    def row(self, cell: Cell, task: str) -> ReportedRow | None:
-        """The paper's row for a cell: the one of its kind and, for a mix, of its row counts."""
-        for row in self.tables[task].rows:
-            if row.kind == cell.kind and (cell.kind != Kind.MIX or (row.wcm, row.mimic) == (cell.wcm, cell.mimic)):
-                return row
-        return None
-
-    def has_mixes(self, results: Results) -> bool:
-        """Whether every mix of a study is one of the paper's."""
-        paper = {(row.wcm, row.mimic) for table in self.tables.values() for row in table.rows}
-        return all((cell.wcm, cell.mimic) in paper for cell in results.cells if cell.kind == Kind.MIX)
-
-
-def read_reported(path: Path = REPORTED_FILE) -> Reported:
-    """Reads the paper's numbers.
+def read_study_gold(study: Study, task: str) -> LabelledReports:
+    """What is right of a task's test reports, as evaluate.py takes it.
 
     Raises:
-        InputError: The file is absent or not in its form.
+        InputError: It cannot be read.
     """
-    with open_text(path) as stream:
-        text = stream.read()
-    try:
-        values = yaml.safe_load(text)
-        tables = {
-            task: ReportedTable(
-                table["title"],
-                table["section"],
-                [ReportedRow(**{**row, "kind": Kind(row["kind"])}) for row in table["rows"]],
-            )
-            for task, table in values["tables"].items()
-        }
-        return Reported(values["source"], tables, [ReportedPoint(**point) for point in values["figures"]])
-    except (yaml.YAMLError, KeyError, TypeError, ValueError):
-        raise InputError(f"{path}: not in the form of {REPORTED_FILE.name}") from None
+    test = study.tests[task]
+    columns, rule = test.get("gold_columns", []), test.get("gold_rule")
+    sides = read_gold(paths.gold(study, task), task, test.get("gold_column"), columns, rule, test.get("id_column"))
+    return combine([sides[name] for name in columns], rule, task) if rule else sides[GOLD]

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radtune.config import InputError
-from radtune.study.plan import Kind, Study, cells, metrics_path, rate_text, read_study, study_from_mapping
+from radtune.study import paths
+from radtune.study.plan import Kind, Study, cells, opponents, rate_text, read_study, study_from_mapping
 
 
 def test_cells_in_the_order_of_the_tables(study_values: dict) -> None:
@@ -26,7 +27,14 @@ def test_cells_in_the_order_of_the_tables(study_values: dict) -> None:
     assert by_name["rule_labeler"].tasks == ("multiple_choice",)
     assert (by_name["lr_3e-4"].mimic, by_name["lr_3e-4"].wcm, by_name["lr_3e-4"].learning_rate) == (500, 0, 3e-4)
     assert (by_name["only_open_ended_600"].wcm, by_name["only_open_ended_600"].tasks) == (600, ("open_ended",))
-    assert metrics_path(study, mix, "open_ended") == study.run_dir / "evaluations/mix_200_100/open_ended/metrics.json"
+    assert paths.metrics(study, mix, "open_ended") == study.run_dir / "evaluations/mix_200_100/open_ended/metrics.json"
+
+
+def test_only_mixes_are_compared_and_rules_only_where_they_can_answer(study_values: dict) -> None:
+    by_name = {cell.name: cell for cell in cells(study_from_mapping(study_values))}
+    assert opponents(by_name["mix_200_100"], "multiple_choice") == ["base", "rule_labeler"]
+    assert opponents(by_name["mix_200_100"], "open_ended") == ["base"]
+    assert all(opponents(cell, task) == [] for cell in by_name.values() for task in cell.tasks if cell.kind != Kind.MIX)
 
 
 def test_a_study_may_have_one_task_and_no_teacher(study_values: dict) -> None:

@@ -6,10 +6,14 @@ import pytest
 import yaml
 
 from radtune.config import InputError
-from radtune.study.formats import latex, markdown, plain_text, value_text, write_table
-from radtune.study.plan import Kind, Study, metrics_path, study_from_mapping
-from radtune.study.results import Reported, Results, read_reported, read_results
-from radtune.study.tables import Column, Table, all_tables, score_table
+from radtune.study import paths
+from radtune.study.formats import latex, markdown, plain_text, printed_rows, value_text, write_table
+from radtune.study.plan import Kind, Study, study_from_mapping
+from radtune.study.reported import Reported, read_reported
+from radtune.study.results import Results, read_results
+from radtune.study.score_tables import score_table
+from radtune.study.table import Column, Table
+from radtune.study.tables import all_tables
 from radtune.tasks import TASK_NAMES
 
 
@@ -37,13 +41,14 @@ def test_score_table_has_the_paper_beside_what_it_also_ran(results: Results, rep
     table = score_table(results, reported, "multiple_choice")
     assert table.name == "table_3"
     by_label = {(row[0], row[1]): row for row in table.rows}
-    assert by_label["mini Llama", 0][-3:] == [0.46, 0.65, 0.54]
-    assert by_label["mini Llama", 150][-3:] == [None, None, None]
-    assert by_label["Rule labeler", "-"][-3:] == [0.82, 0.51, 0.63]
+    assert by_label["mini Llama", 0][-4:-1] == [0.46, 0.65, 0.54]
+    assert by_label["mini Llama", 300][-4:] == [None] * 4
+    assert by_label["Rule labeler", "-"][-4:-1] == [0.82, 0.51, 0.63]
     teacher = by_label["GPT4-o (simulated)", "-"]
-    assert teacher[-3:] == [0.83, 0.89, 0.86]
+    assert teacher[-4:-1] == [0.83, 0.89, 0.86]
     micro = results.metrics["teacher", "multiple_choice"].micro
     assert teacher[4:8] == [micro.precision, micro.recall, micro.f1, micro.ci95["f1"]]
+    assert teacher[-1] == pytest.approx(micro.f1 - 0.86)
 
 
 def test_paper_tables_stand_whole_beside_other_sizes(results: Results, reported: Reported, study_values: dict) -> None:
@@ -52,29 +57,31 @@ def test_paper_tables_stand_whole_beside_other_sizes(results: Results, reported:
     paper_sizes = read_results(study_from_mapping(study_values))
     tables = {table.name: table for table in all_tables(paper_sizes, reported)}
     assert "table_3_paper" not in tables
-    assert tables["table_3"].rows[1][-3:] == [0.61, 0.72, 0.66]
+    assert tables["table_3"].rows[1][-4:-1] == [0.61, 0.72, 0.66]
     # Table 4 of the paper has no such row.
-    assert tables["table_4"].rows[1][-3:] == [None, None, None]
-    assert tables["table_4"].rows[2][-1] == 0.91
+    assert tables["table_4"].rows[1][-4:-1] == [None, None, None]
+    assert tables["table_4"].rows[2][-2] == 0.91
 
 
-def test_missing_cells_are_shown(study_values: dict, reported: Reported, score: Callable[..., None]) -> None:
-    study = study_from_mapping(study_values)
-    nothing = all_tables(read_results(study), reported)
+def test_missing_cells_are_shown(
+    study_values: dict, few_values: dict, reported: Reported, score: Callable[..., None]
+) -> None:
+    nothing = all_tables(read_results(study_from_mapping(study_values)), reported)
     assert [table.name for table in nothing] == [
-        "table_3", "table_3_paper", "table_4", "table_4_paper", "learning_rates", "joint_separate", "cells",
+        "table_1", "table_3", "table_3_paper", "table_4", "table_4_paper", "figure_3", "figure_4", "cells",
     ]  # fmt: skip
+    study = study_from_mapping(few_values)
     score(study, skip=("mix_200_100", "base"))
     table = score_table(read_results(study), reported, "open_ended")
-    assert [row[4] == "missing" for row in table.rows] == [True, False, True, False, False, False]
+    assert [row[4] == "missing" for row in table.rows] == [True, False, True, False]
 
 
-def test_scores_of_another_task_are_refused(study_values: dict, score: Callable[..., None]) -> None:
-    study = study_from_mapping(study_values)
-    score(study)
+def test_scores_of_another_task_are_refused(few_values: dict, score: Callable[..., None]) -> None:
+    study = study_from_mapping(few_values)
+    score(study, skip=("mix_100_50", "mix_200_100", "teacher", "rule_labeler"))
     base = read_results(study).cells[0]
-    other = metrics_path(study, base, "open_ended").read_bytes()
-    metrics_path(study, base, "multiple_choice").write_bytes(other)
+    other = paths.metrics(study, base, "open_ended").read_bytes()
+    paths.metrics(study, base, "multiple_choice").write_bytes(other)
     with pytest.raises(InputError, match="scores of task 'open_ended', expected 'multiple_choice'"):
         read_results(study)
 
@@ -109,7 +116,7 @@ def test_formats(tmp_path: Path) -> None:
     assert rows[1:] == [["a|b", "1500", "0.666", "0.6", "0.7"], ["a|b", "3000", "missing", "", ""]]
     assert (tmp_path / "small.md").read_text() == markdown(TABLE)
     assert markdown(TABLE).splitlines()[2:] == [
-        "| Model | Rows | F1 | CI |",
+        "| Model | Data Rows | F1 | CI |",
         "| --- | ---: | ---: | ---: |",
         "| a\\|b | 1,500 | 0.67 | 0.60–0.70 |",
         "|  | 3,000 | missing |  |",
@@ -141,3 +148,35 @@ def test_a_broken_reported_file_is_refused(tmp_path: Path, broken: object) -> No
     path.write_text(yaml.safe_dump(broken))
     with pytest.raises(InputError, match="not in the form of"):
         read_reported(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.1, "+0.10"), (-0.35, "−0.35"), (None, ""), ((-0.1, 0.25), "−0.10 to +0.25")],
+)
+def test_differences_have_their_sign(value: object, text: str) -> None:
+    assert value_text(value, signed=True) == text
+
+
+def test_latex_knows_the_signs_of_our_tables() -> None:
+    columns = [Column("kind", "Kind", text=True), Column("d", "ΔF1", signed=True)]
+    text = latex(Table("x", "Tab", columns, [["Uncertain: “possibly”, …", -0.1]]))
+    assert r"Kind & $\Delta$F1 \\" in text
+    assert r"Uncertain: ``possibly'', \ldots{} & $-$0.10 \\" in text
+    assert text.isascii()
+
+
+def test_all_tables_are_ascii_in_latex_and_rows_fit_columns(results: Results, reported: Reported) -> None:
+    tables = all_tables(results, reported)
+    assert {"table_1", "table_3", "table_4", "table_5", "table_6", "figure_3", "figure_4", "comparisons"} <= {
+        table.name for table in tables
+    }
+    for table in tables:
+        assert latex(table).isascii(), table.name
+        assert all(len(row) == len(table.columns) for row in table.rows), table.name
+        assert len({column.name for column in table.columns}) == len(table.columns), table.name
+
+
+def test_sortable_tables_repeat_every_name() -> None:
+    table = Table("x", "T", [Column("a", "A", text=True)], [["same"], ["same"]], sortable=True)
+    assert printed_rows(table) == [["same"], ["same"]]
