@@ -155,7 +155,7 @@ def _split_arguments(arguments: Sequence[str]) -> tuple[Path | None, list[tuple[
 
 def _load_yaml(path: Path) -> dict[str, Any]:
     try:
-        loaded = _parse_yaml(path.read_text(encoding="utf-8"))
+        loaded = parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -187,7 +187,12 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _parse_yaml(text: str) -> Any:
+def parse_yaml(text: str) -> Any:
+    """A YAML text's content, held to more than YAML's own safe loader: no key twice in one mapping.
+
+    Raises:
+        yaml.YAMLError: It is none, is nested too deeply, or holds a date or number that cannot be.
+    """
     try:
         return yaml.load(text, _UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
     except RecursionError:
@@ -247,7 +252,7 @@ def _value(schema: type, name: str, text: str) -> Any:
     if not any(typing.get_origin(member) for member in members):
         return text
     try:
-        value = _parse_yaml(text)
+        value = parse_yaml(text)
     except yaml.YAMLError:
         raise InputError(f"{name}: cannot read {text[:60]!r} as {_type_name(hint)}") from None
     if list in map(typing.get_origin, members) and not isinstance(value, list):

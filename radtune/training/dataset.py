@@ -13,12 +13,9 @@ from torchtune.datasets import PackedDataset
 from radtune.config import InputError
 from radtune.instructions import Instruction, read_instructions
 from radtune.tasks.rendering import PROMPT_FORMATS, user_message
-from radtune.training.rows import chat_tokens
+from radtune.training.rows import IGNORED, chat_tokens
 
 log = logging.getLogger(__name__)
-
-# torchtune's loss leaves these targets out.
-IGNORED = -100
 
 
 class InstructionDataset(Dataset):

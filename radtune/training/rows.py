@@ -4,6 +4,9 @@ from typing import Any
 
 from torchtune.data import Message
 
+# Targets of this value take no part in the loss; torchtune's own mark.
+IGNORED = -100
+
 
 def chat_tokens(tokenizer: Any, message: str, answer: str) -> tuple[list[int], list[bool]]:
     """Tokens of one training row: the user's message as context, then the answer to learn.

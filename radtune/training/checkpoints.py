@@ -1,0 +1,111 @@
+"""Checkpoints: the whole state of a run in one file, written to a temporary name and renamed, the last few kept."""
+
+import io
+import os
+import pickle
+import re
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from radtune.config import InputError
+
+_NAME = re.compile(r"step_(\d{8})\.pt")
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the state after a step stands."""
+    return folder / f"step_{step:08d}.pt"
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, the newest first; files that are being written are none."""
+    return sorted((path for path in folder.glob("step_*.pt") if _NAME.fullmatch(path.name)), reverse=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file that appears under its name only when it is whole, readable by its owner only.
+
+    Raises:
+        InputError: The folder or file cannot be written, or the disk is full.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise InputError(f"{path}: cannot write: {error.strerror}") from None
+        raise
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any], keep: int) -> Path:
+    """Saves a run's state and removes all but the newest checkpoints.
+
+    Args:
+        folder: The run's ``checkpoints`` folder.
+        state: Tensors, numbers, texts, lists and dicts; ``step`` names the file.
+        keep: How many checkpoints stay, this one included.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: It cannot be written; those that were there still are.
+    """
+    content = io.BytesIO()
+    torch.save(state, content)
+    path = checkpoint_path(folder, state["step"])
+    write_bytes(path, content.getvalue())
+    for old in checkpoint_files(folder)[keep:]:
+        old.unlink(missing_ok=True)
+    # What a killed process had begun to write.
+    for rest in folder.glob(".step_*.tmp"):
+        rest.unlink(missing_ok=True)
+    return path
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads a run's state, on the CPU.
+
+    Raises:
+        InputError: The file is absent, cut off or damaged.
+    """
+    try:
+        # torch reads on over a wrong byte in a tensor, but each file of its archive has a checksum.
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                raise zipfile.BadZipFile
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    except (EOFError, RuntimeError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile):
+        raise InputError(f"{path}: truncated or damaged checkpoint") from None
+
+
+def newest_whole(folder: Path) -> tuple[Path | None, dict[str, Any], list[str]]:
+    """The newest checkpoint that can be read.
+
+    Args:
+        folder: The run's ``checkpoints`` folder, which need not exist.
+
+    Returns:
+        Its file and state, None and nothing where there is none; and a message for each damaged one passed over.
+    """
+    passed_over = []
+    for path in checkpoint_files(folder):
+        try:
+            return path, load_checkpoint(path), passed_over
+        except InputError as error:
+            passed_over.append(str(error))
+    return None, {}, passed_over

@@ -1,0 +1,572 @@
+r"""Fine-tunes a Llama-3.1 with LoRA on instruction rows: one process or many, stopped and gone on at will.
+
+    tune run --nproc_per_node 1 recipes/lora_finetune.py --config configs/llama3_1/8B_lora_fast.yaml
+    tune run --nproc_per_node 8 recipes/lora_finetune.py --config configs/llama3_1/8B_lora_fast.yaml resume=auto
+    python recipes/lora_finetune.py --config configs/mini/lora_fast.yaml dataset.data_files=my_rows.jsonl
+
+`--help` lists every key. Several nodes: torchrun's own options in front of the recipe (docs/scaling.md).
+"""
+
+import contextlib
+import dataclasses
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from torch.nn.attention.flex_attention import create_block_mask
+from torchtune import training
+from torchtune.modules import TransformerSelfAttentionLayer
+
+from radtune.config import InputError, help_text
+from radtune.files import sha256_file, write_manifest
+from radtune.instructions import Instruction, read_instructions
+from radtune.metrics.counting import count_classes, count_phrases
+from radtune.metrics.inputs import LabelledReports
+from radtune.metrics.scores import ratios
+from radtune.progress import progress
+from radtune.tasks import TASKS, Status, multiple_choice
+from radtune.tasks.rendering import user_message
+from radtune.training.attention import allow_row_blocks, row_blocks, sees
+from radtune.training.base_model import check_tokenizer, is_quantized, load_model, read_model_config, weight_files
+from radtune.training.checkpoints import checkpoint_files, load_checkpoint, newest_whole, save_checkpoint
+from radtune.training.distributed import (
+    World,
+    end_world,
+    load_optimizer,
+    place_model,
+    set_parameters,
+    start_world,
+    total,
+    whole,
+    whole_model,
+)
+from radtune.training.export import ADAPTER_WEIGHTS, model_card, write_adapter, write_merged, write_torchtune
+from radtune.training.history import History, draw_curve
+from radtune.training.loss import SummedLoss
+from radtune.training.packing import Batch, Row, make_batches, make_rows
+from radtune.training.plan import adapter_parameters, expected_memory, make_plan, plan_lines
+from radtune.training.prefetch import prefetch
+from radtune.training.rows import prompt_tokens
+from radtune.training.schedule import learning_rates, step_rows, steps_per_epoch
+from radtune.training.settings import SECTIONS, TrainingSettings, build, data_files, read_settings
+
+# What decides the numbers of a run: where one of them differs, it is another run and cannot be gone on with.
+DECIDES = (
+    "model", "seed", "epochs", "max_steps", "rows_per_step", "optimizer", "lr_scheduler", "clip_grad_norm", "dtype",
+)  # fmt: skip
+
+# Seconds in which a further signal is the same one: Ctrl-C reaches a process from the terminal and from torchrun.
+SAME_SIGNAL = 10.0
+
+
+class LoRAFinetune:
+    """LoRA fine-tuning, read top to bottom: ``setup``, ``train``, ``finish``.
+
+    What it holds to:
+
+    - **Plan first.** Rows, tokens, steps, learning rates and memory are printed, and mistakes in the config and in the
+      data told, before a weight is loaded.
+    - **One loss.** An optimizer step takes ``rows_per_step`` rows, in an order that follows from ``seed`` alone. Its
+      loss is the mean over their trained tokens. Packing, batches and the number of processes change how it is
+      computed and not what comes out. No row is dropped: the last step of an epoch has those that are left.
+    - **Packing.** ``none`` pads rows of like length; ``rows`` puts them into one sequence without attending to one
+      another; ``shared_prefix`` computes the instruction and examples that rows of a task share once for all of them.
+    - **Checkpoints.** Adapter, optimizer, schedule, random numbers, best adapter so far and the place in the data,
+      every ``checkpoint_every_n_steps`` and at SIGTERM or SIGINT. ``resume=auto`` goes on from the newest whole one;
+      on a CPU the result is the same, bit for bit, as without the stop.
+    - **Validation.** Loss on held-out rows, and their answers scored by micro F1 for each task. The best adapter by
+      ``validation.choose_by`` is kept and exported; ``validation.patience`` ends training early.
+    - **Output.** ``adapter/`` for PEFT, ``merged/`` for transformers and vLLM, ``torchtune/`` if asked for, each with
+      a model card and a manifest; ``history.jsonl`` and ``curve.png``; the logger's own files.
+
+    Args:
+        settings: The YAML's keys.
+        world: The processes.
+    """
+
+    def __init__(self, settings: TrainingSettings, world: World) -> None:
+        self.settings, self.world = settings, world
+        self.output_dir, self.base = Path(settings.output_dir), Path(settings.checkpoint_dir)
+        self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[settings.dtype]
+        self.step = self.validated_step = 0
+        self.best: dict[str, Any] = {}
+        self.not_better = 0
+        self.signal: int | None = None
+        self.stopping = False
+
+    def say(self, line: str) -> None:
+        """Prints a line, once whatever the number of processes."""
+        if self.world.leads:
+            print(line, flush=True)
+
+    # ------------------------------------------------------------------------------------------------ setup
+
+    def setup(self) -> None:
+        """Reads, plans, loads; goes on from a checkpoint where there is one to go on from."""
+        settings = self.settings
+        if is_quantized(settings.model) and self.world.size > 1:
+            raise InputError("model.quantize_base works in one process; with several GPUs use a config without it")
+        self.model_config = read_model_config(self.base)
+        weight_files(self.base)
+        self.tokenizer = build(settings.tokenizer, "tokenizer")
+        check_tokenizer(self.tokenizer, self.model_config["vocab_size"])
+        self.files = data_files(settings.dataset.data_files, "dataset.data_files")
+        instructions, self.rows, cut = self._read_rows(self.files)
+        self.validation_files: list[Path] = []
+        self.held_out: list[Instruction] = []
+        if settings.validation.data_files is not None:
+            self.validation_files = data_files(settings.validation.data_files, "validation.data_files")
+            self.held_out, self.held_out_rows, _ = self._read_rows(self.validation_files)
+            choose_by = settings.validation.choose_by
+            if choose_by not in ("validation_loss", "micro_f1", *(f"{row.task}_f1" for row in self.held_out)):
+                raise InputError(f"validation.choose_by={choose_by}: no row of that task in validation.data_files")
+        self.epoch_steps = steps_per_epoch(len(self.rows), settings.rows_per_step)
+        self.steps = min(settings.epochs * self.epoch_steps, settings.max_steps or sys.maxsize)
+        recompute = self._plan(instructions, cut)
+        self.decides = self._decides()
+        state = self._resume_state()
+
+        decoder = load_model(settings.model, self.base, self.dtype, self.world.device, settings.seed)
+        allow_row_blocks(decoder)
+        if recompute:
+            training.set_activation_checkpointing(decoder, auto_wrap_policy={TransformerSelfAttentionLayer})
+        if settings.compile:
+            training.compile_model(decoder, verbose=False)
+        self.model = SummedLoss(decoder)
+        place_model(self.model, self.world)
+        # Recomputed layers are wrapped, and their weights' names with them.
+        self.adapter = {
+            name.replace("_checkpoint_wrapped_module.", ""): parameter
+            for name, parameter in decoder.named_parameters()
+            if parameter.requires_grad
+        }
+        self.optimizer = build(settings.optimizer, "optimizer", list(self.adapter.values()))
+        self.scheduler = self._scheduler(self.optimizer)
+        # Each process draws its own dropout.
+        torch.manual_seed(settings.seed + self.world.rank)
+        if state:
+            self._restore(state)
+        self.history, self.logger = None, None
+        if self.world.leads:
+            self.history = History(self.output_dir / "history.jsonl", self.step, self.validated_step)
+            self.logger = build(settings.metric_logger, "metric_logger")
+            self.logger.log_config(OmegaConf.create(dataclasses.asdict(settings)))
+
+    def _read_rows(self, files: list[Path]) -> tuple[list[Instruction], list[Row], int]:
+        instructions = [row for path in files for row in read_instructions(path)]
+        if not instructions:
+            raise InputError(f"{', '.join(map(str, files))}: no rows")
+        rows, cut = make_rows(self.tokenizer, instructions, self.settings.dataset.prompt_format)
+        longest = max(len(row.tokens) for row in rows)
+        if longest > self.settings.tokens_per_batch:
+            raise InputError(
+                f"tokens_per_batch={self.settings.tokens_per_batch} is less than the longest row ({longest} tokens)"
+            )
+        return instructions, rows, cut
+
+    def _plan(self, instructions: list[Instruction], cut: int) -> bool:
+        """Prints the plan; returns whether activations are to be recomputed."""
+        settings = self.settings
+        parameter = torch.zeros(8, requires_grad=True)
+        asked = build(settings.optimizer, "optimizer", [parameter]).param_groups[0]["lr"]
+        rates = learning_rates(self._scheduler, asked, self.steps)
+        # The whole first epoch, also where max_steps ends within it.
+        order = step_rows(len(self.rows), settings.rows_per_step, settings.seed, epoch=0)
+        batches = [batch for indices in order for batch in self._batches([self.rows[index] for index in indices])]
+        eight_bit = "8bit" in settings.optimizer["_component_"].lower()
+        value_bytes = self.dtype.itemsize
+        needs = [
+            expected_memory(
+                self.model_config,
+                quantized=is_quantized(settings.model),
+                value_bytes=value_bytes,
+                trainable=adapter_parameters(settings.model, self.model_config),
+                optimizer_bytes=2 if eight_bit else 2 * value_bytes,
+                tokens=max((batch.tokens.numel() for batch in batches), default=0),
+                trained=max((len(batch.targets) for batch in batches), default=0),
+                processes=self.world.size,
+                recompute=recompute,
+            )
+            for recompute in (False, True)
+        ]
+        recompute = settings.activation_checkpointing == "always"
+        if settings.activation_checkpointing == "auto":
+            # A tenth stays for what the estimate leaves out.
+            recompute = sum(needs[0].values()) > 0.9 * _device_memory(self.world.device)
+        plan = make_plan(instructions, self.rows, cut, batches, rates, asked, needs[recompute])
+        for line in plan_lines(plan, self.tokenizer.max_seq_len):
+            self.say(line)
+        if recompute:
+            self.say("activation checkpointing is on: less memory, about a third more computing")
+        self.facts = plan.facts()
+        return recompute
+
+    def _scheduler(self, optimizer: torch.optim.Optimizer) -> Any:
+        return build(self.settings.lr_scheduler, "lr_scheduler", optimizer, num_training_steps=self.steps)
+
+    # ------------------------------------------------------------------------------------------- checkpoints
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.output_dir / "checkpoints"
+
+    def _decides(self) -> dict[str, Any]:
+        values = {name: getattr(self.settings, name) for name in DECIDES}
+        values["prompt_format"] = self.settings.dataset.prompt_format
+        values["tokenizer.max_seq_len"] = self.tokenizer.max_seq_len
+        values["dataset.data_files"] = [sha256_file(path) for path in self.files]
+        return values
+
+    def _resume_state(self) -> dict[str, Any]:
+        resume = self.settings.resume
+        if resume is None:
+            if checkpoint_files(self.checkpoints):
+                raise InputError(
+                    f"{self.checkpoints} holds another run: resume=auto to go on with it, or another output_dir"
+                )
+            return {}
+        if resume == "auto":
+            path, state, passed_over = newest_whole(self.checkpoints)
+            for message in passed_over:
+                self.say(f"warning: {message}; passed over")
+        else:
+            path, state = Path(resume), load_checkpoint(Path(resume))
+        if path is None:
+            self.say(f"{self.checkpoints}: no checkpoint yet, starting anew")
+            return {}
+        if "decides" not in state:
+            raise InputError(f"{path}: no checkpoint of this recipe")
+        for name, value in self.decides.items():
+            if state["decides"][name] != value:
+                shown = "" if name == "dataset.data_files" else f" ({state['decides'][name]}, now {value})"
+                raise InputError(f"{path}: made with another {name}{shown}; it cannot be gone on with")
+        self.say(f"going on after step {state['step']:,} from {path}")
+        return state
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        set_parameters(self.adapter, state["adapter"])
+        load_optimizer(self.optimizer, state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        if len(state["random"]) == self.world.size:
+            torch.set_rng_state(state["random"][self.world.rank]["cpu"])
+            if self.world.device.type == "cuda":
+                torch.cuda.set_rng_state(state["random"][self.world.rank]["cuda"])
+        self.step, self.validated_step = state["step"], state["validated_step"]
+        self.best, self.not_better = state["best"], state["not_better"]
+
+    def save(self) -> None:
+        """Writes a checkpoint; all processes take part."""
+        random = {"cpu": torch.get_rng_state()}
+        if self.world.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state()
+        everyones = [random]
+        if self.world.size > 1:
+            everyones = [{} for _ in range(self.world.size)]
+            torch.distributed.all_gather_object(everyones, random)
+        state = {
+            "step": self.step,
+            "validated_step": self.validated_step,
+            "adapter": whole(self.adapter),
+            "optimizer": whole(self.optimizer.state_dict()),
+            "scheduler": self.scheduler.state_dict(),
+            "random": everyones,
+            "best": self.best,
+            "not_better": self.not_better,
+            "decides": self.decides,
+        }
+        if self.world.leads:
+            save_checkpoint(self.checkpoints, state, self.settings.keep_checkpoints)
+
+    # ------------------------------------------------------------------------------------------------- train
+
+    def _batches(self, rows: list[Row]) -> list[Batch]:
+        settings = self.settings
+        # Compiled kernels are made for one length each, so packs on a GPU come in eight lengths at most.
+        multiple = -(-settings.tokens_per_batch // 1024) * 128 if self.world.device.type == "cuda" else 1
+        return make_batches(rows, settings.packing, settings.tokens_per_batch, self.world.size, multiple)
+
+    def _epoch(self, epoch: int, done: int) -> Iterator[tuple[int, list[Batch]]]:
+        """The number of each step of an epoch and its batches, without the steps already done."""
+        order = step_rows(len(self.rows), self.settings.rows_per_step, self.settings.seed, epoch)
+        for number, indices in enumerate(order, start=epoch * self.epoch_steps + 1):
+            if done < number <= self.steps:
+                yield number, self._batches([self.rows[index] for index in indices])
+
+    def _all_steps(self) -> Iterator[tuple[int, list[Batch]]]:
+        for epoch in range(self.step // self.epoch_steps, self.settings.epochs):
+            yield from self._epoch(epoch, self.step)
+
+    def _loss(self, batch: Batch) -> torch.Tensor:
+        """The summed loss of a batch."""
+        device, mask = self.world.device, None
+        if batch.groups is not None and device.type == "cuda":
+            length = batch.tokens.shape[1]
+            with device:
+                mask = create_block_mask(sees(batch.groups, length), 1, None, length, length, device=device)
+        elif batch.groups is not None:
+            mask = row_blocks(batch.groups, self.dtype)
+        move = {"device": device, "non_blocking": True}
+        positions = None if batch.positions is None else batch.positions.to(**move)
+        return self.model(batch.tokens.to(**move), positions, mask, batch.places.to(**move), batch.targets.to(**move))
+
+    def _dealt(self, batches: list[Batch]) -> Iterator[tuple[Batch, int]]:
+        """This process's batches with weight 1; one of weight 0 where others have one more, to keep step with them."""
+        size, rank = self.world.size, self.world.rank
+        for start in range(0, len(batches), size):
+            place = start + rank
+            yield (batches[place], 1) if place < len(batches) else (batches[0], 0)
+
+    def _optimizer_step(self, batches: list[Batch]) -> dict[str, float]:
+        """Forward, backward and update over the rows of a step; its figures."""
+        began = time.perf_counter()
+        trained = sum(len(batch.targets) for batch in batches)
+        summed = torch.zeros((), device=self.world.device)
+        dealt = list(self._dealt(batches))
+        for number, (batch, weight) in enumerate(dealt, start=1):
+            if self.world.size > 1:
+                self.model.set_requires_gradient_sync(number == len(dealt))
+            loss = self._loss(batch) * weight
+            summed += loss.detach()
+            # FSDP averages gradients over processes; their sum is wanted.
+            (loss * (self.world.size / max(trained, 1))).backward()
+        mean, stopped = total([summed.item() / max(trained, 1), float(self.signal is not None)], self.world)
+        gradients = [parameter.grad for parameter in self.adapter.values() if parameter.grad is not None]
+        norm = whole(torch.nn.utils.get_total_norm(gradients)).item()
+        rate = self.optimizer.param_groups[0]["lr"]
+        if not (math.isfinite(mean) and math.isfinite(norm)):
+            raise InputError(
+                f"step {self.step + 1}: loss {mean}, gradient norm {norm} at learning rate {rate:.3g}; a lower "
+                f"optimizer.lr or a clip_grad_norm may help. The last checkpoint is intact"
+            )
+        if self.settings.clip_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.adapter.values(), self.settings.clip_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scheduler.step()
+        # What all processes agree on: a signal may reach one of them earlier than another.
+        self.stopping = stopped > 0
+        seconds = time.perf_counter() - began
+        tokens = sum(batch.tokens.numel() - batch.padding for batch in batches)
+        figures = {
+            "loss": mean,
+            "learning_rate": rate,
+            "gradient_norm": norm,
+            "tokens_per_second": tokens / seconds,
+            "trained_tokens_per_second": trained / seconds,
+        }
+        if self.world.device.type == "cuda":
+            figures["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        return figures
+
+    def train(self) -> bool:
+        """Trains to the end, to early stopping, or to a signal; returns whether it is done."""
+        handlers = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            return self._train()
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def _train(self) -> bool:
+        if self._validation_due() and self.validated_step < self.step:
+            self._validate()
+        shown: dict[str, float] = {}
+        steps = prefetch(self._all_steps(), self.world.device.type == "cuda")
+        if self.world.leads:
+            steps = progress(steps, "steps", self.steps - self.step, lambda: f"loss {shown.get('loss', math.nan):.4f}")
+        self.model.train()
+        for number, batches in steps:
+            if self._stopped_early():
+                break
+            shown = self._optimizer_step(batches)
+            self.step = number
+            self._log(shown, number % self.settings.log_every_n_steps == 0)
+            if self._validation_due() and (not self.stopping or number == self.steps):
+                self._validate()
+            done = number == self.steps or self._stopped_early()
+            if done or self.stopping or number % self.settings.checkpoint_every_n_steps == 0:
+                self.save()
+            if self.stopping and not done:
+                return False
+        return True
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is None:
+            self.signal, self.signalled = number, time.monotonic()
+        elif time.monotonic() - self.signalled > SAME_SIGNAL:
+            # Somebody is out of patience.
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    def _log(self, figures: dict[str, float], to_logger: bool = True) -> None:
+        if self.history is not None:
+            self.history.add(step=self.step, **figures)
+            if to_logger:
+                self.logger.log_dict(figures, step=self.step)
+
+    # ---------------------------------------------------------------------------------------------- validate
+
+    def _validation_due(self) -> bool:
+        if not self.held_out or self.step == 0:
+            return False
+        every = self.settings.validation.every_n_steps or self.epoch_steps
+        return self.step % every == 0 or self.step == self.steps
+
+    def _stopped_early(self) -> bool:
+        patience = self.settings.validation.patience
+        return patience is not None and self.not_better >= patience
+
+    def _validate(self) -> None:
+        """Scores the adapter on held-out rows and keeps it if it is the best so far."""
+        self.model.eval()
+        figures = {"validation_loss": self._validation_loss()}
+        if self.settings.validation.generate_rows:
+            figures |= self._answer_scores()
+        self.model.train()
+        choose_by = self.settings.validation.choose_by
+        score = -figures[choose_by] if choose_by == "validation_loss" else figures[choose_by]
+        self.validated_step = self.step
+        self.not_better += 1
+        if not self.best or score > self.best["score"]:
+            self.best = {"score": score, "step": self.step, "figures": figures, "adapter": whole(self.adapter)}
+            self.not_better = 0
+        self._log(figures)
+        self.say(f"step {self.step:,}: " + ", ".join(f"{name} {value:.4f}" for name, value in figures.items()))
+
+    @torch.no_grad()
+    def _validation_loss(self) -> float:
+        batches = self._batches(self.held_out_rows)
+        summed = sum(self._loss(batch).item() * weight for batch, weight in self._dealt(batches))
+        return total([summed], self.world)[0] / max(1, sum(len(batch.targets) for batch in batches))
+
+    def _answer_scores(self) -> dict[str, float]:
+        """Micro F1 of greedy answers to held-out rows, for each task and over both; each process answers a part."""
+        # Only validation needs the generation engine.
+        from radtune.generation.checkpoint import Checkpoint
+        from radtune.generation.torchtune import generate
+
+        settings = self.settings.validation
+        counts, figures = [], {}
+        for name, task in TASKS.items():
+            rows = [row for row in self.held_out if row.task == name][: settings.generate_rows]
+            if not rows:
+                continue
+            rows = rows[self.world.rank :: self.world.size]
+            messages = [user_message(row.instruction, row.input, self.settings.dataset.prompt_format) for row in rows]
+            prompts = [prompt_tokens(self.tokenizer, message) for message in messages]
+            checkpoint = Checkpoint(self.model.decoder, self.tokenizer, self.model.decoder.max_seq_len)
+            # Its shapes grow with each token, and compiling for every one would take longer than answering.
+            eager = torch.compiler.set_stance("force_eager") if self.settings.compile else contextlib.nullcontext()
+            with whole_model(self.model), eager, torch.no_grad():
+                responses = dict(
+                    generate(checkpoint, prompts, [""] * len(rows), settings.batch_size, settings.max_new_tokens, 0)
+                )
+            predicted, gold = LabelledReports(self.validation_files[0]), LabelledReports(self.validation_files[0])
+            for number, row in enumerate(rows):
+                answer = task.decode(responses[number].text, responses[number].finished)
+                predicted.labels[str(number)] = tuple(answer.labels) if answer.status == Status.OK else ()
+                gold.labels[str(number)] = tuple(task.decode(row.output).labels)
+            ids = list(gold.labels)
+            by_report = np.zeros((0, 4))
+            if ids and name == multiple_choice.NAME:
+                by_report = count_classes(predicted, gold, ids).by_report()
+            elif ids:
+                by_report = count_phrases(predicted, gold, ids).several
+            counts.append(np.array(total(by_report.sum(axis=0).astype(float).tolist(), self.world)))
+            figures[f"{name}_f1"] = float(ratios(counts[-1])[2])
+        figures["micro_f1"] = float(ratios(sum(counts))[2])
+        return figures
+
+    # ------------------------------------------------------------------------------------------------ finish
+
+    def finish(self) -> None:
+        """Writes the adapter (the best one, where there is validation), the merged model, cards and the curve."""
+        adapter = self.best["adapter"] if self.best else whole(self.adapter)
+        if not self.world.leads:
+            return
+        settings = self.settings
+        scores = {**self.best["figures"], "step": self.best["step"]} if self.best else {}
+        facts = {**self.facts, "steps_done": self.step}
+        card = model_card(
+            f"{self.base.name} fine-tuned on radiology reports", str(self.base), facts, scores,
+            OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(settings))),
+        )  # fmt: skip
+        inputs = [*self.files, *self.validation_files, self.base / "config.json"]
+        scale = settings.model["lora_alpha"] / settings.model["lora_rank"]
+        written = [write_adapter(self.output_dir, adapter, settings.model, self.base, card) / ADAPTER_WEIGHTS]
+        if settings.write_merged:
+            folder = write_merged(self.output_dir, adapter, scale, self.base, self.dtype, card)
+            written.append(folder / weight_files(self.base)[0].name)
+        if settings.write_torchtune:
+            folder = write_torchtune(self.output_dir, adapter, scale, self.base, self.dtype, card)
+            written.append(folder / "model.pt")
+        for path in written:
+            write_manifest(path, settings, inputs, **facts, validation=scores)
+            self.say(f"written to {path.parent}")
+        if self.history.rows:
+            draw_curve(self.history.rows, self.output_dir / "curve.png", f"{self.base.name}, {len(self.rows):,} rows")
+        self.close()
+
+    def close(self) -> None:
+        """Closes the logs."""
+        if self.history is not None:
+            self.history.close()
+            self.logger.close()
+
+
+def _device_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _out_of_memory(error: Exception) -> bool:
+    # On a CPU torch raises a plain RuntimeError of its allocator.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the recipe; returns the exit code: 2 for what the user can mend, told in one line, 128 + n for signal n."""
+    if any(argument in ("-h", "--help") for argument in arguments):
+        print(help_text(TrainingSettings, f"{__doc__}\n{LoRAFinetune.__doc__}"))
+        for name, section in SECTIONS.items():
+            print("\n" + help_text(section, f"{name}.*"))
+        return 0
+    message = None
+    try:
+        settings = read_settings(arguments)
+        recipe = LoRAFinetune(settings, start_world(settings.device))
+        recipe.setup()
+        if recipe.train():
+            recipe.finish()
+        else:
+            recipe.close()
+            recipe.say(f"stopped by a signal; the state after step {recipe.step:,} is saved: go on with resume=auto")
+            return 128 + (recipe.signal or signal.SIGTERM)
+    except InputError as error:
+        message = " ".join(str(error).split())
+    except (RuntimeError, MemoryError) as error:
+        if not _out_of_memory(error):
+            raise
+        message = "out of memory: lower tokens_per_batch, or set activation_checkpointing=always"
+    finally:
+        end_world()
+    if message is None:
+        return 0
+    rank = os.environ.get("RANK", "0")
+    print(f"lora_finetune: error{f' (process {rank})' * (rank != '0')}: {message}", file=sys.stderr, flush=True)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,241 @@
+"""The recipe through real processes: learning, resuming bit for bit, two processes, faults told in one line."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import adapter_bytes, figures
+from safetensors.torch import load_file, save_file
+
+# More in a long run of these tests: KILLS=20.
+KILLS = int(os.environ.get("KILLS", "3"))
+
+
+def test_learns_and_leaves_everything_behind(train, tmp_path, rows):
+    run = train("run", "epochs=3", "validation.generate_rows=2", "validation.max_new_tokens=40").wait()
+    assert run.code == 0, run.err
+    folder = tmp_path / "run"
+    history = figures(folder)
+    losses = [row["loss"] for row in history if "loss" in row]
+    # 36 rows in steps of 8: the last step of an epoch has 4, and is not dropped.
+    assert len(losses) == 15
+    assert sum(losses[10:]) < sum(losses[:5])
+    validated = [row for row in history if "validation_loss" in row]
+    assert [row["step"] for row in validated] == [5, 10, 15]
+    assert set(validated[0]) == {"step", "validation_loss", "multiple_choice_f1", "open_ended_f1", "micro_f1"}
+    assert "20 rows of open_ended from synthetic" in run.out
+    assert "15 optimizer steps, 5 of them warm-up (33%); highest learning rate 0.005" in run.out
+    card = (folder / "adapter" / "README.md").read_text()
+    assert "| rows open_ended/synthetic | 20 |" in card
+    manifest = json.loads((folder / "adapter" / "adapter_model.safetensors.manifest.json").read_text())
+    assert manifest["optimizer_steps"] == 15
+    assert str(rows / "train.jsonl") in manifest["inputs"]
+    assert (folder / "curve.png").stat().st_size > 10_000
+    said = run.out + run.err + (folder / "history.jsonl").read_text() + card + json.dumps(manifest)
+    for line in (rows / "train.jsonl").read_text().splitlines():
+        assert json.loads(line)["input"][10:60] not in said
+
+
+def test_packing_changes_no_step(train, tmp_path):
+    for packing in ("none", "rows", "shared_prefix"):
+        assert train(packing, f"packing={packing}", "tokens_per_batch=1024", "max_steps=3").wait().code == 0
+    wanted = figures(tmp_path / "none")
+    for packing in ("rows", "shared_prefix"):
+        for got, row in zip(figures(tmp_path / packing), wanted, strict=True):
+            assert got == pytest.approx(row, rel=1e-4, abs=1e-6)
+            # Until the first update, what differs is the loss alone and not weights that drifted apart.
+            assert row["step"] > 1 or got["loss"] == pytest.approx(row["loss"], rel=1e-5)
+
+
+def test_killed_at_any_moment_the_run_is_the_same(train, tmp_path):
+    began = time.monotonic()
+    assert train("whole", "checkpoint_every_n_steps=2", "validation.every_n_steps=2").wait().code == 0
+    seconds = time.monotonic() - began
+    draw = random.Random(0)  # noqa: S311  (no secret)
+    for _ in range(KILLS):
+        run = train("killed", "checkpoint_every_n_steps=2", "validation.every_n_steps=2", "resume=auto")
+        run.process.join(draw.uniform(0.3, 0.9) * seconds)
+        run.process.kill()
+        run.process.join()
+    last = train("killed", "checkpoint_every_n_steps=2", "validation.every_n_steps=2", "resume=auto").wait()
+    assert last.code == 0, last.err
+    assert figures(tmp_path / "killed") == figures(tmp_path / "whole")
+    assert adapter_bytes(tmp_path / "killed") == adapter_bytes(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_stops(train, tmp_path, number):
+    run = train("run", "epochs=50", "checkpoint_every_n_steps=1000", "lr_scheduler.num_warmup_steps=1")
+    history = tmp_path / "run" / "history.jsonl"
+    until = time.monotonic() + 60
+    while time.monotonic() < until and not (history.is_file() and history.read_text().count("\n") > 2):
+        time.sleep(0.02)
+    os.kill(run.process.pid, number)
+    assert run.wait().code == 128 + number, run.err
+    assert "go on with resume=auto" in run.out
+    saved = list((tmp_path / "run" / "checkpoints").glob("*.pt"))
+    assert [path.name for path in saved] == [f"step_{figures(tmp_path / 'run')[-1]['step']:08d}.pt"]
+
+
+def test_two_processes_take_the_same_steps(train, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    generate = ("validation.generate_rows=3", "validation.max_new_tokens=30")
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    pair = [
+        train(
+            name, *generate, f"output_dir={tmp_path / 'two'}", environment={**common, "RANK": rank, "LOCAL_RANK": rank}
+        )
+        for name, rank in (("first", "0"), ("second", "1"))
+    ]
+    alone = train("one", *generate)
+    for run in [*pair, alone]:
+        assert run.wait().code == 0, run.err
+    assert pair[1].out == ""
+    for got, wanted in zip(figures(tmp_path / "two"), figures(tmp_path / "one"), strict=True):
+        assert got == pytest.approx(wanted, rel=1e-5, abs=1e-7)
+    two, one = (load_file(tmp_path / name / "adapter" / "adapter_model.safetensors") for name in ("two", "one"))
+    for name, tensor in one.items():
+        assert (two[name] - tensor).norm() <= 1e-4 * tensor.norm()
+    # A checkpoint of two processes serves one.
+    longer = train("more", *generate, f"output_dir={tmp_path / 'two'}", "resume=auto").wait()
+    assert longer.code == 0, longer.err
+    assert "going on after step 5" in longer.out
+
+
+def test_early_stopping_keeps_the_best_adapter(train, tmp_path):
+    run = train(
+        "run", "epochs=20", "validation.every_n_steps=1", "validation.patience=2", "optimizer.lr=0.3",
+        "lr_scheduler.num_warmup_steps=1",
+    ).wait()  # fmt: skip
+    assert run.code == 0, run.err
+    losses = [row["validation_loss"] for row in figures(tmp_path / "run") if "validation_loss" in row]
+    assert 3 <= len(losses) < 100
+    assert min(losses) < min(losses[-2:])
+    best = losses.index(min(losses)) + 1
+    manifest = json.loads((tmp_path / "run" / "adapter" / "adapter_model.safetensors.manifest.json").read_text())
+    assert manifest["validation"]["step"] == best
+
+
+def test_four_bit_base_and_recomputed_activations(train, tmp_path):
+    run = train(
+        "run",
+        "model.quantize_base=True",
+        "dtype=bf16",
+        "max_steps=2",
+        "activation_checkpointing=always",
+        "write_merged=True",
+    ).wait()
+    assert run.code == 0, run.err
+    weights = load_file(tmp_path / "run" / "merged" / "model.safetensors")
+    base = load_file("data/mini/model.safetensors")
+    # Merged into the base's own weights, not into what 4 bits left of them.
+    assert all(torch.equal(weights[n], base[n].bfloat16()) for n in base if "q_proj" not in n and "v_proj" not in n)
+
+
+def test_recomputing_activations_changes_nothing(train, tmp_path):
+    for name in ("always", "never"):
+        # With answers generated through layers that recompute, too.
+        assert (
+            train(name, f"activation_checkpointing={name}", "max_steps=2", "validation.generate_rows=1").wait().code
+            == 0
+        )
+    assert figures(tmp_path / "always") == figures(tmp_path / "never")
+
+
+def test_another_run_is_not_gone_on_with(train, tmp_path):
+    assert train("run", "max_steps=1").wait().code == 0
+    for overrides, message in (
+        (("max_steps=1",), "holds another run: resume=auto to go on with it, or another output_dir"),
+        (("max_steps=1", "resume=auto", "seed=5"), "made with another seed (0, now 5)"),
+        (("max_steps=2", "resume=auto"), "made with another max_steps (1, now 2)"),
+    ):
+        run = train("run", *overrides).wait()
+        assert run.code == 2
+        assert message in run.err
+
+
+def test_a_damaged_checkpoint_is_passed_over(train, tmp_path):
+    assert train("run", "checkpoint_every_n_steps=2").wait().code == 0
+    whole = adapter_bytes(tmp_path / "run")
+    newest = tmp_path / "run" / "checkpoints" / "step_00000005.pt"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    run = train("run", "checkpoint_every_n_steps=2", "resume=auto").wait()
+    assert run.code == 0, run.err
+    assert f"warning: {newest}: truncated or damaged checkpoint; passed over" in run.out
+    assert "going on after step 4" in run.out
+    assert adapter_bytes(tmp_path / "run") == whole
+
+
+def small_files():
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+
+def little_memory():
+    import resource
+
+    used = int(re.search(r"VmData:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+    resource.setrlimit(resource.RLIMIT_DATA, (used + 2**28, used + 2**28))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "before", "message"),
+    [
+        (["optimizer.lr=1e30", "lr_scheduler.num_warmup_steps=0"], None, "loss nan"),
+        (["checkpoint_every_n_steps=1"], small_files, "step_00000001.pt: cannot write: File too large"),
+        (["packing=none", "rows_per_step=36", "tokens_per_batch=500000", "model.max_seq_len=131072"], little_memory,
+         "out of memory: lower tokens_per_batch"),
+        (["checkpoint_dir=absent"], None, "absent/config.json: No such file"),
+        (["dataset.data_files=absent.jsonl"], None, "absent.jsonl: No such file"),
+        (["tokens_per_batch=100"], None, "tokens_per_batch=100 is less than the longest row"),
+        (["model.num_layers=5"], None, "weights are missing; first: layers.4"),
+        (["model.embed_dim=128"], None, "does not fit the YAML's model; compare it with data/mini/config.json"),
+        (["tokenizer.special_tokens_path=null"], None, "but the model has 1,408; it is another model's"),
+        (["optimizer.lrr=1"], None, "unknown key 'optimizer.lrr'; did you mean 'lr'?"),
+        (["device=cuda"], None, "device=cuda: no CUDA device here"),
+        (["validation.choose_by=micro_f1"], None, "needs validation.generate_rows"),
+        (["metric_logger._component_=torchtune.training.metric_logging.WandBLogger"], None, "metric_logger"),
+    ],
+    ids=lambda value: value[0].split("=")[0] if isinstance(value, list) else None,
+)  # fmt: skip
+def test_faults_are_one_line(train, overrides, before, message):
+    if overrides == ["device=cuda"] and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    run = train("run", *overrides, before=before).wait()
+    assert run.code == 2, run.err
+    lines = [line for line in run.err.splitlines() if line.startswith("lora_finetune")]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert "Traceback" not in run.err
+
+
+def test_weights_that_are_missing_or_cut_off(train, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree("data/mini", model)
+    (model / "model.safetensors").unlink()
+    assert f"{model}: no *.safetensors" in train("a", f"checkpoint_dir={model}").wait().err
+    content = Path("data/mini/model.safetensors").read_bytes()
+    (model / "model.safetensors").write_bytes(content[:100_000])
+    assert "cannot be read as safetensors" in train("b", f"checkpoint_dir={model}").wait().err
+    weights = load_file("data/mini/model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, model / "model.safetensors")
+    assert "1 weights are missing; first: norm.scale" in train("c", f"checkpoint_dir={model}").wait().err
+
+
+def test_help_lists_every_key(train, recipe_main, capsys):
+    assert recipe_main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "rows_per_step  (int, default: 128)" in shown
+    assert "**Plan first.**" in shown
