@@ -24,6 +24,7 @@ from radtune.tasks import TASK_NAMES, Status, open_ended
 from radtune.teacher.annotations import annotation_rows, quarantine_path, summary_text, write_annotations
 from radtune.teacher.answers import RESPONSE_FORMATS, answer_schema
 from radtune.teacher.batch import collect, state_path, submit
+from radtune.teacher.batch_state import pending_keys
 from radtune.teacher.costs import Budget, check_budget, estimate, estimate_text
 from radtune.teacher.endpoint import check_batch_endpoint, check_endpoint, find_endpoint, read_credential, what_leaves
 from radtune.teacher.engine import Sampling, ask_all
@@ -102,20 +103,22 @@ def main(config: GenerateConfig) -> None:
         check_endpoint(endpoint, config.allow_endpoint, config.zero_retention_confirmed, leaving)
         if config.batch == "submit":
             check_batch_endpoint(endpoint, config.stored_files_confirmed, leaving)
+    batches = state_path(config.output)
     with Ledger(ledger_path(config.output)) as ledger:
+        schema = answer_schema(labelling)
+        budget, waiting = Budget(config.max_cost, price, schema), pending_keys(batches)
+        run = Run(reports, labelling, ledger, endpoint.host, config.reask, budget, waiting)
         if config.dry_run:
-            missing = missing_questions(reports, labelling, ledger)
+            missing = missing_questions(run)
             expected = estimate(map(message, missing), sampling, price)
             print(estimate_text(expected, price, sampling, endpoint, what_leaves([q.report for q in missing])))
             return
-        schema = answer_schema(labelling)
-        run = Run(reports, labelling, ledger, endpoint.host, config.reask, Budget(config.max_cost, price, schema))
         service = endpoint, read_credential(endpoint, os.environ), sampling
         if config.batch == "submit":
-            print(submit_missing(run, partial(submit, *service, schema=schema), state_path(config.output)))
+            print(submit_missing(run, partial(submit, *service, schema=schema, state_path=batches)))
             return
         if config.batch == "collect":
-            state, outcome = collect_answers(run, partial(collect, *service[:2]), state_path(config.output))
+            state, outcome = collect_answers(run, partial(collect, *service[:2], batches))
             print(state)
         else:
             outcome = label_reports(run, partial(ask_all, *service, limits, message=message, schema=schema))
@@ -123,16 +126,19 @@ def main(config: GenerateConfig) -> None:
         manifest_path(config.output).unlink(missing_ok=True)
         summary = write_annotations(config.output, annotation_rows(reports, labelling, ledger, outcome.failures))
     facts = {"reports": len(reports), **asdict(summary), "endpoint": endpoint.url}
-    facts |= {"asked": outcome.asked, "asked_again": outcome.asked_again, "spent": round(run.budget.spent, 6)}
+    facts |= {"asked": outcome.asked, "asked_again": outcome.asked_again, "spent": round(budget.spent, 6)}
     write_manifest(config.output, config, inputs, **facts)
-    print(f"{len(reports):,} reports, {outcome.asked:,} answers now{run.budget.shown()}: {summary_text(summary)}")
+    print(f"{len(reports):,} reports, {outcome.asked:,} answers now{budget.shown()}: {summary_text(summary)}")
     print(f"written to {config.output}")
     if summary.problems:
         print(f"{summary.problems:,} rows to look at, with the reason: {quarantine_path(config.output)}")
     missing_rows, failed = len(reports) - summary.rows, summary.status_counts.get(Status.FAILED, 0)
     if missing_rows:
-        why = "max_cost" if outcome.stopped_by_cost else "batch=submit asks them"
+        asks = "batch=collect fetches them" if pending_keys(batches) else "batch=submit asks them"
+        why = "max_cost" if outcome.stopped_by_cost else asks
         print(f"{missing_rows:,} reports have no answer yet: {why}", file=sys.stderr)
+    elif outcome.stopped_by_cost:
+        print("max_cost has left out questions that reask=true would ask", file=sys.stderr)
     if failed:
         print(f"{failed:,} reports failed; the same command asks them again", file=sys.stderr)
     if failed or missing_rows:

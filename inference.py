@@ -1,21 +1,31 @@
-r"""Asks a fine-tuned or base model about every report of a file.
+r"""Asks a model about every report of a file, or about one.
 
     python inference.py task=multiple_choice reports=reports.jsonl output=predictions.jsonl \
         checkpoint_dir=data/mini adapter_dir=runs/mini/training/mix_1000_500/epoch_0
+    python inference.py task=multiple_choice checkpoint_dir=data/mini text="Heart is enlarged."
+    python inference.py engine=openai base_url=http://localhost:8000/v1 model=NAME ...
 
-Rows come out in the order of the reports; answers that cannot be read are kept with their status.
+Rows come out in the order of the reports; answers that cannot be read are kept with their status. Stopped or killed,
+a run goes on where it was when the same command is given again. Without reports, one is read from text= or from
+standard input, and its labels are printed.
 """
 
+import dataclasses
 import math
 import time
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from radtune.config import InputError, key, run_command
-from radtune.files import check_outputs, write_jsonl, write_manifest
-from radtune.sources.table import read_any_reports
-from radtune.tasks import TASK_NAMES, TASKS
+from radtune.files import check_outputs, write_manifest
+from radtune.generation.display import row_text
+from radtune.generation.engine import Request
+from radtune.generation.models import ENGINES, QUANTIZATIONS, ModelChoice, load_model
+from radtune.generation.predictions import Asking, predict
+from radtune.generation.reading import read_report, read_reports_to_ask
+from radtune.generation.run import partial_path, run
+from radtune.generation.votes import VOTES
+from radtune.tasks import TASK_NAMES, TASKS, multiple_choice
 from radtune.tasks.rendering import PROMPT_FORMATS
 
 # Below it, logits divided by the temperature leave the range of numbers.
@@ -27,10 +37,15 @@ class InferenceConfig:
     """Keys of this command."""
 
     task: str = key("What to ask.", choices=TASK_NAMES)
-    reports: Path = key("reports.jsonl, or a CSV with an id and findings/impression or text.")
-    output: Path = key("predictions.jsonl.")
-    checkpoint_dir: Path = key("Model folder: a base model or one with merged weights, in Hugging Face's layout.")
+    reports: Path | None = key("reports.jsonl, or a CSV with an id and findings/impression or text.", None)
+    output: Path | None = key("predictions.jsonl.", None)
+    text: str | None = key("One report, instead of reports; its labels are printed. Else standard input is read.", None)
+    engine: str = key("What runs the model.", "torchtune", choices=ENGINES)
+    checkpoint_dir: Path | None = key(
+        "Model folder: a base model or one with merged weights, in Hugging Face's layout.", None
+    )
     adapter_dir: Path | None = key("LoRA adapter to put on it, in PEFT's format as torchtune writes it.", None)
+    quantization: str | None = key("Weights in fewer bits, with engine=transformers.", None, choices=QUANTIZATIONS)
     prompt: str = key(
         "The task's full prompt, or the one of its training rows.", "inference", choices=("inference", "training")
     )
@@ -39,52 +54,79 @@ class InferenceConfig:
     )
     temperature: float = key("Of sampling; 0 is greedy.", 0.1)
     max_new_tokens: int = key("Where an answer is cut off.", 150)
-    batch_size: int = key("Reports decoded at once.", 16)
+    constrain: bool = key("Allow only lists of the 13 classes, or ['Normal']; multiple_choice.", False)
+    scores: bool = key("A probability for each of the 13 classes; with constrain=true.", False)
+    evidence: bool = key("Read the evidence that the model quotes, and look it up in the report.", False)
+    samples: int = key("Answers drawn for each report.", 1)
+    vote: str = key("What of several answers is kept: what most name, or what any names.", "majority", choices=VOTES)
+    verify: bool = key("Ask about each found label once more, and drop those that the model denies.", False)
+    batch_size: int | None = key("Reports decoded at once; null for as many as free memory allows.", 16)
     seed: int = key("Of sampling.", 0)
     device: str = key("cpu, cuda or auto.", "auto", choices=("auto", "cpu", "cuda"))
     dtype: str = key("auto is bf16 on cuda, else fp32.", "auto", choices=("auto", "fp32", "bf16"))
+    model: str | None = key("Name of the model at the server, with engine=openai; with vLLM also an adapter's.", None)
+    base_url: str | None = key("OpenAI-compatible server, with engine=openai (or OPENAI_BASE_URL).", None)
+    allow_endpoint: str | None = key("Host that reports may be sent to, if it is not this machine.", None)
+    zero_retention_confirmed: bool = key("That host keeps nothing of what it is sent.", False)
+    concurrency: int = key("Calls to the server under way at once.", 32)
+    requests_per_minute: int | None = key("Calls to the server in any minute; null for what it grants.", None)
+    tokens_per_minute: int | None = key("Tokens to and from the server in any minute; null for what it grants.", None)
+    timeout_s: float = key("Seconds one call may take.", 120.0)
+    max_retries: int = key("Further attempts at a call that failed.", 5)
 
 
 def main(config: InferenceConfig) -> None:
     """Loads, asks, writes, and prints what came out."""
-    check_outputs([config.output], [config.reports])
-    if not (config.temperature == 0 or MIN_TEMPERATURE <= config.temperature < math.inf):
-        raise InputError(f"temperature must be 0 (greedy), or {MIN_TEMPERATURE} or more")
-    if config.max_new_tokens < 1 or config.batch_size < 1:
-        raise InputError("max_new_tokens and batch_size must be 1 or more")
-    reports = list(read_any_reports(config.reports))
-    if not reports:
-        raise InputError(f"{config.reports}: no reports")
-    for report in reports:
-        if not report.text:
-            raise InputError(f"{config.reports}: report {report.report_id!r} is empty")
-    # Only now: a mistake in the files above is told at once, without waiting for torch.
-    import torch
-
-    from radtune.generation.checkpoint import load_checkpoint
-    from radtune.generation.predictions import Sampling, predict
-
-    cuda = torch.cuda.is_available() if config.device == "auto" else config.device == "cuda"
-    if cuda and not torch.cuda.is_available():
-        raise InputError("device=cuda: no CUDA device here")
-    bf16 = cuda if config.dtype == "auto" else config.dtype == "bf16"
-    device, dtype = torch.device("cuda" if cuda else "cpu"), torch.bfloat16 if bf16 else torch.float32
-    checkpoint = load_checkpoint(config.checkpoint_dir, config.adapter_dir, device, dtype)
+    _check(config)
+    reports = [read_report(config.text)] if config.reports is None else read_reports_to_ask(config.reports)
     task = TASKS[config.task]
     instruction = task.prompt() if config.prompt == "inference" else task.training_instruction()
-    names = (str(config.checkpoint_dir), str(config.adapter_dir) if config.adapter_dir else None)
-    sampling = Sampling(config.batch_size, config.max_new_tokens, config.temperature, config.seed)
+    closed = config.task if config.constrain else None
+    request = Request(config.max_new_tokens, config.temperature, closed, config.evidence, config.scores)
+    asking = Asking(
+        task, instruction, config.prompt_format, request,
+        seed=config.seed, samples=config.samples, vote=config.vote, verify=config.verify, evidence=config.evidence,
+    )  # fmt: skip
+    choice = {field.name: getattr(config, field.name) for field in dataclasses.fields(ModelChoice)}
+    model = load_model(ModelChoice(**choice), reports)
+    if config.output is None:
+        ((_, row),) = predict(reports, asking, model.engine, model.name, model.adapter)
+        print(row_text(row))
+        return
     began = time.monotonic()
-    rows = predict(reports, task, instruction, config.prompt_format, checkpoint, names, sampling)
+    outcome = run(reports, asking, model, config.output)
     seconds = time.monotonic() - began
-    write_jsonl(config.output, rows)
-    statuses = dict(Counter(row.status for row in rows))
-    write_manifest(config.output, config, [config.reports], rows=len(rows), status_counts=statuses, seconds=seconds)
-    print(
-        f"{len(rows):,} reports in {seconds:.1f} s ({len(rows) / seconds:.1f} a second); "
-        + ", ".join(f"{n:,} {s}" for s, n in statuses.items())
-    )
+    done, rate = sum(outcome.statuses.values()), outcome.asked / seconds
+    statuses = ", ".join(f"{n:,} {status}" for status, n in outcome.statuses.items())
+    print(f"{outcome.asked:,} reports in {seconds:.1f} s ({rate:.1f} a second); {statuses}")
+    if outcome.interrupted:
+        print(
+            f"stopped with {done:,} of {len(reports):,} rows for {config.output}; the same command goes on from there"
+        )
+        raise KeyboardInterrupt
+    facts = {"rows": done, "status_counts": dict(outcome.statuses), "asked": outcome.asked, "seconds": seconds}
+    write_manifest(config.output, config, [config.reports], **facts)
     print(f"written to {config.output}")
+
+
+def _check(config: InferenceConfig) -> None:
+    if (config.reports is None) != (config.output is None):
+        raise InputError("reports= and output= go together; neither for one report in text= or on standard input")
+    if config.reports is not None and config.text is not None:
+        raise InputError("give reports= or text=, not both")
+    if config.output is not None:
+        check_outputs([config.output, partial_path(config.output)], [config.reports])
+    if not (config.temperature == 0 or MIN_TEMPERATURE <= config.temperature < math.inf):
+        raise InputError(f"temperature must be 0 (greedy), or {MIN_TEMPERATURE} or more")
+    for name in ("max_new_tokens", "batch_size", "samples"):
+        if (value := getattr(config, name)) is not None and value < 1:
+            raise InputError(f"{name} must be 1 or more")
+    if config.constrain and config.task != multiple_choice.NAME:
+        raise InputError(f"constrain=true goes with task={multiple_choice.NAME}: the answers of others are open")
+    if config.scores and not config.constrain:
+        raise InputError("scores=true needs constrain=true")
+    if config.samples > 1 and config.temperature == 0:
+        raise InputError(f"samples={config.samples} at temperature=0 would all be alike")
 
 
 if __name__ == "__main__":

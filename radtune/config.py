@@ -73,6 +73,7 @@ def parse_config(schema: type[Config], arguments: Sequence[str]) -> Config:
     except OmegaConfBaseException as error:
         raise InputError(_one_line(error)) from None
     _check_choices(result)
+    _check_items(schema, result)
     _check_paths(result)
     return result
 
@@ -232,6 +233,15 @@ def _check_choices(config: Any) -> None:
             raise InputError(
                 f"{field.name}: {value!r} is not one of {', '.join(choices)}{nearest(str(value), choices)}"
             )
+
+
+def _check_items(schema: type, config: Any) -> None:
+    """OmegaConf lets a list or mapping stand where a list's items are to be strings."""
+    for name, hint in typing.get_type_hints(schema).items():
+        value = getattr(config, name)
+        plain = isinstance(value, list) and not any(map(typing.get_origin, typing.get_args(hint)))
+        if plain and any(isinstance(item, (list, dict)) for item in value):
+            raise InputError(f"{name}: an item of the list is itself a list or mapping")
 
 
 def _check_paths(config: Any) -> None:

@@ -41,5 +41,6 @@ def progress(
         if now - shown >= SECONDS_BETWEEN_LINES:
             shown = now
             rate = count / (now - started)
-            figures = ", ".join(filter(None, (f"{count:,}{of_total} {what}", f"{rate:,.1f}/s", also())))
+            left = f"{(total - count) / rate / 60:,.1f} min left" if total is not None else ""
+            figures = ", ".join(filter(None, (f"{count:,}{of_total} {what}", f"{rate:,.1f}/s", left, also())))
             print(figures, file=sys.stderr, flush=True)

@@ -99,6 +99,8 @@ def test_values(argument: str, name: str, value: object) -> None:
         (["rate=fast"], "command line: rate: Value 'fast' of type 'str' could not be converted to Float"),
         (["show_text=maybe"], "command line: show_text: Value 'maybe' is not a valid bool (type str)"),
         (["tasks=c"], "tasks: 'c' is no list, write tasks=[c]"),
+        (["tasks=[c,[d]]"], "tasks: an item of the list is itself a list or mapping"),
+        (["tasks=[{c: d}]"], "tasks: an item of the list is itself a list or mapping"),
         (["tasks=[c"], "tasks: cannot read '[c' as list of str"),
         (["tasks=[2024-99-99]"], "tasks: cannot read '[2024-99-99]' as list of str"),
         (["tasks=" + "[" * 5000], f"tasks: cannot read {'[' * 60!r} as list of str"),

@@ -166,7 +166,7 @@ def test_rows_with_problems_are_set_aside_with_the_reason(reports, tmp_path):
 
 
 def test_a_dry_run_sends_and_writes_nothing(reports, tmp_path):
-    output = tmp_path / "annotations.jsonl"
+    output = tmp_path / "new" / "annotations.jsonl"
     code, out, err = run(f"reports={reports}", f"output={output}", "dry_run=true")
     assert (code, err) == (0, "")
     assert "60 calls to gpt-4o-2024-05-13 at api.openai.com" in out and "$5 and $15 per million" in out
@@ -255,9 +255,14 @@ def test_it_starts_without_torch_and_openai(tmp_path):
         ("temperature=nan", "temperature must be 0 or more, or null"),
         ("temperature=inf", "temperature must be 0 or more, or null"),
         ("temperature=-1", "temperature must be 0 or more, or null"),
-        ("timeout_s=nan", "timeout_s above 0"),
-        ("timeout_s=inf", "timeout_s above 0"),
-        ("max_tokens=0", "max_tokens must be 1 or more, or null"),
+        ("timeout_s=nan", "timeout_s must be above 0"),
+        ("timeout_s=inf", "timeout_s must be above 0"),
+        ("max_tokens=0", "max_tokens must be from 1 to 1,000,000,000, or null"),
+        (f"max_tokens=1{'0' * 400}", "max_tokens must be from 1 to 1,000,000,000, or null"),
+        (f"tokens_per_minute=1{'0' * 400}", "tokens_per_minute must be from 1 to"),
+        ("concurrency=1000000", "concurrency must be from 1 to 1,000"),
+        ("votes=1000000000", "votes must be from 1 to 100"),
+        ("model=\udcff", "model must be a name"),
         ("output={reports}", "would overwrite"),
         ("output=/dev/full", "/dev/full: is a device"),
     ],

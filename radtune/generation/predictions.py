@@ -1,121 +1,166 @@
-"""From reports to rows of ``predictions.jsonl``."""
+"""From reports to rows of ``predictions.jsonl``, whatever the engine."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from radtune.config import InputError
-from radtune.generation.checkpoint import Checkpoint
-from radtune.generation.torchtune import Response, generate
-from radtune.progress import progress
+from radtune.findings import FINDINGS
+from radtune.generation.engine import Engine, Prompt, Request, Response
+from radtune.generation.evidence import find_evidence
+from radtune.generation.votes import VERIFICATION_TOKENS, Verdict, count_votes, denies, verification
 from radtune.reports import Report
-from radtune.tasks import Task
-from radtune.tasks.rendering import prompt_sha256, user_message
-from radtune.training.rows import prompt_tokens
+from radtune.tasks import Answer, Status, Task
+from radtune.tasks.rendering import prompt_sha256
+
+# Prompts that an engine gets at once: enough to sort by length, few enough to hold a million reports' run in memory.
+_WINDOW = 4_096
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """A model's answer about one report.
+class Asking:
+    """What every report of a run is asked, and what is made of the answers.
 
     Attributes:
-        report_id: The report.
-        task: ``multiple_choice`` or ``open_ended``.
-        labels: Classes or phrases; empty unless the status is ok.
-        response: What the model wrote.
-        status: ok, truncated or unparsed.
-        model: The checkpoint's folder.
-        adapter: The adapter's folder, None for none.
-        prompt_sha256: Hash of the prompt without its report: the same in all rows of a run.
-        temperature: Of sampling; 0 is greedy.
+        task: The task; decodes the responses.
+        instruction: Its prompt or its training instruction.
+        prompt_format: ``llama3_chat`` or ``alpaca``, as in training.
+        request: How responses are drawn.
         seed: Of sampling.
+        samples: How often each report is asked.
+        vote: How several samples become one answer, one of :data:`radtune.generation.votes.VOTES`.
+        verify: Whether the model is asked about each found label once more, and those it denies are dropped.
+        evidence: Whether the model's evidence is read and looked up in the report.
     """
 
-    report_id: str
-    task: str
-    labels: Sequence[str]
-    response: str
-    status: str
-    model: str
-    adapter: str | None
-    prompt_sha256: str
-    temperature: float
-    seed: int
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How responses are drawn."""
-
-    batch_size: int
-    max_new_tokens: int
-    temperature: float
-    seed: int
+    task: Task
+    instruction: str
+    prompt_format: str
+    request: Request
+    seed: int = 0
+    samples: int = 1
+    vote: str = "majority"
+    verify: bool = False
+    evidence: bool = False
 
 
 def predict(
-    reports: Sequence[Report],
-    task: Task,
-    instruction: str,
-    prompt_format: str,
-    checkpoint: Checkpoint,
-    names: tuple[str, str | None],
-    sampling: Sampling,
-) -> list[Prediction]:
+    reports: Sequence[Report], asking: Asking, engine: Engine, model: str, adapter: str | None
+) -> Iterator[tuple[Report, dict[str, Any]]]:
     """Asks a model about reports.
 
     Args:
         reports: The reports.
-        task: What is asked; decodes the responses.
-        instruction: The task's prompt or its training instruction.
-        prompt_format: ``llama3_chat`` or ``alpaca``, as in training.
-        checkpoint: The model.
-        names: Its folder and its adapter's, for the rows.
-        sampling: How responses are drawn.
+        asking: What to ask.
+        engine: What answers.
+        model: The model's name, for the rows.
+        adapter: Its adapter's, None for none.
 
-    Returns:
-        A row per report, in their order.
+    Yields:
+        Each report with its row, as they are answered. A row has the keys of ``predictions.jsonl``, and where they
+        apply: ``evidence`` (label, quote, start, end) and ``unsupported`` (labels whose evidence is not in the report),
+        ``scores`` (by class), ``agreement`` and ``votes`` (of several samples), ``denied`` (labels that verification
+        dropped), ``cut_tokens`` (tokens of the report that did not fit into the model) and ``error``.
 
     Raises:
-        InputError: Naming a report that is too long for the model.
+        InputError: The engine gives up, or cannot do what is asked.
     """
-    prompts = [
-        prompt_tokens(checkpoint.tokenizer, user_message(instruction, report.text, prompt_format)) for report in reports
-    ]
-    for report, prompt in zip(reports, prompts, strict=True):
-        needed = len(prompt) + sampling.max_new_tokens
-        if needed > checkpoint.max_positions:
-            raise InputError(
-                f"report {report.report_id!r} needs {needed} positions with {sampling.max_new_tokens} new tokens, "
-                f"the model has {checkpoint.max_positions}"
-            )
-    responses: dict[int, Response] = {}
-    answering = generate(
-        checkpoint,
-        prompts,
-        [f"{sampling.seed}:{task.name}:{report.report_id}" for report in reports],
-        sampling.batch_size,
-        sampling.max_new_tokens,
-        sampling.temperature,
-    )
-    for index, response in progress(answering, "reports", len(reports)):
-        responses[index] = response
-    prompt_hash = prompt_sha256(instruction, prompt_format)
-    rows = []
-    for index, report in enumerate(reports):
-        response = responses[index]
-        answer = task.decode(response.text, response.finished)
-        rows.append(
-            Prediction(
-                report_id=report.report_id,
-                task=task.name,
-                labels=answer.labels,
-                response=response.text,
-                status=str(answer.status),
-                model=names[0],
-                adapter=names[1],
-                prompt_sha256=prompt_hash,
-                temperature=sampling.temperature,
-                seed=sampling.seed,
-            )
+    facts = {
+        "model": model,
+        "adapter": adapter,
+        "prompt_sha256": prompt_sha256(asking.instruction, asking.prompt_format),
+        "temperature": asking.request.temperature,
+        "seed": asking.seed,
+    }
+    width = max(1, _WINDOW // asking.samples)
+    for start in range(0, len(reports), width):
+        window = reports[start : start + width]
+        answered = (
+            (report, _row(report, asking, responses) | facts) for report, responses in _ask(window, asking, engine)
         )
-    return rows
+        yield from _verified(list(answered), asking, engine) if asking.verify else answered
+
+
+def _ask(reports: Sequence[Report], asking: Asking, engine: Engine) -> Iterator[tuple[Report, list[Response]]]:
+    """Each report with its samples, once all of them are there."""
+    prompts = [_prompt(report, asking, sample) for report in reports for sample in range(asking.samples)]
+    collected: dict[int, dict[int, Response]] = {}
+    for index, response in engine.generate(prompts, asking.request):
+        number, sample = divmod(index, asking.samples)
+        of_report = collected.setdefault(number, {})
+        of_report[sample] = response
+        if len(of_report) == asking.samples:
+            yield reports[number], [response for _, response in sorted(collected.pop(number).items())]
+
+
+def _prompt(report: Report, asking: Asking, sample: int) -> Prompt:
+    seed = f"{asking.seed}:{asking.task.name}:{report.report_id}"
+    # The first sample is what a run with one sample would give.
+    seed = f"{seed}:{sample}" if sample else seed
+    return Prompt(report.report_id, asking.instruction, report.text, asking.prompt_format, seed)
+
+
+def _row(report: Report, asking: Asking, responses: Sequence[Response]) -> dict[str, Any]:
+    answers = [_answer(asking.task, response) for response in responses]
+    (first, *others), shown = answers, responses[0]
+    verdict = count_votes(answers, asking.vote) if others else Verdict(first.labels, first.status, {})
+    row: dict[str, Any] = {"report_id": report.report_id, "task": asking.task.name, "labels": list(verdict.labels)}
+    if asking.evidence:
+        rest = "\n".join(answer.rest for answer in answers)
+        found = find_evidence(asking.task.name, verdict.labels, rest, report.text)
+        row["evidence"] = [asdict(evidence) for evidence in found]
+        row["unsupported"] = [evidence.label for evidence in found if not evidence.supported]
+    scores = [response.scores for response in responses if response.scores]
+    if scores:
+        means = (sum(of_class) / len(scores) for of_class in zip(*scores, strict=True))
+        row["scores"] = dict(zip(FINDINGS, means, strict=True))
+    if others:
+        row["agreement"] = verdict.agreement
+        row["votes"] = [
+            {"labels": list(answer.labels), "status": str(answer.status), "response": response.text}
+            for answer, response in zip(answers, responses, strict=True)
+        ]
+    row |= {"response": shown.text, "status": str(verdict.status)}
+    if verdict.status == Status.FAILED:
+        row["error"] = next(response.error for response in responses if response.error)
+    if shown.cut_tokens:
+        row["cut_tokens"] = shown.cut_tokens
+    return row
+
+
+def _answer(task: Task, response: Response) -> Answer:
+    if response.error is not None:
+        return Answer((), Status.FAILED)
+    if response.refused:
+        return Answer((), Status.REFUSED)
+    return task.decode(response.text, response.finished)
+
+
+def _verified(
+    rows: Sequence[tuple[Report, dict[str, Any]]], asking: Asking, engine: Engine
+) -> Iterator[tuple[Report, dict[str, Any]]]:
+    """The rows without the labels that the model denies when it is asked about each."""
+    found = [(report, row, label) for report, row in rows for label in row["labels"]]
+    prompts = [
+        Prompt(
+            report.report_id,
+            verification(label),
+            report.text,
+            asking.prompt_format,
+            f"{asking.seed}:{label}:{report.report_id}",
+        )
+        for report, _, label in found
+    ]
+    request = Request(VERIFICATION_TOKENS, asking.request.temperature)
+    denied: dict[str, set[str]] = {}
+    for index, response in engine.generate(prompts, request):
+        if denies(response.text):
+            report, _, label = found[index]
+            denied.setdefault(report.report_id, set()).add(label)
+    for report, row in rows:
+        dropped = denied.get(report.report_id, set())
+        row["denied"] = [label for label in row["labels"] if label in dropped]
+        row["labels"] = [label for label in row["labels"] if label not in dropped]
+        if asking.evidence:
+            row["evidence"] = [evidence for evidence in row["evidence"] if evidence["label"] not in dropped]
+            row["unsupported"] = [label for label in row["unsupported"] if label not in dropped]
+        yield report, row

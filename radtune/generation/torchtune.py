@@ -1,126 +1,157 @@
-"""Batched generation with a key-value cache on torchtune's modules."""
+"""Our own engine: batched generation on torchtune's modules.
+
+What all prompts begin with (instruction and examples) goes through the model once. The rest is sorted by length; a row
+that has finished leaves the batch at once and waiting ones take its place. Forced tokens of closed answers are not
+decoded one by one. Greedy answers depend neither on the batch nor on the order, and sampling on each prompt's seed.
+"""
 
 import random
+from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from itertools import takewhile
 
-import torch
-
+from radtune.config import InputError
+from radtune.generation.batch import Batch, Row, start_row
+from radtune.generation.cache import make_cache
 from radtune.generation.checkpoint import Checkpoint
+from radtune.generation.closed import AnswerTree, answer_tree, closed_answers
+from radtune.generation.engine import Prompt, Request, Response, fit_prompt
+from radtune.generation.memory import OUT_OF_MEMORY, fitting_rows, is_out_of_memory
+from radtune.training.rows import prompt_tokens
+
+# Columns kept free for weighing classes: the longest decision's tokens among any tokenizer's.
+_DECISION_COLUMNS = 64
 
 
-@dataclass(frozen=True)
-class Response:
-    """What a model wrote.
+class TorchtuneEngine:
+    """Answers prompts with a checkpoint in this process."""
 
-    Attributes:
-        text: Without special tokens.
-        finished: Whether it ended by itself, and not at the token limit.
-    """
+    def __init__(self, checkpoint: Checkpoint, batch_size: int | None = None) -> None:
+        """Takes a loaded checkpoint.
 
-    text: str
-    finished: bool
+        Args:
+            checkpoint: The model.
+            batch_size: Prompts decoded at once; None for as many as free memory allows.
+        """
+        self._checkpoint = checkpoint
+        self._batch_size = batch_size
+        self._trees: dict[str, AnswerTree] = {}
+
+    def generate(self, prompts: Sequence[Prompt], request: Request) -> Iterator[tuple[int, Response]]:
+        """Yields the index of each prompt with its response, as they come.
+
+        Raises:
+            InputError: A prompt has no room even without its report, or the token limit would cut closed answers.
+        """
+        checkpoint = self._checkpoint
+        fitted = [
+            fit_prompt(
+                prompt,
+                lambda prompt: prompt_tokens(checkpoint.tokenizer, prompt.message),
+                checkpoint.max_positions - (_DECISION_COLUMNS if request.scores else 0),
+                request.max_new_tokens,
+            )
+            for prompt in prompts
+        ]
+        answering = generate(
+            checkpoint,
+            [tokens for tokens, _ in fitted],
+            [prompt.seed for prompt in prompts],
+            self._batch_size,
+            request.max_new_tokens,
+            request.temperature,
+            tree=self._tree(request),
+            go_on=request.go_on,
+            scores=request.scores,
+        )
+        for index, response in answering:
+            yield index, replace(response, cut_tokens=fitted[index][1])
+
+    def _tree(self, request: Request) -> AnswerTree | None:
+        if request.task is None:
+            return None
+        if request.task not in self._trees:
+            tokenizer = self._checkpoint.tokenizer
+            self._trees[request.task] = answer_tree(
+                closed_answers(request.task),
+                lambda text: tokenizer.encode(text, add_bos=False, add_eos=False),
+                lambda tokens: tokenizer.decode(tokens, truncate_at_eos=False),
+            )
+        return self._trees[request.task]
 
 
 def generate(
     checkpoint: Checkpoint,
     prompts: Sequence[Sequence[int]],
     seeds: Sequence[str],
-    batch_size: int,
+    batch_size: int | None,
     max_new_tokens: int,
     temperature: float,
+    *,
+    tree: AnswerTree | None = None,
+    go_on: bool = False,
+    scores: bool = False,
+    share_prefix: bool = True,
 ) -> Iterator[tuple[int, Response]]:
     """Generates one response for each prompt.
-
-    Prompts of like length share a batch, padded on the left, so that all rows write their next token at one position.
 
     Args:
         checkpoint: The model.
         prompts: Token ids of each prompt.
         seeds: One per prompt; sampling draws from it alone, whatever else is in the batch.
-        batch_size: Prompts decoded at once.
+        batch_size: Prompts decoded at once, halved as often as memory runs out; None for as many as free memory allows.
         max_new_tokens: Where a response is cut off.
         temperature: 0 takes the likeliest token.
+        tree: The closed answers, where no others may be given.
+        go_on: Whether the model writes on after a closed answer.
+        scores: Whether each class gets a probability; the tree must be that of multiple choice.
+        share_prefix: Whether what all prompts begin with goes through the model once.
 
     Yields:
-        Index of a prompt and its response, batch by batch, the longest prompts first.
+        Index of a prompt and its response, as they finish, the longest prompts first.
+
+    Raises:
+        InputError: ``max_new_tokens`` would cut a closed answer, or there is no memory for a single prompt.
     """
-    order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        rows = [prompts[index] for index in batch]
-        draws = [random.Random(seeds[index]) for index in batch]  # noqa: S311  (no secret)
-        yield from zip(batch, _generate_batch(checkpoint, rows, draws, max_new_tokens, temperature), strict=True)
+    if tree is not None and max_new_tokens < tree.longest:
+        raise InputError(f"max_new_tokens={max_new_tokens} would cut closed answers, which take up to {tree.longest}")
+    beginning = _common_beginning(prompts) if share_prefix else []
+    waiting = deque(sorted(range(len(prompts)), key=lambda index: -len(prompts[index])))
+    while waiting:
+        # The first prompt is the longest.
+        columns = len(prompts[waiting[0]]) + max_new_tokens + (_DECISION_COLUMNS if scores else 0)
+        batch_size = batch_size or fitting_rows(checkpoint.model, columns)
+        rows: list[Row] = []
+        # After memory has run out: the old cache has to go before a smaller one finds room.
+        cache = batch = None
+        try:
+            cache = make_cache(checkpoint.model, min(batch_size, len(waiting)), columns, beginning)
+            batch = Batch(checkpoint, cache, rows, max_new_tokens, temperature, go_on)
+            while waiting or rows:
+                entering = batch.room(waiting, prompts)
+                for _ in range(entering):
+                    index = waiting.popleft()
+                    own = prompts[index][len(beginning) :]
+                    draw = random.Random(seeds[index])  # noqa: S311  (no secret)
+                    rows.append(start_row(index, own, len(beginning), draw, tree, scores))
+                # Those that enter catch up with the others before all go on together.
+                batch.step(len(rows) - entering if entering else 0)
+                yield from batch.leave()
+        except OUT_OF_MEMORY as error:
+            if batch_size == 1 or not is_out_of_memory(error):
+                raise
+            batch_size = max(1, batch_size // 2)
+            # What had not finished begins anew; its answers come out the same.
+            waiting.extendleft(sorted((row.index for row in rows), key=lambda index: len(prompts[index])))
 
 
-@torch.inference_mode()
-def _generate_batch(
-    checkpoint: Checkpoint,
-    prompts: list[Sequence[int]],
-    draws: list[random.Random],
-    max_new_tokens: int,
-    temperature: float,
-) -> list[Response]:
-    model, tokenizer = checkpoint.model, checkpoint.tokenizer
-    parameter = next(model.parameters())
-    device, width = parameter.device, max(map(len, prompts))
-    length = width + max_new_tokens
-    tokens = torch.full((len(prompts), width), tokenizer.pad_id)
-    for row, prompt in enumerate(prompts):
-        tokens[row, width - len(prompt) :] = torch.tensor(prompt)
-    tokens = tokens.to(device)
-    pads = torch.tensor([width - len(prompt) for prompt in prompts], device=device)
-    columns = torch.arange(length, device=device)
-    # A query at column q sees the columns up to q that are no padding; padding sees itself, or softmax has no input.
-    seen = (columns[None, None, :] <= columns[None, :, None]) & (columns[None, None, :] >= pads[:, None, None])
-    seen |= torch.eye(length, dtype=torch.bool, device=device)
-    positions = (columns[None, :] - pads[:, None]).clamp(min=0)
-
-    stop = torch.tensor(tokenizer.stop_tokens, device=device)
-    written: list[torch.Tensor] = []
-    done = torch.zeros(len(prompts), dtype=torch.bool, device=device)
-    with device:
-        model.setup_caches(len(prompts), parameter.dtype, decoder_max_seq_len=length)
-    try:
-        start, end = 0, width
-        while len(written) < max_new_tokens and not done.all():
-            logits = _next_logits(model, tokens, seen[:, start:end], positions[:, start:end])
-            chosen = _choose(logits, temperature, draws).masked_fill(done, tokenizer.pad_id)
-            written.append(chosen)
-            done |= torch.isin(chosen, stop)
-            tokens, start, end = chosen[:, None], end, end + 1
-    finally:
-        _drop_caches(model)
-    return [_response(tokenizer, row, stop.tolist()) for row in torch.stack(written, dim=1).tolist()]
-
-
-def _next_logits(
-    model: torch.nn.Module, tokens: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor
-) -> torch.Tensor:
-    """Logits after the last token, ``[rows, vocabulary]``; the decoder's own forward would make them for all."""
-    hidden = model.tok_embeddings(tokens)
-    for layer in model.layers:
-        hidden = layer(hidden, mask=mask, input_pos=positions)
-    return model.unembed(hidden[:, -1:])[:, 0].float()
-
-
-def _choose(logits: torch.Tensor, temperature: float, draws: Sequence[random.Random]) -> torch.Tensor:
-    if temperature == 0:
-        return logits.argmax(dim=-1)
-    # One number a row, so that a row's answer does not depend on its neighbours.
-    points = torch.tensor([draw.random() for draw in draws], dtype=torch.float64, device=logits.device)
-    cumulative = torch.softmax(logits.double() / temperature, dim=-1).cumsum(dim=-1)
-    chosen = torch.searchsorted(cumulative, (points * cumulative[:, -1])[:, None], right=True)[:, 0]
-    return chosen.clamp(max=logits.shape[-1] - 1)
-
-
-def _response(tokenizer: object, row: list[int], stop: list[int]) -> Response:
-    end = next((place for place, token in enumerate(row) if token in stop), None)
-    return Response(tokenizer.decode(row if end is None else row[:end], truncate_at_eos=False), end is not None)
-
-
-def _drop_caches(model: torch.nn.Module) -> None:
-    for layer in model.layers:
-        layer.attn.kv_cache = None
-        layer.attn.cache_enabled = False
-    model.decoder_max_cache_seq_len = None
+def _common_beginning(prompts: Sequence[Sequence[int]]) -> list[int]:
+    """The tokens that all prompts begin with; every prompt keeps one of its own, or there would be nothing to ask."""
+    if len(prompts) < 2:
+        return []
+    lists = [list(prompt) for prompt in prompts]
+    # Whatever the first and the last in order have in common, all in between have, too.
+    pairs = zip(min(lists), max(lists), strict=False)
+    common = [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+    return common[: min(map(len, lists)) - 1]

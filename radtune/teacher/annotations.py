@@ -27,7 +27,7 @@ def annotation_rows(
         reports: The reports.
         labelling: What was asked.
         ledger: The answers.
-        failures: Error codes by report id, of calls that got none.
+        failures: Error codes of calls that got none, by the hash of their question.
 
     Yields:
         Rows of ``annotations.jsonl``. Reports that nobody has asked about yet have none.
@@ -38,8 +38,8 @@ def annotation_rows(
         known = [answer for answer in answers if answer is not None]
         if len(known) == len(questions):
             yield _row(questions, labelling, known)
-        elif report.report_id in failures:
-            yield _failed_row(questions[0], labelling, failures[report.report_id])
+        elif failed := [question for question in questions if question.key_sha256 in failures]:
+            yield _failed_row(failed[0], labelling, failures[failed[0].key_sha256])
 
 
 def _row(questions: Sequence[Question], labelling: Labelling, answers: Sequence[tuple[dict[str, Any], Reading]]) -> Any:

@@ -75,7 +75,7 @@ class BatchStatus:
 
 
 @dataclass(frozen=True)
-class Collection:
+class Collected:
     """What a look at the batches brought.
 
     Attributes:
@@ -141,7 +141,7 @@ def submit(
     return Submitted(batch_ids, len(asked), len(waiting))
 
 
-def collect(endpoint: Endpoint, credential: Credential, state_path: Path) -> Collection:
+def collect(endpoint: Endpoint, credential: Credential, state_path: Path) -> Collected:
     """Looks at the batches that were submitted, and gives the replies of those that have ended.
 
     Args:
@@ -157,7 +157,7 @@ def collect(endpoint: Endpoint, credential: Credential, state_path: Path) -> Col
         provider.reconcile(state)
         found = [(part, provider.look(part) if part.leftover is None else None) for part in state.parts]
     statuses = [_status(part, batch) for part, batch in found if part.leftover is None]
-    return Collection(statuses, _replies(endpoint, credential, state, found))
+    return Collected(statuses, _replies(endpoint, credential, state, found))
 
 
 def batches_text(statuses: Sequence[BatchStatus]) -> str:
@@ -171,7 +171,8 @@ def batches_text(statuses: Sequence[BatchStatus]) -> str:
             line += f" ({status.reason})"
         if status.status == "missing":
             line = (
-                f"{status.batch_id}: the provider does not know it; {status.requests:,} questions wait for it in vain"
+                f"{status.batch_id}: the provider does not know it; {status.requests:,} questions wait for it in vain. "
+                "Made with another key? If not, remove OUTPUT.batches.json when no other batch is under way"
             )
         lines.append(line)
     return "\n".join(lines) or "no batch under way"
@@ -210,9 +211,9 @@ def _status(part: Part, batch: "Batch | None") -> BatchStatus:
         batch_id,
         _code(batch.status) or "unknown",
         len(part.keys),
-        getattr(counts, "completed", None) or 0,
-        getattr(counts, "failed", None) or 0,
-        _code(getattr(errors[0], "code", None)) if errors else None,
+        _count(getattr(counts, "completed", None)),
+        _count(getattr(counts, "failed", None)),
+        _code(getattr(errors[0], "code", None)) if isinstance(errors, list) and errors else None,
     )
 
 
@@ -222,7 +223,8 @@ def _replies(
     with Provider(endpoint, credential) as provider:
         for part, batch in found:
             if batch is not None and batch.status in _ENDED:
-                results = [file_id for file_id in (batch.output_file_id, batch.error_file_id) if file_id]
+                named = (batch.output_file_id, batch.error_file_id)
+                results = [file_id for file_id in named if isinstance(file_id, str) and file_id]
                 for file_id in results:
                     yield from _read(provider.read_file(file_id), part)
                 part.leftover = [*filter(None, [part.file_id]), *results]
@@ -247,6 +249,10 @@ def _read(content: bytes, part: Part) -> Iterator[tuple[str, Reply]]:
         if isinstance(key, str) and key in keys and isinstance(status, int):
             keys.remove(key)
             yield key, replace(read_reply(body), as_json=part.as_json) if status == 200 else read_error(status, body)
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _code(text: Any) -> str | None:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from radtune.config import InputError
+from radtune.teacher import event_loop
 from radtune.teacher.batch_state import BatchState, Part
 from radtune.teacher.chat import read_error
 from radtune.teacher.endpoint import Endpoint
@@ -71,8 +72,7 @@ class Provider:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._runner.run(self._once.close())
-        self._runner.close()
+        event_loop.run_last(self._runner, self._once.close())
 
     def make_batch(self, state: BatchState, part: Part, content: bytes) -> str:
         """Uploads a file of requests and makes a batch of it; each step is written down.
@@ -128,8 +128,10 @@ class Provider:
             return
         batches = self._call("list the batches", _all(self._patiently.batches.list(limit=100)), ("id",))
         # By what the provider was given to remember; if it does not give that back, by the file.
-        made = {batch.input_file_id: batch for batch in batches if batch.input_file_id}
-        made |= {batch.metadata[_METADATA_KEY]: batch for batch in batches if _METADATA_KEY in (batch.metadata or {})}
+        made: dict[Any, Batch] = {}
+        for batch in batches:
+            remembered = batch.metadata.get(_METADATA_KEY) if isinstance(batch.metadata, dict) else None
+            made |= {name: batch for name in (batch.input_file_id, remembered) if isinstance(name, str)}
         for part in unknown:
             if batch := made.get(part.part_id) or made.get(part.file_id):
                 part.batch_id, part.file_id = batch.id, batch.input_file_id
@@ -186,7 +188,7 @@ class Provider:
         import openai
 
         try:
-            result = self._runner.run(_awaited(call))
+            result = event_loop.run(self._runner, _awaited(call))
             items = result if isinstance(result, tuple) else (result,)
             if all(isinstance(getattr(item, field, None), str) for item in items for field in fields):
                 return result

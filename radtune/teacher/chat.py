@@ -14,6 +14,8 @@ TIMEOUT, NO_CONNECTION, MALFORMED, EMPTY = "timeout", "connection_failed", "malf
 
 # A server's error code is kept if it looks like one (model_not_found, BadRequestError), not like a word of a report.
 _CODE = re.compile(r"[a-z]+(?:_[a-z0-9]+)+|(?:[A-Z][a-z]+){2,}")
+# More than any call takes. What a server counts beyond is a slip, which a budget could not be reckoned with.
+MOST_TOKENS = 10**9
 _FINISH_REASON = re.compile(r"[a-z_]{1,32}")
 # meta-llama/Llama-3.3-70B-Instruct, gpt-4o-2024-05-13, fp_44709d6fcb, a path; a sentence has blanks.
 _VERSION = re.compile(r"[A-Za-z0-9._:/@+-]{1,128}")
@@ -144,7 +146,7 @@ def _usage(usage: Any) -> dict[str, int] | None:
     if not isinstance(usage, dict):
         return None
     counts = {name: usage.get(name) for name in ("prompt_tokens", "completion_tokens")}
-    return {name: count for name, count in counts.items() if type(count) is int and count >= 0} or None
+    return {name: count for name, count in counts.items() if type(count) is int and 0 <= count <= MOST_TOKENS} or None
 
 
 def _only(pattern: re.Pattern[str], value: Any) -> str | None:

@@ -126,9 +126,8 @@ class Budget:
     """Keeps what is spent, and may be spent by calls under way, within a limit.
 
     A call reserves the most that it can cost before it is sent; its reply replaces that by what the server has counted.
-    So the limit holds with any number of calls in flight, and a run stops short of it by what these have reserved. The
-    server may count an attempt that it answered too late and that was made again; it is known to this budget only if
-    the last attempt ends so.
+    So the limit holds with any number of calls in flight, and a run stops short of it by what these have reserved. An
+    attempt that is made again may have been paid for, so it is counted and has to fit as well.
 
     Attributes:
         spent: US dollars for the calls that have been settled; 0 where the price is not known.
@@ -189,12 +188,20 @@ class Budget:
         reserved = self._most(most, max_tokens)
         # Sums of many small amounts drift; below nothing they would let too much through.
         self._reserved = max(0.0, self._reserved - reserved) if self._under_way else 0.0
-        # An error that begins with an HTTP status is a refusal, or work that the server has not managed to do.
-        if self.price is None or (reply.error is not None and reply.error[:1].isdigit()):
-            return
-        usage = reply.usage or {}
-        longest = max_tokens if max_tokens is not None else 0
-        self.spent += self.price.cost(usage.get("prompt_tokens", most), usage.get("completion_tokens", longest))
+        self.spent += self._cost(most, max_tokens, reply)
+
+    def pay_again(self, message: str, reply: Reply) -> bool:
+        """Whether a call whose attempt came to nothing may be made once more; counts what that attempt cost if so.
+
+        Args:
+            message: Of a call that was admitted; what it has reserved is for its next attempt.
+            reply: What came of the last one.
+        """
+        cost = self._cost(*self._under_way[message][-1], reply)
+        if self.max_cost is not None and self.spent + self._reserved + cost > self.max_cost:
+            return False
+        self.spent += cost
+        return True
 
     def add(self, reply: Reply) -> None:
         """Counts a reply that was admitted by an earlier start, as those of a batch are."""
@@ -208,6 +215,14 @@ class Budget:
             return ""
         limit = f" of {dollars(self.max_cost)}" if self.max_cost is not None else ""
         return f", {dollars(self.spent)}{limit} spent"
+
+    def _cost(self, most: int, max_tokens: int | None, reply: Reply) -> float:
+        # An error that begins with an HTTP status is a refusal, or work that the server has not managed to do.
+        if self.price is None or (reply.error is not None and reply.error[:1].isdigit()):
+            return 0.0
+        usage = reply.usage or {}
+        longest = max_tokens if max_tokens is not None else 0
+        return self.price.cost(usage.get("prompt_tokens", most), usage.get("completion_tokens", longest))
 
     def _most(self, prompt_tokens: int, max_tokens: int | None) -> float:
         if self.price is None:

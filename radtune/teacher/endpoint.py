@@ -16,6 +16,7 @@ LAST_PORT = 65535
 # Narrower than the standard on purpose. A user name, a query or an odd letter is how one URL comes to mean different
 # hosts to different readers, and how a key comes to be in a URL.
 _URL = re.compile(r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~/-]*)?")
+_API_VERSION = re.compile(r"[A-Za-z0-9._-]+")
 # Hosts that keep chat completions unless told not to.
 _STORING_HOSTS = re.compile(r"(?:.+\.)?(?:openai\.com|azure\.com|azure\.us|azure\.cn)")
 # Azure's hosts: the model's own, the one shared with other AI services, and that of projects; with the national clouds.
@@ -96,7 +97,7 @@ def find_endpoint(
         environment: The process's environment.
 
     Raises:
-        InputError: Both kinds are given, a URL cannot be used, or Azure's API version is missing.
+        InputError: Both kinds are given, a URL cannot be used, or Azure's API version is missing or none.
     """
     if base_url and azure_endpoint:
         raise InputError("give base_url= or azure_endpoint=, not both")
@@ -111,6 +112,8 @@ def find_endpoint(
             "azure_endpoint needs api_version=... (or OPENAI_API_VERSION), e.g. 2024-10-21; Azure's newer form needs "
             "none: base_url=https://NAME.openai.azure.com/openai/v1/"
         )
+    if not _API_VERSION.fullmatch(api_version):
+        raise InputError("api_version: expected a date or a word, e.g. 2024-10-21")
     return _endpoint("azure_endpoint", azure_endpoint, api_version)
 
 

@@ -8,11 +8,12 @@ import asyncio
 import itertools
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from radtune.config import InputError
+from radtune.teacher import event_loop
 from radtune.teacher.chat import (
     EMPTY,
     MALFORMED,
@@ -40,6 +41,8 @@ _CALLS_A_CLIENT = 8
 
 # So many calls in a row that fail alike mean that the next will, too: a bad key, a wrong model, a server gone.
 MOST_FAILURES_IN_A_ROW = 5
+# The same where they fail in different ways, after some have been answered.
+MOST_MIXED_FAILURES_IN_A_ROW = 20
 
 # Before the second, third, ... attempt, where the server asks for no pause: 0.5 s, 1, 2, 4, 8, 8, ... and up to half a
 # second more, so that calls that failed together do not come back together.
@@ -53,6 +56,7 @@ _OUT_OF_MONEY = {"429 insufficient_quota", "429 billing_hard_limit_reached"}
 _OF_ONE_REPORT = {"400 context_length_exceeded", "400 string_above_max_length", "400 invalid_prompt"}
 
 Question = TypeVar("Question")
+PayAgain = Callable[[str, Reply], bool]
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ def ask_all(
     questions: Iterable[Question],
     message: Callable[[Question], str],
     schema: dict[str, Any] | None = None,
+    pay_again: PayAgain = lambda message, reply: True,
 ) -> Iterator[tuple[Question, Reply]]:
     """Asks all questions, up to ``limits.concurrency`` at a time.
 
@@ -84,47 +89,51 @@ def ask_all(
         message: The user's message of a question.
         schema: Value of ``response_format.json_schema`` that answers are held to; left out, with one warning on
             stderr, once the server refuses it.
+        pay_again: Whether a message whose attempt came to this may be sent once more, which may cost as much again.
 
     Yields:
         Each question with its reply, as they come.
 
     Raises:
-        InputError: :data:`MOST_FAILURES_IN_A_ROW` calls failed alike. Their questions are not yielded: nothing is
-            known about them.
+        InputError: :data:`MOST_FAILURES_IN_A_ROW` calls failed alike or before the first answer, or
+            :data:`MOST_MIXED_FAILURES_IN_A_ROW` in any way. Their questions are not yielded: nothing is known about
+            them.
     """
     waiting = iter(questions)
     running: dict[asyncio.Task[Reply], Question] = {}
     failed: list[tuple[Question, Reply]] = []
     answered = False
+    caller = _Caller(endpoint, credential, sampling, limits, schema, pay_again)
+    done: asyncio.Queue[asyncio.Task[Reply]] = asyncio.Queue()
     # Never in debug mode, where asyncio logs what its callbacks are called with.
-    with asyncio.Runner(debug=False) as runner:
-        caller = _Caller(endpoint, credential, sampling, limits, schema)
-        done: asyncio.Queue[asyncio.Task[Reply]] = asyncio.Queue()
-        try:
-            while True:
-                # Until the first answer, no more calls than it takes to see that there will be none.
-                room = limits.concurrency if answered else min(limits.concurrency, MOST_FAILURES_IN_A_ROW - len(failed))
-                while len(running) < room and (question := next(waiting, None)) is not None:
-                    task = runner.get_loop().create_task(caller.ask(message(question)))
-                    task.add_done_callback(done.put_nowait)
-                    running[task] = question
-                if not running:
-                    break
-                for task in runner.run(_at_least_one(done)):
-                    question, reply = running.pop(task), task.result()
-                    if failed and reply.error != failed[0][1].error:
-                        yield from failed
-                        failed.clear()
-                    if reply.error is None or reply.error in _OF_ONE_REPORT:
-                        answered = True
-                        yield question, reply
-                        continue
-                    failed.append((question, reply))
-                    if len(failed) == MOST_FAILURES_IN_A_ROW:
-                        raise InputError(_why(endpoint, sampling, limits, reply.error))
-            yield from failed
-        finally:
-            runner.run(_close(caller.clients, running))
+    runner = asyncio.Runner(debug=False)
+    try:
+        while True:
+            # Until the first answer, no more calls than it takes to see that there will be none.
+            room = limits.concurrency if answered else min(limits.concurrency, MOST_FAILURES_IN_A_ROW - len(failed))
+            while len(running) < room and (question := next(waiting, None)) is not None:
+                task = runner.get_loop().create_task(caller.ask(message(question)))
+                task.add_done_callback(done.put_nowait)
+                running[task] = question
+            if not running:
+                break
+            for task in event_loop.run(runner, _at_least_one(done)):
+                question, reply = running.pop(task), task.result()
+                if reply.error is None or reply.error in _OF_ONE_REPORT:
+                    answered = True
+                    yield from failed
+                    failed.clear()
+                    yield question, reply
+                    continue
+                failed.append((question, reply))
+                last = [reply.error or "" for _, reply in failed[-MOST_FAILURES_IN_A_ROW:]]
+                alike = len(last) == MOST_FAILURES_IN_A_ROW and len(set(last)) == 1
+                most = MOST_MIXED_FAILURES_IN_A_ROW if answered else MOST_FAILURES_IN_A_ROW
+                if alike or len(failed) == most:
+                    raise InputError(_why(endpoint, sampling, limits, last))
+        yield from failed
+    finally:
+        event_loop.run_last(runner, _close(caller.clients, running))
 
 
 class _Caller:
@@ -137,6 +146,7 @@ class _Caller:
         sampling: Sampling,
         limits: Limits,
         schema: dict[str, Any] | None,
+        pay_again: PayAgain,
     ) -> None:
         self.clients = [
             open_client(endpoint, credential, limits) for _ in range(math.ceil(limits.concurrency / _CALLS_A_CLIENT))
@@ -146,19 +156,22 @@ class _Caller:
         self._sampling = sampling
         self._limits = limits
         self._schema = schema
+        self._pay_again = pay_again
         self._rate = RateLimiter(limits, sampling.max_tokens)
 
     async def ask(self, message: str) -> Reply:
         """The reply to a message, after as many attempts as it takes and the limits grant."""
         import tenacity
 
+        def again(state: "RetryCallState") -> bool:
+            if state.outcome is None or state.outcome.failed:
+                return False
+            last: _Attempt = state.outcome.result()
+            more = last.may_pass and state.attempt_number <= self._limits.max_retries
+            return more and self._pay_again(message, last.reply)
+
         # One for each call: it keeps state.
-        retrying = tenacity.AsyncRetrying(
-            stop=tenacity.stop_after_attempt(self._limits.max_retries + 1),
-            wait=_pause_s,
-            retry=tenacity.retry_if_result(lambda attempt: attempt.may_pass),
-            retry_error_callback=lambda state: state.outcome.result(),
-        )
+        retrying = tenacity.AsyncRetrying(wait=_pause_s, retry=again)
         attempt: _Attempt = await retrying(self._attempt, message)
         return attempt.reply
 
@@ -242,21 +255,23 @@ async def _close(clients: Iterable["AsyncOpenAI"], running: Iterable[asyncio.Tas
         await client.close()
 
 
-def _why(endpoint: Endpoint, sampling: Sampling, limits: Limits, error: str) -> str:
+def _why(endpoint: Endpoint, sampling: Sampling, limits: Limits, errors: Sequence[str]) -> str:
     meanings = {
         TIMEOUT: f"no answer within timeout_s={limits.timeout_s:g}",
         NO_CONNECTION: "no connection",
         MALFORMED: "the answers are no chat completions",
         EMPTY: "the answers say nothing",
         "400 unsupported": "it does not know a parameter; temperature=null and max_tokens=null leave theirs out",
+        "3": "it points elsewhere, where nothing is sent; give the URL that it means",
         "401": f"the key in {endpoint.key_variable} is not accepted",
         "403": f"the key in {endpoint.key_variable} may not use it",
         "404": f"no model {sampling.model!r} there, or no such path",
         "429": "over a rate limit or quota",
         "5": "the server fails",
     }
-    meaning = next((meaning for begin, meaning in meanings.items() if error.startswith(begin)), "refused")
-    return (
-        f"{endpoint.url}: {MOST_FAILURES_IN_A_ROW} calls in a row failed alike ({error}): {meaning}. Stopped; run the "
-        "same command again to go on"
-    )
+    meaning = next((meaning for begin, meaning in meanings.items() if errors[-1].startswith(begin)), "refused")
+    kinds = list(dict.fromkeys(errors))
+    failed = f"{len(errors)} calls in a row failed alike ({errors[-1]}): {meaning}"
+    if len(kinds) > 1:
+        failed = f"all calls fail now ({', '.join(kinds)})"
+    return f"{endpoint.url}: {failed}. Stopped; run the same command again to go on"

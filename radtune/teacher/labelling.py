@@ -2,7 +2,7 @@
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -15,14 +15,13 @@ from radtune.progress import progress
 from radtune.reports import Report
 from radtune.sources.table import read_any_reports
 from radtune.teacher.answers import Reading, read_answer
-from radtune.teacher.batch import Collection, Submitted, batches_text
-from radtune.teacher.batch_state import pending_keys
+from radtune.teacher.batch import Collected, Submitted, batches_text
 from radtune.teacher.costs import Budget
 from radtune.teacher.engine import Reply
 from radtune.teacher.ledger import Ledger
 from radtune.teacher.questions import Labelling, Question, asked_again, message, questions_for
 
-# Takes ``questions`` and gives each back with its reply, in any order.
+# Takes ``questions`` and ``pay_again``, and gives each question back with its reply, in any order.
 Ask = Callable[..., Iterator[tuple[Question, Reply]]]
 
 
@@ -33,7 +32,7 @@ class Outcome:
     Attributes:
         asked: Calls that were answered, or failed.
         asked_again: How many of them were second questions.
-        failures: Error codes of the calls that got no answer, by report id.
+        failures: Error codes of the calls that got no answer, by the hash of their question.
         stopped_by_cost: Whether the limit on cost left questions unasked.
     """
 
@@ -54,6 +53,7 @@ class Run:
         host: Where the questions go; recorded with each answer.
         reask: Whether answers that cannot be used, or quote what is not in the report, are asked for once more.
         budget: What all of it may cost.
+        waiting: Hashes of the questions that batches have still to answer, which are not asked otherwise.
     """
 
     reports: Sequence[Report]
@@ -62,6 +62,7 @@ class Run:
     host: str
     reask: bool
     budget: Budget
+    waiting: Collection[str] = ()
 
 
 def read_reports_to_label(path: Path) -> list[Report]:
@@ -93,11 +94,9 @@ def label_reports(run: Run, ask: Ask) -> Outcome:
     """
     outcome = Outcome()
     try:
-        _ask(run, missing_questions(run.reports, run.labelling, run.ledger), ask, outcome)
+        _ask(run, _missing_first_questions(run), ask, outcome)
         if run.reask and not outcome.stopped_by_cost:
-            first = outcome.asked
             _ask(run, _missing_second_questions(run), ask, outcome)
-            outcome.asked_again = outcome.asked - first
     except KeyboardInterrupt:
         kept = f"{len(run.ledger):,} answers are kept in {run.ledger.path}"
         print(f"{kept}; the same command goes on", file=sys.stderr)
@@ -105,43 +104,36 @@ def label_reports(run: Run, ask: Ask) -> Outcome:
     return outcome
 
 
-def submit_missing(run: Run, submit: Callable[..., Submitted], state: Path) -> str:
+def submit_missing(run: Run, submit: Callable[..., Submitted]) -> str:
     """Hands what :func:`label_reports` would ask to a Batch API instead.
 
     Args:
         run: What to ask.
-        submit: :func:`radtune.teacher.batch.submit` with its endpoint; takes ``questions`` and ``state_path``.
-        state: Where batches are written down.
+        submit: :func:`radtune.teacher.batch.submit` with its endpoint; takes ``questions``.
 
     Returns:
         What was done, in words.
     """
-    waiting = pending_keys(state)
-    questions = missing_questions(run.reports, run.labelling, run.ledger)
-    if run.reask:
-        questions += _missing_second_questions(run)
-    questions = [question for question in questions if question.key_sha256 not in waiting]
-    asked = [(question.key_sha256, message(question)) for question in questions]
+    asked = [(question.key_sha256, message(question)) for question in missing_questions(run)]
     longest = run.labelling.sampling.max_tokens
     affordable = list(takewhile(lambda question: run.budget.admit(question[1], longest), asked))
-    submitted = submit(questions=affordable, state_path=state)
+    submitted = submit(questions=affordable)
     lines = [
         f"{submitted.requests:,} questions in {len(submitted.batch_ids):,} new batches; batch=collect fetches them"
     ]
-    if waiting:
-        lines.append(f"{len(waiting):,} questions are in earlier batches")
+    if run.waiting:
+        lines.append(f"{len(run.waiting):,} questions are in earlier batches")
     if left := len(asked) - len(affordable):
         lines.append(f"{left:,} questions left out: the most that they may cost is over max_cost")
     return "\n".join(lines)
 
 
-def collect_answers(run: Run, collect: Callable[..., Collection], state: Path) -> tuple[str, Outcome]:
+def collect_answers(run: Run, collect: Callable[[], Collected]) -> tuple[str, Outcome]:
     """Records what batches have brought by now.
 
     Args:
         run: What was asked.
-        collect: :func:`radtune.teacher.batch.collect` with its endpoint; takes ``state_path``.
-        state: Where batches are written down.
+        collect: :func:`radtune.teacher.batch.collect` with its endpoint.
 
     Returns:
         How the batches are doing, in words, and what was done.
@@ -153,26 +145,24 @@ def collect_answers(run: Run, collect: Callable[..., Collection], state: Path) -
     questions = {q.key_sha256: q for report in run.reports for q in questions_for(report, run.labelling)}
     seconds = (second_questions(report, run.labelling, run.ledger) for report in run.reports)
     questions |= {question.key_sha256: question for asked in seconds for question in asked}
-    if foreign := pending_keys(state) - questions.keys():
+    if foreign := set(run.waiting) - questions.keys():
         raise InputError(
-            f"{state}: {len(foreign):,} questions in the batches are none of this command's; collect them with the "
+            f"{len(foreign):,} questions in the batches are none of this command's; collect them with the output, "
             "reports, task, model and parameters that they were submitted with"
         )
-    collection = collect(state_path=state)
+    collection = collect()
     outcome = Outcome()
     for key, reply in collection.replies:
-        question = questions[key]
-        outcome.asked += 1
-        outcome.asked_again += question.complaint is not None
-        run.budget.add(reply)
-        _record(run, question, reply, outcome)
+        # A start that was killed within a batch has recorded some of its answers, and they come again.
+        if key not in run.ledger:
+            run.budget.add(reply)
+            _record(run, questions[key], reply, outcome)
     return batches_text(collection.statuses), outcome
 
 
-def missing_questions(reports: Iterable[Report], labelling: Labelling, ledger: Ledger) -> list[Question]:
-    """The questions about some reports that have no answer yet."""
-    asked = (question for report in reports for question in questions_for(report, labelling))
-    return [question for question in asked if question.key_sha256 not in ledger]
+def missing_questions(run: Run) -> list[Question]:
+    """What a run would ask now: questions that have no answer yet, and as far as is known those that reask adds."""
+    return _missing_first_questions(run) + (_missing_second_questions(run) if run.reask else [])
 
 
 def second_questions(report: Report, labelling: Labelling, ledger: Ledger) -> Iterator[Question]:
@@ -230,9 +220,18 @@ def record(question: Question, labelling: Labelling, reply: Reply, host: str) ->
     }
 
 
+def _missing_first_questions(run: Run) -> list[Question]:
+    return _missing(run, (q for report in run.reports for q in questions_for(report, run.labelling)))
+
+
 def _missing_second_questions(run: Run) -> list[Question]:
-    asked = (q for report in run.reports for q in second_questions(report, run.labelling, run.ledger))
-    return [question for question in asked if question.key_sha256 not in run.ledger]
+    return _missing(run, (q for report in run.reports for q in second_questions(report, run.labelling, run.ledger)))
+
+
+def _missing(run: Run, questions: Iterable[Question]) -> list[Question]:
+    # Two reports may have the same words, and so the same question.
+    by_key = {question.key_sha256: question for question in questions}
+    return [q for key, q in by_key.items() if key not in run.ledger and key not in run.waiting]
 
 
 def _ask(run: Run, questions: Sequence[Question], ask: Ask, outcome: Outcome) -> None:
@@ -246,17 +245,18 @@ def _ask(run: Run, questions: Sequence[Question], ask: Ask, outcome: Outcome) ->
     with closing(_within_budget(run, left, ask)) as replies:
         for question, reply in progress(replies, "answers", len(questions), figures):
             run.budget.settle(message(question), reply)
-            outcome.asked += 1
             tokens += sum((reply.usage or {}).values())
             _record(run, question, reply, outcome)
     outcome.stopped_by_cost |= bool(left)
 
 
 def _record(run: Run, question: Question, reply: Reply, outcome: Outcome) -> None:
+    outcome.asked += 1
+    outcome.asked_again += question.complaint is not None
     if reply.error is None:
         run.ledger.append(question.key_sha256, record(question, run.labelling, reply, run.host))
     else:
-        outcome.failures[question.report.report_id] = reply.error
+        outcome.failures[question.key_sha256] = reply.error
 
 
 def _within_budget(run: Run, left: deque[Question], ask: Ask) -> Iterator[tuple[Question, Reply]]:
@@ -270,5 +270,5 @@ def _within_budget(run: Run, left: deque[Question], ask: Ask) -> Iterator[tuple[
     # Once the calls under way have turned out cheaper than they might have been, there may be money for more.
     while 0 < len(left) < before:
         before = len(left)
-        with closing(ask(questions=affordable())) as replies:
+        with closing(ask(questions=affordable(), pay_again=run.budget.pay_again)) as replies:
             yield from replies

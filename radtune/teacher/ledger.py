@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -43,6 +44,7 @@ class Ledger:
         # By key, where its line begins and how long it is, newline included.
         self._places: dict[bytes, tuple[int, int]] = {}
         self._size = 0
+        self._made_folders = [folder for folder in self.path.parents if not os.path.lexists(folder)]
         self._file = _open_locked(self.path)
         try:
             self._read()
@@ -59,6 +61,10 @@ class Ledger:
         if self._size == 0:
             self.path.unlink(missing_ok=True)
         os.close(self._file)
+        for folder in self._made_folders:
+            # Only where nothing has come to stand in it: a dry run leaves nothing behind.
+            with suppress(OSError):
+                folder.rmdir()
 
     def __len__(self) -> int:
         return len(self._places)

@@ -17,6 +17,12 @@ from radtune.config import InputError
 # The longest pause that a server is granted, whatever it asks for; Azure has been seen to ask for a day.
 LONGEST_PAUSE_S = 120.0
 
+# More than any service grants, and few enough to reckon with; a header that states more states no limit.
+MOST_A_MINUTE = 10**12
+_SHORTEST_PERIOD_S = 0.001
+# Each call under way is a connection, and processes may have 1,024 files open unless told otherwise.
+MOST_CONCURRENT = 1000
+
 # One minute, and a second for calls that reach the server nearer to one another than they were sent.
 _WINDOW_S = 61.0
 # How much a run may catch up after it was late, e.g. because the machine was busy.
@@ -57,11 +63,13 @@ def check_limits(limits: Limits) -> None:
     Raises:
         InputError: Naming the key.
     """
-    if limits.concurrency < 1 or limits.max_retries < 0 or not 0 < limits.timeout_s < math.inf:
-        raise InputError("concurrency must be 1 or more, timeout_s above 0, max_retries 0 or more")
+    if not 1 <= limits.concurrency <= MOST_CONCURRENT:
+        raise InputError(f"concurrency must be from 1 to {MOST_CONCURRENT:,}")
+    if limits.max_retries < 0 or not 0 < limits.timeout_s < math.inf:
+        raise InputError("timeout_s must be above 0, max_retries 0 or more")
     for name in ("requests_per_minute", "tokens_per_minute"):
-        if (limit := getattr(limits, name)) is not None and limit < 1:
-            raise InputError(f"{name} must be 1 or more, or null")
+        if (limit := getattr(limits, name)) is not None and not 1 <= limit <= MOST_A_MINUTE:
+            raise InputError(f"{name} must be from 1 to {MOST_A_MINUTE:,}, or null")
 
 
 @dataclass
@@ -135,7 +143,7 @@ class Window:
         limit, remaining = (_number(headers.get(f"x-ratelimit-{what}-{kind}")) for what in ("limit", "remaining"))
         # Azure's limits may hold for 10 s instead of a minute, and -1 or 0 where there is none.
         period = _number(headers.get(f"x-ratelimit-renewalperiod-{kind}")) or 60.0
-        if limit is None or limit <= 0 or period <= 0:
+        if limit is None or not 0 < limit < MOST_A_MINUTE or period < _SHORTEST_PERIOD_S:
             return
         per_minute = max(1, int(limit * 60 / period))
         self.limit = per_minute if self._given is None else min(self._given, per_minute)

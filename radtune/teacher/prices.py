@@ -1,6 +1,5 @@
 """What models cost, by ``configs/prices.yaml``."""
 
-import math
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from radtune.config import InputError
+from radtune.config import InputError, parse_yaml
 from radtune.files import open_text
 from radtune.teacher.endpoint import Endpoint
 
@@ -16,6 +15,8 @@ PRICES_FILE = Path(__file__).resolve().parents[2] / "configs" / "prices.yaml"
 
 # gpt-4.1-2025-04-14 and gpt-4-0613 are gpt-4.1 and gpt-4; o1-pro is not o1, and costs ten times as much.
 _DATED = re.compile(r"(.+?)-(?:\d{4}-\d{2}-\d{2}|\d{4})")
+# More than anything will cost; a longer number is a slip, and could not be reckoned with.
+_MOST = 10**9
 _ENTRY = {"source", "date", "batch_factor", "models"}
 
 
@@ -79,7 +80,7 @@ def price_at(endpoint: Endpoint, model: str, path: Path = PRICES_FILE) -> Price 
 def _read_prices(path: Path) -> dict[str, Price]:
     with open_text(path) as stream:
         try:
-            lists = yaml.safe_load(stream.read())
+            lists = parse_yaml(stream.read())
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             raise InputError(f"{path}{f':{mark.line + 1}' if mark else ''}: not valid YAML") from None
@@ -102,6 +103,6 @@ def _read_prices(path: Path) -> dict[str, Price]:
 
 
 def _amount(path: Path, name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise InputError(f"{path}: {name}: expected a number, 0 or more")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST:
+        raise InputError(f"{path}: {name}: expected a number from 0 to {_MOST:,}")
     return float(value)

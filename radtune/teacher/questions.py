@@ -12,10 +12,12 @@ from radtune.reports import Report
 from radtune.tasks import TASKS, open_ended
 from radtune.tasks.open_ended import SeedExample
 from radtune.tasks.rendering import prompt_sha256, user_message
-from radtune.teacher.engine import Sampling
+from radtune.teacher.chat import MOST_TOKENS, Sampling
 
 # Table 2 of the paper with drawn examples, or what a fine-tuned model is asked.
 PROMPTS = ("labelling", "inference")
+# There are 990 ways to draw three of eleven examples in order; far fewer votes decide as well.
+MOST_VOTES = 100
 
 
 @dataclass(frozen=True)
@@ -68,18 +70,20 @@ class Question:
 
 
 def check_labelling(labelling: Labelling) -> None:
-    """Refuses numbers that mean nothing, and votes that could only agree.
+    """Refuses names and numbers that mean nothing, and votes that could only agree.
 
     Raises:
         InputError: Naming the key.
     """
     temperature, max_tokens = labelling.sampling.temperature, labelling.sampling.max_tokens
+    if not labelling.sampling.model.isprintable() or not labelling.sampling.model.strip():
+        raise InputError("model must be a name")
     if temperature is not None and not 0 <= temperature < math.inf:
         raise InputError("temperature must be 0 or more, or null")
-    if max_tokens is not None and max_tokens < 1:
-        raise InputError("max_tokens must be 1 or more, or null")
-    if labelling.votes < 1:
-        raise InputError("votes must be 1 or more")
+    if max_tokens is not None and not 1 <= max_tokens <= MOST_TOKENS:
+        raise InputError(f"max_tokens must be from 1 to {MOST_TOKENS:,}, or null")
+    if not 1 <= labelling.votes <= MOST_VOTES:
+        raise InputError(f"votes must be from 1 to {MOST_VOTES}")
     if labelling.votes > 1 and temperature == 0 and not labelling.draws_examples:
         raise InputError(
             "votes=... with temperature=0 asks the same question for the same answer: only open_ended with "

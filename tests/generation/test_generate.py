@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 from radtune.config import InputError
+from radtune.generation.batch import _choose
 from radtune.generation.checkpoint import load_checkpoint, read_safetensors
-from radtune.generation.torchtune import _choose, generate
+from radtune.generation.torchtune import generate
 from radtune.sources import synthetic
 from radtune.tasks import TASKS
 from radtune.tasks.rendering import user_message

@@ -323,7 +323,8 @@ def test_statuses_are_told_a_line_each():
     assert batches_text(statuses).splitlines() == [
         "batch_1: in_progress, 1,200 of 5,000 done, 3 failed",
         "batch_2: failed, 0 of 10 done, 0 failed (token_limit_exceeded)",
-        "batch_3: the provider does not know it; 10 questions wait for it in vain",
+        "batch_3: the provider does not know it; 10 questions wait for it in vain. Made with another key? "
+        "If not, remove OUTPUT.batches.json when no other batch is under way",
     ]
     assert batches_text([]) == "no batch under way"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radtune.teacher.chat import Reply, Sampling, read_error, read_reply, refuses_schema, request_body
+from radtune.teacher.chat import MOST_TOKENS, Reply, Sampling, read_error, read_reply, refuses_schema, request_body
 from radtune.teacher.endpoint import Endpoint
 
 LOCAL = Endpoint("http://127.0.0.1:1/v1", "127.0.0.1")
@@ -33,9 +33,16 @@ def test_any_bytes_become_a_reply_that_can_be_written_down(content):
     reply = read_reply(content)
     assert reply.error in (None, "malformed_answer", "empty_answer")
     assert isinstance(reply.text, str) and json.dumps(reply.text, ensure_ascii=False).encode()
-    assert all(type(count) is int and count >= 0 for count in (reply.usage or {}).values())
+    assert all(type(count) is int and 0 <= count <= MOST_TOKENS for count in (reply.usage or {}).values())
     for word in (reply.model, reply.fingerprint, reply.finish_reason):
         assert word is None or (word.isascii() and word.isprintable() and " " not in word and len(word) <= 128)
+
+
+@pytest.mark.parametrize("count", [10**30, 10**400, -1, 2.5, True, "9"])
+def test_a_count_of_tokens_that_cannot_be_is_none(count):
+    choice = {"message": {"content": "x"}, "finish_reason": "stop"}
+    body = {"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": count}}
+    assert read_reply(json.dumps(body).encode()).usage == {"prompt_tokens": 3}
 
 
 @settings(deadline=None)

@@ -85,7 +85,11 @@ def test_a_server_on_this_machine_is_free_unless_its_model_is_listed(prices):
         ("input: 5.00", "input: -5", "some-model: input: expected a number"),
         ("input: 5.00", "input: .inf", "some-model: input: expected a number"),
         ("input: 5.00", "input: true", "some-model: input: expected a number"),
+        ("input: 5.00", f"input: 1{'0' * 400}", "some-model: input: expected a number"),
         ("batch_factor: 0.5", "batch_factor: half", "batch_factor: expected a number"),
+        ("date: 2026-01-31", "date: 2026-13-31", "not valid YAML"),
+        ("some-model-2024-05-13", "some-model", "not valid YAML"),
+        (LIST, "[" * 5000, "not valid YAML"),
     ],
 )
 def test_a_broken_list_is_told_with_its_place(prices, old, new, said):

@@ -133,6 +133,8 @@ def test_keys_come_before_the_environment_and_both_before_openai():
 def test_azure_needs_its_api_version_and_no_second_url():
     with pytest.raises(InputError, match=r"api_version.*base_url=https://NAME\.openai\.azure\.com/openai/v1/"):
         find_endpoint(None, "https://x.openai.azure.com", None, {})
+    with pytest.raises(InputError, match=r"^api_version: expected"):
+        find_endpoint(None, "https://x.openai.azure.com", "2024-10-21&a=\udcff", {})
     with pytest.raises(InputError, match="not both"):
         find_endpoint("http://localhost:1", "https://x.openai.azure.com", "v", {})
 

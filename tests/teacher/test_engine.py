@@ -8,9 +8,8 @@ import pytest
 from chat_server import completion, error
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from radtune.config import InputError
 from radtune.teacher.endpoint import Endpoint
-from radtune.teacher.engine import MOST_FAILURES_IN_A_ROW, Limits, Reply, Sampling, ask_all
+from radtune.teacher.engine import Limits, Reply, Sampling, ask_all
 
 SAMPLING = Sampling("some-model", 0.0, 64)
 USAGE = {"prompt_tokens": 10, "completion_tokens": 2}
@@ -224,53 +223,6 @@ def test_a_server_that_drips_bytes_times_out(serve):
             await asyncio.sleep(0.05)
 
     assert one(serve, lambda body, number: StreamingResponse(drip()), timeout_s=0.3)[0] == Reply(error="timeout")
-
-
-@pytest.mark.parametrize(
-    ("answer", "said"),
-    [
-        (error(401, "invalid_api_key"), "OPENAI_API_KEY is not accepted"),
-        (error(404, "model_not_found"), "no model 'some-model' there"),
-        (error(400, "unsupported_parameter"), "max_tokens=null"),
-        (Response("{"), "no chat completions"),
-    ],
-)
-def test_a_run_stops_where_the_first_calls_fail_alike(serve, answer, said):
-    server = serve(lambda body, number: answer)
-    with pytest.raises(InputError, match=f"5 calls in a row failed alike .*{said}"):
-        ask(server.endpoint, range(1000), concurrency=64)
-    assert len(server.requests) == MOST_FAILURES_IN_A_ROW
-
-
-def test_a_run_stops_where_nobody_listens():
-    with pytest.raises(InputError, match="connection_failed"):
-        ask(Endpoint("http://127.0.0.1:1/v1", "127.0.0.1"), range(1000))
-
-
-def test_a_run_stops_in_the_middle_and_what_was_answered_stays(serve):
-    server = serve(lambda body, number: completion("x") if number <= 20 else error(403))
-    answered = []
-    with pytest.raises(InputError, match="403"):
-        for question, reply in ask_all(server.endpoint, "key", SAMPLING, Limits(1, 5.0, 0), range(1000), message=str):
-            answered.append((question, reply.text))
-    assert answered == [(i, "x") for i in range(20)]
-
-
-def test_failures_now_and_then_do_not_stop_a_run(serve):
-    server = serve(lambda body, number: error(404 if number % 2 else 403) if number % 4 else completion("x"))
-    replies = ask(server.endpoint, range(40), concurrency=1)
-    assert len(replies) == 40
-    assert sum(reply.error is not None for reply in replies.values()) == 30
-
-
-def test_a_report_that_is_too_long_says_nothing_about_the_next(serve):
-    server = serve(lambda body, number: error(400, "context_length_exceeded"))
-    assert {reply.error for reply in ask(server.endpoint, range(20)).values()} == {"400 context_length_exceeded"}
-
-
-def test_fewer_questions_than_it_takes_to_stop_all_get_their_error(serve):
-    server = serve(lambda body, number: error(401))
-    assert ask(server.endpoint, range(4)) == {i: Reply(error="401 some_error") for i in range(4)}
 
 
 def test_a_proxy_in_the_environment_does_not_get_what_is_for_this_machine(serve, monkeypatch):

@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from radtune.config import InputError
 from radtune.teacher.annotations import annotation_rows
-from radtune.teacher.batch import Collection
+from radtune.teacher.batch import Collected
 from radtune.teacher.costs import Budget
 from radtune.teacher.engine import Limits, Reply, Sampling, ask_all
-from radtune.teacher.labelling import Run, collect_answers, label_reports
+from radtune.teacher.labelling import Run, collect_answers, label_reports, missing_questions
 from radtune.teacher.ledger import Ledger
 from radtune.teacher.prices import Price
 from radtune.teacher.questions import Labelling, message, questions_for
@@ -29,9 +29,9 @@ def path(tmp_path):
 def label(reports, path, labelling, server, reask=False, budget=None, max_retries=0):
     """Runs a labelling; gives what it did and its rows."""
 
-    def ask(questions):
+    def ask(questions, pay_again):
         limits = Limits(4, 5.0, max_retries)
-        return ask_all(server.endpoint, "key", labelling.sampling, limits, questions, message)
+        return ask_all(server.endpoint, "key", labelling.sampling, limits, questions, message, pay_again=pay_again)
 
     with Ledger(path) as ledger:
         run = Run(reports, labelling, ledger, "127.0.0.1", reask, budget or Budget(None, None))
@@ -64,10 +64,33 @@ def test_reports_that_failed_have_a_row_and_are_asked_again(serve, reports, path
     server = serve(lambda body, number: completion("[]") if number % 2 or number > 10 else Response("", 500))
     outcome, rows = label(reports, path, OPEN, server)
     failed = {row["report_id"]: row for row in rows if row["status"] == "failed"}
-    assert len(rows) == 10 and outcome.failures == dict.fromkeys(failed, "500") and len(failed) == 5
+    assert len(rows) == 10 and set(outcome.failures.values()) == {"500"}
+    assert len(failed) == len(outcome.failures) == 5
     assert {(row["error"], *row["problems"]) for row in failed.values()} == {("500", "no answer: 500")}
     outcome, rows = label(reports, path, OPEN, server)
     assert (outcome.asked, {row["status"] for row in rows}) == (5, {"ok"})
+
+
+def test_reports_of_the_same_words_have_one_question_and_a_row_each(serve, reports, path):
+    same = [dataclasses.replace(report, text="Clear.") for report in reports]
+    server = serve(lambda body, number: completion("[]") if number > 1 else Response("", 500))
+    outcome, rows = label(same, path, CHOICE, server)
+    assert (outcome.asked, [row["status"] for row in rows]) == (1, ["failed"] * 10)
+    outcome, rows = label(same, path, CHOICE, server)
+    assert (outcome.asked, [row["report_id"] for row in rows]) == (1, [f"r{i}" for i in range(10)])
+    assert {row["status"] for row in rows} == {"ok"}
+
+
+def test_what_a_run_would_ask_is_known_before(serve, reports, path):
+    server = serve(lambda body, number: completion("['quagga cyst']" if number < 4 else "['Effusion']"))
+    label(reports[:5], path, OPEN, server)
+    with Ledger(path) as ledger:
+        run = Run(reports, OPEN, ledger, "127.0.0.1", False, Budget(None, None))
+        assert [q.report.report_id for q in missing_questions(run)] == ["r5", "r6", "r7", "r8", "r9"]
+        again = missing_questions(dataclasses.replace(run, reask=True))
+        assert [q.complaint is None for q in again] == [True] * 5 + [False] * 3
+        waiting = {question.key_sha256 for question in again[2:]}
+        assert missing_questions(dataclasses.replace(run, reask=True, waiting=waiting)) == again[:2]
 
 
 def test_a_run_that_gives_up_keeps_what_it_has(serve, reports, path):
@@ -136,7 +159,18 @@ def test_a_limit_on_cost_stops_before_it_is_passed_and_the_next_run_goes_on(serv
     assert len(rows) == len(server.requests) == 10
 
 
-def test_what_a_batch_brought_is_recorded_by_its_question(reports, path, tmp_path):
+def test_attempts_that_came_to_nothing_are_paid_for_and_kept_within_the_limit(serve, reports, path):
+    usage = {"prompt_tokens": 0, "completion_tokens": 64}
+    price = Price(input=0.0, output=1e6 / 64, batch_factor=0.5, date="2026-01-01", source="made up", model="m")
+    server = serve(lambda body, number: completion(None if number % 3 else "[]") | {"usage": usage})
+    budget = Budget(8.0, price)
+    outcome, rows = label(reports, path, OPEN, server, budget=budget, max_retries=4)
+    assert outcome.stopped_by_cost
+    assert len(server.requests) == budget.spent == 8
+    assert [row["status"] for row in rows].count("ok") == 2
+
+
+def test_what_a_batch_brought_is_recorded_by_its_question_once(reports, path):
     questions = {report.report_id: next(questions_for(report, OPEN)) for report in reports}
     usage = {"prompt_tokens": 1000, "completion_tokens": 1000}
     replies = [(questions["r4"].key_sha256, Reply("['Effusion']", model="m-2024", usage=usage))]
@@ -144,11 +178,11 @@ def test_what_a_batch_brought_is_recorded_by_its_question(reports, path, tmp_pat
     price = Price(input=2.0, output=3.0, batch_factor=0.5, date="2026-01-01", source="made up", model="some-model")
     with Ledger(path) as ledger:
         run = Run(reports, OPEN, ledger, "api.openai.com", False, Budget(None, price))
-        _, outcome = collect_answers(
-            run, lambda state_path: Collection([], iter(replies)), tmp_path / "annotations.jsonl.batches.json"
-        )
+        _, outcome = collect_answers(run, lambda: Collected([], iter(replies)))
+        _, again = collect_answers(run, lambda: Collected([], iter(replies[:1])))
         rows = list(annotation_rows(reports, OPEN, ledger, outcome.failures))
-    assert (outcome.asked, outcome.failures, run.budget.spent) == (2, {"r2": "500"}, 0.005)
+    assert (outcome.asked, outcome.failures, run.budget.spent) == (2, {questions["r2"].key_sha256: "500"}, 0.005)
+    assert again.asked == 0 and path.read_bytes().count(b"\n") == 1
     assert [(row["report_id"], row["status"]) for row in rows] == [("r2", "failed"), ("r4", "ok")]
     assert (rows[1]["model_returned"], rows[1]["endpoint"]) == ("m-2024", "api.openai.com")
 

@@ -123,7 +123,12 @@ def test_a_damaged_line_is_told_without_its_text(path):
 def test_a_run_without_answers_leaves_no_file(path):
     with Ledger(path):
         pass
-    assert list(path.parent.iterdir()) == []
+    # Nor the folder that it has made.
+    assert not path.parent.exists()
+    path.parent.mkdir()
+    with Ledger(path):
+        (path.parent / "other").touch()
+    assert [other.name for other in path.parent.iterdir()] == ["other"]
 
 
 def test_a_folder_or_a_place_that_cannot_be_is_refused(tmp_path):

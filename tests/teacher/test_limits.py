@@ -91,6 +91,8 @@ def test_a_limit_learned_late_counts_what_went_before():
         (None, {"x-ratelimit-limit-requests": "0"}, None),
         (None, {"x-ratelimit-limit-requests": "nan"}, None),
         (7, {"x-ratelimit-limit-requests": "1e999"}, 7),
+        (None, {"x-ratelimit-limit-requests": "1e308"}, None),
+        (None, {"x-ratelimit-limit-requests": "9", "x-ratelimit-renewalperiod-requests": "1e-308"}, None),
         (None, {"x-ratelimit-limit-tokens": "9"}, None),
         (None, {}, None),
     ],

@@ -1,0 +1,130 @@
+"""What every engine takes and gives: prompts, how to answer them, and responses."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from radtune.config import InputError
+from radtune.tasks.rendering import user_message
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question about one report.
+
+    Attributes:
+        report_id: The report; for messages.
+        instruction: What is asked.
+        report_text: What it is asked about.
+        prompt_format: How the two are framed, one of :data:`radtune.tasks.rendering.PROMPT_FORMATS`.
+        seed: Sampling draws from it alone, whatever else is asked in the same run.
+    """
+
+    report_id: str
+    instruction: str
+    report_text: str
+    prompt_format: str
+    seed: str
+
+    @property
+    def message(self) -> str:
+        """The user's message."""
+        return user_message(self.instruction, self.report_text, self.prompt_format)
+
+
+@dataclass(frozen=True)
+class Request:
+    """How prompts are to be answered.
+
+    Attributes:
+        max_new_tokens: Where a response is cut off.
+        temperature: Of sampling; 0 takes the likeliest token.
+        task: The task whose closed answers alone may be given; None for free text.
+        go_on: Whether the model writes on after a closed answer, as it does where it gives evidence.
+        scores: Whether each class gets a probability; needs a task with closed answers.
+    """
+
+    max_new_tokens: int
+    temperature: float
+    task: str | None = None
+    go_on: bool = False
+    scores: bool = False
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a model wrote.
+
+    Attributes:
+        text: Without special tokens.
+        finished: Whether it ended by itself, and not at the token limit.
+        scores: A probability for each of the 13 classes, where asked for.
+        cut_tokens: Tokens of the report that the model was not shown, because the prompt was too long for it.
+        refused: Whether the model's provider declined to answer.
+        error: A short code where no answer came.
+    """
+
+    text: str
+    finished: bool
+    scores: tuple[float, ...] | None = None
+    cut_tokens: int = 0
+    refused: bool = False
+    error: str | None = None
+
+
+class Engine(Protocol):
+    """Answers prompts."""
+
+    def generate(self, prompts: Sequence[Prompt], request: Request) -> Iterator[tuple[int, Response]]:
+        """Yields the index of each prompt with its response, as they come."""
+        ...
+
+
+# What stands in the place of the words that were left out.
+_GAP = " … "
+
+
+def fit_prompt(
+    prompt: Prompt, tokens_of: Callable[[Prompt], list[int]], max_positions: int, max_new_tokens: int
+) -> tuple[list[int], int]:
+    """Tokens of a prompt that leaves room for its answer; a report too long for that loses words from its middle.
+
+    The ends are kept because findings stand at the beginning of a report and the impression at its end.
+
+    Args:
+        prompt: The prompt.
+        tokens_of: Its tokens, by the model's tokenizer.
+        max_positions: Positions that the model has.
+        max_new_tokens: Those that the answer may take.
+
+    Returns:
+        The tokens, and how many fewer they are than those of the whole prompt.
+
+    Raises:
+        InputError: There is no room even without a report.
+    """
+    room = max_positions - max_new_tokens
+    whole = tokens_of(prompt)
+    if len(whole) <= room:
+        return whole, 0
+    words = prompt.report_text.split(" ")
+
+    def keeping(count: int) -> list[int]:
+        head, tail = (count + 1) // 2, count // 2
+        text = " ".join(words[:head]) + _GAP + " ".join(words[len(words) - tail :])
+        return tokens_of(replace(prompt, report_text=text))
+
+    fits, too_many = 0, len(words)
+    best = keeping(0)
+    if len(best) > room:
+        raise InputError(
+            f"report {prompt.report_id!r} needs {len(best) + max_new_tokens} positions with {max_new_tokens} new "
+            f"tokens even without its words, the model has {max_positions}"
+        )
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        if len(tokens := keeping(middle)) <= room:
+            fits, best = middle, tokens
+        else:
+            too_many = middle
+    return best, len(whole) - len(best)

@@ -1,0 +1,99 @@
+"""Rows from answers: votes, verification, evidence, and what could not be answered."""
+
+import pytest
+
+from radtune.findings import FINDINGS
+from radtune.generation.engine import Request, Response
+from radtune.generation.predictions import Asking, predict
+from radtune.generation.votes import count_votes, denies
+from radtune.reports import report_from_sections
+from radtune.tasks import TASKS, Answer, Status
+
+REPORTS = [report_from_sections(f"r{n}", None, f"Report {n}: edema of the lung.", "", "made") for n in range(5)]
+
+
+class Scripted:
+    """An engine that answers as a function of prompt and sample says, the last prompt first."""
+
+    def __init__(self, answer):
+        self.answer = answer
+        self.requests = []
+
+    def generate(self, prompts, request):
+        self.requests.append((prompts, request))
+        for index in reversed(range(len(prompts))):
+            answered = self.answer(prompts[index])
+            yield index, answered if isinstance(answered, Response) else Response(answered, True)
+
+
+def ask(answer, reports=REPORTS, **changes):
+    task = TASKS[changes.pop("task", "multiple_choice")]
+    asking = Asking(task, task.prompt(), "llama3_chat", Request(50, 0.5), **changes)
+    engine = Scripted(answer)
+    rows = {report.report_id: row for report, row in predict(reports, asking, engine, "model", None)}
+    return [rows[report.report_id] for report in reports], engine
+
+
+def test_every_report_gets_its_own_answer():
+    rows, engine = ask(lambda prompt: f"['{FINDINGS[int(prompt.report_id[1:])]}']")
+    assert [row["labels"] for row in rows] == [[name] for name in FINDINGS[:5]]
+    assert {prompt.seed for prompt in engine.requests[0][0]} == {f"0:multiple_choice:r{n}" for n in range(5)}
+    assert list(rows[0]) == [
+        "report_id", "task", "labels", "response", "status", "model", "adapter", "prompt_sha256", "temperature", "seed",
+    ]  # fmt: skip
+
+
+def by_sample(*answers):
+    return lambda prompt: answers[int(prompt.seed.split(":")[3]) if prompt.seed.count(":") > 2 else 0]
+
+
+@pytest.mark.parametrize(("vote", "labels"), [("majority", ["Edema"]), ("union", ["Edema", "Fracture", "Pneumonia"])])
+def test_samples_are_voted_on(vote, labels):
+    rows, engine = ask(by_sample("['Edema', 'Pneumonia']", "['edema', 'Fracture']", "?"), samples=3, vote=vote)
+    assert all(row["labels"] == labels for row in rows)
+    assert rows[0]["agreement"]["Edema"] == pytest.approx(2 / 3)
+    assert [one["status"] for one in rows[0]["votes"]] == ["ok", "ok", "unparsed"]
+    assert len({prompt.seed for prompt in engine.requests[0][0]}) == 15
+
+
+def test_a_majority_needs_readable_answers():
+    unread = Answer((), Status.TRUNCATED)
+    read = Answer(("Edema",), Status.OK)
+    assert count_votes([read, unread, unread], "majority").status == Status.TRUNCATED
+    assert count_votes([read, unread, unread], "union").labels == ("Edema",)
+    assert count_votes([read, read, unread, unread], "majority").labels == ()
+
+
+def test_denied_labels_are_dropped():
+    def answer(prompt):
+        if "one word, yes or no" in prompt.instruction:
+            return "No." if "Edema" in prompt.instruction and prompt.report_id != "r1" else "Yes, it does."
+        return "['Edema', 'Pneumonia']\nEdema: \"edema of the lung\"\nPneumonia: \"consolidation\""
+
+    rows, _ = ask(answer, verify=True, evidence=True)
+    assert [row["labels"] for row in rows] == [["Pneumonia"], ["Edema", "Pneumonia"], *[["Pneumonia"]] * 3]
+    assert [row["denied"] for row in rows] == [["Edema"], [], *[["Edema"]] * 3]
+    assert [one["label"] for one in rows[0]["evidence"]] == ["Pneumonia"]
+    assert rows[1]["unsupported"] == ["Pneumonia"]
+    start, end = rows[1]["evidence"][0]["start"], rows[1]["evidence"][0]["end"]
+    assert REPORTS[1].text[start:end] == "edema of the lung"
+
+
+def test_only_a_no_denies():
+    assert all(map(denies, ["no", "No, it is clear.", "**No**", " no"]))
+    assert not any(map(denies, ["yes", "", "None", "Not sure", "['Edema']"]))
+
+
+def test_calls_without_an_answer_have_a_status():
+    responses = {
+        "r0": Response("", False, error="timeout"),
+        "r1": Response("", True, refused=True),
+        "r2": Response("['Edema", False),
+        "r3": Response("['Edema']", True, cut_tokens=7),
+        "r4": Response("['Edema']", True, scores=(0.5,) * 13),
+    }
+    rows, _ = ask(lambda prompt: responses[prompt.report_id])
+    assert [row["status"] for row in rows] == ["failed", "refused", "truncated", "ok", "ok"]
+    assert rows[0]["error"] == "timeout"
+    assert rows[3]["cut_tokens"] == 7
+    assert rows[4]["scores"]["Support Devices"] == 0.5
