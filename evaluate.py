@@ -17,13 +17,13 @@ from pathlib import Path
 from radtune.config import InputError, key, run_command
 from radtune.files import check_outputs, write_manifest
 from radtune.metrics.display import metrics_text
-from radtune.metrics.evaluation import GOLD_BLANK, evaluate, write_metrics
+from radtune.metrics.evaluation import GOLD_BLANK, IGNORE, evaluate, write_metrics
 from radtune.metrics.gold import COMPARE, GOLD, GOLD_RULES, PREDICTIONS, combine, read_gold
 from radtune.metrics.inputs import LabelledReports, column_names, keep_reports, read_labelled_reports
-from radtune.metrics.spelling import SPELLING, respell
+from radtune.metrics.spelling import LENIENT, SPELLING, respell
 from radtune.reports import Report
 from radtune.sources.table import read_any_reports
-from radtune.tasks import TASK_NAMES
+from radtune.tasks import TASK_NAMES, multiple_choice
 
 
 @dataclass
@@ -65,7 +65,7 @@ def main(config: EvaluateConfig) -> None:
         for name, side in sides.items():
             if left_out := keep_reports(side, reports):
                 print(f"{side.path}: {left_out} reports left out of {name}, not in {config.reports}")
-    respelled = {name: respell(side) for name, side in sides.items()} if config.spelling == "lenient" else {}
+    respelled = {name: respell(side) for name, side in sides.items()} if config.spelling == LENIENT else {}
     annotators = {name: sides[name] for name in config.gold_columns}
     gold = combine(list(annotators.values()), config.gold_rule, config.task) if config.gold_rule else sides[GOLD]
     patient_ids = {report.report_id: report.patient_id for report in reports.values() if report.patient_id is not None}
@@ -96,6 +96,10 @@ def _check(config: EvaluateConfig) -> None:
         raise InputError("seed must be 0 or more")
     if config.errors and not config.reports:
         raise InputError("errors needs the texts: give reports=reports.jsonl")
+    if config.spelling == LENIENT and config.task != multiple_choice.NAME:
+        raise InputError(f"spelling={LENIENT} is for {multiple_choice.NAME}: phrases have no list to be spelt by")
+    if config.compare_column and not config.compare:
+        raise InputError("compare_column needs compare, the second system's predictions")
     files = [path for path in (config.predictions, config.gold, config.compare) if path]
     if config.id_column and not any(config.id_column in column_names(path) for path in files):
         raise InputError(f"no column {config.id_column!r} in {' or '.join(map(str, files))} (id_column=...)")
@@ -118,7 +122,7 @@ def _write_errors(
     from radtune.metrics.errors import count_kinds, examples_text, find_errors, write_errors
 
     texts = {report_id: report.text for report_id, report in reports.items()}
-    errors = list(find_errors(config.task, predictions, gold, texts, config.gold_blank == "ignore"))
+    errors = list(find_errors(config.task, predictions, gold, texts, config.gold_blank == IGNORE))
     assert config.errors is not None  # noqa: S101  (asked for)
     write_errors(config.errors, errors, config.show_text)
     return count_kinds(errors), f"\n{examples_text(errors)}" if config.show_text else ""

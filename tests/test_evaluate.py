@@ -74,6 +74,7 @@ def test_the_same_seed_gives_the_same_file(folder: Path) -> None:
         ("errors=out/metrics.json", "would overwrite out/metrics.json"),
         ("gold_columns=[labels,uid]", "gold_columns needs gold_rule=union|intersection or the gold_column"),
         ("compare=absent.jsonl", "absent.jsonl: No such file"),
+        ("compare_column=labels", "compare_column needs compare"),
         ("spelling=loose", "'loose' is not one of strict, lenient"),
         ("predictons=x", "unknown key 'predictons'; did you mean 'predictions'?"),
     ],
@@ -157,6 +158,8 @@ def test_annotators_and_lenient_spelling(folder: Path) -> None:
     assert (metrics["micro"]["tp"], metrics["micro"]["fn"]) == (100, 100)
     assert "misspelt names in YW, taken for a class: 'Edma' = Edema x50, 'fractre' = Fracture x50" in done.stdout
     assert [(pair["a"], pair["b"]) for pair in metrics["agreement"]][-1] == ("HO", "YW")
+    phrases = (*GIVEN[1:], "task=open_ended", "gold_column=HO", "spelling=lenient")
+    assert "spelling=lenient is for multiple_choice" in run(folder, *phrases).stderr
     assert "agreement of HO and YW: kappa 0.458 pooled, 92.3% of the labels, 0.0% of the reports" in done.stdout
 
 

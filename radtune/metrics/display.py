@@ -5,13 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from radtune.metrics.agreement import SetAgreement
 from radtune.metrics.codes import CodeScores
 from radtune.metrics.comparison import Comparison
-from radtune.metrics.evaluation import Metrics
+from radtune.metrics.evaluation import NOT_SHOWN, Metrics
 from radtune.metrics.scores import Score
 from radtune.metrics.spelling import Respelling
 
-# Names that a model makes up can be long and many; metrics.json has them all.
+# Names that a model makes up can be many; metrics.json has them all.
 _NAMES_SHOWN = 10
-_NAME_WIDTH = 40
 
 
 def metrics_text(metrics: Metrics) -> str:
@@ -59,14 +58,15 @@ def _lines(metrics: Metrics) -> Iterator[str]:
 
 def _class_table(metrics: Metrics) -> Iterator[str]:
     width = max(map(len, metrics.per_class))
-    yield f"{'':{width}}  precision  recall     F1  F1 95 % interval  support    tp    fp    fn    tn"
+    kappas = metrics.agreement[0].per_class_kappa
+    yield f"{'':{width}}  precision  recall     F1  F1 95 % interval  support    tp    fp    fn    tn   kappa"
     for name, score in metrics.per_class.items():
         occurs = score.support + score.fp > 0
         ratios = [f"{value:.3f}" if occurs else "-" for value in (score.precision, score.recall, score.f1)]
         interval = "[{:.3f}, {:.3f}]".format(*score.ci95["f1"]) if occurs else "-"
         yield (
             f"{name:{width}}  {ratios[0]:>9}  {ratios[1]:>6}  {ratios[2]:>5}  {interval:>16}  {score.support:7d}"
-            f"  {score.tp:4d}  {score.fp:4d}  {score.fn:4d}  {score.tn:4d}"
+            f"  {score.tp:4d}  {score.fp:4d}  {score.fn:4d}  {score.tn:4d}  {_kappa_text(kappas[name]):>6}"
         )
 
 
@@ -89,12 +89,15 @@ def _code_lines(codes: CodeScores) -> Iterator[str]:
 
 
 def _agreement_line(found: SetAgreement) -> str:
-    kappa = "n/a" if found.kappa is None else f"{found.kappa:.3f}"
     equal = "n/a" if found.agreement is None else f"{found.agreement:.1%}"
     return (
-        f"agreement of {found.a} and {found.b}: kappa {kappa} pooled, {equal} of the labels, "
+        f"agreement of {found.a} and {found.b}: kappa {_kappa_text(found.kappa)} pooled, {equal} of the labels, "
         f"{found.exact:.1%} of the reports in all labels"
     )
+
+
+def _kappa_text(kappa: float | None) -> str:
+    return "n/a" if kappa is None else f"{kappa:.3f}"
 
 
 def _comparison_lines(comparison: Comparison) -> Iterator[str]:
@@ -116,11 +119,11 @@ def _error_lines(errors: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
 
 
 def _respelled(names: Mapping[str, Respelling]) -> str:
-    return _shown(f"{name[:_NAME_WIDTH]!r} = {spelt.finding} x{spelt.count}" for name, spelt in names.items())
+    return _shown(f"{name!r} = {spelt.finding} x{spelt.count}" for name, spelt in names.items())
 
 
 def _names(names: Mapping[str, int]) -> str:
-    return _shown(f"{name[:_NAME_WIDTH]!r} x{count}" for name, count in names.items())
+    return _shown(f"{name if name == NOT_SHOWN else repr(name)} x{count}" for name, count in names.items())
 
 
 def _shown(parts: Iterator[str]) -> str:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from radtune.columns import looks_like_name
 from radtune.config import InputError
 from radtune.files import open_text, sha256_file, write_whole
 from radtune.findings import FINDINGS
@@ -26,7 +27,11 @@ from radtune.tasks import Status, multiple_choice
 
 # What a blank cell of a gold table means. MIMIC-CXR: not mentioned, so not positive. Open-i: not decided, so that
 # (report, class) pair is left out of the counts on both sides.
-GOLD_BLANK = ("negative", "ignore")
+IGNORE = "ignore"
+GOLD_BLANK = ("negative", IGNORE)
+
+# Stands for what a model gave as a name and may be a sentence of the report, or an id.
+NOT_SHOWN = "(not shown)"
 
 MATCHING = {"multiple_choice": "exact name", "open_ended": "two consecutive words"}
 
@@ -71,7 +76,7 @@ class Metrics:
         macro: Multiple choice: plain means over the 13 classes, those without a gold case included (as 0).
         per_class: Multiple choice: by class.
         other_names: Multiple choice: names that are none of the 13 and how often each stands, in ``predictions`` and
-            in ``gold``.
+            in ``gold``; all that do not look like a name together, as :data:`NOT_SHOWN`.
         respelled: With lenient spelling: by side, what misspelt names were taken for.
         status_counts: Predictions by status; those that are not ok count as empty.
         matching: When a prediction is right.
@@ -134,7 +139,7 @@ def evaluate(
         InputError: Predictions and gold are not of the same reports, gold has a status that is not ok, or
             ``gold_blank`` is "ignore" and gold is no label table.
     """
-    if gold_blank == "ignore" and gold.judged is None:
+    if gold_blank == IGNORE and gold.judged is None:
         raise InputError(f"{gold.path}: gold_blank=ignore needs a label table, this file has a column of labels")
     for status_id, status in gold.statuses.items():
         if status != Status.OK:
@@ -144,7 +149,7 @@ def evaluate(
     for side in sides:
         _check_same_reports(side, gold)
     units = _patients(report_ids, predictions.patient_ids | gold.patient_ids | dict(patient_ids or {}))
-    ignore_blank = gold_blank == "ignore"
+    ignore_blank = gold_blank == IGNORE
     counts = _counts(task, predictions, gold, ignore_blank)
     classes = counts if isinstance(counts, ClassCounts) else None
     phrases = counts if isinstance(counts, PhraseCounts) else None
@@ -238,7 +243,7 @@ def _agreements(
 
 def _other_names(reports: LabelledReports, report_ids: Sequence[str]) -> dict[str, int]:
     names = (name for report_id in report_ids for name in reports.labels[report_id] if name not in FINDINGS)
-    return dict(Counter(names).most_common())
+    return dict(Counter(name if looks_like_name(name) else NOT_SHOWN for name in names).most_common())
 
 
 def write_metrics(path: Path, metrics: Metrics) -> None:

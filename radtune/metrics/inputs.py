@@ -27,8 +27,8 @@ class LabelledReports:
         judged: By report id, the classes that a label table decides (its cell is not blank); None where the file is
             no label table, so that every class is decided.
         patient_ids: By report id, where the file says.
-        codes: By report id and phrase (case folded), the ICD-10-CM code in upper case and without its dot, where the
-            file has codes (the ``phrases`` of annotations.jsonl).
+        codes: By report id and phrase (case folded), its first ICD-10-CM code in upper case and without its dot, where
+            the file has codes (the ``phrases`` of annotations.jsonl).
     """
 
     path: Path
@@ -127,8 +127,8 @@ def _from_rows(path: Path, task: str, column: str | None, id_column: str | None)
         if status == Status.OK and (codes := _codes(row)):
             reports.codes[report_id] = codes
         reports.statuses[report_id] = status
-        if row.get("patient_id"):
-            reports.patient_ids[report_id] = str(row["patient_id"])
+        if patient_id := str(row.get("patient_id") or row.get("subject_id") or "").strip():
+            reports.patient_ids[report_id] = patient_id
     if not reports.labels:
         raise InputError(f"{path}: no rows")
     return reports
@@ -162,11 +162,12 @@ def _json_labels(where: str, row: dict[str, Any], column: str | None) -> list[st
 
 def _codes(row: dict[str, Any]) -> dict[str, str]:
     phrases = row.get(PHRASES)
-    codes = {}
+    codes: dict[str, str] = {}
     for item in phrases if isinstance(phrases, list) else ():
         if isinstance(item, dict) and isinstance(item.get("phrase"), str) and isinstance(item.get("icd10"), str):
             # The dot is often left out, so it says nothing.
-            codes[fold_space(item["phrase"]).casefold()] = item["icd10"].replace(".", "").strip().upper()
+            code = item["icd10"].replace(".", "").strip().upper()
+            codes.setdefault(fold_space(item["phrase"]).casefold(), code)
     return {phrase: code for phrase, code in codes.items() if code}
 
 

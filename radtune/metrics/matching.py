@@ -68,10 +68,17 @@ def count_one_to_one(matches: np.ndarray) -> int:
     if total in (rows, columns):
         # No phrase of one side has a choice, so each of the other side's that matches at all gets one.
         return min(rows, columns)
-    # Half a second to import, and only the open-ended task needs it.
+    return _most_pairs(matches.tobytes(), matches.shape)
+
+
+# Few patterns of matches occur, each many times.
+@lru_cache(maxsize=10_000)
+def _most_pairs(cells: bytes, shape: tuple[int, int]) -> int:
+    # Slow to import, and only the open-ended task needs it.
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import maximum_bipartite_matching
 
+    matches = np.frombuffer(cells, dtype=bool).reshape(shape)
     return int((maximum_bipartite_matching(csr_array(matches)) >= 0).sum())
 
 

@@ -8,7 +8,8 @@ from radtune.findings import FINDINGS, NORMAL
 from radtune.metrics.inputs import LabelledReports
 
 # What is done with a name that is none of the 13: counted as wrong, or taken for the class it all but spells.
-SPELLING = ("strict", "lenient")
+LENIENT = "lenient"
+SPELLING = ("strict", LENIENT)
 
 # Letters a name may have for each that is wrong: one slip in "Edema", two in "Atelectasis", three in a long name.
 _LETTERS_PER_SLIP = 5

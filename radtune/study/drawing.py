@@ -26,6 +26,8 @@ STYLE = {
     "grid.alpha": 0.3,
     "grid.linewidth": 0.6,
     "text.color": INK,
+    # A model may have a dollar sign in its name.
+    "text.parse_math": False,
     "xtick.color": INK,
     "ytick.color": INK,
     "font.size": 10,

@@ -17,7 +17,10 @@ def value_text(value: Value, signed: bool = False) -> str:
         low, high = (value_text(end, signed) for end in value)
         return f"{low} to {high}" if signed else f"{low}–{high}"
     if isinstance(value, float):
-        return f"{value:+.2f}".replace("-", "−") if signed else f"{value:.2f}"
+        if not signed:
+            return f"{value:.2f}"
+        # What rounds to 0 has no sign.
+        return f"{value:+.2f}".replace("-", "−") if round(value, 2) else "0.00"
     return f"{value:,}" if isinstance(value, int) else value
 
 
@@ -73,7 +76,7 @@ def markdown(table: Table) -> str:
 _LATEX_SPECIAL = str.maketrans(
     {c: f"\\{c}" for c in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}", "–": "--"}
-    | {"−": "$-$", "Δ": r"$\Delta$", "“": "``", "”": "''", "…": r"\ldots{}"}
+    | {"−": "$-$", "<": "$<$", ">": "$>$", "Δ": r"$\Delta$", "“": "``", "”": "''", "…": r"\ldots{}"}
 )
 
 

@@ -12,9 +12,11 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from radtune.config import InputError, key, nearest
+from radtune.config import InputError, key, nearest, parse_yaml
 from radtune.files import open_text
-from radtune.metrics.evaluation import GOLD_BLANK
+from radtune.metrics.evaluation import GOLD_BLANK, IGNORE
+from radtune.metrics.gold import GOLD_RULES
+from radtune.metrics.spelling import LENIENT, SPELLING
 from radtune.tasks import TASK_NAMES, multiple_choice, open_ended
 
 # The two cohorts of the paper and the task whose instructions each gives.
@@ -103,7 +105,7 @@ def read_study(path: Path) -> Study:
     """
     with open_text(path) as stream:
         try:
-            values = yaml.safe_load(stream.read())
+            values = parse_yaml(stream.read())
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             raise InputError(f"{path}{f':{mark.line + 1}' if mark else ''}: not valid YAML") from None
@@ -185,13 +187,12 @@ def rate_text(rate: float) -> str:
 def _check(where: str, study: Study) -> None:
     for name, known in _names_to_check(study):
         _check_name(where, name, known)
-    if study.name != Path(study.name).name or study.name.startswith("."):
+    if not study.name or study.name != Path(study.name).name or study.name.startswith("."):
         raise InputError(f"{where}: name {study.name!r} cannot name a folder")
+    if set("{}") & set(str(study.run_dir)):
+        raise InputError(f"{where}: snakemake takes the braces in {str(study.run_dir)!r} for wildcards")
     for task, test in study.tests.items():
-        if not test.get("gold"):
-            raise InputError(f"{where}: tests.{task} has no gold")
-        if test.get("gold_blank", GOLD_BLANK[0]) not in GOLD_BLANK:
-            raise InputError(f"{where}: tests.{task}.gold_blank is not one of {', '.join(GOLD_BLANK)}")
+        _check_test(f"{where}: tests.{task}", task, test)
     if study.seed < 0:
         raise InputError(f"{where}: seed must be 0 or more")
     if not isinstance(study.teacher.get("simulated", False), bool):
@@ -214,6 +215,20 @@ def _check(where: str, study: Study) -> None:
         if sum(other.name == cell.name for other in planned) > 1:
             raise InputError(f"{where}: {cell.name} stands twice")
         _check_rows(where, study, cell)
+
+
+def _check_test(where: str, task: str, test: Mapping[str, Any]) -> None:
+    """Finds now what evaluate.py would find after the training."""
+    if not test.get("gold"):
+        raise InputError(f"{where} has no gold")
+    if not isinstance(test["gold"], str):
+        raise InputError(f"{where}.gold is no path")
+    for name, choices in (("gold_blank", GOLD_BLANK), ("gold_rule", GOLD_RULES), ("spelling", SPELLING)):
+        if name in test and test[name] not in choices:
+            raise InputError(f"{where}.{name} is not one of {', '.join(choices)}")
+    for name, value in (("gold_blank", IGNORE), ("spelling", LENIENT)):
+        if test.get(name) == value and task != multiple_choice.NAME:
+            raise InputError(f"{where}.{name}: {value} is for {multiple_choice.NAME}")
 
 
 def _names_to_check(study: Study) -> Iterator[tuple[str, Sequence[str]]]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from radtune.config import InputError
 from radtune.metrics.evaluation import Metrics, read_metrics
 from radtune.metrics.gold import GOLD, combine, read_gold
-from radtune.metrics.inputs import LabelledReports
+from radtune.metrics.inputs import LabelledReports, read_labelled_reports
+from radtune.metrics.spelling import LENIENT, respell
 from radtune.study import paths
 from radtune.study.plan import Cell, Kind, Study, cells
 from radtune.tasks import TASK_NAMES
@@ -76,4 +77,22 @@ def read_study_gold(study: Study, task: str) -> LabelledReports:
     test = study.tests[task]
     columns, rule = test.get("gold_columns", []), test.get("gold_rule")
     sides = read_gold(paths.gold(study, task), task, test.get("gold_column"), columns, rule, test.get("id_column"))
+    for side in sides.values():
+        _respell(study, task, side)
     return combine([sides[name] for name in columns], rule, task) if rule else sides[GOLD]
+
+
+def read_predictions(study: Study, cell: Cell, task: str) -> LabelledReports:
+    """What a cell predicted of a task's test reports, as evaluate.py takes it.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    reports = read_labelled_reports(paths.predictions(study, cell, task), task, None, None)
+    _respell(study, task, reports)
+    return reports
+
+
+def _respell(study: Study, task: str, reports: LabelledReports) -> None:
+    if study.tests[task].get("spelling") == LENIENT:
+        respell(reports)

@@ -3,10 +3,9 @@
 from collections import Counter
 
 from radtune.findings import FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN, LabelTable, read_label_table
-from radtune.metrics.inputs import read_labelled_reports
 from radtune.study import paths
 from radtune.study.plan import Kind
-from radtune.study.results import Results, read_study_gold
+from radtune.study.results import Results, read_predictions, read_study_gold
 from radtune.study.score_tables import class_cells
 from radtune.study.table import Column, Table, Value
 from radtune.tasks import multiple_choice
@@ -27,12 +26,7 @@ def status_table(results: Results) -> Table:
     rules = read_label_table(paths.rule_labels(results.study))
     gold = _gold(results, rules)
     models = [(cell, label) for cell, label, _ in class_cells(results) if cell.kind != Kind.RULE_LABELER]
-    answers = [
-        read_labelled_reports(
-            paths.predictions(results.study, cell, multiple_choice.NAME), multiple_choice.NAME, None, None
-        )
-        for cell, _ in models
-    ]
+    answers = [read_predictions(results.study, cell, multiple_choice.NAME) for cell, _ in models]
     seen = [status for status in (*_TITLES.values(), _NAMED, _NOT_NAMED) if status in gold.values()]
     columns = [Column("rule_labeler", "Rule labeler", text=True), Column("pairs", "Pairs")]
     columns += [Column(f"gold_{status.replace(' ', '_')}", status, "Gold") for status in seen]

@@ -35,6 +35,11 @@ def test_codes_in_full_and_by_category(tmp_path: Path) -> None:
     assert (found.n_matched, found.same_code, found.same_category) == (3, pytest.approx(2 / 3), 1)
 
 
+def test_a_phrase_that_stands_twice_has_its_first_code(tmp_path: Path) -> None:
+    found = coded(tmp_path / "p.jsonl", [("Left effusion", "j90"), ("left  EFFUSION", "J91.8"), ("scar", " ")])
+    assert (found.labels, found.codes) == ({"0": ("Left effusion", "scar")}, {"0": {"left effusion": "J90"}})
+
+
 def test_no_codes_no_scores(tmp_path: Path) -> None:
     gold = coded(tmp_path / "g.jsonl", [("left effusion", "J90")])
     predictions = coded(tmp_path / "p.jsonl", [("left effusion", None)])

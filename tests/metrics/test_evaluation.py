@@ -60,6 +60,21 @@ def test_other_names_count_against_and_are_named() -> None:
     assert "'mass' x2" in metrics_text(metrics)
 
 
+def test_names_that_may_be_report_text_are_only_counted() -> None:
+    told = ["mass", "Edema / Fracture"]
+    untold = ["zebrafish seen in the left lung base", "Zebrafish noted.", "1234567"]
+    metrics = evaluate(MC, labelled([told + untold]), labelled([["Edema"]]))
+    assert metrics.other_names["predictions"] == {"(not shown)": 3, "mass": 1, "Edema / Fracture": 1}
+    assert metrics.micro.fp == 5
+    assert "counted as wrong: (not shown) x3, 'mass' x1, 'Edema / Fracture' x1" in metrics_text(metrics)
+
+
+def test_kappa_stands_beside_each_class() -> None:
+    text = metrics_text(evaluate(MC, labelled([["Edema"], [], []]), labelled([["Edema"], ["Edema"], []])))
+    by_class = {line[:27].strip(): line.split()[-1] for line in text.splitlines()}
+    assert (by_class["Edema"], by_class["Fracture"]) == ("0.400", "n/a")
+
+
 def test_blank_gold_is_negative_or_left_out() -> None:
     predictions = labelled([["Edema", "Fracture"], ["Edema"]])
     gold = labelled([["Edema"], ["Fracture"]], judged=[["Edema"], ["Edema", "Fracture"]])

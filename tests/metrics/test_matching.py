@@ -86,6 +86,11 @@ def test_one_to_one_finds_the_pairing_that_greed_misses() -> None:
     assert count_one_to_one(np.array([[True, True], [True, False]])) == 2
 
 
+def test_one_to_one_tells_shapes_of_the_same_cells_apart() -> None:
+    cells = np.array([True, True, True, False, False, True])
+    assert [count_one_to_one(cells.reshape(shape)) for shape in ((2, 3), (3, 2), (1, 6), (6, 1))] == [2, 2, 1, 1]
+
+
 def pairings(first: list, second: list) -> int:
     """The most equal pairs, by trying every order of the longer side."""
     longer, shorter = (first, second) if len(first) >= len(second) else (second, first)

@@ -80,6 +80,18 @@ def test_label_table_knows_what_is_judged_and_whose_it_is(tmp_path: Path) -> Non
     assert reports.labels == {"1": ("Edema",), "2": ()}
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.jsonl", '{"report_id": "1", "labels": [], "patient_id": 10}\n'),
+        ("x.csv", "study_id,subject_id,labels\n1, 10 ,Edema\n"),
+        ("x.csv", "uid,patient_id,labels\n1,10,Edema\n"),
+    ],
+)
+def test_patients_go_by_the_names_that_reports_have(tmp_path: Path, name: str, text: str) -> None:
+    assert read_labelled_reports(write(tmp_path / name, text), MC, None, None).patient_ids == {"1": "10"}
+
+
 BROKEN = [
     ("x.jsonl", '{"report_id": "1", "labels": []}\n{"report_id": "2"\n', "x.jsonl:2: not valid JSON"),
     ("x.jsonl", '{"report_id": "1", "labels": []}\n{"report_id": 1, "labels": []}\n', "x.jsonl:2: report '1' stands"),

@@ -95,6 +95,9 @@ def test_print_shows_whole_tables_and_stops_the_list(chromium: Browser, page_fil
     assert chromium.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
     widths = chromium.evaluate("[...document.querySelectorAll('table')].map(t => t.getBoundingClientRect().right)")
     assert max(widths) <= PAPER[0]
+    # Names of classes are not broken within a word.
+    names = "[...document.querySelectorAll('#errors-list td.prose')].filter(c => c.textContent.includes('Enlarged'))"
+    assert max(chromium.evaluate(f"{names}.map(cell => cell.offsetHeight)")) < 60
     rows = "[...document.querySelectorAll('#errors-list tbody tr')]"
     assert chromium.evaluate(f"{rows}.length") > 40
     assert chromium.evaluate(f"{rows}.filter(row => row.offsetHeight).length") == 40

@@ -2,14 +2,15 @@ from pathlib import Path
 
 import pytest
 
+from radtune.files import write_jsonl
 from radtune.findings import FINDINGS
 from radtune.study import paths
 from radtune.study.comparison_table import comparison_table
 from radtune.study.dataset_table import dataset_table
 from radtune.study.detail_tables import agreement_table, detail_table
-from radtune.study.plan import Study, study_from_mapping
+from radtune.study.plan import Study, cells, study_from_mapping
 from radtune.study.reported import read_reported
-from radtune.study.results import Results, read_results, read_study_gold
+from radtune.study.results import Results, read_predictions, read_results, read_study_gold
 from radtune.study.status_table import status_table
 
 
@@ -66,6 +67,18 @@ def test_status_table_of_gold_that_is_a_list(few_values: dict, scored_study: Stu
     table = status_table(read_results(study_from_mapping(values)))
     assert [column.title for column in table.columns[2:4]] == ["named", "not named"]
     assert sum(int(str(row[2])) for row in table.rows) == sum(map(len, gold.values()))
+
+
+def test_lenient_spelling_counts_in_tables_as_in_scores(few_values: dict, tmp_path: Path) -> None:
+    values = few_values | {"mixes": [], "teacher": {}, "run_dir": str(tmp_path)}
+    listed = tmp_path / "gold.csv"
+    listed.write_text("uid,labels\n1,Edma\n2,Fracture\n")
+    values["tests"] = {"multiple_choice": {"gold": str(listed), "spelling": "lenient"}}
+    study = study_from_mapping(values)
+    base = cells(study)[0]
+    write_jsonl(paths.predictions(study, base, "multiple_choice"), [{"report_id": "1", "labels": ["Fractur"]}])
+    assert read_study_gold(study, "multiple_choice").labels == {"1": ("Edema",), "2": ("Fracture",)}
+    assert read_predictions(study, base, "multiple_choice").labels == {"1": ("Fracture",)}
 
 
 def test_comparisons_are_with_base_and_rule_labeler(results: Results) -> None:

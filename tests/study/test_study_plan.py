@@ -90,6 +90,13 @@ def change(values: dict, where: str, value: object) -> dict:
         ("separate.open_ended", [0], "must be above 0"),
         ("tests.open_ended", {"reports": "x.jsonl"}, "tests.open_ended has no gold"),
         ("tests.open_ended", {"gold": "x", "gold_blank": "skip"}, "gold_blank is not one of negative, ignore"),
+        ("tests.open_ended", {"gold": 7}, "tests.open_ended.gold is no path"),
+        ("tests.multiple_choice.gold_rule", "xor", "gold_rule is not one of union, intersection"),
+        ("tests.multiple_choice.spelling", "loose", "spelling is not one of strict, lenient"),
+        ("tests.open_ended.spelling", "lenient", "tests.open_ended.spelling: lenient is for multiple_choice"),
+        ("tests.open_ended.gold_blank", "ignore", "tests.open_ended.gold_blank: ignore is for multiple_choice"),
+        ("name", "", "cannot name a folder"),
+        ("run_dir", "runs/{x}", "snakemake takes the braces"),
         ("tests", {"open_ended": {"gold": "x"}}, "unknown key 'multiple_choice'"),
         ("teacher", {"simulated": "yes", "model": "x"}, "teacher.simulated is not true or false"),
         ("teacher", {"simulated": True}, "teacher has no model"),
@@ -111,7 +118,12 @@ def test_missing_keys_are_named(study_values: dict) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("[1, 2]", "expected a mapping"), ("a: [", "study.yaml:1: not valid YAML")]
+    ("text", "message"),
+    [
+        ("[1, 2]", "expected a mapping"),
+        ("a: [", "study.yaml:1: not valid YAML"),
+        ("a: 1\na: 2", "study.yaml:2: not valid"),
+    ],
 )
 def test_broken_yaml_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "study.yaml"

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import re
@@ -10,10 +11,12 @@ from xml.etree import ElementTree
 
 import yaml
 
+from radtune.files import write_jsonl
+from radtune.study import paths
 from radtune.study.drawing import INK, PAPER, Drawing
 from radtune.study.figures import f1_by_size
 from radtune.study.plan import Study, study_from_mapping
-from radtune.study.report import headline, inline_svg, write_report
+from radtune.study.report import headline, inline_svg, report_html, write_report
 from radtune.study.reported import read_reported
 from radtune.study.results import read_results
 from radtune.study.tables import all_tables
@@ -71,6 +74,34 @@ def test_page_quotes_reports_only_with_leave(page: str, telling_page: str) -> No
     assert "This page holds no report text." in page
     assert [phrase for phrase in phrases if phrase in telling_page]
     assert "This page quotes test reports" in telling_page
+
+
+NASTY = """<script>alert(1)</script></style><img src="x" onerror='alert(1)'>{{ 7 * 7 }}{% raw %}&amp;"""
+
+
+def test_page_takes_no_name_for_markup(scored_study: Study, tmp_path: Path) -> None:
+    study = dataclasses.replace(
+        scored_study, run_dir=tmp_path, model_name=NASTY, note=NASTY, name=NASTY, show_text=True
+    )  # fmt: skip
+    results = dataclasses.replace(read_results(scored_study), study=study)
+    best = results.best_mix("open_ended")
+    assert best is not None
+    error = {"report_id": NASTY, "side": "fp", "kind": "paraphrase", "label": NASTY, "other": NASTY, "sentence": NASTY}
+    write_jsonl(paths.errors(study, best[0], "open_ended"), [error])
+    page = report_html(results, read_reported(), [], [])
+    parser = Balance()
+    parser.feed(page)
+    assert parser.open == []
+    assert not [link for link in parser.links if not link.startswith("#")]
+    assert page.count("<script") == page.count("<style") == 1
+    assert page.count("{{ 7 * 7 }}{% raw %}&amp;amp;") >= 7
+
+
+def test_figures_take_names_as_they_stand(scored_study: Study) -> None:
+    study = dataclasses.replace(scored_study, model_name="a$b_1$c <d>")
+    figure = f1_by_size(dataclasses.replace(read_results(scored_study), study=study), read_reported(), "open_ended")
+    assert figure is not None
+    assert ">a$b_1$c &lt;d&gt;, fine-tuned</text>" in figure.svg
 
 
 def test_page_has_a_place_for_every_table_and_figure(page: str, scored_study: Study, figures: list[Drawing]) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -119,3 +120,14 @@ def test_gold_that_would_overwrite_another_studys_is_refused(folder):
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
     assert result.returncode != 0
     assert "is written by the study, so it belongs in runs/copy" in result.stdout + result.stderr
+
+
+def test_a_folder_may_have_a_blank_in_its_name(folder):
+    study = STUDY.format(drop=0.05, count=12).replace("runs/small", "runs/a b") + 'run_dir: "runs/a b"\n'
+    (folder / "blank.yaml").write_text(study)
+    command = [sys.executable, "-m", "snakemake", "-s", "scripts/Snakefile", "--configfile", "blank.yaml", "-n", "-p"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    # The lines of commands, quotes resolved as the shell would.
+    words = [word for line in result.stdout.splitlines() if "python" in line for word in shlex.split(line)]
+    assert {"output=runs/a b/tests/multiple_choice/reports.jsonl", "runs/a b/tables.txt"} <= set(words)

@@ -152,7 +152,15 @@ def test_a_broken_reported_file_is_refused(tmp_path: Path, broken: object) -> No
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.1, "+0.10"), (-0.35, "−0.35"), (None, ""), ((-0.1, 0.25), "−0.10 to +0.25")],
+    [
+        (0.1, "+0.10"),
+        (-0.35, "−0.35"),
+        (-0.004, "0.00"),
+        (0.004, "0.00"),
+        (-0.006, "−0.01"),
+        (None, ""),
+        ((-0.1, 0.25), "−0.10 to +0.25"),
+    ],
 )
 def test_differences_have_their_sign(value: object, text: str) -> None:
     assert value_text(value, signed=True) == text
@@ -160,7 +168,9 @@ def test_differences_have_their_sign(value: object, text: str) -> None:
 
 def test_latex_knows_the_signs_of_our_tables() -> None:
     columns = [Column("kind", "Kind", text=True), Column("d", "ΔF1", signed=True)]
-    text = latex(Table("x", "Tab", columns, [["Uncertain: “possibly”, …", -0.1]]))
+    text = latex(Table("x", "Tab", columns, [["Uncertain: “possibly”, …", -0.1], ["<0.001", 0.1]]))
+    # Plain, it would be printed as an inverted exclamation mark (OT1).
+    assert r"$<$0.001 & +0.10 \\" in text
     assert r"Kind & $\Delta$F1 \\" in text
     assert r"Uncertain: ``possibly'', \ldots{} & $-$0.10 \\" in text
     assert text.isascii()
