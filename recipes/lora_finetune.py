@@ -26,7 +26,7 @@ from torch.nn.attention.flex_attention import create_block_mask
 from torchtune import training
 from torchtune.modules import TransformerSelfAttentionLayer
 
-from radtune.config import InputError, help_text
+from radtune.config import EXIT_INPUT_ERROR, InputError, help_text
 from radtune.files import sha256_file, write_manifest
 from radtune.instructions import Instruction, read_instructions
 from radtune.metrics.counting import count_classes, count_phrases
@@ -37,19 +37,30 @@ from radtune.tasks import TASKS, Status, multiple_choice
 from radtune.tasks.rendering import user_message
 from radtune.training.attention import allow_row_blocks, row_blocks, sees
 from radtune.training.base_model import check_tokenizer, is_quantized, load_model, read_model_config, weight_files
-from radtune.training.checkpoints import checkpoint_files, load_checkpoint, newest_whole, save_checkpoint
+from radtune.training.checkpoints import checkpoint_files, load_checkpoint, lock_folder, newest_whole, save_checkpoint
 from radtune.training.distributed import (
     World,
     end_world,
     load_optimizer,
+    lost_process,
     place_model,
     set_parameters,
     start_world,
+    tell_torchrun,
     total,
     whole,
     whole_model,
 )
-from radtune.training.export import ADAPTER_WEIGHTS, model_card, write_adapter, write_merged, write_torchtune
+from radtune.training.export import (
+    ADAPTER,
+    ADAPTER_WEIGHTS,
+    MERGED,
+    TORCHTUNE,
+    model_card,
+    write_adapter,
+    write_merged,
+    write_torchtune,
+)
 from radtune.training.history import History, draw_curve
 from radtune.training.loss import SummedLoss
 from radtune.training.packing import Batch, Row, make_batches, make_rows
@@ -115,6 +126,9 @@ class LoRAFinetune:
         settings = self.settings
         if is_quantized(settings.model) and self.world.size > 1:
             raise InputError("model.quantize_base works in one process; with several GPUs use a config without it")
+        for name in (ADAPTER, MERGED, TORCHTUNE):
+            if self.base.resolve().is_relative_to((self.output_dir / name).resolve()):
+                raise InputError(f"output_dir={self.output_dir} would overwrite the base model in {self.base}")
         self.model_config = read_model_config(self.base)
         weight_files(self.base)
         self.tokenizer = build(settings.tokenizer, "tokenizer")
@@ -123,9 +137,14 @@ class LoRAFinetune:
         instructions, self.rows, cut = self._read_rows(self.files)
         self.validation_files: list[Path] = []
         self.held_out: list[Instruction] = []
+        self.held_out_rows: list[Row] = []
         if settings.validation.data_files is not None:
             self.validation_files = data_files(settings.validation.data_files, "validation.data_files")
-            self.held_out, self.held_out_rows, _ = self._read_rows(self.validation_files)
+            self.held_out, self.held_out_rows, held_out_cut = self._read_rows(self.validation_files)
+            if held_out_cut:
+                self.say(
+                    f"warning: {held_out_cut:,} validation rows reach tokenizer.max_seq_len: their answers are cut"
+                )
             choose_by = settings.validation.choose_by
             if choose_by not in ("validation_loss", "micro_f1", *(f"{row.task}_f1" for row in self.held_out)):
                 raise InputError(f"validation.choose_by={choose_by}: no row of that task in validation.data_files")
@@ -133,9 +152,13 @@ class LoRAFinetune:
         self.steps = min(settings.epochs * self.epoch_steps, settings.max_steps or sys.maxsize)
         recompute = self._plan(instructions, cut)
         self.decides = self._decides()
+        self.lock = lock_folder(self.output_dir) if self.world.leads else None
         state = self._resume_state()
 
         decoder = load_model(settings.model, self.base, self.dtype, self.world.device, settings.seed)
+        longest = max(len(row.tokens) for row in [*self.rows, *self.held_out_rows])
+        if longest > decoder.max_seq_len:
+            raise InputError(f"model.max_seq_len={decoder.max_seq_len} is less than the longest row ({longest} tokens)")
         allow_row_blocks(decoder)
         if recompute:
             training.set_activation_checkpointing(decoder, auto_wrap_policy={TransformerSelfAttentionLayer})
@@ -171,6 +194,9 @@ class LoRAFinetune:
             raise InputError(
                 f"tokens_per_batch={self.settings.tokens_per_batch} is less than the longest row ({longest} tokens)"
             )
+        if not any(row.trained for row in rows):
+            limit = self.tokenizer.max_seq_len
+            raise InputError(f"tokenizer.max_seq_len={limit} cuts the answer off every row of {files[0]}")
         return instructions, rows, cut
 
     def _plan(self, instructions: list[Instruction], cut: int) -> bool:
@@ -221,10 +247,20 @@ class LoRAFinetune:
         return self.output_dir / "checkpoints"
 
     def _decides(self) -> dict[str, Any]:
-        values = {name: getattr(self.settings, name) for name in DECIDES}
+        values: dict[str, Any] = {}
+        for name in DECIDES:
+            value = getattr(self.settings, name)
+            values |= (
+                {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {name: value}
+            )
         values["prompt_format"] = self.settings.dataset.prompt_format
         values["tokenizer.max_seq_len"] = self.tokenizer.max_seq_len
         values["dataset.data_files"] = [sha256_file(path) for path in self.files]
+        if self.validation_files:
+            # The best so far can be compared only with what was scored alike.
+            values["validation.data_files"] = [sha256_file(path) for path in self.validation_files]
+            for name in ("choose_by", "generate_rows", "max_new_tokens"):
+                values[f"validation.{name}"] = getattr(self.settings.validation, name)
         return values
 
     def _resume_state(self) -> dict[str, Any]:
@@ -246,9 +282,10 @@ class LoRAFinetune:
             return {}
         if "decides" not in state:
             raise InputError(f"{path}: no checkpoint of this recipe")
-        for name, value in self.decides.items():
-            if state["decides"][name] != value:
-                shown = "" if name == "dataset.data_files" else f" ({state['decides'][name]}, now {value})"
+        for name in sorted({*self.decides, *state["decides"]}):
+            was, now = state["decides"].get(name), self.decides.get(name)
+            if was != now:
+                shown = "" if name.endswith("data_files") else f" ({was}, now {now})"
                 raise InputError(f"{path}: made with another {name}{shown}; it cannot be gone on with")
         self.say(f"going on after step {state['step']:,} from {path}")
         return state
@@ -303,7 +340,7 @@ class LoRAFinetune:
                 yield number, self._batches([self.rows[index] for index in indices])
 
     def _all_steps(self) -> Iterator[tuple[int, list[Batch]]]:
-        for epoch in range(self.step // self.epoch_steps, self.settings.epochs):
+        for epoch in range(self.step // self.epoch_steps, -(-self.steps // self.epoch_steps)):
             yield from self._epoch(epoch, self.step)
 
     def _loss(self, batch: Batch) -> torch.Tensor:
@@ -412,7 +449,10 @@ class LoRAFinetune:
         if self.history is not None:
             self.history.add(step=self.step, **figures)
             if to_logger:
-                self.logger.log_dict(figures, step=self.step)
+                try:
+                    self.logger.log_dict(figures, step=self.step)
+                except OSError as error:
+                    raise InputError(f"metric_logger: cannot write: {error.strerror}") from None
 
     # ---------------------------------------------------------------------------------------------- validate
 
@@ -518,10 +558,11 @@ class LoRAFinetune:
         self.close()
 
     def close(self) -> None:
-        """Closes the logs."""
-        if self.history is not None:
+        """Closes the logs and lets others use the folder."""
+        if self.world.leads:
             self.history.close()
             self.logger.close()
+            self.lock.close()
 
 
 def _device_memory(device: torch.device) -> int:
@@ -535,6 +576,30 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _failed(message: str, file: str | None) -> int:
+    """Tells what the user can mend, in one line, and torchrun in a file if there is one; returns the exit code."""
+    rank, line = os.environ.get("RANK", "0"), " ".join(message.split())
+    print(f"lora_finetune: error{f' (process {rank})' * (rank != '0')}: {line}", file=sys.stderr, flush=True)
+    if file:
+        tell_torchrun(line, Path(file))
+    return EXIT_INPUT_ERROR
+
+
+def _run(settings: TrainingSettings) -> int:
+    recipe = LoRAFinetune(settings, start_world(settings.device))
+    recipe.setup()
+    if recipe.train():
+        recipe.finish()
+        return 0
+    recipe.close()
+    recipe.say(f"stopped by a signal; the state after step {recipe.step:,} is saved: go on with resume=auto")
+    return 128 + (recipe.signal or signal.SIGTERM)
+
+
 def main(arguments: list[str]) -> int:
     """Runs the recipe; returns the exit code: 2 for what the user can mend, told in one line, 128 + n for signal n."""
     if any(argument in ("-h", "--help") for argument in arguments):
@@ -542,30 +607,25 @@ def main(arguments: list[str]) -> int:
         for name, section in SECTIONS.items():
             print("\n" + help_text(section, f"{name}.*"))
         return 0
-    message = None
+    # Before and after training there is no state to save, but there are files to take away.
+    signal.signal(signal.SIGTERM, _interrupt)
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     try:
-        settings = read_settings(arguments)
-        recipe = LoRAFinetune(settings, start_world(settings.device))
-        recipe.setup()
-        if recipe.train():
-            recipe.finish()
-        else:
-            recipe.close()
-            recipe.say(f"stopped by a signal; the state after step {recipe.step:,} is saved: go on with resume=auto")
-            return 128 + (recipe.signal or signal.SIGTERM)
+        return _run(read_settings(arguments))
     except InputError as error:
-        message = " ".join(str(error).split())
+        return _failed(str(error), file)
+    except KeyboardInterrupt:
+        print("lora_finetune: interrupted", file=sys.stderr, flush=True)
+        return 128 + signal.SIGINT
     except (RuntimeError, MemoryError) as error:
-        if not _out_of_memory(error):
-            raise
-        message = "out of memory: lower tokens_per_batch, or set activation_checkpointing=always"
+        if _out_of_memory(error):
+            return _failed("out of memory: lower tokens_per_batch, or set activation_checkpointing=always", file)
+        if lost_process(error):
+            # Not for torchrun, whose report names the first failure that it is told of.
+            return _failed("another process ended or cannot be reached; its own message says why", None)
+        raise
     finally:
         end_world()
-    if message is None:
-        return 0
-    rank = os.environ.get("RANK", "0")
-    print(f"lora_finetune: error{f' (process {rank})' * (rank != '0')}: {message}", file=sys.stderr, flush=True)
-    return 2
 
 
 if __name__ == "__main__":

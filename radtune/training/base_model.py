@@ -16,6 +16,11 @@ from torchtune.training import set_default_dtype
 from radtune.config import InputError
 from radtune.training.settings import build
 
+# What of config.json decides the sizes of the layers.
+_SHAPE = (
+    "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "num_hidden_layers", "vocab_size",
+)  # fmt: skip
+
 
 def read_model_config(folder: Path) -> dict[str, Any]:
     """The ``config.json`` of a model folder.
@@ -30,9 +35,10 @@ def read_model_config(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: {error.strerror}") from None
     except ValueError:
         raise InputError(f"{path}: not valid JSON") from None
-    for name in ("hidden_size", "num_attention_heads", "num_key_value_heads", "num_hidden_layers", "vocab_size"):
-        if not isinstance(config, dict) or not isinstance(config.get(name), int):
-            raise InputError(f"{path}: {name} is missing")
+    for name in _SHAPE:
+        value = config.get(name) if isinstance(config, dict) else None
+        if not isinstance(value, int) or value < 1:
+            raise InputError(f"{path}: {name} is missing or no number above 0")
     return config
 
 
@@ -45,11 +51,11 @@ def weight_files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            names = sorted(map(Path, set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise InputError(f"{index}: no weight_map") from None
     else:
-        names = sorted(path.name for path in folder.glob("*.safetensors") if not path.name.startswith("adapter"))
+        names = sorted(Path(path.name) for path in folder.glob("*.safetensors") if not path.name.startswith("adapter"))
     if not names:
         raise InputError(f"{folder}: no *.safetensors")
     for name in names:

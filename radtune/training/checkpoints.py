@@ -1,5 +1,6 @@
 """Checkpoints: the whole state of a run in one file, written to a temporary name and renamed, the last few kept."""
 
+import fcntl
 import io
 import os
 import pickle
@@ -7,13 +8,31 @@ import re
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
 from radtune.config import InputError
 
 _NAME = re.compile(r"step_(\d{8})\.pt")
+
+
+def lock_folder(folder: Path) -> TextIO:
+    """Keeps a run's folder to this process until the file returned is closed or the process ends.
+
+    Raises:
+        InputError: Another run holds it, or it cannot be written.
+    """
+    path = folder / ".lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115  (as long as the run)
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(f"{folder}: another run is writing there") from None
+    except OSError as error:
+        raise InputError(f"{folder}: cannot write: {error.strerror}") from None
+    return stream
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -50,7 +69,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], keep: int) -> Path:
-    """Saves a run's state and removes all but the newest checkpoints.
+    """Saves a run's state and removes all but the newest checkpoints, and those of later steps: of another past.
 
     Args:
         folder: The run's ``checkpoints`` folder.
@@ -67,8 +86,10 @@ def save_checkpoint(folder: Path, state: dict[str, Any], keep: int) -> Path:
     torch.save(state, content)
     path = checkpoint_path(folder, state["step"])
     write_bytes(path, content.getvalue())
-    for old in checkpoint_files(folder)[keep:]:
-        old.unlink(missing_ok=True)
+    found = checkpoint_files(folder)
+    upto = [other for other in found if other <= path]
+    for other in set(found) - set(upto[:keep]):
+        other.unlink(missing_ok=True)
     # What a killed process had begun to write.
     for rest in folder.glob(".step_*.tmp"):
         rest.unlink(missing_ok=True)

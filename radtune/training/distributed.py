@@ -1,9 +1,12 @@
 """One process or several: torchrun's environment, sharding with FSDP2, and whole tensors from sharded ones."""
 
+import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -61,6 +64,23 @@ def end_world() -> None:
     """Leaves the group, where there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def lost_process(error: Exception) -> bool:
+    """Whether an error tells that another process of the run ended or cannot be reached."""
+    # gloo raises plain RuntimeErrors.
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
+
+
+def tell_torchrun(message: str, path: Path) -> None:
+    """Leaves what went wrong for torchrun, so that its report ends with this and not with a link.
+
+    Args:
+        message: One line.
+        path: Where torchrun looks for it: its ``TORCHELASTIC_ERROR_FILE``.
+    """
+    extra = {"py_callstack": message, "timestamp": str(int(time.time()))}
+    path.write_text(json.dumps({"message": {"message": message, "extraInfo": extra}}), encoding="utf-8")
 
 
 def place_model(loss: nn.Module, world: World) -> None:

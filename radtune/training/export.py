@@ -137,9 +137,17 @@ def write_torchtune(
     add, config = _adder(peft_weights(adapter, base), scale), read_model_config(base)
     weights = {name: add(name, weight).to(dtype) for path in weight_files(base) for name, weight in read_weights(path)}
     with _whole_folder(output_dir / TORCHTUNE, card) as folder:
-        torch.save(adapter, folder / "adapter_0.pt")
-        torch.save(hf_to_tune(weights, **heads(config)), folder / "model.pt")
+        _save(adapter, folder / "adapter_0.pt")
+        _save(hf_to_tune(weights, **heads(config)), folder / "model.pt")
     return output_dir / TORCHTUNE
+
+
+def _save(weights: dict[str, torch.Tensor], path: Path) -> None:
+    try:
+        torch.save(weights, path)
+    except RuntimeError:
+        # What torch makes of a full disk: that its archive is not where it should be.
+        raise InputError(f"{path.name}: cannot write: the disk may be full") from None
 
 
 def _adder(peft: dict[str, torch.Tensor], scale: float) -> Callable[[str, torch.Tensor], torch.Tensor]:

@@ -1,5 +1,6 @@
 """The figures of a run, step by step: ``history.jsonl``, cut back where a run goes on, and the curve drawn from it."""
 
+import io
 import json
 import os
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from radtune.config import InputError
 from radtune.files import read_jsonl, write_jsonl
+from radtune.training.checkpoints import write_bytes
 
 
 class History:
@@ -73,6 +75,9 @@ def draw_curve(rows: list[dict[str, Any]], path: Path, title: str) -> None:
         rows: A history's.
         path: The picture.
         title: Its heading.
+
+    Raises:
+        InputError: It cannot be written.
     """
     # Half a second to import, and only the end of a run needs it.
     from matplotlib.figure import Figure
@@ -94,8 +99,6 @@ def draw_curve(rows: list[dict[str, Any]], path: Path, title: str) -> None:
             where.plot(*zip(*points, strict=True), style, color=colour, label=name.replace("_", " "))
     lines = [line for part in (axes, scores) for line in part.get_lines()]
     axes.legend(lines, [line.get_label() for line in lines], loc="upper right")
-    try:
-        figure.savefig(path, dpi=150, format="png")
-        path.chmod(0o600)
-    except OSError as error:
-        raise InputError(f"{path}: cannot write: {error.strerror}") from None
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=150, format="png")
+    write_bytes(path, picture.getvalue())

@@ -128,13 +128,13 @@ def adapter_parameters(model: dict[str, Any], config: dict[str, Any]) -> int:
         model: The YAML's ``model``.
         config: The base model's ``config.json``.
     """
-    width, inner = config["hidden_size"], config.get("intermediate_size", 0)
+    width, inner = config["hidden_size"], config["intermediate_size"]
     key_width = width * config["num_key_value_heads"] // config["num_attention_heads"]
     sizes = {"q_proj": 2 * width, "output_proj": 2 * width, "k_proj": width + key_width, "v_proj": width + key_width}
     in_layer = sum(sizes.get(name, 0) for name in model.get("lora_attn_modules", []))
     in_layer += 3 * (width + inner) * bool(model.get("apply_lora_to_mlp"))
     outside = (width + config["vocab_size"]) * bool(model.get("apply_lora_to_output"))
-    return int(model.get("lora_rank", 0)) * (config["num_hidden_layers"] * in_layer + outside)
+    return model["lora_rank"] * (config["num_hidden_layers"] * in_layer + outside)
 
 
 def expected_memory(
@@ -165,7 +165,7 @@ def expected_memory(
     Returns:
         Bytes of weights, adapter with gradients and optimizer, activations, and logits.
     """
-    width, inner, layers = config["hidden_size"], config.get("intermediate_size", 0), config["num_hidden_layers"]
+    width, inner, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
     key_width = width * config["num_key_value_heads"] // config["num_attention_heads"]
     in_layers = layers * (2 * width * width + 2 * width * key_width + 3 * width * inner)
     outside = 2 * config["vocab_size"] * width

@@ -179,13 +179,22 @@ def _check_values(settings: TrainingSettings) -> None:
         f"validation.{name}": getattr(settings.validation, name)
         for name in ("every_n_steps", "batch_size", "max_new_tokens", "patience")
     }
+    at_least_one["tokenizer.max_seq_len"] = settings.tokenizer.get("max_seq_len")
+    # The exported adapter's config and scale need both, whatever defaults the builder has.
+    for name in ("lora_rank", "lora_alpha"):
+        at_least_one[f"model.{name}"] = settings.model.get(name) or 0
     for name, value in at_least_one.items():
-        if value is not None and value < 1:
+        if value is not None and not (isinstance(value, int | float) and value >= 1):
             raise InputError(f"{name} must be 1 or more")
-    if settings.seed < 0 or settings.validation.generate_rows < 0:
-        raise InputError("seed and validation.generate_rows must be 0 or more")
-    if settings.validation.choose_by != "validation_loss" and settings.validation.generate_rows == 0:
-        raise InputError(f"validation.choose_by={settings.validation.choose_by} needs validation.generate_rows")
+    validation = settings.validation
+    if not 0 <= settings.seed < 2**32 or validation.generate_rows < 0:
+        raise InputError("seed and validation.generate_rows must be 0 or more, and seed less than 2**32")
+    if settings.clip_grad_norm is not None and not settings.clip_grad_norm > 0:
+        raise InputError("clip_grad_norm must be more than 0")
+    if validation.choose_by != "validation_loss" and validation.generate_rows == 0:
+        raise InputError(f"validation.choose_by={validation.choose_by} needs validation.generate_rows")
+    if validation.data_files is None and (validation.patience is not None or validation.choose_by != "validation_loss"):
+        raise InputError("validation.patience and validation.choose_by need validation.data_files")
 
 
 def data_files(value: Any, name: str) -> list[Path]:
@@ -198,6 +207,10 @@ def data_files(value: Any, name: str) -> list[Path]:
     if not values or not all(isinstance(item, str) and item for item in values):
         raise InputError(f"{name}: expected a file name or a list of them")
     return [Path(item) for item in values]
+
+
+# What `*args` and `**kwargs` are: no names of arguments.
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def component(section: dict[str, Any], name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
@@ -220,7 +233,7 @@ def component(section: dict[str, Any], name: str) -> tuple[Callable[..., Any], d
         found = _get_component_from_path(path)
     except Exception as error:  # whatever an import may raise; the message is torchtune's own
         raise InputError(f"{name}.{COMPONENT}: {path!r} cannot be imported: {str(error)[:200]}") from None
-    known = list(inspect.signature(found).parameters)
+    known = [name for name, parameter in inspect.signature(found).parameters.items() if parameter.kind not in _VARIADIC]
     for argument in arguments:
         if argument not in known:
             raise InputError(f"unknown key {f'{name}.{argument}'!r}{nearest(argument, known)}; {path} does not take it")

@@ -1,13 +1,15 @@
 """Ours and stock torchtune on the same rows: the same loss in every optimizer step, as the benchmark compares them."""
 
 import json
-import subprocess
-import sys
+import runpy
 
 import pytest
+from conftest import Run
 
+from radtune.config import InputError
 from radtune.files import write_jsonl
 from radtune.instructions import read_instructions
+from radtune.training import bench
 
 
 def losses(kind, path, rows_per_step, count):
@@ -15,11 +17,9 @@ def losses(kind, path, rows_per_step, count):
         "kind": kind, "base": "data/mini", "rows": str(path), "device": "cpu", "model": "mini",
         "rows_per_step": rows_per_step, "count": count,
     }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-m", "radtune.training.bench", json.dumps(job)], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    done = Run(lambda job: bench.main(job) or 0, job, path.parent / kind).wait()
+    assert done.code == 0, done.err[-2000:]
+    return json.loads(done.out.strip().splitlines()[-1])
 
 
 def test_each_step_has_stocks_loss(rows, tmp_path):
@@ -32,8 +32,6 @@ def test_each_step_has_stocks_loss(rows, tmp_path):
 
 
 def test_bench_tells_what_it_cannot_measure():
-    done = subprocess.run(
-        [sys.executable, "scripts/bench_training.py", "count=10"], capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 2
-    assert "count must be a multiple of rows_per_step" in done.stderr.strip().splitlines()[-1]
+    command = runpy.run_path("scripts/bench_training.py")
+    with pytest.raises(InputError, match="count must be a multiple of rows_per_step"):
+        command["main"](command["BenchConfig"](count=10))

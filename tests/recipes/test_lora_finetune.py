@@ -71,13 +71,47 @@ def test_killed_at_any_moment_the_run_is_the_same(train, tmp_path):
     assert adapter_bytes(tmp_path / "killed") == adapter_bytes(tmp_path / "whole")
 
 
+def wait_until(happened):
+    until = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def wait_for_steps(folder):
+    history = folder / "history.jsonl"
+    wait_until(lambda: history.is_file() and history.read_text().count("\n") > 2)
+
+
+def test_a_signal_while_the_model_is_written_leaves_no_part_of_it(train, tmp_path):
+    arguments = ("max_steps=1", "write_merged=True", "write_torchtune=True", "resume=auto")
+    run, folder = train("run", *arguments), tmp_path / "run"
+    wait_until((folder / "adapter").is_dir)
+    os.kill(run.process.pid, signal.SIGTERM)
+    assert run.wait().code == 130, run.err
+    assert run.err.splitlines()[-1] == "lora_finetune: interrupted"
+    assert not list(folder.glob("*.tmp"))
+    assert train("run", *arguments).wait().code == 0
+    assert all((folder / name / "README.md").is_file() for name in ("adapter", "merged", "torchtune"))
+
+
+def test_a_folder_has_one_run_at_a_time(train, tmp_path):
+    first = train("run", "epochs=50", "checkpoint_every_n_steps=1000")
+    wait_for_steps(tmp_path / "run")
+    second = train("run", "resume=auto", environment={"TORCHELASTIC_ERROR_FILE": str(tmp_path / "told")})
+    assert second.wait().code == 2
+    assert f"{tmp_path / 'run'}: another run is writing there" in second.err
+    # torchrun ends its report with what stands in this file.
+    assert "another run" in json.loads((tmp_path / "told").read_text())["message"]["extraInfo"]["py_callstack"]
+    first.process.kill()
+    first.process.join()
+    assert train("run", "max_steps=1").wait().code == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_stops(train, tmp_path, number):
     run = train("run", "epochs=50", "checkpoint_every_n_steps=1000", "lr_scheduler.num_warmup_steps=1")
-    history = tmp_path / "run" / "history.jsonl"
-    until = time.monotonic() + 60
-    while time.monotonic() < until and not (history.is_file() and history.read_text().count("\n") > 2):
-        time.sleep(0.02)
+    wait_for_steps(tmp_path / "run")
     os.kill(run.process.pid, number)
     assert run.wait().code == 128 + number, run.err
     assert "go on with resume=auto" in run.out
@@ -85,18 +119,34 @@ def test_a_signal_saves_and_stops(train, tmp_path, number):
     assert [path.name for path in saved] == [f"step_{figures(tmp_path / 'run')[-1]['step']:08d}.pt"]
 
 
-def test_two_processes_take_the_same_steps(train, tmp_path):
+def two_processes(train, folder, *overrides):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    generate = ("validation.generate_rows=3", "validation.max_new_tokens=30")
     common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    pair = [
+    return [
         train(
-            name, *generate, f"output_dir={tmp_path / 'two'}", environment={**common, "RANK": rank, "LOCAL_RANK": rank}
+            f"process_{rank}",
+            f"output_dir={folder}",
+            *overrides,
+            environment={**common, "RANK": rank, "LOCAL_RANK": rank},
         )
-        for name, rank in (("first", "0"), ("second", "1"))
+        for rank in ("0", "1")
     ]
+
+
+def test_one_of_two_processes_is_killed(train, tmp_path):
+    first, second = two_processes(train, tmp_path / "two", "epochs=50")
+    wait_for_steps(tmp_path / "two")
+    second.process.kill()
+    assert first.wait().code == 2
+    assert first.err.splitlines()[-1].startswith("lora_finetune: error: another process ended or cannot be reached")
+    assert "Traceback" not in first.err
+
+
+def test_two_processes_take_the_same_steps(train, tmp_path):
+    generate = ("validation.generate_rows=3", "validation.max_new_tokens=30")
+    pair = two_processes(train, tmp_path / "two", *generate)
     alone = train("one", *generate)
     for run in [*pair, alone]:
         assert run.wait().code == 0, run.err
@@ -152,14 +202,18 @@ def test_recomputing_activations_changes_nothing(train, tmp_path):
     assert figures(tmp_path / "always") == figures(tmp_path / "never")
 
 
-def test_another_run_is_not_gone_on_with(train, tmp_path):
-    assert train("run", "max_steps=1").wait().code == 0
+def test_another_run_is_not_gone_on_with(train, tmp_path, rows):
+    # So many epochs, to see that none is shuffled that is not trained on.
+    first = ("epochs=1000000", "max_steps=1")
+    assert train("run", *first).wait().code == 0
     for overrides, message in (
-        (("max_steps=1",), "holds another run: resume=auto to go on with it, or another output_dir"),
-        (("max_steps=1", "resume=auto", "seed=5"), "made with another seed (0, now 5)"),
-        (("max_steps=2", "resume=auto"), "made with another max_steps (1, now 2)"),
+        ((), "holds another run: resume=auto to go on with it, or another output_dir"),
+        (("resume=auto", "seed=5"), "made with another seed (0, now 5)"),
+        (("resume=auto", "max_steps=2"), "made with another max_steps (1, now 2)"),
+        (("resume=auto", "model.lora_alpha=8"), "made with another model.lora_alpha (16, now 8)"),
+        (("resume=auto", f"validation.data_files={rows / 'train.jsonl'}"), "made with another validation.data_files;"),
     ):
-        run = train("run", *overrides).wait()
+        run = train("run", *first, *overrides).wait()
         assert run.code == 2
         assert message in run.err
 
@@ -182,6 +236,12 @@ def small_files():
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 
 
+def megabytes():
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+
+
 def little_memory():
     import resource
 
@@ -198,6 +258,9 @@ def little_memory():
          "out of memory: lower tokens_per_batch"),
         (["checkpoint_dir=absent"], None, "absent/config.json: No such file"),
         (["dataset.data_files=absent.jsonl"], None, "absent.jsonl: No such file"),
+        (["tokenizer.max_seq_len=60"], None, "tokenizer.max_seq_len=60 cuts the answer off every row of"),
+        (["model.max_seq_len=200"], None, "model.max_seq_len=200 is less than the longest row"),
+        (["write_torchtune=True", "max_steps=1"], megabytes, "model.pt: cannot write"),
         (["tokens_per_batch=100"], None, "tokens_per_batch=100 is less than the longest row"),
         (["model.num_layers=5"], None, "weights are missing; first: layers.4"),
         (["model.embed_dim=128"], None, "does not fit the YAML's model; compare it with data/mini/config.json"),
@@ -220,6 +283,14 @@ def test_faults_are_one_line(train, overrides, before, message):
     assert "Traceback" not in run.err
 
 
+def test_a_logger_that_cannot_write(train, tmp_path):
+    (tmp_path / "full").write_bytes(b" " * 60_000)
+    logger = (f"metric_logger.log_dir={tmp_path}", "metric_logger.filename=full")
+    run = train("run", *logger, before=small_files).wait()
+    assert run.code == 2
+    assert run.err.splitlines()[-1] == "lora_finetune: error: metric_logger: cannot write: File too large"
+
+
 def test_weights_that_are_missing_or_cut_off(train, tmp_path):
     model = tmp_path / "model"
     shutil.copytree("data/mini", model)
@@ -232,6 +303,25 @@ def test_weights_that_are_missing_or_cut_off(train, tmp_path):
     del weights["model.norm.weight"]
     save_file(weights, model / "model.safetensors")
     assert "1 weights are missing; first: norm.scale" in train("c", f"checkpoint_dir={model}").wait().err
+
+
+def test_a_damaged_model_folder(train, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree("data/mini", model)
+    (model / "model.safetensors.index.json").write_text('{"weight_map": {"lm_head.weight": 3}}')
+    assert "index.json: no weight_map" in train("a", f"checkpoint_dir={model}").wait().err
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "num_attention_heads": 0}))
+    run = train("b", f"checkpoint_dir={model}").wait()
+    assert run.err.splitlines()[-1].endswith("config.json: num_attention_heads is missing or no number above 0")
+
+
+def test_the_base_model_is_not_overwritten(train, tmp_path):
+    base = tmp_path / "run" / "merged"
+    shutil.copytree("data/mini", base)
+    run = train("run", f"checkpoint_dir={base}", "write_merged=True").wait()
+    assert run.code == 2
+    assert f"would overwrite the base model in {base}" in run.err
 
 
 def test_help_lists_every_key(train, recipe_main, capsys):

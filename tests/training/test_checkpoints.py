@@ -35,6 +35,9 @@ def test_the_last_ones_stay_and_leftovers_go(tmp_path):
         save_checkpoint(tmp_path, state(step), keep=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000010.pt", "step_00000100.pt"]
     assert newest_whole(tmp_path)[1]["step"] == 100
+    # A run that went on from an older one: what it saves is the newest then.
+    save_checkpoint(tmp_path, state(20), keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000020.pt"]
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,8 +1,6 @@
 """The dataset builder: the same tokens as inference, a loss on answers alone, one-line errors."""
 
 import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -85,13 +83,14 @@ def test_packed_rows_keep_every_trained_token(path):
         ('{"instruction": \n', ":1: not valid JSON"),
     ],
 )
-def test_broken_files_end_with_one_line_and_code_2(tmp_path, content, message):
+def test_broken_files_end_with_one_line_and_code_2(tmp_path, capsys, content, message):
     path = tmp_path / "rows.jsonl"
     path.write_text(content)
-    code = f"from radtune.training import instruction_dataset; instruction_dataset(None, {str(path)!r})"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert result.returncode == 2
-    line = result.stderr.strip().splitlines()[-1]
+    with pytest.raises(SystemExit) as ended:
+        instruction_dataset(None, str(path))
+    assert ended.value.code == 2
+    line = capsys.readouterr().err.removesuffix("\n")
+    assert "\n" not in line
     assert str(path) in line
     assert message in line
 

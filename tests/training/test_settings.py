@@ -11,7 +11,16 @@ MINI = "configs/mini/lora_fast.yaml"
 
 
 def test_yaml_and_overrides():
-    read = read_settings(["--config", MINI, "output_dir=runs/x", "model.lora_rank=16", "validation.patience=2"])
+    read = read_settings(
+        [
+            "--config",
+            MINI,
+            "output_dir=runs/x",
+            "model.lora_rank=16",
+            "validation.patience=2",
+            "validation.data_files=held_out.jsonl",
+        ]
+    )
     assert read.model["lora_rank"] == 16
     assert read.metric_logger["log_dir"] == "runs/x/logs"
     assert read.validation.patience == 2
@@ -30,6 +39,12 @@ def test_yaml_and_overrides():
         ("rows_per_step=0", "rows_per_step must be 1 or more"),
         ("validation.patience=0", "validation.patience must be 1 or more"),
         ("seed=-1", "seed and validation.generate_rows must be 0 or more"),
+        ("seed=99999999999999999999", "and seed less than 2**32"),
+        ("tokenizer.max_seq_len=0", "tokenizer.max_seq_len must be 1 or more"),
+        ("model.lora_rank=null", "model.lora_rank must be 1 or more"),
+        ("model.lora_alpha=much", "model.lora_alpha must be 1 or more"),
+        ("clip_grad_norm=nan", "clip_grad_norm must be more than 0"),
+        ("validation.patience=2", "validation.patience and validation.choose_by need validation.data_files"),
         ("output_dir=null", "output_dir"),
         ("validation=3", "validation: expected keys below it"),
     ],
@@ -68,6 +83,8 @@ def test_absent_file_and_absent_option(tmp_path):
 def test_components_know_their_arguments():
     with pytest.raises(InputError, match=r"unknown key 'optimizer\.weight_decai'; did you mean 'weight_decay'"):
         component({"_component_": "torch.optim.AdamW", "weight_decai": 1}, "optimizer")
+    with pytest.raises(InputError, match=r"unknown key 'logger\.kwargs'"):
+        component({"_component_": "torchtune.training.metric_logging.DiskLogger", "kwargs": 1}, "logger")
     with pytest.raises(InputError, match=r"'torch\.optim\.Adamm' cannot be imported"):
         component({"_component_": "torch.optim.Adamm"}, "optimizer")
     with pytest.raises(InputError, match="_component_ is missing"):
