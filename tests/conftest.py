@@ -1,6 +1,10 @@
-"""For all tests: signals as a terminal gives them."""
+"""For all tests: signals as a terminal gives them, and one thread a process."""
 
+import os
 import signal
+
+# Several test processes share the cores, and each would start a thread for every one of them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_configure() -> None:

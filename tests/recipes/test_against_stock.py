@@ -4,7 +4,7 @@ import json
 import runpy
 
 import pytest
-from conftest import Run
+from recipe_runs import Run
 
 from radtune.config import InputError
 from radtune.files import write_jsonl

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import AutoPeftModelForCausalLM
+from recipe_runs import MINI, Run
 from torchtune.models.llama3_1 import llama3_1
 from torchtune.training import FullModelTorchTuneCheckpointer
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -18,8 +19,6 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def trained(recipe_main, rows, tmp_path_factory):
-    from conftest import MINI, Run
-
     folder = tmp_path_factory.mktemp("exports")
     arguments = [
         "--config", MINI, f"output_dir={folder / 'run'}", f"dataset.data_files={rows / 'train.jsonl'}",

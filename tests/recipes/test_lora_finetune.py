@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import adapter_bytes, figures
+from recipe_runs import adapter_bytes, figures
 from safetensors.torch import load_file, save_file
 
 # More in a long run of these tests: KILLS=20.
