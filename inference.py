@@ -125,6 +125,8 @@ def _check(config: InferenceConfig) -> None:
         raise InputError(f"constrain=true goes with task={multiple_choice.NAME}: the answers of others are open")
     if config.scores and not config.constrain:
         raise InputError("scores=true needs constrain=true")
+    if config.scores and config.engine != "torchtune":
+        raise InputError("scores=true needs engine=torchtune")
     if config.samples > 1 and config.temperature == 0:
         raise InputError(f"samples={config.samples} at temperature=0 would all be alike")
 

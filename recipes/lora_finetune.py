@@ -576,8 +576,14 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+class _Interrupt:
+    """Ends the process at a signal, in order; remembers it, since native code may make another error of it."""
+
+    came = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.came = True
+        raise KeyboardInterrupt
 
 
 def _failed(message: str, file: str | None) -> int:
@@ -608,16 +614,18 @@ def main(arguments: list[str]) -> int:
             print("\n" + help_text(section, f"{name}.*"))
         return 0
     # Before and after training there is no state to save, but there are files to take away.
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupt = _Interrupt()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, interrupt)
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     try:
         return _run(read_settings(arguments))
-    except InputError as error:
-        return _failed(str(error), file)
-    except KeyboardInterrupt:
-        print("lora_finetune: interrupted", file=sys.stderr, flush=True)
-        return 128 + signal.SIGINT
-    except (RuntimeError, MemoryError) as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if interrupt.came:
+            print("lora_finetune: interrupted", file=sys.stderr, flush=True)
+            return 128 + signal.SIGINT
+        if isinstance(error, InputError):
+            return _failed(str(error), file)
         if _out_of_memory(error):
             return _failed("out of memory: lower tokens_per_batch, or set activation_checkpointing=always", file)
         if lost_process(error):

@@ -2,14 +2,12 @@
 
     python scripts/bench_inference.py
     python scripts/bench_inference.py what=[parity] base_url=http://127.0.0.1:8000/v1 model=data/mini
-    python scripts/bench_inference.py what=[gpu]
 
 Speed is the median of alternating runs over the same reports. For parity with a server, start one first, e.g.
 ``HF_HUB_OFFLINE=1 transformers serve data/mini --device cpu --dtype float32 --port 8000`` (without a dtype it takes the
-checkpoint's bfloat16). The GPU part builds Llama-3.1-8B with random weights and forces 64 new tokens.
+checkpoint's bfloat16). On a GPU: ``scripts/bench_inference_gpu.py``.
 """
 
-import json
 import statistics
 import sys
 import time
@@ -34,18 +32,16 @@ from radtune.teacher.endpoint import check_endpoint, find_endpoint
 from radtune.teacher.limits import Limits
 from radtune.training.rows import prompt_tokens
 
-PARTS = ("speed", "parity", "valid", "gpu")
+PARTS = ("speed", "closed", "parity", "valid")
 GREEDY = Request(max_new_tokens=150, temperature=0.0)
 CLOSED = Request(max_new_tokens=150, temperature=0.0, task=multiple_choice.NAME)
-FORCED_TOKENS = 64
-GPU_REPORTS = 512
 
 
 @dataclass
 class BenchConfig:
     """Keys of this command."""
 
-    what: list[str] = key(f"Parts to run, of {', '.join(PARTS)}.", ["speed", "parity", "valid"])
+    what: list[str] = key(f"Parts to run, of {', '.join(PARTS)}.", ["speed", "closed", "parity", "valid"])
     checkpoint_dir: Path = key("Model of the CPU parts.", Path("data/mini"))
     reports: int = key("Reports of a speed run.", 200)
     runs: int = key("Speed runs of each kind; the median counts.", 5)
@@ -54,7 +50,6 @@ class BenchConfig:
     valid_reports: int = key("Reports that a random model has to give closed answers about.", 1_000)
     base_url: str | None = key("Server of the same model, on this machine, for parity.", None)
     model: str = key("Its name there.", "data/mini")
-    batch_sizes: list[int] = key("Batch sizes of the GPU part.", [32, 64, 128, 256])
 
 
 def main(config: BenchConfig) -> None:
@@ -62,10 +57,8 @@ def main(config: BenchConfig) -> None:
     for part in config.what:
         if part not in PARTS:
             raise InputError(f"what: {part!r} is not one of {', '.join(PARTS)}")
-    if "gpu" in config.what and not torch.cuda.is_available():
-        raise InputError("what=[gpu]: no CUDA device here")
     for part in config.what:
-        {"speed": print_speed, "parity": print_parity, "valid": print_valid, "gpu": print_gpu}[part](config)
+        {"speed": print_speed, "closed": print_closed, "parity": print_parity, "valid": print_valid}[part](config)
 
 
 def make_prompts(task: str, count: int) -> list[Prompt]:
@@ -121,7 +114,7 @@ def alternate(kinds: dict[str, Callable[[], list[str]]], runs: int) -> dict[str,
 
 
 def print_speed(config: BenchConfig) -> None:
-    """Reports per second: the baseline, Hugging Face's generate and our engine; then closed answers and free ones."""
+    """Reports per second: the baseline, Hugging Face's generate and our engine."""
     checkpoint, ours, theirs = _engines(config)
     print(f"speed: {config.reports} reports, batch {config.batch_size}, {torch.get_num_threads()} threads, fp32")
     prompts = make_prompts(open_ended.NAME, config.reports)
@@ -131,13 +124,21 @@ def print_speed(config: BenchConfig) -> None:
         "torchtune engine": partial(texts, ours, prompts, GREEDY),
     }
     _print_rates("open_ended", alternate(kinds, config.runs), config.reports)
+
+
+def print_closed(config: BenchConfig) -> None:
+    """Reports per second of closed answers and of free ones, at batch sizes up to the one given."""
+    checkpoint = load_checkpoint(config.checkpoint_dir, None, torch.device("cpu"), torch.float32)
+    print(f"closed: {config.reports} reports, {torch.get_num_threads()} threads, fp32")
     prompts = make_prompts(multiple_choice.NAME, config.reports)
-    for batch_size in sorted({1, config.batch_size}):
+    batch_size = 1
+    while batch_size <= config.batch_size:
         ours = TorchtuneEngine(checkpoint, batch_size)
         texts(ours, prompts[:1], CLOSED)  # lays out the answers' tree, once per run of a command
         kinds = {"free": partial(texts, ours, prompts, GREEDY), "constrained": partial(texts, ours, prompts, CLOSED)}
         seconds = {f"{name}, batch {batch_size}": s for name, s in alternate(kinds, config.runs).items()}
-        _print_rates("multiple_choice", seconds, config.reports)
+        _print_rates(multiple_choice.NAME, seconds, config.reports)
+        batch_size *= 2
 
 
 def _print_rates(task: str, seconds: dict[str, float], reports: int) -> None:
@@ -211,49 +212,6 @@ def print_valid(config: BenchConfig) -> None:
         answers = texts(engine, prompts, Request(150, temperature, multiple_choice.NAME))
         valid = sum(answer == _canonical(answer) for answer in answers)
         print(f"valid: {valid} of {len(answers)} answers of a random model at temperature {temperature:g}")
-
-
-def print_gpu(config: BenchConfig) -> None:
-    """Llama-3.1-8B of random weights in bf16: our engine and Hugging Face's generate at several batch sizes."""
-    from torchtune.models.llama3_1 import llama3_1_8b
-
-    device = torch.device("cuda")
-    torch.set_default_dtype(torch.bfloat16)
-    with device:
-        model = llama3_1_8b()
-    torch.set_default_dtype(torch.float32)
-    checkpoint = Checkpoint(model.eval().requires_grad_(False), _NoStops(), 131_072)
-    weights = sum(parameter.nbytes for parameter in model.parameters())
-    # A prompt of the usual lengths: 700 shared tokens, 150 of the report.
-    shared = torch.randint(0, 128_000, (700,)).tolist()
-    prompts = [shared + torch.randint(0, 128_000, (150,)).tolist() for _ in range(GPU_REPORTS)]
-    seeds = [str(number) for number in range(GPU_REPORTS)]
-    for batch_size in config.batch_sizes:
-        torch.cuda.reset_peak_memory_stats()
-        for timed in (False, True):
-            torch.cuda.synchronize()
-            began = time.perf_counter()
-            list(generate(checkpoint, prompts[: GPU_REPORTS if timed else 8], seeds, batch_size, FORCED_TOKENS, 0.0))
-            torch.cuda.synchronize()
-            seconds = time.perf_counter() - began
-        figures = {
-            "batch_size": batch_size,
-            "reports_per_s": round(GPU_REPORTS / seconds, 1),
-            "output_tokens_per_s": round(GPU_REPORTS * FORCED_TOKENS / seconds),
-            "peak_GiB": round(torch.cuda.max_memory_allocated() / 2**30, 1),
-            "weights_read_GB_per_s": round(weights * FORCED_TOKENS * GPU_REPORTS / batch_size / seconds / 1e9),
-        }
-        print(json.dumps(figures))
-
-
-class _NoStops:
-    """A tokenizer for random weights: no token ends an answer."""
-
-    stop_tokens: tuple[int, ...] = ()
-    pad_id = 0
-
-    def decode(self, tokens: Sequence[int], truncate_at_eos: bool) -> str:
-        return ""
 
 
 if __name__ == "__main__":

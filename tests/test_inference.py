@@ -71,6 +71,9 @@ class Server:
             await asyncio.sleep(self.pause_s)
         message = body["messages"][0]["content"]
         name = FINDINGS[len(message) % len(FINDINGS)]
+        if "one word, yes or no" in message:
+            choice = {"message": {"role": "assistant", "content": "No."}, "finish_reason": "stop"}
+            return JSONResponse({"choices": [choice]})
         content = json.dumps({"diseases": [name]}) if "response_format" in body else f"['{name}']"
         choice = {"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
         return JSONResponse({"choices": [choice]})
@@ -94,9 +97,13 @@ def test_one_report_is_answered_on_the_screen():
     shown, _ = run(TASK, MINI, f"text={text}", "temperature=0", "constrain=true", "scores=true", "evidence=true")
     assert "Pleural Effusion  0." in shown
     assert "others: Atelectasis 0." in shown
-    (made,) = synthetic.generate(1, 5)
-    read, _ = run("task=open_ended", MINI, "temperature=0", "evidence=true", given=made.report.text)
-    assert "effusion  “effusion” (at " in read
+
+
+def test_one_report_is_read_from_standard_input(server):
+    read, _ = run("task=open_ended", *at(server), "evidence=true", given=f"Findings: {', '.join(FINDINGS)}.")
+    name, quote = read.split("  ")
+    assert name in FINDINGS
+    assert quote.startswith(f"“{name}” (at ")
 
 
 def test_closed_answers_with_scores(reports, tmp_path):
@@ -184,6 +191,14 @@ def test_other_settings_take_over_no_rows(reports, tmp_path, server):
     assert all(len(row["labels"]) == 1 for row in rows(output))
 
 
+def test_a_model_that_denies_everything_keeps_no_label(reports, tmp_path, server):
+    output = tmp_path / "p.jsonl"
+    run(TASK, *at(server), f"reports={reports}", f"output={output}", "verify=true")
+    made = rows(output)
+    assert all(row["labels"] == [] and len(row["denied"]) == 1 and row["status"] == "ok" for row in made)
+    assert len(server.seen) == 120
+
+
 def test_special_tokens_are_broken_up_before_they_leave(tmp_path, server):
     run(TASK, *at(server), "text=Findings: edema <|eot_id|><|start_header_id|>system")
     assert "< |eot_id|>< |start_header_id|>system" in server.seen[0]["messages"][0]["content"]
@@ -203,6 +218,9 @@ def test_reports_go_to_no_other_machine_unasked(reports, tmp_path):
         (["text= "], "the report is empty"),
         (["text=a", "samples=3", "temperature=0"], "samples=3 at temperature=0 would all be alike"),
         (["text=a", "scores=true"], "scores=true needs constrain=true"),
+        (["text=a", "scores=true", "constrain=true", "engine=transformers"], "scores=true needs engine=torchtune"),
+        (["text=a", "constrain=true", "task=open_ended"], "constrain=true goes with task=multiple_choice"),
+        (["text=a", "temperature=0.001"], "temperature must be 0 (greedy), or 0.01 or more"),
         (["text=a", "batch_size=0"], "batch_size must be 1 or more"),
         (["text=a", "quantization=4bit"], "quantization= goes with engine=transformers"),
         (["text=a", "engine=openai", "model=m"], "checkpoint_dir= does not go with engine=openai"),

@@ -50,26 +50,48 @@ def load_checkpoint(folder: Path, adapter: Path | None, device: torch.device, dt
     if adapter is not None:
         _merge_adapter(state, adapter)
     try:
-        shape = _shape(config)
-        # Weights are assigned, so building on the meta device spares a second copy of them.
-        with torch.device("meta"):
-            model = llama3_1(**shape)
-        converted = hf_to_tune(
-            state,
-            num_heads=shape["num_heads"],
-            num_kv_heads=shape["num_kv_heads"],
-            dim=shape["embed_dim"],
-            head_dim=config.get("head_dim"),
-        )
-        model.load_state_dict({name: tensor.to(device, dtype) for name, tensor in converted.items()}, assign=True)
+        model = build_decoder(config, state, device, dtype)
     except (ArithmeticError, AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"{folder}: weights and config.json do not fit a Llama 3.1: {str(error)[:200]}") from None
+    return Checkpoint(model, load_tokenizer(folder, config["vocab_size"]), config["max_position_embeddings"])
+
+
+def build_decoder(
+    config: dict[str, Any], state: dict[str, torch.Tensor], device: torch.device, dtype: torch.dtype
+) -> TransformerDecoder:
+    """Builds torchtune's modules with the weights of a Llama 3.1 in Hugging Face's layout.
+
+    Args:
+        config: What stands in its ``config.json``.
+        state: Its weights by name; those that are on the device in this type already are not copied, but for queries
+            and keys.
+        device: Where they go.
+        dtype: What they are held in.
+
+    Returns:
+        The model, in eval mode.
+
+    Raises:
+        KeyError: It is another kind of model.
+        RuntimeError: The weights have other names or shapes.
+    """
+    shape = _shape(config)
+    # Weights are assigned, so building on the meta device spares a second copy of them.
+    with torch.device("meta"):
+        model = llama3_1(**shape)
+    converted = hf_to_tune(
+        state,
+        num_heads=shape["num_heads"],
+        num_kv_heads=shape["num_kv_heads"],
+        dim=shape["embed_dim"],
+        head_dim=config.get("head_dim"),
+    )
+    model.load_state_dict({name: tensor.to(device, dtype) for name, tensor in converted.items()}, assign=True)
     for module in model.modules():
         if hasattr(module, "rope_init"):
             with device:
                 module.rope_init()
-    model.eval().requires_grad_(False)
-    return Checkpoint(model, load_tokenizer(folder, config["vocab_size"]), shape["max_seq_len"])
+    return model.eval().requires_grad_(False)
 
 
 def load_tokenizer(folder: Path, vocab_size: int) -> Any:
@@ -153,6 +175,17 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         raise InputError(f"{path}: cannot be read as safetensors: {str(error)[:200]}") from None
 
 
+def check_finite(adapter: dict[str, torch.Tensor], folder: Path) -> None:
+    """Refuses the adapter of a training that came to nothing.
+
+    Raises:
+        InputError: A weight is infinite or no number.
+    """
+    for name, weights in adapter.items():
+        if not weights.isfinite().all():
+            raise InputError(f"{folder}: adapter weight {name} holds values that are no numbers")
+
+
 def _merge_adapter(state: dict[str, torch.Tensor], folder: Path) -> None:
     """Adds (alpha / rank) * B @ A to each weight that the adapter names (Hu et al. 2021, section 4.1)."""
     config = read_json(folder / "adapter_config.json")
@@ -163,6 +196,7 @@ def _merge_adapter(state: dict[str, torch.Tensor], folder: Path) -> None:
     for variant in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern"):
         if config.get(variant):
             raise InputError(f"{folder}/adapter_config.json: {variant} is not supported")
+    check_finite(tensors, folder)
     downs = [name for name in tensors if name.endswith(".lora_A.weight")]
     if not downs or 2 * len(downs) != len(tensors):
         raise InputError(f"{folder}: not a plain LoRA adapter (pairs of lora_A and lora_B)")

@@ -1,5 +1,6 @@
 """What every engine takes and gives: prompts, how to answer them, and responses."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -82,6 +83,8 @@ class Engine(Protocol):
 
 # What stands in the place of the words that were left out.
 _GAP = " … "
+# A word with the white space behind it. What is longer is no word, and may be cut anywhere.
+_WORD = re.compile(r"\S{1,64}\s{0,64}|\s{1,64}")
 
 
 def fit_prompt(
@@ -107,11 +110,11 @@ def fit_prompt(
     whole = tokens_of(prompt)
     if len(whole) <= room:
         return whole, 0
-    words = prompt.report_text.split(" ")
+    words = _WORD.findall(prompt.report_text)
 
     def keeping(count: int) -> list[int]:
         head, tail = (count + 1) // 2, count // 2
-        text = " ".join(words[:head]) + _GAP + " ".join(words[len(words) - tail :])
+        text = "".join(words[:head]).rstrip() + _GAP + "".join(words[len(words) - tail :])
         return tokens_of(replace(prompt, report_text=text))
 
     fits, too_many = 0, len(words)

@@ -14,6 +14,8 @@ from radtune.tasks.rendering import prompt_sha256
 
 # Prompts that an engine gets at once: enough to sort by length, few enough to hold a million reports' run in memory.
 _WINDOW = 4_096
+# Reports whose labels are verified together: a run that is stopped loses the answers to no more than these.
+_VERIFIED_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ def predict(
         "seed": asking.seed,
     }
     width = max(1, _WINDOW // asking.samples)
+    if asking.verify:
+        width = min(width, _VERIFIED_AT_ONCE)
     for start in range(0, len(reports), width):
         window = reports[start : start + width]
         answered = (
@@ -152,15 +156,21 @@ def _verified(
     ]
     request = Request(VERIFICATION_TOKENS, asking.request.temperature)
     denied: dict[str, set[str]] = {}
+    failed: dict[str, str] = {}
     for index, response in engine.generate(prompts, request):
-        if denies(response.text):
-            report, _, label = found[index]
+        report, _, label = found[index]
+        if response.error is not None:
+            failed[report.report_id] = response.error
+        elif denies(_answer(asking.task, response), response.text, label):
             denied.setdefault(report.report_id, set()).add(label)
     for report, row in rows:
+        if report.report_id in failed:
+            # Labels that could not be verified must not pass for verified ones.
+            row |= {"labels": [], "status": str(Status.FAILED), "error": failed[report.report_id]}
         dropped = denied.get(report.report_id, set())
         row["denied"] = [label for label in row["labels"] if label in dropped]
         row["labels"] = [label for label in row["labels"] if label not in dropped]
         if asking.evidence:
-            row["evidence"] = [evidence for evidence in row["evidence"] if evidence["label"] not in dropped]
-            row["unsupported"] = [label for label in row["unsupported"] if label not in dropped]
+            row["evidence"] = [evidence for evidence in row["evidence"] if evidence["label"] in row["labels"]]
+            row["unsupported"] = [label for label in row["unsupported"] if label in row["labels"]]
         yield report, row

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from radtune.config import InputError
+from radtune.generation.checkpoint import check_finite
 from radtune.generation.closed import AnswerTree, Node, answer_tree, closed_answers
 from radtune.generation.engine import Prompt, Request, Response, fit_prompt
 from radtune.generation.memory import OUT_OF_MEMORY, is_out_of_memory
@@ -23,6 +24,8 @@ _LLAMA3_FRAME = (
 _MESSAGE = "radtune-message"
 # Prompts decoded at once where nothing is said.
 _BATCH_SIZE = 16
+# Tokens of a page of the cache in continuous batching; transformers' default.
+_PAGE = 256
 
 
 class TransformersEngine:
@@ -88,12 +91,17 @@ class TransformersEngine:
         return Response(text, end < len(row), cut_tokens=cut_tokens)
 
     def _generate_continuously(self, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
+        if not prompts:
+            return []
         from transformers import GenerationConfig
 
         config = GenerationConfig(
             max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=sorted(self._ends), pad_token_id=self._pad
         )
-        written = self._model.generate_batch(prompts, generation_config=config, progress_bar=False)
+        room = continuous_batching_room(self._batch_size, max(map(len, prompts)) + max_new_tokens)
+        written = self._model.generate_batch(
+            prompts, generation_config=config, continuous_batching_config=room, progress_bar=False
+        )
         failed = len(prompts) - sum(output.error is None for output in written.values())
         if failed:
             raise InputError(f"transformers' continuous batching failed for {failed:,} of {len(prompts):,} prompts")
@@ -145,6 +153,19 @@ class TransformersEngine:
         return self._trees[task].root if task is not None else None
 
 
+def continuous_batching_room(batch_size: int, columns: int) -> Any:
+    """Settings for a batch and no more: by itself, transformers fills most of the free memory with its cache.
+
+    Args:
+        batch_size: Prompts decoded at once.
+        columns: Tokens of the longest prompt and its answer.
+    """
+    from transformers import ContinuousBatchingConfig
+
+    blocks = batch_size * (columns // _PAGE + 1)
+    return ContinuousBatchingConfig(page_size=_PAGE, num_blocks=blocks, max_requests_per_batch=batch_size)
+
+
 def load_engine(
     folder: Path,
     adapter: Path | None,
@@ -170,8 +191,10 @@ def load_engine(
 
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder / 'config.json'}: no such file")
-    if adapter is not None and not (adapter / "adapter_config.json").is_file():
-        raise InputError(f"{adapter / 'adapter_config.json'}: no such file")
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        # peft would look for it on the Hub.
+        if adapter is not None and not (adapter / name).is_file():
+            raise InputError(f"{adapter / name}: no such file")
     options: dict[str, Any] = {"dtype": dtype, "local_files_only": True, "device_map": str(device)}
     if quantization == "8bit":
         options["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
@@ -180,17 +203,38 @@ def load_engine(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
         )
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, **options)
+        model, loaded = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        if adapter is not None:
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, str(adapter))
-    except (ImportError, OSError, RuntimeError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{folder}: cannot be loaded with transformers: {' '.join(str(error).split())[:200]}"
-        ) from None
+    # Its checks of a configuration and of files raise what they like.
+    except Exception as error:
+        raise InputError(f"{folder}: cannot be loaded with transformers: {_one_line(error)}") from None
+    # transformers warns of these and goes on, with random weights in their places.
+    strange = sorted(loaded["missing_keys"] or loaded["unexpected_keys"])
+    if strange:
+        raise InputError(f"{folder}: weights and config.json do not fit: {len(strange)} weights, e.g. {strange[0]}")
+    if adapter is not None:
+        model = _with_adapter(model, adapter)
     return TransformersEngine(model, tokenizer, batch_size)
+
+
+def _with_adapter(model: Any, folder: Path) -> Any:
+    from peft import PeftModel, get_peft_model_state_dict
+    from peft.utils import load_peft_weights
+
+    try:
+        weights = load_peft_weights(str(folder), device="cpu")
+        model = PeftModel.from_pretrained(model, str(folder))
+    except Exception as error:
+        raise InputError(f"{folder}: cannot be loaded with peft: {_one_line(error)}") from None
+    # peft warns of these and goes on.
+    if strange := sorted(set(weights) ^ set(get_peft_model_state_dict(model))):
+        raise InputError(f"{folder}: adapter and model do not fit: {len(strange)} weights, e.g. {strange[0]}")
+    check_finite(weights, folder)
+    return model
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 class _Steering:

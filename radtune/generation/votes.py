@@ -13,13 +13,13 @@ from radtune.tasks import Answer, Status
 
 VOTES = ("majority", "union")
 
-# Our own wording. "No" has to be a possible beginning, so that three tokens decide.
+# Our own wording.
 _VERIFICATION = (
     "You are given a clinical report. Does the report say that the patient has the following condition, now and for "
     "certain?\nCondition: {label}\nAnswer with one word, yes or no."
 )
-# Room for an answer in words; only its beginning counts.
-VERIFICATION_TOKENS = 8
+# Room for the list of all classes: a model trained on lists alone answers everything with one.
+VERIFICATION_TOKENS = 80
 _DENIAL = re.compile(r"\W*no\b", re.IGNORECASE)
 
 
@@ -70,6 +70,18 @@ def verification(label: str) -> str:
     return _VERIFICATION.format(label=label)
 
 
-def denies(response: str) -> bool:
-    """Whether an answer to :func:`verification` is a no; anything else leaves the label standing."""
+def denies(answer: Answer, response: str, label: str) -> bool:
+    """Whether an answer to :func:`verification` denies the label: it begins with no, or is a list without the label.
+
+    A model that was trained on nothing but lists gives one here too: what it finds when asked in other words. Anything
+    else leaves the label standing.
+
+    Args:
+        answer: The response as the task decodes it.
+        response: The response itself.
+        label: What was asked about.
+    """
+    if response.lstrip().startswith("["):
+        named = (name.casefold() for name in answer.labels)
+        return answer.status == Status.OK and label.casefold() not in named
     return _DENIAL.match(response) is not None

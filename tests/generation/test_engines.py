@@ -162,6 +162,16 @@ def test_fitted_prompts_keep_both_ends(words, room):
         assert tokens[-2:] == whole[-2:]
 
 
+def test_a_report_without_blanks_is_not_dropped_whole():
+    tokens, cut = fit_prompt(Prompt("r1", "x", "a" * 5_000, "llama3_chat", "0"), characters_of, 1_000, 5)
+    assert 900 < len(tokens) <= 995
+    assert 4_000 < cut < 5_000
+
+
+def characters_of(prompt):
+    return list(map(ord, prompt.message))
+
+
 def test_a_prompt_without_room_is_refused():
     prompt = Prompt("r1", "x " * 50, "edema", "llama3_chat", "0")
     with pytest.raises(InputError, match=r"report 'r1' needs .* even without its words, the model has 40"):

@@ -79,9 +79,33 @@ def test_denied_labels_are_dropped():
     assert REPORTS[1].text[start:end] == "edema of the lung"
 
 
-def test_only_a_no_denies():
-    assert all(map(denies, ["no", "No, it is clear.", "**No**", " no"]))
-    assert not any(map(denies, ["yes", "", "None", "Not sure", "['Edema']"]))
+@pytest.mark.parametrize(
+    ("response", "denied"),
+    [
+        *((text, True) for text in ("no", "No, it is clear.", "**No**", " no", "['Normal']", "['Pneumonia']")),
+        *((text, False) for text in ("yes", "", "None", "Not sure", "['edema', 'Pneumonia']", "Yes [sic]", "['Pneu")),
+    ],
+)
+def test_only_a_no_or_a_list_without_the_label_denies(response, denied):
+    answer = TASKS["multiple_choice"].decode(response, finished=response != "['Pneu")
+    assert denies(answer, response, "Edema") == denied
+
+
+def test_labels_that_could_not_be_verified_are_asked_about_again():
+    def answer(prompt):
+        verifying = "one word, yes or no" in prompt.instruction
+        return Response("", False, error="timeout") if verifying and prompt.report_id == "r1" else "['Edema']"
+
+    rows, _ = ask(answer, verify=True)
+    assert [row["status"] for row in rows] == ["ok", "failed", "ok", "ok", "ok"]
+    assert (rows[1]["labels"], rows[1]["denied"], rows[1]["error"]) == ([], [], "timeout")
+
+
+def test_few_reports_wait_for_their_verification():
+    reports = [report_from_sections(f"r{n}", None, "Edema.", "", "made") for n in range(600)]
+    rows, engine = ask(lambda prompt: "['Edema']", reports, verify=True)
+    assert len(rows) == 600
+    assert max(len(prompts) for prompts, _ in engine.requests) < 300
 
 
 def test_calls_without_an_answer_have_a_status():
