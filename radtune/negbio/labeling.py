@@ -59,7 +59,7 @@ def _cores() -> int:
 
 def _label_in_pool(reports: Iterator[Report], processes: int, evidence: bool) -> Iterator[tuple[Report, ReportLabels]]:
     waiting: deque[tuple[list[Report], Future[list[ReportLabels]] | Future[list[bytes]]]] = deque()
-    default_rules()  # read here once; forked processes inherit them
+    default_rules().compile()  # here once; forked processes inherit them
     pool = ProcessPoolExecutor(processes, initializer=_start_worker)
     try:
         while batch := list(islice(reports, _BATCH)):
@@ -75,7 +75,7 @@ def _label_in_pool(reports: Iterator[Report], processes: int, evidence: bool) ->
 
 def _start_worker() -> None:
     """Leaves interrupts to the process that started this one, and ends with it, even if that was killed."""
-    default_rules()
+    default_rules().compile()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

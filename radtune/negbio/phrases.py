@@ -38,8 +38,8 @@ class Scanner:
     openings: frozenset[str] | None = field(repr=False)  # None where a phrase opens with a sign or a short stem
 
     @cached_property
-    def _pattern(self) -> re.Pattern[str] | None:
-        # Compiled when first asked: one report on the command line needs few of the classes.
+    def pattern(self) -> re.Pattern[str] | None:
+        """Its expression, compiled when first asked for: one report on the command line needs few of the classes."""
         return re.compile(self.source) if self.source else None
 
     def scan(self, text: str, openings: Set[str] | None = None) -> Iterator[Hit]:
@@ -51,7 +51,7 @@ class Scanner:
         """
         if openings is not None and self.openings is not None and self.openings.isdisjoint(openings):
             return
-        for match in self._pattern.finditer(text) if self._pattern else ():
+        for match in self.pattern.finditer(text) if self.pattern else ():
             group = match.lastindex or 0
             name, phrase, gapped = self.groups[group]
             start, end = match.span()

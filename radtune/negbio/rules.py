@@ -81,6 +81,11 @@ class Rules:
     cue_scanner: Scanner
     stop_scanners: Mapping[str, Scanner]
 
+    def compile(self) -> None:
+        """Compiles all expressions now, e.g. for processes that will inherit them."""
+        for scanner in (self.cue_scanner, *self.stop_scanners.values(), *(part.scanner for part in self.findings)):
+            _ = scanner.pattern
+
 
 @cache
 def default_rules() -> Rules:
