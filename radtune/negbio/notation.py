@@ -27,7 +27,7 @@ _WORD_END = r"(?!\w)"
 # through, because "heart is not enlarged" is a mention that its own cue negates; so is a second verb, "is stable and
 # not enlarged".
 _GAP_STOPS = (
-    r"(?:and|but)(?! (?:is|are|remains|not)(?!\w))|or|nor|with|without|no|which|although|though|however|there|except"
+    r"(?:and|but)(?! +(?:is|are|remains|not)(?!\w))|or|nor|with|without|no|which|although|though|however|there|except"
     r"|from|by|due|than|since"
 )
 _GAP = rf"(?:{SPACE}(?!(?:{_GAP_STOPS})(?!\w))[\w'/%.]{{1,40}}+){{0,6}}?"
