@@ -58,7 +58,7 @@ def parse_config(schema: type[Config], arguments: Sequence[str]) -> Config:
     Raises:
         InputError: Unknown, missing or ill-typed key, or a config file that is absent or no YAML mapping.
     """
-    config_file, overrides = _split_arguments(arguments)
+    config_file, overrides = split_arguments(arguments)
     config = OmegaConf.structured(schema)
     if config_file is not None:
         config = _merge(config, _load_yaml(config_file), where=str(config_file))
@@ -71,7 +71,7 @@ def parse_config(schema: type[Config], arguments: Sequence[str]) -> Config:
             raise InputError(f"missing required key: {', '.join(missing)} (give {missing[0]}=..., or see --help)")
         result = typing.cast(Config, OmegaConf.to_object(config))
     except OmegaConfBaseException as error:
-        raise InputError(_one_line(error)) from None
+        raise InputError(one_line(error)) from None
     _check_choices(result)
     _check_items(schema, result)
     _check_paths(result)
@@ -133,7 +133,12 @@ def _raise_interrupt(signum: int, frame: types.FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _split_arguments(arguments: Sequence[str]) -> tuple[Path | None, list[tuple[str, str]]]:
+def split_arguments(arguments: Sequence[str]) -> tuple[Path | None, list[tuple[str, str]]]:
+    """Splits a command line into its ``--config`` file and its ``key=value`` overrides.
+
+    Raises:
+        InputError: An argument is neither.
+    """
     config_file: Path | None = None
     overrides = []
     rest = list(arguments)
@@ -209,7 +214,7 @@ def _merge(config: Any, values: dict[str, Any], where: str) -> Any:
     try:
         return OmegaConf.merge(config, values)
     except OmegaConfBaseException as error:
-        raise InputError(f"{where}: {_one_line(error)}") from None
+        raise InputError(f"{where}: {one_line(error)}") from None
     except RecursionError:
         raise InputError(f"{where}: {', '.join(values)}: nested too deeply") from None
 
@@ -289,8 +294,9 @@ def _yaml_text(value: Any) -> str:
     )
 
 
-def _one_line(error: Exception) -> str:
-    # OmegaConf's messages carry `full_key: x` on a second line; the key first reads better.
+def one_line(error: Exception) -> str:
+    """An error of OmegaConf's in one line, the key that it is about first."""
+    # Its messages carry `full_key: x` on a second line.
     lines = str(error).splitlines()
     full_key = next((line.split(":", 1)[1].strip() for line in lines if line.strip().startswith("full_key:")), "")
     return f"{full_key}: {lines[0]}" if full_key else lines[0]

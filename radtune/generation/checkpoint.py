@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torchtune.models.convert_weights import hf_to_tune
 from torchtune.models.llama3_1 import llama3_1
 from torchtune.modules import TransformerDecoder
 
 from radtune.config import InputError
+from radtune.training.base_model import read_weights, weight_files
 from radtune.training.tokenizer import llama3_tokenizer
 
 # Llama 3's tokenizer file knows its special tokens by position; only other vocabularies bring a list of theirs.
@@ -46,7 +46,7 @@ def load_checkpoint(folder: Path, adapter: Path | None, device: torch.device, dt
         InputError: A file absent or damaged, a model that is no Llama 3.1, or an adapter that does not fit it.
     """
     config = read_json(folder / "config.json")
-    state = _read_weights(folder)
+    state = {name: weight for path in weight_files(folder) for name, weight in read_weights(path)}
     if adapter is not None:
         _merge_adapter(state, adapter)
     try:
@@ -144,37 +144,6 @@ def _shape(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        weight_map = read_json(index).get("weight_map")
-        if not isinstance(weight_map, dict):
-            raise InputError(f"{index}: no weight_map")
-        names = sorted(set(map(str, weight_map.values())))
-    else:
-        # A folder written by torchtune may hold an adapter beside the merged weights.
-        names = sorted(path.name for path in folder.glob("*.safetensors") if not path.name.startswith("adapter"))
-    if not names:
-        raise InputError(f"{folder}: no *.safetensors")
-    state: dict[str, torch.Tensor] = {}
-    for name in names:
-        state.update(read_safetensors(folder / name))
-    return state
-
-
-def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    """All tensors of a safetensors file, on the CPU.
-
-    Raises:
-        InputError: The file is absent or damaged.
-    """
-    try:
-        with safe_open(path, framework="pt") as stream:
-            return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  (no mapping)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: cannot be read as safetensors: {str(error)[:200]}") from None
-
-
 def check_finite(adapter: dict[str, torch.Tensor], folder: Path) -> None:
     """Refuses the adapter of a training that came to nothing.
 
@@ -189,7 +158,7 @@ def check_finite(adapter: dict[str, torch.Tensor], folder: Path) -> None:
 def _merge_adapter(state: dict[str, torch.Tensor], folder: Path) -> None:
     """Adds (alpha / rank) * B @ A to each weight that the adapter names (Hu et al. 2021, section 4.1)."""
     config = read_json(folder / "adapter_config.json")
-    tensors = read_safetensors(folder / "adapter_model.safetensors")
+    tensors = dict(read_weights(folder / "adapter_model.safetensors"))
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if type(rank) is not int or rank < 1 or type(alpha) not in (int, float):
         raise InputError(f"{folder}/adapter_config.json: r or lora_alpha is missing or no number")

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torchtune.config._utils import _get_component_from_path
 
-from radtune.config import InputError, _one_line, _split_arguments, key, nearest
+from radtune.config import InputError, key, nearest, one_line, split_arguments
 from radtune.tasks.rendering import PROMPT_FORMATS
 from radtune.training.packing import PACKINGS
 
@@ -98,7 +98,7 @@ def read_settings(arguments: Sequence[str]) -> TrainingSettings:
     Raises:
         InputError: A file that is absent or no YAML; an unknown key, with the nearest one; a value of a wrong type.
     """
-    config_file, overrides = _split_arguments(arguments)
+    config_file, overrides = split_arguments(arguments)
     if config_file is None:
         raise InputError("--config FILE.yaml is needed")
     try:
@@ -108,7 +108,7 @@ def read_settings(arguments: Sequence[str]) -> TrainingSettings:
         )
         values = OmegaConf.to_container(loaded, resolve=True)
     except (OmegaConfBaseException, TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{config_file}: {_one_line(error)}") from None
+        raise InputError(f"{config_file}: {one_line(error)}") from None
     _check_keys(TrainingSettings, values, "")
     try:
         merged = OmegaConf.merge(OmegaConf.structured(TrainingSettings), values)
@@ -116,7 +116,7 @@ def read_settings(arguments: Sequence[str]) -> TrainingSettings:
             raise InputError(f"{config_file}: missing required key: {', '.join(missing)}")
         settings = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        raise InputError(f"{config_file}: {_one_line(error)}") from None
+        raise InputError(f"{config_file}: {one_line(error)}") from None
     _check_values(settings)
     return settings
 

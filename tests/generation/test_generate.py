@@ -12,12 +12,13 @@ from safetensors.torch import save_file
 
 from radtune.config import InputError
 from radtune.generation.batch import _choose
-from radtune.generation.checkpoint import load_checkpoint, read_safetensors
+from radtune.generation.checkpoint import load_checkpoint
 from radtune.generation.torchtune import generate
 from radtune.generation.transformers import load_engine
 from radtune.sources import synthetic
 from radtune.tasks import TASKS
 from radtune.tasks.rendering import user_message
+from radtune.training.base_model import read_weights
 from radtune.training.rows import prompt_tokens
 
 MINI = Path("data/mini")
@@ -112,7 +113,7 @@ def test_both_tokenizers_agree(checkpoint):
 def lora_adapter(folder, rank=4, alpha=8):
     """A random adapter in PEFT's format."""
     torch.manual_seed(0)
-    weights = read_safetensors(MINI / "model.safetensors")
+    weights = dict(read_weights(MINI / "model.safetensors"))
     tensors = {}
     for name, weight in weights.items():
         if name.endswith(("q_proj.weight", "v_proj.weight")):
@@ -146,7 +147,7 @@ def adapter_config(folder, **changes):
 
 def change_weights(folder, change):
     path = folder / "adapter_model.safetensors"
-    changed = {name: change(weight) for name, weight in read_safetensors(path).items()}
+    changed = {name: change(weight) for name, weight in read_weights(path)}
     save_file(changed, path)
 
 
@@ -174,7 +175,7 @@ def test_damaged_adapters_are_told(tmp_path, damage, message):
 
 def without_last_layer(folder):
     path = folder / "adapter_model.safetensors"
-    save_file({name: w for name, w in read_safetensors(path).items() if ".layers.3." not in name}, path)
+    save_file({name: w for name, w in read_weights(path) if ".layers.3." not in name}, path)
 
 
 @pytest.mark.parametrize(
