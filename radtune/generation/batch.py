@@ -1,12 +1,12 @@
 """Rows that are decoded together: they enter, take steps, and leave when they have finished."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
-from radtune.generation.cache import KeyValueCache, causal, forward
+from radtune.generation.cache import Feed, KeyValueCache, causal, forward
 from radtune.generation.checkpoint import Checkpoint
 from radtune.generation.closed import AnswerTree, Node
 from radtune.generation.engine import Response
@@ -25,29 +25,52 @@ class Row:
     Attributes:
         index: Of the prompt.
         draw: What sampling draws from.
-        node: Its place in the tree of closed answers; None where it writes freely.
+        tree: The closed answers, where no others may be given.
+        node: Its place in there, one with a choice; None where it writes freely.
+        expected: The classes that a closed answer will likely name.
         scores: Of the classes, where asked for.
         written: Token ids of the answer.
         feed: Token ids that have not yet been through the model.
-        ahead: Token ids that follow if the answer does not end; they go through the model with the others, so that
-            going on takes no further pass.
         columns: How many of its columns in the cache are filled.
+        ahead: Token ids that likely follow; they go through the model with the others, so that they take no further
+            pass if the model chooses them.
+        places: How many of them come before each choice; the first choice comes before all.
         ended: Whether it came to an end by itself.
     """
 
     index: int
     draw: random.Random
+    tree: AnswerTree | None
     node: Node | None
+    expected: Collection[str]
     scores: ClassScores | None
     written: list[int]
     feed: list[int]
     columns: int
     ahead: list[int] = field(default_factory=list)
+    places: list[int] = field(default_factory=lambda: [0])
     ended: bool = False
+
+    def look_ahead(self) -> None:
+        """Makes out what likely follows; nothing where it writes freely."""
+        self.ahead, self.places = [], [0]
+        if self.tree and self.node:
+            if self.scores:
+                # Each decision is weighed before it is taken; only the comma holds none.
+                self.ahead = self.node.only_way_on()
+                self.places += [len(self.ahead)] * bool(self.ahead)
+            else:
+                self.ahead, self.places = self.tree.draft(self.node, self.written, self.expected)
 
 
 def start_row(
-    index: int, prompt: Sequence[int], columns: int, draw: random.Random, tree: AnswerTree | None, scores: bool
+    index: int,
+    prompt: Sequence[int],
+    columns: int,
+    draw: random.Random,
+    tree: AnswerTree | None,
+    expected: Collection[str],
+    scores: bool,
 ) -> Row:
     """A row that has yet to enter.
 
@@ -57,10 +80,14 @@ def start_row(
         columns: How many columns all share.
         draw: What sampling draws from.
         tree: The closed answers, where no others may be given; what all of them begin with joins the prompt.
+        expected: The classes that a closed answer will likely name.
         scores: Whether classes are weighed.
     """
     forced, node = tree.root.forced() if tree else ([], None)
-    return Row(index, draw, node, ClassScores() if scores else None, list(forced), [*prompt, *forced], columns)
+    weighed = ClassScores() if scores else None
+    row = Row(index, draw, tree, node, expected, weighed, list(forced), [*prompt, *forced], columns)
+    row.look_ahead()
+    return row
 
 
 class Batch:
@@ -98,50 +125,59 @@ class Batch:
         """Feeds the rows from this one on, and lets each choose its next token."""
         rows = self._rows[first:]
         device = self._cache.keys.device
-        certain = torch.tensor([len(row.feed) for row in rows], device=device)
-        fed = torch.tensor([len(row.feed) + len(row.ahead) for row in rows], device=device)
-        lengths = torch.tensor([row.columns for row in rows], device=device)
-        tokens = _padded([row.feed + row.ahead for row in rows]).to(device)
-        padding = torch.arange(tokens.shape[1], device=device) >= fed[:, None]
-        positions, mask = causal(tokens, lengths, padding)
-        columns = positions.masked_fill(padding, self._cache.padding)
-        wanted = torch.stack([certain, fed] if any(row.ahead for row in rows) else [fed], dim=1) - 1
-        hidden = forward(self._model, self._cache, tokens, positions, mask, columns, first, wanted)
-        logits = self._model.unembed(hidden).float()
+        feed = causal([row.feed + row.ahead for row in rows], [row.columns for row in rows], device)
+        wanted, at = [], []
+        begun = 0
         for row in rows:
+            at.append(len(wanted))
+            wanted += [begun + len(row.feed) - 1 + place for place in row.places]
+            begun += len(row.feed) + len(row.ahead)
             row.columns += len(row.feed) + len(row.ahead)
+        hidden = forward(self._model, self._cache, feed, first, torch.tensor(wanted, device=device))
+        logits = self._model.unembed(hidden).float()
         if rows[0].scores:
-            self._weigh(first, rows, logits[:, 0])
-        self._choose(rows, logits[:, 0])
-        if went_on := [place for place, row in enumerate(rows) if row.node and not row.feed]:
-            self._choose([rows[place] for place in went_on], logits[went_on, 1])
+            self._weigh(first, rows, logits[at])
+        going, choice = list(range(len(rows))), 0
+        while going:
+            chosen = self._choose([rows[place] for place in going], logits[[at[place] + choice for place in going]])
+            going = [
+                place for place, token in zip(going, chosen, strict=True) if self._write(rows[place], choice, token)
+            ]
+            choice += 1
 
-    def _choose(self, rows: Sequence[Row], logits: torch.Tensor) -> None:
+    def _choose(self, rows: Sequence[Row], logits: torch.Tensor) -> list[int]:
+        chosen = [0] * len(rows)
         closed = [place for place, row in enumerate(rows) if row.node]
         free = [place for place, row in enumerate(rows) if not row.node]
         for places in filter(None, (closed, free)):
             group = [rows[place] for place in places]
-            chosen = _choose_allowed(logits if len(places) == len(rows) else logits[places], group, self._temperature)
-            for row, token in zip(group, chosen, strict=True):
-                self._write(row, token)
+            tokens = _choose_allowed(logits if len(places) == len(rows) else logits[places], group, self._temperature)
+            for place, token in zip(places, tokens, strict=True):
+                chosen[place] = token
+        return chosen
 
-    def _write(self, row: Row, token: int) -> None:
-        """Adds a token to a row's answer, and those that can only follow it."""
+    def _write(self, row: Row, choice: int, token: int) -> bool:
+        """Adds a token to a row's answer, and those that can only follow it.
+
+        Returns:
+            Whether the row has gone on as it was expected to, and what follows its next choice is known, too.
+        """
         if row.node is None:
             row.ended = token in self._stop
             row.feed = [] if row.ended else [token]
             row.written += row.feed
-            return
+            return False
+        place = row.places[choice]
         forced, row.node = row.node.children[token].forced()
         row.written += [token, *forced]
-        if row.ahead and row.ahead[0] == token:
-            row.feed = row.ahead = []
-            return
-        row.columns -= len(row.ahead)
+        if row.ahead[place : place + 1] == [token]:
+            return True
+        row.columns -= len(row.ahead) - place
         row.feed = [token, *forced]
-        row.ahead = row.node.only_way_on()
         if not row.node.children:
             row.node, row.ended = None, not self._go_on
+        row.look_ahead()
+        return False
 
     def leave(self) -> Iterator[tuple[int, Response]]:
         """Takes out the rows that have finished; the last row moves into each gap."""
@@ -164,28 +200,33 @@ class Batch:
         trees = [decision.tokens if decision else [] for decision in decisions]
         behind = [logits[place : place + 1] for place in range(len(rows))]
         if any(trees):
-            device = logits.device
-            tokens = _padded(trees).to(device)
-            width = max(row.columns for row in rows) + tokens.shape[1]
-            certain = [row.columns - len(row.ahead) for row in rows]
-            depths = torch.zeros_like(tokens)
-            mask = torch.zeros(*tokens.shape, width, dtype=torch.bool, device=device)
-            columns = torch.full_like(tokens, self._cache.padding)
-            for place, (row, decision) in enumerate(zip(rows, decisions, strict=True)):
-                mask[place, :, : certain[place]] = True
-                for child, parent in enumerate(decision.parents if decision else ()):
-                    if parent >= 0:
-                        depths[place, child] = depths[place, parent] + 1
-                        mask[place, child] = mask[place, parent]
-                    mask[place, child, row.columns + child] = True
-                    columns[place, child] = row.columns + child
-            positions = torch.tensor(certain, device=device)[:, None] + depths
-            hidden = forward(self._model, self._cache, tokens, positions, mask, columns, first)
-            after = self._model.unembed(hidden).float()
-            behind = [torch.cat([own, tree]) for own, tree in zip(behind, after, strict=True)]
+            feed = self._branches(rows, decisions)
+            after = self._model.unembed(forward(self._model, self._cache, feed, first)).float()
+            pieces = after.split([len(tokens) for tokens in trees])
+            behind = [torch.cat(known) for known in zip(behind, pieces, strict=True)]
         for row, decision, known in zip(rows, decisions, behind, strict=True):
             if decision:
-                row.scores.weigh(decision, known[: 1 + len(decision.tokens)])
+                row.scores.weigh(decision, known)
+
+    def _branches(self, rows: Sequence[Row], decisions: Sequence[Decision | None]) -> Feed:
+        device = self._cache.keys.device
+        most = max(len(decision.tokens) for decision in decisions if decision)
+        mask = torch.ones(len(rows), most, max(row.columns for row in rows) + most, dtype=torch.bool)
+        tokens, owners, positions, columns = [], [], [], []
+        for place, (row, decision) in enumerate(zip(rows, decisions, strict=True)):
+            # What was drafted for the row stands in its last columns; the branches do not follow it.
+            certain, begun = row.columns - len(row.ahead), len(positions)
+            for child, (token, parent) in enumerate(
+                zip(decision.tokens, decision.parents, strict=True) if decision else ()
+            ):
+                tokens.append(token)
+                owners.append(place)
+                positions.append(positions[begun + parent] + 1 if parent >= 0 else certain)
+                columns.append(row.columns + child)
+                mask[place, child] = mask[place, parent] if parent >= 0 else torch.arange(mask.shape[2]) < certain
+                mask[place, child, row.columns + child] = True
+        made = (torch.tensor(values, device=device) for values in (tokens, owners, positions, columns))
+        return Feed(*made, mask.to(device))
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> torch.Tensor:

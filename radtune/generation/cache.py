@@ -1,6 +1,8 @@
 """A static key-value cache with a shared beginning, and the decoder's forward pass over it."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -11,8 +13,7 @@ from torchtune.modules import TransformerDecoder, TransformerSelfAttentionLayer
 class KeyValueCache:
     """Keys and values of a batch's rows.
 
-    Each row begins with the same :attr:`shared` columns, written once: rows come and go after them. The last column is
-    for padding, and no query sees it.
+    Each row begins with the same :attr:`shared` columns, written once: rows come and go after them.
 
     Attributes:
         keys: ``[layers, rows, key-value heads, columns, head width]``.
@@ -24,16 +25,45 @@ class KeyValueCache:
     values: torch.Tensor
     shared: int
 
-    @property
-    def padding(self) -> int:
-        """The column for padding."""
-        return self.keys.shape[3] - 1
-
     @torch.inference_mode()
     def move(self, source: int, target: int, columns: int) -> None:
         """Copies a row's first columns over another row."""
         for part in (self.keys, self.values):
             part[:, target, :, self.shared : columns] = part[:, source, :, self.shared : columns]
+
+
+@dataclass(frozen=True)
+class Feed:
+    """New tokens of some neighbouring rows, one row's after another's, without padding.
+
+    Attributes:
+        tokens: ``[tokens]``.
+        rows: ``[tokens]``, the row of each, counted from the first of these rows; never falling.
+        positions: ``[tokens]``, what the rotary embedding turns by.
+        columns: ``[tokens]``, where in the cache their keys and values go.
+        mask: ``[rows, most tokens of a row, columns]``, what each of a row's tokens sees.
+    """
+
+    tokens: torch.Tensor
+    rows: torch.Tensor
+    positions: torch.Tensor
+    columns: torch.Tensor
+    mask: torch.Tensor
+
+    @property
+    def places(self) -> torch.Tensor:
+        """``[tokens]``, the place of each among its row's."""
+        return torch.arange(len(self.rows), device=self.rows.device) - torch.searchsorted(self.rows, self.rows)
+
+    def pick(self, kept: torch.Tensor) -> "Feed":
+        """Some of the tokens, by their places among all, ascending."""
+        rows, seen = self.rows[kept], self.mask[self.rows[kept], self.places[kept]]
+        picked = Feed(self.tokens[kept], rows, self.positions[kept], self.columns[kept], self.mask)
+        places = picked.places
+        # What is no token sees all columns: attention has to be to something.
+        mask = self.mask.new_ones(len(self.mask), int(places.max()) + 1, self.mask.shape[-1])
+        mask[rows, places] = seen
+        return Feed(picked.tokens, rows, picked.positions, picked.columns, mask)
 
 
 @torch.inference_mode()
@@ -48,108 +78,115 @@ def make_cache(model: TransformerDecoder, rows: int, columns: int, beginning: li
     """
     attention = model.layers[0].attn
     parameter = next(model.parameters())
-    shape = (len(model.layers), rows, attention.num_kv_heads, columns + 1, attention.head_dim)
+    shape = (len(model.layers), rows, attention.num_kv_heads, columns, attention.head_dim)
     keys, values = (torch.zeros(shape, dtype=parameter.dtype, device=parameter.device) for _ in range(2))
     if beginning:
         first = KeyValueCache(keys[:, :1], values[:, :1], 0)
-        tokens = torch.tensor([beginning], device=parameter.device)
-        forward(model, first, tokens, *causal(tokens, torch.zeros(1, dtype=torch.long, device=tokens.device)))
+        forward(model, first, causal([beginning], [0], parameter.device))
         for part in (keys, values):
             part[:, 1:, :, : len(beginning)] = part[:, :1, :, : len(beginning)].clone()
     return KeyValueCache(keys, values, len(beginning))
 
 
-def causal(
-    tokens: torch.Tensor, lengths: torch.Tensor, padding: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Positions and mask of tokens that follow one another.
+def causal(tokens: Sequence[Sequence[int]], lengths: Sequence[int], device: torch.device) -> Feed:
+    """Tokens that follow one another in their rows.
 
     Args:
-        tokens: ``[rows, new]``.
-        lengths: ``[rows]``, columns that each row has already.
-        padding: ``[rows, new]``, which tokens are none; they are put at position 0. None for no padding.
-
-    Returns:
-        Positions ``[rows, new]``, and which columns each sees, ``[rows, new, columns]``.
+        tokens: Token ids of each row, at least one.
+        lengths: Columns that each row has already.
+        device: Where the model is.
     """
-    positions = lengths[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
-    if padding is not None:
-        positions = positions.masked_fill(padding, 0)
-    columns = torch.arange(int(positions.max()) + 1, device=tokens.device)
-    return positions, columns <= positions[:, :, None]
+    counts = torch.tensor([len(row) for row in tokens], device=device)
+    begun = torch.tensor(lengths, device=device)
+    rows = torch.arange(len(tokens), device=device).repeat_interleave(counts)
+    flat = torch.tensor([token for row in tokens for token in row], device=device)
+    width, most = max(map(len, tokens)), max(map(int.__add__, map(len, tokens), lengths))
+    seen = begun[:, None] + torch.arange(width, device=device)
+    mask = torch.arange(most, device=device) <= seen[:, :, None]
+    positions = torch.arange(len(flat), device=device) - (counts.cumsum(0) - counts - begun)[rows]
+    return Feed(flat, rows, positions, positions, mask)
 
 
 def forward(
-    model: TransformerDecoder,
-    cache: KeyValueCache,
-    tokens: torch.Tensor,
-    positions: torch.Tensor,
-    mask: torch.Tensor,
-    columns: torch.Tensor | None = None,
-    first_row: int = 0,
-    wanted: torch.Tensor | None = None,
+    model: TransformerDecoder, cache: KeyValueCache, feed: Feed, first_row: int = 0, wanted: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Takes new tokens of some neighbouring rows through the model and keeps their keys and values.
+    """Takes new tokens through the model and keeps their keys and values.
 
     torchtune's own attention copies keys and values once per query head; here the heads of a group are further queries
-    of their key head, and nothing is copied.
+    of their key head, and nothing is copied. Only attention pads its rows to one length.
 
     Args:
         model: The model.
         cache: The cache; written to.
-        tokens: ``[rows, new]``.
-        positions: ``[rows, new]``, what the rotary embedding turns by.
-        mask: ``[rows, new, columns]``, what each new token sees.
-        columns: ``[rows, new]``, where their keys and values go; None for their positions.
-        first_row: The cache's row that is the first of these.
-        wanted: ``[rows, wanted]``, which of the new tokens' hidden states are wanted; the last layer leaves out the
+        feed: The tokens.
+        first_row: The cache's row that is the first of theirs.
+        wanted: ``[wanted]``, the tokens whose hidden states are wanted, ascending; the last layer leaves out the
             others. None for all.
 
     Returns:
-        Hidden states after the last layer, ``[rows, wanted, width]``.
+        Hidden states after the last layer, ``[wanted, width]``.
     """
-    columns = positions if columns is None else columns
-    rows = torch.arange(first_row, first_row + len(tokens), device=tokens.device)[:, None]
-    seen = (slice(first_row, first_row + len(tokens)), slice(None), slice(mask.shape[-1]))
-    hidden = model.tok_embeddings(tokens)
+    rows = slice(first_row, first_row + len(feed.mask))
+    seen = (rows, slice(None), slice(feed.mask.shape[-1]))
+    hidden = model.tok_embeddings(feed.tokens)
+    asking, written = feed, (feed.rows + first_row, slice(None), feed.columns)
+    places, bias = asking.places, _bias(model, asking.mask)
     last = len(model.layers) - 1
     for number, (layer, keys, values) in enumerate(zip(model.layers, cache.keys, cache.values, strict=True)):
         normed = layer.sa_norm(hidden)
-        keys[rows, :, columns] = _turned(layer, layer.attn.k_proj(normed), positions)
-        values[rows, :, columns] = _heads(layer, layer.attn.v_proj(normed))
+        keys[written] = _turned(layer, layer.attn.k_proj(normed), feed.positions)
+        values[written] = _heads(layer, layer.attn.v_proj(normed))
         if number == last and wanted is not None:
-            picked = torch.arange(len(tokens), device=tokens.device)[:, None], wanted
-            hidden, normed, positions, mask = hidden[picked], normed[picked], positions[picked], mask[picked]
+            asking = feed.pick(wanted)
+            hidden, normed = hidden[wanted], normed[wanted]
+            places, bias = asking.places, _bias(model, asking.mask)
         # Compiled once for all layers and lengths, which pays where a pass is short and its kernels are many.
-        attend = _compiled if hidden.is_cuda else _attend
-        hidden = hidden + attend(layer, normed, positions, mask, keys[seen], values[seen])
+        attend = _compiled() if hidden.is_cuda else _attend
+        attended = attend(layer, normed, asking.positions, asking.rows, places, bias, keys[seen], values[seen])
+        hidden = hidden + attended
         hidden = hidden + layer.mlp(layer.mlp_norm(hidden))
     return hidden
+
+
+def _bias(model: TransformerDecoder, mask: torch.Tensor) -> torch.Tensor:
+    """What is added to attention's scores, ``[rows, 1, group * most, columns]``: made once for all layers."""
+    attention = model.layers[0].attn
+    bias = torch.zeros(mask.shape, dtype=attention.k_proj.weight.dtype, device=mask.device)
+    bias.masked_fill_(~mask, -torch.inf)
+    return bias.repeat(1, attention.num_heads // attention.num_kv_heads, 1)[:, None]
 
 
 def _attend(
     layer: TransformerSelfAttentionLayer,
     normed: torch.Tensor,
     positions: torch.Tensor,
-    mask: torch.Tensor,
+    rows: torch.Tensor,
+    places: torch.Tensor,
+    bias: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
 ) -> torch.Tensor:
     attention = layer.attn
-    query = _turned(layer, attention.q_proj(normed), positions)
-    # [rows, key-value heads, group * new, head width]
     group = attention.num_heads // attention.num_kv_heads
-    folded = query.unflatten(2, (attention.num_kv_heads, group)).permute(0, 2, 3, 1, 4).flatten(2, 3)
-    attended = scaled_dot_product_attention(folded, keys, values, attn_mask=mask.repeat(1, group, 1)[:, None])
-    return attention.output_proj(attended.unflatten(2, (group, -1)).permute(0, 3, 1, 2, 4).flatten(2))
+    query = _turned(layer, attention.q_proj(normed), positions)
+    padded = query.new_zeros(len(bias), bias.shape[2] // group, *query.shape[1:])
+    padded[rows, places] = query
+    # [rows, key-value heads, group * most, head width]
+    folded = padded.unflatten(2, (attention.num_kv_heads, group)).permute(0, 2, 3, 1, 4).flatten(2, 3)
+    attended = scaled_dot_product_attention(folded, keys, values, attn_mask=bias)
+    unfolded = attended.unflatten(2, (group, -1)).permute(0, 3, 1, 2, 4).flatten(2)
+    return attention.output_proj(unfolded[rows, places])
 
 
-_compiled = torch.compile(_attend, dynamic=True)
+@lru_cache(maxsize=1)
+def _compiled() -> Callable[..., torch.Tensor]:
+    # Made when it is first needed: the compiler alone takes two seconds to import.
+    return torch.compile(_attend, dynamic=True)
 
 
 def _heads(layer: TransformerSelfAttentionLayer, projected: torch.Tensor) -> torch.Tensor:
-    return projected.unflatten(2, (-1, layer.attn.head_dim))
+    return projected.unflatten(1, (-1, layer.attn.head_dim))
 
 
 def _turned(layer: TransformerSelfAttentionLayer, projected: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    return layer.attn.pos_embeddings(_heads(layer, projected), input_pos=positions)
+    return layer.attn.pos_embeddings(_heads(layer, projected)[None], input_pos=positions[None])[0]

@@ -2,22 +2,26 @@
 
 What all prompts begin with (instruction and examples) goes through the model once. The rest is sorted by length; a row
 that has finished leaves the batch at once and waiting ones take its place. Forced tokens of closed answers are not
-decoded one by one. Greedy answers depend neither on the batch nor on the order, and sampling on each prompt's seed.
+decoded one by one, and what the rule labeler finds is their draft: the model reads it along with the report, so where
+it agrees, its answer takes no pass of its own. Greedy answers depend neither on the batch nor on the order, and
+sampling on each prompt's seed.
 """
 
 import random
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import takewhile
 
 from radtune.config import InputError
+from radtune.findings import FINDINGS, POSITIVE
 from radtune.generation.batch import Batch, Row, start_row
 from radtune.generation.cache import make_cache
 from radtune.generation.checkpoint import Checkpoint
 from radtune.generation.closed import AnswerTree, answer_tree, closed_answers
 from radtune.generation.engine import Prompt, Request, Response, fit_prompt
 from radtune.generation.memory import OUT_OF_MEMORY, fitting_rows, is_out_of_memory
+from radtune.negbio import label_report
 from radtune.training.rows import prompt_tokens
 
 # Columns kept free for weighing classes: the longest decision's tokens among any tokenizer's.
@@ -62,6 +66,8 @@ class TorchtuneEngine:
             request.max_new_tokens,
             request.temperature,
             tree=self._tree(request),
+            # For one report, reading the rules would take longer than it spares.
+            expect=(lambda index: _expected(prompts[index])) if len(prompts) > 1 else lambda index: (),
             go_on=request.go_on,
             scores=request.scores,
         )
@@ -90,6 +96,7 @@ def generate(
     temperature: float,
     *,
     tree: AnswerTree | None = None,
+    expect: Callable[[int], Collection[str]] = lambda index: (),
     go_on: bool = False,
     scores: bool = False,
     share_prefix: bool = True,
@@ -104,6 +111,8 @@ def generate(
         max_new_tokens: Where a response is cut off.
         temperature: 0 takes the likeliest token.
         tree: The closed answers, where no others may be given.
+        expect: The classes that the closed answer to a prompt will likely name, by the prompt's index. What the model
+            answers does not depend on it, only in how many passes.
         go_on: Whether the model writes on after a closed answer.
         scores: Whether each class gets a probability; the tree must be that of multiple choice.
         share_prefix: Whether what all prompts begin with goes through the model once.
@@ -134,7 +143,8 @@ def generate(
                     index = waiting.popleft()
                     own = prompts[index][len(beginning) :]
                     draw = random.Random(seeds[index])  # noqa: S311  (no secret)
-                    rows.append(start_row(index, own, len(beginning), draw, tree, scores))
+                    expected = expect(index) if tree and not scores else ()
+                    rows.append(start_row(index, own, len(beginning), draw, tree, expected, scores))
                 # Those that enter catch up with the others before all go on together.
                 batch.step(len(rows) - entering if entering else 0)
                 yield from batch.leave()
@@ -144,6 +154,12 @@ def generate(
             batch_size = max(1, batch_size // 2)
             # What had not finished begins anew; its answers come out the same.
             waiting.extendleft(sorted((row.index for row in rows), key=lambda index: len(prompts[index])))
+
+
+def _expected(prompt: Prompt) -> list[str]:
+    """What the rule labeler finds: in less than a pass's time, what a model that learned from it will mostly answer."""
+    labels = label_report(prompt.report_text).labels
+    return [name for name in FINDINGS if labels.get(name) == POSITIVE]
 
 
 def _common_beginning(prompts: Sequence[Sequence[int]]) -> list[int]:

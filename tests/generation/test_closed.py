@@ -1,12 +1,17 @@
 """Closed answers: nothing else comes out of any model, and the scores are the probabilities that they claim to be."""
 
+import random
+from itertools import compress
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from radtune.config import InputError
 from radtune.findings import FINDINGS, NORMAL
-from radtune.generation.closed import closed_answers
-from radtune.generation.torchtune import TorchtuneEngine
+from radtune.generation.closed import answer_tree, closed_answers, likely_answer
+from radtune.generation.torchtune import TorchtuneEngine, generate
 from radtune.tasks import multiple_choice
 from radtune.training.rows import prompt_tokens
 
@@ -41,6 +46,97 @@ def test_the_model_goes_on_where_evidence_is_wanted(random_model, make_prompts, 
 def test_a_limit_that_would_cut_answers_is_refused(mini, make_prompts, respond):
     with pytest.raises(InputError, match="max_new_tokens=20 would cut closed answers"):
         respond(TorchtuneEngine(mini, 4), make_prompts(TASK, 1), task=TASK, max_new_tokens=20)
+
+
+some_classes = st.lists(st.booleans(), min_size=len(FINDINGS), max_size=len(FINDINGS)).map(
+    lambda chosen: list(compress(FINDINGS, chosen))
+)
+
+
+@given(some_classes, some_classes, st.integers(0, 400))
+def test_a_likely_answer_keeps_what_is_written_and_names_what_is_expected(written, expected, length):
+    text = multiple_choice.encode(written)[:-1][:length]
+    likely = likely_answer(text, expected)
+    # A comma calls for another class: all that are expected may have had their place.
+    whole = [name for name in FINDINGS if f"'{name}'," in text]
+    assert likely is not None or text.endswith(("',", "', ", "', '"))
+    if likely is not None:
+        assert likely.startswith(text)
+        assert likely == multiple_choice.encode(labels := multiple_choice.decode(likely).labels)
+        last = FINDINGS.index(whole[-1]) if whole else -1
+        begun = text.rpartition("', '")[2] if whole else text.removeprefix("['")
+        if not begun:
+            assert labels == (*whole, *(name for name in FINDINGS[last + 1 :] if name in expected))
+
+
+@pytest.fixture(scope="module")
+def tree(mini):
+    return answer_tree(
+        closed_answers(TASK),
+        lambda text: mini.tokenizer.encode(text, add_bos=False, add_eos=False),
+        lambda tokens: mini.tokenizer.decode(tokens, truncate_at_eos=False),
+    )
+
+
+@given(some_classes, some_classes)
+def test_a_draft_stops_at_choices(tree, answer, expected):
+    tokens, node, written = tree.tokens[multiple_choice.encode(answer)], tree.root, []
+    for token in tokens:
+        if len(node.children) > 1:
+            ahead, places = tree.draft(node, written, expected)
+            assert places[0] == 0 and sorted(set(places)) == places and places[-1] == len(ahead)
+            here = node
+            for place, following in enumerate([*ahead, None]):
+                assert (len(here.children) > 1) == (place in places)
+                here = here.children.get(following)
+        node = node.children[token]
+        written.append(token)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("model", ["mini", "random_model"])
+def test_drafts_change_no_answer(request, make_prompts, tree, model, temperature):
+    checkpoint = request.getfixturevalue(model)
+    prompts = [prompt_tokens(checkpoint.tokenizer, prompt.message) for prompt in make_prompts(TASK, 24)]
+    seeds = [str(number) for number in range(len(prompts))]
+
+    def texts(expect, batch_size=7, **options):
+        answers = dict(
+            generate(checkpoint, prompts, seeds, batch_size, 100, temperature, tree=tree, expect=expect, **options)
+        )
+        return [answers[index].text for index in range(len(prompts))]
+
+    none = texts(lambda index: ())
+    own = [multiple_choice.decode(text).labels for text in none]
+    chance = random.Random(0)  # noqa: S311  (no secret)
+    some = [chance.sample(FINDINGS, chance.randrange(14)) for _ in prompts]
+    assert texts(lambda index: own[index]) == none
+    assert texts(lambda index: some[index]) == none
+    assert texts(lambda index: some[index], batch_size=1) == none
+    assert texts(lambda index: FINDINGS) == none
+    # With evidence, what the model goes on with does not depend on it either.
+    assert texts(lambda index: own[index], go_on=True) == texts(lambda index: (), go_on=True)
+
+
+def test_an_answer_that_was_drafted_takes_no_pass(mini, make_prompts, tree):
+    prompts = [prompt_tokens(mini.tokenizer, prompt.message) for prompt in make_prompts(TASK, 16)]
+    passes = []
+    hook = mini.model.tok_embeddings.register_forward_hook(lambda *_: passes.append(1))
+
+    def answer(expect):
+        passes.clear()
+        answers = dict(generate(mini, prompts, [""] * 16, 16, 100, 0.0, tree=tree, expect=expect))
+        return [multiple_choice.decode(answers[index].text).labels for index in range(16)], len(passes)
+
+    try:
+        own, undrafted = answer(lambda index: ())
+        drafted, passes_drafted = answer(lambda index: own[index])
+    finally:
+        hook.remove()
+    assert drafted == own
+    assert max(map(len, own)) > 1
+    # What all prompts begin with, and the rest of all of them with their drafts.
+    assert passes_drafted == 2 < undrafted
 
 
 def chance(checkpoint, prompt, answers, beginning, continuation):
