@@ -42,7 +42,8 @@ class BenchConfig:
     """Keys of this command."""
 
     what: list[str] = key(f"Parts to run, of {', '.join(PARTS)}.", ["speed", "closed", "parity", "valid"])
-    checkpoint_dir: Path = key("Model of the CPU parts.", Path("data/mini"))
+    checkpoint_dir: Path = key("The model.", Path("data/mini"))
+    adapter_dir: Path | None = key("LoRA adapter to put on it in the part closed, in PEFT's format.", None)
     reports: int = key("Reports of a speed run.", 200)
     runs: int = key("Speed runs of each kind; the median counts.", 5)
     batch_size: int = key("Reports decoded at once.", 32)
@@ -128,13 +129,13 @@ def print_speed(config: BenchConfig) -> None:
 
 def print_closed(config: BenchConfig) -> None:
     """Reports per second of closed answers and of free ones, at batch sizes up to the one given."""
-    checkpoint = load_checkpoint(config.checkpoint_dir, None, torch.device("cpu"), torch.float32)
+    checkpoint = load_checkpoint(config.checkpoint_dir, config.adapter_dir, torch.device("cpu"), torch.float32)
     print(f"closed: {config.reports} reports, {torch.get_num_threads()} threads, fp32")
     prompts = make_prompts(multiple_choice.NAME, config.reports)
     batch_size = 1
     while batch_size <= config.batch_size:
         ours = TorchtuneEngine(checkpoint, batch_size)
-        texts(ours, prompts[:1], CLOSED)  # lays out the answers' tree, once per run of a command
+        texts(ours, prompts[:2], CLOSED)  # lays out the answers' tree and reads the rules, once per run of a command
         kinds = {"free": partial(texts, ours, prompts, GREEDY), "constrained": partial(texts, ours, prompts, CLOSED)}
         seconds = {f"{name}, batch {batch_size}": s for name, s in alternate(kinds, config.runs).items()}
         _print_rates(multiple_choice.NAME, seconds, config.reports)

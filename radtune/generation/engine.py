@@ -60,7 +60,7 @@ class Response:
         text: Without special tokens.
         finished: Whether it ended by itself, and not at the token limit.
         scores: A probability for each of the 13 classes, where asked for.
-        cut_tokens: Tokens of the report that the model was not shown, because the prompt was too long for it.
+        cut_words: Words of the report's middle that the model was not shown, because the prompt was too long for it.
         refused: Whether the model's provider declined to answer.
         error: A short code where no answer came.
     """
@@ -68,7 +68,7 @@ class Response:
     text: str
     finished: bool
     scores: tuple[float, ...] | None = None
-    cut_tokens: int = 0
+    cut_words: int = 0
     refused: bool = False
     error: str | None = None
 
@@ -101,7 +101,7 @@ def fit_prompt(
         max_new_tokens: Those that the answer may take.
 
     Returns:
-        The tokens, and how many fewer they are than those of the whole prompt.
+        The tokens, and how many words were left out.
 
     Raises:
         InputError: There is no room even without a report.
@@ -110,12 +110,10 @@ def fit_prompt(
     whole = tokens_of(prompt)
     if len(whole) <= room:
         return whole, 0
-    words = _WORD.findall(prompt.report_text)
+    words = split_words(prompt.report_text)
 
     def keeping(count: int) -> list[int]:
-        head, tail = (count + 1) // 2, count // 2
-        text = "".join(words[:head]).rstrip() + _GAP + "".join(words[len(words) - tail :])
-        return tokens_of(replace(prompt, report_text=text))
+        return tokens_of(replace(prompt, report_text=keep_words(words, count)))
 
     fits, too_many = 0, len(words)
     best = keeping(0)
@@ -130,4 +128,15 @@ def fit_prompt(
             fits, best = middle, tokens
         else:
             too_many = middle
-    return best, len(whole) - len(best)
+    return best, len(words) - fits
+
+
+def split_words(text: str) -> list[str]:
+    """A report's words, each with the white space behind it."""
+    return _WORD.findall(text)
+
+
+def keep_words(words: Sequence[str], count: int) -> str:
+    """A report of which only so many words are kept, half of them at either end, with a mark where the others were."""
+    head, tail = (count + 1) // 2, count // 2
+    return "".join(words[:head]).rstrip() + _GAP + "".join(words[len(words) - tail :])

@@ -61,7 +61,7 @@ def predict(
         Each report with its row, as they are answered. A row has the keys of ``predictions.jsonl``, and where they
         apply: ``evidence`` (label, quote, start, end) and ``unsupported`` (labels whose evidence is not in the report),
         ``scores`` (by class), ``agreement`` and ``votes`` (of several samples), ``denied`` (labels that verification
-        dropped), ``cut_tokens`` (tokens of the report that did not fit into the model) and ``error``.
+        dropped), ``cut_words`` (words of its middle that did not fit into the model) and ``error``.
 
     Raises:
         InputError: The engine gives up, or cannot do what is asked.
@@ -126,8 +126,8 @@ def _row(report: Report, asking: Asking, responses: Sequence[Response]) -> dict[
     row |= {"response": shown.text, "status": str(verdict.status)}
     if verdict.status == Status.FAILED:
         row["error"] = next(response.error for response in responses if response.error)
-    if shown.cut_tokens:
-        row["cut_tokens"] = shown.cut_tokens
+    if shown.cut_words:
+        row["cut_words"] = shown.cut_words
     return row
 
 

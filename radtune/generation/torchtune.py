@@ -72,7 +72,7 @@ class TorchtuneEngine:
             scores=request.scores,
         )
         for index, response in answering:
-            yield index, replace(response, cut_tokens=fitted[index][1])
+            yield index, replace(response, cut_words=fitted[index][1])
 
     def _tree(self, request: Request) -> AnswerTree | None:
         if request.task is None:

@@ -85,10 +85,10 @@ class TransformersEngine:
             for index, row in zip(batch, rows, strict=True):
                 yield index, self._response(row, fitted[index][1])
 
-    def _response(self, row: list[int], cut_tokens: int) -> Response:
+    def _response(self, row: list[int], cut_words: int) -> Response:
         end = next((place for place, token in enumerate(row) if token in self._ends), len(row))
         text = self._tokenizer.decode(row[:end], skip_special_tokens=True)
-        return Response(text, end < len(row), cut_tokens=cut_tokens)
+        return Response(text, end < len(row), cut_words=cut_words)
 
     def _generate_continuously(self, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
         if not prompts:

@@ -113,11 +113,11 @@ def test_calls_without_an_answer_have_a_status():
         "r0": Response("", False, error="timeout"),
         "r1": Response("", True, refused=True),
         "r2": Response("['Edema", False),
-        "r3": Response("['Edema']", True, cut_tokens=7),
+        "r3": Response("['Edema']", True, cut_words=7),
         "r4": Response("['Edema']", True, scores=(0.5,) * 13),
     }
     rows, _ = ask(lambda prompt: responses[prompt.report_id])
     assert [row["status"] for row in rows] == ["failed", "refused", "truncated", "ok", "ok"]
     assert rows[0]["error"] == "timeout"
-    assert rows[3]["cut_tokens"] == 7
+    assert rows[3]["cut_words"] == 7
     assert rows[4]["scores"]["Support Devices"] == 0.5
