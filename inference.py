@@ -6,12 +6,14 @@ r"""Asks a model about every report of a file, or about one.
     python inference.py engine=openai base_url=http://localhost:8000/v1 model=NAME ...
 
 Rows come out in the order of the reports; answers that cannot be read are kept with their status. Stopped or killed,
-a run goes on where it was when the same command is given again. Without reports, one is read from text= or from
-standard input, and its labels are printed.
+a run goes on where it was when the same command is given again: every row is on disk as soon as it is there
+(OUTPUT.ledger), and is not asked for twice. Without reports, one is read from text= or from standard input, and its
+labels are printed. Exit code 1 if some reports have no answer.
 """
 
 import dataclasses
 import math
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +22,14 @@ from radtune.config import InputError, key, run_command
 from radtune.files import check_outputs, write_manifest
 from radtune.generation.display import row_text
 from radtune.generation.engine import Request
-from radtune.generation.models import ENGINES, QUANTIZATIONS, ModelChoice, load_model
-from radtune.generation.predictions import Asking, predict
+from radtune.generation.models import ENGINES, QUANTIZATIONS, ModelChoice, choose_model
+from radtune.generation.predictions import Asking, predict, verify
 from radtune.generation.reading import read_report, read_reports_to_ask
-from radtune.generation.run import partial_path, run
+from radtune.generation.run import run
 from radtune.generation.votes import VOTES
-from radtune.tasks import TASK_NAMES, TASKS, multiple_choice
+from radtune.tasks import TASK_NAMES, TASKS, Status, multiple_choice
 from radtune.tasks.rendering import PROMPT_FORMATS
+from radtune.teacher.ledger import ledger_path
 
 # Below it, logits divided by the temperature leave the range of numbers.
 MIN_TEMPERATURE = 0.01
@@ -60,7 +63,7 @@ class InferenceConfig:
     samples: int = key("Answers drawn for each report.", 1)
     vote: str = key("What of several answers is kept: what most name, or what any names.", "majority", choices=VOTES)
     verify: bool = key("Ask about each found label once more, and drop those that the model denies.", False)
-    batch_size: int | None = key("Reports decoded at once; null for as many as free memory allows.", 16)
+    batch_size: int | None = key("Reports decoded at once; null for what memory has room for.", None)
     seed: int = key("Of sampling.", 0)
     device: str = key("cpu, cuda or auto.", "auto", choices=("auto", "cpu", "cuda"))
     dtype: str = key("auto is bf16 on cuda, else fp32.", "auto", choices=("auto", "fp32", "bf16"))
@@ -85,28 +88,36 @@ def main(config: InferenceConfig) -> None:
     request = Request(config.max_new_tokens, config.temperature, closed, config.evidence, config.scores)
     asking = Asking(
         task, instruction, config.prompt_format, request,
-        seed=config.seed, samples=config.samples, vote=config.vote, verify=config.verify, evidence=config.evidence,
+        seed=config.seed, samples=config.samples, vote=config.vote, evidence=config.evidence,
     )  # fmt: skip
     choice = {field.name: getattr(config, field.name) for field in dataclasses.fields(ModelChoice)}
-    model = load_model(ModelChoice(**choice), reports)
+    model = choose_model(ModelChoice(**choice), reports)
     if config.output is None:
-        ((_, row),) = predict(reports, asking, model.engine, model.name, model.adapter)
+        engine = model.load()
+        rows = list(predict(reports, asking, engine, model.name, model.adapter))
+        ((_, row),) = verify(rows, asking, engine) if config.verify else rows
+        if row["status"] == Status.FAILED:
+            raise InputError(f"no answer: {row['error']}")
         print(row_text(row))
         return
     began = time.monotonic()
-    outcome = run(reports, asking, model, config.output)
+    outcome = run(reports, asking, config.verify, model, config.output)
     seconds = time.monotonic() - began
     done, rate = sum(outcome.statuses.values()), outcome.asked / seconds
-    statuses = ", ".join(f"{n:,} {status}" for status, n in outcome.statuses.items())
+    statuses = ", ".join(f"{n:,} {status}" for status, n in outcome.statuses.items()) or "no rows"
     print(f"{outcome.asked:,} reports in {seconds:.1f} s ({rate:.1f} a second); {statuses}")
     if outcome.interrupted:
-        print(
-            f"stopped with {done:,} of {len(reports):,} rows for {config.output}; the same command goes on from there"
-        )
+        written = f"stopped with {done:,} of {len(reports):,} rows for {config.output}" if done else "stopped"
+        print(f"{written}; the same command goes on from there")
         raise KeyboardInterrupt
     facts = {"rows": done, "status_counts": dict(outcome.statuses), "asked": outcome.asked, "seconds": seconds}
     write_manifest(config.output, config, [config.reports], **facts)
     print(f"written to {config.output}")
+    if outcome.empty:
+        print(f"{outcome.empty:,} reports have no text", file=sys.stderr)
+    if outcome.failed:
+        print(f"{outcome.failed:,} reports failed; the same command asks them again", file=sys.stderr)
+        sys.exit(1)
 
 
 def _check(config: InferenceConfig) -> None:
@@ -115,7 +126,7 @@ def _check(config: InferenceConfig) -> None:
     if config.reports is not None and config.text is not None:
         raise InputError("give reports= or text=, not both")
     if config.output is not None:
-        check_outputs([config.output, partial_path(config.output)], [config.reports])
+        check_outputs([config.output, ledger_path(config.output)], [config.reports])
     if not (config.temperature == 0 or MIN_TEMPERATURE <= config.temperature < math.inf):
         raise InputError(f"temperature must be 0 (greedy), or {MIN_TEMPERATURE} or more")
     for name in ("max_new_tokens", "batch_size", "samples"):

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -21,6 +23,7 @@ from radtune.findings import FINDINGS
 from radtune.reports import write_reports
 from radtune.sources import synthetic
 from radtune.teacher.simulated import serving
+from radtune.training.base_model import read_weights
 
 TASK = "task=multiple_choice"
 MINI = "checkpoint_dir=data/mini"
@@ -113,14 +116,13 @@ def test_closed_answers_with_scores(reports, tmp_path):
     assert len(made) == 60
     assert all(row["status"] == "ok" and list(row["scores"]) == list(FINDINGS) for row in made)
     assert output.stat().st_mode & 0o777 == 0o600
-    assert not output.with_name("p.jsonl.partial").exists()
     manifest = json.loads(output.with_name("p.jsonl.manifest.json").read_text())
     assert (manifest["rows"], manifest["asked"]) == (60, 60)
 
 
 def test_a_killed_run_goes_on(reports, tmp_path, server):
     output = tmp_path / "p.jsonl"
-    partial = tmp_path / "p.jsonl.partial"
+    ledger = tmp_path / "p.jsonl.ledger"
     arguments = [TASK, *at(server), f"reports={reports}", f"output={output}"]
     server.pause_s = 0.05
     draw = random.Random(1)  # noqa: S311  (no secret)
@@ -132,17 +134,21 @@ def test_a_killed_run_goes_on(reports, tmp_path, server):
         process.kill()
         process.communicate()
         assert not output.exists()
-    kept = len(partial.read_bytes().splitlines())
+    kept = len(ledger.read_bytes().splitlines())
     assert kept > 0
-    with partial.open("ab") as stream:
+    with ledger.open("ab") as stream:
         stream.write(b'{"key_sha256": "12')  # what a kill within a write leaves
     server.pause_s = 0
     shown, _ = run(*arguments)
     asked = int(shown.split(" reports in")[0])
     assert asked <= 60 - kept + 1
     assert [row["report_id"] for row in rows(output)] == [row["report_id"] for row in rows(reports)]
-    assert not partial.exists()
     assert "key_sha256" not in rows(output)[0]
+    # Once more: everything is there.
+    before, written = len(server.seen), output.read_bytes()
+    shown, _ = run(*arguments)
+    assert shown.startswith("0 reports in")
+    assert (len(server.seen), output.read_bytes()) == (before, written)
 
 
 def test_an_interrupted_run_leaves_what_it_has(reports, tmp_path, server):
@@ -165,6 +171,87 @@ def test_an_interrupted_run_leaves_what_it_has(reports, tmp_path, server):
     run(*arguments)
     assert len(rows(output)) == 60
     assert len(server.seen) - before == 60 - len(made)
+
+
+def test_an_interrupt_before_the_first_answer_leaves_what_was_there(reports, tmp_path, server):
+    output = tmp_path / "p.jsonl"
+    arguments = [TASK, *at(server), f"reports={reports}", f"output={output}"]
+    run(*arguments)
+    written = output.read_bytes()
+    server.pause_s = 30
+    before = len(server.seen)
+    process = start(*arguments, "seed=1")
+    while len(server.seen) == before and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    shown, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "no rows\nstopped; the same command goes on from there" in shown
+    assert output.read_bytes() == written
+    assert output.with_name("p.jsonl.manifest.json").exists()
+
+
+@pytest.mark.parametrize("dies_after", [30, 80])
+def test_verification_goes_on_where_it_was(reports, tmp_path, server, dies_after):
+    output = tmp_path / "p.jsonl"
+    arguments = [TASK, *at(server), f"reports={reports}", f"output={output}"]
+    server.dies_after = dies_after
+    run(*arguments, "verify=true", code=2)
+    server.dies_after = 10**9
+    before = len(server.seen)
+    run(*arguments, "verify=true")
+    assert len(server.seen) - before == 120 - dies_after
+    # Unverified, nothing is left to be asked.
+    shown, _ = run(*arguments)
+    assert shown.startswith("0 reports in")
+    assert all(len(row["labels"]) == 1 and "denied" not in row for row in rows(output))
+
+
+def test_reports_that_have_come_since_are_asked_about_alone(reports, tmp_path, server):
+    lines = reports.read_text().splitlines(keepends=True)
+    some, output = tmp_path / "some.jsonl", tmp_path / "p.jsonl"
+    some.write_text("".join(lines[:50]))
+    run(TASK, *at(server), f"reports={some}", f"output={output}")
+    some.write_text("".join(lines))
+    shown, _ = run(TASK, *at(server), f"reports={some}", f"output={output}")
+    assert shown.startswith("10 reports in")
+    assert len(rows(output)) == 60
+
+
+def test_blank_reports_have_rows_and_failed_ones_an_exit_code(tmp_path, server):
+    reports, output = tmp_path / "r.csv", tmp_path / "p.jsonl"
+    reports.write_text("report_id,text\na,edema\nb,\nc,effusion\n")
+    _, errors = run(TASK, *at(server), f"reports={reports}", f"output={output}")
+    assert "1 reports have no text" in errors
+    assert [(row["report_id"], row["status"]) for row in rows(output)] == [("a", "ok"), ("b", "failed"), ("c", "ok")]
+    server.dies_after = len(server.seen)
+    _, errors = run(TASK, *at(server), f"reports={reports}", f"output={output}", "seed=1", code=1)
+    assert "2 reports failed; the same command asks them again" in errors
+
+
+def test_one_report_without_an_answer_is_an_error(server):
+    server.dies_after = 0
+    _, errors = run(TASK, *at(server), "text=edema", code=2)
+    assert "no answer: 500 server_error" in errors
+
+
+def test_closed_standard_input_is_told():
+    command = f"exec {sys.executable} inference.py {TASK} {MINI} <&-"
+    process = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
+    assert process.returncode == 2
+    assert "give reports= and output=, or text=, or a report on standard input" in process.stderr
+
+
+def test_a_model_that_computes_no_numbers_is_refused(tmp_path, reports):
+    folder = shutil.copytree("data/mini", tmp_path / "model")
+    weights = dict(read_weights(folder / "model.safetensors"))
+    name = next(name for name in weights if name.endswith("layers.0.mlp.up_proj.weight"))
+    save_file(weights | {name: weights[name] * float("nan")}, folder / "model.safetensors")
+    keys = [TASK, f"checkpoint_dir={folder}", f"reports={reports}", f"output={tmp_path / 'p.jsonl'}"]
+    for more in ("constrain=true", "constrain=false"):
+        _, errors = run(*keys, more, code=2)
+        assert "the model computes no numbers" in errors
+    assert not (tmp_path / "p.jsonl").exists()
 
 
 def test_a_server_that_dies_midway_costs_no_answer(reports, tmp_path, server):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from radtune.config import InputError
 from radtune.generation.cache import Feed, KeyValueCache, causal, forward
 from radtune.generation.checkpoint import Checkpoint
 from radtune.generation.closed import AnswerTree, Node
@@ -122,7 +123,11 @@ class Batch:
 
     @torch.inference_mode()
     def step(self, first: int) -> None:
-        """Feeds the rows from this one on, and lets each choose its next token."""
+        """Feeds the rows from this one on, and lets each choose its next token.
+
+        Raises:
+            InputError: The model gives logits that are no numbers.
+        """
         rows = self._rows[first:]
         device = self._cache.keys.device
         feed = causal([row.feed + row.ahead for row in rows], [row.columns for row in rows], device)
@@ -135,6 +140,9 @@ class Batch:
             row.columns += len(row.feed) + len(row.ahead)
         hidden = forward(self._model, self._cache, feed, first, torch.tensor(wanted, device=device))
         logits = self._model.unembed(hidden).float()
+        if not logits.isfinite().all():
+            # Closed answers would come out all the same.
+            raise InputError("the model computes no numbers: its weights are damaged, or its training diverged")
         if rows[0].scores:
             self._weigh(first, rows, logits[at])
         going, choice = list(range(len(rows))), 0

@@ -138,7 +138,7 @@ def _shape(config: dict[str, Any]) -> dict[str, Any]:
         "embed_dim": config["hidden_size"],
         "intermediate_dim": config["intermediate_size"],
         "max_seq_len": config["max_position_embeddings"],
-        "norm_eps": config["rms_norm_eps"],
+        "norm_eps": float(config["rms_norm_eps"]),
         "rope_base": int(rope.get("rope_theta", config.get("rope_theta", 500_000))),
         "scale_factor": int(rope["factor"]),
     }

@@ -1,16 +1,19 @@
 """From a command's keys to an engine: which model runs where. torch is imported only for those that need it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from radtune.config import InputError
 from radtune.generation.engine import Engine
 from radtune.reports import Report
 from radtune.teacher.endpoint import check_endpoint, find_endpoint, read_credential, what_leaves
-from radtune.teacher.limits import Limits
+from radtune.teacher.limits import Limits, check_limits
+
+if TYPE_CHECKING:
+    import torch
 
 ENGINES = ("torchtune", "transformers", "openai")
 QUANTIZATIONS = ("8bit", "4bit")
@@ -40,31 +43,31 @@ class ModelChoice:
 
 @dataclass(frozen=True)
 class Model:
-    """A model that is ready to answer.
+    """A model that can be asked.
 
     Attributes:
-        engine: What runs it.
+        load: Makes it ready to answer; raises InputError where a file is damaged.
         name: Its folder, or its name at a server.
         adapter: Its adapter's folder, None for none.
         settings: What its answers depend on.
     """
 
-    engine: Engine
+    load: Callable[[], Engine]
     name: str
     adapter: str | None
     settings: dict[str, Any]
 
 
-def load_model(choice: ModelChoice, reports: Sequence[Report]) -> Model:
-    """Loads a model, or finds the server that runs it.
+def choose_model(choice: ModelChoice, reports: Sequence[Report]) -> Model:
+    """Finds a model, or the server that runs it; weights are not loaded yet.
 
     Args:
         choice: Which.
         reports: What it will be asked about; the guard of servers elsewhere says how many would leave this machine.
 
     Raises:
-        InputError: A key is missing or does not go with the engine, a file is absent or damaged, or reports may not be
-            sent to the server.
+        InputError: A key is missing or does not go with the engine, a folder is absent, or reports may not be sent to
+            the server.
     """
     if choice.engine == "openai":
         return _at_server(choice, reports)
@@ -82,19 +85,9 @@ def load_model(choice: ModelChoice, reports: Sequence[Report]) -> Model:
         raise InputError("device=cuda: no CUDA device here")
     bf16 = cuda if choice.dtype == "auto" else choice.dtype == "bf16"
     device, dtype = torch.device("cuda" if cuda else "cpu"), torch.bfloat16 if bf16 else torch.float32
-    engine: Engine
-    if choice.engine == "torchtune":
-        from radtune.generation.checkpoint import load_checkpoint
-        from radtune.generation.torchtune import TorchtuneEngine
-
-        checkpoint = load_checkpoint(choice.checkpoint_dir, choice.adapter_dir, device, dtype)
-        engine = TorchtuneEngine(checkpoint, choice.batch_size)
-    else:
-        from radtune.generation.transformers import load_engine
-
-        engine = load_engine(
-            choice.checkpoint_dir, choice.adapter_dir, device, dtype, choice.quantization, choice.batch_size
-        )
+    for folder in filter(None, (choice.checkpoint_dir, choice.adapter_dir)):
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder")
     adapter = str(choice.adapter_dir) if choice.adapter_dir else None
     settings = {
         "engine": choice.engine,
@@ -103,13 +96,28 @@ def load_model(choice: ModelChoice, reports: Sequence[Report]) -> Model:
         "quantization": choice.quantization,
         "dtype": str(dtype),
     }
-    return Model(engine, str(choice.checkpoint_dir), adapter, settings)
+    return Model(lambda: _load(choice, device, dtype), str(choice.checkpoint_dir), adapter, settings)
+
+
+def _load(choice: ModelChoice, device: "torch.device", dtype: "torch.dtype") -> Engine:
+    folder, adapter = choice.checkpoint_dir, choice.adapter_dir
+    assert folder is not None  # noqa: S101  (choose_model has seen to it)
+    if choice.engine == "torchtune":
+        from radtune.generation.checkpoint import load_checkpoint
+        from radtune.generation.torchtune import TorchtuneEngine
+
+        return TorchtuneEngine(load_checkpoint(folder, adapter, device, dtype), choice.batch_size)
+    from radtune.generation.transformers import load_engine
+
+    return load_engine(folder, adapter, device, dtype, choice.quantization, choice.batch_size)
 
 
 def _weights(folder: Path) -> list[tuple[str, int, int]]:
+    """What tells a model's folder from another's: its weights, configurations and tokenizer."""
     # Hashing 16 GB takes a minute; a retrained model has another time of writing.
-    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*config.json")])
-    return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    kinds = ("*.safetensors", "*.bin", "*.json", "*.model", "original/tokenizer.model")
+    files = sorted({path for kind in kinds for path in folder.glob(kind)})
+    return [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
 
 
 def _at_server(choice: ModelChoice, reports: Sequence[Report]) -> Model:
@@ -120,15 +128,12 @@ def _at_server(choice: ModelChoice, reports: Sequence[Report]) -> Model:
             raise InputError(f"{name}= does not go with engine=openai: the server has its own models, give model=")
     if not choice.model:
         raise InputError("missing required key: model (its name at the server)")
-    for name in ("concurrency", "requests_per_minute", "tokens_per_minute", "timeout_s"):
-        if (value := getattr(choice, name)) is not None and not value > 0:
-            raise InputError(f"{name} must be above 0")
-    if choice.max_retries < 0:
-        raise InputError("max_retries must be 0 or more")
-    endpoint = find_endpoint(choice.base_url, None, None, os.environ)
-    check_endpoint(endpoint, choice.allow_endpoint, choice.zero_retention_confirmed, what_leaves(reports))
     limits = Limits(
         choice.concurrency, choice.timeout_s, choice.max_retries, choice.requests_per_minute, choice.tokens_per_minute
     )
+    check_limits(limits)
+    endpoint = find_endpoint(choice.base_url, None, None, os.environ)
+    check_endpoint(endpoint, choice.allow_endpoint, choice.zero_retention_confirmed, what_leaves(reports))
     engine = ServerEngine(endpoint, read_credential(endpoint, os.environ), choice.model, limits)
-    return Model(engine, choice.model, None, {"engine": "openai", "url": endpoint.url, "model": choice.model})
+    # Not its address: a server is started on another node or port, and the run goes on.
+    return Model(lambda: engine, choice.model, None, {"engine": "openai", "model": choice.model})

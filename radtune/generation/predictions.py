@@ -14,8 +14,8 @@ from radtune.tasks.rendering import prompt_sha256
 
 # Prompts that an engine gets at once: enough to sort by length, few enough to hold a million reports' run in memory.
 _WINDOW = 4_096
-# Reports whose labels are verified together: a run that is stopped loses the answers to no more than these.
-_VERIFIED_AT_ONCE = 256
+# The error of a report that nothing was asked about.
+EMPTY_REPORT = "empty_report"
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,6 @@ class Asking:
         seed: Of sampling.
         samples: How often each report is asked.
         vote: How several samples become one answer, one of :data:`radtune.generation.votes.VOTES`.
-        verify: Whether the model is asked about each found label once more, and those it denies are dropped.
         evidence: Whether the model's evidence is read and looked up in the report.
     """
 
@@ -41,7 +40,6 @@ class Asking:
     seed: int = 0
     samples: int = 1
     vote: str = "majority"
-    verify: bool = False
     evidence: bool = False
 
 
@@ -60,8 +58,9 @@ def predict(
     Yields:
         Each report with its row, as they are answered. A row has the keys of ``predictions.jsonl``, and where they
         apply: ``evidence`` (label, quote, start, end) and ``unsupported`` (labels whose evidence is not in the report),
-        ``scores`` (by class), ``agreement`` and ``votes`` (of several samples), ``denied`` (labels that verification
-        dropped), ``cut_words`` (words of its middle that did not fit into the model) and ``error``.
+        ``scores`` (by class), ``agreement`` and ``votes`` (of several samples), ``cut_words`` (words of its middle that
+        did not fit into the model) and ``error``. A report without text is not asked about: its row has the status
+        failed and the error :data:`EMPTY_REPORT`.
 
     Raises:
         InputError: The engine gives up, or cannot do what is asked.
@@ -73,15 +72,80 @@ def predict(
         "temperature": asking.request.temperature,
         "seed": asking.seed,
     }
+    nothing = Response("", True, error=EMPTY_REPORT)
     width = max(1, _WINDOW // asking.samples)
-    if asking.verify:
-        width = min(width, _VERIFIED_AT_ONCE)
     for start in range(0, len(reports), width):
         window = reports[start : start + width]
-        answered = (
-            (report, _row(report, asking, responses) | facts) for report, responses in _ask(window, asking, engine)
-        )
-        yield from _verified(list(answered), asking, engine) if asking.verify else answered
+        for report, responses in _ask([report for report in window if report.text.strip()], asking, engine):
+            yield report, _row(report, asking, responses) | facts
+        for report in window:
+            if not report.text.strip():
+                yield report, _row(report, asking, [nothing]) | facts
+
+
+def verify(
+    rows: Sequence[tuple[Report, dict[str, Any]]], asking: Asking, engine: Engine
+) -> Iterator[tuple[Report, dict[str, Any]]]:
+    """Asks the model about each label that it has found once more, and drops those that it denies.
+
+    Args:
+        rows: Reports with the rows that :func:`predict` made.
+        asking: What they were asked.
+        engine: What answers.
+
+    Yields:
+        Each report with its row, as its last label is answered: without the labels that were denied, which stand in
+        ``denied``. A row of which a label could not be verified is failed, and has none: it must not pass for verified.
+    """
+    request = Request(VERIFICATION_TOKENS, asking.request.temperature)
+    for window in _windows(rows):
+        prompts, of_row = [], []
+        for place, (report, row) in enumerate(window):
+            for label in row["labels"]:
+                seed = f"{asking.seed}:{label}:{report.report_id}"
+                prompts.append(Prompt(report.report_id, verification(label), report.text, asking.prompt_format, seed))
+                of_row.append((place, label))
+            if not row["labels"]:
+                yield report, row | {"denied": []}
+        answered: dict[int, dict[str, Response]] = {}
+        for index, response in engine.generate(prompts, request):
+            place, label = of_row[index]
+            report, row = window[place]
+            of_labels = answered.setdefault(place, {})
+            of_labels[label] = response
+            if len(of_labels) == len(row["labels"]):
+                yield report, _verified(row, answered.pop(place), asking)
+
+
+def _windows(rows: Sequence[tuple[Report, dict[str, Any]]]) -> Iterator[list[tuple[Report, dict[str, Any]]]]:
+    """Neighbouring rows whose labels make up to :data:`_WINDOW` prompts."""
+    window: list[tuple[Report, dict[str, Any]]] = []
+    count = 0
+    for report, row in rows:
+        if window and count + len(row["labels"]) > _WINDOW:
+            yield window
+            window, count = [], 0
+        window.append((report, row))
+        count += len(row["labels"])
+    if window:
+        yield window
+
+
+def _verified(row: dict[str, Any], responses: dict[str, Response], asking: Asking) -> dict[str, Any]:
+    errors = [response.error for response in responses.values() if response.error]
+    denied = [
+        label
+        for label in row["labels"]
+        if not responses[label].error and denies(_answer(asking.task, responses[label]), responses[label].text, label)
+    ]
+    kept = [] if errors else [label for label in row["labels"] if label not in denied]
+    row = row | {"labels": kept, "denied": denied}
+    if errors:
+        row |= {"status": str(Status.FAILED), "error": errors[0]}
+    if asking.evidence:
+        row["evidence"] = [evidence for evidence in row["evidence"] if evidence["label"] in kept]
+        row["unsupported"] = [label for label in row["unsupported"] if label in kept]
+    return row
 
 
 def _ask(reports: Sequence[Report], asking: Asking, engine: Engine) -> Iterator[tuple[Report, list[Response]]]:
@@ -137,40 +201,3 @@ def _answer(task: Task, response: Response) -> Answer:
     if response.refused:
         return Answer((), Status.REFUSED)
     return task.decode(response.text, response.finished)
-
-
-def _verified(
-    rows: Sequence[tuple[Report, dict[str, Any]]], asking: Asking, engine: Engine
-) -> Iterator[tuple[Report, dict[str, Any]]]:
-    """The rows without the labels that the model denies when it is asked about each."""
-    found = [(report, row, label) for report, row in rows for label in row["labels"]]
-    prompts = [
-        Prompt(
-            report.report_id,
-            verification(label),
-            report.text,
-            asking.prompt_format,
-            f"{asking.seed}:{label}:{report.report_id}",
-        )
-        for report, _, label in found
-    ]
-    request = Request(VERIFICATION_TOKENS, asking.request.temperature)
-    denied: dict[str, set[str]] = {}
-    failed: dict[str, str] = {}
-    for index, response in engine.generate(prompts, request):
-        report, _, label = found[index]
-        if response.error is not None:
-            failed[report.report_id] = response.error
-        elif denies(_answer(asking.task, response), response.text, label):
-            denied.setdefault(report.report_id, set()).add(label)
-    for report, row in rows:
-        if report.report_id in failed:
-            # Labels that could not be verified must not pass for verified ones.
-            row |= {"labels": [], "status": str(Status.FAILED), "error": failed[report.report_id]}
-        dropped = denied.get(report.report_id, set())
-        row["denied"] = [label for label in row["labels"] if label in dropped]
-        row["labels"] = [label for label in row["labels"] if label not in dropped]
-        if asking.evidence:
-            row["evidence"] = [evidence for evidence in row["evidence"] if evidence["label"] in row["labels"]]
-            row["unsupported"] = [label for label in row["unsupported"] if label in row["labels"]]
-        yield report, row

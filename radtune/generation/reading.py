@@ -12,14 +12,11 @@ def read_reports_to_ask(path: Path) -> list[Report]:
     """Reads reports from any file that holds some.
 
     Raises:
-        InputError: There are none, or one has no text.
+        InputError: There are none, or none of them has text.
     """
     reports = list(read_any_reports(path))
-    if not reports:
-        raise InputError(f"{path}: no reports")
-    for report in reports:
-        if not report.text.strip():
-            raise InputError(f"{path}: report {report.report_id!r} is empty")
+    if not any(report.text.strip() for report in reports):
+        raise InputError(f"{path}: {'none of the reports has text' if reports else 'no reports'}")
     return reports
 
 
@@ -27,9 +24,9 @@ def read_report(text: str | None) -> Report:
     """One report from a text, or from standard input where that is None.
 
     Raises:
-        InputError: It is empty or no UTF-8, or standard input is a terminal.
+        InputError: It is empty or no UTF-8, or standard input is closed or a terminal.
     """
-    if text is None and sys.stdin.isatty():
+    if text is None and (sys.stdin is None or sys.stdin.isatty()):
         raise InputError("give reports= and output=, or text=, or a report on standard input")
     try:
         text = sys.stdin.read() if text is None else text

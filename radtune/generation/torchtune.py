@@ -4,7 +4,7 @@ What all prompts begin with (instruction and examples) goes through the model on
 that has finished leaves the batch at once and waiting ones take its place. Forced tokens of closed answers are not
 decoded one by one, and what the rule labeler finds is their draft: the model reads it along with the report, so where
 it agrees, its answer takes no pass of its own. Greedy answers depend neither on the batch nor on the order, and
-sampling on each prompt's seed.
+sampling on each prompt's seed; in fp32, that is: in bf16 sums are rounded so coarsely that near ties fall either way.
 """
 
 import random
@@ -121,7 +121,8 @@ def generate(
         Index of a prompt and its response, as they finish, the longest prompts first.
 
     Raises:
-        InputError: ``max_new_tokens`` would cut a closed answer, or there is no memory for a single prompt.
+        InputError: ``max_new_tokens`` would cut a closed answer, there is no memory for a single prompt, or the model's
+            logits are no numbers.
     """
     if tree is not None and max_new_tokens < tree.longest:
         raise InputError(f"max_new_tokens={max_new_tokens} would cut closed answers, which take up to {tree.longest}")
@@ -149,8 +150,10 @@ def generate(
                 batch.step(len(rows) - entering if entering else 0)
                 yield from batch.leave()
         except OUT_OF_MEMORY as error:
-            if batch_size == 1 or not is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
+            if batch_size == 1:
+                raise InputError(f"not enough memory for a single prompt and its answer, {columns:,} tokens") from None
             batch_size = max(1, batch_size // 2)
             # What had not finished begins anew; its answers come out the same.
             waiting.extendleft(sorted((row.index for row in rows), key=lambda index: len(prompts[index])))

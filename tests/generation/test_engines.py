@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from radtune.config import InputError
 from radtune.generation.closed import closed_answers
-from radtune.generation.engine import Prompt, fit_prompt
+from radtune.generation.engine import Prompt, fit_prompt, keep_words, split_words
 from radtune.generation.openai import defuse
 from radtune.generation.torchtune import TorchtuneEngine, generate
 from radtune.generation.transformers import load_engine
@@ -100,7 +100,7 @@ def test_finished_rows_give_way_to_waiting_ones(mini, make_prompts, respond):
 
 
 class NarrowEmbeddings(torch.nn.Module):
-    """Runs out of memory for more than so many rows at once."""
+    """Runs out of memory for more than so many tokens at once."""
 
     def __init__(self, embeddings, most):
         super().__init__()
@@ -113,7 +113,7 @@ class NarrowEmbeddings(torch.nn.Module):
         return self.embeddings(tokens)
 
 
-@pytest.mark.parametrize("most", [3, 1])
+@pytest.mark.parametrize("most", [250, 190])
 def test_a_batch_that_does_not_fit_is_halved(mini, make_prompts, respond, most):
     prompts = make_prompts("multiple_choice", 10)
     expected = respond(TorchtuneEngine(mini, 8), prompts, temperature=0.7)
@@ -121,9 +121,9 @@ def test_a_batch_that_does_not_fit_is_halved(mini, make_prompts, respond, most):
     mini.model.tok_embeddings = narrow
     try:
         assert respond(TorchtuneEngine(mini, 8), prompts, temperature=0.7) == expected
-        assert narrow.refused >= 2
+        assert narrow.refused >= 1
         narrow.most = 0
-        with pytest.raises(torch.OutOfMemoryError):
+        with pytest.raises(InputError, match="not enough memory for a single prompt and its answer"):
             respond(TorchtuneEngine(mini, 8), prompts)
     finally:
         mini.model.tok_embeddings = narrow.embeddings
@@ -152,10 +152,13 @@ def test_fitted_prompts_keep_both_ends(words, room):
     whole = words_of(prompt)
     tokens, cut = fit_prompt(prompt, words_of, room + 5, 5)
     assert len(tokens) <= room
-    assert cut == len(whole) - len(tokens)
     if len(whole) <= room:
-        assert tokens == whole
+        assert (tokens, cut) == (whole, 0)
     else:
+        parts = split_words(prompt.report_text)
+        assert 0 < cut <= len(parts)
+        kept = dataclasses.replace(prompt, report_text=keep_words(parts, len(parts) - cut))
+        assert tokens == words_of(kept)
         frame = len(words_of(dataclasses.replace(prompt, report_text="")))
         kept = (room - frame) // 2 - 2
         assert tokens[:kept] == whole[:kept]
@@ -165,7 +168,8 @@ def test_fitted_prompts_keep_both_ends(words, room):
 def test_a_report_without_blanks_is_not_dropped_whole():
     tokens, cut = fit_prompt(Prompt("r1", "x", "a" * 5_000, "llama3_chat", "0"), characters_of, 1_000, 5)
     assert 900 < len(tokens) <= 995
-    assert 4_000 < cut < 5_000
+    # What is longer than 64 characters counts as several words.
+    assert 60 < cut < 70
 
 
 def characters_of(prompt):

@@ -4,7 +4,7 @@ import pytest
 
 from radtune.findings import FINDINGS
 from radtune.generation.engine import Request, Response
-from radtune.generation.predictions import Asking, predict
+from radtune.generation.predictions import EMPTY_REPORT, Asking, predict, verify
 from radtune.generation.votes import count_votes, denies
 from radtune.reports import report_from_sections
 from radtune.tasks import TASKS, Answer, Status
@@ -26,11 +26,13 @@ class Scripted:
             yield index, answered if isinstance(answered, Response) else Response(answered, True)
 
 
-def ask(answer, reports=REPORTS, **changes):
+def ask(answer, reports=REPORTS, verified=False, **changes):
     task = TASKS[changes.pop("task", "multiple_choice")]
     asking = Asking(task, task.prompt(), "llama3_chat", Request(50, 0.5), **changes)
     engine = Scripted(answer)
-    rows = {report.report_id: row for report, row in predict(reports, asking, engine, "model", None)}
+    made = predict(reports, asking, engine, "model", None)
+    made = verify(list(made), asking, engine) if verified else made
+    rows = {report.report_id: row for report, row in made}
     return [rows[report.report_id] for report in reports], engine
 
 
@@ -70,7 +72,7 @@ def test_denied_labels_are_dropped():
             return "No." if "Edema" in prompt.instruction and prompt.report_id != "r1" else "Yes, it does."
         return "['Edema', 'Pneumonia']\nEdema: \"edema of the lung\"\nPneumonia: \"consolidation\""
 
-    rows, _ = ask(answer, verify=True, evidence=True)
+    rows, _ = ask(answer, verified=True, evidence=True)
     assert [row["labels"] for row in rows] == [["Pneumonia"], ["Edema", "Pneumonia"], *[["Pneumonia"]] * 3]
     assert [row["denied"] for row in rows] == [["Edema"], [], *[["Edema"]] * 3]
     assert [one["label"] for one in rows[0]["evidence"]] == ["Pneumonia"]
@@ -96,16 +98,43 @@ def test_labels_that_could_not_be_verified_are_asked_about_again():
         verifying = "one word, yes or no" in prompt.instruction
         return Response("", False, error="timeout") if verifying and prompt.report_id == "r1" else "['Edema']"
 
-    rows, _ = ask(answer, verify=True)
+    rows, _ = ask(answer, verified=True)
     assert [row["status"] for row in rows] == ["ok", "failed", "ok", "ok", "ok"]
     assert (rows[1]["labels"], rows[1]["denied"], rows[1]["error"]) == ([], [], "timeout")
 
 
-def test_few_reports_wait_for_their_verification():
-    reports = [report_from_sections(f"r{n}", None, "Edema.", "", "made") for n in range(600)]
-    rows, engine = ask(lambda prompt: "['Edema']", reports, verify=True)
-    assert len(rows) == 600
-    assert max(len(prompts) for prompts, _ in engine.requests) < 300
+def test_verified_rows_come_as_their_last_label_is_answered():
+    reports = [report_from_sections(f"r{n}", None, "Edema.", "", "made") for n in range(3_000)]
+    labels = {report.report_id: list(FINDINGS[: n % 4]) for n, report in enumerate(reports)}
+    answered = []
+
+    def answer(prompt):
+        answered.append(prompt.report_id)
+        return "Yes" if "Edema" not in prompt.instruction else "No"
+
+    task = TASKS["multiple_choice"]
+    asking = Asking(task, task.prompt(), "llama3_chat", Request(50, 0.5))
+    engine = Scripted(answer)
+    given = [(report, {"labels": labels[report.report_id], "status": "ok"}) for report in reports]
+    rows = {}
+    for report, row in verify(given, asking, engine):
+        rows[report.report_id] = row
+        # No report waits for the labels of others.
+        assert labels[report.report_id] == [] or answered[-1] == report.report_id
+    assert all(len(prompts) <= 4_096 for prompts, _ in engine.requests)
+    assert len(engine.requests) > 1
+    for report in reports:
+        found = labels[report.report_id]
+        assert rows[report.report_id]["labels"] == [label for label in found if label != "Edema"]
+        assert rows[report.report_id]["denied"] == [label for label in found if label == "Edema"]
+
+
+def test_a_report_without_text_is_not_asked_about():
+    reports = [*REPORTS[:2], report_from_sections("blank", None, " ", "", "made")]
+    rows, engine = ask(lambda prompt: "['Edema']", reports, verified=True)
+    assert [row["labels"] for row in rows] == [["Edema"], ["Edema"], []]
+    assert (rows[2]["status"], rows[2]["error"]) == ("failed", EMPTY_REPORT)
+    assert all(prompt.report_id != "blank" for prompts, _ in engine.requests for prompt in prompts)
 
 
 def test_calls_without_an_answer_have_a_status():
