@@ -145,8 +145,8 @@ def test_inference_overwrites_no_input(folder):
     ("keys", "message"),
     [
         ({"reports": "absent.jsonl"}, "absent.jsonl: No such file"),
-        ({"checkpoint_dir": "absent"}, "absent/config.json: No such file"),
-        ({"adapter_dir": "absent"}, "absent/adapter_config.json: No such file"),
+        ({"checkpoint_dir": "absent"}, "absent: no such folder"),
+        ({"adapter_dir": "absent"}, "absent: no such folder"),
         ({"task": "both"}, "'both' is not one of"),
         ({"temperature": -1}, "temperature must be 0 (greedy), or 0.01 or more"),
         ({"temperature": 1e-320}, "temperature must be 0 (greedy), or 0.01 or more"),

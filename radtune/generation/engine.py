@@ -18,7 +18,8 @@ class Prompt:
         instruction: What is asked.
         report_text: What it is asked about.
         prompt_format: How the two are framed, one of :data:`radtune.tasks.rendering.PROMPT_FORMATS`.
-        seed: Sampling draws from it alone, whatever else is asked in the same run.
+        seed: Sampling draws from it alone, whatever else is asked in the same run; a server is told it, and does with
+            it what it does.
     """
 
     report_id: str

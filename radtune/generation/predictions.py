@@ -57,7 +57,7 @@ def predict(
 
     Yields:
         Each report with its row, as they are answered. A row has the keys of ``predictions.jsonl``, and where they
-        apply: ``evidence`` (label, quote, start, end) and ``unsupported`` (labels whose evidence is not in the report),
+        apply: ``evidence`` (label, quote, start, end), ``unsupported`` (labels whose evidence is not in the report),
         ``scores`` (by class), ``agreement`` and ``votes`` (of several samples), ``cut_words`` (words of its middle that
         did not fit into the model) and ``error``. A report without text is not asked about: its row has the status
         failed and the error :data:`EMPTY_REPORT`.

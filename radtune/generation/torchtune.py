@@ -20,7 +20,7 @@ from radtune.generation.cache import make_cache
 from radtune.generation.checkpoint import Checkpoint
 from radtune.generation.closed import AnswerTree, answer_tree, closed_answers
 from radtune.generation.engine import Prompt, Request, Response, fit_prompt
-from radtune.generation.memory import OUT_OF_MEMORY, fitting_rows, is_out_of_memory
+from radtune.generation.memory import OUT_OF_MEMORY, is_out_of_memory, rows_for_decoder
 from radtune.negbio import label_report
 from radtune.training.rows import prompt_tokens
 
@@ -131,7 +131,7 @@ def generate(
     while waiting:
         # The first prompt is the longest.
         columns = len(prompts[waiting[0]]) + max_new_tokens + (_DECISION_COLUMNS if scores else 0)
-        batch_size = batch_size or fitting_rows(checkpoint.model, columns)
+        batch_size = batch_size or rows_for_decoder(checkpoint.model, columns)
         rows: list[Row] = []
         # After memory has run out: the old cache has to go before a smaller one finds room.
         cache = batch = None

@@ -1,17 +1,19 @@
 """Hugging Face's transformers: any causal language model, with a PEFT adapter, in 8 or 4 bits with bitsandbytes."""
 
+import logging
 import random
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from radtune.config import InputError
-from radtune.generation.checkpoint import check_finite
 from radtune.generation.closed import AnswerTree, Node, answer_tree, closed_answers
 from radtune.generation.engine import Prompt, Request, Response, fit_prompt
-from radtune.generation.memory import OUT_OF_MEMORY, is_out_of_memory
+from radtune.generation.hugging_face import load_checkpoint, one_line, quietly
+from radtune.generation.memory import OUT_OF_MEMORY, cache_bytes, fitting_rows, is_out_of_memory
 
 # A model whose tokenizer knows this token is prompted as torchtune trains it. Llama 3.1's own template would add a
 # system message with a date that no training row has.
@@ -22,8 +24,11 @@ _LLAMA3_FRAME = (
 )
 # Stands for the message in a chat template; no template changes it, and no message holds it.
 _MESSAGE = "radtune-message"
-# Prompts decoded at once where nothing is said.
+# Prompts decoded at once by a model whose configuration does not tell what its cache takes.
 _BATCH_SIZE = 16
+# Batches that continuous batching gets at once. It begins and ends each call with a batch that is not full, so few are
+# slow; of many, a run that is stopped would lose more.
+_BATCHES_AT_ONCE = 16
 # Tokens of a page of the cache in continuous batching; transformers' default.
 _PAGE = 256
 
@@ -37,15 +42,24 @@ class TransformersEngine:
         Args:
             model: A causal language model, with or without an adapter.
             tokenizer: Its tokenizer.
-            batch_size: Prompts decoded at once, halved as often as memory runs out; None for 16.
+            batch_size: Prompts decoded at once, halved as often as memory runs out; None for as many as free memory
+                allows.
+
+        Raises:
+            InputError: Neither the model nor its tokenizer says which token ends an answer.
         """
+        from transformers import GenerationConfig
+
         self._model = model.eval()
         self._tokenizer = tokenizer
         # Prompts are held to the model's positions here; the tokenizer would warn of every long report.
         tokenizer.model_max_length = model.config.max_position_embeddings * 1_000
-        self._batch_size = batch_size or _BATCH_SIZE
-        ends = model.generation_config.eos_token_id or tokenizer.eos_token_id
-        self._ends = set(ends) if isinstance(ends, list) else {ends}
+        self._batch_size = batch_size
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._ends = _ends(base, tokenizer)
+        # What a checkpoint's own says besides, a penalty on repetition or tokens to leave out, would go into every
+        # setting that is not given, and change answers.
+        base.generation_config = GenerationConfig()
         self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(self._ends)
         self._trees: dict[str, AnswerTree] = {}
         # The paged attention that this needs is made for GPUs; elsewhere it works, slowly.
@@ -54,79 +68,106 @@ class TransformersEngine:
     def generate(self, prompts: Sequence[Prompt], request: Request) -> Iterator[tuple[int, Response]]:
         """Yields the index of each prompt with its response, batch by batch, the longest prompts first.
 
-        Greedy free text on a GPU goes through transformers' own continuous batching.
+        Greedy free text on a GPU goes through transformers' own continuous batching, several batches at once.
 
         Raises:
-            InputError: Scores are asked for, or a prompt has no room even without its report.
+            InputError: Scores are asked for, a prompt has no room even without its report or does not fit into memory,
+                or the model computes no numbers.
         """
         if request.scores:
             raise InputError("scores=true needs engine=torchtune")
         positions = self._model.config.max_position_embeddings
         fitted = [fit_prompt(prompt, self._tokens, positions, request.max_new_tokens) for prompt in prompts]
-        if self.continuous and request.task is None and request.temperature == 0:
-            rows = self._generate_continuously([tokens for tokens, _ in fitted], request.max_new_tokens)
-            for index, row in enumerate(rows):
-                yield index, self._response(row, fitted[index][1])
-            return
-        order = sorted(range(len(prompts)), key=lambda index: -len(fitted[index][0]))
-        tree = self._tree(request.task)
+        lengths = [len(tokens) for tokens, _ in fitted]
+        order = sorted(range(len(prompts)), key=lambda index: -lengths[index])
+        continuous = self.continuous and request.task is None and request.temperature == 0
         while order:
-            batch = order[: self._batch_size]
-            draws = [random.Random(prompts[index].seed) for index in batch]  # noqa: S311  (no secret)
-            steering = _Steering(tree, draws, request, min(self._ends))
+            size = self._batch_size or self._fitting_rows(lengths[order[0]] + request.max_new_tokens)
+            batch = order[: size * _BATCHES_AT_ONCE] if continuous else _alike(order[:size], lengths)
+            tokens = [fitted[index][0] for index in batch]
             try:
-                rows = self._generate([fitted[index][0] for index in batch], request.max_new_tokens, steering)
+                if continuous:
+                    rows = self._generate_continuously(tokens, request.max_new_tokens, size)
+                else:
+                    rows = self._generate(tokens, [prompts[index].seed for index in batch], request)
             except OUT_OF_MEMORY as error:
-                if len(batch) == 1 or not is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
-                self._batch_size = max(1, len(batch) // 2)
+                size = min(size, len(batch))
+                if size == 1:
+                    raise InputError(
+                        f"report {prompts[batch[0]].report_id!r}: one prompt of {lengths[batch[0]]:,} tokens does not "
+                        "fit into memory"
+                    ) from None
+                self._batch_size = size // 2
                 continue
             order = order[len(batch) :]
             for index, row in zip(batch, rows, strict=True):
                 yield index, self._response(row, fitted[index][1])
+
+    def _fitting_rows(self, columns: int) -> int:
+        config = self._model.config.get_text_config(decoder=True)
+        try:
+            heads = config.num_attention_heads
+            kv_heads = getattr(config, "num_key_value_heads", None) or heads
+            head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+            row_bytes = cache_bytes(config.num_hidden_layers, kv_heads, head_dim, columns, self._model.dtype)
+        except AttributeError:
+            return _BATCH_SIZE
+        return fitting_rows(row_bytes, self._model.device)
 
     def _response(self, row: list[int], cut_words: int) -> Response:
         end = next((place for place, token in enumerate(row) if token in self._ends), len(row))
         text = self._tokenizer.decode(row[:end], skip_special_tokens=True)
         return Response(text, end < len(row), cut_words=cut_words)
 
-    def _generate_continuously(self, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
-        if not prompts:
-            return []
-        from transformers import GenerationConfig
-
-        config = GenerationConfig(
-            max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=sorted(self._ends), pad_token_id=self._pad
-        )
-        room = continuous_batching_room(self._batch_size, max(map(len, prompts)) + max_new_tokens)
-        written = self._model.generate_batch(
-            prompts, generation_config=config, continuous_batching_config=room, progress_bar=False
-        )
-        failed = len(prompts) - sum(output.error is None for output in written.values())
+    def _generate_continuously(self, prompts: list[list[int]], max_new_tokens: int, batch_size: int) -> list[list[int]]:
+        room = continuous_batching_room(batch_size, max(map(len, prompts)) + max_new_tokens)
+        # What fails in its thread is printed there, and comes with the answers.
+        with quietly(logging.CRITICAL):
+            written = self._model.generate_batch(
+                prompts,
+                generation_config=self._settings(max_new_tokens),
+                continuous_batching_config=room,
+                progress_bar=False,
+            )
+        errors = [output.error for output in written.values() if output.error is not None]
+        if any("out of memory" in error for error in errors):
+            raise torch.OutOfMemoryError
+        failed = len(prompts) - len(written) + len(errors)
         if failed:
-            raise InputError(f"transformers' continuous batching failed for {failed:,} of {len(prompts):,} prompts")
+            why = f": {one_line(errors[0])}" if errors else ""
+            raise InputError(
+                f"transformers' continuous batching failed for {failed:,} of {len(prompts):,} prompts{why}"
+            )
         # It keeps the order of the prompts.
         return [output.generated_tokens for output in written.values()]
 
     @torch.inference_mode()
-    def _generate(self, prompts: Sequence[list[int]], max_new_tokens: int, steering: "_Steering") -> list[list[int]]:
+    def _generate(self, prompts: Sequence[list[int]], seeds: Sequence[str], request: Request) -> list[list[int]]:
         width = max(map(len, prompts))
         tokens = torch.tensor([[self._pad] * (width - len(prompt)) + prompt for prompt in prompts])
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+        draws = [random.Random(seed) for seed in seeds]  # noqa: S311  (no secret)
         written = self._model.generate(
             input_ids=tokens.to(self._model.device),
             attention_mask=mask.to(self._model.device),
+            generation_config=self._settings(request.max_new_tokens),
+            logits_processor=[_Steering(self._tree(request.task), draws, request, min(self._ends))],
+        )
+        return written[:, width:].tolist()
+
+    def _settings(self, max_new_tokens: int) -> Any:
+        from transformers import GenerationConfig
+
+        # Sampling is done by the steering, with a source of chance for each row.
+        return GenerationConfig(
             max_new_tokens=max_new_tokens,
-            # Sampling is done by the steering, with a source of chance for each row. These three are said because a
-            # checkpoint's generation_config.json may say otherwise.
             do_sample=False,
-            temperature=None,
-            top_p=None,
-            logits_processor=[steering],
+            use_cache=True,
             eos_token_id=sorted(self._ends),
             pad_token_id=self._pad,
         )
-        return written[:, width:].tolist()
 
     def _tokens(self, prompt: Prompt) -> list[int]:
         tokenizer = self._tokenizer
@@ -151,6 +192,19 @@ class TransformersEngine:
                 self._tokenizer.decode,
             )
         return self._trees[task].root if task is not None else None
+
+
+def _alike(order: Sequence[int], lengths: Sequence[int]) -> list[int]:
+    """Prompts up to the first that is less than half as long as the longest: more of its row would be padding."""
+    return list(takewhile(lambda index: 2 * lengths[index] >= lengths[order[0]], order))
+
+
+def _ends(model: Any, tokenizer: Any) -> set[int]:
+    ends = model.generation_config.eos_token_id
+    ends = tokenizer.eos_token_id if ends is None else ends
+    if ends is None:
+        raise InputError(f"{tokenizer.name_or_path}: no eos_token_id, in generation_config.json or the tokenizer")
+    return set(ends) if isinstance(ends, list) else {ends}
 
 
 def continuous_batching_room(batch_size: int, columns: int) -> Any:
@@ -182,59 +236,12 @@ def load_engine(
         device: Where it goes.
         dtype: What it computes in.
         quantization: ``8bit`` or ``4bit`` to hold its weights in fewer bits with bitsandbytes, or None.
-        batch_size: Prompts decoded at once.
+        batch_size: Prompts decoded at once; None for as many as free memory allows.
 
     Raises:
         InputError: A folder does not hold what it should, or bitsandbytes is not installed.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
-
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder / 'config.json'}: no such file")
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        # peft would look for it on the Hub.
-        if adapter is not None and not (adapter / name).is_file():
-            raise InputError(f"{adapter / name}: no such file")
-    options: dict[str, Any] = {"dtype": dtype, "local_files_only": True, "device_map": str(device)}
-    if quantization == "8bit":
-        options["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
-    elif quantization == "4bit":
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
-        )
-    try:
-        model, loaded = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    # Its checks of a configuration and of files raise what they like.
-    except Exception as error:
-        raise InputError(f"{folder}: cannot be loaded with transformers: {_one_line(error)}") from None
-    # transformers warns of these and goes on, with random weights in their places.
-    strange = sorted(loaded["missing_keys"] or loaded["unexpected_keys"])
-    if strange:
-        raise InputError(f"{folder}: weights and config.json do not fit: {len(strange)} weights, e.g. {strange[0]}")
-    if adapter is not None:
-        model = _with_adapter(model, adapter)
-    return TransformersEngine(model, tokenizer, batch_size)
-
-
-def _with_adapter(model: Any, folder: Path) -> Any:
-    from peft import PeftModel, get_peft_model_state_dict
-    from peft.utils import load_peft_weights
-
-    try:
-        weights = load_peft_weights(str(folder), device="cpu")
-        model = PeftModel.from_pretrained(model, str(folder))
-    except Exception as error:
-        raise InputError(f"{folder}: cannot be loaded with peft: {_one_line(error)}") from None
-    # peft warns of these and goes on.
-    if strange := sorted(set(weights) ^ set(get_peft_model_state_dict(model))):
-        raise InputError(f"{folder}: adapter and model do not fit: {len(strange)} weights, e.g. {strange[0]}")
-    check_finite(weights, folder)
-    return model
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return TransformersEngine(*load_checkpoint(folder, adapter, device, dtype, quantization), batch_size)
 
 
 class _Steering:
@@ -259,6 +266,9 @@ class _Steering:
                 if node is not None:
                     self._nodes[row] = node.children.get(token, node)
         self._begun = True
+        # Closed answers would come out all the same. A model may well rule out tokens, with minus infinity.
+        if not scores.amax(-1).isfinite().all():
+            raise InputError("the model computes no numbers: its weights are damaged, or its training diverged")
         for row, node in enumerate(self._nodes):
             if node is None:
                 continue

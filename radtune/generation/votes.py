@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from radtune.findings import FINDINGS
+from radtune.findings import FINDINGS, NORMAL
 from radtune.tasks import Answer, Status
 
 VOTES = ("majority", "union")
@@ -20,7 +20,28 @@ _VERIFICATION = (
 )
 # Room for the list of all classes: a model trained on lists alone answers everything with one.
 VERIFICATION_TOKENS = 80
-_DENIAL = re.compile(r"\W*no\b", re.IGNORECASE)
+# What may stand before the answer itself: signs, code fences, "The answer is", "Output:". Not the bracket of a list.
+_SIGNS = r"(?:[^\w\[]|_)*"
+_LEAD = (
+    rf"{_SIGNS}(?:(?:the|my|final|json)\b{_SIGNS})*"
+    rf"(?:(?:answer|output|response|result|list|diseases|findings|conditions|phrases)\b{_SIGNS}"
+    rf"(?:(?:is|are)\b{_SIGNS})?)?"
+)
+# "No doubt" and "no change" deny nothing.
+_DENIAL = re.compile(
+    rf"{_LEAD}(?:no(?![^\W_])(?![^\S\n]+(?:doubt|question|(?:\w+[^\S\n]+)?changes?)\b)|none of\b)", re.IGNORECASE
+)
+_LIST = re.compile(rf"{_LEAD}\[", re.IGNORECASE)
+_THOUGHTS_END = "</think>"
+# Phrases about different things share these: sides, places, sizes and courses, and function words.
+_SHARED = frozenset(
+    re.findall(
+        r"\w+",
+        "left right both bilateral unilateral sided side upper middle lower mid base basal apical anterior posterior "
+        "tiny small moderate large big mild minimal trace severe slight acute chronic new old stable unchanged "
+        "improved and the with without for from due not",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +61,8 @@ class Verdict:
 
 def count_votes(answers: Sequence[Answer], vote: str) -> Verdict:
     """Counts the votes for each label, case aside.
+
+    Samples that were refused, cut off or cannot be read vote for nothing, but are among all samples.
 
     Args:
         answers: One for each sample.
@@ -66,22 +89,44 @@ def count_votes(answers: Sequence[Answer], vote: str) -> Verdict:
 
 
 def verification(label: str) -> str:
-    """The instruction that asks about one label."""
+    """The instruction that asks about one label; only an answer that :func:`denies` it drops the label."""
     return _VERIFICATION.format(label=label)
 
 
 def denies(answer: Answer, response: str, label: str) -> bool:
-    """Whether an answer to :func:`verification` denies the label: it begins with no, or is a list without the label.
+    """Whether an answer to :func:`verification` denies the label: it says no, or is a list without the label.
 
-    A model that was trained on nothing but lists gives one here too: what it finds when asked in other words. Anything
-    else leaves the label standing.
+    A model that was trained on nothing but lists gives one here too: what it finds when asked in other words. Such a
+    list denies one of the 13 classes unless it has its name. It denies a phrase only if it names nothing that could be
+    meant by it: no item shares a word with it, plural aside; sides, places, sizes and words shorter than three letters
+    do not count. An empty list and ``['Normal']`` deny everything.
+
+    Anything else leaves the label standing: yes, doubts ("not certain"), a refusal, and what says neither.
 
     Args:
         answer: The response as the task decodes it.
         response: The response itself.
         label: What was asked about.
     """
-    if response.lstrip().startswith("["):
-        named = (name.casefold() for name in answer.labels)
-        return answer.status == Status.OK and label.casefold() not in named
-    return _DENIAL.match(response) is not None
+    said = response.rpartition(_THOUGHTS_END)[2]
+    if answer.status == Status.REFUSED:
+        return False
+    if _DENIAL.match(said):
+        return True
+    # Without any bracket, the answer is lines of nothing but names, or could not be read.
+    is_list = answer.status == Status.OK and ("[" not in said or _LIST.match(said) is not None)
+    return is_list and not any(_may_mean(item, label) for item in answer.labels)
+
+
+def _may_mean(item: str, label: str) -> bool:
+    """Whether an item of a list may be the label, or be a yes put into a list."""
+    if item.casefold() in (label.casefold(), "yes"):
+        return True
+    if label in FINDINGS or item.casefold() == NORMAL.casefold():
+        return False
+    return not _telling_words(item).isdisjoint(_telling_words(label))
+
+
+def _telling_words(phrase: str) -> set[str]:
+    words = re.findall(r"[^\W\d_]{3,}", phrase.casefold())
+    return {word.removesuffix("s") for word in words if word not in _SHARED}

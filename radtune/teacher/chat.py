@@ -11,9 +11,40 @@ from typing import Any
 from radtune.teacher.endpoint import Endpoint
 
 TIMEOUT, NO_CONNECTION, MALFORMED, EMPTY = "timeout", "connection_failed", "malformed_answer", "empty_answer"
+# OpenAI's code for a message that its model has no room for; taken for the words of all other servers, too.
+TOO_LONG = "context_length_exceeded"
 
 # A server's error code is kept if it looks like one (model_not_found, BadRequestError), not like a word of a report.
 _CODE = re.compile(r"[a-z]+(?:_[a-z0-9]+)+|(?:[A-Z][a-z]+){2,}")
+# What servers say where a message and its answer do not fit into the model. Phrases of no radiology report, because a
+# server may quote one.
+_TOO_LONG = re.compile(
+    # OpenAI; llama.cpp from 2025-09 on (github.com/ggml-org/llama.cpp/pull/15780); Z.ai.
+    rb"context_length_exceeded|exceed_context_size|model_context_window_exceeded"
+    # vLLM ("This model's maximum context length is 16384 tokens.", github.com/vllm-project/vllm/issues/20409,
+    # "longer than the maximum model length of 8192", github.com/Gabesarch/grounded-rl/issues/16), SGLang
+    # (github.com/anomalyco/opencode/pull/25230), OpenRouter, xAI.
+    rb"|maximum (?:context|model|prompt) length"
+    # vLLM where max_tokens is left to it, once nothing is left (github.com/vllm-project/vllm/issues/4667).
+    rb"|max_tokens must be at least 1, got -"
+    # SGLang ("The input (61709 tokens) is longer than the model's context length (40960 tokens).",
+    # github.com/QwenLM/Qwen3/issues/1321), LM Studio. The apostrophe may be written in several ways.
+    rb"|(?:longer|greater) than the (?:model\S{1,7} )?context length"
+    # llama.cpp, llama-cpp-python, OpenAI's newer wording, Ollama.
+    rb"|exceeds? (?:the )?(?:available |max )?context (?:size|window|length)"
+    rb"|(?:prompt|input)(?: is)? too long"
+    # TGI (github.com/huggingface/text-generation-inference/issues/628 and 695).
+    rb"|`inputs` (?:tokens \+ `max_new_tokens` must be <=|must have less than)"
+    # TensorRT-LLM (github.com/NVIDIA/TensorRT-LLM/issues/9277, tensorrtllm_backend/issues/141).
+    rb"|prompt length.{1,80}(?:exceed max_num_tokens|exceeds maximum (?:input|sequence) length)",
+    re.IGNORECASE,
+)
+# 413 says so by itself; llama.cpp and others have answered 500.
+_TOO_LONG_STATUSES = {400, 413, 422, 500}
+# "seed", 'seed' or `seed`, also within a JSON string; "Unrecognized request argument supplied: seed"; "seed: Extra
+# inputs are not permitted". Neither an echo of the request ("seed": 12) nor the word alone, which stands in reports of
+# brachytherapy.
+_SEED = re.compile(rb"""['`]seed['`]|"seed\\?"(?! ?: ?\d)|supplied: seed\b|\bseed: Extra""")
 # More than any call takes. What a server counts beyond is a slip, which a budget could not be reckoned with.
 MOST_TOKENS = 10**9
 _FINISH_REASON = re.compile(r"[a-z_]{1,32}")
@@ -56,9 +87,14 @@ class Reply:
     finish_reason: str | None = None
     as_json: bool = False
 
+    @property
+    def too_long(self) -> bool:
+        """Whether the server's model had no room for the message and its answer."""
+        return self.error is not None and self.error.endswith(TOO_LONG)
+
 
 def request_body(
-    endpoint: Endpoint, sampling: Sampling, message: str, schema: dict[str, Any] | None = None
+    endpoint: Endpoint, sampling: Sampling, message: str, schema: dict[str, Any] | None = None, seed: int | None = None
 ) -> dict[str, Any]:
     """The JSON object that asks one question.
 
@@ -67,12 +103,15 @@ def request_body(
         sampling: Model and parameters.
         message: The user's message.
         schema: Value of ``response_format.json_schema``; None for free text.
+        seed: What sampling draws from; None leaves it to the server.
     """
     body: dict[str, Any] = {"model": sampling.model, "messages": [{"role": "user", "content": utf8(message)}]}
     if sampling.temperature is not None:
         body["temperature"] = sampling.temperature
     if sampling.max_tokens is not None:
         body["max_tokens"] = sampling.max_tokens
+    if seed is not None:
+        body["seed"] = seed
     if schema is not None:
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     if endpoint.may_store:
@@ -106,11 +145,16 @@ def read_reply(content: bytes) -> Reply:
 
 
 def read_error(status: int, content: bytes) -> Reply:
-    """The reply in an HTTP error: its status and, where it has one, its code."""
+    """The reply in an HTTP error: its status and, where it has one, its code.
+
+    That of a message too long for the model is :data:`TOO_LONG`, however the server puts it.
+    """
     error = _error(content)
     if status == 400 and error.get("code") == "content_filter":
         # How Azure declines a prompt.
         return Reply(refused=True, finish_reason="content_filter")
+    if status == 413 or (status in _TOO_LONG_STATUSES and _TOO_LONG.search(content)):
+        return Reply(error=f"{status} {TOO_LONG}")
     code = _only(_CODE, error.get("code")) or _only(_CODE, error.get("type")) or ""
     return Reply(error=f"{status} {code}".strip())
 
@@ -126,6 +170,16 @@ def refuses_schema(status: int, content: bytes) -> bool:
     if b"response_format" in content or b"json_schema" in content:
         return True
     return str(error.get("code")).startswith("unsupported")
+
+
+def refuses_seed(status: int, content: bytes) -> bool:
+    """Whether an HTTP error is about ``seed``, which some servers do not know."""
+    if status not in (400, 422):
+        return False
+    named = _error(content).get("param")
+    if isinstance(named, str) and named:
+        return named == "seed"
+    return _SEED.search(content) is not None
 
 
 def utf8(text: str) -> str:

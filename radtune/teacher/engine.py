@@ -24,6 +24,7 @@ from radtune.teacher.chat import (
     read_error,
     read_reply,
     refuses_schema,
+    refuses_seed,
     request_body,
 )
 from radtune.teacher.client import Credential, open_client
@@ -52,8 +53,15 @@ _MAY_PASS = {408, 409, 429}
 # Refusals that look like a rate limit and do not pass by waiting.
 _OUT_OF_MONEY = {"429 insufficient_quota", "429 billing_hard_limit_reached"}
 
-# Errors that are the fault of one report and say nothing about the next.
-_OF_ONE_REPORT = {"400 context_length_exceeded", "400 string_above_max_length", "400 invalid_prompt"}
+# Errors that are the fault of one report and say nothing about the next, as are those of messages that are too long.
+_OF_ONE_REPORT = {"400 string_above_max_length", "400 invalid_prompt"}
+
+# Parameters that some servers do not know, and what is said where they are left out.
+_SCHEMA, _SEED = "response_format", "seed"
+_LEFT_OUT = {
+    _SCHEMA: "takes no JSON schema in response_format; asking for free text instead",
+    _SEED: "takes no seed; asking without one, so the same command may draw other answers",
+}
 
 Question = TypeVar("Question")
 PayAgain = Callable[[str, Reply], bool]
@@ -77,6 +85,8 @@ def ask_all(
     message: Callable[[Question], str],
     schema: dict[str, Any] | None = None,
     pay_again: PayAgain = lambda message, reply: True,
+    seed: Callable[[Question], int | None] = lambda question: None,
+    refused: set[str] | None = None,
 ) -> Iterator[tuple[Question, Reply]]:
     """Asks all questions, up to ``limits.concurrency`` at a time.
 
@@ -90,6 +100,10 @@ def ask_all(
         schema: Value of ``response_format.json_schema`` that answers are held to; left out, with one warning on
             stderr, once the server refuses it.
         pay_again: Whether a message whose attempt came to this may be sent once more, which may cost as much again.
+        seed: What sampling draws the answer to a question from, from 0 to 2**31 - 1; None leaves it to the server. Left
+            out like the schema, once the server refuses it.
+        refused: Parameters that the server has refused before; those that it refuses now are added, so that further
+            calls of this function neither send them nor warn again.
 
     Yields:
         Each question with its reply, as they come.
@@ -103,7 +117,7 @@ def ask_all(
     running: dict[asyncio.Task[Reply], Question] = {}
     failed: list[tuple[Question, Reply]] = []
     answered = False
-    caller = _Caller(endpoint, credential, sampling, limits, schema, pay_again)
+    caller = _Caller(endpoint, credential, sampling, limits, schema, pay_again, set() if refused is None else refused)
     done: asyncio.Queue[asyncio.Task[Reply]] = asyncio.Queue()
     # Never in debug mode, where asyncio logs what its callbacks are called with.
     runner = asyncio.Runner(debug=False)
@@ -112,14 +126,14 @@ def ask_all(
             # Until the first answer, no more calls than it takes to see that there will be none.
             room = limits.concurrency if answered else min(limits.concurrency, MOST_FAILURES_IN_A_ROW - len(failed))
             while len(running) < room and (question := next(waiting, None)) is not None:
-                task = runner.get_loop().create_task(caller.ask(message(question)))
+                task = runner.get_loop().create_task(caller.ask(message(question), seed(question)))
                 task.add_done_callback(done.put_nowait)
                 running[task] = question
             if not running:
                 break
             for task in event_loop.run(runner, _at_least_one(done)):
                 question, reply = running.pop(task), task.result()
-                if reply.error is None or reply.error in _OF_ONE_REPORT:
+                if reply.error is None or reply.too_long or reply.error in _OF_ONE_REPORT:
                     answered = True
                     yield from failed
                     failed.clear()
@@ -147,6 +161,7 @@ class _Caller:
         limits: Limits,
         schema: dict[str, Any] | None,
         pay_again: PayAgain,
+        refused: set[str],
     ) -> None:
         self.clients = [
             open_client(endpoint, credential, limits) for _ in range(math.ceil(limits.concurrency / _CALLS_A_CLIENT))
@@ -157,9 +172,10 @@ class _Caller:
         self._limits = limits
         self._schema = schema
         self._pay_again = pay_again
+        self._refused = refused
         self._rate = RateLimiter(limits, sampling.max_tokens)
 
-    async def ask(self, message: str) -> Reply:
+    async def ask(self, message: str, seed: int | None) -> Reply:
         """The reply to a message, after as many attempts as it takes and the limits grant."""
         import tenacity
 
@@ -172,16 +188,17 @@ class _Caller:
 
         # One for each call: it keeps state.
         retrying = tenacity.AsyncRetrying(wait=_pause_s, retry=again)
-        attempt: _Attempt = await retrying(self._attempt, message)
+        attempt: _Attempt = await retrying(self._attempt, message, seed)
         return attempt.reply
 
-    async def _attempt(self, message: str) -> _Attempt:
+    async def _attempt(self, message: str, seed: int | None) -> _Attempt:
         import httpx2
         import openai
 
-        schema = self._schema
+        schema = None if _SCHEMA in self._refused else self._schema
+        seed = None if _SEED in self._refused else seed
         passed = await self._rate.enter(len(message))
-        body = request_body(self._endpoint, self._sampling, message, schema)
+        body = request_body(self._endpoint, self._sampling, message, schema, seed)
         try:
             # The client's own time-out is about silence; a server that drips bytes would keep a call open for ever.
             async with asyncio.timeout(self._limits.timeout_s):
@@ -200,16 +217,20 @@ class _Caller:
             reply = replace(read_reply(response.content), as_json=schema is not None)
             self._rate.settle(passed, reply.usage)
             return _Attempt(reply, may_pass=reply.error is not None)
-        if schema is not None and refuses_schema(response.status_code, response.content):
-            self._drop_schema()
-            return await self._attempt(message)
-        return self._failure(response, headers)
+        # The seed first: it is left out only where the error names it, the schema also where nothing is named.
+        if seed is not None and refuses_seed(response.status_code, response.content):
+            self._leave_out(_SEED)
+        elif schema is not None and refuses_schema(response.status_code, response.content):
+            self._leave_out(_SCHEMA)
+        else:
+            return self._failure(response, headers)
+        return await self._attempt(message, seed)
 
     def _failure(self, response: "Response", headers: dict[str, str]) -> _Attempt:
         reply = read_error(response.status_code, response.content)
         may_pass = response.status_code in _MAY_PASS or response.status_code >= 500
         may_pass = {"true": True, "false": False}.get(headers.get("x-should-retry", ""), may_pass)
-        if not may_pass or reply.error in _OUT_OF_MONEY:
+        if not may_pass or reply.too_long or reply.error in _OUT_OF_MONEY:
             return _Attempt(reply)
         pause_s = asked_pause_s(headers)
         if pause_s is not None:
@@ -217,11 +238,10 @@ class _Caller:
             self._rate.hold(pause_s)
         return _Attempt(reply, may_pass=True, pause_s=pause_s)
 
-    def _drop_schema(self) -> None:
-        if self._schema is not None:
-            self._schema = None
-            where = self._endpoint.host
-            print(f"{where} takes no JSON schema in response_format; asking for free text instead", file=sys.stderr)
+    def _leave_out(self, parameter: str) -> None:
+        if parameter not in self._refused:
+            self._refused.add(parameter)
+            print(f"{self._endpoint.host} {_LEFT_OUT[parameter]}", file=sys.stderr)
 
 
 def _pause_s(state: "RetryCallState") -> float:

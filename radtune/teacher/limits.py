@@ -65,8 +65,10 @@ def check_limits(limits: Limits) -> None:
     """
     if not 1 <= limits.concurrency <= MOST_CONCURRENT:
         raise InputError(f"concurrency must be from 1 to {MOST_CONCURRENT:,}")
-    if limits.max_retries < 0 or not 0 < limits.timeout_s < math.inf:
-        raise InputError("timeout_s must be above 0, max_retries 0 or more")
+    if not 0 < limits.timeout_s < math.inf:
+        raise InputError("timeout_s must be above 0, and finite")
+    if limits.max_retries < 0:
+        raise InputError("max_retries must be 0 or more")
     for name in ("requests_per_minute", "tokens_per_minute"):
         if (limit := getattr(limits, name)) is not None and not 1 <= limit <= MOST_A_MINUTE:
             raise InputError(f"{name} must be from 1 to {MOST_A_MINUTE:,}, or null")

@@ -79,6 +79,15 @@ def test_a_report_that_is_too_long_says_nothing_about_the_next(serve):
     assert {reply.error for reply in ask(server.endpoint, range(20)).values()} == {"400 context_length_exceeded"}
 
 
+@pytest.mark.parametrize("status", [400, 413, 422, 500])
+def test_nor_where_the_server_says_so_in_its_own_words_and_none_is_asked_twice(serve, status):
+    said = "the request exceeds the available context size. Zebra."
+    server = serve(lambda body, number: error(status, None, said))
+    replies = dict(ask_all(server.endpoint, "key", SAMPLING, Limits(4, 5.0, 3), range(20), message=str))
+    assert set(replies.values()) == {Reply(error=f"{status} context_length_exceeded")}
+    assert len(server.requests) == 20
+
+
 def test_fewer_questions_than_it_takes_to_stop_all_get_their_error(serve):
     server = serve(lambda body, number: error(401))
     assert ask(server.endpoint, range(4)) == {i: Reply(error="401 some_error") for i in range(4)}

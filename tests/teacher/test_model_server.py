@@ -14,8 +14,12 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
+from radtune.generation.engine import Prompt, Request
+from radtune.generation.openai import ServerEngine
 from radtune.reports import write_reports
 from radtune.sources.synthetic import generate
+from radtune.teacher.endpoint import Endpoint
+from radtune.teacher.limits import Limits
 from radtune.teacher.simulated import serving
 
 ROOT = Path(__file__).parents[2]
@@ -111,3 +115,13 @@ def test_a_cohort_is_labelled_alike_straight_and_through_both_forms_of_azure(
     )  # fmt: skip
     assert asked == ["/openai/v1/chat/completions"] * REPORTS
     assert [row["labels"] for row in dated] == [row["labels"] for row in newer] == [row["labels"] for row in straight]
+
+
+def test_inference_may_send_seeds_and_is_told_that_the_server_ignores_schemas(model_server, capsys):
+    engine = ServerEngine(Endpoint(model_server, "127.0.0.1"), "key", "data/mini", Limits(2, 60.0, 0))
+    prompts = [Prompt(f"r{n}", "List.", "Findings: zebra.", "llama3_chat", str(n)) for n in range(6)]
+    responses = dict(engine.generate(prompts, Request(max_new_tokens=12, temperature=2.0)))
+    assert [responses[index].error for index in range(6)] == [None] * 6
+    assert capsys.readouterr() == ("", "")
+    list(engine.generate(prompts, Request(max_new_tokens=40, temperature=0.0, task="multiple_choice")))
+    assert capsys.readouterr().err.count("does not keep to the JSON schema") == 1
