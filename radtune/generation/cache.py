@@ -140,8 +140,9 @@ def forward(
             asking = feed.pick(wanted)
             hidden, normed = hidden[wanted], normed[wanted]
             places, bias = asking.places, _bias(model, asking.mask)
-        # Compiled once for all layers and lengths, which pays where a pass is short and its kernels are many.
-        attend = _compiled() if hidden.is_cuda else _attend
+        # Compiled where a pass is one token a row, since it is short and its kernels are many. Four graphs (the first
+        # layer or another, one row or several) then serve all layers, lengths and batches.
+        attend = _compiled() if hidden.is_cuda and asking.mask.shape[1] == 1 else _attend
         attended = attend(layer, normed, asking.positions, asking.rows, places, bias, keys[seen], values[seen])
         hidden = hidden + attended
         hidden = hidden + layer.mlp(layer.mlp_norm(hidden))
