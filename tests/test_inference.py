@@ -224,6 +224,8 @@ def test_blank_reports_have_rows_and_failed_ones_an_exit_code(tmp_path, server):
     _, errors = run(TASK, *at(server), f"reports={reports}", f"output={output}")
     assert "1 reports have no text" in errors
     assert [(row["report_id"], row["status"]) for row in rows(output)] == [("a", "ok"), ("b", "failed"), ("c", "ok")]
+    shown, _ = run(TASK, *at(server), f"reports={reports}", f"output={output}")
+    assert shown.startswith("0 reports in")
     server.dies_after = len(server.seen)
     _, errors = run(TASK, *at(server), f"reports={reports}", f"output={output}", "seed=1", code=1)
     assert "2 reports failed; the same command asks them again" in errors

@@ -65,14 +65,7 @@ def predict(
     Raises:
         InputError: The engine gives up, or cannot do what is asked.
     """
-    facts = {
-        "model": model,
-        "adapter": adapter,
-        "prompt_sha256": prompt_sha256(asking.instruction, asking.prompt_format),
-        "temperature": asking.request.temperature,
-        "seed": asking.seed,
-    }
-    nothing = Response("", True, error=EMPTY_REPORT)
+    facts = _facts(asking, model, adapter)
     width = max(1, _WINDOW // asking.samples)
     for start in range(0, len(reports), width):
         window = reports[start : start + width]
@@ -80,7 +73,22 @@ def predict(
             yield report, _row(report, asking, responses) | facts
         for report in window:
             if not report.text.strip():
-                yield report, _row(report, asking, [nothing]) | facts
+                yield report, empty_row(report, asking, model, adapter)
+
+
+def empty_row(report: Report, asking: Asking, model: str, adapter: str | None) -> dict[str, Any]:
+    """The row of a report without text, which no model is asked about."""
+    return _row(report, asking, [Response("", True, error=EMPTY_REPORT)]) | _facts(asking, model, adapter)
+
+
+def _facts(asking: Asking, model: str, adapter: str | None) -> dict[str, Any]:
+    return {
+        "model": model,
+        "adapter": adapter,
+        "prompt_sha256": prompt_sha256(asking.instruction, asking.prompt_format),
+        "temperature": asking.request.temperature,
+        "seed": asking.seed,
+    }
 
 
 def verify(
@@ -180,7 +188,8 @@ def _row(report: Report, asking: Asking, responses: Sequence[Response]) -> dict[
     scores = [response.scores for response in responses if response.scores]
     if scores:
         means = (sum(of_class) / len(scores) for of_class in zip(*scores, strict=True))
-        row["scores"] = dict(zip(FINDINGS, means, strict=True))
+        # Digits beyond these depend on what else was in the batch.
+        row["scores"] = {name: float(f"{mean:.4g}") for name, mean in zip(FINDINGS, means, strict=True)}
     if others:
         row["agreement"] = verdict.agreement
         row["votes"] = [

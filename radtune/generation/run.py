@@ -15,7 +15,7 @@ from typing import Any
 from radtune.files import manifest_path, sha256_text, write_jsonl
 from radtune.generation.engine import Engine
 from radtune.generation.models import Model
-from radtune.generation.predictions import EMPTY_REPORT, Asking, predict, verify
+from radtune.generation.predictions import Asking, empty_row, predict, verify
 from radtune.progress import progress
 from radtune.reports import Report
 from radtune.tasks import Status
@@ -97,7 +97,11 @@ class _Run:
         return outcome
 
     def _ask(self) -> None:
-        missing = [report for report in self._reports if self._last[report.report_id] not in self._ledger]
+        missing = [
+            report
+            for report in self._reports
+            if report.text.strip() and self._last[report.report_id] not in self._ledger
+        ]
         unasked = [report for report in missing if self._first[report.report_id] not in self._ledger]
         if not missing:
             return
@@ -137,11 +141,13 @@ class _Run:
             row = self._ledger.get(self._last[report.report_id]) or self._unanswered.get(report.report_id)
             if row is not None:
                 row.pop("key_sha256", None)
+                outcome.failed += row["status"] == Status.FAILED
+            elif not report.text.strip():
+                row = empty_row(report, self._asking, self._model.name, self._model.adapter)
+                row |= {"denied": []} if self._verified else {}
+                outcome.empty += 1
+            if row is not None:
                 outcome.statuses[row["status"]] += 1
-                failed = row["status"] == Status.FAILED
-                empty = failed and row.get("error") == EMPTY_REPORT
-                outcome.empty += empty
-                outcome.failed += failed and not empty
                 yield row
 
 
