@@ -97,12 +97,12 @@ def test_a_draft_stops_at_choices(tree, answer, expected):
 @pytest.mark.parametrize("model", ["mini", "random_model"])
 def test_drafts_change_no_answer(request, make_prompts, tree, model, temperature):
     checkpoint = request.getfixturevalue(model)
-    prompts = [prompt_tokens(checkpoint.tokenizer, prompt.message) for prompt in make_prompts(TASK, 24)]
+    prompts = [prompt_tokens(checkpoint.tokenizer, prompt.message) for prompt in make_prompts(TASK, 9)]
     seeds = [str(number) for number in range(len(prompts))]
 
-    def texts(expect, batch_size=7, **options):
+    def texts(expect, batch_size=4, **options):
         answers = dict(
-            generate(checkpoint, prompts, seeds, batch_size, 100, temperature, tree=tree, expect=expect, **options)
+            generate(checkpoint, prompts, seeds, batch_size, 60, temperature, tree=tree, expect=expect, **options)
         )
         return [answers[index].text for index in range(len(prompts))]
 

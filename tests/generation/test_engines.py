@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radtune.config import InputError
+from radtune.generation.checkpoint import load_checkpoint
 from radtune.generation.closed import closed_answers
 from radtune.generation.engine import Prompt, fit_prompt, keep_words, split_words
 from radtune.generation.openai import defuse
@@ -127,6 +128,14 @@ def test_a_batch_that_does_not_fit_is_halved(mini, make_prompts, respond, most):
             respond(TorchtuneEngine(mini, 8), prompts)
     finally:
         mini.model.tok_embeddings = narrow.embeddings
+
+
+@pytest.mark.parametrize("task", ["multiple_choice", None])
+def test_a_model_that_computes_no_numbers_is_refused(make_prompts, respond, task):
+    diverged = load_checkpoint(Path("data/mini"), None, torch.device("cpu"), torch.float32)
+    diverged.model.layers[0].mlp.w3.weight.fill_(torch.nan)
+    with pytest.raises(InputError, match="the model computes no numbers"):
+        respond(TorchtuneEngine(diverged, 4), make_prompts("multiple_choice", 3), task=task, max_new_tokens=100)
 
 
 def test_batch_size_is_found_where_none_is_given(mini, make_prompts, respond):

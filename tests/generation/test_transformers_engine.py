@@ -33,7 +33,7 @@ def engine():
 def ask(make_prompts, respond):
     """The texts of an engine's answers to both tasks."""
 
-    def ask(engine, count=6):
+    def ask(engine, count=3):
         prompts = make_prompts("multiple_choice", count) + make_prompts("open_ended", count)
         return [response.text for response in respond(engine, prompts)]
 
@@ -80,7 +80,7 @@ def test_generation_config_of_a_checkpoint_changes_no_answer(engine, ask, folder
     )  # fmt: skip
     changed = load(folder, batch_size=4)
     assert ask(changed) == ask(engine)
-    prompts = make_prompts("multiple_choice", 6)
+    prompts = make_prompts("multiple_choice", 3)
     closed = respond(engine, prompts, task="multiple_choice")
     assert respond(changed, prompts, task="multiple_choice") == closed
     changed.continuous = True
