@@ -15,7 +15,7 @@ from radtune.config import InputError
 from radtune.generation.checkpoint import check_finite
 
 
-def load_checkpoint(
+def load_pretrained(
     folder: Path, adapter: Path | None, device: torch.device, dtype: torch.dtype, quantization: str | None
 ) -> tuple[Any, Any]:
     """Loads a model and its tokenizer from a folder; nothing is downloaded, and no code of the checkpoint is run.

@@ -86,8 +86,7 @@ class _Run:
         except KeyboardInterrupt:
             outcome.interrupted = True
         outcome.asked = len(self._asked)
-        done = sum(self._last[report.report_id] in self._ledger for report in self._reports) + len(self._unanswered)
-        if outcome.interrupted and not done:
+        if outcome.interrupted and not any(self._last[report.report_id] in self._ledger for report in self._reports):
             # What an earlier run has written stays.
             return outcome
         if outcome.interrupted:

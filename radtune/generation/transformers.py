@@ -12,7 +12,7 @@ import torch
 from radtune.config import InputError
 from radtune.generation.closed import AnswerTree, Node, answer_tree, closed_answers
 from radtune.generation.engine import Prompt, Request, Response, fit_prompt
-from radtune.generation.hugging_face import load_checkpoint, one_line, quietly
+from radtune.generation.hugging_face import load_pretrained, one_line, quietly
 from radtune.generation.memory import OUT_OF_MEMORY, cache_bytes, fitting_rows, is_out_of_memory
 
 # A model whose tokenizer knows this token is prompted as torchtune trains it. Llama 3.1's own template would add a
@@ -241,7 +241,7 @@ def load_engine(
     Raises:
         InputError: A folder does not hold what it should, or bitsandbytes is not installed.
     """
-    return TransformersEngine(*load_checkpoint(folder, adapter, device, dtype, quantization), batch_size)
+    return TransformersEngine(*load_pretrained(folder, adapter, device, dtype, quantization), batch_size)
 
 
 class _Steering:
