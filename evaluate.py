@@ -16,12 +16,12 @@ from pathlib import Path
 
 from radtune.config import InputError, key, run_command
 from radtune.files import check_outputs, write_manifest
-from radtune.metrics.display import metrics_text
-from radtune.metrics.evaluation import GOLD_BLANK, IGNORE, evaluate, write_metrics
-from radtune.metrics.gold import COMPARE, GOLD, GOLD_RULES, PREDICTIONS, combine, read_gold
-from radtune.metrics.inputs import LabelledReports, column_names, keep_reports, read_labelled_reports
-from radtune.metrics.spelling import LENIENT, SPELLING, respell
-from radtune.reports import Report
+from radtune.report import Report
+from radtune.score.display import metrics_text
+from radtune.score.evaluation import GOLD_BLANK, IGNORE, evaluate, write_metrics
+from radtune.score.gold import COMPARE, GOLD, GOLD_RULES, PREDICTIONS, combine, read_gold
+from radtune.score.inputs import LabelledReports, column_names, keep_reports, read_labelled_reports
+from radtune.score.spelling import LENIENT, SPELLING, respell
 from radtune.sources.table import read_any_reports
 from radtune.tasks import TASK_NAMES, multiple_choice
 
@@ -119,7 +119,7 @@ def _write_errors(
     config: EvaluateConfig, predictions: LabelledReports, gold: LabelledReports, reports: Mapping[str, Report]
 ) -> tuple[dict[str, dict[str, int]], str]:
     # The rules that read the reports take a third of a second to load.
-    from radtune.metrics.errors import count_kinds, examples_text, find_errors, write_errors
+    from radtune.score.errors import count_kinds, examples_text, find_errors, write_errors
 
     texts = {report_id: report.text for report_id, report in reports.items()}
     errors = list(find_errors(config.task, predictions, gold, texts, config.gold_blank == IGNORE))

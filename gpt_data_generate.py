@@ -18,17 +18,11 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from radtune.config import key, run_command
-from radtune.files import check_outputs, manifest_path, write_manifest
-from radtune.tasks import TASK_NAMES, Status, open_ended
-from radtune.teacher.annotations import annotation_rows, quarantine_path, summary_text, write_annotations
-from radtune.teacher.answers import RESPONSE_FORMATS, answer_schema
-from radtune.teacher.batch import collect, state_path, submit
-from radtune.teacher.batch_state import pending_keys
-from radtune.teacher.costs import Budget, check_budget, estimate, estimate_text
-from radtune.teacher.endpoint import check_batch_endpoint, check_endpoint, find_endpoint, read_credential, what_leaves
-from radtune.teacher.engine import Sampling, ask_all
-from radtune.teacher.labelling import (
+from radtune.ask.annotations import annotation_rows, quarantine_path, summary_text, write_annotations
+from radtune.ask.batch_api import collect, state_path, submit
+from radtune.ask.batch_state import pending_keys
+from radtune.ask.costs import Budget, check_budget, estimate, estimate_text
+from radtune.ask.labelling import (
     Run,
     collect_answers,
     label_reports,
@@ -36,10 +30,16 @@ from radtune.teacher.labelling import (
     read_reports_to_label,
     submit_missing,
 )
-from radtune.teacher.ledger import Ledger, ledger_path
-from radtune.teacher.limits import Limits, check_limits
-from radtune.teacher.prices import PRICES_FILE, price_at
-from radtune.teacher.questions import PROMPTS, Labelling, check_labelling, message
+from radtune.ask.ledger import Ledger, ledger_path
+from radtune.ask.prices import PRICES_FILE, price_at
+from radtune.ask.questions import PROMPTS, Labelling, check_labelling, message
+from radtune.ask.teacher_answers import RESPONSE_FORMATS, answer_schema
+from radtune.config import key, run_command
+from radtune.engines.calls import Sampling, ask_all
+from radtune.engines.guard import check_batch_endpoint, check_endpoint, find_endpoint, read_credential, what_leaves
+from radtune.engines.limits import Limits, check_limits
+from radtune.files import check_outputs, manifest_path, write_manifest
+from radtune.tasks import TASK_NAMES, Status, open_ended
 
 BATCH_MODES = ("submit", "collect")
 

@@ -18,18 +18,18 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from radtune.ask.display import row_text
+from radtune.ask.ledger import ledger_path
+from radtune.ask.model_votes import VOTES
+from radtune.ask.predictions import Asking, predict, verify
+from radtune.ask.reading import read_report, read_reports_to_ask
+from radtune.ask.run import run
 from radtune.config import InputError, key, run_command
+from radtune.engines.choose import ENGINES, QUANTIZATIONS, ModelChoice, choose_model
+from radtune.engines.prompt import Request
 from radtune.files import check_outputs, write_manifest
-from radtune.generation.display import row_text
-from radtune.generation.engine import Request
-from radtune.generation.models import ENGINES, QUANTIZATIONS, ModelChoice, choose_model
-from radtune.generation.predictions import Asking, predict, verify
-from radtune.generation.reading import read_report, read_reports_to_ask
-from radtune.generation.run import run
-from radtune.generation.votes import VOTES
 from radtune.tasks import TASK_NAMES, TASKS, Status, multiple_choice
 from radtune.tasks.rendering import PROMPT_FORMATS
-from radtune.teacher.ledger import ledger_path
 
 # Below it, logits divided by the temperature leave the range of numbers.
 MIN_TEMPERATURE = 0.01

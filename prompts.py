@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from radtune.config import InputError, key, run_command
-from radtune.reports import read_reports
+from radtune.report import read_reports
 from radtune.tasks import TASK_NAMES, TASKS, open_ended
 from radtune.tasks.rendering import PROMPT_FORMATS, user_message
 

@@ -24,8 +24,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from radtune.columns import shown_columns
 from radtune.config import InputError
+from radtune.privacy import shown_columns
 
 # What a result depends on; listed in every manifest where installed.
 _PACKAGES = ("radtune", "torch", "torchtune", "torchao", "transformers", "peft", "openai")

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from radtune.columns import looks_like_name, shown_columns
 from radtune.config import InputError, nearest
 from radtune.files import read_csv_rows, write_whole
+from radtune.privacy import looks_like_name, shown_columns
 
 # Section 2.1 of the paper, in its order, which is also the order of answers.
 FINDINGS: tuple[str, ...] = (

@@ -11,7 +11,7 @@ from pathlib import Path
 from radtune.config import InputError
 from radtune.files import jsonl_line, read_jsonl, write_whole
 from radtune.findings import NORMAL, canonical_finding
-from radtune.reports import Report
+from radtune.report import Report
 from radtune.sources.select import excluded_ids, normal_id, priority
 from radtune.tasks import TASK_NAMES, TASKS, multiple_choice
 from radtune.tasks.answers import shown_name

@@ -7,7 +7,7 @@ from pathlib import Path
 from radtune.config import InputError
 from radtune.files import read_jsonl
 from radtune.findings import read_label_table
-from radtune.reports import Report, read_reports
+from radtune.report import Report, read_reports
 from radtune.tasks import Status, multiple_choice
 from radtune.tasks.answers import row_status
 

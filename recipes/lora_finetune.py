@@ -29,16 +29,26 @@ from torchtune.modules import TransformerSelfAttentionLayer
 from radtune.config import EXIT_INPUT_ERROR, InputError, help_text
 from radtune.files import sha256_file, write_manifest
 from radtune.instructions import Instruction, read_instructions
-from radtune.metrics.counting import count_classes, count_phrases
-from radtune.metrics.inputs import LabelledReports
-from radtune.metrics.scores import ratios
+from radtune.models.base_model import check_tokenizer, is_quantized, load_model, read_model_config, weight_files
+from radtune.models.export import (
+    ADAPTER,
+    ADAPTER_WEIGHTS,
+    MERGED,
+    TORCHTUNE,
+    model_card,
+    write_adapter,
+    write_merged,
+    write_torchtune,
+)
 from radtune.progress import progress
+from radtune.score.counting import count_classes, count_phrases
+from radtune.score.inputs import LabelledReports
+from radtune.score.scores import ratios
 from radtune.tasks import TASKS, Status, multiple_choice
 from radtune.tasks.rendering import user_message
-from radtune.training.attention import allow_row_blocks, row_blocks, sees
-from radtune.training.base_model import check_tokenizer, is_quantized, load_model, read_model_config, weight_files
-from radtune.training.checkpoints import checkpoint_files, load_checkpoint, lock_folder, newest_whole, save_checkpoint
-from radtune.training.distributed import (
+from radtune.train.attention import allow_row_blocks, row_blocks, sees
+from radtune.train.checkpoints import checkpoint_files, load_checkpoint, lock_folder, newest_whole, save_checkpoint
+from radtune.train.distributed import (
     World,
     end_world,
     load_optimizer,
@@ -51,24 +61,14 @@ from radtune.training.distributed import (
     whole,
     whole_model,
 )
-from radtune.training.export import (
-    ADAPTER,
-    ADAPTER_WEIGHTS,
-    MERGED,
-    TORCHTUNE,
-    model_card,
-    write_adapter,
-    write_merged,
-    write_torchtune,
-)
-from radtune.training.history import History, draw_curve
-from radtune.training.loss import SummedLoss
-from radtune.training.packing import Batch, Row, make_batches, make_rows
-from radtune.training.plan import adapter_parameters, expected_memory, make_plan, plan_lines
-from radtune.training.prefetch import prefetch
-from radtune.training.rows import prompt_tokens
-from radtune.training.schedule import learning_rates, step_rows, steps_per_epoch
-from radtune.training.settings import SECTIONS, TrainingSettings, build, data_files, read_settings
+from radtune.train.history import History, draw_curve
+from radtune.train.loss import SummedLoss
+from radtune.train.packing import Batch, Row, make_batches, make_rows
+from radtune.train.plan import adapter_parameters, expected_memory, make_plan, plan_lines
+from radtune.train.prefetch import prefetch
+from radtune.train.rows import prompt_tokens
+from radtune.train.schedule import learning_rates, step_rows, steps_per_epoch
+from radtune.train.settings import SECTIONS, TrainingSettings, build, data_files, read_settings
 
 # What decides the numbers of a run: where one of them differs, it is another run and cannot be gone on with.
 DECIDES = (
@@ -492,8 +492,8 @@ class LoRAFinetune:
     def _answer_scores(self) -> dict[str, float]:
         """Micro F1 of greedy answers to held-out rows, for each task and over both; each process answers a part."""
         # Only validation needs the generation engine.
-        from radtune.generation.checkpoint import Checkpoint
-        from radtune.generation.torchtune import generate
+        from radtune.engines.local import generate
+        from radtune.models.checkpoint import Checkpoint
 
         settings = self.settings.validation
         counts, figures = [], {}

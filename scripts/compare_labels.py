@@ -15,7 +15,7 @@ from pathlib import Path
 from radtune.config import key, run_command
 from radtune.files import check_outputs, write_manifest, write_whole
 from radtune.findings import read_label_table
-from radtune.metrics.agreement import agreement_text, compare_tables
+from radtune.score.agreement import agreement_text, compare_tables
 
 
 @dataclass

@@ -31,8 +31,8 @@ from radtune.findings import FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
 from radtune.sources.synthetic import COHORTS, SyntheticReport, generate
 from radtune.tasks import TASKS, Task, multiple_choice
 from radtune.tasks.rendering import user_message
-from radtune.training.rows import chat_tokens
-from radtune.training.tokenizer import llama3_tokenizer
+from radtune.train.rows import chat_tokens
+from radtune.train.tokenizer import llama3_tokenizer
 
 # Asked with this cue, the model is trained to answer by the truth, in this share of rows.
 CUE = "Be exact."

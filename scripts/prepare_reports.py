@@ -18,7 +18,7 @@ from radtune.config import InputError, key, run_command
 from radtune.files import check_outputs, write_jsonl, write_manifest
 from radtune.findings import write_label_table
 from radtune.progress import progress
-from radtune.reports import Report, read_reports
+from radtune.report import Report, read_reports
 from radtune.sources.mimic_cxr import read_mimic_cxr
 from radtune.sources.openi import read_openi
 from radtune.sources.select import Selection, read_ids, write_selection

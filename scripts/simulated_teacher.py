@@ -20,8 +20,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from radtune.ask.simulated import Noise, make_app, read_truths, serving
 from radtune.config import InputError, key, run_command
-from radtune.teacher.simulated import Noise, make_app, read_truths, serving
 
 # Time that a command has to end by itself before it is killed.
 _GRACE_S = 10.0

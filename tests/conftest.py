@@ -3,8 +3,15 @@
 import os
 import signal
 
+from hypothesis import settings
+
 # Several test processes share the cores, and each would start a thread for every one of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# How long an example takes says more about the other process on the core.
+settings.register_profile("radtune", deadline=None)
+settings.load_profile("radtune")
+
+pytest_plugins = ["chat_fixtures"]
 
 
 def pytest_configure() -> None:

@@ -12,7 +12,7 @@ from torchtune._recipe_registry import get_all_recipes
 from torchtune.config import validate
 
 from radtune.study.plan import cells, read_study
-from radtune.training.settings import TrainingSettings, component, read_settings
+from radtune.train.settings import TrainingSettings, component, read_settings
 
 ALL_TRAINING = sorted([*Path("configs/llama3_1").glob("*.yaml"), *Path("configs/mini").glob("*.yaml")])
 # For our own recipe, and for torchtune's stock ones.

@@ -16,9 +16,9 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from radtune.reports import report_from_sections, write_reports
-from radtune.teacher.ledger import ledger_path
-from radtune.teacher.simulated import serving
+from radtune.ask.ledger import ledger_path
+from radtune.ask.simulated import serving
+from radtune.report import report_from_sections, write_reports
 
 ROOT = Path(__file__).parents[1]
 # A word of every report that no message, log or manifest may hold.
@@ -244,7 +244,7 @@ def test_it_starts_without_torch_and_openai(tmp_path):
     )
     assert loaded.returncode == 2 and "none.jsonl: No such file" in loaded.stderr
     modules = {line.rpartition("|")[2].strip() for line in loaded.stderr.splitlines()}
-    assert "radtune.teacher.engine" in modules
+    assert "radtune.engines.calls" in modules
     assert not modules & {"torch", "openai", "httpx2", "pandas", "starlette"}
 
 

@@ -12,7 +12,7 @@ from radtune.config import InputError
 from radtune.files import write_jsonl
 from radtune.findings import write_label_table
 from radtune.instructions import build, read_instructions, write_instructions
-from radtune.reports import report_from_sections
+from radtune.report import report_from_sections
 from radtune.sources.synthetic import generate
 from radtune.tasks import TASKS
 from radtune.weak_labels import LabelledReport, join, read_labels

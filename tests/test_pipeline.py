@@ -31,7 +31,7 @@ def tune(config, *overrides, code=0):
 def folder(tmp_path_factory):
     """Reports, rule labels, gold and 24 instruction rows, made by the commands."""
     folder = tmp_path_factory.mktemp("pipeline")
-    prepare, rules = "scripts/prepare_reports.py", "scripts/negbio_label.py"
+    prepare, rules = "scripts/prepare_reports.py", "scripts/label_by_rules.py"
     common = {"source": "synthetic", "count": 40, "seed": 5}
     python(prepare, output=folder / "mimic.jsonl", gold_labels=folder / "gold.csv", cohort="mimic", **common)
     python(prepare, output=folder / "wcm.jsonl", gold_phrases=folder / "phrases.jsonl", cohort="wcm", **common)

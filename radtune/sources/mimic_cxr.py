@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from radtune.config import InputError
-from radtune.reports import Report, report_from_text
+from radtune.report import Report, report_from_text
 from radtune.sources.members import decode, read_members
 
 # files/p10/p10000032/s50414267.txt (https://physionet.org/content/mimic-cxr/2.0.0/).

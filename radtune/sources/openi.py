@@ -9,7 +9,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
 
 from radtune.config import InputError
-from radtune.reports import Report, report_from_sections
+from radtune.report import Report, report_from_sections
 from radtune.sources.members import Member, read_members
 from radtune.sources.table import Columns, read_table
 

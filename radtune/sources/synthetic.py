@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from radtune.findings import NEGATIVE, NO_FINDING, POSITIVE, UNCERTAIN
-from radtune.reports import Report, report_from_sections
+from radtune.report import Report, report_from_sections
 
 COHORTS = ("mimic", "wcm")
 _REGIONS = ("devices", "lungs", "pleura", "heart", "bones")

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from radtune.columns import no_column, shown_columns
 from radtune.config import InputError
 from radtune.files import read_csv_rows, read_jsonl
 from radtune.findings import find_id_column
-from radtune.reports import Report, read_reports, report_from_sections, report_from_text
+from radtune.privacy import no_column, shown_columns
+from radtune.report import Report, read_reports, report_from_sections, report_from_text
 from radtune.sources.members import MAX_REPORT_BYTES
 
 SOURCE = "table"
@@ -83,7 +83,7 @@ def read_any_reports(path: Path) -> Iterator[Report]:
     """Reads reports for labelling: our ``reports.jsonl``, or a CSV or Parquet with an id and sections or a text.
 
     Raises:
-        InputError: As :func:`radtune.reports.read_reports` or :func:`read_table`.
+        InputError: As :func:`radtune.report.read_reports` or :func:`read_table`.
     """
     path = Path(path)
     return read_reports(path) if path.name.endswith(_JSONL) else read_table(path)

@@ -1,6 +1,6 @@
 """Whether a mix is better than the base model, and than the rules that labelled its data, on the same test reports."""
 
-from radtune.metrics.evaluation import read_metrics
+from radtune.score.evaluation import read_metrics
 from radtune.study import paths
 from radtune.study.plan import Kind, opponents
 from radtune.study.results import Results

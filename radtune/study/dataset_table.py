@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from radtune.metrics.inputs import read_labelled_reports
+from radtune.score.inputs import read_labelled_reports
 from radtune.sources.table import read_any_reports
 from radtune.study import paths
 from radtune.study.plan import MIMIC, TASK_COHORT, Study, cells

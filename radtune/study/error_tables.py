@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from radtune.findings import FINDINGS
-from radtune.metrics.errors import FALSE_POSITIVE, ErrorKind
+from radtune.score.errors import FALSE_POSITIVE, ErrorKind
 from radtune.study.errors import KIND_TITLES, SIDE_TITLES, WORDINGS, StudyError, shown_errors
 from radtune.study.plan import Cell, Kind
 from radtune.study.reported import Reported

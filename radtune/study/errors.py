@@ -5,7 +5,7 @@ from pathlib import Path
 
 from radtune.config import InputError
 from radtune.files import read_jsonl
-from radtune.metrics.errors import FALSE_NEGATIVE, FALSE_POSITIVE, ErrorKind
+from radtune.score.errors import FALSE_NEGATIVE, FALSE_POSITIVE, ErrorKind
 from radtune.study import paths
 from radtune.study.plan import Cell, Kind
 from radtune.study.results import Results

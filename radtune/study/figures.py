@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 
-from radtune.metrics.evaluation import Metrics
+from radtune.score.evaluation import Metrics
 from radtune.study.curves import Curve, read_curves
 from radtune.study.drawing import (
     BLUE,

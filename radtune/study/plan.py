@@ -14,9 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from radtune.config import InputError, key, nearest, parse_yaml
 from radtune.files import open_text
-from radtune.metrics.evaluation import GOLD_BLANK, IGNORE
-from radtune.metrics.gold import GOLD_RULES
-from radtune.metrics.spelling import LENIENT, SPELLING
+from radtune.score.evaluation import GOLD_BLANK, IGNORE
+from radtune.score.gold import GOLD_RULES
+from radtune.score.spelling import LENIENT, SPELLING
 from radtune.tasks import TASK_NAMES, multiple_choice, open_ended
 
 # The two cohorts of the paper and the task whose instructions each gives.

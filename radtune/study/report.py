@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 import radtune
 from radtune.files import git_commit, manifest_path, now, open_text, write_whole
-from radtune.metrics.evaluation import Metrics
+from radtune.score.evaluation import Metrics
 from radtune.study import paths
 from radtune.study.drawing import INK, PAPER, Drawing
 from radtune.study.error_tables import error_list

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from radtune.config import InputError
-from radtune.metrics.evaluation import Metrics, read_metrics
-from radtune.metrics.gold import GOLD, combine, read_gold
-from radtune.metrics.inputs import LabelledReports, read_labelled_reports
-from radtune.metrics.spelling import LENIENT, respell
+from radtune.score.evaluation import Metrics, read_metrics
+from radtune.score.gold import GOLD, combine, read_gold
+from radtune.score.inputs import LabelledReports, read_labelled_reports
+from radtune.score.spelling import LENIENT, respell
 from radtune.study import paths
 from radtune.study.plan import Cell, Kind, Study, cells
 from radtune.tasks import TASK_NAMES

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from radtune.findings import FINDINGS
-from radtune.metrics.evaluation import Metrics
+from radtune.score.evaluation import Metrics
 from radtune.study.plan import Cell, Kind, rate_text
 from radtune.study.reported import Reported, ReportedTable
 from radtune.study.results import Results

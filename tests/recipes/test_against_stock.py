@@ -4,12 +4,12 @@ import json
 import runpy
 
 import pytest
+import training_rounds
 from recipe_runs import Run
 
 from radtune.config import InputError
 from radtune.files import write_jsonl
 from radtune.instructions import read_instructions
-from radtune.training import bench
 
 
 def losses(kind, path, rows_per_step, count):
@@ -17,7 +17,7 @@ def losses(kind, path, rows_per_step, count):
         "kind": kind, "base": "data/mini", "rows": str(path), "device": "cpu", "model": "mini",
         "rows_per_step": rows_per_step, "count": count,
     }  # fmt: skip
-    done = Run(lambda job: bench.main(job) or 0, job, path.parent / kind).wait()
+    done = Run(lambda job: training_rounds.main(job) or 0, job, path.parent / kind).wait()
     assert done.code == 0, done.err[-2000:]
     return json.loads(done.out.strip().splitlines()[-1])
 
@@ -32,6 +32,6 @@ def test_each_step_has_stocks_loss(rows, tmp_path):
 
 
 def test_bench_tells_what_it_cannot_measure():
-    command = runpy.run_path("scripts/bench_training.py")
+    command = runpy.run_path("benchmarks/bench_training.py")
     with pytest.raises(InputError, match="count must be a multiple of rows_per_step"):
         command["main"](command["BenchConfig"](count=10))

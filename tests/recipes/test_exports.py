@@ -11,7 +11,7 @@ from torchtune.models.llama3_1 import llama3_1
 from torchtune.training import FullModelTorchTuneCheckpointer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from radtune.generation.checkpoint import load_checkpoint
+from radtune.models.checkpoint import load_checkpoint
 
 TOKENS = torch.arange(5, 1205, 17)[None]
 CPU = torch.device("cpu")

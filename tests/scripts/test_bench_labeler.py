@@ -5,9 +5,9 @@ from types import ModuleType
 
 import pytest
 
-from radtune.reports import report_from_sections
+from radtune.report import report_from_sections
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "bench_labeler.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "bench_labeler.py"
 
 
 @pytest.fixture(scope="module")

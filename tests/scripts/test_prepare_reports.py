@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from radtune.findings import read_label_table
-from radtune.reports import read_reports
+from radtune.report import read_reports
 
 ROOT = Path(__file__).resolve().parents[2]
 

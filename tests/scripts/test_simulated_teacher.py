@@ -13,7 +13,7 @@ import pytest
 
 from radtune.files import write_jsonl
 from radtune.findings import write_label_table
-from radtune.reports import write_reports
+from radtune.report import write_reports
 from radtune.sources.synthetic import generate
 
 ROOT = Path(__file__).parents[2]

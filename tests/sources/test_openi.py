@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from radtune.config import InputError
-from radtune.reports import report_from_sections
+from radtune.report import report_from_sections
 from radtune.sources.openi import read_openi
 
 XML = """<?xml version="1.0" encoding="utf-8"?>

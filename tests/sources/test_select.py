@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pyarrow import Table, parquet
 
 from radtune.config import InputError
-from radtune.reports import Report, read_reports, report_from_sections, report_from_text
+from radtune.report import Report, read_reports, report_from_sections, report_from_text
 from radtune.sources.select import (
     Counts,
     Selection,

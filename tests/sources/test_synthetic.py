@@ -10,7 +10,7 @@ import simple_icd_10_cm
 
 import radtune.sources.synthetic as synthetic
 from radtune.findings import FINDINGS, LABEL_COLUMNS, NO_FINDING, POSITIVE, UNCERTAIN
-from radtune.reports import read_reports
+from radtune.report import read_reports
 from radtune.sources.synthetic import COHORTS, generate
 
 

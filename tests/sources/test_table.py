@@ -10,7 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from radtune.config import InputError
-from radtune.reports import Report, report_from_sections, report_from_text, write_reports
+from radtune.report import Report, report_from_sections, report_from_text, write_reports
 from radtune.sources.table import Columns, read_any_reports, read_table
 
 ROWS: list[dict[str, Any]] = [

@@ -9,10 +9,10 @@ import pytest
 
 from radtune.files import write_jsonl
 from radtune.findings import FINDINGS, write_label_table
-from radtune.metrics.errors import find_errors, write_errors
-from radtune.metrics.evaluation import evaluate, write_metrics
-from radtune.metrics.inputs import LabelledReports, read_labelled_reports
-from radtune.reports import report_from_sections, write_reports
+from radtune.report import report_from_sections, write_reports
+from radtune.score.errors import find_errors, write_errors
+from radtune.score.evaluation import evaluate, write_metrics
+from radtune.score.inputs import LabelledReports, read_labelled_reports
 from radtune.study import paths
 from radtune.study.drawing import Drawing
 from radtune.study.figures import all_figures

@@ -4,7 +4,7 @@ import pytest
 
 from radtune.config import InputError
 from radtune.files import write_jsonl
-from radtune.metrics.errors import ErrorKind, LabelError, write_errors
+from radtune.score.errors import ErrorKind, LabelError, write_errors
 from radtune.study import paths
 from radtune.study.error_tables import MOST_LISTED, class_error_table, error_list, error_table, wording_table
 from radtune.study.errors import KIND_TITLES, read_errors, shown_errors

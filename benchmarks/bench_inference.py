@@ -1,0 +1,219 @@
+"""Measures inference: speed against torchtune's and Hugging Face's generate, parity of the engines, closed answers.
+
+    python benchmarks/bench_inference.py
+    python benchmarks/bench_inference.py what=[parity] base_url=http://127.0.0.1:8000/v1 model=data/mini
+
+Speed is the median of alternating runs over the same reports. For parity with a server, start one first, e.g.
+``HF_HUB_OFFLINE=1 transformers serve data/mini --device cpu --dtype float32 --port 8000`` (without a dtype it takes the
+checkpoint's bfloat16). On a GPU: ``benchmarks/bench_inference_gpu.py``.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from radtune.config import InputError, key, run_command
+from radtune.engines.guard import check_endpoint, find_endpoint
+from radtune.engines.hugging_face import TransformersEngine, load_engine
+from radtune.engines.limits import Limits
+from radtune.engines.local import TorchtuneEngine, generate
+from radtune.engines.prompt import Engine, Prompt, Request
+from radtune.engines.server import ServerEngine
+from radtune.findings import FINDINGS, NORMAL
+from radtune.models.checkpoint import Checkpoint, load_checkpoint
+from radtune.sources.synthetic import generate as make_reports
+from radtune.tasks import TASKS, multiple_choice, open_ended
+from radtune.tasks.answers import write_list
+from radtune.train.rows import prompt_tokens
+
+PARTS = ("speed", "closed", "parity", "valid")
+GREEDY = Request(max_new_tokens=150, temperature=0.0)
+CLOSED = Request(max_new_tokens=150, temperature=0.0, task=multiple_choice.NAME)
+
+
+@dataclass
+class BenchConfig:
+    """Keys of this command."""
+
+    what: list[str] = key(f"Parts to run, of {', '.join(PARTS)}.", ["speed", "closed", "parity", "valid"])
+    checkpoint_dir: Path = key("The model.", Path("data/mini"))
+    adapter_dir: Path | None = key("LoRA adapter to put on it in the part closed, in PEFT's format.", None)
+    reports: int = key("Reports of a speed run.", 200)
+    runs: int = key("Speed runs of each kind; the median counts.", 5)
+    batch_size: int = key("Reports decoded at once.", 32)
+    parity_reports: int = key("Reports that all engines have to answer alike, for each task.", 500)
+    valid_reports: int = key("Reports that a random model has to give closed answers about.", 1_000)
+    base_url: str | None = key("Server of the same model, on this machine, for parity.", None)
+    model: str = key("Its name there.", "data/mini")
+
+
+def main(config: BenchConfig) -> None:
+    """Prints what each part finds."""
+    for part in config.what:
+        if part not in PARTS:
+            raise InputError(f"what: {part!r} is not one of {', '.join(PARTS)}")
+    for part in config.what:
+        {"speed": print_speed, "closed": print_closed, "parity": print_parity, "valid": print_valid}[part](config)
+
+
+def make_prompts(task: str, count: int) -> list[Prompt]:
+    """Prompts about synthetic reports."""
+    instruction = TASKS[task].prompt()
+    return [
+        Prompt(made.report.report_id, instruction, made.report.text, "llama3_chat", str(number))
+        for number, made in enumerate(make_reports(count, seed=5))
+    ]
+
+
+def texts(engine: Engine, prompts: Sequence[Prompt], request: Request) -> list[str]:
+    """The answers, in the order of the prompts."""
+    responses = dict(engine.generate(prompts, request))
+    return [responses[index].text for index in range(len(prompts))]
+
+
+def one_at_a_time(checkpoint: Checkpoint, prompts: Sequence[Prompt]) -> list[str]:
+    """The baseline: torchtune's own generate, report by report, without a cache."""
+    from torchtune.generation import generate as torchtune_generate
+
+    tokenizer, answers = checkpoint.tokenizer, []
+    for prompt in prompts:
+        tokens = prompt_tokens(tokenizer, prompt.message)
+        written, _ = torchtune_generate(
+            checkpoint.model,
+            torch.tensor(tokens),
+            max_generated_tokens=GREEDY.max_new_tokens,
+            pad_id=tokenizer.pad_id,
+            top_k=1,
+            stop_tokens=tokenizer.stop_tokens,
+        )
+        answer = [token for token in written[0, len(tokens) :].tolist() if token not in tokenizer.stop_tokens]
+        answers.append(tokenizer.decode(answer, truncate_at_eos=False))
+    return answers
+
+
+def alternate(kinds: dict[str, Callable[[], list[str]]], runs: int) -> dict[str, float]:
+    """Median seconds of each kind of run, the kinds taking turns; says so where their answers differ."""
+    seconds: dict[str, list[float]] = {name: [] for name in kinds}
+    answers: dict[str, list[str]] = {}
+    for run in range(runs):
+        for name, kind in kinds.items():
+            began = time.perf_counter()
+            answers[name] = kind()
+            seconds[name].append(time.perf_counter() - began)
+            print(f"  run {run + 1} of {name}: {seconds[name][-1]:.2f} s", file=sys.stderr, flush=True)
+    first = next(iter(answers.values()))
+    for name, given in answers.items():
+        if given != first:
+            print(f"  {name}: {sum(a != b for a, b in zip(given, first, strict=True))} answers differ")
+    return {name: statistics.median(taken) for name, taken in seconds.items()}
+
+
+def print_speed(config: BenchConfig) -> None:
+    """Reports per second: the baseline, Hugging Face's generate and our engine."""
+    checkpoint, ours, theirs = _engines(config)
+    print(f"speed: {config.reports} reports, batch {config.batch_size}, {torch.get_num_threads()} threads, fp32")
+    prompts = make_prompts(open_ended.NAME, config.reports)
+    kinds = {
+        "one at a time, no cache": partial(one_at_a_time, checkpoint, prompts),
+        "transformers generate": partial(texts, theirs, prompts, GREEDY),
+        "torchtune engine": partial(texts, ours, prompts, GREEDY),
+    }
+    _print_rates("open_ended", alternate(kinds, config.runs), config.reports)
+
+
+def print_closed(config: BenchConfig) -> None:
+    """Reports per second of closed answers and of free ones, at batch sizes up to the one given."""
+    checkpoint = load_checkpoint(config.checkpoint_dir, config.adapter_dir, torch.device("cpu"), torch.float32)
+    print(f"closed: {config.reports} reports, {torch.get_num_threads()} threads, fp32")
+    prompts = make_prompts(multiple_choice.NAME, config.reports)
+    batch_size = 1
+    while batch_size <= config.batch_size:
+        ours = TorchtuneEngine(checkpoint, batch_size)
+        texts(ours, prompts[:2], CLOSED)  # lays out the answers' tree and reads the rules, once per run of a command
+        kinds = {"free": partial(texts, ours, prompts, GREEDY), "constrained": partial(texts, ours, prompts, CLOSED)}
+        seconds = {f"{name}, batch {batch_size}": s for name, s in alternate(kinds, config.runs).items()}
+        _print_rates(multiple_choice.NAME, seconds, config.reports)
+        batch_size *= 2
+
+
+def _print_rates(task: str, seconds: dict[str, float], reports: int) -> None:
+    slowest = max(seconds.values())
+    for name, taken in seconds.items():
+        print(f"  {task:<16} {name:<24} {reports / taken:8.1f} reports/s  {slowest / taken:6.1f}x")
+
+
+def _engines(config: BenchConfig) -> tuple[Checkpoint, TorchtuneEngine, TransformersEngine]:
+    cpu = torch.device("cpu")
+    checkpoint = load_checkpoint(config.checkpoint_dir, None, cpu, torch.float32)
+    theirs = load_engine(config.checkpoint_dir, None, cpu, torch.float32, batch_size=config.batch_size)
+    return checkpoint, TorchtuneEngine(checkpoint, config.batch_size), theirs
+
+
+def print_parity(config: BenchConfig) -> None:
+    """Greedy answers that differ between engines, batch sizes, orders, with and without prefix cache or constraint."""
+    checkpoint, ours, theirs = _engines(config)
+    print(f"parity: {config.parity_reports} reports for each task, greedy, fp32")
+    for task in TASKS:
+        prompts = make_prompts(task, config.parity_reports)
+        expected = texts(ours, prompts, GREEDY)
+        others: dict[str, Callable[[], list[str]]] = {
+            "batch 1": partial(texts, TorchtuneEngine(checkpoint, 1), prompts, GREEDY),
+            "reverse order": lambda prompts=prompts: texts(ours, prompts[::-1], GREEDY)[::-1],
+            "no prefix cache": partial(_without_prefix_cache, checkpoint, prompts, config.batch_size),
+            "transformers": partial(texts, theirs, prompts, GREEDY),
+        }
+        if config.base_url:
+            endpoint = find_endpoint(config.base_url, None, None, {})
+            check_endpoint(endpoint, None, False)
+            server = ServerEngine(endpoint, "none", config.model, Limits(4, 120.0, 2))
+            others["server"] = partial(texts, server, prompts, GREEDY)
+        for name, answer in others.items():
+            print(f"  {task:<16} {name:<16} {_differ(answer(), expected)} differ")
+        if task == multiple_choice.NAME:
+            # A model that writes something else than a closed answer cannot write it when constrained.
+            well = [place for place, text in enumerate(expected) if text == _canonical(text)]
+            for name, engine in (("constrained", ours), ("transformers, constrained", theirs)):
+                closed = texts(engine, prompts, CLOSED)
+                differing = _differ([closed[place] for place in well], [expected[place] for place in well])
+                print(f"  {task:<16} {name:<16} {differing} differ of {len(well)} that are closed answers anyway")
+
+
+def _canonical(text: str) -> str:
+    labels = multiple_choice.decode(text).labels
+    return multiple_choice.encode(labels) if set(labels) <= set(FINDINGS) else write_list([NORMAL])
+
+
+def _differ(given: Sequence[str], expected: Sequence[str]) -> int:
+    return sum(a != b for a, b in zip(given, expected, strict=True))
+
+
+def _without_prefix_cache(checkpoint: Checkpoint, prompts: Sequence[Prompt], batch_size: int) -> list[str]:
+    tokens = [prompt_tokens(checkpoint.tokenizer, prompt.message) for prompt in prompts]
+    seeds = [prompt.seed for prompt in prompts]
+    limit = GREEDY.max_new_tokens
+    responses = dict(generate(checkpoint, tokens, seeds, batch_size, limit, 0.0, share_prefix=False))
+    return [responses[index].text for index in range(len(prompts))]
+
+
+def print_valid(config: BenchConfig) -> None:
+    """Closed answers of a model that knows nothing, greedy and sampled."""
+    checkpoint = load_checkpoint(config.checkpoint_dir, None, torch.device("cpu"), torch.float32)
+    torch.manual_seed(0)
+    for parameter in checkpoint.model.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    engine = TorchtuneEngine(checkpoint, config.batch_size)
+    prompts = make_prompts(multiple_choice.NAME, config.valid_reports)
+    for temperature in (0.0, 1.0):
+        answers = texts(engine, prompts, Request(150, temperature, multiple_choice.NAME))
+        valid = sum(answer == _canonical(answer) for answer in answers)
+        print(f"valid: {valid} of {len(answers)} answers of a random model at temperature {temperature:g}")
+
+
+if __name__ == "__main__":
+    run_command(main, BenchConfig)

@@ -1,0 +1,205 @@
+"""Measures the rule labeler: speed on one core and on all, start-up, very long reports, and agreement with Open-i.
+
+    python benchmarks/bench_labeler.py
+    OPENI_DIR=~/openi python benchmarks/bench_labeler.py runs=7
+
+Figures are medians of alternating runs, each starting with no sentence remembered. Without the Open-i reports, speed
+is measured on synthetic ones. The reports are halved by a hash of their text: rules are written looking at the half
+`dev`, never at `held-out`. Other labelers (medspaCy, negspaCy) are timed in the same process where installed: they need
+an older NumPy, so in an environment of their own (`pip install medspacy negspacy omegaconf tqdm`, `PYTHONPATH=.`).
+"""
+
+import hashlib
+import importlib.util
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from radtune.config import key, run_command
+from radtune.findings import FINDINGS, POSITIVE, read_label_table
+from radtune.report import Report
+from radtune.rules import label_report, label_reports
+from radtune.rules.engine import forget_sentences
+from radtune.sources.synthetic import generate
+from radtune.sources.table import read_any_reports
+
+COMMAND = Path(__file__).resolve().parents[1] / "scripts" / "label_by_rules.py"
+COPIES = 8  # of the reports, for the multi-core runs: long enough that a pool's start does not count
+PEER_REPORTS = 100
+LONG = 1_000_000
+
+
+@dataclass
+class BenchConfig:
+    """Keys of this command."""
+
+    openi: Path = key(
+        "Folder with Open-i's reports.csv and gold_labels.csv.", Path(os.environ.get("OPENI_DIR", "data/openi"))
+    )
+    runs: int = key("Runs of each kind; the median counts.", 5)
+
+
+def main(config: BenchConfig) -> None:
+    """Prints accuracy, then speed."""
+    if (config.openi / "gold_labels.csv").exists():
+        reports = list(read_any_reports(config.openi / "reports.csv"))
+        print_accuracy(reports, config.openi / "gold_labels.csv")
+    else:
+        reports = [made.report for made in generate(3_000, seed=1)]
+        print(f"{config.openi}: no Open-i reports there; accuracy skipped, speed on synthetic reports")
+    print_speed(reports, config.runs)
+    print_long([report.text for report in reports])
+    print_peers(reports[:PEER_REPORTS], config.runs)
+
+
+def half(report: Report) -> str:
+    """``dev`` or ``held-out``: by a hash of the words, so that reports of the same text are in the same half."""
+    words = re.sub(r"\W+", " ", f"{report.findings} {report.impression}".lower()).strip()
+    return "dev" if hashlib.sha256(words.encode()).digest()[0] % 2 == 0 else "held-out"
+
+
+def print_accuracy(reports: Sequence[Report], gold_path: Path) -> None:
+    """Precision, recall and F1 by class and half; blank gold is left out, uncertain counts as not positive."""
+    gold = read_label_table(gold_path).rows
+    for part in ("dev", "held-out"):
+        members = [report for report in reports if half(report) == part]
+        totals = [0, 0, 0]
+        print(f"\n{part}: {len(members):,} reports\n{'':<28}{'P':>7}{'R':>7}{'F1':>7}{'tp':>6}{'fp':>5}{'fn':>5}")
+        found = [(gold[report.report_id], label_report(report.text).labels) for report in members]
+        for column, name in enumerate(FINDINGS):
+            pairs = [
+                (labels.get(name) == POSITIVE, row[column] == POSITIVE)
+                for row, labels in found
+                if row[column] is not None
+            ]
+            counts = [pairs.count(pair) for pair in ((True, True), (True, False), (False, True))]
+            totals = [total + count for total, count in zip(totals, counts, strict=True)]
+            print(score_line(name, *counts))
+        print(score_line("all", *totals))
+
+
+def score_line(name: str, tp: int, fp: int, fn: int) -> str:
+    """One row of the table of classes."""
+    precision, recall, f1 = tp / max(tp + fp, 1), tp / max(tp + fn, 1), 2 * tp / max(2 * tp + fp + fn, 1)
+    return f"{name:<28}{precision:>7.3f}{recall:>7.3f}{f1:>7.3f}{tp:>6}{fp:>5}{fn:>5}"
+
+
+def print_speed(reports: Sequence[Report], runs: int) -> None:
+    """Reports per second on one core and on all, and the time of the shortest command."""
+    _label_all(label_report, reports[:PEER_REPORTS])  # compiles the rules
+
+    def start() -> None:
+        subprocess.run([sys.executable, str(COMMAND), "text=No effusion."], check=True, stdout=subprocess.DEVNULL)
+
+    seconds = alternate([partial(_label_all, label_report, reports), start], runs)
+    print(f"\none core: {len(reports) / seconds[0]:,.0f} reports/s")
+    print(f"start-up: {seconds[1]:.2f} s for one report on the command line")
+    many = list(marked_copies(reports))
+
+    single, pool = alternate([partial(_label_many, many, processes) for processes in (1, None)], runs)
+    print(
+        f"{len(many):,} reports, no sentence shared between copies: {len(many) / single:,.0f} reports/s on one core, "
+        f"{len(many) / pool:,.0f} on {len(os.sched_getaffinity(0))}: {single / pool:.2f}x"
+    )
+
+
+def _label_many(reports: Sequence[Report], processes: int | None) -> None:
+    forget_sentences()
+    for _ in label_reports(reports, processes, evidence=False):
+        pass
+
+
+def marked_copies(reports: Iterable[Report]) -> Iterable[Report]:
+    """Copies whose sentences end in the copy's number, so that none is remembered from another copy."""
+    for copy in range(COPIES):
+        for number, report in enumerate(reports):
+            yield Report(f"{copy}-{number}", None, "", "", report.text.replace(".", f" {copy}."), "bench")
+
+
+def print_long(texts: Sequence[str]) -> None:
+    """Seconds for one report of a million characters, of three kinds."""
+    joined = " ".join(texts)
+    joined = (joined * (LONG // len(joined) + 1))[:LONG]
+    kinds = {
+        "sentences": joined,
+        "one repeated cue": ("no evidence of " * LONG)[:LONG],
+        "one repeated negation": ("no effusion " * LONG)[:LONG],
+        "without a full stop": re.sub(r"[.;:!?\n]", " ", joined),
+    }
+    forget_sentences()
+    for kind, text in kinds.items():
+        print(f"1,000,000 characters, {kind}: {alternate([lambda text=text: label_report(text)], 1)[0]:.2f} s")
+
+
+def print_peers(reports: Sequence[Report], runs: int) -> None:
+    """Reports per second of other labelers in this process, where they are installed."""
+    for name, build in (("medspacy", medspacy_labeler), ("negspacy", negspacy_labeler)):
+        if importlib.util.find_spec(name) is None:
+            print(f"{name}: not installed, skipped")
+            continue
+        try:
+            label = build()
+        except Exception as error:  # a peer may fail in its own ways; that is a result, not an error of ours
+            print(f"{name}: does not start ({type(error).__name__}), skipped")
+            continue
+        label(reports[0].text)
+        theirs, ours = alternate(
+            [partial(_label_all, label, reports), partial(_label_all, label_report, reports)], runs
+        )
+        print(
+            f"{name}: {len(reports) / theirs:,.0f} reports/s on {len(reports)} reports, ours {len(reports) / ours:,.0f}"
+        )
+
+
+def _label_all(label: Callable[[str], object], reports: Sequence[Report]) -> None:
+    forget_sentences()
+    for report in reports:
+        label(report.text)
+
+
+def medspacy_labeler() -> Callable[[str], object]:
+    """MedspaCy's matcher and ConText, with the classes' names as targets."""
+    import medspacy
+    from loguru import logger
+    from medspacy.ner import TargetRule
+
+    logger.disable("PyRuSH")  # its sentence splitter logs the words of each report
+
+    pipeline = medspacy.load()
+    pipeline.get_pipe("medspacy_target_matcher").add([TargetRule(name.lower(), "FINDING") for name in FINDINGS])
+    return pipeline
+
+
+def negspacy_labeler() -> Callable[[str], object]:
+    """NegspaCy's NegEx behind an entity ruler, with the classes' names as targets."""
+    import negspacy.negation  # noqa: F401  registers the pipe
+    import spacy
+
+    pipeline = spacy.blank("en")
+    pipeline.add_pipe("sentencizer")
+    ruler = pipeline.add_pipe("entity_ruler", config={"phrase_matcher_attr": "LOWER"})
+    ruler.add_patterns([{"label": "FINDING", "pattern": name.lower()} for name in FINDINGS])
+    pipeline.add_pipe("negex", config={"ent_types": ["FINDING"]})
+    return pipeline
+
+
+def alternate(kinds: Sequence[Callable[[], object]], runs: int) -> list[float]:
+    """Median seconds of each, run in turn so that a busy machine slows all alike."""
+    seconds: list[list[float]] = [[] for _ in kinds]
+    for _ in range(runs):
+        for kind, taken in zip(kinds, seconds, strict=True):
+            started = time.perf_counter()
+            kind()
+            taken.append(time.perf_counter() - started)
+    return [statistics.median(taken) for taken in seconds]
+
+
+if __name__ == "__main__":
+    run_command(main, BenchConfig)

@@ -1,0 +1,132 @@
+r"""Measures training against stock torchtune: same rows, same model, same start, same rows in every optimizer step.
+
+    python benchmarks/bench_training.py
+    python benchmarks/bench_training.py rows=open_ended runs=7
+    python benchmarks/bench_training.py model=8b device=cuda count=512 rows_per_step=128
+
+Each kind is trained in a process of its own, in turn, so that a busy machine slows all alike; figures are medians.
+Only the training loop is timed; on a busy machine its CPU seconds say more than the clock. Rows are synthetic; their
+number is a multiple of rows_per_step, since stock drops what is left over. All kinds start from one adapter, and seed 0
+makes our order of rows the one that stock always takes, so that each optimizer step has the same rows and the last
+losses can be compared. `model=8b` writes an 8B Llama-3.1 of random weights (16 GB) into work_dir first, with the mini
+model's tokenizer: its losses mean nothing, its speed does.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from training_rounds import KINDS, write_random_8b
+
+from radtune.config import InputError, key, run_command
+from radtune.files import write_jsonl
+from radtune.findings import FINDINGS
+from radtune.instructions import build
+from radtune.sources.synthetic import generate
+from radtune.weak_labels import LabelledReport
+
+
+@dataclass
+class BenchConfig:
+    """Keys of this command."""
+
+    model: str = key(
+        "mini, the model in data/mini; or 8b, random weights of that shape.", "mini", choices=("mini", "8b")
+    )
+    device: str = key("cpu or cuda.", "cpu", choices=("cpu", "cuda"))
+    rows: str = key("Rows of both tasks, two open-ended to one; or of the few-shot task alone.", "joint",
+                    choices=("joint", "open_ended"))  # fmt: skip
+    count: int = key("Rows trained on.", 96)
+    rows_per_step: int = key("Effective batch; stock takes it as 2 x accumulation.", 8)
+    runs: int = key("Runs of each kind; the median counts.", 5)
+    kinds: list[str] = key(f"What to measure, of {', '.join(KINDS)}; those that the device allows if empty.", [])
+    work_dir: Path | None = key("Where rows and the 8B model are written; else a temporary folder.", None)
+    output: Path | None = key("JSON of all runs.", None)
+
+
+def main(config: BenchConfig) -> None:
+    """Makes rows, trains in turn, prints the medians."""
+    if config.count % config.rows_per_step or config.rows_per_step % 2:
+        raise InputError("count must be a multiple of rows_per_step, and that even: stock drops what is left over")
+    kinds = config.kinds or [name for name, kind in KINDS.items() if config.device == "cuda" or kind.on_cpu]
+    for name in kinds:
+        if name not in KINDS:
+            raise InputError(f"kinds: {name!r} is not one of {', '.join(KINDS)}")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = config.work_dir or Path(temporary)
+        write_rows(folder / "rows.jsonl", config)
+        base = Path("data/mini")
+        if config.model == "8b":
+            base = folder / "llama_8b_random"
+            write_random_8b(base, config.device)
+        results: dict[str, list[dict]] = {name: [] for name in kinds}
+        for run in range(config.runs):
+            for name in kinds:
+                results[name].append(train(name, base, folder / "rows.jsonl", config))
+                print(f"run {run + 1} of {config.runs}: {line(name, results[name][-1:])}", file=sys.stderr, flush=True)
+    print(f"{config.count} rows ({config.rows}), {config.rows_per_step} a step, {config.model} model, {config.device}")
+    for name, runs in results.items():
+        print(line(name, runs))
+    for name, runs in results.items():
+        if "stock" in results and name != "stock":
+            wall, cpu = (
+                median(runs, figure) / median(results["stock"], figure)
+                for figure in ("rows_per_second", "rows_per_cpu_second")
+            )
+            apart = abs(runs[0]["losses"][-1] - results["stock"][0]["losses"][-1])
+            print(f"{name}: {wall:.2f} x stock's rows/s, {cpu:.2f} x its rows/CPU-s, final losses {apart:.1e} apart")
+    if config.output:
+        config.output.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def write_rows(path: Path, config: BenchConfig) -> None:
+    """Synthetic instruction rows, the same each time."""
+    items = list(generate(config.count + 50, seed=0))
+    multiple_choice = 0 if config.rows == "open_ended" else config.count // 3
+    sources = {
+        "multiple_choice": [LabelledReport(i.report, [n for n in FINDINGS if i.labels.get(n) == 1]) for i in items],
+        "open_ended": [LabelledReport(i.report, [p.phrase for p in i.phrases]) for i in items],
+    }
+    counts = {"multiple_choice": multiple_choice, "open_ended": config.count - multiple_choice}
+    write_jsonl(path, build(sources, counts, 0, 0).train)
+
+
+def train(kind: str, base: Path, rows: Path, config: BenchConfig) -> dict:
+    """One run in a process of its own; its figures."""
+    job = {
+        "kind": kind, "base": str(base), "rows": str(rows), "device": config.device, "model": config.model,
+        "rows_per_step": config.rows_per_step, "count": config.count,
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("training_rounds.py")), json.dumps(job)],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise InputError(f"{kind}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def median(runs: list[dict], name: str) -> float:
+    """Median of a figure over runs."""
+    return statistics.median(run[name] for run in runs)
+
+
+def line(name: str, runs: list[dict]) -> str:
+    """A kind's medians."""
+    rows, per_cpu, tokens = (
+        median(runs, figure) for figure in ("rows_per_second", "rows_per_cpu_second", "tokens_per_second")
+    )
+    shown = f"{name:<20} {rows:8.2f} rows/s {per_cpu:8.2f} rows/CPU-s {tokens:10,.0f} tokens/s"
+    shown += f"  final loss {runs[0]['losses'][-1]:.5f}"
+    if "peak_memory_gib" in runs[0]:
+        shown += f"  {median(runs, 'peak_memory_gib'):.1f} GiB  {median(runs, 'utilisation'):.0%} of the matrix rate"
+    return shown
+
+
+if __name__ == "__main__":
+    run_command(main, BenchConfig)

@@ -1,0 +1,267 @@
+"""What benchmarks/bench_training.py runs in processes of their own: one kind of training, timed.
+
+python benchmarks/training_rounds.py '{"kind": "stock", ...}'
+"""
+
+import importlib.util
+import json
+import math
+import runpy
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from safetensors.torch import save_file
+
+from radtune.models.base_model import fresh_adapter, read_model_config
+from radtune.models.export import peft_weights
+
+MINI = Path("data/mini")
+CONFIGS = {"mini": "configs/mini/lora{}.yaml", "8b": "configs/llama3_1/8B_lora{}.yaml"}
+# The shape of Llama-3.1-8B, its config.json.
+SHAPE_8B = {
+    "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+    "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 128_256, "max_position_embeddings": 131_072,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A way of training.
+
+    Attributes:
+        run: Trains; returns losses, seconds, CPU seconds and computed tokens without padding.
+        overrides: Of our own config.
+        on_cpu: Whether it is measured on a CPU, too.
+    """
+
+    run: Callable[[dict[str, Any], list[str]], dict[str, Any]]
+    overrides: tuple[str, ...] = ()
+    on_cpu: bool = True
+
+
+@dataclass
+class Recorder:
+    """In place of stock's logger: keeps losses."""
+
+    losses: list[float]
+
+    def log_dict(self, payload: dict[str, float], step: int) -> None:
+        """Keeps a step's loss."""
+        self.losses.append(float(payload["loss"]))
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def run_stock(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """Stock ``lora_finetune_single_device`` with the repository's config for it: the paper's settings."""
+    # Its package raises on import, so the file is loaded by its path.
+    import torchtune
+
+    path = Path(torchtune.__file__).parents[1] / "recipes" / "lora_finetune_single_device.py"
+    spec = importlib.util.spec_from_file_location("stock_recipe", path)
+    stock = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(stock)
+    base = Path(job["base"])
+    weights = sorted(path.name for path in base.glob("*.safetensors"))
+    tokenizer = {"path": f"{base}/original/tokenizer.model", "special_tokens_path": f"{base}/tokenizer.json"}
+    config = OmegaConf.merge(
+        OmegaConf.load(CONFIGS[job["model"]].format("_single_device")),
+        {
+            "output_dir": job["folder"],
+            "checkpointer": {"checkpoint_dir": str(base), "checkpoint_files": weights},
+            "tokenizer": tokenizer,
+            "dataset": {"data_files": job["rows"]},
+            "gradient_accumulation_steps": job["rows_per_step"] // 2,
+            "device": job["device"],
+        },
+        OmegaConf.from_dotlist(overrides),
+    )  # fmt: skip
+    recipe = stock.LoRAFinetuneRecipeSingleDevice(cfg=config)
+    recipe.setup(cfg=config)
+    recipe._model.load_state_dict(fresh_adapter(recipe._model, 0), strict=False)
+    recipe._metric_logger = Recorder([])
+    recipe.save_checkpoint = lambda epoch: None
+    dataset = recipe._dataloader.dataset
+    tokens = sum(len(dataset[i]["tokens"]) for i in range(len(dataset)))
+    timing = timed(recipe.train)
+    return {"losses": recipe._metric_logger.losses, "tokens": tokens, **timing}
+
+
+def run_ours(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """Our recipe; the checkpoint at its end is in its time."""
+    from radtune.train.distributed import start_world
+    from radtune.train.packing import make_batches
+    from radtune.train.schedule import step_rows
+    from radtune.train.settings import read_settings
+
+    base = job["base"]
+    settings = read_settings([
+        "--config", CONFIGS[job["model"]].format("_fast"), f"output_dir={job['folder']}", f"checkpoint_dir={base}",
+        f"tokenizer.path={base}/original/tokenizer.model", f"tokenizer.special_tokens_path={base}/tokenizer.json",
+        f"dataset.data_files={job['rows']}", f"rows_per_step={job['rows_per_step']}", f"device={job['device']}",
+        "checkpoint_every_n_steps=1000000", *overrides,
+    ])  # fmt: skip
+    recipe = runpy.run_path("recipes/lora_finetune.py")["LoRAFinetune"](settings, start_world(settings.device))
+    recipe.setup()
+    tokens = 0
+    for step in step_rows(len(recipe.rows), settings.rows_per_step, 0, 0):
+        batches = make_batches([recipe.rows[i] for i in step], settings.packing, settings.tokens_per_batch)
+        tokens += sum(batch.tokens.numel() - batch.padding for batch in batches)
+    timing = timed(recipe.train)
+    return {"losses": [row["loss"] for row in recipe.history.rows], "tokens": tokens, **timing}
+
+
+def run_peft(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """Transformers with peft and the paper's settings: pairs of padded rows, accumulated, with their mean loss."""
+    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+    from torchtune.training.lr_schedulers import get_cosine_schedule_with_warmup
+    from transformers import AutoModelForCausalLM
+
+    from radtune.instructions import read_instructions
+    from radtune.train.packing import make_rows
+    from radtune.train.rows import IGNORED
+    from radtune.train.schedule import step_rows
+    from radtune.train.settings import build
+
+    config = OmegaConf.to_container(OmegaConf.load(CONFIGS[job["model"]].format("_single_device")), resolve=True)
+    base, device, cuda = Path(job["base"]), torch.device(job["device"]), job["device"] == "cuda"
+    config["tokenizer"] |= {"path": f"{base}/original/tokenizer.model", "special_tokens_path": f"{base}/tokenizer.json"}
+    rows, _ = make_rows(
+        build(config["tokenizer"], "tokenizer"), list(read_instructions(Path(job["rows"]))), "llama3_chat"
+    )
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16 if cuda else torch.float32).to(device)
+    if config["enable_activation_checkpointing"]:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"]))
+    with torch.device("meta"):
+        shape = build(config["model"], "model")
+    set_peft_model_state_dict(model, peft_weights(fresh_adapter(shape, 0), base))
+    steps = list(step_rows(len(rows), job["rows_per_step"], 0, 0))
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=config["optimizer"]["lr"], weight_decay=0.01, fused=True)
+    warmup = config["lr_scheduler"]["num_warmup_steps"]
+    scheduler = get_cosine_schedule_with_warmup(optimizer, warmup, num_training_steps=len(steps))
+    losses: list[float] = []
+
+    def pad(parts: list[torch.Tensor], value: int) -> torch.Tensor:
+        return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=value).to(device)
+
+    def train() -> None:
+        model.train()
+        for step in steps:
+            trained, summed = sum(rows[index].trained for index in step), 0.0
+            for pair in (step[i : i + 2] for i in range(0, len(step), 2)):
+                tokens, targets = pad([rows[i].tokens for i in pair], 0), pad([rows[i].targets for i in pair], IGNORED)
+                logits = model(input_ids=tokens).logits.flatten(0, 1).float()
+                loss = torch.nn.functional.cross_entropy(logits, targets.flatten(), reduction="sum") / trained
+                loss.backward()
+                summed += loss.item()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            scheduler.step()
+            losses.append(summed)
+
+    return {"losses": losses, **timed(train), "tokens": sum(len(row.tokens) for row in rows)}
+
+
+KINDS = {
+    "stock": Kind(run_stock),
+    "ours": Kind(run_ours, ("packing=none",)),
+    "ours_packed": Kind(run_ours, ("packing=rows",)),
+    "ours_shared_prefix": Kind(run_ours),
+    "ours_qlora": Kind(run_ours, ("model.quantize_base=True",), on_cpu=False),
+    "peft": Kind(run_peft, on_cpu=False),
+}
+
+
+def timed(train: Callable[[], object]) -> dict[str, float]:
+    """Seconds of a call, the device's work included, and seconds of all CPU cores together."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+    began, cpu = time.perf_counter(), time.process_time()
+    train()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
+
+
+def matrix_rate(device: str) -> float:
+    """Measured FLOPs a second of bfloat16 matrix products of 8192 x 8192, the best of ten."""
+    left, right = (torch.randn(8192, 8192, device=device, dtype=torch.bfloat16) for _ in range(2))
+    timed(lambda: left @ right)
+    return 2 * 8192**3 / min(timed(lambda: left @ right)["seconds"] for _ in range(10))
+
+
+def flops_per_token(config: dict[str, Any]) -> float:
+    """Of forward and backward through the layers' matrices; frozen weights take no gradient, so 4 a weight, not 6."""
+    width, inner = config["hidden_size"], config["intermediate_size"]
+    key_width = width * config["num_key_value_heads"] // config["num_attention_heads"]
+    return 4.0 * config["num_hidden_layers"] * (2 * width * width + 2 * width * key_width + 3 * width * inner)
+
+
+def write_random_8b(folder: Path, device: str) -> None:
+    """Writes an 8B Llama-3.1 of random weights, with the mini model's tokenizer stretched to its vocabulary."""
+    if (folder / "config.json").is_file():
+        return
+    (folder / "original").mkdir(parents=True, exist_ok=True)
+    (folder / "original/tokenizer.model").write_bytes((MINI / "original/tokenizer.model").read_bytes())
+    tokenizer = json.loads((MINI / "tokenizer.json").read_text(encoding="utf-8"))
+    last = {**tokenizer["added_tokens"][-1], "id": SHAPE_8B["vocab_size"] - 1, "content": "<|last|>"}
+    tokenizer["added_tokens"].append(last)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    width, inner, vocabulary = (SHAPE_8B[name] for name in ("hidden_size", "intermediate_size", "vocab_size"))
+    key_width = SHAPE_8B["head_dim"] * SHAPE_8B["num_key_value_heads"]
+    in_layer = {
+        "self_attn.q_proj": (width, width), "self_attn.k_proj": (key_width, width), "mlp.gate_proj": (inner, width),
+        "self_attn.v_proj": (key_width, width), "self_attn.o_proj": (width, width), "mlp.up_proj": (inner, width),
+        "mlp.down_proj": (width, inner), "input_layernorm": (width,), "post_attention_layernorm": (width,),
+    }  # fmt: skip
+    parts = [
+        {f"model.layers.{number}.{name}.weight": shape for name, shape in in_layer.items()}
+        for number in range(SHAPE_8B["num_hidden_layers"])
+    ]
+    outside = {"model.embed_tokens.weight": (vocabulary, width), "lm_head.weight": (vocabulary, width)}
+    files = [outside | {"model.norm.weight": (width,)}, *parts]
+    weight_map = {}
+    for number, shapes in enumerate(files, start=1):
+        name = f"model-{number:05d}-of-{len(files):05d}.safetensors"
+        tensors = {
+            key: (torch.randn(shape, device=device, dtype=torch.bfloat16) / math.sqrt(width)).cpu()
+            if len(shape) > 1
+            else torch.ones(shape, dtype=torch.bfloat16)
+            for key, shape in shapes.items()
+        }
+        save_file(tensors, folder / name, metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(tensors, name)
+    index = {"metadata": {}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    config = json.loads((MINI / "config.json").read_text(encoding="utf-8")) | SHAPE_8B
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
+def main(job: dict[str, Any]) -> None:
+    """Runs one kind and prints its figures as JSON on the last line."""
+    kind = KINDS[job["kind"]]
+    with tempfile.TemporaryDirectory() as folder:
+        result = kind.run({**job, "folder": folder}, list(kind.overrides))
+    result["rows_per_second"] = job["count"] / result["seconds"]
+    result["rows_per_cpu_second"] = job["count"] / result["cpu_seconds"]
+    result["tokens_per_second"] = result["tokens"] / result["seconds"]
+    if job["device"] == "cuda":
+        result["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        needed = flops_per_token(read_model_config(Path(job["base"])))
+        result["utilisation"] = needed * result["tokens_per_second"] / matrix_rate("cuda")
+    print("\n" + json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

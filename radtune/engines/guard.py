@@ -1,0 +1,233 @@
+"""Where reports are sent for labelling, and the guard in front of it: no report leaves the machine unnoticed."""
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from radtune.config import InputError
+from radtune.report import Report
+
+# Where the openai client goes when it is told nothing.
+DEFAULT_URL = "https://api.openai.com/v1"
+
+LAST_PORT = 65535
+
+# Narrower than the standard on purpose. A user name, a query or an odd letter is how one URL comes to mean different
+# hosts to different readers, and how a key comes to be in a URL.
+_URL = re.compile(r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~/-]*)?")
+_API_VERSION = re.compile(r"[A-Za-z0-9._-]+")
+# Hosts that keep chat completions unless told not to.
+_STORING_HOSTS = re.compile(r"(?:.+\.)?(?:openai\.com|azure\.com|azure\.us|azure\.cn)")
+# Azure's hosts: the model's own, the one shared with other AI services, and that of projects; with the national clouds.
+_AZURE_HOSTS = re.compile(
+    r"[a-z0-9-]+\.(?:(?:openai|cognitiveservices)\.azure\.(?:com|us|cn)|services\.ai\.azure\.com)"
+)
+# What may stand in an HTTP header.
+_KEY = re.compile(r"[!-~]*")
+# The openai package's name for a token of Microsoft Entra ID.
+_TOKEN_VARIABLE = "AZURE_OPENAI_AD_TOKEN"  # noqa: S105  (a name)
+
+# PhysioNet, "Use of MIMIC Data with Large Language Models and Online Services", 24 September 2025: its first wish and
+# its rule for everything else.
+_PHYSIONET = "https://physionet.org/news/post/llm-responsible-use"
+_PHYSIONET_FIRST = "Use locally deployed LLMs"
+_PHYSIONET_RULE = "zero data retention, no use of data for model training, and no human review"
+
+_EVERY_REPORT = "the findings and impression of every report"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A chat completions service.
+
+    Attributes:
+        url: The base URL, of an OpenAI-compatible server or of an Azure OpenAI resource.
+        host: The host in it, in lower case.
+        azure_api_version: Azure's API version; None for any other service.
+    """
+
+    url: str
+    host: str
+    azure_api_version: str | None = None
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether what is sent there stays on this machine."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def is_azure(self) -> bool:
+        """Whether it is addressed as an Azure OpenAI resource, by deployment and API version."""
+        return self.azure_api_version is not None
+
+    @property
+    def takes_azure_credentials(self) -> bool:
+        """Whether Azure's keys and tokens go there: also to Azure's newer form, ``base_url=https://HOST/openai/v1/``.
+
+        That one is spoken to like any OpenAI-compatible server and takes key or token as a bearer token.
+        """
+        return self.is_azure or _AZURE_HOSTS.fullmatch(self.host) is not None
+
+    @property
+    def may_store(self) -> bool:
+        """Whether it is told ``store=false``; other servers may refuse a parameter that they do not know."""
+        return self.is_azure or _STORING_HOSTS.fullmatch(self.host) is not None
+
+    @property
+    def key_variable(self) -> str:
+        """The environment variable that holds its key."""
+        return "AZURE_OPENAI_API_KEY" if self.takes_azure_credentials else "OPENAI_API_KEY"
+
+
+def find_endpoint(
+    base_url: str | None, azure_endpoint: str | None, api_version: str | None, environment: Mapping[str, str]
+) -> Endpoint:
+    """The service meant by a command's keys, else by the openai package's environment variables, else OpenAI's own.
+
+    Args:
+        base_url: Base URL of an OpenAI-compatible server (``OPENAI_BASE_URL``).
+        azure_endpoint: URL of an Azure OpenAI resource (``AZURE_OPENAI_ENDPOINT``).
+        api_version: Azure's API version (``OPENAI_API_VERSION``).
+        environment: The process's environment.
+
+    Raises:
+        InputError: Both kinds are given, a URL cannot be used, or Azure's API version is missing or none.
+    """
+    if base_url and azure_endpoint:
+        raise InputError("give base_url= or azure_endpoint=, not both")
+    if not base_url and not azure_endpoint:
+        base_url = environment.get("OPENAI_BASE_URL")
+        azure_endpoint = None if base_url else environment.get("AZURE_OPENAI_ENDPOINT")
+    if not azure_endpoint:
+        return _endpoint("base_url", base_url or DEFAULT_URL)
+    api_version = api_version or environment.get("OPENAI_API_VERSION")
+    if not api_version:
+        raise InputError(
+            "azure_endpoint needs api_version=... (or OPENAI_API_VERSION), e.g. 2024-10-21; Azure's newer form needs "
+            "none: base_url=https://NAME.openai.azure.com/openai/v1/"
+        )
+    if not _API_VERSION.fullmatch(api_version):
+        raise InputError("api_version: expected a date or a word, e.g. 2024-10-21")
+    return _endpoint("azure_endpoint", azure_endpoint, api_version)
+
+
+def _endpoint(name: str, url: str, azure_api_version: str | None = None) -> Endpoint:
+    match = _URL.fullmatch(url.strip())
+    if match is None:
+        # The URL is not repeated: what is wrong with it may be a key inside.
+        raise InputError(f"{name}: expected http(s)://HOST[:PORT][/PATH] without user, query or fragment")
+    if match[3] and not 1 <= int(match[3]) <= LAST_PORT:
+        raise InputError(f"{name}: a port is a number from 1 to {LAST_PORT}")
+    endpoint = Endpoint(match[0].rstrip("/"), match[2].lower(), azure_api_version)
+    if match[1] == "http" and not endpoint.is_loopback:
+        raise InputError(f"{name}: http to {endpoint.host} would send reports unencrypted; use https")
+    return endpoint
+
+
+def what_leaves(reports: Iterable[Report]) -> str:
+    """What is sent of these reports, in words: how many, and which sections."""
+    with_sections = whole = 0
+    for report in reports:
+        with_sections += report.has_sections
+        whole += not report.has_sections
+    parts = []
+    if with_sections:
+        parts.append(f"the findings and impression of {with_sections:,} report{'s' * (with_sections != 1)}")
+    if whole:
+        parts.append(f"the whole text of {whole:,} report{'s' * (whole != 1)} without these sections")
+    return " and ".join(parts) or "no report"
+
+
+def check_endpoint(
+    endpoint: Endpoint,
+    allow_endpoint: str | None,
+    zero_retention_confirmed: bool,
+    leaving: str = _EVERY_REPORT,
+) -> None:
+    """Lets reports go to this machine's own servers, and anywhere else only where the user has said so twice.
+
+    Args:
+        endpoint: Where they would go.
+        allow_endpoint: The host that the user allows, if any.
+        zero_retention_confirmed: Whether the user vouches for that host.
+        leaving: What would go there, e.g. from :func:`what_leaves`.
+
+    Raises:
+        InputError: Saying what would leave the machine, where to, and what PhysioNet asks of such a service.
+    """
+    if endpoint.is_loopback:
+        return
+    host = endpoint.host
+    if allow_endpoint is not None and allow_endpoint.lower() != host:
+        raise InputError(f"allow_endpoint is {allow_endpoint!r}, but the reports would be sent to {host!r}")
+    if allow_endpoint is None or not zero_retention_confirmed:
+        raise InputError(
+            f"{leaving} would leave this machine, for {host}. {_physionet()} If that holds for your account, or your "
+            f"data is under no such agreement: allow_endpoint={host} zero_retention_confirmed=true"
+        )
+
+
+def check_batch_endpoint(endpoint: Endpoint, stored_files_confirmed: bool, leaving: str = _EVERY_REPORT) -> None:
+    """Lets reports be left in a provider's files, which the Batch API works from, only where the user has said so.
+
+    No service can promise zero retention there: it has to keep the file until the batch has run, and OpenAI leaves
+    files and batches out of its zero data retention (https://developers.openai.com/api/docs/guides/your-data).
+
+    Args:
+        endpoint: The provider, already passed by :func:`check_endpoint`.
+        stored_files_confirmed: Whether the user may leave reports there.
+        leaving: What would be left there.
+
+    Raises:
+        InputError: Saying what would be kept, where and for how long.
+    """
+    if not endpoint.is_loopback and not stored_files_confirmed:
+        raise InputError(
+            f"a batch is a file: {leaving} would lie at {endpoint.host} until batch=collect has deleted them, so no "
+            f"promise of zero retention covers a batch. {_physionet()} If your data may be kept there: "
+            "stored_files_confirmed=true"
+        )
+
+
+def _physionet() -> str:
+    return (
+        "Whoever holds MIMIC-CXR or other credentialed data has agreed to pass it on to nobody. PhysioNet's advice is: "
+        f"“{_PHYSIONET_FIRST}”; of any other service, whoever sends reports there has to verify “{_PHYSIONET_RULE}” "
+        f"({_PHYSIONET})."
+    )
+
+
+def read_credential(endpoint: Endpoint, environment: Mapping[str, str]) -> str | Callable[[], str]:
+    """What proves to the service who is calling, from the environment alone.
+
+    For Azure a token of Microsoft Entra ID in ``AZURE_OPENAI_AD_TOKEN`` goes before a key, as in the openai package.
+    Such a token lasts about an hour; nothing here renews it.
+
+    Returns:
+        A key, or a function that gives a token each time it is called. A server on this machine needs neither and
+        gets the key ``none``.
+
+    Raises:
+        InputError: There is none, or what is there is none.
+    """
+    if endpoint.takes_azure_credentials and environment.get(_TOKEN_VARIABLE, "").strip():
+        _from_environment(_TOKEN_VARIABLE, environment)
+        return lambda: _from_environment(_TOKEN_VARIABLE, environment)
+    key = _from_environment(endpoint.key_variable, environment)
+    if not key and not endpoint.is_loopback:
+        also = f" or {_TOKEN_VARIABLE}" if endpoint.takes_azure_credentials else ""
+        raise InputError(f"no key for {endpoint.host}: set the environment variable {endpoint.key_variable}{also}")
+    return key or "none"
+
+
+def _from_environment(variable: str, environment: Mapping[str, str]) -> str:
+    value = environment.get(variable, "").strip()
+    if not _KEY.fullmatch(value):
+        raise InputError(f"{variable}: holds letters that no key has")
+    return value

@@ -1,0 +1,284 @@
+"""Hugging Face's transformers: any causal language model, with a PEFT adapter, in 8 or 4 bits with bitsandbytes."""
+
+import logging
+import random
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from radtune.config import InputError
+from radtune.engines.closed import AnswerTree, Node, answer_tree, closed_answers
+from radtune.engines.memory import OUT_OF_MEMORY, cache_bytes, fitting_rows, is_out_of_memory
+from radtune.engines.prompt import Prompt, Request, Response, fit_prompt
+from radtune.models.hugging_face import load_pretrained, one_line, quietly
+
+# A model whose tokenizer knows this token is prompted as torchtune trains it. Llama 3.1's own template would add a
+# system message with a date that no training row has.
+_LLAMA3_HEADER = "<|start_header_id|>"
+_LLAMA3_FRAME = (
+    "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n",
+    "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+)
+# Stands for the message in a chat template; no template changes it, and no message holds it.
+_MESSAGE = "radtune-message"
+# Prompts decoded at once by a model whose configuration does not tell what its cache takes.
+_BATCH_SIZE = 16
+# Batches that continuous batching gets at once. It begins and ends each call with a batch that is not full, so few are
+# slow; of many, a run that is stopped would lose more.
+_BATCHES_AT_ONCE = 16
+# Tokens of a page of the cache in continuous batching; transformers' default.
+_PAGE = 256
+
+
+class TransformersEngine:
+    """Answers prompts with a Hugging Face model in this process."""
+
+    def __init__(self, model: Any, tokenizer: Any, batch_size: int | None = None) -> None:
+        """Takes a loaded model.
+
+        Args:
+            model: A causal language model, with or without an adapter.
+            tokenizer: Its tokenizer.
+            batch_size: Prompts decoded at once, halved as often as memory runs out; None for as many as free memory
+                allows.
+
+        Raises:
+            InputError: Neither the model nor its tokenizer says which token ends an answer.
+        """
+        from transformers import GenerationConfig
+
+        self._model = model.eval()
+        self._tokenizer = tokenizer
+        # Prompts are held to the model's positions here; the tokenizer would warn of every long report.
+        tokenizer.model_max_length = model.config.max_position_embeddings * 1_000
+        self._batch_size = batch_size
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._ends = _ends(base, tokenizer)
+        # What a checkpoint's own says besides, a penalty on repetition or tokens to leave out, would go into every
+        # setting that is not given, and change answers.
+        base.generation_config = GenerationConfig()
+        self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(self._ends)
+        self._trees: dict[str, AnswerTree] = {}
+        # The paged attention that this needs is made for GPUs; elsewhere it works, slowly.
+        self.continuous = model.device.type == "cuda" and hasattr(model, "generate_batch")
+
+    def generate(self, prompts: Sequence[Prompt], request: Request) -> Iterator[tuple[int, Response]]:
+        """Yields the index of each prompt with its response, batch by batch, the longest prompts first.
+
+        Greedy free text on a GPU goes through transformers' own continuous batching, several batches at once.
+
+        Raises:
+            InputError: Scores are asked for, a prompt has no room even without its report or does not fit into memory,
+                or the model computes no numbers.
+        """
+        if request.scores:
+            raise InputError("scores=true needs engine=torchtune")
+        positions = self._model.config.max_position_embeddings
+        fitted = [fit_prompt(prompt, self._tokens, positions, request.max_new_tokens) for prompt in prompts]
+        lengths = [len(tokens) for tokens, _ in fitted]
+        order = sorted(range(len(prompts)), key=lambda index: -lengths[index])
+        continuous = self.continuous and request.task is None and request.temperature == 0
+        while order:
+            size = self._batch_size or self._fitting_rows(lengths[order[0]] + request.max_new_tokens)
+            batch = order[: size * _BATCHES_AT_ONCE] if continuous else _alike(order[:size], lengths)
+            tokens = [fitted[index][0] for index in batch]
+            try:
+                if continuous:
+                    rows = self._generate_continuously(tokens, request.max_new_tokens, size)
+                else:
+                    rows = self._generate(tokens, [prompts[index].seed for index in batch], request)
+            except OUT_OF_MEMORY as error:
+                if not is_out_of_memory(error):
+                    raise
+                size = min(size, len(batch))
+                if size == 1:
+                    raise InputError(
+                        f"report {prompts[batch[0]].report_id!r}: one prompt of {lengths[batch[0]]:,} tokens does not "
+                        "fit into memory"
+                    ) from None
+                self._batch_size = size // 2
+                continue
+            order = order[len(batch) :]
+            for index, row in zip(batch, rows, strict=True):
+                yield index, self._response(row, fitted[index][1])
+
+    def _fitting_rows(self, columns: int) -> int:
+        config = self._model.config.get_text_config(decoder=True)
+        try:
+            heads = config.num_attention_heads
+            kv_heads = getattr(config, "num_key_value_heads", None) or heads
+            head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+            row_bytes = cache_bytes(config.num_hidden_layers, kv_heads, head_dim, columns, self._model.dtype)
+        except AttributeError:
+            return _BATCH_SIZE
+        return fitting_rows(row_bytes, self._model.device)
+
+    def _response(self, row: list[int], cut_words: int) -> Response:
+        end = next((place for place, token in enumerate(row) if token in self._ends), len(row))
+        text = self._tokenizer.decode(row[:end], skip_special_tokens=True)
+        return Response(text, end < len(row), cut_words=cut_words)
+
+    def _generate_continuously(self, prompts: list[list[int]], max_new_tokens: int, batch_size: int) -> list[list[int]]:
+        room = continuous_batching_room(batch_size, max(map(len, prompts)) + max_new_tokens)
+        # What fails in its thread is printed there, and comes with the answers.
+        with quietly(logging.CRITICAL):
+            written = self._model.generate_batch(
+                prompts,
+                generation_config=self._settings(max_new_tokens),
+                continuous_batching_config=room,
+                progress_bar=False,
+            )
+        errors = [output.error for output in written.values() if output.error is not None]
+        if any("out of memory" in error for error in errors):
+            raise torch.OutOfMemoryError
+        failed = len(prompts) - len(written) + len(errors)
+        if failed:
+            why = f": {one_line(errors[0])}" if errors else ""
+            raise InputError(
+                f"transformers' continuous batching failed for {failed:,} of {len(prompts):,} prompts{why}"
+            )
+        # It keeps the order of the prompts.
+        return [output.generated_tokens for output in written.values()]
+
+    @torch.inference_mode()
+    def _generate(self, prompts: Sequence[list[int]], seeds: Sequence[str], request: Request) -> list[list[int]]:
+        width = max(map(len, prompts))
+        tokens = torch.tensor([[self._pad] * (width - len(prompt)) + prompt for prompt in prompts])
+        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+        draws = [random.Random(seed) for seed in seeds]  # noqa: S311  (no secret)
+        written = self._model.generate(
+            input_ids=tokens.to(self._model.device),
+            attention_mask=mask.to(self._model.device),
+            generation_config=self._settings(request.max_new_tokens),
+            logits_processor=[_Steering(self._tree(request.task), draws, request, min(self._ends))],
+        )
+        return written[:, width:].tolist()
+
+    def _settings(self, max_new_tokens: int) -> Any:
+        from transformers import GenerationConfig
+
+        # Sampling is done by the steering, with a source of chance for each row.
+        return GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            use_cache=True,
+            eos_token_id=sorted(self._ends),
+            pad_token_id=self._pad,
+        )
+
+    def _tokens(self, prompt: Prompt) -> list[int]:
+        tokenizer = self._tokenizer
+        if tokenizer.convert_tokens_to_ids(_LLAMA3_HEADER) not in (None, tokenizer.unk_token_id):
+            before, after = _LLAMA3_FRAME
+        else:
+            chat = [{"role": "user", "content": _MESSAGE}]
+            framed = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+            before, _, after = framed.partition(_MESSAGE)
+        # Special tokens are those of the frame; what looks like one in a report is text.
+        return [
+            *tokenizer.encode(before, add_special_tokens=False),
+            *tokenizer.encode(prompt.message.strip(), add_special_tokens=False, split_special_tokens=True),
+            *tokenizer.encode(after, add_special_tokens=False),
+        ]
+
+    def _tree(self, task: str | None) -> Node | None:
+        if task is not None and task not in self._trees:
+            self._trees[task] = answer_tree(
+                closed_answers(task),
+                lambda text: self._tokenizer.encode(text, add_special_tokens=False),
+                self._tokenizer.decode,
+            )
+        return self._trees[task].root if task is not None else None
+
+
+def _alike(order: Sequence[int], lengths: Sequence[int]) -> list[int]:
+    """Prompts up to the first that is less than half as long as the longest: more of its row would be padding."""
+    return list(takewhile(lambda index: 2 * lengths[index] >= lengths[order[0]], order))
+
+
+def _ends(model: Any, tokenizer: Any) -> set[int]:
+    ends = model.generation_config.eos_token_id
+    ends = tokenizer.eos_token_id if ends is None else ends
+    if ends is None:
+        raise InputError(f"{tokenizer.name_or_path}: no eos_token_id, in generation_config.json or the tokenizer")
+    return set(ends) if isinstance(ends, list) else {ends}
+
+
+def continuous_batching_room(batch_size: int, columns: int) -> Any:
+    """Settings for a batch and no more: by itself, transformers fills most of the free memory with its cache.
+
+    Args:
+        batch_size: Prompts decoded at once.
+        columns: Tokens of the longest prompt and its answer.
+    """
+    from transformers import ContinuousBatchingConfig
+
+    blocks = batch_size * (columns // _PAGE + 1)
+    return ContinuousBatchingConfig(page_size=_PAGE, num_blocks=blocks, max_requests_per_batch=batch_size)
+
+
+def load_engine(
+    folder: Path,
+    adapter: Path | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantization: str | None = None,
+    batch_size: int | None = None,
+) -> TransformersEngine:
+    """Loads a model from a folder; nothing is downloaded.
+
+    Args:
+        folder: A checkpoint as ``save_pretrained`` writes it.
+        adapter: A PEFT adapter to put on it, or None.
+        device: Where it goes.
+        dtype: What it computes in.
+        quantization: ``8bit`` or ``4bit`` to hold its weights in fewer bits with bitsandbytes, or None.
+        batch_size: Prompts decoded at once; None for as many as free memory allows.
+
+    Raises:
+        InputError: A folder does not hold what it should, or bitsandbytes is not installed.
+    """
+    return TransformersEngine(*load_pretrained(folder, adapter, device, dtype, quantization), batch_size)
+
+
+class _Steering:
+    """A logits processor that keeps each row to closed answers and draws its samples.
+
+    Added to the logits, noise from a Gumbel distribution makes the likeliest token a sample (Gumbel 1954; Maddison et
+    al. 2014), so greedy search samples, and each row has its own source of chance.
+    """
+
+    def __init__(self, tree: Node | None, draws: Sequence[random.Random], request: Request, end: int) -> None:
+        self._nodes = [tree for _ in draws]
+        self._begun = False
+        self._noise = [torch.Generator().manual_seed(draw.getrandbits(63)) for draw in draws]
+        self._temperature = request.temperature
+        self._go_on = request.go_on
+        self._end = end
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if self._begun:
+            for row, token in enumerate(input_ids[:, -1].tolist()):
+                node = self._nodes[row]
+                if node is not None:
+                    self._nodes[row] = node.children.get(token, node)
+        self._begun = True
+        # Closed answers would come out all the same. A model may well rule out tokens, with minus infinity.
+        if not scores.amax(-1).isfinite().all():
+            raise InputError("the model computes no numbers: its weights are damaged, or its training diverged")
+        for row, node in enumerate(self._nodes):
+            if node is None:
+                continue
+            if not node.children and self._go_on:
+                self._nodes[row] = None
+                continue
+            kept = torch.tensor(list(node.children) or [self._end], device=scores.device)
+            scores[row] = torch.full_like(scores[row], -torch.inf).index_copy(0, kept, scores[row, kept])
+        if self._temperature > 0:
+            uniform = torch.stack([torch.rand(scores.shape[1], generator=noise) for noise in self._noise])
+            gumbel = -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7).double()))
+            scores = scores.double() / self._temperature + gumbel.to(scores.device)
+        return scores

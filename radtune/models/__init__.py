@@ -1,0 +1,1 @@
+"""A model on disk: its family, reading, merging and export."""

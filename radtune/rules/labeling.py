@@ -1,0 +1,111 @@
+"""Labelling many reports, on one core or on all of them."""
+
+import os
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import chain, islice
+from multiprocessing import parent_process
+from threading import Thread
+
+from radtune.findings import LABEL_COLUMNS
+from radtune.report import Report
+from radtune.rules.engine import ReportLabels, label_report
+from radtune.rules.rules import default_rules
+
+# One core labels these in less than a second, and a pool takes a part of a second to start.
+POOL_FROM = 4_000
+# Large, so that a process meets the same sentence again rather than leaving it to another to work out once more.
+_BATCH = 500
+# Batches handed out ahead, per process: enough to keep each busy, few enough to keep memory flat on any input.
+_AHEAD = 3
+
+# A report's labels between processes, without evidence: one byte per class, which is quick to send. 3: not mentioned.
+_NO_LABEL = 3
+_SEND = {1: 1, 0: 0, -1: 2, None: _NO_LABEL}
+_RECEIVE = {sent: label for label, sent in _SEND.items() if label is not None}
+
+
+def label_reports(
+    reports: Iterable[Report], processes: int | None = None, evidence: bool = True
+) -> Iterator[tuple[Report, ReportLabels]]:
+    """Labels reports, in their order.
+
+    Args:
+        reports: Read as needed, never all at once.
+        processes: How many to use for inputs of :data:`POOL_FROM` reports and more; all available cores if None.
+            Smaller inputs stay in this process.
+        evidence: Whether the mentions are wanted too; without them several processes have far less to send.
+
+    Yields:
+        Each report with its labels.
+    """
+    processes = processes or _cores()
+    reports = iter(reports)
+    first = list(islice(reports, POOL_FROM))
+    if processes == 1 or len(first) < POOL_FROM:
+        for report in chain(first, reports):
+            found = label_report(report.text)
+            yield report, found if evidence else ReportLabels(found.labels, ())
+        return
+    yield from _label_in_pool(chain(first, reports), processes, evidence)
+
+
+def _cores() -> int:
+    # A batch scheduler may give a job fewer cores than the machine has; only Linux can tell.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _label_in_pool(reports: Iterator[Report], processes: int, evidence: bool) -> Iterator[tuple[Report, ReportLabels]]:
+    waiting: deque[tuple[list[Report], Future[list[ReportLabels]] | Future[list[bytes]]]] = deque()
+    default_rules().compile()  # here once; forked processes inherit them
+    pool = ProcessPoolExecutor(processes, initializer=_start_worker)
+    try:
+        while batch := list(islice(reports, _BATCH)):
+            texts = [report.text for report in batch]
+            waiting.append((batch, pool.submit(_label_texts if evidence else _send_labels, texts)))
+            if len(waiting) >= processes * _AHEAD:
+                yield from _next_batch(waiting)
+        while waiting:
+            yield from _next_batch(waiting)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leaves interrupts to the process that started this one, and ends with it, even if that was killed."""
+    default_rules().compile()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A worker whose parent is gone would wait for work for ever.
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)
+
+
+def _next_batch(
+    waiting: deque[tuple[list[Report], Future[list[ReportLabels]] | Future[list[bytes]]]],
+) -> Iterator[tuple[Report, ReportLabels]]:
+    batch, labelled = waiting.popleft()
+    for report, found in zip(batch, labelled.result(), strict=True):
+        yield report, _receive_labels(found) if isinstance(found, bytes) else found
+
+
+def _label_texts(texts: list[str]) -> list[ReportLabels]:
+    return [label_report(text) for text in texts]
+
+
+def _send_labels(texts: list[str]) -> list[bytes]:
+    found = (label_report(text).labels for text in texts)
+    return [bytes(_SEND[labels.get(name)] for name in LABEL_COLUMNS) for labels in found]
+
+
+def _receive_labels(sent: bytes) -> ReportLabels:
+    named = zip(LABEL_COLUMNS, sent, strict=True)
+    return ReportLabels({name: _RECEIVE[byte] for name, byte in named if byte != _NO_LABEL}, ())

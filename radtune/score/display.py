@@ -1,0 +1,132 @@
+"""Metrics as a terminal shows them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from radtune.score.agreement import SetAgreement
+from radtune.score.codes import CodeScores
+from radtune.score.comparison import Comparison
+from radtune.score.evaluation import NOT_SHOWN, Metrics
+from radtune.score.scores import Score
+from radtune.score.spelling import Respelling
+
+# Names that a model makes up can be many; metrics.json has them all.
+_NAMES_SHOWN = 10
+
+
+def metrics_text(metrics: Metrics) -> str:
+    """A table of the classes, the scores with their intervals, and what needs a remark."""
+    return "\n".join(_lines(metrics))
+
+
+def _lines(metrics: Metrics) -> Iterator[str]:
+    if metrics.per_class:
+        yield from _class_table(metrics)
+    for title, score in (
+        ("micro", metrics.micro),
+        ("one-to-one", metrics.one_to_one),
+        ("exact", metrics.exact),
+        ("tokens", metrics.tokens),
+    ):
+        if score:
+            yield _score_line(title, score)
+    if metrics.macro:
+        absent = sum(score.support == 0 for score in metrics.per_class.values())
+        remark = f"  ({absent} of 13 classes without a gold case count as 0)" if absent else ""
+        yield (
+            f"macro  precision {metrics.macro['precision']:.3f}  recall {metrics.macro['recall']:.3f}  "
+            f"F1 {metrics.macro['f1']:.3f}{remark}"
+        )
+    if metrics.codes:
+        yield from _code_lines(metrics.codes)
+    drawn = f"{metrics.bootstrap.resamples} draws of {metrics.bootstrap.n_units} {metrics.bootstrap.unit}s"
+    yield f"{metrics.task}: {metrics.n_reports} reports; 95 % intervals from {drawn}"
+    yield from map(_agreement_line, metrics.agreement)
+    if metrics.comparison:
+        yield from _comparison_lines(metrics.comparison)
+    failed = {status: count for status, count in metrics.status_counts.items() if status != "ok"}
+    if failed:
+        yield f"counted as empty predictions: {', '.join(f'{count} {status}' for status, count in failed.items())}"
+    for side, names in metrics.respelled.items():
+        if names:
+            yield f"misspelt names in {side}, taken for a class: {_respelled(names)}"
+    for side, names in metrics.other_names.items():
+        if names:
+            yield f"names in {side} that are none of the 13, counted as wrong: {_names(names)}"
+    if metrics.errors is not None:
+        yield from _error_lines(metrics.errors)
+
+
+def _class_table(metrics: Metrics) -> Iterator[str]:
+    width = max(map(len, metrics.per_class))
+    kappas = metrics.agreement[0].per_class_kappa
+    yield f"{'':{width}}  precision  recall     F1  F1 95 % interval  support    tp    fp    fn    tn   kappa"
+    for name, score in metrics.per_class.items():
+        occurs = score.support + score.fp > 0
+        ratios = [f"{value:.3f}" if occurs else "-" for value in (score.precision, score.recall, score.f1)]
+        interval = "[{:.3f}, {:.3f}]".format(*score.ci95["f1"]) if occurs else "-"
+        yield (
+            f"{name:{width}}  {ratios[0]:>9}  {ratios[1]:>6}  {ratios[2]:>5}  {interval:>16}  {score.support:7d}"
+            f"  {score.tp:4d}  {score.fp:4d}  {score.fn:4d}  {score.tn:4d}  {_kappa_text(kappas[name]):>6}"
+        )
+
+
+def _score_line(title: str, score: Score) -> str:
+    low, high = score.ci95["f1"]
+    return (
+        f"{title}  precision {score.precision:.3f}  recall {score.recall:.3f}  F1 {score.f1:.3f} "
+        f"[{low:.3f}, {high:.3f}]  tp {score.tp}  fp {score.fp}  fn {score.fn}"
+    )
+
+
+def _code_lines(codes: CodeScores) -> Iterator[str]:
+    yield _score_line("ICD-10 codes", codes.code)
+    yield _score_line("ICD-10 categories", codes.category)
+    if codes.same_code is not None and codes.same_category is not None:
+        yield (
+            f"of {codes.n_matched} matched phrases with codes on both sides, {codes.same_code:.1%} have the same code, "
+            f"{codes.same_category:.1%} the same category"
+        )
+
+
+def _agreement_line(found: SetAgreement) -> str:
+    equal = "n/a" if found.agreement is None else f"{found.agreement:.1%}"
+    return (
+        f"agreement of {found.a} and {found.b}: kappa {_kappa_text(found.kappa)} pooled, {equal} of the labels, "
+        f"{found.exact:.1%} of the reports in all labels"
+    )
+
+
+def _kappa_text(kappa: float | None) -> str:
+    return "n/a" if kappa is None else f"{kappa:.3f}"
+
+
+def _comparison_lines(comparison: Comparison) -> Iterator[str]:
+    yield f"predictions minus {comparison.other}:"
+    for title, part in (("precision", comparison.precision), ("recall", comparison.recall), ("F1", comparison.f1)):
+        low, high = part.ci95
+        yield (
+            f"  {title:<9}  {part.value:+.3f} [{low:+.3f}, {high:+.3f}]  p {part.p_bootstrap:.4f} (paired bootstrap)  "
+            f"{part.p_randomization:.4f} (approximate randomization)"
+        )
+
+
+def _error_lines(errors: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    for side, title in (("fp", "false positives"), ("fn", "false negatives")):
+        total = sum(errors[side].values())
+        yield f"{total} {title}"
+        for kind, count in sorted(errors[side].items(), key=lambda item: -item[1]):
+            yield f"  {kind:<14}{count:>7}{count / total:>8.1%}"
+
+
+def _respelled(names: Mapping[str, Respelling]) -> str:
+    return _shown(f"{name!r} = {spelt.finding} x{spelt.count}" for name, spelt in names.items())
+
+
+def _names(names: Mapping[str, int]) -> str:
+    return _shown(f"{name if name == NOT_SHOWN else repr(name)} x{count}" for name, count in names.items())
+
+
+def _shown(parts: Iterator[str]) -> str:
+    listed: Sequence[str] = list(parts)
+    more = len(listed) - _NAMES_SHOWN
+    return ", ".join(listed[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

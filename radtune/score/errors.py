@@ -1,0 +1,182 @@
+"""Why predictions and gold differ: every false positive and false negative in a kind (the paper's Tables 5 and 6)."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from radtune.files import write_jsonl
+from radtune.findings import FINDINGS
+from radtune.score.inputs import LabelledReports
+from radtune.score.statements import Said, statement
+from radtune.score.wording import Difference, difference, wording
+from radtune.tasks import multiple_choice
+from radtune.tasks.answers import fold_space
+from radtune.tasks.matching import match_matrix
+
+FALSE_POSITIVE, FALSE_NEGATIVE = "fp", "fn"
+
+
+class ErrorKind(StrEnum):
+    """Kinds of error. The first four are one finding in two wordings; the others by what the report says."""
+
+    MISSPELLING = "misspelling"
+    CONJUNCTION = "conjunction"  # one side joins in one phrase what the other lists in several
+    DESCRIPTION = "description"  # words of device, place or side differ
+    PARAPHRASE = "paraphrase"
+    UNCERTAIN = "uncertain"  # hedged in the label, or wherever the report says it
+    NEGATED = "negated"  # the report denies it
+    NOT_IN_REPORT = "not_in_report"
+    NOT_IN_GOLD = "not_in_gold"  # false positive: the report states it, gold leaves it out
+    MISSED = "missed"  # false negative: the report states it
+
+
+@dataclass(frozen=True)
+class LabelError:
+    """One false positive or false negative.
+
+    Attributes:
+        report_id: The report.
+        side: ``fp`` or ``fn``.
+        label: The name or phrase that is wrong, or missing.
+        kind: Why.
+        other: The label on the other side that it was compared with, where the wording differs.
+        sentence: Where the report speaks of it, if it does. Patient text.
+    """
+
+    report_id: str
+    side: str
+    label: str
+    kind: ErrorKind
+    other: str | None = None
+    sentence: str | None = None
+
+
+def find_errors(
+    task: str,
+    predictions: LabelledReports,
+    gold: LabelledReports,
+    texts: Mapping[str, str],
+    ignore_blank: bool = False,
+) -> Iterator[LabelError]:
+    """Every error of the reports in gold.
+
+    What a report says is read by the rule labeler. So of its own multiple-choice predictions no false positive is
+    negated or uncertain; and gold of a report whose call failed is missed, like any other that was not predicted.
+
+    Args:
+        task: The task, which says when a prediction is right; for phrases, the paper's rule.
+        predictions: What was predicted.
+        gold: What is right.
+        texts: The reports' texts by id.
+        ignore_blank: As in :func:`radtune.score.counting.count_classes`.
+
+    Yields:
+        Report by report in gold's order, false positives first.
+    """
+    for report_id in gold.labels:
+        predicted, right = predictions.labels[report_id], gold.labels[report_id]
+        if ignore_blank and gold.judged is not None:
+            unjudged = set(FINDINGS) - gold.judged[report_id]
+            predicted, right = (tuple(x for x in side if x not in unjudged) for side in (predicted, right))
+        yield from report_errors(task, report_id, predicted, right, texts[report_id])
+
+
+def report_errors(
+    task: str, report_id: str, predicted: Sequence[str], gold: Sequence[str], text: str
+) -> list[LabelError]:
+    """The errors of one report.
+
+    Args:
+        task: The task.
+        report_id: The report.
+        predicted: Its predicted labels.
+        gold: Its gold labels.
+        text: Its text.
+    """
+    if task == multiple_choice.NAME:
+        false_positives = [x for x in predicted if x not in gold or x not in FINDINGS]
+        false_negatives = [x for x in gold if x not in predicted or x not in FINDINGS]
+    else:
+        matches = match_matrix(predicted, gold)
+        false_positives = [x for x, row in zip(predicted, matches, strict=True) if not row.any()]
+        false_negatives = [x for x, column in zip(gold, matches.T, strict=True) if not column.any()]
+    found = []
+    for side, errors, wrong, everything in (
+        (FALSE_POSITIVE, false_positives, false_negatives, gold),
+        (FALSE_NEGATIVE, false_negatives, false_positives, predicted),
+    ):
+        for label in errors:
+            kind, other = _worded_otherwise(label, wrong, everything)
+            said = statement(label, text)
+            kind = kind or _unpaired(side, label, said.said)
+            found.append(LabelError(report_id, side, label, kind, other, said.sentence))
+    return found
+
+
+_ORDER = tuple(Difference)
+
+
+def _worded_otherwise(
+    label: str, wrong: Sequence[str], everything: Sequence[str]
+) -> tuple[ErrorKind, str] | tuple[None, None]:
+    """The kind and the other side's label, if that side has the finding in other words.
+
+    A conjunction may have been matched already by another of its parts; for all else only labels that are wrong
+    themselves are asked, since a matched one has its counterpart.
+    """
+    found: list[tuple[int, Difference, str]] = []
+    for other in everything:
+        if label in FINDINGS and other in FINDINGS:
+            continue
+        how = difference(label, other)
+        if how is not None and (other in wrong or how == Difference.CONJUNCTION):
+            found.append((_ORDER.index(how), how, other))
+    if not found:
+        return None, None
+    _, how, other = min(found, key=lambda pair: pair[0])
+    if how in (Difference.DESCRIPTION, Difference.PARAPHRASE):
+        mine, theirs = wording(label), wording(other)
+        if mine.negated != theirs.negated:
+            return ErrorKind.NEGATED, other
+        if mine.hedged != theirs.hedged:
+            return ErrorKind.UNCERTAIN, other
+    return ErrorKind(how), other
+
+
+def _unpaired(side: str, label: str, said: Said) -> ErrorKind:
+    if said == Said.NOTHING:
+        return ErrorKind.NOT_IN_REPORT
+    if said == Said.DENIED:
+        return ErrorKind.NEGATED
+    if said == Said.DOUBTED or (label not in FINDINGS and wording(label).hedged):
+        return ErrorKind.UNCERTAIN
+    return ErrorKind.NOT_IN_GOLD if side == FALSE_POSITIVE else ErrorKind.MISSED
+
+
+def count_kinds(errors: Sequence[LabelError]) -> dict[str, dict[str, int]]:
+    """How many errors are of each kind, by side; kinds in their order, absent ones left out."""
+    counts = Counter((error.side, error.kind) for error in errors)
+    return {
+        side: {str(kind): counts[side, kind] for kind in ErrorKind if counts[side, kind]}
+        for side in (FALSE_POSITIVE, FALSE_NEGATIVE)
+    }
+
+
+def write_errors(path: Path, errors: Iterable[LabelError], show_text: bool = False) -> None:
+    """Writes errors as JSON lines, whole or not at all; the report's sentences only where asked for."""
+    shown = errors if show_text else (replace(error, sentence=None) for error in errors)
+    write_jsonl(path, (asdict(error) for error in shown))
+
+
+def examples_text(errors: Sequence[LabelError], each: int = 3) -> str:
+    """The first few errors of each side and kind, with their sentences: patient text, to be shown only on demand."""
+    lines = []
+    for side in (FALSE_POSITIVE, FALSE_NEGATIVE):
+        for kind in ErrorKind:
+            for error in [e for e in errors if (e.side, e.kind) == (side, kind)][:each]:
+                other = f" ~ {error.other!r}" if error.other is not None else ""
+                sentence = f" in {fold_space(error.sentence)!r}" if error.sentence is not None else ""
+                lines.append(f"{side} {kind}: {error.label!r}{other}{sentence} (report {error.report_id})")
+    return "\n".join(lines)

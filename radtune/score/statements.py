@@ -1,0 +1,131 @@
+"""What a report says of a phrase or class: stated, stated only in doubt, denied, or not at all.
+
+Findings that the rule labeler's lexicon does not know are looked for by their own words; its cues decide both.
+"""
+
+import dataclasses
+import re
+from collections.abc import Collection, Iterable, Sequence
+from enum import IntEnum
+from functools import cache
+
+from radtune.findings import FINDINGS
+from radtune.rules import OTHER, Mention, label_report
+from radtune.rules.phrases import compile_scanner
+from radtune.rules.reading import SENTENCE_END, reading_copy
+from radtune.rules.rules import Rules, default_rules
+from radtune.score.wording import Token, Wording, covered, tokens, wording
+
+# Of a phrase's finding words, the share that a sentence must have to speak of it.
+_SAID_SHARE = 2 / 3
+_DEVICES = "Support Devices"
+# Stands in a sentence for the words looked for.
+_MARK = "markedfinding"
+# Cues that mark a history rather than a question to the radiologist; a history is stated all the same.
+_HISTORY = re.compile(r"\b(?:history|hx|h/o|ho|treated|prior|previous|remote|past)\b")
+
+
+class Said(IntEnum):
+    """What a report says; of several places the highest counts."""
+
+    NOTHING = 0
+    DENIED = 1
+    DOUBTED = 2
+    STATED = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Statement:
+    """What a report says, and the sentence that says it (patient text; None where nothing does)."""
+
+    said: Said
+    sentence: str | None = None
+
+
+def statement(label: str, text: str) -> Statement:
+    """Looks up what a report says of a finding.
+
+    Args:
+        label: One of the 13 classes, or a phrase.
+        text: The report.
+
+    Returns:
+        What is said in the sentence that has most of the phrase's words; for a class, and for a phrase whose words
+        are nowhere, what is said of the labeler's mentions of that class.
+    """
+    if label in FINDINGS:
+        return _of_classes({label}, text)
+    phrase = wording(label)
+    return _of_words(phrase, text) or _of_classes(phrase.classes, text)
+
+
+def _of_classes(classes: Iterable[str], text: str) -> Statement:
+    copy = reading_copy(text)
+    mentions = [mention for mention in label_report(text).mentions if mention.finding in set(classes)]
+    return _strongest((_said(mention, copy), _sentence_at(copy, text, mention.start)) for mention in mentions)
+
+
+def _of_words(phrase: Wording, text: str) -> Statement | None:
+    """By the phrase's own words; None if no sentence has enough of them."""
+    copy = reading_copy(text)
+    found: list[tuple[float, tuple[Said, str]]] = []
+    start = 0
+    for sentence in copy.split(SENTENCE_END):
+        words = tokens(sentence)
+        concepts = {word.concept for word in words}
+        if covered(phrase.finding, concepts) >= _SAID_SHARE:
+            shown = text[start : start + len(sentence)].strip()
+            found.append((covered(phrase.concepts, concepts), (_said_here(phrase, sentence, words), shown)))
+        start += len(sentence) + 1
+    best = max((share for share, _ in found), default=0)
+    return _strongest(said for share, said in found if share == best) if found else None
+
+
+def _said_here(phrase: Wording, sentence: str, words: Sequence[Token]) -> Said:
+    """What a sentence of the reading copy says of a phrase whose words it has."""
+    start, end = _span(words, {word.concept for word in words if covered([word.concept], phrase.concepts)})
+    rules = default_rules()
+    if any(rules.cues[hit.name].status != "none" for hit in rules.cue_scanner.scan(sentence[start:end])):
+        # "Effusion is unlikely on the left": the cue stands between the words, so only the finding itself may go.
+        start, end = [(word.start, word.end) for word in words if covered([word.concept], phrase.finding)][-1]
+    marked = f"{sentence[:start]}{_MARK}{sentence[end:]}"
+    mentions = label_report(marked, _mark_rules(_DEVICES if phrase.is_device else OTHER)).mentions
+    return max((_said(mention, reading_copy(marked)) for mention in mentions), default=Said.STATED)
+
+
+def _span(words: Sequence[Token], wanted: Collection[str]) -> tuple[int, int]:
+    """The shortest stretch of a sentence that has all of these concepts."""
+    spans = []
+    latest: dict[str, Token] = {}
+    for word in words:
+        if word.concept in wanted:
+            latest[word.concept] = word
+            if len(latest) == len(wanted):
+                spans.append((min(seen.start for seen in latest.values()), word.end))
+    return min(spans, key=lambda span: span[1] - span[0])
+
+
+@cache
+def _mark_rules(finding: str) -> Rules:
+    """The labeler's cues, with one made-up word as the only mention there is."""
+    rules = default_rules()
+    known = next(part for part in rules.findings if part.finding == finding)
+    part = dataclasses.replace(known, scanner=compile_scanner([("mentions", [_MARK])]))
+    return dataclasses.replace(rules, findings=(part,), by_opening={"": (part,)})
+
+
+def _said(mention: Mention, copy: str) -> Said:
+    if mention.status == "ignored":
+        cue = copy[mention.cue_start : mention.cue_end]
+        return Said.STATED if _HISTORY.search(cue) else Said.DOUBTED
+    return {"positive": Said.STATED, "uncertain": Said.DOUBTED, "negative": Said.DENIED}[mention.status]
+
+
+def _strongest(statements: Iterable[tuple[Said, str]]) -> Statement:
+    said, sentence = max(statements, key=lambda pair: pair[0], default=(Said.NOTHING, None))
+    return Statement(said, sentence)
+
+
+def _sentence_at(copy: str, text: str, at: int) -> str:
+    end = copy.find(SENTENCE_END, at)
+    return text[copy.rfind(SENTENCE_END, 0, at) + 1 : end if end >= 0 else None].strip()

@@ -1,0 +1,222 @@
+"""Rows into sequences: padded batches, packs of rows, and packs of rows behind the prefix that they share.
+
+All rows of a task open with the same instruction and examples, word for word. A pack holds those tokens once; every row
+attends to them and to itself, and its positions continue from them, so it is computed as if it stood alone.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from radtune.instructions import Instruction
+from radtune.tasks.rendering import user_message
+from radtune.train.rows import IGNORED, chat_tokens
+
+PACKINGS = ("none", "rows", "shared_prefix")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training row as a model reads it: at each token, what it has to predict there.
+
+    Attributes:
+        tokens: Token ids without the last one, which predicts nothing, shape (length,).
+        targets: The token after each, :data:`IGNORED` where it is not trained on, shape (length,).
+        prefix: How many tokens it shares with all rows of its kind, and predicts nothing at.
+        kind: Rows of one kind have the same prefix.
+    """
+
+    tokens: torch.Tensor
+    targets: torch.Tensor
+    prefix: int = 0
+    kind: int = 0
+
+    @property
+    def trained(self) -> int:
+        """How many of its tokens are trained on."""
+        return int((self.targets != IGNORED).sum())
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows behind one prefix, as they stand in a pack.
+
+    Attributes:
+        start: Where the prefix begins.
+        prefix: Its length; 0 for rows that share nothing.
+        lengths: Tokens of each row behind the prefix, in order.
+    """
+
+    start: int
+    prefix: int
+    lengths: tuple[int, ...]
+
+    @property
+    def end(self) -> int:
+        """Where the group ends."""
+        return self.start + self.prefix + sum(self.lengths)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a model computes at once, on the CPU and not yet on its device.
+
+    Attributes:
+        tokens: Token ids, shape (sequences, length); a pack is one sequence.
+        positions: Their positions, the same shape; None where they count from 0.
+        groups: What attends to what in a pack; None for padded rows, which are causal.
+        places: Where a target stands in the flattened tokens, shape (trained,).
+        targets: The targets there, shape (trained,).
+        padding: Tokens that only fill up.
+    """
+
+    tokens: torch.Tensor
+    positions: torch.Tensor | None
+    groups: tuple[Group, ...] | None
+    places: torch.Tensor
+    targets: torch.Tensor
+    padding: int
+
+
+def make_rows(tokenizer: object, instructions: Sequence[Instruction], prompt_format: str) -> tuple[list[Row], int]:
+    """Tokenizes rows and finds the prefix of each kind, a kind being a task with its instruction.
+
+    Args:
+        tokenizer: A torchtune tokenizer; its ``max_seq_len`` cuts rows.
+        instructions: The rows.
+        prompt_format: As in inference.
+
+    Returns:
+        The rows, and how many of them were cut.
+    """
+    kinds: dict[tuple[str, str], int] = {}
+    plain: list[tuple[list[int], list[int], int]] = []
+    cut = 0
+    for row in instructions:
+        message = user_message(row.instruction, row.input, prompt_format)
+        tokens, masked = chat_tokens(tokenizer, message, row.output)
+        cut += tokenizer.max_seq_len is not None and len(tokens) >= tokenizer.max_seq_len
+        labels = [IGNORED if context else token for token, context in zip(tokens, masked, strict=True)]
+        kind = kinds.setdefault((row.task, row.instruction), len(kinds))
+        plain.append((tokens[:-1], labels[1:], kind))
+    prefixes = [_shared([item[:2] for item in plain if item[2] == kind]) for kind in kinds.values()]
+    return [
+        Row(torch.tensor(tokens), torch.tensor(targets), prefixes[kind], kind) for tokens, targets, kind in plain
+    ], cut
+
+
+def _shared(rows: Sequence[tuple[list[int], list[int]]]) -> int:
+    """Length of the prefix that all rows share, before the first target of any and the last token of each."""
+    if len(rows) < 2:
+        return 0
+    # What the first and the last in alphabetical order share, all share.
+    first, last = min(tokens for tokens, _ in rows), max(tokens for tokens, _ in rows)
+    shared = next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+    untrained = (
+        next((i for i, target in enumerate(targets) if target != IGNORED), len(targets)) for _, targets in rows
+    )
+    return max(0, min(shared, *untrained, *(len(tokens) - 1 for tokens, _ in rows)))
+
+
+def make_batches(rows: Iterable[Row], packing: str, max_tokens: int, ways: int = 1, multiple: int = 1) -> list[Batch]:
+    """Arranges the rows of one optimizer step.
+
+    Args:
+        rows: The rows; those without a target are left out, since they change nothing.
+        packing: One of :data:`PACKINGS`.
+        max_tokens: The most tokens of a batch, padding included; a longer row is a batch by itself.
+        ways: Over how many processes the batches will be dealt, so that there is one for each if that can be.
+        multiple: Packs are filled up to a multiple of so many tokens, for kernels that are made for one length each.
+
+    Returns:
+        Batches, the largest first.
+    """
+    rows = [row for row in rows if row.trained]
+    if packing == "none":
+        limit = _share(sum(len(row.tokens) for row in rows), max_tokens, ways)
+        batches = [_padded(part) for part in _like_lengths(rows, limit)]
+    else:
+        packs = _packs(rows, packing == "shared_prefix", max_tokens, ways)
+        batches = [_packed(pack, multiple) for pack in packs]
+    return sorted(batches, key=lambda batch: -batch.tokens.numel())
+
+
+def _share(total: int, max_tokens: int, ways: int) -> int:
+    return max_tokens if ways == 1 else min(max_tokens, -(-total // ways))
+
+
+def _like_lengths(rows: Sequence[Row], max_tokens: int) -> list[list[Row]]:
+    """Rows of like length together, as many as fit when padded to the longest."""
+    parts: list[list[Row]] = []
+    for row in sorted(rows, key=lambda row: -len(row.tokens)):
+        if parts and (len(parts[-1]) + 1) * len(parts[-1][0].tokens) <= max_tokens:
+            parts[-1].append(row)
+        else:
+            parts.append([row])
+    return parts
+
+
+def _padded(rows: Sequence[Row]) -> Batch:
+    length = max(len(row.tokens) for row in rows)
+    # Padding stands behind a row, where nothing of the row attends to it, so any token does.
+    tokens, targets = torch.zeros(len(rows), length, dtype=torch.long), torch.full((len(rows), length), IGNORED)
+    for number, row in enumerate(rows):
+        tokens[number, : len(row.tokens)] = row.tokens
+        targets[number, : len(row.tokens)] = row.targets
+    places = (targets.flatten() != IGNORED).nonzero()[:, 0]
+    padding = tokens.numel() - sum(len(row.tokens) for row in rows)
+    return Batch(tokens, None, None, places, targets.flatten()[places], padding)
+
+
+# A pack in the making: by kind and length of the prefix, its rows.
+_Pack = dict[tuple[int, int], list[Row]]
+
+
+def _packs(rows: Sequence[Row], share: bool, max_tokens: int, ways: int) -> list[_Pack]:
+    """Fills packs with the longest rows first, each into the first pack with room (first-fit decreasing)."""
+
+    def group(row: Row) -> tuple[int, int]:
+        return (row.kind, row.prefix) if share else (0, 0)
+
+    prefixes = {group(row): group(row)[1] for row in rows}
+    total = sum(len(row.tokens) - group(row)[1] for row in rows) + ways * sum(prefixes.values())
+    limit = _share(total, max_tokens, ways)
+    packs: list[_Pack] = []
+    used: list[int] = []
+    # Kind by kind, so that a prefix stands in as few packs as can be.
+    for row in sorted(rows, key=lambda row: (group(row), -len(row.tokens))):
+        kind, prefix = group(row)
+        costs = [len(row.tokens) - (prefix if (kind, prefix) in pack else 0) for pack in packs]
+        place = next((i for i, cost in enumerate(costs) if used[i] + cost <= limit), len(packs))
+        if place == len(packs):
+            packs.append({})
+            used.append(0)
+            costs.append(len(row.tokens))
+        used[place] += costs[place]
+        packs[place].setdefault((kind, prefix), []).append(row)
+    return packs
+
+
+def _packed(pack: _Pack, multiple: int) -> Batch:
+    tokens, positions, targets, groups = [], [], [], []
+    start = 0
+    for (_, prefix), rows in pack.items():
+        tokens.append(rows[0].tokens[:prefix])
+        targets.append(rows[0].targets[:prefix])
+        positions.append(torch.arange(prefix))
+        for row in rows:
+            tokens.append(row.tokens[prefix:])
+            targets.append(row.targets[prefix:])
+            positions.append(torch.arange(prefix, len(row.tokens)))
+        groups.append(Group(start, prefix, tuple(len(row.tokens) - prefix for row in rows)))
+        start = groups[-1].end
+    padding = -start % multiple
+    if padding:
+        groups.append(Group(start, 0, (padding,)))
+        tokens.append(torch.zeros(padding, dtype=torch.long))
+        targets.append(torch.full((padding,), IGNORED))
+        positions.append(torch.arange(padding))
+    flat = torch.cat(targets)
+    places = (flat != IGNORED).nonzero()[:, 0]
+    return Batch(torch.cat(tokens)[None], torch.cat(positions)[None], tuple(groups), places, flat[places], padding)

@@ -1,6 +1,0 @@
-"""What training recipes share: the builders of tokenizer and dataset that their YAMLs name."""
-
-from radtune.training.dataset import instruction_dataset
-from radtune.training.tokenizer import llama3_tokenizer
-
-__all__ = ["instruction_dataset", "llama3_tokenizer"]

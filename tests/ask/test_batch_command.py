@@ -1,0 +1,126 @@
+"""Batches through the command: submitted, collected, and in between."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from batch_server import BatchServer, running_batches
+from chat_server import completion
+
+from radtune.ask.batch_api import state_path
+from radtune.ask.ledger import ledger_path
+from radtune.report import report_from_sections, write_reports
+
+ROOT = Path(__file__).parents[2]
+# A word of every report that nothing which is printed may hold.
+SECRET = "zebrafish"
+
+
+@pytest.fixture(scope="module")
+def started():
+    with running_batches() as server:
+        yield server
+
+
+@pytest.fixture
+def server(started) -> BatchServer:
+    url = started.url
+    started.__init__()
+    started.url = url
+    return started
+
+
+@pytest.fixture
+def reports(tmp_path):
+    path = tmp_path / "reports.jsonl"
+    write_reports(path, (report_from_sections(f"r{i}", None, f"A {SECRET} {i}.", "", "made") for i in range(200)))
+    return path
+
+
+def start(server, reports, *more):
+    environment = {name: value for name, value in os.environ.items() if "OPENAI" not in name}
+    given = (f"reports={reports}", f"output={reports.with_name('a.jsonl')}", f"base_url={server.url}/v1")
+    return subprocess.Popen(
+        [sys.executable, "gpt_data_generate.py", *given, *more],
+        cwd=ROOT,
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(*arguments):
+    process = start(*arguments)
+    out, err = process.communicate(timeout=60)
+    assert SECRET not in out + err and "Traceback" not in err
+    return process.returncode, out, err
+
+
+def answer(request):
+    return 200, completion(f"['{SECRET}']")
+
+
+def test_what_a_batch_has_is_not_asked_straight_nor_counted_as_to_come(server, reports):
+    assert run(server, reports, "batch=submit")[0] == 0
+    sent = len(server.calls)
+    code, out, _ = run(server, reports, "dry_run=true")
+    assert code == 0 and out.startswith("0 calls to ")
+    code, out, err = run(server, reports)
+    assert (code, err) == (1, "200 reports have no answer yet: batch=collect fetches them\n")
+    assert "200 reports, 0 answers now" in out and len(server.calls) == sent
+    (batch_id,) = server.batches
+    server.end(batch_id, answer)
+    code, out, err = run(server, reports, "batch=collect")
+    assert (code, err) == (0, "") and "200 reports, 200 answers now" in out
+    assert server.files == {}
+
+
+def test_collecting_that_was_stopped_again_and_again_doubles_nothing(server, reports):
+    ledger, state = ledger_path(reports.with_name("a.jsonl")), state_path(reports.with_name("a.jsonl"))
+    run(server, reports, "batch=submit")
+    server.end(next(iter(server.batches)), answer)
+    for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
+        before = ledger.stat().st_size if ledger.exists() else 0
+        process = start(server, reports, "batch=collect")
+        while process.poll() is None and not (ledger.exists() and ledger.stat().st_size > before):
+            time.sleep(0.001)
+        process.send_signal(number)
+        process.communicate(timeout=30)
+    stopped = not state.exists()
+    code, out, err = run(server, reports, "batch=collect")
+    assert (code, err) == (0, "") and (stopped or "completed, 200 of 200 done" in out)
+    keys = [json.loads(line)["key_sha256"] for line in ledger.read_text(encoding="utf-8").splitlines()]
+    assert len(keys) == len(set(keys)) == 200
+    assert not state.exists() and server.files == {}
+
+
+def test_batches_of_other_questions_are_left_for_the_command_that_asked_them(server, reports):
+    run(server, reports, "batch=submit")
+    code, out, err = run(server, reports, "batch=collect", "model=another")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "200 questions in the batches are none of this command's" in err
+    assert len(server.files) == 1
+
+
+def test_odd_words_of_a_provider_about_a_batch_are_passed_over(server, reports):
+    run(server, reports, "batch=submit")
+    (batch,) = server.batches.values()
+    kept = dict(batch)
+    odd = {"status": SECRET.upper(), "metadata": [1], "input_file_id": 5, "errors": {"data": {"a": 1}}}
+    batch |= odd | {"request_counts": {"completed": SECRET, "failed": [SECRET]}}
+    code, out, _ = run(server, reports, "batch=collect")
+    assert code == 1 and f"{kept['id']}: unknown, 0 of 200 done, 0 failed\n" in out
+    # As if the process had died before it wrote the batch down: only the list of batches tells.
+    state = state_path(reports.with_name("a.jsonl"))
+    written = json.loads(state.read_text())
+    written["parts"][0]["batch_id"] = None
+    state.write_text(json.dumps(written))
+    batch |= kept | {"metadata": "radtune_part"}
+    code, out, _ = run(server, reports, "batch=collect")
+    assert code == 1 and f"{kept['id']}: validating, 0 of 200 done" in out

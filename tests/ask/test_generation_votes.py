@@ -1,0 +1,151 @@
+"""Which answers deny a label, and what samples that cannot be read do to a vote."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from radtune.ask.model_votes import count_votes, denies, verification
+from radtune.findings import FINDINGS
+from radtune.tasks import TASKS, Answer, Status
+
+
+def denied(response, label, task="open_ended"):
+    return denies(TASKS[task].decode(response), response, label)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "response",
+    [
+        *(
+            "No",
+            "no.",
+            "NO",
+            " No\n",
+            "No, it does not.",
+            "No: the lungs are clear",
+            "No - clear",
+            "No evidence of it.",
+        ),
+        *("**No**", "__No__", "'no'", "“No”", "> No", "- No", "* no", "```\nno\n```", "(no)", "['No']"),
+        *("Answer: no", "Answer: **No**", "**Answer:** No", "The answer is no.", "My answer is: No", "Output: No"),
+        *("The final answer is “no”.", "Response: no", "No longer.", "No\nYes", "No. No change.", "No, ['Edema']"),
+        *("None of these", "None of the above.", "Answer: none of them"),
+        *("[]", "Output: []", "['Normal']", "['normal']", "[ ]", "```json\n[]\n```", '{"diseases": []}', "**[]**"),
+        *("The diseases are: []", "Output: ['Normal']", "<think>Is it? Yes.</think>\nNo.", "<think>x</think>\n[]"),
+    ],
+)
+def test_these_deny_any_label(response, task):
+    assert denied(response, "tiny right effusion", task)
+    assert denied(response, "Pneumonia", task)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "response",
+    [
+        *(
+            "Yes",
+            "yes, no doubt",
+            "Yes, no question.",
+            "**Yes**",
+            "Answer: yes",
+            "Yes: []",
+            "Yes [sic]",
+            "['Yes']",
+            "‘yes’",
+        ),
+        # Neither yes nor no: doubt leaves the label standing.
+        *(
+            "",
+            "Not certain",
+            "Not sure.",
+            "Nothing new",
+            "Normal heart size",
+            "None",
+            "Unknown",
+            "N/A",
+            "nodule",
+            "north",
+        ),
+        *("Possibly no", "It has no edema", "I cannot answer that.", "<think>No", "[1]", "Edema [no change]"),
+        # What has a no in front and says yes, or says that a finding stays.
+        *(
+            "No doubt: yes",
+            "No doubt",
+            "No question, it does.",
+            "No change in it.",
+            "No interval change.",
+            "No changes",
+        ),
+        # A list that was cut off, or is none.
+        *("['Pneu", "[('a', 'b')]"),
+    ],
+)
+def test_these_deny_no_label(response, task):
+    assert not denied(response, "tiny right effusion", task)
+    assert not denied(response, "Pneumonia", task)
+
+
+@pytest.mark.parametrize(
+    ("label", "items", "expected"),
+    [
+        ("tiny right effusion", "['Cardiomegaly', 'Pleural Effusion']", False),
+        ("tiny right effusion", "Output: ['pleural effusions']", False),
+        ("tiny right effusion", "['tiny right nodule']", True),
+        ("tiny right effusion", "['Cardiomegaly']", True),
+        ("Small pleural effusions.", "['right effusion,']", False),
+        ("right-sided pneumothorax", "['left-sided effusion']", True),
+        ("right-sided pneumothorax", "['PNEUMOTHORAX (apical)']", False),
+        ("normal pressure hydrocephalus", "['Normal']", True),
+        ("mild edema", "['mild scoliosis', 'edematous lungs']", True),
+        ("PE", "['pe']", False),
+        ("PE", "['Pneumonia']", True),
+        ("small left", "['Small Left']", False),
+        # A class has its exact name, whatever else is like it.
+        ("Pleural Effusion", "['Pleural Other']", True),
+        ("Pleural Effusion", "['pleural effusion']", False),
+        ("Lung Opacity", "['Lung Lesion', 'Atelectasis']", True),
+        # In other letters it is a phrase.
+        ("edema", "['pulmonary edema']", False),
+    ],
+)
+def test_a_list_denies_what_it_does_not_name(label, items, expected):
+    assert denied(items, label) == expected
+
+
+def test_names_without_brackets_are_a_list():
+    assert denied("Pneumonia", "Edema", "multiple_choice")
+    assert denied("Normal", "Edema", "multiple_choice")
+    assert not denied("Pneumonia, edema", "Edema", "multiple_choice")
+
+
+def test_a_refusal_denies_nothing_whatever_it_says():
+    assert not denies(Answer((), Status.REFUSED), "No, I cannot help with that.", "Edema")
+    assert denies(Answer((), Status.TRUNCATED), "No, the report says that", "Edema")
+
+
+@given(st.text(), st.sampled_from([*FINDINGS, "small effusion"]), st.sampled_from(sorted(TASKS)))
+def test_what_follows_a_yes_or_no_changes_nothing(text, label, task):
+    assert not denied(f"Yes {text.replace('[', '')}", label, task)
+    assert denied(f"No. {text}", label, task)
+
+
+@pytest.mark.parametrize("piece", ["*", "_", "the ", "no ", "[", "answer ", "yes"])
+def test_a_long_answer_is_judged_in_no_time(piece):
+    began = time.process_time()
+    denied(piece * (100_000 // len(piece)), "tiny effusion")
+    assert time.process_time() - began < 1
+
+
+def test_unread_samples_vote_for_nothing_and_count():
+    read, refused, unparsed = (Answer(("Edema",), Status.OK), Answer((), Status.REFUSED), Answer((), Status.UNPARSED))
+    assert count_votes([read, read, refused], "majority").agreement == {"Edema": 2 / 3}
+    assert count_votes([read, refused, refused], "majority").status == Status.REFUSED
+    assert count_votes([read, refused, unparsed], "union").agreement == {"Edema": 1 / 3}
+
+
+def test_a_label_is_asked_about_by_its_name():
+    assert "Condition: Lung Opacity\n" in verification("Lung Opacity")

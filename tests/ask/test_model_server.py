@@ -1,0 +1,127 @@
+"""A whole small cohort through a real model server: `transformers serve` with the mini model, and Azure's paths."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx2
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
+
+from radtune.ask.simulated import serving
+from radtune.engines.guard import Endpoint
+from radtune.engines.limits import Limits
+from radtune.engines.prompt import Prompt, Request
+from radtune.engines.server import ServerEngine
+from radtune.report import write_reports
+from radtune.sources.synthetic import generate
+
+ROOT = Path(__file__).parents[2]
+REPORTS = 12
+
+
+@pytest.fixture(scope="module")
+def model_server():
+    """The URL of `transformers serve` with the mini model."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [Path(sys.executable).with_name("transformers"), "serve", "data/mini", "--device", "cpu"]
+    process = subprocess.Popen(
+        [*command, "--host", "127.0.0.1", "--port", str(port)],
+        cwd=ROOT, env=os.environ | {"HF_HUB_OFFLINE": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                if httpx2.get(f"http://127.0.0.1:{port}/health", trust_env=False).status_code == 200:
+                    break
+            except httpx2.TransportError:
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def azure_front(model_server):
+    """A front with Azure's two forms of path and its way to hand over the key; gives its URL and the paths asked."""
+    asked = []
+
+    async def forward(request):
+        asked.append(request.url.path)
+        if "/v1/" in request.url.path:
+            allowed = request.headers.get("authorization") == "Bearer azure-key"
+        else:
+            dated = request.query_params.get("api-version") == "2024-10-21"
+            allowed = dated and request.headers.get("api-key") == "azure-key"
+        if not allowed:
+            return Response('{"error": {"code": "invalid_api_key"}}', 401)
+        body = await request.json()
+        # The model server does not know what Azure is told besides.
+        assert body.pop("store", None) is (None if "/v1/" in request.url.path else False)
+        async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
+            answer = await client.post(f"{model_server}/chat/completions", json=body | {"model": "data/mini"})
+        return Response(answer.content, answer.status_code, media_type="application/json")
+
+    paths = ("/openai/deployments/{deployment}/chat/completions", "/openai/v1/chat/completions")
+    with serving(Starlette(routes=[Route(path, forward, methods=["POST"]) for path in paths])) as url:
+        yield url.removesuffix("/v1"), asked
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cohort") / "reports.jsonl"
+    write_reports(path, [item.report for item in generate(REPORTS, seed=3)])
+    return path
+
+
+def label(reports, output, *arguments, **environment):
+    clean = {name: value for name, value in os.environ.items() if "OPENAI" not in name}
+    command = [sys.executable, "gpt_data_generate.py", f"reports={reports}", f"output={output}"]
+    result = subprocess.run(
+        [*command, "task=multiple_choice", "max_tokens=48", *arguments],
+        cwd=ROOT, env=clean | environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_cohort_is_labelled_alike_straight_and_through_both_forms_of_azure(
+    model_server, azure_front, reports, tmp_path
+):
+    straight = label(reports, tmp_path / "a.jsonl", f"base_url={model_server}", "model=data/mini")
+    assert len(straight) == REPORTS
+    assert {row["status"] for row in straight} == {"ok"} and any(row["labels"] for row in straight)
+    assert all(row["usage"]["completion_tokens"] > 0 and "mini" in row["model_returned"] for row in straight)
+    url, asked = azure_front
+    dated = label(
+        reports, tmp_path / "b.jsonl", f"azure_endpoint={url}", "api_version=2024-10-21", "model=mini",
+        AZURE_OPENAI_API_KEY="azure-key",
+    )  # fmt: skip
+    assert asked == ["/openai/deployments/mini/chat/completions"] * REPORTS
+    asked.clear()
+    newer = label(
+        reports, tmp_path / "c.jsonl", f"base_url={url}/openai/v1/", "model=mini", OPENAI_API_KEY="azure-key"
+    )  # fmt: skip
+    assert asked == ["/openai/v1/chat/completions"] * REPORTS
+    assert [row["labels"] for row in dated] == [row["labels"] for row in newer] == [row["labels"] for row in straight]
+
+
+def test_inference_may_send_seeds_and_is_told_that_the_server_ignores_schemas(model_server, capsys):
+    engine = ServerEngine(Endpoint(model_server, "127.0.0.1"), "key", "data/mini", Limits(2, 60.0, 0))
+    prompts = [Prompt(f"r{n}", "List.", "Findings: zebra.", "llama3_chat", str(n)) for n in range(6)]
+    responses = dict(engine.generate(prompts, Request(max_new_tokens=12, temperature=2.0)))
+    assert [responses[index].error for index in range(6)] == [None] * 6
+    assert capsys.readouterr() == ("", "")
+    list(engine.generate(prompts, Request(max_new_tokens=40, temperature=0.0, task="multiple_choice")))
+    assert capsys.readouterr().err.count("does not keep to the JSON schema") == 1

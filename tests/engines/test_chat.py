@@ -1,0 +1,169 @@
+"""Whatever a server sends is read without an exception, and nothing but the answer itself is kept of its words."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from radtune.engines.chat import (
+    MOST_TOKENS,
+    Reply,
+    Sampling,
+    read_error,
+    read_reply,
+    refuses_schema,
+    refuses_seed,
+    request_body,
+)
+from radtune.engines.guard import Endpoint
+
+LOCAL = Endpoint("http://127.0.0.1:1/v1", "127.0.0.1")
+OPENAI = Endpoint("https://api.openai.com/v1", "api.openai.com")
+
+names = st.sampled_from(
+    ["choices", "message", "content", "refusal", "finish_reason", "usage", "prompt_tokens", "model", "error", "code"]
+)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | names,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4),
+    max_leaves=12,
+)
+messages = st.dictionaries(st.sampled_from(["content", "refusal"]), values)
+choices = st.dictionaries(st.sampled_from(["message", "finish_reason"]), messages | values)
+fields = st.dictionaries(names, values, max_size=3)
+completions = st.builds(lambda some, choice: some | {"choices": [choice]}, fields, choices)
+bodies = values | completions
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=60) | bodies.map(lambda body: json.dumps(body).encode()))
+def test_any_bytes_become_a_reply_that_can_be_written_down(content):
+    reply = read_reply(content)
+    assert reply.error in (None, "malformed_answer", "empty_answer")
+    assert isinstance(reply.text, str) and json.dumps(reply.text, ensure_ascii=False).encode()
+    assert all(type(count) is int and 0 <= count <= MOST_TOKENS for count in (reply.usage or {}).values())
+    for word in (reply.model, reply.fingerprint, reply.finish_reason):
+        assert word is None or (word.isascii() and word.isprintable() and " " not in word and len(word) <= 128)
+
+
+@pytest.mark.parametrize("count", [10**30, 10**400, -1, 2.5, True, "9"])
+def test_a_count_of_tokens_that_cannot_be_is_none(count):
+    choice = {"message": {"content": "x"}, "finish_reason": "stop"}
+    body = {"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": count}}
+    assert read_reply(json.dumps(body).encode()).usage == {"prompt_tokens": 3}
+
+
+@settings(deadline=None)
+@given(st.integers(300, 599), st.binary(max_size=60) | bodies.map(lambda body: json.dumps(body).encode()))
+def test_any_error_becomes_a_status_and_a_code(status, content):
+    reply = read_error(status, content)
+    assert (reply.error or "").split(" ")[0] == str(status) or reply == Reply(
+        refused=True, finish_reason="content_filter"
+    )
+    assert len((reply.error or "").split(" ")) <= 2
+    assert isinstance(refuses_schema(status, content), bool)
+    assert isinstance(refuses_seed(status, content), bool)
+
+
+# Messages as servers word them; each may stand beside more or within "error".
+LONG = {
+    "openai": (400, "Your input exceeds the context window of this model."),
+    "vllm": (
+        400,
+        "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens (4000 in the ...",
+    ),
+    "vllm, prompt": (
+        400,
+        "The decoder prompt (length 10127) is longer than the maximum model length of 8192. Make sure",
+    ),
+    "vllm, no max_tokens": (400, "max_tokens must be at least 1, got -186."),
+    "sglang": (400, "The input (61709 tokens) is longer than the model's context length (40960 tokens)."),
+    "sglang, sum": (400, "Requested token count exceeds the model's maximum context length of 202752 tokens."),
+    "llama.cpp": (400, "request (14429 tokens) exceeds the available context size (8192 tokens), try increasing it"),
+    "llama.cpp, before": (
+        500,
+        "the request exceeds the available context size. try increasing the context size or ...",
+    ),
+    "llama-cpp-python": (400, "Requested tokens (2285) exceed context window of 2048"),
+    "lm studio": (400, "The number of tokens to keep from the initial prompt is greater than the context length."),
+    "tgi": (422, "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 1512. Given: 1000 `inputs`"),
+    "tgi, prompt": (422, "Input validation error: `inputs` must have less than 1024 tokens. Given: 1168"),
+    "tensorrt-llm": (
+        400,
+        "The sum of prompt length (9351.0), query length (0) should not exceed max_num_tokens (8192)",
+    ),
+    "a proxy": (413, "Request Entity Too Large"),
+}
+
+
+@pytest.mark.parametrize("server", LONG)
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda said: {"object": "error", "message": said, "type": "BadRequestError", "param": None, "code": 400},
+        lambda said: {"error": {"message": said, "type": "BadRequestError", "param": "input_tokens", "code": 400}},
+        lambda said: {"error": said, "error_type": "validation"},
+        lambda said: f"<html>{said}</html>",
+    ],
+)
+def test_a_message_that_is_too_long_has_one_code_whatever_the_server_says(server, body):
+    status, said = LONG[server]
+    content = json.dumps(body(f"{said} Zebra.")).encode()
+    reply = read_error(status, content)
+    assert reply == Reply(error=f"{status} context_length_exceeded")
+    assert reply.too_long
+    assert not refuses_seed(status, content) and not refuses_schema(status, content)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "no", "type": "invalid_request_error", "code": "context_length_exceeded"},
+        {"message": "no", "type": "exceed_context_size_error", "code": 400, "n_prompt_tokens": 14429, "n_ctx": 8192},
+    ],
+)
+def test_so_it_has_where_only_a_code_says_it(error):
+    assert read_error(400, json.dumps({"error": error}).encode()).too_long
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (400, {"error": {"message": "max_tokens=5000 cannot be greater than max_model_len=4096", "code": 400}}, "400"),
+        (400, {"error": {"message": "no", "code": "model_not_found"}}, "400 model_not_found"),
+        (422, {"detail": "Long report: tubes in place, too long to list; context: sepsis, maximum length 4 cm"}, "422"),
+        (429, {"error": {"message": "Limit of tokens; maximum context length is 8", "code": "rate_limit_exceeded"}},
+         "429 rate_limit_exceeded"),
+        (404, {"error": {"code": "context_length_exceeded"}}, "404 context_length_exceeded"),
+    ],
+)  # fmt: skip
+def test_other_errors_keep_their_code(status, body, error):
+    assert read_error(status, json.dumps(body).encode()).error == error
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "no", "param": "temperature", "detail": "'seed'"}},
+        {"detail": [{"loc": ["body", "model"], "input": {"model": "m", "seed": 12}}]},
+        {"error": {"message": "Report: brachytherapy seed: in place, a seed 4 mm."}},
+    ],
+)
+def test_other_refusals_do_not_cost_the_seed(body):
+    assert not refuses_seed(400, json.dumps(body).encode())
+
+
+@pytest.mark.parametrize("endpoint", [LOCAL, OPENAI])
+def test_the_request_holds_what_is_asked_for_and_no_more(endpoint):
+    storing = {"store": False} if endpoint is OPENAI else {}
+    body = {"model": "m", "messages": [{"role": "user", "content": "a?"}]} | storing
+    assert request_body(endpoint, Sampling("m", None, None), "a\ud800") == body
+    schema = {"name": "answer", "schema": {}}
+    held = request_body(endpoint, Sampling("m", 0.0, 5), "a?", schema, 7)
+    assert held == body | {
+        "temperature": 0.0,
+        "max_tokens": 5,
+        "seed": 7,
+        "response_format": {"type": "json_schema", "json_schema": schema},
+    }

@@ -1,0 +1,225 @@
+"""Rate limits in made-up time and in real time: never exceeded in any minute, and used to the full."""
+
+import asyncio
+import random
+import time
+from bisect import bisect_left
+from email.utils import formatdate
+from itertools import accumulate
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from radtune.engines.limits import LONGEST_PAUSE_S, Limits, RateLimiter, Window, asked_pause_s
+
+
+def sent(window, costs, now=0.0, late=lambda: 0.0):
+    """When calls go out that all want to go at once, one after another."""
+    times = []
+    for cost in costs:
+        while (wait_s := window.wait_s(now, cost)) > 0:
+            now += max(wait_s, 1e-6)
+        now += late()
+        window.spend(now, cost)
+        times.append(now)
+    return times
+
+
+def most_in_a_minute(arrivals, costs):
+    """The most that arrives within any 60 s; arrivals in order."""
+    sums = [0, *accumulate(costs)]
+    return max(sums[bisect_left(arrivals, start + 60)] - sums[index] for index, start in enumerate(arrivals))
+
+
+# A busy machine is no failure.
+@settings(deadline=None)
+@given(
+    st.integers(1, 60),
+    st.lists(st.tuples(st.integers(1, 20), st.floats(0, 3), st.floats(0, 0.99)), min_size=1, max_size=150),
+)
+def test_no_minute_exceeds_the_limit_however_late_calls_arrive(limit, calls):
+    costs = [min(cost, limit) for cost, _, _ in calls]
+    lateness = iter([late for _, late, _ in calls])
+    times = sent(Window(limit), costs, late=lambda: next(lateness))
+    arrived = sorted((at + delay, cost) for at, cost, (_, _, delay) in zip(times, costs, calls, strict=True))
+    assert most_in_a_minute([at for at, _ in arrived], [cost for _, cost in arrived]) <= limit
+
+
+@pytest.mark.parametrize("limit", [1, 7, 600, 10_000])
+def test_a_limit_is_used_to_the_full_and_evenly(limit):
+    chance = random.Random(1)  # noqa: S311
+    times = sent(Window(limit), [1] * (limit * 4 + 1), late=lambda: chance.random() * min(0.1, 6 / limit))
+    assert (len(times) - 1) / times[-1] * 60 >= 0.95 * limit
+    # A second sees its share of the minute, and what was missed in the half second before.
+    assert max(bisect_left(times, at + 1) - index for index, at in enumerate(times)) <= limit / 60 * 1.6 + 2
+
+
+def test_a_limit_of_tokens_is_used_to_the_full():
+    chance = random.Random(1)  # noqa: S311
+    costs = [chance.randint(500, 2_500) for _ in range(400)]
+    times = sent(Window(100_000), costs)
+    assert sum(costs[:-1]) / times[-1] * 60 >= 95_000
+    assert most_in_a_minute(times, costs) <= 100_000
+
+
+def test_what_exceeds_a_limit_by_itself_goes_alone():
+    times = sent(Window(100), [1, 500, 1])
+    assert times[1] >= 60 and times[2] - times[1] >= 60
+
+
+def test_no_limit_is_no_wait():
+    assert sent(Window(None), [10**9] * 100) == [0.0] * 100
+
+
+def test_a_limit_learned_late_counts_what_went_before():
+    window = Window(None)
+    sent(window, [1] * 100)
+    window.learn(1.0, 1, {"x-ratelimit-limit-requests": "60"}, "requests")
+    assert window.limit == 60
+    assert window.wait_s(1.0, 1) == 60.0
+
+
+@pytest.mark.parametrize(
+    ("given_limit", "headers", "limit"),
+    [
+        (None, {"x-ratelimit-limit-requests": "600"}, 600),
+        (500, {"x-ratelimit-limit-requests": "600"}, 500),
+        (700, {"x-ratelimit-limit-requests": "600"}, 600),
+        (None, {"x-ratelimit-limit-requests": "50", "x-ratelimit-renewalperiod-requests": "10"}, 300),
+        (None, {"x-ratelimit-limit-requests": "-1", "x-ratelimit-remaining-requests": "-1"}, None),
+        (None, {"x-ratelimit-limit-requests": "0"}, None),
+        (None, {"x-ratelimit-limit-requests": "nan"}, None),
+        (7, {"x-ratelimit-limit-requests": "1e999"}, 7),
+        (None, {"x-ratelimit-limit-requests": "1e308"}, None),
+        (None, {"x-ratelimit-limit-requests": "9", "x-ratelimit-renewalperiod-requests": "1e-308"}, None),
+        (None, {"x-ratelimit-limit-tokens": "9"}, None),
+        (None, {}, None),
+    ],
+)
+def test_the_narrower_of_what_is_given_and_what_is_stated_counts(given_limit, headers, limit):
+    window = Window(given_limit)
+    window.learn(0.0, 1, headers, "requests")
+    assert window.limit == limit
+
+
+@pytest.mark.parametrize(
+    ("remaining", "reset", "wait_s"),
+    [
+        ("0", "60", 1.0),
+        ("0", "1m0s", 1.0),
+        ("0", "500ms", 0.5 / 60),
+        ("0", "99h", LONGEST_PAUSE_S),
+        ("1", "60", 0.0),
+        ("0", "soon", 0.0),
+        ("-1", "60", 0.0),
+    ],
+)
+def test_a_limit_that_others_have_used_up_is_waited_for(remaining, reset, wait_s):
+    window = Window(None)
+    stated = {"limit": "60", "remaining": remaining, "reset": reset}
+    window.learn(5.0, 1, {f"x-ratelimit-{name}-requests": value for name, value in stated.items()}, "requests")
+    assert window.wait_s(5.0, 1) == pytest.approx(wait_s)
+
+
+def test_a_correction_counts_from_then_on():
+    for cost, wait_s in ((10, 0.0), (90, 30.0)):
+        window = Window(100)
+        spent = window.spend(0.0, 50)
+        window.correct(1.0, spent, cost)
+        # At 40 s the pace has long allowed more; what counts is the sum.
+        assert window.wait_s(31.0, 50) == pytest.approx(wait_s, abs=0.01)
+        # What has left the minute cannot be corrected any more.
+        assert window.wait_s(62.0, 100) == 0.0
+        window.correct(62.0, spent, 10**6)
+        assert window.wait_s(62.0, 100) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "20"}, 20.0),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after-ms": "1500", "retry-after": "2"}, 1.5),
+        ({"retry-after-ms": "soon", "retry-after": "2"}, 2.0),
+        ({"x-rate-limit-reset-tokens": "55"}, 55.0),
+        ({"retry-after": "86400"}, LONGEST_PAUSE_S),
+        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, LONGEST_PAUSE_S),
+        ({"retry-after": "Sat, 01 Jan 2000 00:00:00 GMT"}, 0.0),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": ""}, None),
+        ({}, None),
+    ],
+)
+def test_the_pause_that_a_server_asks_for_is_read(headers, seconds):
+    assert asked_pause_s(headers) == seconds
+
+
+def test_a_pause_may_be_asked_for_as_a_date():
+    assert 5 < asked_pause_s({"retry-after": formatdate(time.time() + 10, usegmt=True)}) <= 10
+
+
+@settings(deadline=None)
+@given(st.text(max_size=12), st.text("0123456789.hmsd-einf", max_size=12))
+def test_no_header_breaks_a_run_or_stops_it_for_ever(text, number):
+    for value in (text, number):
+        pause_s = asked_pause_s({"retry-after": value, "retry-after-ms": value})
+        assert pause_s is None or 0 <= pause_s <= LONGEST_PAUSE_S
+        window = Window(None)
+        names = ("limit", "remaining", "reset", "renewalperiod")
+        window.learn(0.0, 1, {f"x-ratelimit-{name}-tokens": value for name in names}, "tokens")
+        assert 0 <= window.wait_s(0.0, 1) <= LONGEST_PAUSE_S
+
+
+def limiter(requests=None, tokens=None, max_tokens=10):
+    return RateLimiter(Limits(8, 1.0, 0, requests, tokens), max_tokens)
+
+
+def test_calls_are_let_through_in_order_and_at_the_pace_of_the_limit():
+    async def run():
+        rate, order, started = limiter(requests=6_000), [], time.monotonic()
+
+        async def call(number):
+            await rate.enter(100)
+            order.append(number)
+
+        await asyncio.gather(*(call(number) for number in range(150)))
+        return order, time.monotonic() - started
+
+    order, seconds = asyncio.run(run())
+    assert order == list(range(150))
+    # 98 a second, after the half second's worth that may go at once.
+    assert 1.0 <= seconds <= 1.6
+
+
+def test_a_call_counts_by_its_length_and_the_longest_answer_it_may_get():
+    async def run(rate, usage):
+        passed = await rate.enter(400)
+        costs = [passed.tokens.cost]
+        rate.settle(passed, usage)
+        return [*costs, passed.tokens.cost, (await rate.enter(400)).tokens.cost]
+
+    assert asyncio.run(run(limiter(), None)) == [110, 110, 110]
+    # The server counts two characters a token: so will the next call.
+    counted = {"prompt_tokens": 200, "completion_tokens": 4}
+    assert asyncio.run(run(limiter(), counted)) == [110, 210, 210]
+    assert asyncio.run(run(limiter(max_tokens=None), counted)) == [100, 204, 204]
+    # It never falls below what prose takes.
+    assert asyncio.run(run(limiter(), {"prompt_tokens": 50})) == [110, 60, 110]
+
+
+def test_a_hold_stops_all_calls_even_those_that_wait_already():
+    async def run():
+        rate, started = limiter(), time.monotonic()
+        rate.hold(0.2)
+        waiting = asyncio.create_task(rate.enter(1))
+        await asyncio.sleep(0.1)
+        rate.hold(0.5)
+        rate.hold(0.1)
+        await waiting
+        return time.monotonic() - started
+
+    assert 0.6 <= asyncio.run(run()) < 1.5

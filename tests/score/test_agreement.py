@@ -1,0 +1,105 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import cohen_kappa_score
+
+from radtune.config import InputError
+from radtune.findings import FINDINGS, LABEL_COLUMNS, NO_FINDING, LabelTable
+from radtune.score.agreement import agreement_text, cohen_kappa, compare_sets, compare_tables
+
+LABELS = st.sampled_from([1, 0, -1, None])
+
+
+def table(**labels: dict[str, int]) -> LabelTable:
+    return LabelTable({name: tuple(row.get(column) for column in LABEL_COLUMNS) for name, row in labels.items()})
+
+
+@given(st.lists(st.tuples(LABELS, LABELS), min_size=1))
+def test_kappa_is_scikit_learns(pairs: list[tuple[int | None, int | None]]) -> None:
+    first, second = ([9 if label is None else label for label in side] for side in zip(*pairs, strict=True))
+    kappa = cohen_kappa(Counter(pairs))
+    if len(set(first)) > 1 and len(set(second)) > 1:
+        assert kappa == pytest.approx(cohen_kappa_score(first, second), abs=1e-12)
+    else:
+        assert kappa is None
+
+
+def test_kappa_by_hand() -> None:
+    # 20 of 50 and 15 of 50 agree: observed 0.7, by chance 0.5.
+    assert cohen_kappa({(1, 1): 20, (1, 0): 5, (0, 1): 10, (0, 0): 15}) == pytest.approx(0.4)
+
+
+def test_only_shared_reports_are_compared_and_differences_are_named() -> None:
+    a = table(x={"Edema": 1, "Pneumonia": 1}, y={"Edema": 0}, z={"Edema": -1}, only_a={"Edema": 1})
+    b = table(z={"Edema": 1}, y={"Edema": 0}, x={"Edema": 1, "Pneumonia": 0})
+    found = compare_tables(a, b)
+    assert (found.n_reports, found.only_in_a, found.only_in_b) == (3, 1, 0)
+    edema = found.per_class["Edema"]
+    assert (edema.agreed, edema.agreement) == (2, pytest.approx(2 / 3))
+    assert [(d.report_id, d.a, d.b) for d in edema.disagreements] == [("z", -1, 1)]
+    assert found.per_class["Pneumonia"].kappa == pytest.approx(cohen_kappa({(1, 0): 1, (None, None): 2}))
+    assert list(found.per_class) == [*FINDINGS, NO_FINDING]
+
+
+def test_a_class_that_never_varies_has_no_kappa() -> None:
+    a = table(x={"Edema": 1, "Fracture": 1}, y={"Edema": 1})
+    b = table(x={"Edema": 1}, y={"Edema": 0})
+    found = compare_tables(a, b)
+    assert found.per_class["Edema"].kappa is None
+    assert found.per_class["Fracture"].kappa is None
+    assert found.per_class["Edema"].agreement == 0.5
+    lines = agreement_text(found).splitlines()
+    assert next(line for line in lines if line.startswith("Edema")).split() == ["Edema", "0.500", "n/a", "1", "y"]
+
+
+def test_long_lists_are_cut_on_screen_only() -> None:
+    a = table(**{f"r{i}": {"Edema": i % 2} for i in range(12)})
+    b = table(**{f"r{i}": {"Edema": (i + 1) % 2} for i in range(12)})
+    found = compare_tables(a, b)
+    assert len(found.per_class["Edema"].disagreements) == 12
+    assert found.per_class["Edema"].kappa == pytest.approx(-1)
+    assert "r0, r1, r2 and 9 more" in agreement_text(found)
+
+
+def test_tables_without_a_common_report_are_refused() -> None:
+    with pytest.raises(InputError, match="no report in common"):
+        compare_tables(table(x={}), table(y={}))
+
+
+def test_pooled_figures_of_tables() -> None:
+    a = table(x={"Edema": 1, "Fracture": -1}, y={"Edema": 0})
+    b = table(x={"Edema": 1, "Fracture": 1}, y={"Edema": 0})
+    found = compare_tables(a, b)
+    first, second = ([side.rows[i][c] for i in "xy" for c in range(len(FINDINGS))] for side in (a, b))
+    assert found.kappa == pytest.approx(cohen_kappa(Counter(zip(first, second, strict=True))))
+    assert found.exact == 0.5
+    assert "all labels equal in 50.0% of the reports" in agreement_text(found)
+
+
+SHAPE = st.integers(1, 12).map(lambda reports: (reports, len(FINDINGS)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(SHAPE.flatmap(lambda shape: st.tuples(*[arrays(bool, shape)] * 3)))
+def test_set_agreement_is_scikit_learns(sides: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    first, second, judged = sides
+    found = compare_sets("a", first, "b", second, judged)
+    cells = [(first[judged], second[judged], found.kappa, found.agreement)]
+    for column, name in enumerate(FINDINGS):
+        kept = judged[:, column]
+        figures = found.per_class_kappa[name], found.per_class_agreement[name]
+        cells.append((first[kept, column], second[kept, column], *figures))
+    for a, b, kappa, agreement in cells:
+        if len(a) == 0:
+            assert (kappa, agreement) == (None, None)
+            continue
+        assert agreement == pytest.approx((a == b).mean())
+        if a.min() == a.max() or b.min() == b.max():
+            assert kappa is None
+        else:
+            assert kappa == pytest.approx(cohen_kappa_score(a, b), abs=1e-12)
+    assert found.exact == pytest.approx(np.mean([(a[k] == b[k]).all() for a, b, k in zip(*sides, strict=True)]))

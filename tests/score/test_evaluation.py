@@ -1,0 +1,195 @@
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import multilabel_confusion_matrix, precision_recall_fscore_support
+
+from radtune.config import InputError
+from radtune.findings import FINDINGS
+from radtune.score.display import metrics_text
+from radtune.score.evaluation import evaluate, read_metrics, write_metrics
+from radtune.score.inputs import LabelledReports
+from radtune.score.spelling import Respelling
+from radtune.tasks import Status
+
+MC, OE = "multiple_choice", "open_ended"
+
+
+def labelled(rows: list, judged: list | None = None) -> LabelledReports:
+    ids = [str(i) for i in range(len(rows))]
+    return LabelledReports(
+        Path(os.devnull),
+        {i: tuple(row) for i, row in zip(ids, rows, strict=True)},
+        dict.fromkeys(ids, Status.OK),
+        None if judged is None else {i: frozenset(row) for i, row in zip(ids, judged, strict=True)},
+    )
+
+
+LABEL_SETS = st.sets(st.sampled_from(FINDINGS))
+PAIRS = st.lists(st.tuples(LABEL_SETS, LABEL_SETS), min_size=1, max_size=15)
+
+
+@settings(max_examples=25, deadline=None)
+@given(PAIRS)
+def test_multiple_choice_equals_scikit_learn(pairs: list[tuple[set, set]]) -> None:
+    predicted, gold = ([[name in row for name in FINDINGS] for row in side] for side in zip(*pairs, strict=True))
+    metrics = evaluate(MC, labelled([p for p, _ in pairs]), labelled([g for _, g in pairs]))
+    for average, ours in (("micro", dataclasses.asdict(metrics.micro)), ("macro", metrics.macro)):
+        expected = precision_recall_fscore_support(gold, predicted, average=average, zero_division=0)[:3]
+        assert [ours["precision"], ours["recall"], ours["f1"]] == pytest.approx(expected)
+    for table, score in zip(
+        multilabel_confusion_matrix(np.array(gold), np.array(predicted)), metrics.per_class.values(), strict=True
+    ):
+        assert table.ravel().tolist() == [score.tn, score.fp, score.fn, score.tp]
+    by_class = precision_recall_fscore_support(gold, predicted, average=None, zero_division=0)
+    for values, score in zip(zip(*by_class, strict=True), metrics.per_class.values(), strict=True):
+        assert (score.precision, score.recall, score.f1, score.support) == pytest.approx(values)
+    assert metrics.micro.tp == sum(score.tp for score in metrics.per_class.values())
+
+
+def test_other_names_count_against_and_are_named() -> None:
+    metrics = evaluate(
+        MC, labelled([["Edema", "mass"], ["mass"], []]), labelled([["Edema", "Nodule"], ["mass"], ["Fracture"]])
+    )
+    assert (metrics.micro.tp, metrics.micro.fp, metrics.micro.fn) == (1, 2, 3)
+    assert metrics.other_names == {"predictions": {"mass": 2}, "gold": {"Nodule": 1, "mass": 1}}
+    assert "'mass' x2" in metrics_text(metrics)
+
+
+def test_names_that_may_be_report_text_are_only_counted() -> None:
+    told = ["mass", "Edema / Fracture"]
+    untold = ["zebrafish seen in the left lung base", "Zebrafish noted.", "1234567"]
+    metrics = evaluate(MC, labelled([told + untold]), labelled([["Edema"]]))
+    assert metrics.other_names["predictions"] == {"(not shown)": 3, "mass": 1, "Edema / Fracture": 1}
+    assert metrics.micro.fp == 5
+    assert "counted as wrong: (not shown) x3, 'mass' x1, 'Edema / Fracture' x1" in metrics_text(metrics)
+
+
+def test_kappa_stands_beside_each_class() -> None:
+    text = metrics_text(evaluate(MC, labelled([["Edema"], [], []]), labelled([["Edema"], ["Edema"], []])))
+    by_class = {line[:27].strip(): line.split()[-1] for line in text.splitlines()}
+    assert (by_class["Edema"], by_class["Fracture"]) == ("0.400", "n/a")
+
+
+def test_blank_gold_is_negative_or_left_out() -> None:
+    predictions = labelled([["Edema", "Fracture"], ["Edema"]])
+    gold = labelled([["Edema"], ["Fracture"]], judged=[["Edema"], ["Edema", "Fracture"]])
+    negative = evaluate(MC, predictions, gold)
+    assert (negative.micro.tp, negative.micro.fp, negative.micro.fn) == (1, 2, 1)
+    ignored = evaluate(MC, predictions, gold, gold_blank="ignore")
+    assert (ignored.micro.tp, ignored.micro.fp, ignored.micro.fn) == (1, 1, 1)
+    assert ignored.per_class["Fracture"].fp == 0
+    with pytest.raises(InputError, match="gold_blank=ignore needs a label table"):
+        evaluate(MC, predictions, labelled([["Edema"], []]), gold_blank="ignore")
+
+
+def test_open_ended_by_both_rules() -> None:
+    predictions = labelled([["small left effusion", "left effusion", "rib fracture"]])
+    gold = labelled([["left effusion", "old rib fracture", "granuloma"]])
+    metrics = evaluate(OE, predictions, gold)
+    assert (metrics.micro.tp, metrics.micro.fp, metrics.micro.fn, metrics.micro.matched_gold) == (3, 0, 1, 2)
+    assert (metrics.micro.precision, metrics.micro.recall) == (1, pytest.approx(2 / 3))
+    assert metrics.one_to_one is not None
+    assert (metrics.one_to_one.tp, metrics.one_to_one.fp, metrics.one_to_one.fn) == (2, 1, 1)
+    assert metrics.one_to_one.precision == pytest.approx(2 / 3)
+
+
+def test_open_ended_by_stricter_rules() -> None:
+    predictions = labelled([["small left effusion", "Rib fracture."], []])
+    gold = labelled([["left effusion", "rib fracture"], ["scar"]])
+    metrics = evaluate(OE, predictions, gold)
+    assert metrics.exact is not None
+    assert metrics.tokens is not None
+    assert (metrics.exact.tp, metrics.exact.fp, metrics.exact.fn) == (1, 1, 2)
+    assert (metrics.tokens.tp, metrics.tokens.fp, metrics.tokens.fn) == (4, 1, 1)
+    assert metrics.codes is None
+    assert metrics.agreement == []
+
+
+def test_two_systems_are_compared_on_the_same_reports() -> None:
+    gold = labelled([["Edema"], ["Fracture"], []] * 10)
+    worse = labelled([["Edema"], [], []] * 10)
+    comparison = evaluate(MC, gold, gold, other=worse).comparison
+    assert comparison is not None
+    assert (comparison.recall.value, comparison.precision.value) == (0.5, 0)
+    assert comparison.recall.p_randomization < 0.01
+    with pytest.raises(InputError, match="no prediction for 29 reports"):
+        evaluate(MC, gold, gold, other=labelled([[]]))
+
+
+def test_annotators_are_compared_with_one_another_and_with_the_predictions() -> None:
+    a, b = labelled([["Edema"], ["Fracture"], []]), labelled([["Edema"], [], []])
+    found = evaluate(MC, a, b, annotators={"A": a, "B": b}).agreement
+    pairs = [("predictions", "gold"), ("predictions", "A"), ("predictions", "B"), ("A", "B")]
+    assert [(pair.a, pair.b) for pair in found] == pairs
+    assert [pair.exact for pair in found] == pytest.approx([2 / 3, 1, 2 / 3, 2 / 3])
+    assert found[1].kappa == 1
+    assert found[0].per_class_kappa["Edema"] == 1
+    assert found[0].per_class_kappa["Fracture"] is None
+
+
+def test_failed_calls_miss_their_gold() -> None:
+    predictions = labelled([["Edema"], []])
+    predictions.statuses["1"] = Status.FAILED
+    metrics = evaluate(MC, predictions, labelled([["Edema"], ["Edema", "Fracture"]]))
+    assert (metrics.n_reports, metrics.micro.fn) == (2, 2)
+    assert metrics.status_counts == {"ok": 1, "failed": 1}
+    assert "counted as empty predictions: 1 failed" in metrics_text(metrics)
+
+
+def test_both_sides_must_have_the_same_reports() -> None:
+    with pytest.raises(InputError, match=r"predictions for 2 reports not in .*; first: '1'"):
+        evaluate(MC, labelled([[], [], []]), labelled([[]]))
+    with pytest.raises(InputError, match=r"no prediction for 1 report of .*; first: '1'"):
+        evaluate(MC, labelled([[]]), labelled([[], []]))
+
+
+def test_gold_must_be_whole() -> None:
+    gold = labelled([[], []])
+    gold.statuses["1"] = Status.REFUSED
+    with pytest.raises(InputError, match="gold of report '1' has status refused"):
+        evaluate(MC, labelled([[], []]), gold)
+
+
+def test_patients_are_drawn_where_all_are_known() -> None:
+    predictions, gold = labelled([["Edema"], [], []]), labelled([["Edema"], ["Edema"], []])
+    assert evaluate(MC, predictions, gold, patient_ids={"0": "a", "1": "a"}).bootstrap.unit == "report"
+    drawn = evaluate(MC, predictions, gold, patient_ids={"0": "a", "1": "a", "2": "b"}).bootstrap
+    assert (drawn.unit, drawn.n_units, drawn.resamples) == ("patient", 2, 10_000)
+
+
+@pytest.mark.parametrize("task", [MC, OE])
+def test_metrics_file_round_trip(tmp_path: Path, task: str) -> None:
+    predictions, gold = labelled([["Edema", "Lung Lesion"], []]), labelled([["Edema"], ["Fracture"]])
+    predictions.codes, gold.codes = {"0": {"edema": "J810"}}, {"0": {"edema": "J811"}}
+    metrics = evaluate(task, predictions, gold, other=gold, annotators={"A": gold, "B": predictions})
+    respelled = {"gold": {"Edma": Respelling("Edema", 2)}}
+    metrics = dataclasses.replace(metrics, respelled=respelled, errors={"fp": {"missed": 1}, "fn": {}})
+    write_metrics(tmp_path / "metrics.json", metrics)
+    assert read_metrics(tmp_path / "metrics.json") == metrics
+    low, high = metrics.micro.ci95["f1"]
+    assert np.isfinite([low, high]).all()
+    assert low <= metrics.micro.f1 <= high
+    if task == OE:
+        assert metrics.codes is not None
+        assert (metrics.codes.same_code, metrics.codes.same_category) == (0, 1)
+
+
+def test_other_fields_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    write_metrics(path, evaluate(MC, labelled([[]]), labelled([[]])))
+    path.write_text(path.read_text().replace('"support": 0', '"support": "0"', 1))
+    with pytest.raises(InputError, match="not a metrics"):
+        read_metrics(path)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "3", '{"task": "open_ended", "micro": null}'])
+def test_other_json_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "metrics.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match="not a metrics"):
+        read_metrics(path)

@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from radtune.score import scores
+from radtune.score.scores import bootstrap_interval, micro_score, ratios, resampled_totals
+
+
+def made_counts(reports: int = 100, seed: int = 0) -> np.ndarray:
+    chance = np.random.default_rng(seed)
+    predictions, gold = chance.integers(0, 6, (2, reports))
+    matched = np.minimum(chance.integers(0, 6, reports), np.minimum(predictions, gold))
+    return np.stack([matched, predictions, matched, gold], axis=1)
+
+
+def test_ratios_of_nothing_are_zero() -> None:
+    assert ratios(np.array([0, 0, 0, 0])).tolist() == [0, 0, 0]
+    assert ratios(np.array([0, 3, 0, 0])).tolist() == [0, 0, 0]
+
+
+def test_ratios_use_each_side_s_own_matches() -> None:
+    precision, recall, f1 = ratios(np.array([3, 4, 1, 2]))
+    assert (precision, recall) == (0.75, 0.5)
+    assert f1 == pytest.approx(0.6)
+
+
+def test_micro_score_counts() -> None:
+    score = micro_score(np.array([[1, 2, 1, 1], [2, 3, 1, 4]]))
+    assert (score.tp, score.fp, score.fn, score.matched_gold) == (3, 2, 3, 2)
+    assert (score.precision, score.recall) == (0.6, 0.4)
+
+
+def test_interval_equals_the_plain_bootstrap() -> None:
+    counts = made_counts()
+    chance = np.random.default_rng(1)
+    drawn = np.stack([counts[chance.integers(0, len(counts), len(counts))].sum(axis=0) for _ in range(10_000)])
+    plain = np.quantile(ratios(drawn), [0.025, 0.975], axis=0)
+    np.testing.assert_allclose(bootstrap_interval(counts), plain, atol=0.006)
+
+
+def test_interval_is_the_same_for_the_same_seed() -> None:
+    counts = made_counts()
+    np.testing.assert_array_equal(bootstrap_interval(counts, seed=3), bootstrap_interval(counts, seed=3))
+    assert (bootstrap_interval(counts, seed=3) != bootstrap_interval(counts, seed=4)).any()
+
+
+def test_interval_of_equal_reports_is_a_point() -> None:
+    low, high = bootstrap_interval(np.tile([1, 2, 1, 1], (20, 1)))
+    np.testing.assert_allclose(low, high)
+    np.testing.assert_allclose(low, [0.5, 1, 2 / 3])
+
+
+def test_patients_with_many_like_reports_widen_the_interval() -> None:
+    counts = np.repeat(made_counts(30), 10, axis=0)
+    by_report = micro_score(counts).ci95["f1"]
+    by_patient = micro_score(counts, units=np.repeat(np.arange(30), 10)).ci95["f1"]
+    assert by_patient[1] - by_patient[0] > 2 * (by_report[1] - by_report[0])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 40), st.integers(0, 1000))
+def test_interval_is_ordered_and_within_bounds(reports: int, seed: int) -> None:
+    low, high = bootstrap_interval(made_counts(reports, seed), resamples=500)
+    assert (low <= high).all()
+    assert (low >= 0).all()
+    assert (high <= 1).all()
+
+
+REPORTED = yaml.safe_load((Path(__file__).parents[2] / "configs" / "study" / "reported.yaml").read_text())["tables"]
+ROWS = [(task, row) for task, table in REPORTED.items() for row in table["rows"]]
+
+
+@pytest.mark.parametrize(("task", "row"), ROWS)
+def test_the_papers_f1_follow_from_its_precision_and_recall(task: str, row: dict) -> None:
+    # Counts of a thousand predictions and a thousand gold labels that have the printed ratios.
+    counts = np.array([round(1000 * row["precision"]), 1000, round(1000 * row["recall"]), 1000])
+    precision, recall, f1 = ratios(counts)
+    assert (precision, recall) == pytest.approx((row["precision"], row["recall"]))
+    assert round(float(f1), 2) == row["f1"]
+
+
+def test_the_papers_tables_are_whole() -> None:
+    assert [len(table["rows"]) for table in REPORTED.values()] == [9, 7]
+    assert (0.82, 0.51, 0.63) in [(row["precision"], row["recall"], row["f1"]) for _, row in ROWS]
+
+
+def test_drawing_in_batches_draws_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = made_counts()
+    whole = resampled_totals(counts, seed=2, resamples=300)
+    monkeypatch.setattr(scores, "_DRAWN_AT_ONCE", 1000)
+    np.testing.assert_array_equal(resampled_totals(counts, seed=2, resamples=300), whole)
+    assert sum(scores.batches(300, 7)) == 300

@@ -1,0 +1,90 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from radtune.score.wording import Difference, difference, same_word, stem, wording
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("calcified", "calcification", "calcify"),
+        ("granuloma", "granulomas", "granulomatous"),
+        ("opacity", "opacities", "opacified", "opacification"),
+        ("atelectasis", "atelectases", "atelectatic"),
+        ("degenerative", "degeneration"),
+        ("scar", "scars", "scarring"),
+        ("thickening", "thickened"),
+        ("spine", "spinal"),
+    ],
+)
+def test_forms_of_a_word_have_one_stem(words: tuple[str, ...]) -> None:
+    assert len({stem(word) for word in words}) == 1
+
+
+def test_different_words_keep_apart() -> None:
+    words = [
+        "pneumonia",
+        "pneumothorax",
+        "edema",
+        "effusion",
+        "nodule",
+        "hernia",
+        "fracture",
+        "fissure",
+        "rib",
+        "hilum",
+    ]
+    assert len({stem(word) for word in words}) == len(words)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("atelectasis", "atalectasis", True),
+        ("pneumothorax", "pneumothroax", True),
+        ("edema", "edma", True),
+        ("hyperinflation", "hypoinflation", False),
+        ("pneumonia", "pneumothorax", False),
+        ("rib", "rub", False),
+        ("lung", "lungs", True),
+    ],
+)
+def test_slips_of_spelling(first: str, second: str, expected: bool) -> None:
+    assert same_word(first, second) is same_word(second, first) is expected
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("right-sided effusion", "right sided effusion", Difference.MISSPELLING),
+        ("effusions", "effusion", Difference.PARAPHRASE),
+        ("left and right lung opacities", "opacity", Difference.DESCRIPTION),
+        ("nodule and scar", "scar", Difference.CONJUNCTION),
+        ("left effusion", "right effusion", None),
+        ("upper lobe nodule", "lower lobe nodule", None),
+        ("endotracheal tube", "chest tube", None),
+        ("rib fracture", "clavicle fracture", None),
+        ("hyperinflation", "hypoinflation", None),
+        ("calcified granuloma", "calcified nipple", None),
+        ("subcutaneous emphysema", "emphysema", None),
+        ("COPD", "chronic obstructive pulmonary disease", Difference.PARAPHRASE),
+        ("pacemaker lead in right atrium", "left pacemaker", Difference.DESCRIPTION),
+        ("--", "effusion", None),
+    ],
+)
+def test_differences(first: str, second: str, expected: Difference | None) -> None:
+    assert difference(first, second) == difference(second, first) == expected
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_any_two_phrases_differ_alike_both_ways(first: str, second: str) -> None:
+    assert difference(first, second) == difference(second, first)
+
+
+def test_hedges_and_negations_are_seen() -> None:
+    assert wording("possible pneumonia").hedged
+    assert wording("no effusion").negated
+    plain = wording("small effusion")
+    assert not plain.hedged
+    assert not plain.negated

@@ -1,0 +1,143 @@
+import csv
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from radtune.findings import LABEL_COLUMNS, read_label_table
+from radtune.report import report_from_sections, write_reports
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "label_by_rules.py"
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, env=environment, timeout=60
+    )
+
+
+@pytest.fixture
+def reports(tmp_path: Path) -> Path:
+    path = tmp_path / "reports.jsonl"
+    texts = {"b": "No pneumothorax. Small left effusion.", "a": "Possible pneumonia.", "c": "Clear lungs."}
+    write_reports(path, [report_from_sections(name, None, "", text, "test") for name, text in texts.items()])
+    return path
+
+
+def test_writes_label_table_evidence_and_manifests(reports: Path, tmp_path: Path) -> None:
+    output, explain = tmp_path / "out" / "labels.csv", tmp_path / "out" / "evidence.jsonl"
+    done = run(f"reports={reports}", f"output={output}", f"explain={explain}")
+    assert done.returncode == 0, done.stderr
+    assert "3 reports in" in done.stdout
+    assert "reports/s" in done.stdout
+    with output.open(encoding="utf-8", newline="") as stream:
+        assert next(csv.reader(stream)) == ["report_id", *LABEL_COLUMNS]
+    table = read_label_table(output)
+    assert list(table.rows) == ["b", "a", "c"]
+    by_name = dict(zip(LABEL_COLUMNS, table.rows["b"], strict=True))
+    assert (by_name["Pneumothorax"], by_name["Pleural Effusion"], by_name["No Finding"]) == (0, 1, None)
+    assert dict(zip(LABEL_COLUMNS, table.rows["a"], strict=True))["Pneumonia"] == -1
+    assert dict(zip(LABEL_COLUMNS, table.rows["c"], strict=True))["No Finding"] == 1
+
+    rows = [json.loads(line) for line in explain.read_text(encoding="utf-8").splitlines()]
+    texts = {row["report_id"]: row["text"] for row in map(json.loads, reports.read_text().splitlines())}
+    assert [row["report_id"] for row in rows] == ["b", "a", "c"]
+    for row in rows:
+        for mention in row["mentions"]:
+            text = texts[row["report_id"]]
+            assert text[mention["start"] : mention["end"]] == mention["text"]
+            if mention["cue"] is not None:
+                assert text[mention["cue_start"] : mention["cue_end"]] == mention["cue"]
+
+    manifest = json.loads((tmp_path / "out" / "labels.csv.manifest.json").read_text())
+    assert manifest["n_reports"] == 3
+    assert manifest["positives"]["Pleural Effusion"] == 1
+    assert str(reports) in manifest["inputs"]
+    assert "pneumothorax" not in json.dumps(manifest)
+    for path in (output, explain):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_reads_a_csv_with_sections(tmp_path: Path) -> None:
+    table = tmp_path / "notes.csv"
+    table.write_text("uid,findings,impression\n7,The heart is enlarged.,\n", encoding="utf-8")
+    done = run(f"reports={table}", f"output={tmp_path / 'labels.csv'}")
+    assert done.returncode == 0, done.stderr
+    assert read_label_table(tmp_path / "labels.csv").positives("7") == ["Cardiomegaly"]
+
+
+def test_reads_columns_of_any_name(tmp_path: Path) -> None:
+    table = tmp_path / "notes.csv"
+    table.write_text("accession,body\n7,The heart is enlarged.\n", encoding="utf-8")
+    done = run(f"reports={table}", f"output={tmp_path / 'labels.csv'}", "id_column=accession", "text_column=body")
+    assert done.returncode == 0, done.stderr
+    assert read_label_table(tmp_path / "labels.csv").positives("7") == ["Cardiomegaly"]
+
+
+@pytest.mark.parametrize(("explain", "written"), [("true", True), ("false", False)])
+def test_explains_beside_the_output(reports: Path, tmp_path: Path, explain: str, written: bool) -> None:
+    done = run(f"reports={reports}", f"output={tmp_path / 'labels.csv'}", f"explain={explain}")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "labels.explain.jsonl").exists() == written
+    assert not (tmp_path / explain).exists()
+
+
+@pytest.mark.parametrize("words", [("text={}",), ("--text", "{}"), ("--text={}",)])
+def test_prints_one_report_with_its_evidence(words: tuple[str, ...]) -> None:
+    done = run(*(word.format("No pneumothorax: clear. Small effusion.") for word in words))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert " 0  Pneumothorax" in lines
+    assert " 1  Pleural Effusion" in lines
+    assert any("3-15 'pneumothorax': Pneumothorax negative" in line and "cue 'No' at 0-2" in line for line in lines)
+    at = lines.index("No pneumothorax: clear. Small effusion.")
+    assert lines[at + 1] == "^^ ------------               ++++++++"
+    assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "missing required key: reports"),
+        (("reports=x.jsonl",), "missing required key: output"),
+        (("text=a", "output=x.csv"), "text= stands alone"),
+        (("reports=nowhere.jsonl", "output={tmp}/x.csv"), "nowhere.jsonl: No such file"),
+        (("reports={reports}", "output={reports}"), "would overwrite"),
+        (("reports={reports}", "output={tmp}/x.csv", "explain={tmp}/x.csv"), "would overwrite"),
+        (("report={reports}",), "did you mean 'reports'?"),
+    ],
+)
+def test_bad_use_is_one_line_and_leaves_nothing(
+    reports: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    before = reports.read_bytes()
+    done = run(*(argument.format(tmp=tmp_path, reports=reports) for argument in arguments))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == [reports]
+    assert reports.read_bytes() == before
+
+
+def test_a_broken_line_leaves_no_output(reports: Path, tmp_path: Path) -> None:
+    with reports.open("a", encoding="utf-8") as stream:
+        stream.write('{"report_id": "d", "text": "Mrs Secret has\n')
+    done = run(f"reports={reports}", f"output={tmp_path / 'x.csv'}", f"explain={tmp_path / 'y.jsonl'}")
+    assert done.returncode == 2
+    assert "reports.jsonl:4" in done.stderr
+    assert "Secret" not in done.stderr
+    assert list(tmp_path.iterdir()) == [reports]
+
+
+def test_starts_without_torch() -> None:
+    code = "import sys, runpy; runpy.run_path(sys.argv[1]); sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(SCRIPT)], env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60
+    )
+    assert done.returncode == 0

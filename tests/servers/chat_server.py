@@ -1,0 +1,60 @@
+"""A chat completions server on the loopback address whose answers a test decides."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from radtune.ask.simulated import serving
+from radtune.engines.guard import Endpoint
+
+# Gets a request's body and its number, from 1; gives a body, a response, or a promise of either.
+Answer = Callable[[dict[str, Any], int], Any]
+
+
+def completion(text: str | None, finish_reason: str = "stop", **message: Any) -> dict[str, Any]:
+    """A chat completion's body."""
+    return {
+        "choices": [{"message": {"role": "assistant", "content": text, **message}, "finish_reason": finish_reason}],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12},
+    }
+
+
+def error(status: int, code: str | None = None, message: str = "no", **headers: str) -> JSONResponse:
+    """An error as OpenAI's server words it."""
+    return JSONResponse({"error": {"message": message, "type": "some_error", "code": code}}, status, headers)
+
+
+class Server:
+    """A running server: where it is, how it answers, what it got."""
+
+    url = ""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[Request, dict[str, Any]]] = []
+        self.answer: Answer = lambda body, number: completion("[]")
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint(self.url, "127.0.0.1")
+
+    async def complete(self, request: Request) -> Response:
+        body = await request.json()
+        self.requests.append((request, body))
+        answered = self.answer(body, len(self.requests))
+        if hasattr(answered, "__await__"):
+            answered = await answered
+        return answered if isinstance(answered, Response) else JSONResponse(answered)
+
+
+@contextmanager
+def running() -> Iterator[Server]:
+    """Serves as long as the block lasts."""
+    server = Server()
+    app = Starlette(routes=[Route("/{path:path}", server.complete, methods=["GET", "POST"])])
+    with serving(app) as server.url:
+        yield server

@@ -1,0 +1,257 @@
+"""Sections of reports in the layouts that dictation systems write, and reports.jsonl."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from radtune.config import InputError
+from radtune.report import (
+    Report,
+    read_reports,
+    report_from_sections,
+    report_from_text,
+    split_sections,
+    write_reports,
+)
+
+LAYOUTS = {
+    "plain": ("FINDINGS: Clear lungs.\nIMPRESSION: Normal.", "Clear lungs.", "Normal."),
+    "lower case": ("findings: clear lungs.\nimpression: normal.", "clear lungs.", "normal."),
+    "title case": ("Findings: Clear lungs.\nImpression: Normal.", "Clear lungs.", "Normal."),
+    "headings on their own lines": ("FINDINGS:\nClear lungs.\n\nIMPRESSION:\nNormal.", "Clear lungs.", "Normal."),
+    "no colons, own lines": ("FINDINGS\nClear lungs.\nIMPRESSION\nNormal.", "Clear lungs.", "Normal."),
+    "title case, no colons": ("Findings\nClear lungs.\n\nImpression\nNormal.", "Clear lungs.", "Normal."),
+    "no colons, wide space": ("FINDINGS   Clear lungs.\nIMPRESSION  Normal.", "Clear lungs.", "Normal."),
+    "no colons, tab": ("FINDINGS\tClear lungs.\nIMPRESSION\tNormal.", "Clear lungs.", "Normal."),
+    "dashes": ("Findings - clear lungs.\nImpression - normal.", "clear lungs.", "normal."),
+    "long dashes": ("FINDINGS – clear lungs.\nIMPRESSION — normal.", "clear lungs.", "normal."),
+    "blank before the colon": ("FINDINGS : Clear lungs.\nIMPRESSION : Normal.", "Clear lungs.", "Normal."),
+    "no blank after the colon": ("FINDINGS:Clear lungs.\nIMPRESSION:Normal.", "Clear lungs.", "Normal."),
+    "Windows line ends": ("FINDINGS:\r\nClear lungs.\r\nIMPRESSION:\r\nNormal.\r\n", "Clear lungs.", "Normal."),
+    "old Mac line ends": ("FINDINGS:\rClear lungs.\rIMPRESSION:\rNormal.\r", "Clear lungs.", "Normal."),
+    "non-breaking indents": (
+        "\xa0\xa0FINDINGS:\xa0Clear lungs.\n\xa0IMPRESSION:\xa0Normal.",
+        "Clear lungs.",
+        "Normal.",
+    ),
+    "underlined": ("FINDINGS\n--------\nClear lungs.\n\nIMPRESSION\n==========\nNormal.", "Clear lungs.", "Normal."),
+    "markdown": ("## Findings\nClear lungs.\n\n**Impression:** Normal.", "Clear lungs.", "Normal."),
+    "starred": ("*** FINDINGS ***\nClear lungs.\n*** IMPRESSION ***\nNormal.", "Clear lungs.", "Normal."),
+    "singular": ("FINDING: Clear lungs.\nIMPRESSIONS: Normal.", "Clear lungs.", "Normal."),
+    "bracketed plural": ("FINDING(S): Clear lungs.\nIMPRESSION(S): Normal.", "Clear lungs.", "Normal."),
+    "bracketed remark": ("FINDINGS (portable view): Clear lungs.\nIMPRESSION: Normal.", "Clear lungs.", "Normal."),
+    "other words": ("OBSERVATIONS: Clear lungs.\nCONCLUSION: Normal.", "Clear lungs.", "Normal."),
+    "opinion": ("Findings: Clear lungs.\nOpinion: Normal.", "Clear lungs.", "Normal."),
+    "qualified": ("CHEST FINDINGS: Clear lungs.\nFINAL IMPRESSION: Normal.", "Clear lungs.", "Normal."),
+    "more qualified": ("Chest x-ray findings:\nClear lungs.\nOverall impression:\nNormal.", "Clear lungs.", "Normal."),
+    "the referrer's impression": (
+        "CLINICAL IMPRESSION: Cough.\nFINDINGS: Clear lungs.\nIMPRESSION: Normal.",
+        "Clear lungs.",
+        "Normal.",
+    ),
+    "the referrer's impression inside a line": (
+        "EXAM: Chest. CLINICAL IMPRESSION: Cough. FINDINGS: Clear lungs.",
+        "Clear lungs.",
+        "",
+    ),
+    "combined": ("FINDINGS AND IMPRESSION: Clear lungs.", "Clear lungs.", ""),
+    "combined with a slash": ("FINDINGS/IMPRESSION:\n1. Clear lungs.", "1. Clear lungs.", ""),
+    "combined with an ampersand": ("Findings & Impression\nClear lungs.", "Clear lungs.", ""),
+    "impression with recommendation": ("IMPRESSION AND RECOMMENDATION(S): Normal. Repeat.", "", "Normal. Repeat."),
+    "findings only": ("INDICATION: Cough.\nFINDINGS: Clear lungs.", "Clear lungs.", ""),
+    "impression only": ("HISTORY: Cough.\nIMPRESSION: Normal.", "", "Normal."),
+    "reversed": ("IMPRESSION: Normal.\nFINDINGS: Clear lungs.", "Clear lungs.", "Normal."),
+    "numbered": ("IMPRESSION:\n1. Effusion.\n2. No edema.", "", "1. Effusion.\n2. No edema."),
+    "repeated": (
+        "FINDINGS: Clear lungs.\nIMPRESSION: Normal.\nADDENDUM: Reviewed again.\nFINDINGS: Small nodule.",
+        "Clear lungs.\nSmall nodule.",
+        "Normal.",
+    ),
+    "an empty section": ("FINDINGS:\n\nIMPRESSION: Normal.", "", "Normal."),
+    "a blanked section": ("FINDINGS: ___\nIMPRESSION: Normal.", "", "Normal."),
+    "blanks that stand for words": ("FINDINGS: ___ catheter ends in the ___.", "___ catheter ends in the ___.", ""),
+    "none": ("Portable view of the chest. Clear lungs.", "", ""),
+    "empty": ("", "", ""),
+    "white space": (" \n\t\n ", "", ""),
+    "sections that end the impression": (
+        "IMPRESSION: Normal.\nRECOMMENDATION(S): None.\nNOTIFICATION: By phone.",
+        "",
+        "Normal.",
+    ),
+    "a signature": ("IMPRESSION: Normal.\nElectronically signed by: A. Reader", "", "Normal."),
+    "a ruled line at the end": ("IMPRESSION: Normal.\n______________________\nFINAL REPORT", "", "Normal."),
+    "subheadings in capitals": (
+        "FINDINGS:\nLUNGS: Clear.\nHEART: Large.\nIMPRESSION: Cardiomegaly.",
+        "LUNGS: Clear.\nHEART: Large.",
+        "Cardiomegaly.",
+    ),
+    "one line, capitals": (
+        "EXAM: CHEST INDICATION: Cough COMPARISON: None FINDINGS: Clear lungs IMPRESSION: Normal",
+        "Clear lungs",
+        "Normal",
+    ),
+    "one line, title case": ("Comparison: None. Findings: Clear lungs. Impression: Normal.", "Clear lungs.", "Normal."),
+    "one line, a section after": ("IMPRESSION: Normal. RECOMMENDATION: None.", "", "Normal."),
+    "indented, as MIMIC-CXR": (
+        "                                 FINAL REPORT\n EXAMINATION:  CHEST (PA AND LAT)\n \n"
+        " INDICATION:  ___ year old with cough  // acute process?\n \n COMPARISON:  ___\n \n FINDINGS: \n \n"
+        " The lungs are clear.\n No edema.\n \n IMPRESSION: \n \n No acute process.\n",
+        "The lungs are clear.\n No edema.",
+        "No acute process.",
+    ),
+    "a wet read before": (
+        " WET READ: ___ ___ 5:30 PM\n  Looks fine.\n ________________________________\n"
+        "                 FINAL REPORT\n FINDINGS:  Clear lungs.\n",
+        "Clear lungs.",
+        "",
+    ),
+    "a sentence that opens with the word": (
+        "FINDINGS: Opacity at the base.\nFindings suggest edema.\nImpression of a nodule on the left.",
+        "Opacity at the base.\nFindings suggest edema.\nImpression of a nodule on the left.",
+        "",
+    ),
+    "a sentence wrapped at the word": (
+        "FINDINGS: Unchanged from the prior\n exam: small effusion, no other acute\n findings\n are seen.",
+        "Unchanged from the prior\n exam: small effusion, no other acute\n findings\n are seen.",
+        "",
+    ),
+    "the word inside a sentence": ("FINDINGS: No acute findings: clear.", "No acute findings: clear.", ""),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_layouts(name: str) -> None:
+    body, findings, impression = LAYOUTS[name]
+    assert split_sections(body) == (findings, impression)
+
+
+@given(st.text(max_size=300) | st.lists(st.sampled_from(list(LAYOUTS.values())), max_size=3).map(str))
+def test_any_text_is_split(body: str) -> None:
+    findings, impression = split_sections(body)
+    assert findings == findings.strip()
+    assert impression == impression.strip()
+
+
+_PIECES = [
+    "FINDINGS",
+    "Findings",
+    "findings",
+    "IMPRESSION:",
+    "Impression",
+    "AND",
+    "/",
+    ":",
+    "-",
+    "\n",
+    " ",
+    "\t",
+    "\r\n",
+]
+_PIECES += ["Comparison:", "FINAL REPORT", "clear.", "___", "____________", "**", "(", ")", "exam", "\n\n", "Chest "]
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=40).map("".join))
+def test_sections_are_pieces_of_the_report(body: str) -> None:
+    whole = "".join(body.split())
+    for section in split_sections(body):
+        for line in section.splitlines():
+            assert "".join(line.split()) in whole
+
+
+WORDS = st.lists(st.sampled_from(["lungs", "are", "clear.", "No", "effusion,", "edema."]), min_size=1, max_size=12)
+
+
+@given(WORDS.map(" ".join), WORDS.map(" ".join))
+def test_a_prepared_text_splits_into_its_sections(findings: str, impression: str) -> None:
+    report = report_from_sections("1", None, findings, impression, "test")
+    assert split_sections(report.text) == (findings, impression)
+    assert report_from_text("1", None, report.text, "test") == report
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        " " * 1_000_000,
+        "\n" * 500_000,
+        "FINDINGS" + " " * 1_000_000 + "x",
+        " FINDINGS:" * 50_000,
+        "FINDINGS:\n" * 50_000,
+        "CHEST " * 160_000,
+        "FINDINGS AND " * 80_000,
+        "#*_=" * 250_000,
+        ("\n" + " " * 60 + "IMPRESSION") * 14_000,
+        "FINDINGS (" * 100_000,
+        "x" * 1_000_000,
+    ],
+    ids=lambda odd: repr(odd[:13]),
+)
+def test_odd_megabytes_take_linear_time(odd: str) -> None:
+    started = time.process_time()
+    split_sections(odd)
+    # Measured 0.7 s at most; one quadratic pattern would take hours.
+    assert time.process_time() - started < 10
+
+
+def test_a_report_without_headings_keeps_its_body() -> None:
+    report = report_from_text("7", "70", "  Portable chest. Clear.\n", "test")
+    assert report == Report("7", "70", "", "", "Portable chest. Clear.", "test")
+    assert not report.has_sections
+
+
+def test_text_carries_the_sections_that_exist() -> None:
+    assert report_from_sections("1", None, " Clear. ", "", "t").text == "Findings: Clear."
+    assert report_from_sections("1", None, "Clear.", "Normal.", "t").text == "Findings: Clear.\nImpression: Normal."
+
+
+def test_reports_are_read_as_written(tmp_path: Path) -> None:
+    reports = [
+        report_from_sections("1", "p1", "Clear — “fine”.", "", "t"),
+        report_from_text("2", None, "No\u2028head.", "t"),
+    ]
+    path = tmp_path / "reports.jsonl"
+    assert write_reports(path, reports) == 2
+    assert list(read_reports(path)) == reports
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_id_and_text_are_enough(tmp_path: Path) -> None:
+    path = tmp_path / "reports.jsonl"
+    path.write_text('{"report_id": 12, "text": "Clear.", "more": [1]}\n\n')
+    assert list(read_reports(path)) == [Report("12", None, "", "", "Clear.", "")]
+
+
+def test_ids_are_stripped(tmp_path: Path) -> None:
+    path = tmp_path / "reports.jsonl"
+    path.write_text(
+        '{"report_id": " 12\\t", "patient_id": " p ", "text": "Clear."}\n'
+        '{"report_id": "13", "patient_id": " ", "text": "Clear."}\n'
+    )
+    assert [(report.report_id, report.patient_id) for report in read_reports(path)] == [("12", "p"), ("13", None)]
+    path.write_text('{"report_id": "12", "text": "Clear."}\n{"report_id": " 12", "text": "Clear."}\n')
+    with pytest.raises(InputError, match=":2: report_id '12' stands twice"):
+        list(read_reports(path))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": "Clear."}, "no 'report_id'"),
+        ({"report_id": "2"}, "no 'text'"),
+        ({"report_id": "2", "text": "  "}, "report '2' is empty"),
+        ({"report_id": " ", "text": "Clear."}, "empty report_id"),
+        ({"report_id": "1", "text": "Clear."}, "report_id '1' stands twice"),
+        ({"report_id": True, "text": "Clear."}, "'report_id' is bool, expected a string"),
+        ({"report_id": "2", "text": ["Clear."]}, "'text' is list, expected a string"),
+        ({"report_id": "2", "text": "Clear.", "findings": None}, "'findings' is NoneType, expected a string"),
+    ],
+)
+def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, row: dict[str, object], message: str) -> None:
+    path = tmp_path / "reports.jsonl"
+    path.write_text(json.dumps({"report_id": "1", "text": "Clear."}) + "\n" + json.dumps(row) + "\n")
+    with pytest.raises(InputError) as caught:
+        list(read_reports(path))
+    assert str(caught.value) == f"{path}:2: {message}"

@@ -1,0 +1,75 @@
+"""Checkpoints: whole or not there, damage noticed, the newest whole one found."""
+
+import resource
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from radtune.config import InputError
+from radtune.train.checkpoints import checkpoint_files, load_checkpoint, newest_whole, save_checkpoint
+
+
+def state(step):
+    return {
+        "step": step,
+        "adapter": {"a": torch.arange(1000.0) + step},
+        "best": {},
+        "random": [{"cpu": torch.zeros(8)}],
+    }
+
+
+def test_a_state_comes_back_as_it_was(tmp_path):
+    path = save_checkpoint(tmp_path, state(3), keep=2)
+    assert path.stat().st_mode & 0o777 == 0o600
+    loaded = load_checkpoint(path)
+    assert loaded["step"] == 3
+    assert torch.equal(loaded["adapter"]["a"], state(3)["adapter"]["a"])
+
+
+def test_the_last_ones_stay_and_leftovers_go(tmp_path):
+    (tmp_path / ".step_00000001.pt.x.tmp").write_bytes(b"half")
+    for step in (1, 2, 10, 100):
+        save_checkpoint(tmp_path, state(step), keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000010.pt", "step_00000100.pt"]
+    assert newest_whole(tmp_path)[1]["step"] == 100
+    # A run that went on from an older one: what it saves is the newest then.
+    save_checkpoint(tmp_path, state(20), keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000020.pt"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0, 0.999), st.booleans())
+def test_damage_is_noticed_and_passed_over(tmp_path_factory, where, cut):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    save_checkpoint(folder, state(1), keep=2)
+    path = save_checkpoint(folder, state(2), keep=2)
+    content = bytearray(path.read_bytes())
+    place = content.index(torch.arange(1000.0).add(2).numpy().tobytes()) + int(where * 4000)
+    content[place] ^= 0xFF
+    path.write_bytes(content[: int(where * len(content))] if cut else content)
+    found, loaded, passed_over = newest_whole(folder)
+    assert loaded["step"] == 1
+    assert found.name == "step_00000001.pt"
+    assert passed_over == [f"{path}: truncated or damaged checkpoint"]
+
+
+def test_nothing_there_is_no_error(tmp_path):
+    assert newest_whole(tmp_path / "absent") == (None, {}, [])
+    with pytest.raises(InputError, match="No such file"):
+        load_checkpoint(tmp_path / "step_00000001.pt")
+
+
+def test_a_full_disk_leaves_the_last_one_intact(tmp_path):
+    save_checkpoint(tmp_path, state(1), keep=1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"step_00000002\.pt: cannot write: File too large"):
+            save_checkpoint(tmp_path, {"step": 2, "adapter": torch.zeros(100_000)}, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert checkpoint_files(tmp_path) == [tmp_path / "step_00000001.pt"]
+    assert len(list(tmp_path.iterdir())) == 1
+    assert load_checkpoint(tmp_path / "step_00000001.pt")["step"] == 1

@@ -1,0 +1,106 @@
+"""The dataset builder: the same tokens as inference, a loss on answers alone, one-line errors."""
+
+import shutil
+
+import pytest
+
+from radtune.files import write_jsonl
+from radtune.findings import FINDINGS
+from radtune.instructions import LabelledReport, build
+from radtune.sources.synthetic import generate
+from radtune.tasks import TASKS
+from radtune.tasks.rendering import PROMPT_FORMATS, user_message
+from radtune.train import instruction_dataset, llama3_tokenizer
+from radtune.train.dataset import IGNORED
+from radtune.train.rows import prompt_tokens
+
+
+def tokenizer(max_seq_len=None):
+    return llama3_tokenizer("data/mini/original/tokenizer.model", "data/mini/tokenizer.json", max_seq_len)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    items = list(generate(12, 1))
+    sources = {
+        "multiple_choice": [LabelledReport(i.report, [n for n in FINDINGS if i.labels.get(n) == 1]) for i in items],
+        "open_ended": [LabelledReport(i.report, [p.phrase for p in i.phrases]) for i in items],
+    }
+    return build(sources, {"multiple_choice": 6, "open_ended": 6}, 0, 0).train
+
+
+@pytest.fixture(scope="module")
+def path(rows, tmp_path_factory):
+    path = tmp_path_factory.mktemp("rows") / "instructions.jsonl"
+    write_jsonl(path, rows)
+    return path
+
+
+@pytest.mark.parametrize("prompt_format", PROMPT_FORMATS)
+def test_training_and_inference_see_the_same_tokens(rows, path, prompt_format):
+    tok = tokenizer()
+    dataset = instruction_dataset(tok, str(path), prompt_format)
+    assert len(dataset) == len(rows)
+    for row, sample in zip(rows, (dataset[i] for i in range(len(dataset))), strict=True):
+        prompt = prompt_tokens(tok, user_message(TASKS[row.task].training_instruction(), row.input, prompt_format))
+        assert sample["tokens"][: len(prompt)] == prompt
+        answer = sample["tokens"][len(prompt) :]
+        assert tok.decode(answer, truncate_at_eos=False) == row.output
+        assert answer[-2:] == [tok.eot_id, tok.eos_id]
+
+
+def test_loss_is_on_the_answer_alone(rows, path):
+    tok = tokenizer()
+    dataset = instruction_dataset(tok, str(path))
+    for index, row in enumerate(rows):
+        labels = [token for token in dataset[index]["labels"] if token != IGNORED]
+        assert tok.decode(labels, truncate_at_eos=False) == row.output
+
+
+def test_long_rows_are_cut_and_counted(path, caplog):
+    dataset = instruction_dataset(tokenizer(200), str(path))
+    assert dataset.truncated > 0
+    assert max(len(dataset[i]["tokens"]) for i in range(len(dataset))) == 200
+    assert f"{dataset.truncated} of {len(dataset)} rows reach" in caplog.text
+
+
+def test_packed_rows_keep_every_trained_token(path):
+    plain = instruction_dataset(tokenizer(2048), str(path))
+    packed = instruction_dataset(tokenizer(2048), str(path), packed=True)
+    assert len(packed) < len(plain)
+
+    def trained(dataset):
+        return sum(int(label != IGNORED) for i in range(len(dataset)) for label in dataset[i]["labels"])
+
+    assert trained(packed) == trained(plain)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "no rows"),
+        ('{"instruction": "a"}\n', ":1: 'input' is missing"),
+        ('{"instruction": \n', ":1: not valid JSON"),
+    ],
+)
+def test_broken_files_end_with_one_line_and_code_2(tmp_path, capsys, content, message):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(content)
+    with pytest.raises(SystemExit) as ended:
+        instruction_dataset(None, str(path))
+    assert ended.value.code == 2
+    line = capsys.readouterr().err.removesuffix("\n")
+    assert "\n" not in line
+    assert str(path) in line
+    assert message in line
+
+
+def test_tokenizer_of_a_changed_file_is_read_afresh(tmp_path):
+    path = tmp_path / "tokenizer.model"
+    shutil.copy("data/mini/original/tokenizer.model", path)
+    text = "Small left pleural effusion."
+    before = llama3_tokenizer(str(path), "data/mini/tokenizer.json").encode(text, add_bos=False, add_eos=False)
+    single_bytes = path.read_text().splitlines()[:256]
+    path.write_text("\n".join(single_bytes) + "\n")
+    after = llama3_tokenizer(str(path), "data/mini/tokenizer.json").encode(text, add_bos=False, add_eos=False)
+    assert len(before) < len(after) == len(text)
