@@ -14,7 +14,7 @@ from radtune.findings import NORMAL, canonical_finding
 from radtune.report import Report
 from radtune.sources.select import excluded_ids, normal_id, priority
 from radtune.tasks import TASK_NAMES, TASKS, multiple_choice
-from radtune.tasks.answers import shown_name
+from radtune.tasks.lists import shown_name
 from radtune.weak_labels import LabelledReport
 
 

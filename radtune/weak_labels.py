@@ -9,7 +9,7 @@ from radtune.files import read_jsonl
 from radtune.findings import read_label_table
 from radtune.report import Report, read_reports
 from radtune.tasks import Status, multiple_choice
-from radtune.tasks.answers import row_status
+from radtune.tasks.lists import row_status
 
 
 @dataclass(frozen=True)

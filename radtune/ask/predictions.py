@@ -206,7 +206,7 @@ def _row(report: Report, asking: Asking, responses: Sequence[Response]) -> dict[
 
 def _answer(task: Task, response: Response) -> Answer:
     if response.error is not None:
-        return Answer((), Status.FAILED)
+        return Answer((), status=Status.FAILED)
     if response.refused:
-        return Answer((), Status.REFUSED)
+        return Answer((), status=Status.REFUSED)
     return task.decode(response.text, response.finished)

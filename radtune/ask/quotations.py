@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from radtune.findings import FINDINGS
-from radtune.tasks.answers import fold_space
+from radtune.tasks.lists import fold_space
 
 _SINGLE, _DOUBLE = "'‘’`", '"“”„«»'
 _QUOTE_MARK = re.compile(rf"(?<!\\)[{_SINGLE}{_DOUBLE}]")

@@ -16,7 +16,7 @@ from radtune.files import read_jsonl
 from radtune.findings import FINDINGS, read_label_table
 from radtune.sources.table import read_any_reports
 from radtune.tasks import multiple_choice, open_ended
-from radtune.tasks.answers import fold_space
+from radtune.tasks.lists import fold_space
 from radtune.tasks.open_ended import Phrase
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from typing import Any
 
 from radtune.ask.questions import Labelling
 from radtune.tasks import TASKS, Status, open_ended
-from radtune.tasks.answers import write_list
 from radtune.tasks.codes import check_code
+from radtune.tasks.lists import write_list
 from radtune.tasks.open_ended import Phrase
 
 # The paper's free text, or JSON by a schema where the server can be held to one.

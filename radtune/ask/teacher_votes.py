@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from radtune.ask.teacher_answers import Reading
 from radtune.tasks import Status
-from radtune.tasks.answers import fold_space
+from radtune.tasks.lists import fold_space
 from radtune.tasks.open_ended import Phrase
 
 # Two phrases mean the same place of a report if their overlap is at least this share of what they span together, so

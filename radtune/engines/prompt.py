@@ -3,9 +3,10 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from radtune.config import InputError
+from radtune.tasks.lists import ClosedList
 from radtune.tasks.rendering import user_message
 
 
@@ -20,6 +21,8 @@ class Prompt:
         prompt_format: How the two are framed, one of :data:`radtune.tasks.rendering.PROMPT_FORMATS`.
         seed: Sampling draws from it alone, whatever else is asked in the same run; a server is told it, and does with
             it what it does.
+        draft: The classes that a closed answer will likely name. What is answered does not depend on it, only how fast.
+        complaint: What was wrong with an earlier answer, where this asks once more; stands behind the report.
     """
 
     report_id: str
@@ -27,11 +30,35 @@ class Prompt:
     report_text: str
     prompt_format: str
     seed: str
+    draft: tuple[str, ...] = ()
+    complaint: str | None = None
 
     @property
     def message(self) -> str:
         """The user's message."""
-        return user_message(self.instruction, self.report_text, self.prompt_format)
+        asked = user_message(self.instruction, self.report_text, self.prompt_format)
+        return f"{asked}\n\n{self.complaint}" if self.complaint else asked
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How prompts are to be answered.
+
+    Attributes:
+        temperature: Of sampling; 0 takes the likeliest token, None leaves it to a server.
+        max_new_tokens: Where a response is cut off; None leaves it to a server.
+        grammar: The closed lists that alone may be answered; None for free text.
+        go_on: Whether the model writes on after a closed answer, as it does where it gives evidence.
+        scores: Whether each name of the grammar gets a probability.
+        schema: The JSON schema (value of ``response_format.json_schema``) that a server holds its answers to.
+    """
+
+    temperature: float | None
+    max_new_tokens: int | None
+    grammar: ClosedList | None = None
+    go_on: bool = False
+    scores: bool = False
+    schema: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,10 +87,15 @@ class Response:
     Attributes:
         text: Without special tokens.
         finished: Whether it ended by itself, and not at the token limit.
-        scores: A probability for each of the 13 classes, where asked for.
+        scores: A probability for each name of the grammar, in its order, where asked for.
         cut_words: Words of the report's middle that the model was not shown, because the prompt was too long for it.
         refused: Whether the model's provider declined to answer.
         error: A short code where no answer came.
+        usage: Tokens of prompt and answer (``prompt_tokens``, ``completion_tokens``), where a server counts them.
+        model: The model as a server names it, often with its version.
+        fingerprint: The ``system_fingerprint`` of what ran it.
+        finish_reason: Why the answer ended, in the server's word.
+        as_json: Whether the server was held to a JSON schema for this answer.
     """
 
     text: str
@@ -72,6 +104,11 @@ class Response:
     cut_words: int = 0
     refused: bool = False
     error: str | None = None
+    usage: dict[str, int] | None = None
+    model: str | None = None
+    fingerprint: str | None = None
+    finish_reason: str | None = None
+    as_json: bool = False
 
 
 class Engine(Protocol):

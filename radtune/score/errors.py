@@ -12,7 +12,7 @@ from radtune.score.inputs import LabelledReports
 from radtune.score.statements import Said, statement
 from radtune.score.wording import Difference, difference, wording
 from radtune.tasks import multiple_choice
-from radtune.tasks.answers import fold_space
+from radtune.tasks.lists import fold_space
 from radtune.tasks.matching import match_matrix
 
 FALSE_POSITIVE, FALSE_NEGATIVE = "fp", "fn"

@@ -7,7 +7,7 @@ from pathlib import Path
 from radtune.config import InputError
 from radtune.score.inputs import LabelledReports, read_labelled_reports
 from radtune.tasks import Status, multiple_choice
-from radtune.tasks.answers import unique
+from radtune.tasks.lists import unique
 from radtune.tasks.matching import phrases_match
 
 UNION, INTERSECTION = "union", "intersection"

@@ -9,7 +9,7 @@ from radtune.score.errors import FALSE_NEGATIVE, FALSE_POSITIVE, ErrorKind
 from radtune.study import paths
 from radtune.study.plan import Cell, Kind
 from radtune.study.results import Results
-from radtune.tasks.answers import fold_space
+from radtune.tasks.lists import fold_space
 
 SIDE_TITLES = {FALSE_POSITIVE: "False positive", FALSE_NEGATIVE: "False negative"}
 KIND_TITLES = {

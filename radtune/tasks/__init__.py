@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from radtune.tasks import multiple_choice, open_ended
-from radtune.tasks.answers import Answer, Status
+from radtune.tasks.lists import Answer, Status
 
 __all__ = ["TASKS", "TASK_NAMES", "Answer", "Status", "Task"]
 

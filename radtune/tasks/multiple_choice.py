@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from radtune.findings import FINDINGS, NORMAL, canonical_finding
-from radtune.tasks.answers import Answer, Status, read_list, unique, write_list
+from radtune.tasks.lists import Answer, Status, read_list, unique, write_list
 
 NAME = "multiple_choice"
 
@@ -56,7 +56,7 @@ def decode(response: str, finished: bool = True) -> Answer:
     if answer.status == Status.UNPARSED and "[" not in response:
         answer = _read_names(response) or answer
     names = (canonical_finding(name) or name for name in answer.labels if name.lower() != NORMAL.lower())
-    return Answer(unique(names), answer.status, answer.rest)
+    return Answer(unique(names), status=answer.status, rest=answer.rest)
 
 
 _BULLET = re.compile(r"\s*(?:[-*•]|\d+[.)])?\s*(?:Output:|The diseases are:)?", re.IGNORECASE)
@@ -69,6 +69,6 @@ def _read_names(response: str) -> Answer | None:
     for number, line in enumerate(lines):
         parts = [part.strip(" .*") for part in _BULLET.sub("", line, count=1).split(",")]
         if not all(part == "" or part.lower() == NORMAL.lower() or canonical_finding(part) for part in parts):
-            return Answer(tuple(names), Status.OK, "\n".join(lines[number:])) if names else None
+            return Answer(tuple(names), rest="\n".join(lines[number:])) if names else None
         names += filter(None, parts)
-    return Answer(tuple(names), Status.OK) if names else None
+    return Answer(tuple(names)) if names else None

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from radtune.config import InputError
 from radtune.files import read_jsonl
-from radtune.tasks.answers import Answer, Status, fold_space, read_list, write_list
+from radtune.labels import Answer, Phrase, Status
+from radtune.tasks.lists import fold_space, read_list, write_list
 
 NAME = "open_ended"
 
@@ -40,23 +41,6 @@ _GUIDELINES = (
     "include pneumothorax.\n"
     "* If there are no conditions or findings that correlate to an ICD-10 code, directly output ‘Output: []’"
 )
-
-
-@dataclass(frozen=True)
-class Phrase:
-    """A phrase of a report that names a codable condition.
-
-    Attributes:
-        phrase: As it stands in the report.
-        icd10: Its ICD-10-CM code; None where not given.
-        start: Its offset in the report's text, in characters; None where it is not in the text.
-        end: The offset after it.
-    """
-
-    phrase: str
-    icd10: str | None = None
-    start: int | None = None
-    end: int | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from radtune.findings import FINDINGS
 from radtune.tasks import multiple_choice, open_ended
-from radtune.tasks.answers import fold_space
+from radtune.tasks.lists import fold_space
 from radtune.tasks.open_ended import Phrase, locate
 
 

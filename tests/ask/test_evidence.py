@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from radtune.ask.display import row_text
 from radtune.ask.evidence import find_evidence
 from radtune.findings import FINDINGS
-from radtune.tasks.answers import fold_space
+from radtune.tasks.lists import fold_space
 
 TEXT = "Findings: Heart size is mildly\nenlarged. Small left pleural effusion, no change. The patient's tube is fine."
 

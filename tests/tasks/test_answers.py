@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from radtune.tasks import TASKS, Status, open_ended
-from radtune.tasks.answers import read_list, unique, write_list
+from radtune.tasks.lists import read_list, unique, write_list
 
 # Letters that the codec gives a meaning to, more often than chance would draw them.
 TRICKY = st.text(st.sampled_from("'\"‘’“”`[],\\ \n(){}:;a1é漢"), max_size=12)

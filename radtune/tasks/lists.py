@@ -4,22 +4,12 @@ Nothing is evaluated: a hand-written scanner takes the first list it finds, with
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from radtune.config import InputError
-
-
-class Status(StrEnum):
-    """What became of one model call."""
-
-    OK = "ok"
-    TRUNCATED = "truncated"  # stopped by the token limit before its list was complete
-    REFUSED = "refused"  # the model or its provider declined
-    UNPARSED = "unparsed"  # complete, but without a list
-    FAILED = "failed"  # no answer came
+from radtune.labels import Answer, Status
 
 
 def row_status(where: str, row: Mapping[str, Any], task: str) -> Status:
@@ -51,18 +41,20 @@ def shown_name(value: object) -> str:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A model's answer, read.
+class ClosedList:
+    """All lists that may be answered: any of the names, in their order, or the one word for none.
 
     Attributes:
-        labels: Classes or phrases, in the order given, without repeats; empty unless the status is ok.
-        status: Whether the list could be read.
-        rest: What follows the list: the evidence or reasoning that the prompts ask for.
+        names: The classes, in the order of answers.
+        none: What stands in the list where there is none, e.g. ``Normal``.
     """
 
-    labels: tuple[str, ...]
-    status: Status
-    rest: str = ""
+    names: tuple[str, ...]
+    none: str
+
+    def encode(self, names: Collection[str]) -> str:
+        """The list of these names, in their order, as models are trained to write it."""
+        return write_list([name for name in self.names if name in names] or [self.none])
 
 
 # Which quotes end an item, by the quote that opens it: models mix straight and typographic ones.
@@ -126,7 +118,7 @@ def read_list(response: str, finished: bool = True) -> Answer:
         The items and status ok, or no items and status truncated or unparsed.
     """
     response = _without_thoughts(response)
-    unread = Answer((), Status.UNPARSED if finished else Status.TRUNCATED)
+    unread = Answer((), status=Status.UNPARSED if finished else Status.TRUNCATED)
     start = response.find("[")
     for _ in range(_MOST_BRACKETS):
         if start < 0:
@@ -135,7 +127,7 @@ def read_list(response: str, finished: bool = True) -> Answer:
         if items is None:
             return unread
         if end >= 0 and not _NO_ANSWER.match(response, start):
-            return Answer(unique(items), Status.OK, response[end:].strip())
+            return Answer(unique(items), rest=response[end:].strip())
         # A bracket that never closes: nothing after it can be told from the list, unless another list opens there.
         start = response.find("[", max(start + 1, end))
     return (_read_line(response) if finished else None) or unread
@@ -159,7 +151,7 @@ def _read_line(response: str) -> Answer | None:
             body = line.partition("[")[2] if opened else line.strip().removeprefix("Output:")
             items, end = _scan(f"{body}]", 0, quoted_only=True)
             if items and end == len(body) + 1:
-                return Answer(unique(items), Status.OK, response[position:].strip())
+                return Answer(unique(items), rest=response[position:].strip())
     return None
 
 
