@@ -23,7 +23,8 @@ from radtune.score.gold import COMPARE, GOLD, GOLD_RULES, PREDICTIONS, combine, 
 from radtune.score.inputs import LabelledReports, column_names, keep_reports, read_labelled_reports
 from radtune.score.spelling import LENIENT, SPELLING, respell
 from radtune.sources.table import read_any_reports
-from radtune.tasks import TASK_NAMES, multiple_choice
+from radtune.tasks import multiple_choice
+from radtune.tasks.legacy import TASK_NAMES
 
 
 @dataclass

@@ -39,7 +39,9 @@ from radtune.engines.calls import Sampling, ask_all
 from radtune.engines.guard import check_batch_endpoint, check_endpoint, find_endpoint, read_credential, what_leaves
 from radtune.engines.limits import Limits, check_limits
 from radtune.files import check_outputs, manifest_path, write_manifest
-from radtune.tasks import TASK_NAMES, Status, open_ended
+from radtune.labels import Status
+from radtune.tasks import open_ended
+from radtune.tasks.legacy import TASK_NAMES
 
 BATCH_MODES = ("submit", "collect")
 

@@ -28,7 +28,9 @@ from radtune.config import InputError, key, run_command
 from radtune.engines.choose import ENGINES, QUANTIZATIONS, ModelChoice, choose_model
 from radtune.engines.prompt import Request
 from radtune.files import check_outputs, write_manifest
-from radtune.tasks import TASK_NAMES, TASKS, Status, multiple_choice
+from radtune.labels import Status
+from radtune.tasks import multiple_choice
+from radtune.tasks.legacy import TASK_NAMES, TASKS
 from radtune.tasks.rendering import PROMPT_FORMATS
 
 # Below it, logits divided by the temperature leave the range of numbers.

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from radtune.config import InputError, key, run_command
 from radtune.report import read_reports
-from radtune.tasks import TASK_NAMES, TASKS, open_ended
+from radtune.tasks import open_ended
+from radtune.tasks.legacy import TASK_NAMES, TASKS
 from radtune.tasks.rendering import PROMPT_FORMATS, user_message
 
 PLACEHOLDER = "{report}"

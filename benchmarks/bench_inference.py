@@ -28,7 +28,8 @@ from radtune.engines.server import ServerEngine
 from radtune.findings import FINDINGS, NORMAL
 from radtune.models.checkpoint import Checkpoint, load_checkpoint
 from radtune.sources.synthetic import generate as make_reports
-from radtune.tasks import TASKS, multiple_choice, open_ended
+from radtune.tasks import multiple_choice, open_ended
+from radtune.tasks.legacy import TASKS
 from radtune.tasks.lists import write_list
 from radtune.train.rows import prompt_tokens
 

@@ -300,3 +300,20 @@ def one_line(error: Exception) -> str:
     lines = str(error).splitlines()
     full_key = next((line.split(":", 1)[1].strip() for line in lines if line.strip().startswith("full_key:")), "")
     return f"{full_key}: {lines[0]}" if full_key else lines[0]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file's mapping."""
+    return _load_yaml(path)
+
+
+def from_mapping(schema: type[Config], values: dict[str, Any], where: str) -> Config:
+    """A dataclass from a mapping; unknown keys and ill-typed values are refused by their names."""
+    import msgspec
+
+    for name in values:
+        _check_name(schema, str(name), where)
+    try:
+        return msgspec.convert(values, schema, strict=False)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{where}: {error}") from None

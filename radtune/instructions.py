@@ -13,7 +13,8 @@ from radtune.files import jsonl_line, read_jsonl, write_whole
 from radtune.findings import NORMAL, canonical_finding
 from radtune.report import Report
 from radtune.sources.select import excluded_ids, normal_id, priority
-from radtune.tasks import TASK_NAMES, TASKS, multiple_choice
+from radtune.tasks import multiple_choice
+from radtune.tasks.legacy import TASK_NAMES, TASKS
 from radtune.tasks.lists import shown_name
 from radtune.weak_labels import LabelledReport
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from radtune.config import InputError
 from radtune.files import read_jsonl
 from radtune.findings import read_label_table
+from radtune.labels import Status
 from radtune.report import Report, read_reports
-from radtune.tasks import Status, multiple_choice
+from radtune.tasks import multiple_choice
 from radtune.tasks.lists import row_status
 
 

@@ -29,6 +29,7 @@ from torchtune.modules import TransformerSelfAttentionLayer
 from radtune.config import EXIT_INPUT_ERROR, InputError, help_text
 from radtune.files import sha256_file, write_manifest
 from radtune.instructions import Instruction, read_instructions
+from radtune.labels import Status
 from radtune.models.base_model import check_tokenizer, is_quantized, load_model, read_model_config, weight_files
 from radtune.models.export import (
     ADAPTER,
@@ -44,7 +45,8 @@ from radtune.progress import progress
 from radtune.score.counting import count_classes, count_phrases
 from radtune.score.inputs import LabelledReports
 from radtune.score.scores import ratios
-from radtune.tasks import TASKS, Status, multiple_choice
+from radtune.tasks import multiple_choice
+from radtune.tasks.legacy import TASKS
 from radtune.tasks.rendering import user_message
 from radtune.train.attention import allow_row_blocks, row_blocks, sees
 from radtune.train.checkpoints import checkpoint_files, load_checkpoint, lock_folder, newest_whole, save_checkpoint

@@ -29,7 +29,8 @@ from radtune.config import key, run_command
 from radtune.files import write_whole
 from radtune.findings import FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
 from radtune.sources.synthetic import COHORTS, SyntheticReport, generate
-from radtune.tasks import TASKS, Task, multiple_choice
+from radtune.tasks import multiple_choice
+from radtune.tasks.legacy import TASKS, Task
 from radtune.tasks.rendering import user_message
 from radtune.train.rows import chat_tokens
 from radtune.train.tokenizer import llama3_tokenizer

@@ -14,7 +14,7 @@ from radtune.findings import write_label_table
 from radtune.instructions import build, read_instructions, write_instructions
 from radtune.report import report_from_sections
 from radtune.sources.synthetic import generate
-from radtune.tasks import TASKS
+from radtune.tasks.legacy import TASKS
 from radtune.weak_labels import LabelledReport, join, read_labels
 
 COMMAND = [sys.executable, "scripts/build_instructions.py"]

@@ -12,8 +12,8 @@ from radtune.ask.questions import Labelling, Question, questions_for
 from radtune.ask.teacher_answers import Reading
 from radtune.ask.teacher_votes import count_votes
 from radtune.files import jsonl_line, write_whole
+from radtune.labels import Status
 from radtune.report import Report
-from radtune.tasks import Status
 from radtune.tasks.codes import check_code
 from radtune.tasks.open_ended import Phrase
 

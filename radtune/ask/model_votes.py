@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from radtune.findings import FINDINGS, NORMAL
-from radtune.tasks import Answer, Status
+from radtune.labels import Answer, Status
 
 VOTES = ("majority", "union")
 

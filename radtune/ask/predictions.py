@@ -8,8 +8,9 @@ from radtune.ask.evidence import find_evidence
 from radtune.ask.model_votes import VERIFICATION_TOKENS, Verdict, count_votes, denies, verification
 from radtune.engines.prompt import Engine, Prompt, Request, Response
 from radtune.findings import FINDINGS
+from radtune.labels import Answer, Status
 from radtune.report import Report
-from radtune.tasks import Answer, Status, Task
+from radtune.tasks.legacy import Task
 from radtune.tasks.rendering import prompt_sha256
 
 # Prompts that an engine gets at once: enough to sort by length, few enough to hold a million reports' run in memory.

@@ -10,7 +10,8 @@ from radtune.config import InputError
 from radtune.engines.chat import MOST_TOKENS, Sampling
 from radtune.files import sha256_text
 from radtune.report import Report
-from radtune.tasks import TASKS, open_ended
+from radtune.tasks import open_ended
+from radtune.tasks.legacy import TASKS
 from radtune.tasks.open_ended import SeedExample
 from radtune.tasks.rendering import prompt_sha256, user_message
 

@@ -17,9 +17,9 @@ from radtune.ask.predictions import Asking, empty_row, predict, verify
 from radtune.engines.choose import Model
 from radtune.engines.prompt import Engine
 from radtune.files import manifest_path, sha256_text, write_jsonl
+from radtune.labels import Status
 from radtune.progress import progress
 from radtune.report import Report
-from radtune.tasks import Status
 
 
 @dataclass

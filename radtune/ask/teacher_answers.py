@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from radtune.ask.questions import Labelling
-from radtune.tasks import TASKS, Status, open_ended
+from radtune.labels import Status
+from radtune.tasks import open_ended
 from radtune.tasks.codes import check_code
+from radtune.tasks.legacy import TASKS
 from radtune.tasks.lists import write_list
 from radtune.tasks.open_ended import Phrase
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from radtune.ask.teacher_answers import Reading
-from radtune.tasks import Status
+from radtune.labels import Status
 from radtune.tasks.lists import fold_space
 from radtune.tasks.open_ended import Phrase
 

@@ -12,8 +12,8 @@ from radtune.findings import FINDINGS
 from radtune.rules.notation import PhraseError
 from radtune.rules.phrases import Scanner, compile_scanner
 
-LEXICON_FILE = Path(__file__).with_name("lexicon.toml")
-CUES_FILE = Path(__file__).with_name("cues.toml")
+LEXICON_FILE = Path(__file__).with_name("chest") / "lexicon.toml"
+CUES_FILE = Path(__file__).with_name("chest") / "cues.toml"
 
 # Heading of the lexicon's part for abnormalities outside the 13 classes; they only keep `No Finding` blank.
 OTHER = "Other"

@@ -14,6 +14,7 @@ import numpy as np
 from radtune.config import InputError
 from radtune.files import open_text, sha256_file, write_whole
 from radtune.findings import FINDINGS
+from radtune.labels import Status
 from radtune.privacy import looks_like_name
 from radtune.score.agreement import SetAgreement, compare_sets
 from radtune.score.codes import CodeScores, score_codes
@@ -23,7 +24,7 @@ from radtune.score.decoding import decode
 from radtune.score.inputs import LabelledReports, check_present
 from radtune.score.scores import MEASURES, RESAMPLES, Score, micro_score
 from radtune.score.spelling import Respelling
-from radtune.tasks import Status, multiple_choice
+from radtune.tasks import multiple_choice
 
 # What a blank cell of a gold table means. MIMIC-CXR: not mentioned, so not positive. Open-i: not decided, so that
 # (report, class) pair is left out of the counts on both sides.

@@ -5,8 +5,9 @@ from itertools import chain
 from pathlib import Path
 
 from radtune.config import InputError
+from radtune.labels import Status
 from radtune.score.inputs import LabelledReports, read_labelled_reports
-from radtune.tasks import Status, multiple_choice
+from radtune.tasks import multiple_choice
 from radtune.tasks.lists import unique
 from radtune.tasks.matching import phrases_match
 

@@ -8,8 +8,9 @@ from typing import Any
 from radtune.config import InputError, nearest
 from radtune.files import read_csv_rows, read_jsonl
 from radtune.findings import FINDINGS, ID_COLUMNS, NORMAL, canonical_finding, find_id_column, read_label_table
+from radtune.labels import Status
 from radtune.privacy import looks_like_name, shown_columns
-from radtune.tasks import Status, multiple_choice
+from radtune.tasks import multiple_choice
 from radtune.tasks.lists import fold_space, read_list, row_status, unique
 
 LABELS = "labels"

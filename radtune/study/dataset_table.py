@@ -11,7 +11,7 @@ from radtune.study.plan import MIMIC, TASK_COHORT, Study, cells
 from radtune.study.reported import Reported
 from radtune.study.results import read_study_gold
 from radtune.study.table import MISSING, NOT_TRAINED, TASK_TITLES, Column, Table, Value, teacher_label
-from radtune.tasks import TASK_NAMES
+from radtune.tasks.legacy import TASK_NAMES
 
 TRAINING, EVALUATION = "training", "evaluation"
 _SOURCE_TITLES = {"synthetic": "Synthetic", "mimic_cxr": "MIMIC-CXR", "openi": "Open-i"}

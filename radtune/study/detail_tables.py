@@ -1,10 +1,11 @@
 """Tables that the paper has no place for: every cell with its stricter scores, and who agrees with whom."""
 
+from radtune.labels import Status
 from radtune.study.plan import Kind
 from radtune.study.reported import Reported
 from radtune.study.results import Results
 from radtune.study.table import MISSING, Column, Table, Value
-from radtune.tasks import Status, multiple_choice
+from radtune.tasks import multiple_choice
 
 
 def detail_table(results: Results) -> Table:

@@ -29,7 +29,8 @@ from radtune.study.reported import Reported
 from radtune.study.results import Results
 from radtune.study.score_tables import class_cells
 from radtune.study.table import TASK_TITLES, row_label
-from radtune.tasks import TASK_NAMES, multiple_choice
+from radtune.tasks import multiple_choice
+from radtune.tasks.legacy import TASK_NAMES
 
 # The paper's Figure 4a is multiple choice, 4b open ended.
 _PANELS = dict(zip(TASK_NAMES, "ab", strict=True))

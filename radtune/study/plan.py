@@ -17,7 +17,8 @@ from radtune.files import open_text
 from radtune.score.evaluation import GOLD_BLANK, IGNORE
 from radtune.score.gold import GOLD_RULES
 from radtune.score.spelling import LENIENT, SPELLING
-from radtune.tasks import TASK_NAMES, multiple_choice, open_ended
+from radtune.tasks import multiple_choice, open_ended
+from radtune.tasks.legacy import TASK_NAMES
 
 # The two cohorts of the paper and the task whose instructions each gives.
 WCM, MIMIC = "wcm", "mimic"

@@ -9,7 +9,7 @@ from radtune.score.inputs import LabelledReports, read_labelled_reports
 from radtune.score.spelling import LENIENT, respell
 from radtune.study import paths
 from radtune.study.plan import Cell, Kind, Study, cells
-from radtune.tasks import TASK_NAMES
+from radtune.tasks.legacy import TASK_NAMES
 
 
 @dataclass(frozen=True)

@@ -1,35 +1,20 @@
-"""The paper's two tasks: prompt, training instruction, and the codec between answers and labels."""
+"""Tasks: what is asked of a report, how it is answered, and when an answer is right; each is a file."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from radtune.tasks.rendering import PROMPT_FORMATS, USES, TaskPrompt, prompt_sha256, user_message
+from radtune.tasks.task import Task, load_task, task_names, text_of
 
-from radtune.tasks import multiple_choice, open_ended
-from radtune.tasks.lists import Answer, Status
+# What gpt_data_generate.py asks unless told otherwise: what the paper's teacher labelled.
+DEFAULT_TASK = "open_ended"
 
-__all__ = ["TASKS", "TASK_NAMES", "Answer", "Status", "Task"]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What the stages need of a task; see its module for the meaning of each.
-
-    Attributes:
-        name: As in files and configs.
-        training_instruction: The ``instruction`` of training rows.
-        prompt: The ``instruction`` of inference.
-        encode: From labels to the answer that a model is trained on.
-        decode: From a response (and whether the model finished it) to labels and a status; never raises.
-    """
-
-    name: str
-    training_instruction: Callable[[], str]
-    prompt: Callable[[], str]
-    encode: Callable[[Sequence[str]], str]
-    decode: Callable[..., Answer]
-
-
-TASKS = {
-    module.NAME: Task(module.NAME, module.training_instruction, module.prompt, module.encode, module.decode)
-    for module in (multiple_choice, open_ended)
-}
-TASK_NAMES = tuple(TASKS)
+__all__ = [
+    "DEFAULT_TASK",
+    "PROMPT_FORMATS",
+    "USES",
+    "Task",
+    "TaskPrompt",
+    "load_task",
+    "prompt_sha256",
+    "task_names",
+    "text_of",
+    "user_message",
+]

@@ -1,21 +1,134 @@
-"""From an instruction and a report to the words a model sees: one renderer for training, labelling and inference."""
+"""From a task's wording to what a model sees: one renderer for training, labelling and inference."""
 
-from radtune.files import sha256_text
+import hashlib
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from radtune.config import InputError, nearest
+from radtune.files import read_jsonl, sha256_text
+from radtune.labels import Phrase
 
 PROMPT_FORMATS = ("llama3_chat", "alpaca")
+# Where a prompt stands: in training rows, before a model that was trained on them, before a teacher.
+USES = ("training", "inference", "labelling")
+
+_PIECE = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A report with its labels, shown to a model; ``fixed`` where training and inference show it."""
+
+    example_id: str
+    text: str
+    phrases: tuple[Phrase, ...]
+    fixed: bool
+
+
+@dataclass(frozen=True)
+class TaskPrompt:
+    """An instruction, and which examples it shows."""
+
+    instruction: str
+    example_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wording:
+    """What a task file says of its prompts.
+
+    Attributes:
+        where: The file, for messages.
+        texts: Pieces by name, which prompts and one another name in braces: ``{guidelines}``.
+        prompts: By use, what is asked; those of training and labelling are that of inference unless given.
+        examples: The reports that may be shown.
+        shown: How many of them a prompt shows.
+        drawn_for: Uses for which they are drawn anew for each report and vote; the others show the fixed ones.
+    """
+
+    where: str
+    texts: Mapping[str, str]
+    prompts: Mapping[str, str]
+    examples: tuple[Example, ...] = ()
+    shown: int = 0
+    drawn_for: tuple[str, ...] = ()
+
+    def draws_examples(self, use: str) -> bool:
+        """Whether each report and vote has examples of its own."""
+        return self.shown > 0 and use in self.drawn_for
+
+    def examples_of(self, use: str, report_id: str, seed: int, vote: int) -> tuple[Example, ...]:
+        """The examples that a prompt shows: the fixed ones, or those drawn for a report and vote from the seed."""
+        if not self.draws_examples(use):
+            return tuple(example for example in self.examples if example.fixed)
+        drawn_for = f"{seed}:{report_id}:{vote}" if vote else f"{seed}:{report_id}"
+        chance = random.Random(hashlib.sha256(drawn_for.encode()).digest())  # noqa: S311  (no secret)
+        return tuple(chance.sample(self.examples, self.shown))
+
+    def render(self, use: str, pieces: Mapping[str, str]) -> str:
+        """The prompt of a use, with its pieces put in.
+
+        Raises:
+            InputError: It names a piece that there is none of, or one that names itself.
+        """
+        known = {**self.texts, **pieces}
+
+        def fill(text: str, where: str, inside: tuple[str, ...]) -> str:
+            def piece(found: re.Match[str]) -> str:
+                name = found[1]
+                if name not in known:
+                    raise InputError(f"{self.where}: {where}: no piece {{{name}}}{nearest(name, list(known))}")
+                if name in inside:
+                    raise InputError(f"{self.where}: {where}: {{{name}}} stands in itself")
+                # What the library puts in is data: braces in an example are no piece.
+                return pieces[name] if name in pieces else fill(known[name], f"texts.{name}", (*inside, name))
+
+            return _PIECE.sub(piece, text)
+
+        return fill(self.prompts.get(use, self.prompts["inference"]), f"prompts.{use}", ())
+
+
+@cache
+def read_examples(path: Path) -> tuple[Example, ...]:
+    """Examples in file order: ``example_id``, ``text``, ``fixed``, and ``labels`` or ``phrases`` with their codes.
+
+    Raises:
+        InputError: The file is absent or a row is broken.
+    """
+    examples = []
+    for number, row in read_jsonl(path):
+        try:
+            named = [{"phrase": label} for label in row["labels"]] if "labels" in row else row["phrases"]
+            phrases = tuple(Phrase(str(item["phrase"]), item.get("icd10")) for item in named)
+            examples.append(Example(str(row["example_id"]), str(row["text"]), phrases, bool(row.get("fixed"))))
+        except (KeyError, TypeError, AttributeError):
+            raise InputError(f"{path}:{number}: expected example_id, text, fixed, and labels or phrases") from None
+    return tuple(examples)
+
+
+def example_pieces(examples: Sequence[Example], answers: Sequence[str]) -> dict[str, str]:
+    """The pieces ``{examples}`` and ``{reasoned_examples}``: numbered reports, each with its answer, and the codes."""
+    plain = [f"{example.text}\nOutput: {answer}" for example, answer in zip(examples, answers, strict=True)]
+    reasons = ["\n".join(f"- {item.phrase}: {item.icd10}" for item in example.phrases) for example in examples]
+    reasoned = [f"{shown}\n{reason}" for shown, reason in zip(plain, reasons, strict=True)]
+    return {
+        name: "\n".join(f"{number}. {shown}" for number, shown in enumerate(parts, start=1))
+        for name, parts in (("examples", plain), ("reasoned_examples", reasoned))
+    }
 
 
 def user_message(instruction: str, report_text: str, prompt_format: str = "llama3_chat") -> str:
-    """The user's message of a chat with the model; the tokenizer puts Llama's header tokens around it.
+    """The user's message of a chat with the model; the tokenizer puts its family's header tokens around it.
 
     Args:
         instruction: A task's instruction.
         report_text: The report.
         prompt_format: ``llama3_chat`` frames the report as the paper's prompts do; ``alpaca`` uses the template of
             torchtune's Alpaca dataset, which the paper's repository trained with.
-
-    Returns:
-        The message.
 
     Raises:
         ValueError: Unknown prompt format.

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from radtune.ask.model_votes import count_votes, denies, verification
 from radtune.findings import FINDINGS
-from radtune.tasks import TASKS, Answer, Status
+from radtune.labels import Answer, Status
+from radtune.tasks.legacy import TASKS
 
 
 def denied(response, label, task="open_ended"):

@@ -6,8 +6,9 @@ from radtune.ask.model_votes import count_votes, denies
 from radtune.ask.predictions import EMPTY_REPORT, Asking, predict, verify
 from radtune.engines.prompt import Request, Response
 from radtune.findings import FINDINGS
+from radtune.labels import Answer, Status
 from radtune.report import report_from_sections
-from radtune.tasks import TASKS, Answer, Status
+from radtune.tasks.legacy import TASKS
 
 REPORTS = [report_from_sections(f"r{n}", None, f"Report {n}: edema of the lung.", "", "made") for n in range(5)]
 

@@ -4,7 +4,8 @@ import dataclasses
 
 from radtune.ask.questions import Labelling, asked_again, message, questions_for
 from radtune.engines.calls import Sampling
-from radtune.tasks import TASKS, open_ended
+from radtune.tasks import open_ended
+from radtune.tasks.legacy import TASKS
 from radtune.tasks.rendering import prompt_sha256
 
 OPEN = Labelling("open_ended", "labelling", 7, Sampling("some-model", 0.0, 64))

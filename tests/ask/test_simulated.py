@@ -8,9 +8,10 @@ import pytest
 
 from radtune.ask.simulated import Noise, Truth, make_app, read_truths, serving, simulated_answer
 from radtune.config import InputError
+from radtune.labels import Status
 from radtune.report import write_reports
 from radtune.sources.synthetic import generate
-from radtune.tasks import TASKS, Status
+from radtune.tasks.legacy import TASKS
 from radtune.tasks.open_ended import Phrase, read_annotation
 
 EXACT = Noise(0, 0, 0, seed=1)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from radtune.ask.teacher_answers import Reading
 from radtune.ask.teacher_votes import count_votes
-from radtune.tasks import Status
+from radtune.labels import Status
 from radtune.tasks.open_ended import Phrase, locate
 
 TEXT = "Small left pleural effusion. Patchy atelectasis at both bases. Heart is enlarged."

@@ -9,7 +9,7 @@ import torch
 from radtune.engines.prompt import Engine, Prompt, Request, Response
 from radtune.models.checkpoint import Checkpoint, load_checkpoint
 from radtune.sources import synthetic
-from radtune.tasks import TASKS
+from radtune.tasks.legacy import TASKS
 
 MINI = Path("data/mini")
 

@@ -16,7 +16,7 @@ from radtune.engines.local import TorchtuneEngine, generate
 from radtune.engines.prompt import Prompt, fit_prompt, keep_words, split_words
 from radtune.engines.server import defuse
 from radtune.models.checkpoint import load_checkpoint
-from radtune.tasks import TASK_NAMES
+from radtune.tasks.legacy import TASK_NAMES
 from radtune.train.rows import prompt_tokens
 
 # What no engine may take for the end of a message or another's turn, and what may upset a tokenizer.

@@ -17,7 +17,7 @@ from radtune.engines.local import generate
 from radtune.models.base_model import read_weights
 from radtune.models.checkpoint import load_checkpoint
 from radtune.sources import synthetic
-from radtune.tasks import TASKS
+from radtune.tasks.legacy import TASKS
 from radtune.tasks.rendering import user_message
 from radtune.train.rows import prompt_tokens
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radtune.findings import FINDINGS
+from radtune.labels import Status
 from radtune.score.errors import ErrorKind, count_kinds, examples_text, find_errors, report_errors, write_errors
 from radtune.score.inputs import LabelledReports
-from radtune.tasks import Status
 
 MC, OE = "multiple_choice", "open_ended"
 HERE = Path(__file__).parent

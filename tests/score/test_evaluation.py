@@ -10,11 +10,11 @@ from sklearn.metrics import multilabel_confusion_matrix, precision_recall_fscore
 
 from radtune.config import InputError
 from radtune.findings import FINDINGS
+from radtune.labels import Status
 from radtune.score.display import metrics_text
 from radtune.score.evaluation import evaluate, read_metrics, write_metrics
 from radtune.score.inputs import LabelledReports
 from radtune.score.spelling import Respelling
-from radtune.tasks import Status
 
 MC, OE = "multiple_choice", "open_ended"
 

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radtune.findings import FINDINGS
+from radtune.labels import Status
 from radtune.score.inputs import LabelledReports
 from radtune.score.spelling import Respelling, nearest_finding, respell
-from radtune.tasks import Status
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from radtune.study.results import Results, read_results
 from radtune.study.score_tables import score_table
 from radtune.study.table import Column, Table
 from radtune.study.tables import all_tables
-from radtune.tasks import TASK_NAMES
+from radtune.tasks.legacy import TASK_NAMES
 
 
 @pytest.fixture(scope="module")

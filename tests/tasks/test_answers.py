@@ -6,7 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from radtune.tasks import TASKS, Status, open_ended
+from radtune.labels import Status
+from radtune.tasks import open_ended
+from radtune.tasks.legacy import TASKS
 from radtune.tasks.lists import read_list, unique, write_list
 
 # Letters that the codec gives a meaning to, more often than chance would draw them.

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radtune.findings import FINDINGS
-from radtune.tasks import Status, multiple_choice
+from radtune.labels import Status
+from radtune.tasks import multiple_choice
 
 
 @given(st.lists(st.sampled_from(FINDINGS)))

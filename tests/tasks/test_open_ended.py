@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radtune.config import InputError
-from radtune.tasks import Status, open_ended
+from radtune.labels import Status
+from radtune.tasks import open_ended
 from radtune.tasks.open_ended import Phrase, locate, read_annotation
 
 TEXT = "Findings: Small\n left effusion. Old T12 fracture. No massive edema, no mass.\nImpression: Small left effusion."

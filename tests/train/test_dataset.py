@@ -8,7 +8,7 @@ from radtune.files import write_jsonl
 from radtune.findings import FINDINGS
 from radtune.instructions import LabelledReport, build
 from radtune.sources.synthetic import generate
-from radtune.tasks import TASKS
+from radtune.tasks.legacy import TASKS
 from radtune.tasks.rendering import PROMPT_FORMATS, user_message
 from radtune.train import instruction_dataset, llama3_tokenizer
 from radtune.train.dataset import IGNORED

@@ -10,7 +10,7 @@ from torchtune.modules.peft import get_adapter_params, set_trainable_params
 
 from radtune.instructions import Instruction
 from radtune.sources.synthetic import generate
-from radtune.tasks import TASKS
+from radtune.tasks.legacy import TASKS
 from radtune.train import llama3_tokenizer
 from radtune.train.attention import allow_row_blocks, dense_mask, row_blocks, sees
 from radtune.train.loss import CHUNK, SummedLoss

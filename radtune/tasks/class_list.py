@@ -1,0 +1,200 @@
+"""Tasks whose labels are classes: which of a closed list of names does the report have? 13 of them, or 133."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from radtune.labels import Answer, Phrase, State, Status
+from radtune.tasks.lists import ClosedList, read_list, unique
+from radtune.tasks.rendering import TaskPrompt, Wording, example_pieces
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from radtune.tasks.counting import Counts
+
+# Letters a name may have for each that is wrong: one slip in "Edema", two in "Atelectasis", three in a long name.
+_LETTERS_PER_SLIP = 5
+_SIGNS = re.compile(r"[\W_]+")
+_BULLET = re.compile(r"\s*(?:[-*•]|\d+[.)])?\s*(?:Output:|The diseases are:)?", re.IGNORECASE)
+# Where a JSON answer has its list; the second is what earlier versions asked for.
+_JSON_KEYS = ("labels", "diseases")
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """A task of classes; see :class:`radtune.tasks.Task` for what is not said here.
+
+    Attributes:
+        classes: The names, in the order of answers and tables.
+        none: What is answered where there is none of them.
+        definitions: By class, what it means, where given.
+        synonyms: By class, other names for it, where given.
+        parents: By class, the class that it is a kind of, where given.
+    """
+
+    name: str
+    title: str
+    wording: Wording
+    classes: tuple[str, ...]
+    none: str
+    certainty: tuple[State, ...]
+    sections: tuple[str, ...]
+    rules: Path | None
+    definitions: Mapping[str, str]
+    synonyms: Mapping[str, tuple[str, ...]]
+    parents: Mapping[str, str]
+    files: tuple[Path, ...] = ()
+
+    matching = "exact name"
+
+    @cached_property
+    def _by_folded(self) -> dict[str, str]:
+        return {name.lower(): name for name in self.classes}
+
+    @cached_property
+    def _by_signs(self) -> dict[str, str]:
+        return {_SIGNS.sub(" ", name).lower(): name for name in (*self.classes, self.none)}
+
+    def prompt(self, use: str, report_id: str = "", seed: int = 0, vote: int = 0) -> TaskPrompt:
+        """The instruction of a use; its pieces are ``{classes}``, ``{definitions}`` and ``{examples}``."""
+        examples = self.wording.examples_of(use, report_id, seed, vote)
+        pieces = {
+            "classes": ", ".join(f"‘{name}’" for name in self.classes),
+            "definitions": "\n".join(f"* {name}: {meaning}" for name, meaning in self.definitions.items()),
+            **example_pieces(examples, [self.encode([p.phrase for p in example.phrases]) for example in examples]),
+        }
+        ids = tuple(example.example_id for example in examples)
+        return TaskPrompt(self.wording.render(use, pieces), ids)
+
+    def draws_examples(self, use: str) -> bool:
+        """Whether each report and vote has examples of its own."""
+        return self.wording.draws_examples(use)
+
+    def canonical(self, name: str) -> str | None:
+        """The class that a name spells, case and outer blanks aside; None if it is none."""
+        return self._by_folded.get(name.strip().lower())
+
+    def nearest(self, name: str) -> str | None:
+        """The class, or the word for none, that a misspelt name is nearest to.
+
+        Case, blanks, hyphens and underscores are free; beyond them one letter in five may be wrong (left out, added,
+        changed or swapped with its neighbour). None if none is that near, or if two are equally near.
+        """
+        # Only misspelt names need it.
+        from rapidfuzz.distance import OSA
+
+        folded = _SIGNS.sub(" ", name).strip().lower()
+        slips = {known: OSA.distance(folded, known) for known in self._by_signs}
+        best = min(slips, key=lambda known: slips[known])
+        if slips[best] > len(best) // _LETTERS_PER_SLIP or list(slips.values()).count(slips[best]) > 1:
+            return None
+        return self._by_signs[best]
+
+    def distinct(self, labels: Iterable[str]) -> tuple[str, ...]:
+        """Labels in their canonical spelling where they are classes, without repeats; none for the word for none."""
+        stripped = [label.strip() for label in labels if label.strip()]
+        names = {name.casefold(): name for name in (self.canonical(label) or label for label in stripped)}
+        return () if list(names) == [self.none.casefold()] else tuple(names.values())
+
+    def known(self, labels: Iterable[str]) -> tuple[list[str], list[str]]:
+        """The classes among labels, as they are written, and the names that are none; the word for none is neither."""
+        names = [label for label in labels if label.strip().lower() != self.none.lower()]
+        return [n for n in names if self.canonical(n)], [n for n in names if not self.canonical(n)]
+
+    def labels_of(self, states: Mapping[str, State]) -> tuple[str, ...]:
+        """The classes that count as labels by the task's certainty, in their order."""
+        return tuple(name for name in self.classes if states.get(name) in self.certainty)
+
+    def encode(self, labels: Sequence[str]) -> str:
+        """The answer for a set of classes: their list in the fixed order, or ``['Normal']`` for none.
+
+        Raises:
+            ValueError: A label is no class.
+        """
+        names = {self.canonical(label) for label in labels}
+        if None in names:
+            raise ValueError(f"no class of {self.name}: {[x for x in labels if self.canonical(x) is None]}")
+        return self.grammar().encode({name for name in names if name})
+
+    def grammar(self) -> ClosedList:
+        """All lists that may be answered."""
+        return ClosedList(self.classes, self.none)
+
+    def read(self, response: str, text: str = "", finished: bool = True, as_json: bool = False) -> Answer:
+        """Reads an answer: each name in its canonical spelling where it is a class, else as written.
+
+        The word for none says that there is nothing and is no class, so it is dropped, also where a model puts it
+        beside classes. An answer that opens with lines of nothing but class names is read without its brackets too.
+        """
+        if as_json and (names := self._read_json(response)) is not None:
+            return Answer(tuple(name for name in self.classes if name in names))
+        answer = read_list(response, finished)
+        if answer.status == Status.UNPARSED and "[" not in response:
+            answer = self._read_names(response) or answer
+        named = (self.canonical(name) or name for name in answer.labels if name.lower() != self.none.lower())
+        return Answer(unique(named), status=answer.status, rest=answer.rest)
+
+    def _read_names(self, response: str) -> Answer | None:
+        """Class names in the first lines of an answer, bulleted or separated by commas; None if it opens otherwise."""
+        names: list[str] = []
+        lines = response.strip().splitlines()
+        for number, line in enumerate(lines):
+            parts = [part.strip(" .*") for part in _BULLET.sub("", line, count=1).split(",")]
+            if not all(part.lower() in ("", self.none.lower()) or self.canonical(part) for part in parts):
+                return Answer(tuple(names), rest="\n".join(lines[number:])) if names else None
+            names += filter(None, parts)
+        return Answer(tuple(names)) if names else None
+
+    def json_schema(self) -> dict[str, Any]:
+        """The value of ``response_format.json_schema``; an empty list says that there is nothing."""
+        labels = {"type": "array", "items": {"type": "string", "enum": list(self.classes)}}
+        return strict_schema(self.name, {_JSON_KEYS[0]: labels})
+
+    def _read_json(self, response: str) -> list[str] | None:
+        names = read_json_list(response, _JSON_KEYS)
+        if names is None or not all(isinstance(name, str) and name in self.classes for name in names):
+            return None
+        return names
+
+    def same(self, a: Phrase, b: Phrase) -> bool:
+        """Whether two labels are the same class, or the same other name."""
+        return (self.canonical(a.phrase) or a.phrase.casefold()) == (self.canonical(b.phrase) or b.phrase.casefold())
+
+    def order(self, label: str) -> int:
+        """Where a label stands in an answer; names that are no class come last."""
+        return self.classes.index(label) if label in self.classes else len(self.classes)
+
+    def count(self, predicted: Sequence[Answer], gold: Sequence[Answer], ignore_undecided: bool = False) -> "Counts":
+        """Counts as :class:`radtune.tasks.counting.Counts`: a prediction is right if it is exactly a gold class."""
+        from radtune.tasks.counting import count_classes
+
+        return count_classes(predicted, gold, self.classes, ignore_undecided)
+
+    def matches(self, predicted: Sequence[str], gold: Sequence[str]) -> "np.ndarray":
+        """Which predicted label matches which gold one of one report; a name that is no class matches nothing."""
+        import numpy as np
+
+        cells = [[name == truth and name in self.classes for truth in gold] for name in predicted]
+        return np.array(cells, dtype=bool).reshape(len(predicted), len(gold))
+
+
+def strict_schema(name: str, properties: dict[str, Any]) -> dict[str, Any]:
+    """A JSON schema as OpenAI's strict mode asks for it: no key but these, and every key required."""
+    schema = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    return {"name": name, "strict": True, "schema": schema}
+
+
+def read_json_list(response: str, keys: Sequence[str]) -> list[Any] | None:
+    """The list of a JSON answer that holds nothing but one of these keys; None if it is no such answer."""
+    try:
+        answer = json.loads(response)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(answer, dict) or len(answer) != 1 or not isinstance(found := next(iter(answer.values())), list):
+        return None
+    return found if next(iter(answer)) in keys else None

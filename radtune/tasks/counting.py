@@ -1,0 +1,97 @@
+"""Counts, report by report, of what was predicted, what is gold, and what of each is matched."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from radtune.labels import Answer
+from radtune.tasks.matching import count_any, count_exact, count_one_to_one, count_tokens, match_matrix
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """By report and class.
+
+    Attributes:
+        predicted: Whether a class is predicted, boolean, shape (reports, classes).
+        gold: Whether it is gold, likewise.
+        judged: Whether the class counts for that report, likewise; where it does not, it is neither predicted nor gold.
+        other_predictions: How many predicted names are no class, shape (reports,).
+        other_gold: The same of gold.
+    """
+
+    predicted: np.ndarray
+    gold: np.ndarray
+    judged: np.ndarray
+    other_predictions: np.ndarray
+    other_gold: np.ndarray
+
+    def by_report(self) -> np.ndarray:
+        """Counts as :func:`radtune.score.scores.ratios` takes them, shape (reports, 4).
+
+        A name that is no class is a false positive where predicted and a false negative where gold, even if both sides
+        have it.
+        """
+        matched = (self.predicted & self.gold).sum(axis=1)
+        predictions = self.predicted.sum(axis=1) + self.other_predictions
+        gold = self.gold.sum(axis=1) + self.other_gold
+        return np.stack([matched, predictions, matched, gold], axis=1)
+
+    def of_class(self, column: int) -> np.ndarray:
+        """The same four counts of one class by report, shape (reports, 4); other names have no part in it."""
+        predicted, gold = self.predicted[:, column], self.gold[:, column]
+        matched = predicted & gold
+        return np.stack([matched, predicted, matched, gold], axis=1).astype(int)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Counts of a task.
+
+    Attributes:
+        rules: By rule, shape (reports, 4), as :func:`radtune.score.scores.ratios` takes them. The first is ``micro``,
+            by the task's own rule.
+        classes: By class, where the task has classes.
+    """
+
+    rules: dict[str, np.ndarray]
+    classes: ClassCounts | None = None
+
+
+def indicators(answers: Sequence[Answer], classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Which classes reports have, boolean, shape (reports, classes), and how many other names each has."""
+    rows = [set(answer.labels) for answer in answers]
+    found = np.array([[name in row for name in classes] for row in rows], dtype=bool).reshape(-1, len(classes))
+    return found, np.array([len(row) for row in rows], dtype=int) - found.sum(axis=1)
+
+
+def count_classes(
+    predicted: Sequence[Answer], gold: Sequence[Answer], classes: Sequence[str], ignore_undecided: bool
+) -> Counts:
+    """Counts classes; with ``ignore_undecided``, those that gold's label table leaves blank are left out."""
+    named, other_predictions = indicators(predicted, classes)
+    right, other_gold = indicators(gold, classes)
+    judged = np.ones_like(right)
+    if ignore_undecided:
+        judged = np.array(
+            [[answer.states is None or name in answer.states for name in classes] for answer in gold], dtype=bool
+        ).reshape(-1, len(classes))
+    counts = ClassCounts(named & judged, right & judged, judged, other_predictions, other_gold)
+    return Counts({"micro": counts.by_report()}, counts)
+
+
+def count_phrases(predicted: Sequence[Answer], gold: Sequence[Answer]) -> Counts:
+    """Counts phrases: by the paper's rule, each used once, the same words, and over their words."""
+    rows: dict[str, list[tuple[int, int, int, int]]] = {"micro": [], "one_to_one": [], "exact": [], "tokens": []}
+    for answer, truth in zip(predicted, gold, strict=True):
+        found, right = answer.labels, truth.labels
+        matches = match_matrix(found, right)
+        matched, matched_gold = count_any(matches)
+        rows["micro"].append((matched, len(found), matched_gold, len(right)))
+        pairs, same = count_one_to_one(matches), count_exact(found, right)
+        rows["one_to_one"].append((pairs, len(found), pairs, len(right)))
+        rows["exact"].append((same, len(found), same, len(right)))
+        common, words, gold_words = count_tokens(found, right)
+        rows["tokens"].append((common, words, common, gold_words))
+    return Counts({rule: np.array(counts, dtype=int).reshape(-1, 4) for rule, counts in rows.items()})

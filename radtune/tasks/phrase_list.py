@@ -1,0 +1,175 @@
+"""Tasks whose labels are phrases: which words of the report name something that has an ICD-10-CM code?"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from radtune.labels import Answer, Phrase, State
+from radtune.tasks.class_list import read_json_list, strict_schema
+from radtune.tasks.lists import fold_space, read_list, unique, write_list
+from radtune.tasks.rendering import TaskPrompt, Wording, example_pieces
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from radtune.tasks.counting import Counts
+
+# A code beside a phrase in the reasoning. The dot is often left out; a leaf has three to seven letters and digits.
+# T10, T11 and T12 are vertebrae: ICD-10-CM has no such codes.
+_CODE = re.compile(r"\b(?!T1[0-2]\b)([A-Z]\d[0-9AB](?:\.?[0-9A-Z]{1,4})?)\b")
+_CODE_BEHIND = re.compile(rf"\s*[(:-]\s*(?:ICD-10(?:-CM)?:?\s*)?{_CODE.pattern}\)?$")
+# What may stand before the phrase on its line of reasoning: bullet, number, quote, emphasis.
+_BEFORE_PHRASE = re.compile(r"[\s\d.)*•\-'\"‘’“”`]*")
+# Two phrases mean the same place of a report if their overlap is at least this share of what they span together, so
+# that "small left effusion" and "left effusion" mean one thing, "effusion" and a whole sentence two.
+_SAME_PLACE = 0.5
+
+
+@dataclass(frozen=True)
+class PhraseList:
+    """A task of phrases; see :class:`radtune.tasks.Task`."""
+
+    name: str
+    title: str
+    wording: Wording
+    certainty: tuple[State, ...]
+    sections: tuple[str, ...]
+    files: tuple[Path, ...] = ()
+
+    matching = "two consecutive words"
+    rules = None
+    none = ""
+    classes: tuple[str, ...] = ()
+
+    def prompt(self, use: str, report_id: str = "", seed: int = 0, vote: int = 0) -> TaskPrompt:
+        """The instruction of a use; its pieces are ``{examples}`` and ``{reasoned_examples}``."""
+        examples = self.wording.examples_of(use, report_id, seed, vote)
+        answers = [self.encode([phrase.phrase for phrase in example.phrases]) for example in examples]
+        ids = tuple(example.example_id for example in examples)
+        return TaskPrompt(self.wording.render(use, example_pieces(examples, answers)), ids)
+
+    def draws_examples(self, use: str) -> bool:
+        """Whether each report and vote has examples of its own."""
+        return self.wording.draws_examples(use)
+
+    def canonical(self, name: str) -> str | None:
+        """No phrase is a class."""
+        return None
+
+    def nearest(self, name: str) -> str | None:
+        """No phrase is a class."""
+        return None
+
+    def distinct(self, labels: Iterable[str]) -> tuple[str, ...]:
+        """Phrases with white space folded, without repeats."""
+        return unique(labels)
+
+    def known(self, labels: Iterable[str]) -> tuple[list[str], list[str]]:
+        """All phrases are known."""
+        return list(labels), []
+
+    def labels_of(self, states: Mapping[str, State]) -> tuple[str, ...]:
+        """A table of classes says nothing of phrases."""
+        return ()
+
+    def encode(self, labels: Sequence[str]) -> str:
+        """The answer for a list of phrases; ``[]`` for none."""
+        return write_list(labels)
+
+    def grammar(self) -> None:
+        """The answers are open."""
+        return
+
+    def read(self, response: str, text: str = "", finished: bool = True, as_json: bool = False) -> Answer:
+        """Reads an answer: phrases with their place in the report and the code that its reasoning gives.
+
+        A code that stands inside the list, ``'small effusion (J90)'``, is taken out of its phrase where the report has
+        the phrase without it.
+        """
+        if as_json and (found := self._read_json(response, text)) is not None:
+            return found
+        answer = read_list(response, finished)
+        lines = answer.rest.splitlines()
+        phrases: dict[str, Phrase] = {}
+        for label in answer.labels:
+            place, code = locate(label, text), _reasoned_code(label, lines)
+            inside = _CODE_BEHIND.search(label)
+            if place == (None, None) and inside and locate(label[: inside.start()], text) != (None, None):
+                label, code = label[: inside.start()], inside[1]
+                place = locate(label, text)
+            phrases.setdefault(label.casefold(), Phrase(label, code, *place))
+        labels = tuple(phrase.phrase for phrase in phrases.values())
+        return Answer(labels, status=answer.status, phrases=tuple(phrases.values()), rest=answer.rest)
+
+    def json_schema(self) -> dict[str, Any]:
+        """The value of ``response_format.json_schema``: phrases, each with the code that it maps to or null."""
+        item = strict_schema("", {"phrase": {"type": "string"}, "icd10": {"type": ["string", "null"]}})["schema"]
+        return strict_schema(self.name, {"phrases": {"type": "array", "items": item}})
+
+    def _read_json(self, response: str, text: str) -> Answer | None:
+        items = read_json_list(response, ("phrases",))
+        if items is None:
+            return None
+        phrases: dict[str, Phrase] = {}
+        for item in items:
+            if not isinstance(item, dict) or item.keys() != {"phrase", "icd10"}:
+                return None
+            phrase, code = item["phrase"], item["icd10"]
+            if not isinstance(phrase, str) or not isinstance(code, str | None):
+                return None
+            if phrase := fold_space(phrase):
+                phrases.setdefault(phrase.casefold(), Phrase(phrase, code or None, *locate(phrase, text)))
+        found = tuple(phrases.values())
+        return Answer(tuple(phrase.phrase for phrase in found), phrases=found)
+
+    def same(self, a: Phrase, b: Phrase) -> bool:
+        """Whether two phrases mean one finding: equal, in one place of the report, or matching by the paper's rule.
+
+        Where both stand in the report, their places decide, since a report may have two findings of one name.
+        """
+        if fold_space(a.phrase).casefold() == fold_space(b.phrase).casefold():
+            return True
+        if a.start is not None and a.end is not None and b.start is not None and b.end is not None:
+            overlap = min(a.end, b.end) - max(a.start, b.start)
+            return overlap > 0 and overlap / (max(a.end, b.end) - min(a.start, b.start)) >= _SAME_PLACE
+        from radtune.tasks.matching import phrases_match
+
+        return phrases_match(a.phrase, b.phrase)
+
+    def order(self, label: str) -> int:
+        """Phrases have no order but the report's."""
+        return 0
+
+    def count(self, predicted: Sequence[Answer], gold: Sequence[Answer], ignore_undecided: bool = False) -> "Counts":
+        """Counts as :class:`radtune.tasks.counting.Counts`, by the paper's rule and three stricter ones."""
+        from radtune.tasks.counting import count_phrases
+
+        return count_phrases(predicted, gold)
+
+    def matches(self, predicted: Sequence[str], gold: Sequence[str]) -> "np.ndarray":
+        """Which predicted phrase matches which gold one of one report, by the paper's rule."""
+        from radtune.tasks.matching import match_matrix
+
+        return match_matrix(predicted, gold)
+
+
+def _reasoned_code(phrase: str, lines: Sequence[str]) -> str | None:
+    """The code behind a phrase: on the line that opens with it, else on the first that has it."""
+    wanted = phrase.lower()
+    opening = (line for line in lines if _BEFORE_PHRASE.sub("", line.lower(), count=1).startswith(wanted))
+    line = next(opening, None) or next((line for line in lines if wanted in line.lower()), "")
+    # Behind the phrase, since it may itself hold something that looks like a code.
+    found = _CODE.search(line, line.lower().find(wanted) + len(wanted)) if line else None
+    return found[1] if found else None
+
+
+def locate(phrase: str, text: str) -> tuple[int | None, int | None]:
+    """Where a phrase stands in a text, case and white space folded: as whole words if it can, else (None, None)."""
+    words = fold_space(phrase).split(" ")
+    if not words[0]:
+        return None, None
+    pattern = r"\s+".join(map(re.escape, words))
+    found = re.search(rf"(?<!\w){pattern}(?!\w)", text, re.IGNORECASE) or re.search(pattern, text, re.IGNORECASE)
+    return (found.start(), found.end()) if found else (None, None)

@@ -1,0 +1,267 @@
+"""A task is a file: what a YAML in ``configs/tasks/`` says, read into a task with the behaviour of its kind."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from radtune.config import InputError, from_mapping, nearest, read_yaml
+from radtune.labels import Answer, Phrase, State
+from radtune.report import Report
+from radtune.tasks.class_list import ClassList
+from radtune.tasks.lists import ClosedList
+from radtune.tasks.phrase_list import PhraseList
+from radtune.tasks.rendering import USES, TaskPrompt, Wording, read_examples
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from radtune.tasks.counting import Counts
+
+_ROOT = Path(__file__).resolve().parents[2]
+TASKS_DIR = _ROOT / "configs" / "tasks"
+RULES_DIR = _ROOT / "radtune" / "rules"
+
+
+class Task(Protocol):
+    """What the stages need of a task; nothing outside this room knows one by name.
+
+    Attributes:
+        name: As in files and configs.
+        title: In tables and figures.
+        classes: The names of a closed task, in the order of answers and tables; empty if labels are phrases.
+        none: What is answered where no class is found, e.g. ``Normal``.
+        certainty: Which states of a class count as a label.
+        sections: Which sections of a report it reads.
+        rules: Folder of the lexicon and cues that label it; None where no rules can.
+        matching: When a label is right, in words.
+        files: What it was read from.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def title(self) -> str: ...  # noqa: D102
+    @property
+    def classes(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def none(self) -> str: ...  # noqa: D102
+    @property
+    def certainty(self) -> tuple[State, ...]: ...  # noqa: D102
+    @property
+    def sections(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def rules(self) -> Path | None: ...  # noqa: D102
+    @property
+    def matching(self) -> str: ...  # noqa: D102
+    @property
+    def files(self) -> tuple[Path, ...]: ...  # noqa: D102
+
+    def prompt(self, use: str, report_id: str = "", seed: int = 0, vote: int = 0) -> TaskPrompt:
+        """The instruction of one of :data:`radtune.tasks.USES`, without the report."""
+
+    def draws_examples(self, use: str) -> bool:
+        """Whether each report and vote has examples of its own."""
+
+    def canonical(self, name: str) -> str | None:
+        """The class that a name spells; None if it is none."""
+
+    def nearest(self, name: str) -> str | None:
+        """The class, or the word for none, that a misspelt name most likely means."""
+
+    def distinct(self, labels: Iterable[str]) -> tuple[str, ...]:
+        """Labels in their canonical spelling, without repeats."""
+
+    def known(self, labels: Iterable[str]) -> tuple[list[str], list[str]]:
+        """The labels that the task knows, and the others."""
+
+    def labels_of(self, states: Mapping[str, State]) -> tuple[str, ...]:
+        """The classes of a label table that count as labels."""
+
+    def encode(self, labels: Sequence[str]) -> str:
+        """The answer that a model is trained on."""
+
+    def grammar(self) -> ClosedList | None:
+        """All answers of a closed task; None where answers are open."""
+
+    def json_schema(self) -> dict[str, Any]:
+        """The value of ``response_format.json_schema`` for its answers."""
+
+    def read(self, response: str, text: str = "", finished: bool = True, as_json: bool = False) -> Answer:
+        """Reads a model's answer about a report's text, whatever it is; never raises."""
+
+    def same(self, a: Phrase, b: Phrase) -> bool:
+        """Whether two labels mean the same."""
+
+    def order(self, label: str) -> int:
+        """Where a label stands among others."""
+
+    def count(self, predicted: Sequence[Answer], gold: Sequence[Answer], ignore_undecided: bool = False) -> "Counts":
+        """What is right, report by report; ``ignore_undecided`` leaves out classes that gold's table leaves blank."""
+
+    def matches(self, predicted: Sequence[str], gold: Sequence[str]) -> "np.ndarray":
+        """Which predicted label matches which gold one of one report, shape (predicted, gold)."""
+
+
+def text_of(task: Task, report: Report) -> str:
+    """What a task reads of a report: its sections, or the whole of a report without any."""
+    if len(task.sections) == 2 or not report.has_sections:
+        return report.text
+    return "\n".join(filter(None, (getattr(report, section) for section in task.sections)))
+
+
+@dataclass(frozen=True)
+class ClassEntry:
+    """A class in a task file."""
+
+    name: str
+    definition: str | None = None
+    synonyms: list[str] = field(default_factory=list)
+    parent: str | None = None
+
+
+@dataclass(frozen=True)
+class ExamplesEntry:
+    """Where examples stand, how many a prompt shows, and for which uses they are drawn anew."""
+
+    file: str
+    shown: int = 3
+    drawn_for: list[Literal["training", "inference", "labelling"]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TaskFile:
+    """Keys of a task file; docs/tasks.md explains them."""
+
+    name: str
+    kind: Literal["classes", "phrases"]
+    prompts: dict[str, str]
+    title: str | None = None
+    classes: list[str | ClassEntry] = field(default_factory=list)
+    none: str = "Normal"
+    certainty: list[Literal["present", "absent", "uncertain"]] = field(default_factory=lambda: ["present"])
+    sections: list[Literal["findings", "impression"]] = field(default_factory=lambda: ["findings", "impression"])
+    rules: str | None = None
+    texts: dict[str, str] = field(default_factory=dict)
+    examples: ExamplesEntry | None = None
+
+
+def task_names() -> tuple[str, ...]:
+    """The tasks that ship."""
+    return tuple(sorted(path.stem for path in TASKS_DIR.glob("*.yaml")))
+
+
+def load_task(name_or_path: str | Path) -> Task:
+    """Reads a task: a name in ``configs/tasks/``, or the path of a task file.
+
+    Raises:
+        InputError: There is none of this name, or naming file and key: what is wrong with it.
+    """
+    given = str(name_or_path)
+    if given.endswith((".yaml", ".yml")):
+        return _read_task(Path(given).resolve())
+    if given not in task_names():
+        known = task_names()
+        raise InputError(f"task: {given!r} is none of {', '.join(known)}{nearest(given, known)}, nor a path of a .yaml")
+    return _read_task(TASKS_DIR / f"{given}.yaml")
+
+
+@cache
+def _read_task(path: Path) -> Task:
+    where = _shown_path(path)
+    file = from_mapping(TaskFile, read_yaml(path), where)
+    entries = [ClassEntry(entry) if isinstance(entry, str) else entry for entry in file.classes]
+    _check(where, file, entries)
+    title = file.title or file.name.replace("_", " ").capitalize()
+    wording, files = _wording(where, path, file)
+    certainty, sections = tuple(State[name.upper()] for name in file.certainty), tuple(file.sections)
+    task: Task
+    if file.kind == "phrases":
+        task = PhraseList(file.name, title, wording, certainty, sections, files)
+    else:
+        rules = _rules(where, path, file.rules)
+        task = ClassList(
+            file.name, title, wording, tuple(entry.name for entry in entries), file.none, certainty, sections, rules,
+            definitions={entry.name: entry.definition for entry in entries if entry.definition},
+            synonyms={entry.name: tuple(entry.synonyms) for entry in entries if entry.synonyms},
+            parents={entry.name: entry.parent for entry in entries if entry.parent},
+            files=files + (tuple(sorted(rules.glob("*.toml"))) if rules else ()),
+        )  # fmt: skip
+    for use in USES:
+        # Finds what a prompt lacks now, not at the first report.
+        task.prompt(use)
+    return task
+
+
+def _shown_path(path: Path) -> str:
+    return str(path.relative_to(_ROOT)) if path.is_relative_to(_ROOT) else str(path)
+
+
+def _check(where: str, file: TaskFile, entries: Sequence[ClassEntry]) -> None:
+    if not file.name.replace("_", "").replace("-", "").isalnum():
+        raise InputError(f"{where}: name: letters, digits, - and _ only")
+    if unknown := sorted(set(file.prompts) - set(USES)):
+        raise InputError(f"{where}: prompts: unknown key {unknown[0]!r}{nearest(unknown[0], USES)}")
+    if "inference" not in file.prompts:
+        raise InputError(f"{where}: prompts.inference is missing")
+    if not file.sections or not file.certainty:
+        raise InputError(f"{where}: sections and certainty may not be empty")
+    if (file.kind == "classes") != bool(entries):
+        problem = "none given" if file.kind == "classes" else "a task of phrases has none"
+        raise InputError(f"{where}: classes: {problem}")
+    if file.kind == "phrases" and file.rules:
+        raise InputError(f"{where}: rules: they find classes, and a task of phrases has none")
+    # Whatever a name or synonym means, it may mean one class alone, and none of them the word for none.
+    meant = Counter(name.strip().casefold() for entry in entries for name in {entry.name, *entry.synonyms})
+    meant.update([file.none.strip().casefold()])
+    for number, entry in enumerate(entries):
+        for name in (entry.name, *entry.synonyms):
+            if name != name.strip() or not name or "\n" in name:
+                raise InputError(f"{where}: classes[{number}]: {name!r} is no name: empty, or with blanks around it")
+            if meant[name.casefold()] > 1:
+                problem = f"{name!r} stands for two classes, or is the word for none"
+                raise InputError(f"{where}: classes[{number}]: {problem}")
+        _check_parents(where, number, entry, {other.name: other.parent for other in entries})
+
+
+def _check_parents(where: str, number: int, entry: ClassEntry, parents: Mapping[str, str | None]) -> None:
+    seen, parent = {entry.name}, entry.parent
+    while parent is not None:
+        if parent not in parents:
+            known = nearest(parent, list(parents))
+            raise InputError(f"{where}: classes[{number}].parent: {parent!r} is none of the classes{known}")
+        if parent in seen:
+            raise InputError(f"{where}: classes[{number}].parent: {entry.name!r} is its own ancestor")
+        seen.add(parent)
+        parent = parents[parent]
+
+
+def _wording(where: str, path: Path, file: TaskFile) -> tuple[Wording, tuple[Path, ...]]:
+    if file.examples is None:
+        return Wording(where, file.texts, file.prompts), (path,)
+    examples_path = _found(where, "examples.file", path, file.examples.file)
+    examples = read_examples(examples_path)
+    for example in examples:
+        names = {entry if isinstance(entry, str) else entry.name for entry in file.classes}
+        if file.kind == "classes" and (unknown := {p.phrase for p in example.phrases} - names):
+            raise InputError(f"{where}: examples.file: {example.example_id!r}: {min(unknown)!r} is none of the classes")
+    if not 0 < file.examples.shown <= len(examples):
+        raise InputError(f"{where}: examples.shown must be from 1 to {len(examples)}, the examples there are")
+    drawn_for = tuple(file.examples.drawn_for)
+    return Wording(where, file.texts, file.prompts, examples, file.examples.shown, drawn_for), (path, examples_path)
+
+
+def _rules(where: str, path: Path, rules: str | None) -> Path | None:
+    if rules is None or (shipped := RULES_DIR / rules).is_dir():
+        return None if rules is None else shipped
+    return _found(where, "rules", path, rules)
+
+
+def _found(where: str, key: str, path: Path, given: str) -> Path:
+    """A path in a task file: beside it, or from the repository's root."""
+    for base in (path.parent, _ROOT):
+        if (base / given).exists():
+            return (base / given).resolve()
+    raise InputError(f"{where}: {key}: no {given!r}, neither beside the file nor in the repository")
