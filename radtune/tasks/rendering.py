@@ -89,7 +89,8 @@ class Wording:
 
             return _PIECE.sub(piece, text)
 
-        return fill(self.prompts.get(use, self.prompts["inference"]), f"prompts.{use}", ())
+        used = use if use in self.prompts else "inference"
+        return fill(self.prompts[used], f"prompts.{used}", ())
 
 
 @cache

@@ -1,0 +1,160 @@
+"""Task files: the paper's two against its Figures 1a and 1b and Table 2 (arXiv:2409.16563), own ones, broken ones."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from radtune.config import InputError
+from radtune.labels import State
+from radtune.report import report_from_sections, report_from_text
+from radtune.tasks import USES, load_task, prompt_sha256, task_names, text_of, user_message
+from radtune.tasks.rendering import read_examples
+
+FIGURE_1A = """\
+You are given a clinical report. Your task is to identify the diseases that the patient have and list them. \
+The result list should be formatted exactly as [disease1, disease2, …] and be on a single line.
+Only use diseases from this list:
+(‘Atelectasis’, ‘Cardiomegaly’, ‘Consolidation’, ‘Edema’, ‘Enlarged Cardiomediastinum’, ‘Fracture’, ‘Lung Lesion’, \
+‘Lung Opacity’, ‘Pleural Effusion’, ‘Pleural Other’, ‘Pneumonia’, ‘Pneumothorax’, ‘Support Devices’)
+Guidelines:
+* Be careful about negation. E.g., do not include Pneumonia if the text says ”no Pneumonia”
+* Only include diseases that are certain. Entities that are ’likely’, ’possibly’ should not be returned.
+* After output the list, provide the evidence in the text for each disease."""
+
+FIGURE_1B = """\
+You are a radiologist. Your task is to do entity recognition, which will extract phrases in the report that represent \
+a potential ICD-10 code. Your result should be a list, i.e., [phrase 1, phrase 2, …]. The phrase should fully contain \
+the indication of an ICD-10 code, but also should be as short as possible."""
+
+TABLE_2 = """\
+You are a radiologist. Your tasks is to do disease detection, which will extract phrases in the report that represents \
+a potential ICD-10 code. Your result should be a list, i.e. [phrase 1, phrase 2, …]. The phrase should fully contain \
+the indication of a ICD-10 code, but also should be as short as possible."""
+
+GUIDELINES = """
+Guidelines:
+* Extract phrases that directly correlate to an ICD-10 code.
+* Keep the phrases as concise as possible while retaining their full meaning.
+* Provide the reasoning behind each extracted phrase, including the corresponding ICD-10 code.
+* Include only the conditions that the patient has. For example, if the report states ‘No pneumothorax,’ do not \
+include pneumothorax.
+* If there are no conditions or findings that correlate to an ICD-10 code, directly output ‘Output: []’
+Example Reports and Outputs:
+1. """
+
+
+def test_multiple_choice_asks_as_figure_1a_and_trains_without_its_guidelines():
+    task = load_task("multiple_choice")
+    assert task.prompt("inference").instruction == task.prompt("labelling").instruction == FIGURE_1A
+    assert task.prompt("training").instruction == FIGURE_1A.partition("\nGuidelines:")[0]
+
+
+def test_open_ended_asks_as_figure_1b_with_three_examples():
+    task = load_task("open_ended")
+    prompt = task.prompt("inference")
+    fixed = [example for example in read_examples(task.files[1]) if example.fixed]
+    shown = "\n".join(
+        f"{'' if number == 1 else f'{number}. '}{example.text}\n"
+        f"Output: {task.encode([phrase.phrase for phrase in example.phrases])}"
+        for number, example in enumerate(fixed, start=1)
+    )
+    assert prompt.instruction == FIGURE_1B + GUIDELINES + shown
+    assert prompt.example_ids == tuple(example.example_id for example in fixed)
+    assert task.prompt("training") == prompt
+
+
+def test_the_labelling_prompt_is_table_2_with_codes_in_its_examples():
+    task = load_task("open_ended")
+    by_id = {example.example_id: example for example in read_examples(task.files[1])}
+    prompt = task.prompt("labelling", "r1", seed=3)
+    first = by_id[prompt.example_ids[0]]
+    assert prompt.instruction.startswith(TABLE_2 + GUIDELINES + first.text)
+    for example_id in prompt.example_ids:
+        for phrase in by_id[example_id].phrases:
+            assert f"\n- {phrase.phrase}: {phrase.icd10}" in prompt.instruction
+
+
+def test_the_report_comes_last_under_the_papers_heading():
+    assert user_message("Say it.", "Clear.") == "Say it.\n\nReport to Analyze:\nClear.\n\nOutput:"
+
+
+def test_a_prompts_hash_depends_on_its_words():
+    assert len({prompt_sha256(p) for p in (FIGURE_1A, FIGURE_1B, TABLE_2)}) == 3
+
+
+OWN = {
+    "name": "knee",
+    "kind": "classes",
+    "classes": [
+        "Tear",
+        {"name": "Meniscal Tear", "parent": "Tear", "synonyms": ["torn meniscus"], "definition": "A cleft."},
+    ],
+    "certainty": ["present", "uncertain"],
+    "sections": ["impression"],
+    "texts": {"rules": "Choose from {classes}.", "meaning": "{rules}\n{definitions}"},
+    "prompts": {"inference": "What is it? {meaning} {{kept}}"},
+}
+
+
+def write(folder: Path, **changes: object) -> Path:
+    path = folder / "task.yaml"
+    path.write_text(yaml.safe_dump({k: v for k, v in (OWN | changes).items() if v is not None}, allow_unicode=True))
+    return path
+
+
+def test_a_task_of_ones_own_is_a_file(tmp_path):
+    task = load_task(write(tmp_path, prompts={"inference": "What is it? {meaning}"}))
+    asked = "What is it? Choose from ‘Tear’, ‘Meniscal Tear’.\n* Meniscal Tear: A cleft."
+    assert {task.prompt(use).instruction for use in USES} == {asked}
+    assert (task.title, task.classes, task.rules) == ("Knee", ("Tear", "Meniscal Tear"), None)
+    assert task.labels_of({"Tear": State.UNCERTAIN, "Meniscal Tear": State.ABSENT}) == ("Tear",)
+    assert (task.parents, task.synonyms) == ({"Meniscal Tear": "Tear"}, {"Meniscal Tear": ("torn meniscus",)})
+
+
+def test_a_task_reads_its_sections_and_the_whole_of_a_report_without_any(tmp_path):
+    task = load_task(write(tmp_path, prompts={"inference": "{classes}"}))
+    assert text_of(task, report_from_sections("r", None, "A.", "B.", "made")) == "B."
+    assert text_of(task, report_from_text("r", None, "Torn.", "made")) == "Torn."
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "prompts.inference: no piece {kept}"),
+        ({"classes": ["A", "b "]}, "classes[1]: 'b ' is no name"),
+        ({"classes": ["A", "a"]}, "classes[0]: 'A' stands for two classes"),
+        (
+            {"classes": [{"name": "A", "synonyms": ["x"]}, {"name": "B", "synonyms": ["X"]}]},
+            "'x' stands for two classes",
+        ),
+        ({"classes": ["normal"]}, "is the word for none"),
+        ({"classes": [{"name": "A", "parent": "B"}]}, "classes[0].parent: 'B' is none of the classes"),
+        ({"classes": [{"name": "A", "parent": "A"}]}, "its own ancestor"),
+        ({"classes": []}, "classes: none given"),
+        ({"kind": "phrases"}, "a task of phrases has none"),
+        ({"kind": "phrases", "classes": [], "rules": "chest"}, "rules: "),
+        ({"kind": "words"}, "kind"),
+        ({"certainty": ["maybe"]}, "certainty"),
+        ({"sections": []}, "may not be empty"),
+        ({"prompts": {"training": "x"}}, "prompts.inference is missing"),
+        ({"prompts": {"inference": "x", "labeling": "y"}}, "'labeling'; did you mean 'labelling'?"),
+        ({"prompts": {"inference": "{a}"}, "texts": {"a": "{b}", "b": "{a}"}}, "stands in itself"),
+        ({"rules": "elsewhere"}, "rules: no 'elsewhere'"),
+        ({"examples": {"file": "none.jsonl"}}, "examples.file: no 'none.jsonl'"),
+        ({"examples": {"file": "data/seed_examples.jsonl"}}, "is none of the classes"),
+        ({"name": "a/b"}, "name: "),
+        ({"clases": ["A"]}, "unknown key 'clases'; did you mean 'classes'?"),
+    ],
+)
+def test_a_broken_task_file_is_refused_in_one_line(tmp_path, changes, message):
+    with pytest.raises(InputError, match=re.escape(message)) as refused:
+        load_task(write(tmp_path, **changes))
+    assert str(refused.value).startswith(str(tmp_path / "task.yaml")) and "\n" not in str(refused.value)
+
+
+def test_an_unknown_task_is_refused_with_those_that_ship():
+    with pytest.raises(InputError, match="did you mean 'multiple_choice'"):
+        load_task("multiple_choise")
+    assert set(task_names()) >= {"multiple_choice", "open_ended"}
