@@ -7,7 +7,8 @@ from pathlib import Path
 
 from radtune.config import InputError, nearest
 from radtune.files import read_csv_rows, write_whole
-from radtune.privacy import looks_like_name, shown_columns
+from radtune.privacy import looks_like_name
+from radtune.report import ID_COLUMNS, find_id_column
 
 # Section 2.1 of the paper, in its order, which is also the order of answers.
 FINDINGS: tuple[str, ...] = (
@@ -31,8 +32,6 @@ NORMAL = "Normal"
 LABEL_COLUMNS: tuple[str, ...] = (*FINDINGS, NO_FINDING)
 
 POSITIVE, NEGATIVE, UNCERTAIN = 1, 0, -1
-
-ID_COLUMNS: tuple[str, ...] = ("report_id", "study_id", "uid")
 
 _CANONICAL = {name.lower(): name for name in FINDINGS}
 
@@ -58,22 +57,6 @@ class LabelTable:
     def positives(self, report_id: str) -> list[str]:
         """The classes marked 1, in the fixed order; uncertain ones are left out (the paper's weak label)."""
         return [name for name, value in zip(FINDINGS, self.rows[report_id], strict=False) if value == POSITIVE]
-
-
-def find_id_column(columns: Iterable[str], path: Path, id_column: str | None = None) -> str:
-    """The column that holds report ids: the one given, else ``report_id``, ``study_id`` or ``uid`` in any case.
-
-    Raises:
-        InputError: None of them is there.
-    """
-    columns = list(columns)
-    wanted = (id_column,) if id_column else ID_COLUMNS
-    # Database exports shout: STUDY_ID.
-    found = {name if id_column else name.lower(): name for name in columns}
-    for name in wanted:
-        if name in found:
-            return found[name]
-    raise InputError(f"{path}: no id column {' or '.join(map(repr, wanted))}; {shown_columns(columns)} (id_column=...)")
 
 
 def read_label_table(path: Path, id_column: str | None = None) -> LabelTable:

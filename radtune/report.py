@@ -9,6 +9,7 @@ from typing import Any
 
 from radtune.config import InputError
 from radtune.files import read_jsonl, write_jsonl
+from radtune.privacy import shown_columns
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,25 @@ def _report(path: Path, number: int, row: dict[str, Any]) -> Report:
     if not values["text"].strip():
         raise InputError(f"{path}:{number}: report {values['report_id']!r} is empty")
     return Report(**values)
+
+
+ID_COLUMNS = ("report_id", "study_id", "uid")
+
+
+def find_id_column(columns: Iterable[str], path: Path, id_column: str | None = None) -> str:
+    """The column that holds report ids: the one given, else ``report_id``, ``study_id`` or ``uid`` in any case.
+
+    Raises:
+        InputError: None of them is there.
+    """
+    columns = list(columns)
+    wanted = (id_column,) if id_column else ID_COLUMNS
+    # Database exports shout: STUDY_ID.
+    found = {name if id_column else name.lower(): name for name in columns}
+    for name in wanted:
+        if name in found:
+            return found[name]
+    raise InputError(f"{path}: no id column {' or '.join(map(repr, wanted))}; {shown_columns(columns)} (id_column=...)")
 
 
 def write_reports(path: Path, reports: Iterable[Report]) -> int:

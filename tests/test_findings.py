@@ -13,7 +13,6 @@ from radtune.findings import (
     LABEL_COLUMNS,
     NO_FINDING,
     canonical_finding,
-    find_id_column,
     read_label_table,
     write_label_table,
 )
@@ -126,12 +125,3 @@ def test_a_report_among_the_labels_is_not_shown(tmp_path: Path, content: str, me
         read_label_table(tmp_path / "labels.csv")
     assert str(caught.value).startswith(f"{tmp_path}/labels.csv{message}")
     assert "ecret" not in str(caught.value)
-
-
-def test_the_id_column_given_or_found() -> None:
-    path = Path("labels.csv")
-    assert find_id_column(["uid", "study_id"], path) == "study_id"
-    assert find_id_column(["STUDY_ID", "x"], path) == "STUDY_ID"
-    assert find_id_column(["uid", "accession"], path, "accession") == "accession"
-    with pytest.raises(InputError, match="no id column 'uid'"):
-        find_id_column(["UID"], path, "uid")

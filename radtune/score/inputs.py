@@ -7,9 +7,10 @@ from typing import Any
 
 from radtune.config import InputError, nearest
 from radtune.files import read_csv_rows, read_jsonl
-from radtune.findings import FINDINGS, ID_COLUMNS, NORMAL, canonical_finding, find_id_column, read_label_table
+from radtune.findings import FINDINGS, NORMAL, canonical_finding, read_label_table
 from radtune.labels import Status
 from radtune.privacy import looks_like_name, shown_columns
+from radtune.report import ID_COLUMNS, find_id_column
 from radtune.tasks import multiple_choice
 from radtune.tasks.lists import fold_space, read_list, row_status, unique
 

@@ -11,8 +11,7 @@ from typing import IO
 
 from radtune.config import InputError
 from radtune.files import jsonl_line, open_text, read_lines, write_whole
-from radtune.findings import find_id_column
-from radtune.report import Report
+from radtune.report import Report, find_id_column
 from radtune.sources.table import id_cell, is_table, table_rows
 
 

@@ -7,9 +7,8 @@ from typing import Any
 
 from radtune.config import InputError
 from radtune.files import read_csv_rows, read_jsonl
-from radtune.findings import find_id_column
 from radtune.privacy import no_column, shown_columns
-from radtune.report import Report, read_reports, report_from_sections, report_from_text
+from radtune.report import Report, find_id_column, read_reports, report_from_sections, report_from_text
 from radtune.sources.members import MAX_REPORT_BYTES
 
 SOURCE = "table"

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from radtune.labels import Answer, Phrase, State
 from radtune.tasks.class_list import read_json_list, strict_schema
@@ -42,6 +43,7 @@ class PhraseList:
     rules = None
     none = ""
     classes: tuple[str, ...] = ()
+    parents: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def prompt(self, use: str, report_id: str = "", seed: int = 0, vote: int = 0) -> TaskPrompt:
         """The instruction of a use; its pieces are ``{examples}`` and ``{reasoned_examples}``."""

@@ -32,6 +32,7 @@ class Task(Protocol):
         name: As in files and configs.
         title: In tables and figures.
         classes: The names of a closed task, in the order of answers and tables; empty if labels are phrases.
+        parents: By class, the class that it is a kind of, where it is one.
         none: What is answered where no class is found, e.g. ``Normal``.
         certainty: Which states of a class count as a label.
         sections: Which sections of a report it reads.
@@ -46,6 +47,8 @@ class Task(Protocol):
     def title(self) -> str: ...  # noqa: D102
     @property
     def classes(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def parents(self) -> Mapping[str, str]: ...  # noqa: D102
     @property
     def none(self) -> str: ...  # noqa: D102
     @property

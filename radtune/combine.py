@@ -1,0 +1,103 @@
+"""Several answers about one report made into one: votes of a teacher, samples, members of an ensemble, annotators."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from radtune.labels import Answer, Phrase, Status
+from radtune.tasks import Task
+from radtune.tasks.lists import fold_space
+
+# Which labels are kept: what more than half of the answers have, what any has, what all have.
+MAJORITY, UNION, INTERSECTION = "majority", "union", "intersection"
+RULES = (MAJORITY, UNION, INTERSECTION)
+
+
+@dataclass(frozen=True)
+class Combined:
+    """What several answers come to.
+
+    Attributes:
+        answer: The labels that were kept.
+        agreement: By label, the share of all answers that have it or one that means the same.
+    """
+
+    answer: Answer
+    agreement: dict[str, float]
+
+
+def combine(task: Task, answers: Sequence[Answer], rule: str) -> Combined:
+    """Makes one answer of several; of one, that answer as it is.
+
+    Labels that mean the same by the task are one label: greedily, the most frequent wording first (then the shorter),
+    and with it, of each answer, the label of that wording or else all that mean the same. It has its most frequent
+    spelling and the most frequent code of all of them. Which labels are kept does not depend on the order of answers.
+
+    Args:
+        task: Which says what means the same, and the order of labels; phrases stand in the order of the report.
+        answers: One or more. Those with another status than ok have no labels, but are among all answers.
+        rule: One of :data:`RULES`. As many answers as a label needs must have status ok; else the result has the status
+            that most of the others have.
+    """
+    if len(answers) == 1:
+        return Combined(answers[0], dict.fromkeys(answers[0].labels, 1.0))
+    needed = {MAJORITY: len(answers) // 2 + 1, UNION: 1, INTERSECTION: len(answers)}[rule]
+    by = answers[0].by if len({answer.by for answer in answers}) == 1 else rule
+    patient_id = next((answer.patient_id for answer in answers if answer.patient_id is not None), None)
+    read = [answer for answer in answers if answer.status == Status.OK]
+    if len(read) < needed:
+        status = Status(_most_frequent(answer.status for answer in answers if answer.status != Status.OK))
+        return Combined(Answer((), answers[0].report_id, by, status, patient_id=patient_id), {})
+    kept = [(phrase, count) for phrase, count in _groups(task, read) if count >= needed]
+    labels = tuple(phrase.phrase for phrase, _ in kept)
+    phrases = tuple(phrase for phrase, _ in kept) if any(answer.phrases for answer in read) else ()
+    combined = Answer(labels, answers[0].report_id, by, phrases=phrases, patient_id=patient_id)
+    return Combined(combined, {phrase.phrase: count / len(answers) for phrase, count in kept})
+
+
+def _groups(task: Task, answers: Sequence[Answer]) -> list[tuple[Phrase, int]]:
+    """Each label with the number of answers that have it, or one that means the same, in the task's order."""
+    left = [_phrases(answer) for answer in answers]
+    wordings = Counter(_folded(phrase) for phrases in left for phrase in phrases)
+    first_seen = {wording: number for number, wording in enumerate(wordings)}
+    found = []
+    for wording in sorted(wordings, key=lambda w: (-wordings[w], len(w), w)):
+        exact = [[phrase for phrase in phrases if _folded(phrase) == wording] for phrases in left]
+        if not any(exact):
+            continue
+        chosen = _best(phrase for phrases in exact for phrase in phrases)
+        # Who names two things in one answer means two, however much alike they are.
+        same = [e or [p for p in phrases if task.same(p, chosen)] for e, phrases in zip(exact, left, strict=True)]
+        codes = [phrase.icd10 for phrases in same for phrase in phrases if phrase.icd10]
+        code = _most_frequent(codes) if codes else None
+        found.append((Phrase(chosen.phrase, code, chosen.start, chosen.end), sum(map(bool, same))))
+        left = [[p for p in phrases if p not in gone] for phrases, gone in zip(left, same, strict=True)]
+    return sorted(
+        found,
+        key=lambda item: (
+            task.order(item[0].phrase), item[0].start is None, item[0].start or 0, first_seen[_folded(item[0])]
+        ),
+    )  # fmt: skip
+
+
+def _phrases(answer: Answer) -> list[Phrase]:
+    """An answer's labels, with place and code where it has them."""
+    located = {_folded(phrase): phrase for phrase in reversed(answer.phrases)}
+    return [located.get(_folded(phrase), phrase) for phrase in map(Phrase, answer.labels)]
+
+
+def _best(phrases: Iterable[Phrase]) -> Phrase:
+    """Of phrases with the same words, one in the most frequent spelling and with the first of their places."""
+    phrases = list(phrases)
+    spelling = _most_frequent(phrase.phrase for phrase in phrases)
+    places = [(phrase.start, phrase.end) for phrase in phrases if phrase.start is not None and phrase.end is not None]
+    return Phrase(spelling, None, *min(places, default=(None, None)))
+
+
+def _most_frequent(values: Iterable[str]) -> str:
+    counts = Counter(values)
+    return min(counts, key=lambda value: (-counts[value], value))
+
+
+def _folded(phrase: Phrase) -> str:
+    return fold_space(phrase.phrase).casefold()

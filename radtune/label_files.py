@@ -1,0 +1,225 @@
+"""Files of labels: whatever says which classes or phrases reports have, read into answers; label tables written."""
+
+import csv
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from radtune.config import InputError, nearest
+from radtune.files import read_csv_rows, read_jsonl, write_whole
+from radtune.labels import Answer, Phrase, State, Status
+from radtune.privacy import looks_like_name, shown_columns
+from radtune.report import ID_COLUMNS, find_id_column
+from radtune.tasks import Task
+from radtune.tasks.lists import read_list, row_status
+
+# The last column of a label table: 1 where a report has none of the classes but devices.
+NO_FINDING = "No Finding"
+LABELS, PHRASES = "labels", "phrases"
+_PATIENT_COLUMNS = ("patient_id", "subject_id")
+# The keys of a JSON row that become fields of an answer, and what the model wrote, which has been read already.
+_NOT_PROVENANCE = frozenset((*ID_COLUMNS, *_PATIENT_COLUMNS, LABELS, PHRASES, "task", "status", "response"))
+# Spellings of a cell; pandas writes whole numbers in a column with gaps as 1.0.
+_STATES = {f"{state:d}{end}": state for state in State for end in ("", ".0")}
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """What a file says of reports.
+
+    Attributes:
+        path: The file.
+        answers: By report id, in the file's order.
+        has_states: Whether it is a label table, which may leave classes undecided.
+    """
+
+    path: Path
+    answers: dict[str, Answer]
+    has_states: bool = False
+
+
+def label_columns(task: Task) -> tuple[str, ...]:
+    """The columns of a label table behind its ids: the classes, then ``No Finding``."""
+    return tuple(dict.fromkeys((*task.classes, NO_FINDING)))
+
+
+def read_labels(
+    path: Path, task: Task, column: str | None = None, id_column: str | None = None, by: str = ""
+) -> LabelFile:
+    """Reads the labels of a task from whatever file has them.
+
+    Args:
+        path: Packed with gzip or not: JSONL with ``labels`` (predictions.jsonl) or ``phrases`` (annotations.jsonl); a
+            CSV with a column of labels, separated by commas or written as a list; or a label table: a CSV with a column
+            a class and, where present, ``No Finding``, such as the official ``mimic-cxr-2.0.0-negbio.csv.gz`` and
+            ``-chexpert.csv.gz``. A class without a column is not mentioned anywhere.
+        task: Whose labels they are; rows that name another one are refused.
+        column: The column (or JSON key) with the labels, such as an annotator's; None for the usual ones.
+        id_column: The same of the report ids; None for the usual ones.
+        by: Who says so; else the column, or the model that a row names.
+
+    Raises:
+        InputError: Naming file and line: an id that is missing, empty or doubled, a row of another task, labels or a
+            status that cannot be read, no rows.
+    """
+    path = Path(path)
+    answers: dict[str, Answer] = {}
+    is_table, classes = False, tuple[str, ...]()
+    for number, row in _rows(path):
+        where = f"{path}:{number}"
+        if not answers:
+            used_id = find_id_column(row, path, id_column)
+            is_table = column is None and not _is_jsonl(path) and LABELS not in row and bool({*task.classes} & {*row})
+            if is_table:
+                classes = _table_columns(path, row, used_id, task)
+        if used_id not in row:
+            used_id = find_id_column(row, Path(where), id_column)
+        report_id = _report_id(where, row[used_id], used_id)
+        if report_id in answers:
+            raise InputError(f"{where}: report {report_id!r} stands twice")
+        said_by = by or column or ""
+        if is_table:
+            answer = _table_answer(where, row, task, classes, report_id, said_by)
+        elif _is_jsonl(path):
+            answer = _json_answer(where, row, task, column, report_id, said_by)
+        else:
+            labels = task.distinct(_cell_labels(where, row, task, column or LABELS))
+            answer = Answer(labels, report_id, said_by, patient_id=_patient_id(row))
+        answers[report_id] = answer
+    if not answers:
+        raise InputError(f"{path}: no rows")
+    return LabelFile(path, answers, is_table)
+
+
+def column_names(path: Path) -> list[str]:
+    """The columns of a CSV, or the keys of a JSONL's first row; empty if it has no rows."""
+    return next((list(row) for _, row in _rows(path)), [])
+
+
+def _is_jsonl(path: Path) -> bool:
+    return path.name.removesuffix(".gz").endswith(".jsonl")
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    return read_jsonl(path) if _is_jsonl(path) else read_csv_rows(path)
+
+
+def _report_id(where: str, value: object, column: str) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise InputError(f"{where}: {column!r} is {type(value).__name__}, expected a string")
+    if not str(value).strip():
+        raise InputError(f"{where}: empty {column}")
+    return str(value).strip()
+
+
+def _patient_id(row: Mapping[str, Any]) -> str | None:
+    return next((str(row[name]).strip() for name in _PATIENT_COLUMNS if row.get(name)), "") or None
+
+
+def _table_columns(path: Path, columns: Collection[str], id_column: str, task: Task) -> tuple[str, ...]:
+    """The columns of a label table that hold states."""
+    known = label_columns(task)
+    for name in columns:
+        if name not in (id_column, *_PATIENT_COLUMNS, *ID_COLUMNS, *known):
+            shown = repr(name) if looks_like_name(name) else f"of {len(name)} characters"
+            raise InputError(f"{path}: unknown column {shown}{nearest(name, known)}")
+    return tuple(name for name in known if name in columns)
+
+
+def _table_answer(
+    where: str, row: Mapping[str, str], task: Task, classes: Iterable[str], report_id: str, by: str
+) -> Answer:
+    states = {}
+    for name in classes:
+        if cell := row[name].strip():
+            if cell not in _STATES:
+                # Where columns are shifted, a report may stand here.
+                shown = (
+                    repr(cell) if len(cell) <= 20 and len(cell.split()) == 1 else f"a text of {len(cell)} characters"
+                )
+                raise InputError(f"{where}: {name} is {shown}, expected 1, 0, -1 or blank")
+            states[name] = _STATES[cell]
+    return Answer(task.labels_of(states), report_id, by, states=states, patient_id=_patient_id(row))
+
+
+def _json_answer(where: str, row: dict[str, Any], task: Task, column: str | None, report_id: str, by: str) -> Answer:
+    status = row_status(where, row, task.name)
+    labels: list[str] = []
+    phrases: tuple[Phrase, ...] = ()
+    if status == Status.OK:
+        name = column or (LABELS if row.get(LABELS) is not None else PHRASES)
+        if name not in row:
+            raise InputError(f"{where}: no {column or LABELS!r}{_nearest_column(name, row)}")
+        labels, phrases = _json_labels(where, row, name)
+    provenance = {key: value for key, value in row.items() if key not in _NOT_PROVENANCE}
+    return Answer(
+        task.distinct(labels),
+        report_id,
+        by or str(row.get("model") or ""),
+        status,
+        phrases=phrases,
+        patient_id=_patient_id(row),
+        provenance=provenance,
+    )
+
+
+def _json_labels(where: str, row: dict[str, Any], name: str) -> tuple[list[str], tuple[Phrase, ...]]:
+    """Labels, and those of them that come with their codes and places."""
+    items = row[name]
+    if not isinstance(items, list):
+        raise InputError(f"{where}: {name!r} is not a list of strings")
+    labels = [item.get("phrase") if isinstance(item, dict) else item for item in items]
+    if not all(isinstance(label, str) for label in labels):
+        raise InputError(f"{where}: {name!r} is not a list of strings")
+    located = items if any(isinstance(item, dict) for item in items) else row.get(PHRASES)
+    return labels, tuple(map(_phrase, filter(_is_phrase, located))) if isinstance(located, list) else ()
+
+
+def _is_phrase(item: object) -> bool:
+    return isinstance(item, dict) and isinstance(item.get("phrase"), str)
+
+
+def _phrase(item: dict[str, Any]) -> Phrase:
+    code, start, end = item.get("icd10"), item.get("start"), item.get("end")
+    placed = isinstance(start, int) and isinstance(end, int)
+    return Phrase(
+        item["phrase"], code if isinstance(code, str) else None, start if placed else None, end if placed else None
+    )
+
+
+def _cell_labels(where: str, row: Mapping[str, str], task: Task, column: str) -> Iterable[str]:
+    if column not in row:
+        hint = "" if task.classes else "; a label table has no phrases"
+        raise InputError(
+            f"{where}: no column {column!r}{_nearest_column(column, row)}; {shown_columns(row)}{hint} "
+            "(prediction_column=..., gold_column=...)"
+        )
+    cell = row[column].strip()
+    if not cell.startswith("["):
+        return cell.split(",")
+    answer = read_list(cell)
+    if answer.status != Status.OK:
+        raise InputError(f"{where}: the list in {column!r} never closes")
+    return answer.labels
+
+
+def _nearest_column(name: str, columns: Iterable[str]) -> str:
+    return nearest(name, list(filter(looks_like_name, columns)))
+
+
+def write_label_table(path: Path, task: Task, rows: Mapping[str, Mapping[str, State | int | None]]) -> None:
+    """Writes a label table, whole or not at all.
+
+    Args:
+        path: The CSV.
+        task: Whose classes are its columns.
+        rows: By report id, in the order to write, the state of each class; a missing one is not mentioned.
+    """
+    columns = label_columns(task)
+    with write_whole(path) as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow([ID_COLUMNS[0], *columns])
+        for report_id, states in rows.items():
+            cells = (states.get(name) for name in columns)
+            writer.writerow([report_id, *("" if state is None else int(state) for state in cells)])
