@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_same_file(folder: Path) -> None:
         ("gold=absent.csv", "absent.csv: No such file"),
         ("gold_column=names", "gold.csv:2: no column 'names'"),
         ("gold_blank=ignore", "gold_blank=ignore needs a label table"),
-        ("gold_blank=maybe", "'maybe' is not one of negative, ignore"),
+        ("gold_blank=maybe", "gold_blank: expected one of negative, ignore"),
         ("id_column=accession", "no column 'accession' in predictions.jsonl or gold.csv"),
         ("output=gold.csv", "gold.csv: would overwrite gold.csv"),
         ("output=x/../gold.csv", "would overwrite gold.csv"),
@@ -75,7 +75,7 @@ def test_the_same_seed_gives_the_same_file(folder: Path) -> None:
         ("gold_columns=[labels,uid]", "gold_columns needs gold_rule=union|intersection or the gold_column"),
         ("compare=absent.jsonl", "absent.jsonl: No such file"),
         ("compare_column=labels", "compare_column needs compare"),
-        ("spelling=loose", "'loose' is not one of strict, lenient"),
+        ("spelling=loose", "spelling: expected one of strict, lenient"),
         ("predictons=x", "unknown key 'predictons'; did you mean 'predictions'?"),
     ],
 )

@@ -147,7 +147,7 @@ def test_inference_overwrites_no_input(folder):
         ({"reports": "absent.jsonl"}, "absent.jsonl: No such file"),
         ({"checkpoint_dir": "absent"}, "absent: no such folder"),
         ({"adapter_dir": "absent"}, "absent: no such folder"),
-        ({"task": "both"}, "'both' is not one of"),
+        ({"task": "both"}, "task: expected one of"),
         ({"temperature": -1}, "temperature must be 0 (greedy), or 0.01 or more"),
         ({"temperature": 1e-320}, "temperature must be 0 (greedy), or 0.01 or more"),
         ({"temperature": "nan"}, "temperature must be 0 (greedy)"),
