@@ -97,13 +97,14 @@ def run_stock(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
 
 def run_ours(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     """Our recipe; the checkpoint at its end is in its time."""
+    from radtune.config import parse_config
     from radtune.train.distributed import start_world
     from radtune.train.packing import make_batches
     from radtune.train.schedule import step_rows
-    from radtune.train.settings import read_settings
+    from radtune.train.settings import TrainingSettings
 
     base = job["base"]
-    settings = read_settings([
+    settings = parse_config(TrainingSettings, [
         "--config", CONFIGS[job["model"]].format("_fast"), f"output_dir={job['folder']}", f"checkpoint_dir={base}",
         f"tokenizer.path={base}/original/tokenizer.model", f"tokenizer.special_tokens_path={base}/tokenizer.json",
         f"dataset.data_files={job['rows']}", f"rows_per_step={job['rows_per_step']}", f"device={job['device']}",

@@ -58,7 +58,7 @@ def key(
 
     Args:
         help: Its meaning, shown by ``--help``.
-        default: Left out, the key is required.
+        default: Left out, the key is required. A dataclass: the key has keys of its own below it.
         choices: What the value, or each item of a list or mapping, may be; empty for anything.
         ge: The least that it, or each item, may be.
         gt: What it, or each item, must exceed.
@@ -66,15 +66,10 @@ def key(
         rest: Of a mapping: takes the sections that no other key has the name of.
     """
     metadata = {"help": help, "choices": tuple(choices), "ge": ge, "gt": gt, "le": le, "rest": rest}
-    if isinstance(default, (list, dict)):
-        return dataclasses.field(default_factory=lambda: copy.deepcopy(default), metadata=metadata, kw_only=True)
+    if isinstance(default, (list, dict, type)):
+        make = default if isinstance(default, type) else lambda: copy.deepcopy(default)
+        return dataclasses.field(default_factory=make, metadata=metadata, kw_only=True)
     return dataclasses.field(default=default, metadata=metadata, kw_only=True)
-
-
-def section(help: str, schema: type) -> Any:
-    """Declares a key with keys of its own below it, each of which has a default or is required by itself."""
-    metadata = {"help": help, "section": True}
-    return dataclasses.field(default_factory=schema, metadata=metadata, kw_only=True)
 
 
 def parse_config(schema: type[Config], arguments: Sequence[str]) -> Config:
@@ -95,7 +90,8 @@ def parse_config(schema: type[Config], arguments: Sequence[str]) -> Config:
     except _Refusal as refusal:
         in_file = config_file and not any(re.match(rf"{re.escape(name)}\b", refusal.path) for name, _ in overrides)
         where = config_file if in_file else "command line"
-        raise InputError(f"{where}: {refusal}") from None
+        see = " (see --help)" if str(refusal).startswith("missing") else ""
+        raise InputError(f"{where}: {refusal}{see}") from None
 
 
 def from_mapping(schema: type[Config], values: Any, where: str) -> Config:
@@ -133,14 +129,14 @@ def with_overrides(schema: Any, values: Mapping[str, Any], overrides: Iterable[t
     return result
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; an empty file's is empty.
+def read_yaml(path: Path, root: type = dict) -> Any:
+    """The mapping (or list) in a YAML file; an empty file's is empty.
 
     Numbers, true, false and null are YAML 1.2's (5e-3 is a number; 007, 1_000, yes and 2026-11-27 are texts), keys are
     texts as written, and no key stands twice.
 
     Raises:
-        InputError: With the line: the file cannot be read, or holds no such mapping.
+        InputError: With the line: the file cannot be read, or holds something else.
     """
     try:
         loaded = parse_yaml(path.read_text(encoding="utf-8"))
@@ -154,9 +150,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise InputError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or 'broken'}") from None
-    if not isinstance(loaded or {}, dict):
-        raise InputError(f"{path}: expected a mapping of keys to values")
-    return loaded or {}
+    loaded = root() if loaded is None else loaded
+    if not isinstance(loaded, root):
+        raise InputError(f"{path}: expected a {'mapping of keys to values' if root is dict else root.__name__}")
+    return loaded
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -398,7 +395,9 @@ def _convert(hint: Any, value: Any, path: str, limits: Mapping[str, Any]) -> Any
 
 def _dataclass(schema: Any, values: Mapping[str, Any], path: str) -> Any:
     keys = {field.name: (field, hint) for field, hint in _keys(schema)}
-    values, rest = dict(values), next((name for name, (field, _) in keys.items() if field.metadata.get("rest")), None)
+    # A section that is left out may have keys that are required.
+    values = {name: {} for name, (field, _) in keys.items() if isinstance(field.default_factory, type)} | dict(values)
+    rest = next((name for name, (field, _) in keys.items() if field.metadata.get("rest")), None)
     taken: dict[str, Any] = {}
     for name in [name for name in values if name not in keys]:
         full = _join(path, name)
@@ -411,8 +410,7 @@ def _dataclass(schema: Any, values: Mapping[str, Any], path: str) -> Any:
         if field.default is field.default_factory is dataclasses.MISSING and name not in values
     ]
     if needed:
-        hint = "" if path else f" (give {needed[0]}=..., or see --help)"
-        raise _Refusal(path, f"missing required key: {', '.join(_join(path, name) for name in needed)}{hint}")
+        raise _Refusal(path, f"missing required key: {', '.join(_join(path, name) for name in needed)}")
     given = {
         name: _convert(hint, values[name], _join(path, name), field.metadata)
         for name, (field, hint) in keys.items()

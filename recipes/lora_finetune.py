@@ -26,7 +26,7 @@ from torch.nn.attention.flex_attention import create_block_mask
 from torchtune import training
 from torchtune.modules import TransformerSelfAttentionLayer
 
-from radtune.config import EXIT_INPUT_ERROR, InputError, help_text
+from radtune.config import EXIT_INPUT_ERROR, InputError, help_text, parse_config
 from radtune.files import sha256_file, write_manifest
 from radtune.instructions import Instruction, read_instructions
 from radtune.labels import Status
@@ -70,7 +70,7 @@ from radtune.train.plan import adapter_parameters, expected_memory, make_plan, p
 from radtune.train.prefetch import prefetch
 from radtune.train.rows import prompt_tokens
 from radtune.train.schedule import learning_rates, step_rows, steps_per_epoch
-from radtune.train.settings import SECTIONS, TrainingSettings, build, data_files, read_settings
+from radtune.train.settings import TrainingSettings, build, data_files
 
 # What decides the numbers of a run: where one of them differs, it is another run and cannot be gone on with.
 DECIDES = (
@@ -135,13 +135,13 @@ class LoRAFinetune:
         weight_files(self.base)
         self.tokenizer = build(settings.tokenizer, "tokenizer")
         check_tokenizer(self.tokenizer, self.model_config["vocab_size"])
-        self.files = data_files(settings.dataset.data_files, "dataset.data_files")
+        self.files = data_files(settings.dataset.data_files)
         instructions, self.rows, cut = self._read_rows(self.files)
         self.validation_files: list[Path] = []
         self.held_out: list[Instruction] = []
         self.held_out_rows: list[Row] = []
         if settings.validation.data_files is not None:
-            self.validation_files = data_files(settings.validation.data_files, "validation.data_files")
+            self.validation_files = data_files(settings.validation.data_files)
             self.held_out, self.held_out_rows, held_out_cut = self._read_rows(self.validation_files)
             if held_out_cut:
                 self.say(
@@ -612,8 +612,6 @@ def main(arguments: list[str]) -> int:
     """Runs the recipe; returns the exit code: 2 for what the user can mend, told in one line, 128 + n for signal n."""
     if any(argument in ("-h", "--help") for argument in arguments):
         print(help_text(TrainingSettings, f"{__doc__}\n{LoRAFinetune.__doc__}"))
-        for name, section in SECTIONS.items():
-            print("\n" + help_text(section, f"{name}.*"))
         return 0
     # Before and after training there is no state to save, but there are files to take away.
     interrupt = _Interrupt()
@@ -621,7 +619,7 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, interrupt)
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     try:
-        return _run(read_settings(arguments))
+        return _run(parse_config(TrainingSettings, arguments))
     except (Exception, KeyboardInterrupt) as error:
         if interrupt.came:
             print("lora_finetune: interrupted", file=sys.stderr, flush=True)

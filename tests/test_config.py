@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radtune.config import InputError, from_mapping, help_text, key, nearest, parse_config, read_yaml, section
+from radtune.config import InputError, from_mapping, help_text, key, nearest, parse_config, read_yaml
 
 
 @dataclass
@@ -123,7 +123,7 @@ def test_mistakes_are_told_in_one_line(arguments: list[str], message: str) -> No
 
 
 def test_a_missing_key_is_named() -> None:
-    with pytest.raises(InputError, match=r"missing required key: output \(give output=\.\.\., or see --help\)"):
+    with pytest.raises(InputError, match=r"command line: missing required key: output \(see --help\)"):
         parse_config(Keys, [])
 
 
@@ -255,7 +255,7 @@ class Nested:
     """Keys with keys below them."""
 
     output: str = key("Where to.")
-    inner: Inner = section("What is inside.", Inner)
+    inner: Inner = key("What is inside.", Inner)
     builder: dict[str, object] = key("Whatever its builder takes.", {"rate": 1.5})
     parts: dict[str, Part] = key("Any others, by name.", {}, rest=True)
 
@@ -290,7 +290,7 @@ def test_keys_below_keys(tmp_path: Path) -> None:
         (["inner.sizes=[1, 0]"], "command line: inner.sizes[1]: expected 1 or more"),
         (["inner=3"], "command line: inner: expected keys below it"),
         (["inner.sizes=[1]"], "command line: inner: sizes needs files"),
-        (["a.rows=1"], "command line: missing required key: a.reports"),
+        (["a.rows=1"], "command line: missing required key: a.reports (see --help)"),
         (["a.reports=x", "a.rowz=1"], "command line: unknown key 'a.rowz'; did you mean 'rows'?"),
         (["partz=1"], "command line: unknown key 'partz'; did you mean 'parts'?"),
     ],
@@ -328,7 +328,7 @@ class Shelf:
 def test_mappings_that_do_not_fit(values: object, message: str) -> None:
     with pytest.raises(InputError) as caught:
         from_mapping(Shelf, values, "f.yaml")
-    assert str(caught.value).split(" (")[0] == message
+    assert str(caught.value) == message
 
 
 def test_a_yaml_becomes_dataclasses(tmp_path: Path) -> None:

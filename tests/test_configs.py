@@ -11,8 +11,9 @@ from omegaconf import OmegaConf
 from torchtune._recipe_registry import get_all_recipes
 from torchtune.config import validate
 
+from radtune.config import parse_config
 from radtune.study.plan import cells, read_study
-from radtune.train.settings import TrainingSettings, component, read_settings
+from radtune.train.settings import TrainingSettings, component
 
 ALL_TRAINING = sorted([*Path("configs/llama3_1").glob("*.yaml"), *Path("configs/mini").glob("*.yaml")])
 # For our own recipe, and for torchtune's stock ones.
@@ -104,7 +105,7 @@ def test_mini_twins_differ_only_in_size(path):
 @pytest.mark.parametrize("path", FAST, ids=str)
 def test_fast_yaml_is_read_and_whole(path):
     """Each key is known and stands there, each component exists and takes its arguments."""
-    settings = read_settings(["--config", str(path)])
+    settings = parse_config(TrainingSettings, ["--config", str(path)])
     assert set(OmegaConf.load(path)) == set(TrainingSettings.__dataclass_fields__)
     for name in ("model", "tokenizer", "lr_scheduler", "metric_logger"):
         component(getattr(settings, name), name)

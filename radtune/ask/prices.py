@@ -3,13 +3,9 @@
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from radtune.config import InputError, parse_yaml
+from radtune.config import InputError, from_mapping, key, read_yaml
 from radtune.engines.guard import Endpoint
-from radtune.files import open_text
 
 PRICES_FILE = Path(__file__).resolve().parents[2] / "configs" / "prices.yaml"
 
@@ -17,7 +13,20 @@ PRICES_FILE = Path(__file__).resolve().parents[2] / "configs" / "prices.yaml"
 _DATED = re.compile(r"(.+?)-(?:\d{4}-\d{2}-\d{2}|\d{4})")
 # More than anything will cost; a longer number is a slip, and could not be reckoned with.
 _MOST = 10**9
-_ENTRY = {"source", "date", "batch_factor", "models"}
+
+
+@dataclass
+class _Cost:
+    input: float = key(ge=0, le=_MOST)
+    output: float = key(ge=0, le=_MOST)
+
+
+@dataclass
+class _PriceList:
+    source: str
+    date: str
+    models: dict[str, _Cost]
+    batch_factor: float = key(ge=0, le=_MOST)
 
 
 @dataclass(frozen=True)
@@ -78,31 +87,11 @@ def price_at(endpoint: Endpoint, model: str, path: Path = PRICES_FILE) -> Price 
 
 
 def _read_prices(path: Path) -> dict[str, Price]:
-    with open_text(path) as stream:
-        try:
-            lists = parse_yaml(stream.read())
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            raise InputError(f"{path}{f':{mark.line + 1}' if mark else ''}: not valid YAML") from None
-    if not isinstance(lists, list):
-        raise InputError(f"{path}: expected a list of price lists, each with {', '.join(sorted(_ENTRY))}")
     prices: dict[str, Price] = {}
-    for number, entry in enumerate(lists, start=1):
-        if not isinstance(entry, dict) or set(entry) != _ENTRY or not isinstance(entry["models"], dict):
-            raise InputError(f"{path}: list {number}: expected {', '.join(sorted(_ENTRY))}")
-        factor = _amount(path, f"list {number}: batch_factor", entry["batch_factor"])
-        for name, costs in entry["models"].items():
-            model = str(name)
+    for number, values in enumerate(read_yaml(path, list), start=1):
+        listed = from_mapping(_PriceList, values, f"{path}: list {number}")
+        for model, cost in listed.models.items():
             if model in prices:
                 raise InputError(f"{path}: {model} stands twice")
-            if not isinstance(costs, dict) or set(costs) != {"input", "output"}:
-                raise InputError(f"{path}: {model}: expected input and output")
-            amounts = (_amount(path, f"{model}: {side}", costs[side]) for side in ("input", "output"))
-            prices[model] = Price(*amounts, factor, str(entry["date"]), str(entry["source"]), model)
+            prices[model] = Price(cost.input, cost.output, listed.batch_factor, listed.date, listed.source, model)
     return prices
-
-
-def _amount(path: Path, name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST:
-        raise InputError(f"{path}: {name}: expected a number from 0 to {_MOST:,}")
-    return float(value)

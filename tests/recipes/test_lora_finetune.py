@@ -267,7 +267,7 @@ def little_memory():
         (["tokenizer.special_tokens_path=null"], None, "but the model has 1,408; it is another model's"),
         (["optimizer.lrr=1"], None, "unknown key 'optimizer.lrr'; did you mean 'lr'?"),
         (["device=cuda"], None, "device=cuda: no CUDA device here"),
-        (["validation.choose_by=micro_f1"], None, "needs validation.generate_rows"),
+        (["validation.choose_by=micro_f1"], None, "validation: choose_by an F1 needs generate_rows"),
         (["metric_logger._component_=torchtune.training.metric_logging.WandBLogger"], None, "metric_logger"),
     ],
     ids=lambda value: value[0].split("=")[0] if isinstance(value, list) else None,
