@@ -385,6 +385,8 @@ def _convert(hint: Any, value: Any, path: str, limits: Mapping[str, Any]) -> Any
             if len(hints) == len(value):
                 pairs = enumerate(zip(hints, value, strict=True))
                 return origin(_convert(hint, below, f"{path}[{place}]", limits) for place, (hint, below) in pairs)
+        if origin is typing.Literal and isinstance(value, str):
+            return _checked(value, path, {"choices": typing.get_args(member)})
         if origin not in (dict, list, tuple) and not dataclasses.is_dataclass(member):
             try:
                 return _checked(_scalar(member, value), path, limits)
@@ -396,7 +398,9 @@ def _convert(hint: Any, value: Any, path: str, limits: Mapping[str, Any]) -> Any
 def _dataclass(schema: Any, values: Mapping[str, Any], path: str) -> Any:
     keys = {field.name: (field, hint) for field, hint in _keys(schema)}
     # A section that is left out may have keys that are required.
-    values = {name: {} for name, (field, _) in keys.items() if isinstance(field.default_factory, type)} | dict(values)
+    values = {name: {} for name, (field, _) in keys.items() if dataclasses.is_dataclass(field.default_factory)} | dict(
+        values
+    )
     rest = next((name for name, (field, _) in keys.items() if field.metadata.get("rest")), None)
     taken: dict[str, Any] = {}
     for name in [name for name in values if name not in keys]:
@@ -496,20 +500,3 @@ def one_line(error: Exception) -> str:
     lines = str(error).splitlines()
     full_key = next((line.split(":", 1)[1].strip() for line in lines if line.strip().startswith("full_key:")), "")
     return f"{full_key}: {lines[0]}" if full_key else lines[0]
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file's mapping."""
-    return _load_yaml(path)
-
-
-def from_mapping(schema: type[Config], values: dict[str, Any], where: str) -> Config:
-    """A dataclass from a mapping; unknown keys and ill-typed values are refused by their names."""
-    import msgspec
-
-    for name in values:
-        _check_name(schema, str(name), where)
-    try:
-        return msgspec.convert(values, schema, strict=False)
-    except msgspec.ValidationError as error:
-        raise InputError(f"{where}: {error}") from None
