@@ -27,11 +27,11 @@ from radtune.engines.prompt import Engine, Prompt, Request
 from radtune.engines.server import ServerEngine
 from radtune.findings import FINDINGS, NORMAL
 from radtune.models.checkpoint import Checkpoint, load_checkpoint
+from radtune.models.tokenizer import prompt_tokens
 from radtune.sources.synthetic import generate as make_reports
 from radtune.tasks import multiple_choice, open_ended
 from radtune.tasks.legacy import TASKS
 from radtune.tasks.lists import write_list
-from radtune.train.rows import prompt_tokens
 
 PARTS = ("speed", "closed", "parity", "valid")
 GREEDY = Request(max_new_tokens=150, temperature=0.0)

@@ -22,7 +22,8 @@ from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig
 from radtune.config import InputError, key, run_command
 from radtune.engines.hugging_face import continuous_batching_room
 from radtune.engines.local import generate
-from radtune.models.checkpoint import Checkpoint, build_decoder, read_json
+from radtune.models.checkpoint import Checkpoint, ModelFolder, build_decoder, read_json
+from radtune.models.families import find_family
 
 FORCED_TOKENS = 64
 # Tokens of the GPU part's prompts, and those of them that are the report's own: the usual lengths.
@@ -74,7 +75,8 @@ def main(config: GpuBenchConfig) -> None:
     torch.manual_seed(0)
     with device:
         theirs = AutoModelForCausalLM.from_config(LlamaConfig(**shape), dtype=torch.bfloat16).eval()
-    decoder = build_decoder(theirs.config.to_dict(), theirs.state_dict(), device, torch.bfloat16)
+    base = ModelFolder(Path("random"), theirs.config.to_dict(), find_family(theirs.config.to_dict(), "random"))
+    decoder = build_decoder(base, theirs.state_dict().items(), device, torch.bfloat16)
     checkpoint = Checkpoint(decoder, _NoStops(), shape["max_position_embeddings"])
     vocabulary, count = shape["vocab_size"], config.reports
     shared = torch.randint(0, vocabulary, (GPU_PROMPT - GPU_REPORT,)).tolist()

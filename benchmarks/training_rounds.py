@@ -19,8 +19,8 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
-from radtune.models.base_model import fresh_adapter, read_model_config
-from radtune.models.export import peft_weights
+from radtune.models.checkpoint import fresh_adapter, open_model
+from radtune.models.export import FineTuned, peft_weights
 
 MINI = Path("data/mini")
 CONFIGS = {"mini": "configs/mini/lora{}.yaml", "8b": "configs/llama3_1/8B_lora{}.yaml"}
@@ -100,12 +100,13 @@ def run_ours(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     from radtune.config import parse_config
     from radtune.train.distributed import start_world
     from radtune.train.packing import make_batches
-    from radtune.train.schedule import step_rows
+    from radtune.train.plan import step_rows
     from radtune.train.settings import TrainingSettings
 
     base = job["base"]
     settings = parse_config(TrainingSettings, [
         "--config", CONFIGS[job["model"]].format("_fast"), f"output_dir={job['folder']}", f"checkpoint_dir={base}",
+        "tokenizer._component_=radtune.train.llama3_tokenizer",
         f"tokenizer.path={base}/original/tokenizer.model", f"tokenizer.special_tokens_path={base}/tokenizer.json",
         f"dataset.data_files={job['rows']}", f"rows_per_step={job['rows_per_step']}", f"device={job['device']}",
         "checkpoint_every_n_steps=1000000", *overrides,
@@ -127,9 +128,8 @@ def run_peft(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM
 
     from radtune.instructions import read_instructions
-    from radtune.train.packing import make_rows
-    from radtune.train.rows import IGNORED
-    from radtune.train.schedule import step_rows
+    from radtune.train.data import IGNORED, make_rows
+    from radtune.train.plan import step_rows
     from radtune.train.settings import build
 
     config = OmegaConf.to_container(OmegaConf.load(CONFIGS[job["model"]].format("_single_device")), resolve=True)
@@ -144,7 +144,8 @@ def run_peft(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"]))
     with torch.device("meta"):
         shape = build(config["model"], "model")
-    set_peft_model_state_dict(model, peft_weights(fresh_adapter(shape, 0), base))
+    start = FineTuned(open_model(base), fresh_adapter(shape, 0), config["model"], model.dtype, "").adapter()
+    set_peft_model_state_dict(model, peft_weights(start))
     steps = list(step_rows(len(rows), job["rows_per_step"], 0, 0))
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=config["optimizer"]["lr"], weight_decay=0.01, fused=True)
@@ -259,7 +260,7 @@ def main(job: dict[str, Any]) -> None:
     result["tokens_per_second"] = result["tokens"] / result["seconds"]
     if job["device"] == "cuda":
         result["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
-        needed = flops_per_token(read_model_config(Path(job["base"])))
+        needed = flops_per_token(open_model(Path(job["base"])).config)
         result["utilisation"] = needed * result["tokens_per_second"] / matrix_rate("cuda")
     print("\n" + json.dumps(result))
 

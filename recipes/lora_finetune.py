@@ -1,4 +1,4 @@
-r"""Fine-tunes a Llama-3.1 with LoRA on instruction rows: one process or many, stopped and gone on at will.
+r"""Fine-tunes a language model with LoRA on instruction rows: one process or many, stopped and gone on at will.
 
     tune run --nproc_per_node 1 recipes/lora_finetune.py --config configs/llama3_1/8B_lora_fast.yaml
     tune run --nproc_per_node 8 recipes/lora_finetune.py --config configs/llama3_1/8B_lora_fast.yaml resume=auto
@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,28 +29,24 @@ from torchtune.modules import TransformerSelfAttentionLayer
 
 from radtune.config import EXIT_INPUT_ERROR, InputError, help_text, parse_config
 from radtune.files import sha256_file, write_manifest
-from radtune.instructions import Instruction, read_instructions
-from radtune.labels import Status
-from radtune.models.base_model import check_tokenizer, is_quantized, load_model, read_model_config, weight_files
+from radtune.instructions import Instruction
+from radtune.models.checkpoint import load_trainable, open_model
 from radtune.models.export import (
     ADAPTER,
-    ADAPTER_WEIGHTS,
     MERGED,
     TORCHTUNE,
+    FineTuned,
     model_card,
     write_adapter,
     write_merged,
     write_torchtune,
 )
+from radtune.models.tokenizer import check_tokenizer, prompt_tokens
 from radtune.progress import progress
-from radtune.score.counting import count_classes, count_phrases
-from radtune.score.inputs import LabelledReports
 from radtune.score.scores import ratios
-from radtune.tasks import multiple_choice
-from radtune.tasks.legacy import TASKS
-from radtune.tasks.rendering import user_message
-from radtune.train.attention import allow_row_blocks, row_blocks, sees
+from radtune.tasks import Task, load_task, user_message
 from radtune.train.checkpoints import checkpoint_files, load_checkpoint, lock_folder, newest_whole, save_checkpoint
+from radtune.train.data import Row, make_rows, read_rows
 from radtune.train.distributed import (
     World,
     end_world,
@@ -64,13 +61,10 @@ from radtune.train.distributed import (
     whole_model,
 )
 from radtune.train.history import History, draw_curve
-from radtune.train.loss import SummedLoss
-from radtune.train.packing import Batch, Row, make_batches, make_rows
-from radtune.train.plan import adapter_parameters, expected_memory, make_plan, plan_lines
-from radtune.train.prefetch import prefetch
-from radtune.train.rows import prompt_tokens
-from radtune.train.schedule import learning_rates, step_rows, steps_per_epoch
-from radtune.train.settings import TrainingSettings, build, data_files
+from radtune.train.loss import SummedLoss, allow_row_blocks, row_blocks, sees
+from radtune.train.packing import Batch, make_batches, prefetch
+from radtune.train.plan import learning_rates, make_plan, step_rows, steps_per_epoch
+from radtune.train.settings import COMPONENT, TrainingSettings, build, data_files
 
 # What decides the numbers of a run: where one of them differs, it is another run and cannot be gone on with.
 DECIDES = (
@@ -86,7 +80,7 @@ class LoRAFinetune:
 
     What it holds to:
 
-    - **Plan first.** Rows, tokens, steps, learning rates and memory are printed, and mistakes in the config and in the
+    - **Plan first.** Rows, tokens, steps and learning rates are printed, and mistakes in the config and in the
       data told, before a weight is loaded.
     - **One loss.** An optimizer step takes ``rows_per_step`` rows, in an order that follows from ``seed`` alone. Its
       loss is the mean over their trained tokens. Packing, batches and the number of processes change how it is
@@ -108,7 +102,8 @@ class LoRAFinetune:
 
     def __init__(self, settings: TrainingSettings, world: World) -> None:
         self.settings, self.world = settings, world
-        self.output_dir, self.base = Path(settings.output_dir), Path(settings.checkpoint_dir)
+        self.output_dir = Path(settings.output_dir)
+        self.checkpoints = self.output_dir / "checkpoints"
         self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[settings.dtype]
         self.step = self.validated_step = 0
         self.best: dict[str, Any] = {}
@@ -125,44 +120,106 @@ class LoRAFinetune:
 
     def setup(self) -> None:
         """Reads, plans, loads; goes on from a checkpoint where there is one to go on from."""
-        settings = self.settings
-        if is_quantized(settings.model) and self.world.size > 1:
-            raise InputError("model.quantize_base works in one process; with several GPUs use a config without it")
-        for name in (ADAPTER, MERGED, TORCHTUNE):
-            if self.base.resolve().is_relative_to((self.output_dir / name).resolve()):
-                raise InputError(f"output_dir={self.output_dir} would overwrite the base model in {self.base}")
-        self.model_config = read_model_config(self.base)
-        weight_files(self.base)
-        self.tokenizer = build(settings.tokenizer, "tokenizer")
-        check_tokenizer(self.tokenizer, self.model_config["vocab_size"])
-        self.files = data_files(settings.dataset.data_files)
-        instructions, self.rows, cut = self._read_rows(self.files)
-        self.validation_files: list[Path] = []
-        self.held_out: list[Instruction] = []
-        self.held_out_rows: list[Row] = []
-        if settings.validation.data_files is not None:
-            self.validation_files = data_files(settings.validation.data_files)
-            self.held_out, self.held_out_rows, held_out_cut = self._read_rows(self.validation_files)
-            if held_out_cut:
-                self.say(
-                    f"warning: {held_out_cut:,} validation rows reach tokenizer.max_seq_len: their answers are cut"
-                )
-            choose_by = settings.validation.choose_by
-            if choose_by not in ("validation_loss", "micro_f1", *(f"{row.task}_f1" for row in self.held_out)):
-                raise InputError(f"validation.choose_by={choose_by}: no row of that task in validation.data_files")
-        self.epoch_steps = steps_per_epoch(len(self.rows), settings.rows_per_step)
-        self.steps = min(settings.epochs * self.epoch_steps, settings.max_steps or sys.maxsize)
-        recompute = self._plan(instructions, cut)
+        self._open_base()
+        self._read_data()
+        self._plan()
         self.decides = self._decides()
         self.lock = lock_folder(self.output_dir) if self.world.leads else None
         state = self._resume_state()
+        self._load_model()
+        # Each process draws its own dropout.
+        torch.manual_seed(self.settings.seed + self.world.rank)
+        if state:
+            self._restore(state)
+        self.history, self.logger = None, None
+        if self.world.leads:
+            self.history = History(self.output_dir / "history.jsonl", self.step, self.validated_step)
+            self.logger = build(self.settings.metric_logger, "metric_logger")
+            self.logger.log_config(OmegaConf.create(dataclasses.asdict(self.settings)))
 
-        decoder = load_model(settings.model, self.base, self.dtype, self.world.device, settings.seed)
+    def _open_base(self) -> None:
+        """The base model's folder, but for its weights, and the tokenizer."""
+        settings, folder = self.settings, Path(self.settings.checkpoint_dir)
+        # A builder of a YAML's own may have 4-bit weights by itself.
+        self.quantized = bool(settings.model.get("quantize_base")) or "qlora" in str(settings.model.get(COMPONENT))
+        if self.quantized and self.world.size > 1:
+            raise InputError("model.quantize_base works in one process; with several GPUs use a config without it")
+        for name in (ADAPTER, MERGED, TORCHTUNE):
+            if folder.resolve().is_relative_to((self.output_dir / name).resolve()):
+                raise InputError(f"output_dir={self.output_dir} would overwrite the base model in {folder}")
+        self.base = open_model(folder)
+        self.base.files()
+        if COMPONENT in settings.tokenizer:
+            self.tokenizer = build(settings.tokenizer, "tokenizer")
+        else:
+            self.tokenizer = self.base.tokenizer(settings.tokenizer.get("max_seq_len"))
+        check_tokenizer(self.tokenizer, self.base.config["vocab_size"])
+
+    def _read_data(self) -> None:
+        """Rows to train on and held-out ones."""
+        settings = self.settings
+        self.files = data_files(settings.dataset.data_files)
+        self.instructions, self.rows, self.cut = self._read_rows(self.files)
+        self.held_out: list[Instruction] = []
+        self.held_out_rows: list[Row] = []
+        self.held_out_files: list[Path] = []
+        self.tasks: dict[str, Task] = {}
+        if settings.validation.data_files is None:
+            return
+        self.held_out_files = data_files(settings.validation.data_files)
+        self.held_out, self.held_out_rows, cut = self._read_rows(self.held_out_files)
+        if cut:
+            self.say(f"warning: {cut:,} validation rows reach tokenizer.max_seq_len: their answers are cut")
+        names = sorted({row.task for row in self.held_out})
+        if settings.validation.generate_rows:
+            own = {task.name: task for task in map(load_task, settings.tasks)}
+            self.tasks = {name: own.get(name) or load_task(name) for name in names}
+        choose_by = settings.validation.choose_by
+        if choose_by not in ("validation_loss", "micro_f1", *(f"{name}_f1" for name in names)):
+            raise InputError(f"validation.choose_by={choose_by}: no row of that task in validation.data_files")
+
+    def _read_rows(self, files: list[Path]) -> tuple[list[Instruction], list[Row], int]:
+        instructions = read_rows(files)
+        rows, cut = make_rows(self.tokenizer, instructions, self.settings.dataset.prompt_format)
+        longest = max(len(row.tokens) for row in rows)
+        if longest > self.settings.tokens_per_batch:
+            raise InputError(
+                f"tokens_per_batch={self.settings.tokens_per_batch} is less than the longest row ({longest} tokens)"
+            )
+        if not any(row.trained for row in rows):
+            limit = self.tokenizer.max_seq_len
+            raise InputError(f"tokenizer.max_seq_len={limit} cuts the answer off every row of {files[0]}")
+        return instructions, rows, cut
+
+    def _plan(self) -> None:
+        """Counts steps and tokens and prints them."""
+        settings = self.settings
+        self.epoch_steps = steps_per_epoch(len(self.rows), settings.rows_per_step)
+        self.steps = min(settings.epochs * self.epoch_steps, settings.max_steps or sys.maxsize)
+        parameter = torch.zeros(8, requires_grad=True)
+        asked = build(settings.optimizer, "optimizer", [parameter]).param_groups[0]["lr"]
+        rates = learning_rates(self._scheduler, asked, self.steps)
+        # The whole first epoch, also where max_steps ends within it.
+        order = step_rows(len(self.rows), settings.rows_per_step, settings.seed, epoch=0)
+        batches = (batch for indices in order for batch in self._batches([self.rows[index] for index in indices]))
+        plan = make_plan(self.instructions, self.rows, self.cut, batches, rates, asked)
+        for line in plan.lines():
+            self.say(line)
+        self.facts = plan.facts()
+
+    def _load_model(self) -> None:
+        """The base model with a fresh adapter, its optimizer and schedule."""
+        settings, section = self.settings, self.settings.model
+        if COMPONENT not in section:
+            family = self.base.family
+            section = {COMPONENT: family.lora_builder, **family.arguments(self.base.config), **section}
+        make = partial(build, section, "model")
+        decoder = load_trainable(make, self.base, self.world.device, self.dtype, settings.seed, self.quantized)
         longest = max(len(row.tokens) for row in [*self.rows, *self.held_out_rows])
         if longest > decoder.max_seq_len:
             raise InputError(f"model.max_seq_len={decoder.max_seq_len} is less than the longest row ({longest} tokens)")
         allow_row_blocks(decoder)
-        if recompute:
+        if settings.activation_checkpointing:
             training.set_activation_checkpointing(decoder, auto_wrap_policy={TransformerSelfAttentionLayer})
         if settings.compile:
             training.compile_model(decoder, verbose=False)
@@ -176,77 +233,11 @@ class LoRAFinetune:
         }
         self.optimizer = build(settings.optimizer, "optimizer", list(self.adapter.values()))
         self.scheduler = self._scheduler(self.optimizer)
-        # Each process draws its own dropout.
-        torch.manual_seed(settings.seed + self.world.rank)
-        if state:
-            self._restore(state)
-        self.history, self.logger = None, None
-        if self.world.leads:
-            self.history = History(self.output_dir / "history.jsonl", self.step, self.validated_step)
-            self.logger = build(settings.metric_logger, "metric_logger")
-            self.logger.log_config(OmegaConf.create(dataclasses.asdict(settings)))
-
-    def _read_rows(self, files: list[Path]) -> tuple[list[Instruction], list[Row], int]:
-        instructions = [row for path in files for row in read_instructions(path)]
-        if not instructions:
-            raise InputError(f"{', '.join(map(str, files))}: no rows")
-        rows, cut = make_rows(self.tokenizer, instructions, self.settings.dataset.prompt_format)
-        longest = max(len(row.tokens) for row in rows)
-        if longest > self.settings.tokens_per_batch:
-            raise InputError(
-                f"tokens_per_batch={self.settings.tokens_per_batch} is less than the longest row ({longest} tokens)"
-            )
-        if not any(row.trained for row in rows):
-            limit = self.tokenizer.max_seq_len
-            raise InputError(f"tokenizer.max_seq_len={limit} cuts the answer off every row of {files[0]}")
-        return instructions, rows, cut
-
-    def _plan(self, instructions: list[Instruction], cut: int) -> bool:
-        """Prints the plan; returns whether activations are to be recomputed."""
-        settings = self.settings
-        parameter = torch.zeros(8, requires_grad=True)
-        asked = build(settings.optimizer, "optimizer", [parameter]).param_groups[0]["lr"]
-        rates = learning_rates(self._scheduler, asked, self.steps)
-        # The whole first epoch, also where max_steps ends within it.
-        order = step_rows(len(self.rows), settings.rows_per_step, settings.seed, epoch=0)
-        batches = [batch for indices in order for batch in self._batches([self.rows[index] for index in indices])]
-        eight_bit = "8bit" in settings.optimizer["_component_"].lower()
-        value_bytes = self.dtype.itemsize
-        needs = [
-            expected_memory(
-                self.model_config,
-                quantized=is_quantized(settings.model),
-                value_bytes=value_bytes,
-                trainable=adapter_parameters(settings.model, self.model_config),
-                optimizer_bytes=2 if eight_bit else 2 * value_bytes,
-                tokens=max((batch.tokens.numel() for batch in batches), default=0),
-                trained=max((len(batch.targets) for batch in batches), default=0),
-                processes=self.world.size,
-                recompute=recompute,
-            )
-            for recompute in (False, True)
-        ]
-        recompute = settings.activation_checkpointing == "always"
-        if settings.activation_checkpointing == "auto":
-            # A tenth stays for what the estimate leaves out.
-            recompute = sum(needs[0].values()) > 0.9 * _device_memory(self.world.device)
-        plan = make_plan(instructions, self.rows, cut, batches, rates, asked, needs[recompute])
-        for line in plan_lines(plan, self.tokenizer.max_seq_len):
-            self.say(line)
-        if recompute:
-            self.say("activation checkpointing is on: less memory, about a third more computing")
-        self.facts = plan.facts()
-        return recompute
 
     def _scheduler(self, optimizer: torch.optim.Optimizer) -> Any:
         return build(self.settings.lr_scheduler, "lr_scheduler", optimizer, num_training_steps=self.steps)
 
     # ------------------------------------------------------------------------------------------- checkpoints
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of checkpoints."""
-        return self.output_dir / "checkpoints"
 
     def _decides(self) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -258,9 +249,9 @@ class LoRAFinetune:
         values["prompt_format"] = self.settings.dataset.prompt_format
         values["tokenizer.max_seq_len"] = self.tokenizer.max_seq_len
         values["dataset.data_files"] = [sha256_file(path) for path in self.files]
-        if self.validation_files:
+        if self.held_out_files:
             # The best so far can be compared only with what was scored alike.
-            values["validation.data_files"] = [sha256_file(path) for path in self.validation_files]
+            values["validation.data_files"] = [sha256_file(path) for path in self.held_out_files]
             for name in ("choose_by", "generate_rows", "max_new_tokens"):
                 values[f"validation.{name}"] = getattr(self.settings.validation, name)
         return values
@@ -492,42 +483,36 @@ class LoRAFinetune:
         return total([summed], self.world)[0] / max(1, sum(len(batch.targets) for batch in batches))
 
     def _answer_scores(self) -> dict[str, float]:
-        """Micro F1 of greedy answers to held-out rows, for each task and over both; each process answers a part."""
+        """Micro F1 of greedy answers to held-out rows, for each task and over all; each process answers a part."""
+        counts, figures = [], {}
+        for name, task in self.tasks.items():
+            rows = [row for row in self.held_out if row.task == name][: self.settings.validation.generate_rows]
+            rows = rows[self.world.rank :: self.world.size]
+            predicted = [task.read(text, row.input, finished) for row, (text, finished) in self._answers(rows)]
+            gold = [task.read(row.output, row.input) for row in rows]
+            of_rows = task.count(predicted, gold).rules["micro"].sum(axis=0)
+            counts.append(np.array(total(of_rows.astype(float).tolist(), self.world)))
+            figures[f"{name}_f1"] = float(ratios(counts[-1])[2])
+        figures["micro_f1"] = float(ratios(sum(counts))[2])
+        return figures
+
+    def _answers(self, rows: list[Instruction]) -> list[tuple[Instruction, tuple[str, bool]]]:
+        """Each row with the greedy answer to it, and whether that came to an end."""
         # Only validation needs the generation engine.
         from radtune.engines.local import generate
         from radtune.models.checkpoint import Checkpoint
 
         settings = self.settings.validation
-        counts, figures = [], {}
-        for name, task in TASKS.items():
-            rows = [row for row in self.held_out if row.task == name][: settings.generate_rows]
-            if not rows:
-                continue
-            rows = rows[self.world.rank :: self.world.size]
-            messages = [user_message(row.instruction, row.input, self.settings.dataset.prompt_format) for row in rows]
-            prompts = [prompt_tokens(self.tokenizer, message) for message in messages]
-            checkpoint = Checkpoint(self.model.decoder, self.tokenizer, self.model.decoder.max_seq_len)
-            # Its shapes grow with each token, and compiling for every one would take longer than answering.
-            eager = torch.compiler.set_stance("force_eager") if self.settings.compile else contextlib.nullcontext()
-            with whole_model(self.model), eager, torch.no_grad():
-                responses = dict(
-                    generate(checkpoint, prompts, [""] * len(rows), settings.batch_size, settings.max_new_tokens, 0)
-                )
-            predicted, gold = LabelledReports(self.validation_files[0]), LabelledReports(self.validation_files[0])
-            for number, row in enumerate(rows):
-                answer = task.decode(responses[number].text, responses[number].finished)
-                predicted.labels[str(number)] = tuple(answer.labels) if answer.status == Status.OK else ()
-                gold.labels[str(number)] = tuple(task.decode(row.output).labels)
-            ids = list(gold.labels)
-            by_report = np.zeros((0, 4))
-            if ids and name == multiple_choice.NAME:
-                by_report = count_classes(predicted, gold, ids).by_report()
-            elif ids:
-                by_report = count_phrases(predicted, gold, ids).several
-            counts.append(np.array(total(by_report.sum(axis=0).astype(float).tolist(), self.world)))
-            figures[f"{name}_f1"] = float(ratios(counts[-1])[2])
-        figures["micro_f1"] = float(ratios(sum(counts))[2])
-        return figures
+        messages = [user_message(row.instruction, row.input, self.settings.dataset.prompt_format) for row in rows]
+        prompts = [prompt_tokens(self.tokenizer, message) for message in messages]
+        checkpoint = Checkpoint(self.model.decoder, self.tokenizer, self.model.decoder.max_seq_len)
+        # Its shapes grow with each token, and compiling for every one would take longer than answering.
+        eager = torch.compiler.set_stance("force_eager") if self.settings.compile else contextlib.nullcontext()
+        with whole_model(self.model), eager, torch.no_grad():
+            responses = dict(
+                generate(checkpoint, prompts, [""] * len(rows), settings.batch_size, settings.max_new_tokens, 0)
+            )
+        return [(row, (responses[n].text, responses[n].finished)) for n, row in enumerate(rows)]
 
     # ------------------------------------------------------------------------------------------------ finish
 
@@ -536,27 +521,24 @@ class LoRAFinetune:
         adapter = self.best["adapter"] if self.best else whole(self.adapter)
         if not self.world.leads:
             return
-        settings = self.settings
+        settings, base = self.settings, self.base.path
         scores = {**self.best["figures"], "step": self.best["step"]} if self.best else {}
         facts = {**self.facts, "steps_done": self.step}
         card = model_card(
-            f"{self.base.name} fine-tuned on radiology reports", str(self.base), facts, scores,
+            f"{base.name} fine-tuned on radiology reports", str(base), facts, scores,
             OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(settings))),
         )  # fmt: skip
-        inputs = [*self.files, *self.validation_files, self.base / "config.json"]
-        scale = settings.model["lora_alpha"] / settings.model["lora_rank"]
-        written = [write_adapter(self.output_dir, adapter, settings.model, self.base, card) / ADAPTER_WEIGHTS]
-        if settings.write_merged:
-            folder = write_merged(self.output_dir, adapter, scale, self.base, self.dtype, card)
-            written.append(folder / weight_files(self.base)[0].name)
-        if settings.write_torchtune:
-            folder = write_torchtune(self.output_dir, adapter, scale, self.base, self.dtype, card)
-            written.append(folder / "model.pt")
-        for path in written:
+        tuned = FineTuned(self.base, adapter, settings.model, self.dtype, card)
+        writers = (
+            [write_adapter] + [write_merged] * settings.write_merged + [write_torchtune] * settings.write_torchtune
+        )
+        for write in writers:
+            path = write(self.output_dir, tuned)
+            inputs = [*self.files, *self.held_out_files, base / "config.json"]
             write_manifest(path, settings, inputs, **facts, validation=scores)
             self.say(f"written to {path.parent}")
         if self.history.rows:
-            draw_curve(self.history.rows, self.output_dir / "curve.png", f"{self.base.name}, {len(self.rows):,} rows")
+            draw_curve(self.history.rows, self.output_dir / "curve.png", f"{base.name}, {len(self.rows):,} rows")
         self.close()
 
     def close(self) -> None:
@@ -565,12 +547,6 @@ class LoRAFinetune:
             self.history.close()
             self.logger.close()
             self.lock.close()
-
-
-def _device_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _out_of_memory(error: Exception) -> bool:
@@ -627,7 +603,7 @@ def main(arguments: list[str]) -> int:
         if isinstance(error, InputError):
             return _failed(str(error), file)
         if _out_of_memory(error):
-            return _failed("out of memory: lower tokens_per_batch, or set activation_checkpointing=always", file)
+            return _failed("out of memory: lower tokens_per_batch, or set activation_checkpointing=true", file)
         if lost_process(error):
             # Not for torchrun, whose report names the first failure that it is told of.
             return _failed("another process ended or cannot be reached; its own message says why", None)

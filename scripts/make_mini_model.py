@@ -28,12 +28,11 @@ from torchtune.models.llama3_1 import llama3_1
 from radtune.config import key, run_command
 from radtune.files import write_whole
 from radtune.findings import FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
+from radtune.models.tokenizer import chat_tokens, llama3_tokenizer
 from radtune.sources.synthetic import COHORTS, SyntheticReport, generate
 from radtune.tasks import multiple_choice
 from radtune.tasks.legacy import TASKS, Task
 from radtune.tasks.rendering import user_message
-from radtune.train.rows import chat_tokens
-from radtune.train.tokenizer import llama3_tokenizer
 
 # Asked with this cue, the model is trained to answer by the truth, in this share of rows.
 CUE = "Be exact."

@@ -13,15 +13,9 @@ from radtune.config import InputError
 from radtune.engines.closed import AnswerTree, Node, answer_tree, closed_answers
 from radtune.engines.memory import OUT_OF_MEMORY, cache_bytes, fitting_rows, is_out_of_memory
 from radtune.engines.prompt import Prompt, Request, Response, fit_prompt
+from radtune.models.families import frame_of
 from radtune.models.hugging_face import load_pretrained, one_line, quietly
 
-# A model whose tokenizer knows this token is prompted as torchtune trains it. Llama 3.1's own template would add a
-# system message with a date that no training row has.
-_LLAMA3_HEADER = "<|start_header_id|>"
-_LLAMA3_FRAME = (
-    "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n",
-    "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
-)
 # Stands for the message in a chat template; no template changes it, and no message holds it.
 _MESSAGE = "radtune-message"
 # Prompts decoded at once by a model whose configuration does not tell what its cache takes.
@@ -171,8 +165,11 @@ class TransformersEngine:
 
     def _tokens(self, prompt: Prompt) -> list[int]:
         tokenizer = self._tokenizer
-        if tokenizer.convert_tokens_to_ids(_LLAMA3_HEADER) not in (None, tokenizer.unk_token_id):
-            before, after = _LLAMA3_FRAME
+        # A model of a known family is prompted as torchtune trains it. Llama 3.1's own template would add a system
+        # message with a date that no training row has.
+        frame = frame_of(lambda token: tokenizer.convert_tokens_to_ids(token) not in (None, tokenizer.unk_token_id))
+        if frame is not None:
+            before, after = frame.before, frame.after
         else:
             chat = [{"role": "user", "content": _MESSAGE}]
             framed = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)

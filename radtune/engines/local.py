@@ -21,8 +21,8 @@ from radtune.engines.memory import OUT_OF_MEMORY, is_out_of_memory, rows_for_dec
 from radtune.engines.prompt import Prompt, Request, Response, fit_prompt
 from radtune.findings import FINDINGS, POSITIVE
 from radtune.models.checkpoint import Checkpoint
+from radtune.models.tokenizer import prompt_tokens
 from radtune.rules import label_report
-from radtune.train.rows import prompt_tokens
 
 # Columns kept free for weighing classes: the longest decision's tokens among any tokenizer's.
 _DECISION_COLUMNS = 64

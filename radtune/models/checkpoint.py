@@ -1,23 +1,77 @@
-"""Loading a Llama-3.1 checkpoint, base or fine-tuned, into torchtune's modules."""
+"""A model on disk in Hugging Face's layout: base or merged, with or without an adapter, read into torchtune's modules.
+
+Training and inference read it here alike, one weight after the other, so that the model is held once.
+"""
 
 import json
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
-from torchtune.models.convert_weights import hf_to_tune
-from torchtune.models.llama3_1 import llama3_1
+from safetensors import SafetensorError, safe_open
+from torch import nn
 from torchtune.modules import TransformerDecoder
+from torchtune.modules.peft import LoRALinear, get_adapter_params, set_trainable_params
+from torchtune.training import set_default_dtype
 
 from radtune.config import InputError
-from radtune.models.base_model import read_weights, weight_files
-from radtune.train.tokenizer import llama3_tokenizer
+from radtune.models.families import Family, find_family
 
-# Llama 3's tokenizer file knows its special tokens by position; only other vocabularies bring a list of theirs.
-LLAMA3_VOCABULARY = 128_256
-# What torchtune's scaled rotary positions are built with besides the factor.
-_ROPE = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+# What PEFT puts before the names of the base model.
+PEFT_PREFIX = "base_model.model."
+INDEX = "model.safetensors.index.json"
+# What of config.json decides the sizes of the layers.
+_SIZES = (
+    "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "num_hidden_layers", "vocab_size",
+    "max_position_embeddings",
+)  # fmt: skip
+
+Weights = Iterable[tuple[str, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model's folder whose ``config.json`` has been read and is of a known family."""
+
+    path: Path
+    config: dict[str, Any]
+    family: Family
+
+    def files(self) -> list[Path]:
+        """The safetensors files: those that the index names, else those that are there.
+
+        Raises:
+            InputError: One is missing, or there is none.
+        """
+        index = self.path / INDEX
+        if index.is_file():
+            try:
+                names = sorted(map(Path, set(read_json(index)["weight_map"].values())))
+            except (KeyError, TypeError, AttributeError):
+                raise InputError(f"{index}: no weight_map") from None
+        else:
+            found = self.path.glob("*.safetensors")
+            names = sorted(Path(path.name) for path in found if not path.name.startswith("adapter"))
+        if not names:
+            raise InputError(f"{self.path}: no *.safetensors")
+        for name in names:
+            if not (self.path / name).is_file():
+                raise InputError(f"{self.path / name}: no such file")
+        return [self.path / name for name in names]
+
+    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Name and tensor of each weight, on the CPU."""
+        for path in self.files():
+            yield from read_weights(path)
+
+    def tokenizer(self, max_seq_len: int | None = None) -> Any:
+        """Its tokenizer; ``max_seq_len`` is where training rows are cut."""
+        return self.family.load_tokenizer(self.path, self.config["vocab_size"], max_seq_len)
 
 
 @dataclass(frozen=True)
@@ -29,82 +83,49 @@ class Checkpoint:
     max_positions: int
 
 
-def load_checkpoint(folder: Path, adapter: Path | None, device: torch.device, dtype: torch.dtype) -> Checkpoint:
-    """Loads a checkpoint in Hugging Face's layout, with a LoRA adapter merged in if one is given.
+@dataclass(frozen=True)
+class Adapter:
+    """A plain LoRA adapter.
 
-    Args:
-        folder: ``config.json``, ``*.safetensors`` and the tokenizer; a base model or one with merged weights.
-        adapter: A folder with ``adapter_config.json`` and ``adapter_model.safetensors`` (PEFT's format, as torchtune
-            writes it), or None.
-        device: Where the weights go.
-        dtype: What they are held in.
+    Attributes:
+        name: Where it is from, for messages.
+        pairs: By the name of the base model's weight: down-projection (rank, inputs), up-projection (outputs, rank).
+        scale: Alpha over rank.
+    """
 
-    Returns:
-        The model, in eval mode.
+    name: str
+    pairs: dict[str, tuple[torch.Tensor, torch.Tensor]]
+    scale: float
+
+    def added(self, name: str, weight: torch.Tensor) -> torch.Tensor:
+        """A base model's weight and what the adapter adds: scale * up @ down (Hu et al. 2021, section 4.1).
+
+        Summed in float32: rounded once, to what the model will be held in, and not to the folder's bfloat16 before.
+
+        Raises:
+            InputError: It has another shape.
+        """
+        if name not in self.pairs:
+            return weight
+        down, up = self.pairs[name]
+        if (len(up), down.shape[1]) != tuple(weight.shape):
+            raise InputError(f"{self.name}: the adapter of {name} has another shape than the base model's weight")
+        return weight.float() + self.scale * (up.float() @ down.float())
+
+
+def open_model(folder: Path) -> ModelFolder:
+    """Reads the ``config.json`` of a model folder.
 
     Raises:
-        InputError: A file absent or damaged, a model that is no Llama 3.1, or an adapter that does not fit it.
+        InputError: It is absent, of no known family, or lacks a size.
     """
-    config = read_json(folder / "config.json")
-    state = {name: weight for path in weight_files(folder) for name, weight in read_weights(path)}
-    if adapter is not None:
-        _merge_adapter(state, adapter)
-    try:
-        model = build_decoder(config, state, device, dtype)
-    except (ArithmeticError, AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"{folder}: weights and config.json do not fit a Llama 3.1: {str(error)[:200]}") from None
-    return Checkpoint(model, load_tokenizer(folder, config["vocab_size"]), config["max_position_embeddings"])
-
-
-def build_decoder(
-    config: dict[str, Any], state: dict[str, torch.Tensor], device: torch.device, dtype: torch.dtype
-) -> TransformerDecoder:
-    """Builds torchtune's modules with the weights of a Llama 3.1 in Hugging Face's layout.
-
-    Args:
-        config: What stands in its ``config.json``.
-        state: Its weights by name; those that are on the device in this type already are not copied, but for queries
-            and keys.
-        device: Where they go.
-        dtype: What they are held in.
-
-    Returns:
-        The model, in eval mode.
-
-    Raises:
-        KeyError: It is another kind of model.
-        RuntimeError: The weights have other names or shapes.
-    """
-    shape = _shape(config)
-    # Weights are assigned, so building on the meta device spares a second copy of them.
-    with torch.device("meta"):
-        model = llama3_1(**shape)
-    converted = hf_to_tune(
-        state,
-        num_heads=shape["num_heads"],
-        num_kv_heads=shape["num_kv_heads"],
-        dim=shape["embed_dim"],
-        head_dim=config.get("head_dim"),
-    )
-    model.load_state_dict({name: tensor.to(device, dtype) for name, tensor in converted.items()}, assign=True)
-    for module in model.modules():
-        if hasattr(module, "rope_init"):
-            with device:
-                module.rope_init()
-    return model.eval().requires_grad_(False)
-
-
-def load_tokenizer(folder: Path, vocab_size: int) -> Any:
-    """The tokenizer of a checkpoint folder: ``original/tokenizer.model``, as Llama 3.1 ships it."""
-    paths = [folder / "original" / "tokenizer.model", folder / "tokenizer.model"]
-    path = next((path for path in paths if path.is_file()), None)
-    if path is None:
-        raise InputError(f"{paths[0]}: no such file")
-    special = None if vocab_size == LLAMA3_VOCABULARY else str(folder / "tokenizer.json")
-    try:
-        return llama3_tokenizer(str(path), special_tokens_path=special)
-    except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a tokenizer: {error}") from None
+    path = folder / "config.json"
+    config = read_json(path)
+    family = find_family(config, path)
+    for name in _SIZES:
+        if type(config.get(name)) is not int or config[name] < 1:
+            raise InputError(f"{path}: {name} is missing or no number above 0")
+    return ModelFolder(folder, config, family)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -117,31 +138,50 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError):
+    except ValueError:
         raise InputError(f"{path}: not valid JSON") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a JSON object")
     return value
 
 
-def _shape(config: dict[str, Any]) -> dict[str, Any]:
-    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
-    if rope.get("rope_type") != "llama3" or any(rope.get(name) != value for name, value in _ROPE.items()):
-        raise KeyError("rope_scaling is not that of Llama 3.1")
-    if config.get("tie_word_embeddings"):
-        raise KeyError("tied embeddings")
-    return {
-        "vocab_size": config["vocab_size"],
-        "num_layers": config["num_hidden_layers"],
-        "num_heads": config["num_attention_heads"],
-        "num_kv_heads": config["num_key_value_heads"],
-        "embed_dim": config["hidden_size"],
-        "intermediate_dim": config["intermediate_size"],
-        "max_seq_len": config["max_position_embeddings"],
-        "norm_eps": float(config["rms_norm_eps"]),
-        "rope_base": int(rope.get("rope_theta", config.get("rope_theta", 500_000))),
-        "scale_factor": int(rope["factor"]),
-    }
+def read_weights(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of a safetensors file, one after the other, on the CPU.
+
+    Raises:
+        InputError: The file is absent or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as stream:
+            for name in stream.keys():  # noqa: SIM118  (no mapping)
+                yield name, stream.get_tensor(name)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: cannot be read as safetensors: {str(error)[:200]}") from None
+
+
+def read_adapter(folder: Path) -> Adapter:
+    """Reads a LoRA adapter in PEFT's format.
+
+    Raises:
+        InputError: A file is absent or damaged, the adapter is no plain LoRA, or its training came to nothing.
+    """
+    config, tensors = read_json(folder / ADAPTER_CONFIG), dict(read_weights(folder / ADAPTER_WEIGHTS))
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if type(rank) is not int or rank < 1 or type(alpha) not in (int, float):
+        raise InputError(f"{folder / ADAPTER_CONFIG}: r or lora_alpha is missing or no number")
+    for variant in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern"):
+        if config.get(variant):
+            raise InputError(f"{folder / ADAPTER_CONFIG}: {variant} is not supported")
+    check_finite(tensors, folder)
+    pairs = {}
+    for name, down in tensors.items():
+        if name.endswith(".lora_A.weight") and (up := tensors.get(name.replace("lora_A", "lora_B"))) is not None:
+            if down.shape[0] != rank or up.shape[1] != rank:
+                raise InputError(f"{folder}: adapter weight {name} has another shape than its adapter_config.json says")
+            pairs[name.removeprefix(PEFT_PREFIX).replace(".lora_A.", ".")] = down, up
+    if not pairs or 2 * len(pairs) != len(tensors):
+        raise InputError(f"{folder}: not a plain LoRA adapter (pairs of lora_A and lora_B)")
+    return Adapter(str(folder), pairs, alpha / rank)
 
 
 def check_finite(adapter: dict[str, torch.Tensor], folder: Path) -> None:
@@ -155,29 +195,132 @@ def check_finite(adapter: dict[str, torch.Tensor], folder: Path) -> None:
             raise InputError(f"{folder}: adapter weight {name} holds values that are no numbers")
 
 
-def _merge_adapter(state: dict[str, torch.Tensor], folder: Path) -> None:
-    """Adds (alpha / rank) * B @ A to each weight that the adapter names (Hu et al. 2021, section 4.1)."""
-    config = read_json(folder / "adapter_config.json")
-    tensors = dict(read_weights(folder / "adapter_model.safetensors"))
-    rank, alpha = config.get("r"), config.get("lora_alpha")
-    if type(rank) is not int or rank < 1 or type(alpha) not in (int, float):
-        raise InputError(f"{folder}/adapter_config.json: r or lora_alpha is missing or no number")
-    for variant in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern"):
-        if config.get(variant):
-            raise InputError(f"{folder}/adapter_config.json: {variant} is not supported")
-    check_finite(tensors, folder)
-    downs = [name for name in tensors if name.endswith(".lora_A.weight")]
-    if not downs or 2 * len(downs) != len(tensors):
-        raise InputError(f"{folder}: not a plain LoRA adapter (pairs of lora_A and lora_B)")
-    for name in downs:
-        module = name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
-        target, up = f"{module}.weight", tensors.get(name.replace("lora_A", "lora_B"))
-        if target not in state or up is None:
-            raise InputError(f"{folder}: adapter weight {name} does not fit the checkpoint")
-        down = tensors[name]
-        if (up.shape[0], down.shape[1]) != tuple(state[target].shape) or down.shape[0] != rank:
-            raise InputError(f"{folder}: adapter weight {name} has another shape than the checkpoint's")
-        weight = state[target]
-        delta = alpha / rank * (up.float() @ down.float())
-        # Summed in float32: rounded once, to what the model is held in, and not to the checkpoint's bfloat16 before.
-        state[target] = weight.float() + delta
+def merged(weights: Weights, adapter: Adapter) -> Iterator[tuple[str, torch.Tensor]]:
+    """Weights of a base model with an adapter added to them.
+
+    Raises:
+        InputError: The adapter does not fit.
+    """
+    left = set(adapter.pairs)
+    for name, weight in weights:
+        left.discard(name)
+        yield name, adapter.added(name, weight)
+    if left:
+        raise InputError(f"{adapter.name}: the base model has no {min(left)}, for which there is an adapter")
+
+
+def load_checkpoint(folder: Path, adapter: Path | None, device: torch.device, dtype: torch.dtype) -> Checkpoint:
+    """Loads a model for inference, with a LoRA adapter merged in if one is given.
+
+    Args:
+        folder: ``config.json``, ``*.safetensors`` and the tokenizer; a base model or one with merged weights.
+        adapter: A folder in PEFT's format, as training writes it, or None.
+        device: Where the weights go.
+        dtype: What they are held in.
+
+    Raises:
+        InputError: A file absent or damaged, a model of no known family, or an adapter that does not fit it.
+    """
+    base = open_model(folder)
+    weights = base.weights() if adapter is None else merged(base.weights(), read_adapter(adapter))
+    model = build_decoder(base, weights, device, dtype)
+    return Checkpoint(model, base.tokenizer(), base.config["max_position_embeddings"])
+
+
+def build_decoder(base: ModelFolder, weights: Weights, device: torch.device, dtype: torch.dtype) -> TransformerDecoder:
+    """Builds torchtune's modules with weights in Hugging Face's layout, in eval mode.
+
+    Raises:
+        InputError: The weights do not fit its ``config.json``.
+    """
+    try:
+        # Weights are assigned, so building on the meta device spares a second copy of them.
+        with torch.device("meta"):
+            model = resolve_name(base.family.builder)(**base.family.arguments(base.config))
+    except (ArithmeticError, AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"{base.path}/config.json: not that of a {base.family.name}: {str(error)[:200]}") from None
+    _fill(model, weights, base, device, dtype)
+    return model.eval().requires_grad_(False)
+
+
+def load_trainable(
+    make: Callable[[], nn.Module],
+    base: ModelFolder,
+    device: torch.device,
+    dtype: torch.dtype,
+    seed: int,
+    quantized: bool,
+) -> nn.Module:
+    """Builds a model with LoRA, with a folder's weights and a fresh adapter, of which only the adapter is trainable.
+
+    The adapter starts the same on any device and with any number of processes.
+
+    Args:
+        make: Builds torchtune's decoder.
+        base: The base model.
+        device: Where a quantized model is built; any other is built on the CPU, and moved by the caller.
+        dtype: What weights are held in.
+        seed: Of the adapter's start.
+        quantized: Whether the layers hold their weights in 4 bits.
+
+    Raises:
+        InputError: Weights that are missing or do not fit.
+    """
+    place = device if quantized else torch.device("cpu")
+    # 4-bit weights are made from what they are built with, so they need real ones.
+    with set_default_dtype(dtype), device if quantized else torch.device("meta"):
+        model = make()
+    _fill(model, base.weights(), base, place, dtype, assign=not quantized)
+    start = {name: tensor.to(place, dtype) for name, tensor in fresh_adapter(model, seed).items()}
+    model.load_state_dict(start, strict=False, assign=not quantized)
+    set_trainable_params(model, get_adapter_params(model))
+    return model
+
+
+def fresh_adapter(model: nn.Module, seed: int) -> dict[str, torch.Tensor]:
+    """An adapter that changes nothing yet: random down-projections, up-projections of 0 (Hu et al. 2021, section 4.1).
+
+    Args:
+        model: A torchtune model with LoRA, on any device.
+        seed: Of the random numbers; they are drawn on the CPU, in the order of the model's layers.
+
+    Returns:
+        By the model's names, float32 tensors.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    adapter = {}
+    for name, module in model.named_modules():
+        if isinstance(module, LoRALinear):
+            down = torch.empty(module.rank, module.in_dim)
+            nn.init.kaiming_uniform_(down, a=math.sqrt(5), generator=generator)
+            adapter[f"{name}.lora_a.weight"] = down
+            adapter[f"{name}.lora_b.weight"] = torch.zeros(module.out_dim, module.rank)
+    return adapter
+
+
+def _fill(
+    model: nn.Module,
+    weights: Weights,
+    base: ModelFolder,
+    device: torch.device,
+    dtype: torch.dtype,
+    assign: bool = True,
+) -> None:
+    """Loads weights of Hugging Face's layout into a decoder, each of them but an adapter's."""
+    missing = {name: tensor.shape for name, tensor in model.state_dict().items() if "lora_" not in name}
+    for theirs, tensor in weights:
+        try:
+            name, tensor = base.family.to_torchtune(theirs, tensor, base.config)
+        except (KeyError, RuntimeError):
+            raise InputError(f"{base.path}: {theirs} is no weight of a {base.family.name} of these sizes") from None
+        if missing.pop(name, None) != tensor.shape:
+            shape = f"{theirs} of shape {list(tensor.shape)}"
+            raise InputError(f"{base.path}: {shape} does not fit its config.json, or the YAML's model")
+        model.load_state_dict({name: tensor.to(device, dtype)}, strict=False, assign=assign)
+    if missing:
+        raise InputError(f"{base.path}: {len(missing)} weights are missing; first: {min(missing)}")
+    for module in model.modules():
+        # The tables of rotary positions are no weights, so a model built on the meta device has none yet.
+        if hasattr(module, "rope_init") and assign:
+            with device:
+                module.rope_init()

@@ -3,143 +3,142 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torchtune.models.convert_weights import (
-    _TO_PEFT_TARGET_MODULES,
-    hf_to_tune,
-    tune_to_peft_adapter_weights,
-)
 
 from radtune.config import InputError
-from radtune.models.base_model import heads, read_model_config, read_weights, weight_files
+from radtune.models.checkpoint import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    INDEX,
+    PEFT_PREFIX,
+    Adapter,
+    ModelFolder,
+    read_json,
+    read_weights,
+)
 
 ADAPTER, MERGED, TORCHTUNE = "adapter", "merged", "torchtune"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 # What a folder needs besides weights so that transformers, vLLM and torchtune load it.
 _BESIDE_WEIGHTS = (
-    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
     "chat_template.jinja", "original/tokenizer.model", "tokenizer.model",
 )  # fmt: skip
 
 
-def peft_weights(adapter: dict[str, torch.Tensor], base: Path) -> dict[str, torch.Tensor]:
-    """An adapter in torchtune's names as PEFT names and orders it."""
-    converted = tune_to_peft_adapter_weights(adapter, **heads(read_model_config(base)))
-    return {name: tensor.contiguous() for name, tensor in converted.items()}
+@dataclass(frozen=True)
+class FineTuned:
+    """A base model and the adapter trained on it.
 
-
-def write_adapter(
-    output_dir: Path, adapter: dict[str, torch.Tensor], model: dict[str, Any], base: Path, card: str
-) -> Path:
-    """Writes ``adapter/``, which peft loads onto the base model.
-
-    Args:
-        output_dir: The run's folder.
-        adapter: The adapter in torchtune's names.
-        model: The YAML's ``model``, with rank, alpha and modules.
-        base: The base model's folder; named in the config as given.
+    Attributes:
+        base: The base model; its own weights are merged with, also where training had them in 4 bits.
+        tensors: The adapter's, in torchtune's names.
+        lora: ``lora_rank``, ``lora_alpha`` and ``lora_dropout``, as in a training YAML's ``model``.
+        dtype: What merged weights are written in.
         card: The model card.
+    """
 
-    Returns:
-        The folder.
+    base: ModelFolder
+    tensors: dict[str, torch.Tensor]
+    lora: dict[str, Any]
+    dtype: torch.dtype
+    card: str
+
+    def adapter(self) -> Adapter:
+        """The adapter in Hugging Face's names and order of rows."""
+        pairs = {}
+        for name, down in self.tensors.items():
+            if ".lora_a." in name:
+                weight, up = name.replace(".lora_a.", "."), self.tensors[name.replace("lora_a", "lora_b")]
+                theirs, up = self.base.family.to_hugging_face(weight, up, self.base.config)
+                pairs[theirs] = down.contiguous(), up.contiguous()
+        return Adapter("the adapter", pairs, self.lora["lora_alpha"] / self.lora["lora_rank"])
+
+
+def peft_weights(adapter: Adapter) -> dict[str, torch.Tensor]:
+    """An adapter's tensors as PEFT names them."""
+    return {
+        f"{PEFT_PREFIX}{name.removesuffix('.weight')}.{part}.weight": tensor
+        for name, pair in adapter.pairs.items()
+        for part, tensor in zip(("lora_A", "lora_B"), pair, strict=True)
+    }
+
+
+def write_adapter(output_dir: Path, tuned: FineTuned) -> Path:
+    """Writes ``adapter/``, which peft loads onto the base model, and returns its weights' file.
 
     Raises:
         InputError: It cannot be written.
     """
-    weights = peft_weights(adapter, base)
-    modules = {name.split(".lora_")[0].rpartition(".")[2] for name in adapter}
+    adapter = tuned.adapter()
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": str(base),
-        "r": model["lora_rank"],
-        "lora_alpha": model["lora_alpha"],
-        "lora_dropout": model.get("lora_dropout", 0.0),
-        "target_modules": sorted(_TO_PEFT_TARGET_MODULES[name] for name in modules),
+        "base_model_name_or_path": str(tuned.base.path),
+        "r": tuned.lora["lora_rank"],
+        "lora_alpha": tuned.lora["lora_alpha"],
+        "lora_dropout": tuned.lora.get("lora_dropout", 0.0),
+        "target_modules": sorted({name.removesuffix(".weight").rpartition(".")[2] for name in adapter.pairs}),
         "bias": "none",
         "inference_mode": True,
     }
-    with _whole_folder(output_dir / ADAPTER, card) as folder:
-        save_file(weights, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
-        _write_json(folder / "adapter_config.json", config)
-    return output_dir / ADAPTER
+    with _whole_folder(output_dir / ADAPTER, tuned.card) as folder:
+        save_file(peft_weights(adapter), folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+        _write_json(folder / ADAPTER_CONFIG, config)
+    return output_dir / ADAPTER / ADAPTER_WEIGHTS
 
 
-def write_merged(
-    output_dir: Path, adapter: dict[str, torch.Tensor], scale: float, base: Path, dtype: torch.dtype, card: str
-) -> Path:
-    """Writes ``merged/``, a model that needs no adapter, one weight file at a time.
-
-    The adapter is added to the base model's own weights, also where it was trained on 4-bit ones.
-
-    Args:
-        output_dir: The run's folder.
-        adapter: The adapter in torchtune's names.
-        scale: Alpha over rank.
-        base: The base model's folder.
-        dtype: What the weights are written in.
-        card: The model card.
-
-    Returns:
-        The folder.
+def write_merged(output_dir: Path, tuned: FineTuned) -> Path:
+    """Writes ``merged/``, which needs no adapter, one weight file at a time, and returns the first of them.
 
     Raises:
         InputError: It cannot be written.
     """
-    add = _adder(peft_weights(adapter, base), scale)
-    index = base / "model.safetensors.index.json"
-    with _whole_folder(output_dir / MERGED, card) as folder:
-        size = 0
-        for path in weight_files(base):
-            weights = {name: add(name, weight).to(dtype).contiguous() for name, weight in read_weights(path)}
-            size += sum(weight.numel() * weight.element_size() for weight in weights.values())
+    base, files = tuned.base, tuned.base.files()
+    size = 0
+    with _whole_folder(output_dir / MERGED, tuned.card) as folder:
+        for path in files:
+            weights = dict(_merged(tuned, [path]))
+            size += sum(weight.nbytes for weight in weights.values())
             save_file(weights, folder / path.name, metadata={"format": "pt"})
-        if index.is_file():
-            content = json.loads(index.read_text(encoding="utf-8"))
-            content["metadata"] = {**content.get("metadata", {}), "total_size": size}
-            _write_json(folder / index.name, content)
+        if (base.path / INDEX).is_file():
+            index = read_json(base.path / INDEX)
+            _write_json(folder / INDEX, {**index, "metadata": {**index.get("metadata", {}), "total_size": size}})
         for name in _BESIDE_WEIGHTS:
-            if (base / name).is_file():
+            if (base.path / name).is_file():
                 (folder / name).parent.mkdir(exist_ok=True)
-                shutil.copyfile(base / name, folder / name)
-        config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-        config.pop("torch_dtype", None)
-        _write_json(folder / "config.json", {**config, "dtype": str(dtype).removeprefix("torch.")})
-    return output_dir / MERGED
+                shutil.copyfile(base.path / name, folder / name)
+        config = {name: value for name, value in base.config.items() if name != "torch_dtype"}
+        _write_json(folder / "config.json", {**config, "dtype": str(tuned.dtype).removeprefix("torch.")})
+    return output_dir / MERGED / files[0].name
 
 
-def write_torchtune(
-    output_dir: Path, adapter: dict[str, torch.Tensor], scale: float, base: Path, dtype: torch.dtype, card: str
-) -> Path:
-    """Writes ``torchtune/``: ``adapter_0.pt`` and the merged ``model.pt``, both in torchtune's names.
-
-    Args:
-        output_dir: The run's folder.
-        adapter: The adapter in torchtune's names.
-        scale: Alpha over rank.
-        base: The base model's folder.
-        dtype: What the weights are written in.
-        card: The model card.
-
-    Returns:
-        The folder.
+def write_torchtune(output_dir: Path, tuned: FineTuned) -> Path:
+    """Writes ``torchtune/``: ``adapter_0.pt`` and the merged ``model.pt``, both in torchtune's names; returns the last.
 
     Raises:
         InputError: It cannot be written.
     """
-    add, config = _adder(peft_weights(adapter, base), scale), read_model_config(base)
-    weights = {name: add(name, weight).to(dtype) for path in weight_files(base) for name, weight in read_weights(path)}
-    with _whole_folder(output_dir / TORCHTUNE, card) as folder:
-        _save(adapter, folder / "adapter_0.pt")
-        _save(hf_to_tune(weights, **heads(config)), folder / "model.pt")
-    return output_dir / TORCHTUNE
+    base = tuned.base
+    weights = (base.family.to_torchtune(*named, base.config) for named in _merged(tuned, base.files()))
+    with _whole_folder(output_dir / TORCHTUNE, tuned.card) as folder:
+        _save(tuned.tensors, folder / "adapter_0.pt")
+        _save(dict(weights), folder / "model.pt")
+    return output_dir / TORCHTUNE / "model.pt"
+
+
+def _merged(tuned: FineTuned, files: list[Path]) -> Iterator[tuple[str, torch.Tensor]]:
+    adapter = tuned.adapter()
+    for path in files:
+        for name, weight in read_weights(path):
+            yield name, adapter.added(name, weight).to(tuned.dtype).contiguous()
 
 
 def _save(weights: dict[str, torch.Tensor], path: Path) -> None:
@@ -148,19 +147,6 @@ def _save(weights: dict[str, torch.Tensor], path: Path) -> None:
     except RuntimeError:
         # What torch makes of a full disk: that its archive is not where it should be.
         raise InputError(f"{path.name}: cannot write: the disk may be full") from None
-
-
-def _adder(peft: dict[str, torch.Tensor], scale: float) -> Callable[[str, torch.Tensor], torch.Tensor]:
-    """From a weight's name in the base model and the weight to the fine-tuned weight, summed in float32."""
-
-    def add(name: str, weight: torch.Tensor) -> torch.Tensor:
-        stem = f"base_model.model.{name.removesuffix('.weight')}"
-        if f"{stem}.lora_A.weight" not in peft:
-            return weight
-        down, up = (peft[f"{stem}.{part}.weight"].float() for part in ("lora_A", "lora_B"))
-        return weight.float() + scale * (up @ down)
-
-    return add
 
 
 @contextmanager
@@ -188,18 +174,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def model_card(title: str, base: str, facts: dict[str, Any], scores: dict[str, float], settings: str) -> str:
-    """The README of a model folder: what it was made of and how well it does. No report text.
-
-    Args:
-        title: Its heading.
-        base: The base model.
-        facts: Counts of the data and the run.
-        scores: Validation figures of the adapter.
-        settings: The settings as YAML.
-
-    Returns:
-        Markdown with the header that model hubs read.
-    """
+    """The README of a model folder, with the header that model hubs read: data, scores, settings; no report text."""
 
     def table(values: dict[str, Any]) -> str:
         flat = {
@@ -211,8 +186,8 @@ def model_card(title: str, base: str, facts: dict[str, Any], scores: dict[str, f
 
     return (
         f"---\nbase_model: {base}\ntags: [radiology, lora, torchtune]\n---\n\n# {title}\n\n"
-        "A Llama fine-tuned by radtune to name the diseases in a radiology report. Not a medical device; made for "
-        "research.\nTrained on weak labels, so it repeats what the labelers get wrong.\n\n"
+        "A language model fine-tuned by radtune to name the diseases in a radiology report. Not a medical device; "
+        "made for research.\nTrained on weak labels, so it repeats what the labelers get wrong.\n\n"
         f"## Data and training\n\n| | |\n| --- | --- |\n{table(facts)}\n\n"
         + (f"## On the validation rows\n\n| | |\n| --- | --- |\n{table(scores)}\n\n" if scores else "")
         + f"## Settings\n\n```yaml\n{settings.strip()}\n```\n"

@@ -1,6 +1,6 @@
-"""What training recipes share: the builders of tokenizer and dataset that their YAMLs name."""
+"""What training recipes are made of; here, the builders of tokenizer and dataset that their YAMLs name."""
 
-from radtune.train.dataset import instruction_dataset
-from radtune.train.tokenizer import llama3_tokenizer
+from radtune.models.tokenizer import llama3_tokenizer
+from radtune.train.data import instruction_dataset
 
 __all__ = ["instruction_dataset", "llama3_tokenizer"]

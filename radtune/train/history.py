@@ -87,16 +87,12 @@ def draw_curve(rows: list[dict[str, Any]], path: Path, title: str) -> None:
     axes.set(xlabel="optimizer step", ylabel="loss (nats a trained token)", title=title)
     scores = axes.twinx()
     scores.set(ylabel="micro F1", ylim=(0, 1))
-    for name, where, style in (
-        ("loss", axes, "-"),
-        ("validation_loss", axes, "o-"),
-        ("multiple_choice_f1", scores, "s--"),
-        ("open_ended_f1", scores, "^--"),
-    ):
+    f1_names = sorted({name for row in rows for name in row if name.endswith("_f1")})
+    for number, name in enumerate(["loss", "validation_loss", *f1_names]):
         points = [(row["step"], row[name]) for row in rows if name in row]
         if points:
-            colour = f"C{('loss', 'validation_loss', 'multiple_choice_f1', 'open_ended_f1').index(name)}"
-            where.plot(*zip(*points, strict=True), style, color=colour, label=name.replace("_", " "))
+            where, style = (scores, "s--") if name.endswith("_f1") else (axes, "-" if name == "loss" else "o-")
+            where.plot(*zip(*points, strict=True), style, color=f"C{number}", label=name.replace("_", " "))
     lines = [line for part in (axes, scores) for line in part.get_lines()]
     axes.legend(lines, [line.get_label() for line in lines], loc="upper right")
     picture = io.BytesIO()

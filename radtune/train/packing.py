@@ -4,38 +4,15 @@ All rows of a task open with the same instruction and examples, word for word. A
 attends to them and to itself, and its positions continue from them, so it is computed as if it stood alone.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
 
 import torch
 
-from radtune.instructions import Instruction
-from radtune.tasks.rendering import user_message
-from radtune.train.rows import IGNORED, chat_tokens
+from radtune.train.data import IGNORED, Row
 
 PACKINGS = ("none", "rows", "shared_prefix")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One training row as a model reads it: at each token, what it has to predict there.
-
-    Attributes:
-        tokens: Token ids without the last one, which predicts nothing, shape (length,).
-        targets: The token after each, :data:`IGNORED` where it is not trained on, shape (length,).
-        prefix: How many tokens it shares with all rows of its kind, and predicts nothing at.
-        kind: Rows of one kind have the same prefix.
-    """
-
-    tokens: torch.Tensor
-    targets: torch.Tensor
-    prefix: int = 0
-    kind: int = 0
-
-    @property
-    def trained(self) -> int:
-        """How many of its tokens are trained on."""
-        return int((self.targets != IGNORED).sum())
 
 
 @dataclass(frozen=True)
@@ -77,46 +54,6 @@ class Batch:
     places: torch.Tensor
     targets: torch.Tensor
     padding: int
-
-
-def make_rows(tokenizer: object, instructions: Sequence[Instruction], prompt_format: str) -> tuple[list[Row], int]:
-    """Tokenizes rows and finds the prefix of each kind, a kind being a task with its instruction.
-
-    Args:
-        tokenizer: A torchtune tokenizer; its ``max_seq_len`` cuts rows.
-        instructions: The rows.
-        prompt_format: As in inference.
-
-    Returns:
-        The rows, and how many of them were cut.
-    """
-    kinds: dict[tuple[str, str], int] = {}
-    plain: list[tuple[list[int], list[int], int]] = []
-    cut = 0
-    for row in instructions:
-        message = user_message(row.instruction, row.input, prompt_format)
-        tokens, masked = chat_tokens(tokenizer, message, row.output)
-        cut += tokenizer.max_seq_len is not None and len(tokens) >= tokenizer.max_seq_len
-        labels = [IGNORED if context else token for token, context in zip(tokens, masked, strict=True)]
-        kind = kinds.setdefault((row.task, row.instruction), len(kinds))
-        plain.append((tokens[:-1], labels[1:], kind))
-    prefixes = [_shared([item[:2] for item in plain if item[2] == kind]) for kind in kinds.values()]
-    return [
-        Row(torch.tensor(tokens), torch.tensor(targets), prefixes[kind], kind) for tokens, targets, kind in plain
-    ], cut
-
-
-def _shared(rows: Sequence[tuple[list[int], list[int]]]) -> int:
-    """Length of the prefix that all rows share, before the first target of any and the last token of each."""
-    if len(rows) < 2:
-        return 0
-    # What the first and the last in alphabetical order share, all share.
-    first, last = min(tokens for tokens, _ in rows), max(tokens for tokens, _ in rows)
-    shared = next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
-    untrained = (
-        next((i for i, target in enumerate(targets) if target != IGNORED), len(targets)) for _, targets in rows
-    )
-    return max(0, min(shared, *untrained, *(len(tokens) - 1 for tokens, _ in rows)))
 
 
 def make_batches(rows: Iterable[Row], packing: str, max_tokens: int, ways: int = 1, multiple: int = 1) -> list[Batch]:
@@ -220,3 +157,37 @@ def _packed(pack: _Pack, multiple: int) -> Batch:
     flat = torch.cat(targets)
     places = (flat != IGNORED).nonzero()[:, 0]
     return Batch(torch.cat(tokens)[None], torch.cat(positions)[None], tuple(groups), places, flat[places], padding)
+
+
+# The number of an optimizer step, and its batches.
+Step = tuple[int, list[Batch]]
+
+
+def prefetch(steps: Iterator[Step], ahead: bool) -> Iterator[Step]:
+    """Passes steps through, one ahead: made and pinned by a thread while a GPU computes the step before.
+
+    Args:
+        steps: Steps.
+        ahead: Whether to work ahead; on a CPU the thread would take time from the training itself.
+
+    Yields:
+        The same, in pinned memory if ahead.
+    """
+    if not ahead:
+        yield from steps
+        return
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(_next_pinned, steps)
+        while (step := waiting.result()) is not None:
+            waiting = pool.submit(_next_pinned, steps)
+            yield step
+
+
+def _next_pinned(steps: Iterator[Step]) -> Step | None:
+    step = next(steps, None)
+    return step and (step[0], [_pinned(batch) for batch in step[1]])
+
+
+def _pinned(batch: Batch) -> Batch:
+    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return replace(batch, **{n: v.pin_memory() for n, v in values.items() if isinstance(v, torch.Tensor)})

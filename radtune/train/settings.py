@@ -54,13 +54,14 @@ class TrainingSettings:
 
     output_dir: str = key("Folder for adapter/, merged/, checkpoints/, logs and the curve.")
     checkpoint_dir: str = key("Base model in Hugging Face's layout: config.json, *.safetensors, tokenizer.")
-    model: dict[str, Any] = key("torchtune's builder of the model with LoRA.")
-    tokenizer: dict[str, Any] = key("Builder of the tokenizer; its max_seq_len cuts rows.")
+    model: dict[str, Any] = key("Where the adapter sits and its rank and alpha; the sizes are the base model's.")
+    tokenizer: dict[str, Any] = key("max_seq_len cuts rows; the tokenizer is the base model's.")
     optimizer: dict[str, Any] = key("Any optimizer of torch or bitsandbytes.")
     lr_scheduler: dict[str, Any] = key("torchtune's schedule; gets the number of steps.")
     metric_logger: dict[str, Any] = key("torchtune's disk, TensorBoard, W&B or screen logger.")
     dataset: DatasetSettings = key("Training rows.", DatasetSettings)
     validation: ValidationSettings = key("Held-out rows.", ValidationSettings)
+    tasks: list[str] = key("Task files of one's own among the rows; those in configs/tasks are found by name.", [])
     # What torch's and NumPy's generators both take.
     seed: int = key("Governs the adapter's start, the order of rows and dropout.", 0, ge=0, le=2**32 - 1)
     epochs: int = key("Passes over the rows.", 1, ge=1)
@@ -72,10 +73,7 @@ class TrainingSettings:
     )
     clip_grad_norm: float | None = key("Largest norm of the gradient; null for any.", None, gt=0)
     compile: bool = key("Compile the layers: faster steps after slow first ones.", False)
-    activation_checkpointing: str = key(
-        "Recompute activations to save memory; auto: only where the estimate exceeds the device's memory.",
-        "auto", choices=("auto", "always", "never"),
-    )  # fmt: skip
+    activation_checkpointing: bool = key("Recompute activations: less memory, about a third more computing.", False)
     device: str = key("cpu or cuda.", "cpu", choices=("cpu", "cuda"))
     dtype: str = key("What weights are held and computed in.", "bf16", choices=("fp32", "bf16"))
     checkpoint_every_n_steps: int = key("How often the state is saved, besides at SIGTERM and SIGINT.", 50, ge=1)

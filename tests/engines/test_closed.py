@@ -12,8 +12,8 @@ from radtune.config import InputError
 from radtune.engines.closed import answer_tree, closed_answers, likely_answer
 from radtune.engines.local import TorchtuneEngine, generate
 from radtune.findings import FINDINGS, NORMAL
+from radtune.models.tokenizer import prompt_tokens
 from radtune.tasks import multiple_choice
-from radtune.train.rows import prompt_tokens
 
 TASK = "multiple_choice"
 

@@ -14,12 +14,11 @@ from radtune.config import InputError
 from radtune.engines.decoding import _choose
 from radtune.engines.hugging_face import load_engine
 from radtune.engines.local import generate
-from radtune.models.base_model import read_weights
-from radtune.models.checkpoint import load_checkpoint
+from radtune.models.checkpoint import load_checkpoint, read_weights
+from radtune.models.tokenizer import prompt_tokens
 from radtune.sources import synthetic
 from radtune.tasks.legacy import TASKS
 from radtune.tasks.rendering import user_message
-from radtune.train.rows import prompt_tokens
 
 MINI = Path("data/mini")
 
@@ -216,5 +215,5 @@ def test_configurations_that_transformers_would_warn_of_are_refused(tmp_path, ch
 def test_other_models_are_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"vocab_size": 10}))
     save_file({"x": torch.ones(1)}, tmp_path / "model.safetensors")
-    with pytest.raises(InputError, match="do not fit a Llama"):
+    with pytest.raises(InputError, match=r"of no family that is trained and run here: Llama 3\.1"):
         load_checkpoint(tmp_path, None, torch.device("cpu"), torch.float32)

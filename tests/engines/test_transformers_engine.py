@@ -14,7 +14,7 @@ import radtune.engines.hugging_face as transformers_engine
 from radtune.config import InputError
 from radtune.engines.hugging_face import load_engine
 from radtune.engines.memory import cache_bytes, fitting_rows
-from radtune.models.base_model import read_weights
+from radtune.models.checkpoint import read_weights
 
 MINI = Path("data/mini")
 CPU = torch.device("cpu")

@@ -12,10 +12,9 @@ from radtune.instructions import Instruction
 from radtune.sources.synthetic import generate
 from radtune.tasks.legacy import TASKS
 from radtune.train import llama3_tokenizer
-from radtune.train.attention import allow_row_blocks, dense_mask, row_blocks, sees
-from radtune.train.loss import CHUNK, SummedLoss
-from radtune.train.packing import PACKINGS, Row, make_batches, make_rows
-from radtune.train.rows import IGNORED
+from radtune.train.data import IGNORED, Row, make_rows
+from radtune.train.loss import CHUNK, SummedLoss, allow_row_blocks, row_blocks, sees
+from radtune.train.packing import PACKINGS, make_batches
 
 
 def instructions(count):
@@ -28,6 +27,12 @@ def instructions(count):
         for report in made
         for task in tasks
     ]
+
+
+def dense_mask(groups, length):
+    """The pattern of attention written out, boolean, shape (1, length, length)."""
+    index = torch.arange(length)
+    return sees(groups, length)(None, None, index[:, None], index[None])[None]
 
 
 @pytest.fixture(scope="module")

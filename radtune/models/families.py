@@ -1,0 +1,194 @@
+"""The families of models that radtune reads, trains and runs by itself: a row each.
+
+Another family costs a row here, where its tokenizer is new a function in :mod:`radtune.models.tokenizer`, and a test
+that holds its logits to those of transformers.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from radtune.config import InputError
+from radtune.models.tokenizer import llama3_tokenizer_of
+
+_LAYER = re.compile(r"(?<=layers\.)\d+")
+
+
+@dataclass(frozen=True)
+class ChatFrame:
+    """What stands around the one message of a prompt; no system message, which no training row has.
+
+    Attributes:
+        header: A special token that only tokenizers of this frame know.
+        before: Text before the message.
+        after: Text after it; the answer follows.
+    """
+
+    header: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Family:
+    """How models of one kind lie on disk and in torchtune.
+
+    Attributes:
+        name: As a user knows it.
+        model_type: ``model_type`` of its ``config.json``.
+        rope: Entries that its rotary positions have there, besides those that ``arguments`` reads.
+        tied: Whether the output layer is the embeddings, so that no weight of it is stored.
+        builder: torchtune's builder.
+        lora_builder: The same with LoRA.
+        arguments: From ``config.json`` to what both builders take.
+        weights: From Hugging Face's names of weights to torchtune's; ``{}`` is a layer's number.
+        rotates_halves: Whether Hugging Face's rotary positions turn the two halves of a head, where torchtune's turn
+            neighbours, so that rows of queries and keys stand in another order.
+        load_tokenizer: From the folder, the vocabulary's size and where rows are cut (or None) to torchtune's
+            tokenizer, which knows the stop tokens.
+        frame: Its prompts, as text.
+    """
+
+    name: str
+    model_type: str
+    rope: Mapping[str, Any]
+    tied: bool
+    builder: str
+    lora_builder: str
+    arguments: Callable[[dict[str, Any]], dict[str, Any]]
+    weights: Mapping[str, str]
+    rotates_halves: bool
+    load_tokenizer: Callable[[Path, int, int | None], Any]
+    frame: ChatFrame
+
+    def fits(self, config: dict[str, Any]) -> bool:
+        """Whether a ``config.json`` is of this family."""
+        rope = rope_of(config)
+        return (
+            config.get("model_type") == self.model_type
+            and bool(config.get("tie_word_embeddings")) == self.tied
+            and all(rope.get(name) == value for name, value in self.rope.items())
+        )
+
+    def to_torchtune(self, name: str, weight: torch.Tensor, config: dict[str, Any]) -> tuple[str, torch.Tensor]:
+        """A weight of Hugging Face's layout in torchtune's.
+
+        Raises:
+            KeyError: No weight of this family has that name.
+            RuntimeError: Its rows are no multiple of the heads.
+        """
+        return _renamed(name, self.weights), self._reordered(name, weight, config, (2, -1))
+
+    def to_hugging_face(self, name: str, weight: torch.Tensor, config: dict[str, Any]) -> tuple[str, torch.Tensor]:
+        """A weight, or an adapter's up-projection by the name of its weight, of torchtune's layout in Hugging Face's.
+
+        Raises:
+            KeyError: No weight of this family has that name.
+        """
+        name = _renamed(name, {ours: theirs for theirs, ours in self.weights.items()})
+        return name, self._reordered(name, weight, config, (-1, 2))
+
+    def _reordered(
+        self, name: str, weight: torch.Tensor, config: dict[str, Any], order: tuple[int, int]
+    ) -> torch.Tensor:
+        counts = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}
+        heads = next((config[count] for module, count in counts.items() if f".{module}." in name), None)
+        if heads is None or not self.rotates_halves:
+            return weight
+        return weight.view(heads, *order, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape)
+
+
+def rope_of(config: dict[str, Any]) -> dict[str, Any]:
+    """The rotary positions of a ``config.json``, which transformers has written under two names."""
+    rope = config.get("rope_scaling") or config.get("rope_parameters")
+    return rope if isinstance(rope, dict) else {}
+
+
+def find_family(config: dict[str, Any], where: object) -> Family:
+    """The family that a ``config.json`` is of.
+
+    Raises:
+        InputError: None; the message names those there are.
+    """
+    for family in FAMILIES:
+        if family.fits(config):
+            return family
+    tied = "tied" if config.get("tie_word_embeddings") else "untied"
+    is_it = f"{config.get('model_type')!r} with rotary positions {rope_of(config).get('rope_type')!r} and {tied}"
+    raise InputError(
+        f"{where}: model type {is_it[:100]} embeddings is of no family that is trained and run here: "
+        f"{', '.join(family.name for family in FAMILIES)}; engine=transformers runs others, too"
+    )
+
+
+def frame_of(knows: Callable[[str], bool]) -> ChatFrame | None:
+    """The frame of a tokenizer, told by whether it knows a special token; None for a tokenizer of no family here."""
+    return next((family.frame for family in FAMILIES if knows(family.frame.header)), None)
+
+
+def _renamed(name: str, names: Mapping[str, str]) -> str:
+    layer = _LAYER.search(name)
+    return names[_LAYER.sub("{}", name)].format(layer[0] if layer else "")
+
+
+def _llama3_arguments(config: dict[str, Any]) -> dict[str, Any]:
+    rope = rope_of(config)
+    return {
+        "vocab_size": config["vocab_size"],
+        "num_layers": config["num_hidden_layers"],
+        "num_heads": config["num_attention_heads"],
+        "num_kv_heads": config["num_key_value_heads"],
+        "embed_dim": config["hidden_size"],
+        "intermediate_dim": config["intermediate_size"],
+        "max_seq_len": config["max_position_embeddings"],
+        "norm_eps": float(config["rms_norm_eps"]),
+        "rope_base": int(rope.get("rope_theta", config.get("rope_theta", 500_000))),
+        "scale_factor": int(rope["factor"]),
+    }
+
+
+_LLAMA_WEIGHTS = {
+    "model.embed_tokens.weight": "tok_embeddings.weight",
+    "model.layers.{}.self_attn.q_proj.weight": "layers.{}.attn.q_proj.weight",
+    "model.layers.{}.self_attn.k_proj.weight": "layers.{}.attn.k_proj.weight",
+    "model.layers.{}.self_attn.v_proj.weight": "layers.{}.attn.v_proj.weight",
+    "model.layers.{}.self_attn.o_proj.weight": "layers.{}.attn.output_proj.weight",
+    "model.layers.{}.mlp.gate_proj.weight": "layers.{}.mlp.w1.weight",
+    "model.layers.{}.mlp.up_proj.weight": "layers.{}.mlp.w3.weight",
+    "model.layers.{}.mlp.down_proj.weight": "layers.{}.mlp.w2.weight",
+    "model.layers.{}.input_layernorm.weight": "layers.{}.sa_norm.scale",
+    "model.layers.{}.post_attention_layernorm.weight": "layers.{}.mlp_norm.scale",
+    "model.norm.weight": "norm.scale",
+    "lm_head.weight": "output.weight",
+}
+
+_LLAMA3_FRAME = ChatFrame(
+    "<|start_header_id|>",
+    "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n",
+    "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+)
+
+FAMILIES = (
+    # Of any size: the tiny model in data/mini is one.
+    Family(
+        name="Llama 3.1",
+        model_type="llama",
+        # What torchtune's scaled rotary positions are built with.
+        rope={
+            "rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192,
+        },
+        tied=False,
+        builder="torchtune.models.llama3_1.llama3_1",
+        lora_builder="torchtune.models.llama3_1.lora_llama3_1",
+        arguments=_llama3_arguments,
+        weights=_LLAMA_WEIGHTS,
+        rotates_halves=True,
+        load_tokenizer=llama3_tokenizer_of,
+        frame=_LLAMA3_FRAME,
+    ),
+)  # fmt: skip

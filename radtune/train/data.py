@@ -1,0 +1,153 @@
+"""Instruction rows as tokens: rows that our recipe packs, and the dataset that torchtune's stock recipes read."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+from torchtune.datasets import PackedDataset
+
+from radtune.config import InputError
+from radtune.instructions import Instruction, read_instructions
+from radtune.models.tokenizer import chat_tokens
+from radtune.tasks.rendering import PROMPT_FORMATS, user_message
+
+log = logging.getLogger(__name__)
+
+# Targets of this value take no part in the loss; torchtune's own mark.
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training row as a model reads it: at each token, what it has to predict there.
+
+    Attributes:
+        tokens: Token ids without the last one, which predicts nothing, shape (length,).
+        targets: The token after each, :data:`IGNORED` where it is not trained on, shape (length,).
+        prefix: How many tokens it shares with all rows of its kind, and predicts nothing at.
+        kind: Rows of one kind have the same prefix.
+    """
+
+    tokens: torch.Tensor
+    targets: torch.Tensor
+    prefix: int = 0
+    kind: int = 0
+
+    @property
+    def trained(self) -> int:
+        """How many of its tokens are trained on."""
+        return int((self.targets != IGNORED).sum())
+
+
+def make_rows(tokenizer: Any, instructions: Sequence[Instruction], prompt_format: str) -> tuple[list[Row], int]:
+    """Tokenizes rows and finds the prefix of each kind, a kind being a task with its instruction.
+
+    Args:
+        tokenizer: A torchtune tokenizer; its ``max_seq_len`` cuts rows.
+        instructions: The rows.
+        prompt_format: As in inference.
+
+    Returns:
+        The rows, and how many of them were cut.
+    """
+    kinds: dict[tuple[str, str], int] = {}
+    tokenized, cut = _tokenized(tokenizer, instructions, prompt_format)
+    plain = [
+        (tokens[:-1], labels[1:], kinds.setdefault((row.task, row.instruction), len(kinds)))
+        for row, (tokens, labels) in zip(instructions, tokenized, strict=True)
+    ]
+    prefixes = [_shared([item[:2] for item in plain if item[2] == kind]) for kind in kinds.values()]
+    return [
+        Row(torch.tensor(tokens), torch.tensor(targets), prefixes[kind], kind) for tokens, targets, kind in plain
+    ], cut
+
+
+def _tokenized(
+    tokenizer: Any, instructions: Sequence[Instruction], prompt_format: str
+) -> tuple[list[tuple[list[int], list[int]]], int]:
+    """Tokens of each row and what is trained on at them, and how many rows were cut."""
+    rows, cut = [], 0
+    for row in instructions:
+        message = user_message(row.instruction, row.input, prompt_format)
+        tokens, masked = chat_tokens(tokenizer, message, row.output)
+        rows.append((tokens, [IGNORED if context else token for token, context in zip(tokens, masked, strict=True)]))
+        cut += tokenizer.max_seq_len is not None and len(tokens) >= tokenizer.max_seq_len
+    return rows, cut
+
+
+def _shared(rows: Sequence[tuple[list[int], list[int]]]) -> int:
+    """Length of the prefix that all rows share, before the first target of any and the last token of each."""
+    if len(rows) < 2:
+        return 0
+    # What the first and the last in alphabetical order share, all share.
+    first, last = min(tokens for tokens, _ in rows), max(tokens for tokens, _ in rows)
+    shared = next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+    untrained = (
+        next((i for i, target in enumerate(targets) if target != IGNORED), len(targets)) for _, targets in rows
+    )
+    return max(0, min(shared, *untrained, *(len(tokens) - 1 for tokens, _ in rows)))
+
+
+def read_rows(data_files: str | Sequence[str]) -> list[Instruction]:
+    """The rows of one or several ``instructions.jsonl``.
+
+    Raises:
+        InputError: A file is absent or broken, or there are no rows.
+    """
+    paths = [data_files] if isinstance(data_files, str) else list(data_files)
+    rows = [row for path in paths for row in read_instructions(Path(path))]
+    if not rows:
+        raise InputError(f"{', '.join(map(str, paths))}: no rows")
+    return rows
+
+
+class InstructionDataset(Dataset):
+    """Rows of instruction files as ``tokens`` and ``labels``, held as tensors of 4 bytes a token."""
+
+    def __init__(self, rows: Sequence[tuple[list[int], list[int]]]) -> None:
+        self._rows = [torch.tensor(row, dtype=torch.int32) for row in rows]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> dict[str, list[int]]:
+        tokens, labels = self._rows[index].tolist()
+        return {"tokens": tokens, "labels": labels}
+
+
+def instruction_dataset(
+    tokenizer: Any, data_files: str | Sequence[str], prompt_format: str = "llama3_chat", packed: bool = False
+) -> InstructionDataset | PackedDataset:
+    """Builds the dataset that the YAMLs of torchtune's stock recipes name.
+
+    Args:
+        tokenizer: The recipe's tokenizer; its ``max_seq_len`` limits rows.
+        data_files: One or several ``instructions.jsonl``.
+        prompt_format: ``llama3_chat`` or ``alpaca``, the same as in inference.
+        packed: Whether rows share sequences of ``max_seq_len`` tokens, without attending to one another.
+
+    Returns:
+        The dataset; the loss is taken on answers and, as in all of torchtune, on the header tokens before them.
+    """
+    try:
+        if prompt_format not in PROMPT_FORMATS:
+            raise InputError(f"dataset.prompt_format: {prompt_format!r} is not one of {', '.join(PROMPT_FORMATS)}")
+        instructions = read_rows(data_files)
+        if packed and tokenizer.max_seq_len is None:
+            raise InputError("dataset.packed needs tokenizer.max_seq_len")
+    except InputError as error:
+        # torchtune's recipes build the dataset; without this, a broken line would end in their traceback.
+        print(f"instruction_dataset: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    rows, cut = _tokenized(tokenizer, instructions, prompt_format)
+    if cut:
+        log.warning(
+            "%d of %d rows reach tokenizer.max_seq_len=%d: their answers are cut", cut, len(rows), tokenizer.max_seq_len
+        )
+    dataset = InstructionDataset(rows)
+    return PackedDataset(dataset, max_seq_len=tokenizer.max_seq_len) if packed else dataset

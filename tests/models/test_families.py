@@ -1,0 +1,117 @@
+"""The table of families: weights to and fro, frames like torchtune's, other models refused in a line."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torchtune.models.convert_weights import hf_to_tune, tune_to_hf, tune_to_peft_adapter_weights
+from transformers import AutoTokenizer
+
+from radtune.config import InputError
+from radtune.models.checkpoint import fresh_adapter, load_checkpoint, load_trainable, open_model
+from radtune.models.export import FineTuned, peft_weights
+from radtune.models.families import FAMILIES, find_family, frame_of
+from radtune.models.tokenizer import prompt_tokens
+from radtune.train.settings import build
+
+MINI = Path("data/mini")
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def base():
+    return open_model(MINI)
+
+
+def heads(config):
+    return {
+        "num_heads": config["num_attention_heads"], "num_kv_heads": config["num_key_value_heads"],
+        "dim": config["hidden_size"], "head_dim": config["head_dim"],
+    }  # fmt: skip
+
+
+def test_weights_are_torchtunes_and_come_back(base):
+    theirs = dict(base.weights())
+    ours = dict(base.family.to_torchtune(*named, base.config) for named in theirs.items())
+    wanted = hf_to_tune(theirs, **heads(base.config))
+    assert set(ours) == set(wanted)
+    assert all(torch.equal(ours[name], wanted[name]) for name in ours)
+    back = dict(base.family.to_hugging_face(*named, base.config) for named in ours.items())
+    assert all(torch.equal(back[name], tensor) for name, tensor in tune_to_hf(ours, **heads(base.config)).items())
+    assert all(torch.equal(back[name], theirs[name]) for name in theirs)
+
+
+def test_adapters_on_every_layer_are_named_as_torchtune_names_them(base):
+    section = {
+        "_component_": base.family.lora_builder, **base.family.arguments(base.config), "lora_rank": 4, "lora_alpha": 8,
+        "lora_attn_modules": ["q_proj", "k_proj", "v_proj", "output_proj"], "apply_lora_to_mlp": True,
+        "apply_lora_to_output": True,
+    }  # fmt: skip
+    model = load_trainable(lambda: build(section, "model"), base, CPU, torch.float32, 0, False)
+    start = fresh_adapter(model, 0)
+    trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert set(trainable) == set(start)
+    assert all(torch.equal(trainable[name], start[name]) for name in start)
+    tensors = {name: torch.randn_like(tensor) for name, tensor in start.items()}
+    got = peft_weights(FineTuned(base, tensors, section, torch.float32, "").adapter())
+    wanted = tune_to_peft_adapter_weights(tensors, **heads(base.config))
+    assert set(got) == set(wanted)
+    assert all(torch.equal(got[name], wanted[name]) for name in got)
+
+
+def test_a_frames_text_is_torchtunes_tokens(base):
+    tokenizer = AutoTokenizer.from_pretrained(MINI)
+    frame = frame_of(lambda token: tokenizer.convert_tokens_to_ids(token) not in (None, tokenizer.unk_token_id))
+    assert frame is base.family.frame
+    framed = tokenizer.encode(f"{frame.before}Name the diseases.{frame.after}", add_special_tokens=False)
+    assert framed == prompt_tokens(base.tokenizer(), "Name the diseases.")
+    assert frame_of(lambda token: False) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model_type": "qwen2"},
+        {"tie_word_embeddings": True},
+        {"rope_scaling": None},
+        {"rope_scaling": {"rope_type": "yarn", "factor": 8.0}},
+        {"rope_scaling": 3, "model_type": None},
+    ],
+)
+def test_other_models_are_refused_with_the_families_there_are(base, changes):
+    with pytest.raises(InputError) as caught:
+        find_family(base.config | changes, "x/config.json")
+    assert str(caught.value).startswith("x/config.json: model type ")
+    assert all(family.name in str(caught.value) for family in FAMILIES)
+    assert "\n" not in str(caught.value)
+
+
+def test_positions_as_transformers_5_writes_them(base):
+    rope = {**base.config["rope_scaling"], "rope_theta": base.config["rope_theta"]}
+    config = {name: value for name, value in base.config.items() if not name.startswith("rope_")}
+    config["rope_parameters"] = rope
+    assert find_family(config, "") is base.family
+    assert base.family.arguments(config) == base.family.arguments(base.config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_attention_heads": 0}, r"config\.json: num_attention_heads is missing or no number above 0"),
+        ({"vocab_size": "many"}, r"config\.json: vocab_size is missing"),
+        ({"num_hidden_layers": 5}, "9 weights are missing; first: layers.4"),
+        ({"num_hidden_layers": 3}, r"layers\.3\..* does not fit its config\.json"),
+        ({"intermediate_size": 256}, r"of shape \[256, 512\] does not fit its config\.json"),
+        ({"num_attention_heads": 7}, r"config\.json: not that of a Llama 3\.1"),
+        ({"rms_norm_eps": None}, r"config\.json: not that of a Llama 3\.1"),
+    ],
+)
+def test_a_config_that_does_not_fit_its_weights(tmp_path, changes, message):
+    folder = Path(shutil.copytree(MINI, tmp_path / "model"))
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(InputError, match=message) as caught:
+        load_checkpoint(folder, None, CPU, torch.float32)
+    assert "\n" not in str(caught.value)
