@@ -1,11 +1,11 @@
-"""The rule labeler: finds the 13 classes in a report and decides positive, negative or uncertain, as NegBio does.
+"""The rule labeler: finds a task's classes in a report and decides present, absent or uncertain, as NegBio does.
 
-What it knows stands in two files that a radiologist can read and extend: ``lexicon.toml`` (phrases of each class) and
-``cues.toml`` (negation, uncertainty, history, and where each ends).
+What it knows stands in two files of a folder, which a radiologist can read and extend: ``lexicon.toml`` (phrases of each
+class) and ``cues.toml`` (negation, uncertainty, history, and where each ends).
 """
 
 from radtune.rules.engine import Mention, ReportLabels, label_report
 from radtune.rules.labeling import label_reports
-from radtune.rules.rules import OTHER, load_rules
+from radtune.rules.lexicon import OTHER, Rules, load_rules, rules_for
 
-__all__ = ["OTHER", "Mention", "ReportLabels", "label_report", "label_reports", "load_rules"]
+__all__ = ["OTHER", "Mention", "ReportLabels", "Rules", "label_report", "label_reports", "load_rules", "rules_for"]

@@ -7,11 +7,12 @@ from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
 
-from radtune.findings import FINDINGS, NEGATIVE, NO_FINDING, POSITIVE, UNCERTAIN
+from radtune.findings import NO_FINDING
+from radtune.labels import State
+from radtune.rules.lexicon import OTHER, CueRule, FindingRules, Rules, Status, default_rules
 from radtune.rules.notation import word_openings
 from radtune.rules.phrases import Hit
 from radtune.rules.reading import SENTENCE_END, reading_copy
-from radtune.rules.rules import OTHER, CueRule, FindingRules, Rules, Status, default_rules
 
 # Rule ids of mentions that no cue decides.
 STATED = "stated"
@@ -21,14 +22,17 @@ _OF_KIND: Mapping[str, Status] = {"mentions": "positive", "normal": "negative", 
 # findings without a period is still decided in linear time.
 _CUES_ASKED = 6
 
-_VALUES = {"positive": POSITIVE, "uncertain": UNCERTAIN, "negative": NEGATIVE}
+# Of a class's mentions the strongest counts.
+_STATES: Mapping[Status, State] = {
+    "positive": State.PRESENT, "uncertain": State.UNCERTAIN, "negative": State.ABSENT,
+}  # fmt: skip
 
 
 class Mention(NamedTuple):
     """One place where a report speaks of a finding. Offsets are in characters of the report's text.
 
     Attributes:
-        finding: One of the 13 classes, or ``Other`` for an abnormality outside them.
+        finding: One of the task's classes, or ``Other`` for an abnormality outside them.
         start: Where the mention starts.
         end: The offset after it.
         status: ``positive``, ``negative``, ``uncertain``; ``ignored`` if it says nothing about the images shown (a
@@ -55,12 +59,12 @@ class ReportLabels:
     """What a report says.
 
     Attributes:
-        labels: 1 positive, 0 negative, -1 uncertain by class, in the classes' order; a class that is not mentioned is
-            absent. ``No Finding`` is 1 or absent.
+        labels: By class, in the classes' order; a class that is not mentioned has none. ``No Finding`` is present or
+            has none.
         mentions: The evidence, in the order of the text.
     """
 
-    labels: dict[str, int]
+    labels: dict[str, State]
     mentions: tuple[Mention, ...]
 
 
@@ -75,12 +79,7 @@ class _Cue(NamedTuple):
 
 
 def label_report(text: str, rules: Rules | None = None) -> ReportLabels:
-    """Labels one report.
-
-    Args:
-        text: The report, or the sections of it that count.
-        rules: Lexicon and cues; those that ship with the package if None.
-    """
+    """Labels one report, or the sections of it that count."""
     rules = rules or default_rules()
     mentions: list[Mention] = []
     at = 0
@@ -95,7 +94,7 @@ def label_report(text: str, rules: Rules | None = None) -> ReportLabels:
             mentions.extend([_moved(mention, start) for mention in found] if start else found)
     if not text.strip():
         return ReportLabels({}, ())  # a report without a word does not say that nothing was found
-    return ReportLabels(_aggregate(mentions), tuple(mentions))
+    return ReportLabels(_aggregate(mentions, rules), tuple(mentions))
 
 
 def _label_sentence(sentence: str, rules: Rules) -> tuple[Mention, ...]:
@@ -236,17 +235,19 @@ def _mention(rules: FindingRules, hit: Hit, status: Status, rule: str, cue: _Cue
     return Mention(rules.finding, hit.start, hit.end, status, hit.phrase, rule, start, end)
 
 
-def _aggregate(mentions: list[Mention]) -> dict[str, int]:
+def _aggregate(mentions: list[Mention], rules: Rules) -> dict[str, State]:
     statuses: dict[str, set[Status]] = {}
     for mention in mentions:
         statuses.setdefault(mention.finding, set()).add(mention.status)
     labels = {}
-    for finding in FINDINGS:
-        for status, value in _VALUES.items():
-            if status in statuses.get(finding, ()):
-                labels[finding] = value
-                break
-    abnormal = {name for name, value in labels.items() if value != NEGATIVE and name != "Support Devices"}
-    if not abnormal and not statuses.get(OTHER, set()) & {"positive", "uncertain"}:
-        labels[NO_FINDING] = POSITIVE
+    abnormal = False
+    for part in rules.findings:
+        if part.finding not in statuses:
+            continue
+        state = next((state for status, state in _STATES.items() if status in statuses[part.finding]), None)
+        abnormal = abnormal or (part.abnormal and state in (State.PRESENT, State.UNCERTAIN))
+        if state is not None and part.finding != OTHER:
+            labels[part.finding] = state
+    if not abnormal:
+        labels[NO_FINDING] = State.PRESENT
     return labels

@@ -9,10 +9,12 @@ from itertools import chain, islice
 from multiprocessing import parent_process
 from threading import Thread
 
-from radtune.findings import LABEL_COLUMNS
+from radtune.findings import NO_FINDING
+from radtune.labels import State
 from radtune.report import Report
 from radtune.rules.engine import ReportLabels, label_report
-from radtune.rules.rules import default_rules
+from radtune.rules.lexicon import rules_for
+from radtune.tasks import Task, text_of
 
 # One core labels these in less than a second, and a pool takes a part of a second to start.
 POOL_FROM = 4_000
@@ -23,17 +25,18 @@ _AHEAD = 3
 
 # A report's labels between processes, without evidence: one byte per class, which is quick to send. 3: not mentioned.
 _NO_LABEL = 3
-_SEND = {1: 1, 0: 0, -1: 2, None: _NO_LABEL}
-_RECEIVE = {sent: label for label, sent in _SEND.items() if label is not None}
+_SEND = {State.PRESENT: 1, State.ABSENT: 0, State.UNCERTAIN: 2, None: _NO_LABEL}
+_RECEIVE = {sent: state for state, sent in _SEND.items() if state is not None}
 
 
 def label_reports(
-    reports: Iterable[Report], processes: int | None = None, evidence: bool = True
+    reports: Iterable[Report], task: Task, processes: int | None = None, evidence: bool = True
 ) -> Iterator[tuple[Report, ReportLabels]]:
-    """Labels reports, in their order.
+    """Labels what a task reads of reports, in their order.
 
     Args:
         reports: Read as needed, never all at once.
+        task: Whose rules label them.
         processes: How many to use for inputs of :data:`POOL_FROM` reports and more; all available cores if None.
             Smaller inputs stay in this process.
         evidence: Whether the mentions are wanted too; without them several processes have far less to send.
@@ -45,11 +48,12 @@ def label_reports(
     reports = iter(reports)
     first = list(islice(reports, POOL_FROM))
     if processes == 1 or len(first) < POOL_FROM:
+        rules = rules_for(task)
         for report in chain(first, reports):
-            found = label_report(report.text)
+            found = label_report(text_of(task, report), rules)
             yield report, found if evidence else ReportLabels(found.labels, ())
         return
-    yield from _label_in_pool(chain(first, reports), processes, evidence)
+    yield from _label_in_pool(chain(first, reports), task, processes, evidence)
 
 
 def _cores() -> int:
@@ -57,25 +61,27 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _label_in_pool(reports: Iterator[Report], processes: int, evidence: bool) -> Iterator[tuple[Report, ReportLabels]]:
+def _label_in_pool(
+    reports: Iterator[Report], task: Task, processes: int, evidence: bool
+) -> Iterator[tuple[Report, ReportLabels]]:
     waiting: deque[tuple[list[Report], Future[list[ReportLabels]] | Future[list[bytes]]]] = deque()
-    default_rules().compile()  # here once; forked processes inherit them
-    pool = ProcessPoolExecutor(processes, initializer=_start_worker)
+    rules_for(task).compile()  # here once; forked processes inherit them
+    pool = ProcessPoolExecutor(processes, initializer=_start_worker, initargs=(task,))
     try:
         while batch := list(islice(reports, _BATCH)):
-            texts = [report.text for report in batch]
-            waiting.append((batch, pool.submit(_label_texts if evidence else _send_labels, texts)))
+            texts = [text_of(task, report) for report in batch]
+            waiting.append((batch, pool.submit(_label_texts if evidence else _send_labels, texts, task)))
             if len(waiting) >= processes * _AHEAD:
-                yield from _next_batch(waiting)
+                yield from _next_batch(waiting, task)
         while waiting:
-            yield from _next_batch(waiting)
+            yield from _next_batch(waiting, task)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _start_worker() -> None:
+def _start_worker(task: Task) -> None:
     """Leaves interrupts to the process that started this one, and ends with it, even if that was killed."""
-    default_rules().compile()
+    rules_for(task).compile()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -90,22 +96,23 @@ def _end_with_parent() -> None:
 
 
 def _next_batch(
-    waiting: deque[tuple[list[Report], Future[list[ReportLabels]] | Future[list[bytes]]]],
+    waiting: deque[tuple[list[Report], Future[list[ReportLabels]] | Future[list[bytes]]]], task: Task
 ) -> Iterator[tuple[Report, ReportLabels]]:
     batch, labelled = waiting.popleft()
     for report, found in zip(batch, labelled.result(), strict=True):
-        yield report, _receive_labels(found) if isinstance(found, bytes) else found
+        yield report, _receive_labels(found, task) if isinstance(found, bytes) else found
 
 
-def _label_texts(texts: list[str]) -> list[ReportLabels]:
-    return [label_report(text) for text in texts]
+def _label_texts(texts: list[str], task: Task) -> list[ReportLabels]:
+    rules = rules_for(task)
+    return [label_report(text, rules) for text in texts]
 
 
-def _send_labels(texts: list[str]) -> list[bytes]:
-    found = (label_report(text).labels for text in texts)
-    return [bytes(_SEND[labels.get(name)] for name in LABEL_COLUMNS) for labels in found]
+def _send_labels(texts: list[str], task: Task) -> list[bytes]:
+    names = (*task.classes, NO_FINDING)
+    return [bytes(_SEND[found.labels.get(name)] for name in names) for found in _label_texts(texts, task)]
 
 
-def _receive_labels(sent: bytes) -> ReportLabels:
-    named = zip(LABEL_COLUMNS, sent, strict=True)
+def _receive_labels(sent: bytes, task: Task) -> ReportLabels:
+    named = zip((*task.classes, NO_FINDING), sent, strict=True)
     return ReportLabels({name: _RECEIVE[byte] for name, byte in named if byte != _NO_LABEL}, ())

@@ -1,0 +1,252 @@
+"""What the rule labeler knows of a task: a lexicon and cues, read from their TOML files, checked, and compiled once."""
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from radtune.config import InputError, from_mapping, nearest
+from radtune.rules.notation import PhraseError
+from radtune.rules.phrases import Scanner, compile_scanner
+from radtune.tasks import DEFAULT_RULES_TASK, Task, load_task
+
+LEXICON, CUES = "lexicon.toml", "cues.toml"
+# Of the folders that ship, the one whose cues serve a lexicon that has none of its own: most are plain English.
+_GENERAL = Path(__file__).with_name("chest")
+
+# Heading of the lexicon's part for abnormalities outside the task's classes; they only keep `No Finding` blank.
+OTHER = "Other"
+
+Status = Literal["positive", "negative", "uncertain", "ignored"]
+
+_NO_SIGN_OF_A_NAME = re.compile(r"[^\w',:?+/.]+|\.(?!\w)")
+
+
+@dataclass(frozen=True, eq=False)
+class FindingRules:
+    """How one class is found.
+
+    Attributes:
+        finding: One of the classes, or :data:`OTHER`.
+        scanner: Its phrases; the name of a hit is the kind of phrase, a field of :class:`_LexiconPart`.
+        cues_end_at: Stops that end any cue before it reaches this class, beside the cue's own.
+        abnormal: Whether it keeps ``No Finding`` blank where it is present or uncertain.
+    """
+
+    finding: str
+    scanner: Scanner
+    cues_end_at: tuple[str, ...]
+    abnormal: bool
+
+
+@dataclass(frozen=True)
+class CueRule:
+    """What a group of cues in ``cues.toml`` does.
+
+    Attributes:
+        name: The rule id in explanations.
+        status: What a mention in its reach becomes; ``none`` for phrases that only look like cues.
+        direction: ``before`` if the cue stands before what it decides, ``after`` if behind it, ``around`` for either.
+        words: How many words may stand between cue and mention.
+        ends_at: Names of the stops that it does not cross.
+        only: The classes it decides; empty for all.
+        yields: Whether an earlier negation that reaches the mention wins over it ("no opacity to suggest X").
+        phrases: The cues, in the notation.
+    """
+
+    name: str
+    status: Literal["negative", "uncertain", "ignored", "none"]
+    direction: Literal["before", "after", "around"] | None = None
+    words: int = 0
+    ends_at: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    yields: bool = False
+    phrases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Rules:
+    """Everything the engine needs.
+
+    Attributes:
+        classes: The task's, in their order.
+        findings: How each is found, and :data:`OTHER` where the lexicon has it.
+        by_opening: Which of them a word that starts so may mention; under the empty string, those to look for always.
+        cues: The cue groups by name.
+        cue_scanner: Their phrases.
+        stop_scanners: The stops by name.
+    """
+
+    classes: tuple[str, ...]
+    findings: tuple[FindingRules, ...]
+    by_opening: Mapping[str, tuple[FindingRules, ...]]
+    cues: Mapping[str, CueRule]
+    cue_scanner: Scanner
+    stop_scanners: Mapping[str, Scanner]
+
+    def compile(self) -> None:
+        """Compiles all expressions now, e.g. for processes that will inherit them."""
+        for scanner in (self.cue_scanner, *self.stop_scanners.values(), *(part.scanner for part in self.findings)):
+            _ = scanner.pattern
+
+
+@dataclass(frozen=True)
+class _LexiconPart:
+    """A class in ``lexicon.toml``, which says what each key means."""
+
+    mentions: tuple[str, ...] = ()
+    normal: tuple[str, ...] = ()
+    equivocal: tuple[str, ...] = ()
+    exceptions: tuple[str, ...] = ()
+    cues_end_at: tuple[str, ...] = ()
+    abnormal: bool = True
+
+
+@dataclass(frozen=True)
+class _Stop:
+    """A stop in ``cues.toml``."""
+
+    phrases: tuple[str, ...] = ()
+    exceptions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _CueFile:
+    """The keys of ``cues.toml``."""
+
+    words: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    stops: dict[str, _Stop] = field(default_factory=dict)
+    cue: tuple[CueRule, ...] = ()
+
+
+def rules_for(task: Task) -> Rules:
+    """The rules that label a task, read and compiled on first use.
+
+    Raises:
+        InputError: It has none, or as :func:`load_rules`.
+    """
+    if task.rules is None:
+        raise InputError(f"task {task.name}: no rules label it: its file names no folder with a lexicon (rules: ...)")
+    return _rules_in(task.rules, task.classes, tuple(task.synonyms.items()))
+
+
+@cache
+def _rules_in(folder: Path, classes: tuple[str, ...], synonyms: tuple[tuple[str, tuple[str, ...]], ...]) -> Rules:
+    return load_rules(folder, classes, dict(synonyms))
+
+
+def default_rules() -> Rules:
+    """The rules of the task that is labelled by default."""
+    return rules_for(load_task(DEFAULT_RULES_TASK))
+
+
+def load_rules(
+    folder: Path, classes: Sequence[str], synonyms: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> Rules:
+    """Reads and compiles the lexicon of a folder, and its cues or, where it has none, the general ones.
+
+    A class without a part in the lexicon is found by its name and synonyms, one or many of it; where they stand inside
+    another class's name ("cyst" in "renal cyst"), that class alone is meant.
+
+    Raises:
+        InputError: Naming the file and the entry: unknown heading or key, ill-typed value, a phrase that breaks the
+            notation, a stop that is not defined.
+    """
+    cue_file = folder / CUES if (folder / CUES).exists() else _GENERAL / CUES
+    stops, cues, cue_scanner = _read_cues(cue_file, classes, own=cue_file.parent == folder)
+    findings = _read_lexicon(folder / LEXICON, classes, synonyms, stops)
+    by_opening: dict[str, tuple[FindingRules, ...]] = {"": ()}
+    for part in findings:
+        for opening in ("",) if part.scanner.openings is None else part.scanner.openings:
+            by_opening[opening] = (*by_opening.get(opening, ()), part)
+    return Rules(tuple(classes), findings, by_opening, cues, cue_scanner, stops)
+
+
+def _read_lexicon(
+    path: Path, classes: Sequence[str], synonyms: Mapping[str, Sequence[str]], stops: Mapping[str, Scanner]
+) -> tuple[FindingRules, ...]:
+    document = _load(path)
+    words = from_mapping(_CueFile, {"words": document.pop("words", {})}, str(path)).words
+    _check_names(str(path), document, (*classes, OTHER), "class")
+    named = {name: [_as_phrase(given) for given in (name, *synonyms.get(name, ()))] for name in classes}
+    found = []
+    for finding in (*classes, *(name for name in document if name == OTHER)):
+        where = f"{path}: [{finding}]"
+        if finding in document:
+            part = from_mapping(_LexiconPart, document[finding], where)
+        else:
+            others = [phrase for name, phrases in named.items() if name != finding for phrase in phrases]
+            part = _by_name(named[finding], others)
+        _check_names(f"{where}: cues_end_at", part.cues_end_at, tuple(stops), "stop")
+        # What starts at the same word: an exception hides a mention, and "upper limits of normal to mildly enlarged"
+        # is a mention, though it opens like a normal statement.
+        kinds = ("exceptions", "mentions", "equivocal", "normal")
+        scanner = _scanner(where, [(kind, getattr(part, kind)) for kind in kinds], words)
+        found.append(FindingRules(finding, scanner, part.cues_end_at, part.abnormal))
+    return tuple(found)
+
+
+def _as_phrase(name: str) -> str:
+    """A name in the notation; signs that the notation has a meaning for, or that a reading copy drops, are blanks."""
+    return " ".join(_NO_SIGN_OF_A_NAME.sub(" ", name.lower().replace("\u2019", "'")).split())
+
+
+def _by_name(phrases: Sequence[str], others: Iterable[str]) -> _LexiconPart:
+    longer = [other for other in others if any(f" {phrase} " in f" {other} " for phrase in phrases)]
+    return _LexiconPart(mentions=tuple(map(_one_or_many, phrases)), exceptions=tuple(map(_one_or_many, longer)))
+
+
+def _one_or_many(phrase: str) -> str:
+    *before, last = phrase.split() or [""]
+    return " ".join([*before, f"({last}|{last}s)" if last[-1:].isalpha() and not last.endswith("s") else last])
+
+
+def _read_cues(
+    path: Path, classes: Sequence[str], own: bool
+) -> tuple[dict[str, Scanner], dict[str, CueRule], Scanner]:
+    """Stops, cues, and what finds these; of general cues those that decide none of the classes are left out."""
+    file = from_mapping(_CueFile, _load(path), str(path))
+    stops = {
+        name: _scanner(f"{path}: stop {name!r}", [("exceptions", stop.exceptions), (name, stop.phrases)], file.words)
+        for name, stop in file.stops.items()
+    }
+    cues: dict[str, CueRule] = {}
+    for cue in file.cue:
+        where = f"{path}: cue {cue.name!r}"
+        if cue.name in cues:
+            raise InputError(f"{where} stands twice")
+        if cue.direction is None and cue.status != "none":
+            raise InputError(f"{where}: direction is missing")
+        if own:
+            _check_names(f"{where}: only", cue.only, (*classes, OTHER), "class")
+        elif cue.only and not set(cue.only) & set(classes):
+            continue
+        _check_names(f"{where}: ends_at", cue.ends_at, tuple(stops), "stop")
+        cues[cue.name] = cue
+    return stops, cues, _scanner(str(path), [(cue.name, cue.phrases) for cue in cues.values()], file.words)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid TOML: {error}") from None
+
+
+def _check_names(where: str, names: Iterable[str], known: Sequence[str], what: str) -> None:
+    for name in names:
+        if name not in known:
+            raise InputError(f"{where}: unknown {what} {name!r}{nearest(name, known)}")
+
+
+def _scanner(where: str, groups: Sequence[tuple[str, Sequence[str]]], words: Mapping[str, Sequence[str]]) -> Scanner:
+    try:
+        return compile_scanner(groups, words)
+    except PhraseError as error:
+        raise InputError(f"{where}: {error}") from None
