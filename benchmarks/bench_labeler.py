@@ -23,13 +23,15 @@ from functools import partial
 from pathlib import Path
 
 from radtune.config import key, run_command
-from radtune.findings import FINDINGS, POSITIVE, read_label_table
+from radtune.findings import POSITIVE, read_label_table
 from radtune.report import Report
-from radtune.rules import label_report, label_reports
+from radtune.rules import ReportLabels, label_report, label_reports, rules_for
 from radtune.rules.engine import forget_sentences
 from radtune.sources.synthetic import generate
 from radtune.sources.table import read_any_reports
+from radtune.tasks import DEFAULT_RULES_TASK, load_task
 
+TASK = load_task(DEFAULT_RULES_TASK)
 COMMAND = Path(__file__).resolve().parents[1] / "scripts" / "label_by_rules.py"
 COPIES = 8  # of the reports, for the multi-core runs: long enough that a pool's start does not count
 PEER_REPORTS = 100
@@ -59,6 +61,11 @@ def main(config: BenchConfig) -> None:
     print_peers(reports[:PEER_REPORTS], config.runs)
 
 
+def label_ours(text: str) -> ReportLabels:
+    """Labels one report with the task's rules."""
+    return label_report(text, rules_for(TASK))
+
+
 def half(report: Report) -> str:
     """``dev`` or ``held-out``: by a hash of the words, so that reports of the same text are in the same half."""
     words = re.sub(r"\W+", " ", f"{report.findings} {report.impression}".lower()).strip()
@@ -72,8 +79,8 @@ def print_accuracy(reports: Sequence[Report], gold_path: Path) -> None:
         members = [report for report in reports if half(report) == part]
         totals = [0, 0, 0]
         print(f"\n{part}: {len(members):,} reports\n{'':<28}{'P':>7}{'R':>7}{'F1':>7}{'tp':>6}{'fp':>5}{'fn':>5}")
-        found = [(gold[report.report_id], label_report(report.text).labels) for report in members]
-        for column, name in enumerate(FINDINGS):
+        found = [(gold[report.report_id], label_ours(report.text).labels) for report in members]
+        for column, name in enumerate(TASK.classes):
             pairs = [
                 (labels.get(name) == POSITIVE, row[column] == POSITIVE)
                 for row, labels in found
@@ -93,12 +100,12 @@ def score_line(name: str, tp: int, fp: int, fn: int) -> str:
 
 def print_speed(reports: Sequence[Report], runs: int) -> None:
     """Reports per second on one core and on all, and the time of the shortest command."""
-    _label_all(label_report, reports[:PEER_REPORTS])  # compiles the rules
+    _label_all(label_ours, reports[:PEER_REPORTS])  # compiles the rules
 
     def start() -> None:
         subprocess.run([sys.executable, str(COMMAND), "text=No effusion."], check=True, stdout=subprocess.DEVNULL)
 
-    seconds = alternate([partial(_label_all, label_report, reports), start], runs)
+    seconds = alternate([partial(_label_all, label_ours, reports), start], runs)
     print(f"\none core: {len(reports) / seconds[0]:,.0f} reports/s")
     print(f"start-up: {seconds[1]:.2f} s for one report on the command line")
     many = list(marked_copies(reports))
@@ -112,7 +119,7 @@ def print_speed(reports: Sequence[Report], runs: int) -> None:
 
 def _label_many(reports: Sequence[Report], processes: int | None) -> None:
     forget_sentences()
-    for _ in label_reports(reports, processes, evidence=False):
+    for _ in label_reports(reports, TASK, processes, evidence=False):
         pass
 
 
@@ -135,7 +142,7 @@ def print_long(texts: Sequence[str]) -> None:
     }
     forget_sentences()
     for kind, text in kinds.items():
-        print(f"1,000,000 characters, {kind}: {alternate([lambda text=text: label_report(text)], 1)[0]:.2f} s")
+        print(f"1,000,000 characters, {kind}: {alternate([lambda text=text: label_ours(text)], 1)[0]:.2f} s")
 
 
 def print_peers(reports: Sequence[Report], runs: int) -> None:
@@ -150,9 +157,7 @@ def print_peers(reports: Sequence[Report], runs: int) -> None:
             print(f"{name}: does not start ({type(error).__name__}), skipped")
             continue
         label(reports[0].text)
-        theirs, ours = alternate(
-            [partial(_label_all, label, reports), partial(_label_all, label_report, reports)], runs
-        )
+        theirs, ours = alternate([partial(_label_all, label, reports), partial(_label_all, label_ours, reports)], runs)
         print(
             f"{name}: {len(reports) / theirs:,.0f} reports/s on {len(reports)} reports, ours {len(reports) / ours:,.0f}"
         )
@@ -173,7 +178,7 @@ def medspacy_labeler() -> Callable[[str], object]:
     logger.disable("PyRuSH")  # its sentence splitter logs the words of each report
 
     pipeline = medspacy.load()
-    pipeline.get_pipe("medspacy_target_matcher").add([TargetRule(name.lower(), "FINDING") for name in FINDINGS])
+    pipeline.get_pipe("medspacy_target_matcher").add([TargetRule(name.lower(), "FINDING") for name in TASK.classes])
     return pipeline
 
 
@@ -185,7 +190,7 @@ def negspacy_labeler() -> Callable[[str], object]:
     pipeline = spacy.blank("en")
     pipeline.add_pipe("sentencizer")
     ruler = pipeline.add_pipe("entity_ruler", config={"phrase_matcher_attr": "LOWER"})
-    ruler.add_patterns([{"label": "FINDING", "pattern": name.lower()} for name in FINDINGS])
+    ruler.add_patterns([{"label": "FINDING", "pattern": name.lower()} for name in TASK.classes])
     pipeline.add_pipe("negex", config={"ent_types": ["FINDING"]})
     return pipeline
 

@@ -1,13 +1,13 @@
-"""Labels reports with rules: 13 chest findings, each positive, negative, uncertain or not mentioned, and No Finding.
+"""Labels reports with a task's rules: each class positive, negative, uncertain or not mentioned, and No Finding.
 
     python scripts/label_by_rules.py reports=reports.jsonl output=labels.csv
-    python scripts/label_by_rules.py reports=notes.csv output=labels.csv explain=true
+    python scripts/label_by_rules.py reports=notes.csv output=labels.csv explain=true task=my_task.yaml
     python scripts/label_by_rules.py --text "No pneumothorax. Possible small left effusion."
 
 The table has the layout of MIMIC-CXR's official label tables: 1 positive, 0 negative, -1 uncertain, blank not
 mentioned. `explain=true` writes the evidence beside it (labels.explain.jsonl), one report a line: each mention, its
 offsets in the report's text, and the cue that decided it; it holds patients' words, so keep it where the reports are
-kept. Rules stand in radtune/negbio/lexicon.toml and cues.toml.
+kept. The rules of 13 chest findings stand in radtune/rules/chest/lexicon.toml and cues.toml.
 """
 
 import os
@@ -22,12 +22,14 @@ from typing import Any
 
 from radtune.config import InputError, key, run_command
 from radtune.files import check_outputs, jsonl_line, write_manifest, write_whole
-from radtune.findings import LABEL_COLUMNS, NEGATIVE, POSITIVE, UNCERTAIN, write_label_table
+from radtune.findings import NO_FINDING, write_label_table
+from radtune.labels import State
 from radtune.progress import progress
 from radtune.report import Report
-from radtune.rules import Mention, label_report, label_reports
+from radtune.rules import Mention, label_report, label_reports, rules_for
 from radtune.rules.display import evidence_text
 from radtune.sources.table import Columns, read_any_reports, read_table
+from radtune.tasks import DEFAULT_RULES_TASK, load_task, text_of
 
 
 @dataclass
@@ -39,6 +41,7 @@ class LabelConfig:
     explain: Path | None = key("JSONL of the evidence to write; true: beside the output. Holds report text.", None)
     id_column: str | None = key("Column of the reports' ids, where its name does not tell.", None)
     text_column: str | None = key("Column of the reports' text, where its name does not tell.", None)
+    task: str = key("The task whose classes are labelled: a name, or a path of a task file.", DEFAULT_RULES_TASK)
     text: str | None = key("One report; its labels and evidence are printed, nothing is written. Also --text.", None)
 
 
@@ -46,36 +49,39 @@ def main(config: LabelConfig) -> None:
     """Labels a file of reports, or one report given on the command line."""
     config = replace(config, explain=_explain_path(config))
     _check(config)
+    task = load_task(config.task)
+    rules = rules_for(task)
     if config.text is not None:
         colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        print(evidence_text(config.text, label_report(config.text), colours))
+        print(evidence_text(config.text, label_report(config.text, rules), colours))
         return
     started = time.perf_counter()
-    rows: dict[str, dict[str, int]] = {}
+    rows: dict[str, dict[str, State]] = {}
     with write_whole(config.explain) if config.explain else nullcontext() as explanations:
-        labelled = label_reports(_read(config), evidence=config.explain is not None)
+        labelled = label_reports(_read(config), task, evidence=config.explain is not None)
         for report, found in progress(labelled, "reports"):
             rows[report.report_id] = found.labels
             if explanations:
-                mentions = [_evidence(report.text, mention) for mention in found.mentions]
+                text = text_of(task, report)
+                mentions = [_evidence(text, mention) for mention in found.mentions]
                 row = {"report_id": report.report_id, "labels": found.labels, "mentions": mentions}
                 explanations.write(jsonl_line(row))
         if not rows:
             raise InputError(f"{config.reports}: no reports")
         write_label_table(config.output, rows)
     seconds = time.perf_counter() - started
-    counts = {name: Counter(labels.get(name) for labels in rows.values()) for name in LABEL_COLUMNS}
-    positives = {name: count[POSITIVE] for name, count in counts.items()}
+    counts = {name: Counter(labels.get(name) for labels in rows.values()) for name in (*task.classes, NO_FINDING)}
+    positives = {name: count[State.PRESENT] for name, count in counts.items()}
     for path in filter(None, (config.output, config.explain)):
-        write_manifest(path, config, [config.reports], n_reports=len(rows), positives=positives)
+        write_manifest(path, config, [config.reports, *task.files], n_reports=len(rows), positives=positives)
     print("\n".join(count_lines(counts)))
     print(f"{config.output}: {len(rows):,} reports in {seconds:.1f} s, {len(rows) / seconds:,.0f} reports/s")
 
 
 def _check(config: LabelConfig) -> None:
     if config.text is not None:
-        if config != LabelConfig(text=config.text):
-            raise InputError("text= stands alone, without reports=, output= and other keys")
+        if config != LabelConfig(text=config.text, task=config.task):
+            raise InputError("text= stands with task= alone, without reports=, output= and other keys")
         return
     for name in ("reports", "output"):
         if getattr(config, name) is None:
@@ -102,11 +108,13 @@ def _evidence(text: str, mention: Mention) -> dict[str, Any]:
     return {**mention._asdict(), **words}
 
 
-def count_lines(counts: dict[str, Counter[int | None]]) -> list[str]:
+def count_lines(counts: dict[str, Counter[State | None]]) -> list[str]:
     """A table of how many reports have each value of each class."""
     lines = [f"{'':<28}{'positive':>10}{'uncertain':>11}{'negative':>10}{'blank':>10}"]
     for name, count in counts.items():
-        lines.append(f"{name:<28}{count[POSITIVE]:>10,}{count[UNCERTAIN]:>11,}{count[NEGATIVE]:>10,}{count[None]:>10,}")
+        states = (State.PRESENT, State.UNCERTAIN, State.ABSENT, None)
+        present, uncertain, absent, blank = (count[state] for state in states)
+        lines.append(f"{name:<28}{present:>10,}{uncertain:>11,}{absent:>10,}{blank:>10,}")
     return lines
 
 

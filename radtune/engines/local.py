@@ -23,6 +23,7 @@ from radtune.findings import FINDINGS, POSITIVE
 from radtune.models.checkpoint import Checkpoint
 from radtune.models.tokenizer import prompt_tokens
 from radtune.rules import label_report
+from radtune.rules.lexicon import default_rules
 
 # Columns kept free for weighing classes: the longest decision's tokens among any tokenizer's.
 _DECISION_COLUMNS = 64
@@ -161,7 +162,7 @@ def generate(
 
 def _expected(prompt: Prompt) -> list[str]:
     """What the rule labeler finds: in less than a pass's time, what a model that learned from it will mostly answer."""
-    labels = label_report(prompt.report_text).labels
+    labels = label_report(prompt.report_text, default_rules()).labels
     return [name for name in FINDINGS if labels.get(name) == POSITIVE]
 
 

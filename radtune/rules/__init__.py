@@ -1,7 +1,7 @@
 """The rule labeler: finds a task's classes in a report and decides present, absent or uncertain, as NegBio does.
 
-What it knows stands in two files of a folder, which a radiologist can read and extend: ``lexicon.toml`` (phrases of each
-class) and ``cues.toml`` (negation, uncertainty, history, and where each ends).
+What it knows stands in two files of a folder, which a radiologist can read and extend: ``lexicon.toml`` (phrases of
+each class) and ``cues.toml`` (negation, uncertainty, history, and where each ends).
 """
 
 from radtune.rules.engine import Mention, ReportLabels, label_report

@@ -205,9 +205,7 @@ def _one_or_many(phrase: str) -> str:
     return " ".join([*before, f"({last}|{last}s)" if last[-1:].isalpha() and not last.endswith("s") else last])
 
 
-def _read_cues(
-    path: Path, classes: Sequence[str], own: bool
-) -> tuple[dict[str, Scanner], dict[str, CueRule], Scanner]:
+def _read_cues(path: Path, classes: Sequence[str], own: bool) -> tuple[dict[str, Scanner], dict[str, CueRule], Scanner]:
     """Stops, cues, and what finds these; of general cues those that decide none of the classes are left out."""
     file = from_mapping(_CueFile, _load(path), str(path))
     stops = {

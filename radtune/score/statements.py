@@ -11,9 +11,9 @@ from functools import cache
 
 from radtune.findings import FINDINGS
 from radtune.rules import OTHER, Mention, label_report
+from radtune.rules.lexicon import Rules, default_rules
 from radtune.rules.phrases import compile_scanner
 from radtune.rules.reading import SENTENCE_END, reading_copy
-from radtune.rules.rules import Rules, default_rules
 from radtune.score.wording import Token, Wording, covered, tokens, wording
 
 # Of a phrase's finding words, the share that a sentence must have to speak of it.
@@ -61,7 +61,7 @@ def statement(label: str, text: str) -> Statement:
 
 def _of_classes(classes: Iterable[str], text: str) -> Statement:
     copy = reading_copy(text)
-    mentions = [mention for mention in label_report(text).mentions if mention.finding in set(classes)]
+    mentions = [mention for mention in label_report(text, default_rules()).mentions if mention.finding in set(classes)]
     return _strongest((_said(mention, copy), _sentence_at(copy, text, mention.start)) for mention in mentions)
 
 

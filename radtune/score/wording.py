@@ -14,7 +14,7 @@ from rapidfuzz.distance import OSA
 
 from radtune.findings import POSITIVE
 from radtune.rules import label_report
-from radtune.rules.rules import default_rules
+from radtune.rules.lexicon import default_rules
 
 WORDS_FILE = Path(__file__).with_name("wording.toml")
 
@@ -166,7 +166,7 @@ def wording(phrase: str) -> Wording:
     words = tuple(word for part in parts for word in part)
     named = [word for word in words if stem(word) not in known.place | known.degree]
     cues = {default_rules().cues[hit.name].status for hit in default_rules().cue_scanner.scan(lower)}
-    labels = label_report(phrase).labels
+    labels = label_report(phrase, default_rules()).labels
     classes = frozenset(name for name in labels if labels[name] == POSITIVE) - {"No Finding"}
     return Wording(
         words=words,

@@ -5,8 +5,11 @@ from radtune.tasks.task import Task, load_task, task_names, text_of
 
 # What gpt_data_generate.py asks unless told otherwise: what the paper's teacher labelled.
 DEFAULT_TASK = "open_ended"
+# What label_by_rules.py labels: classes that rules ship for.
+DEFAULT_RULES_TASK = "multiple_choice"
 
 __all__ = [
+    "DEFAULT_RULES_TASK",
     "DEFAULT_TASK",
     "PROMPT_FORMATS",
     "USES",

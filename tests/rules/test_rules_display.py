@@ -1,5 +1,6 @@
 import re
 
+from chest import RULES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -8,7 +9,7 @@ from radtune.rules.display import evidence_text
 
 
 def shown(text: str, colours: bool) -> list[str]:
-    return evidence_text(text, label_report(text), colours).splitlines()
+    return evidence_text(text, label_report(text, RULES), colours).splitlines()
 
 
 def test_marks_stand_below_their_words() -> None:
@@ -33,7 +34,7 @@ def test_long_lines_are_cut_and_stay_marked() -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.text() | st.lists(st.sampled_from(["No", "effusion", "\x1b[2J", "\n", "edema", "x" * 130])).map(" ".join))
 def test_a_report_cannot_steer_the_terminal(text: str) -> None:
-    plain = evidence_text(text, label_report(text), colours=False)
+    plain = evidence_text(text, label_report(text, RULES), colours=False)
     assert all(c.isprintable() or c == "\n" for c in plain)
-    coloured = evidence_text(text, label_report(text), colours=True)
+    coloured = evidence_text(text, label_report(text, RULES), colours=True)
     assert all(c.isprintable() or c == "\n" for c in re.sub(r"\x1b\[(?:|2|4|32|33|1;31)m", "", coloured))

@@ -5,11 +5,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from chest import CHEST, labels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radtune.findings import FINDINGS, NO_FINDING
-from radtune.rules import label_report
+from radtune.findings import NO_FINDING
 from radtune.sources.synthetic import generate
 
 PROBES = [
@@ -21,10 +21,6 @@ PROBES = [
 ]
 REPORTS = [made.report.text for made in generate(300, seed=5)]
 ANY = st.sampled_from(PROBES + REPORTS)
-
-
-def labels(text: str) -> dict[str, int]:
-    return label_report(text).labels
 
 
 @settings(max_examples=300, deadline=None)
@@ -70,7 +66,7 @@ def test_two_statements_add_up(one: str, other: str) -> None:
     strength = (1, -1, 0)
     apart = [labels(text) for text in (one, other)]
     expected = {}
-    for finding in FINDINGS:
+    for finding in CHEST.classes:
         values = [part[finding] for part in apart if finding in part]
         if values:
             expected[finding] = min(values, key=strength.index)

@@ -2,9 +2,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from chest import CHEST, labels
 
-from radtune.findings import FINDINGS, NO_FINDING
-from radtune.rules import label_report
+from radtune.findings import NO_FINDING
 
 FILES = sorted(Path(__file__).with_name("probes").glob("*.toml"))
 CASES = [
@@ -18,28 +18,27 @@ VALUES = {"+": 1, "-": 0, "?": -1, "~": None}
 
 def expected_labels(written: str) -> dict[str, int | None]:
     items = [item.strip() for item in written.split(",") if item.strip()]
-    labels = {item[1:]: VALUES[item[0]] for item in items}
-    assert set(labels) <= {*FINDINGS, NO_FINDING}, written
-    return labels
+    expected = {item[1:]: VALUES[item[0]] for item in items}
+    assert set(expected) <= {*CHEST.classes, NO_FINDING}, written
+    return expected
 
 
 @pytest.mark.parametrize(("text", "written"), CASES)
 def test_probe(text: str, written: str) -> None:
-    expected = expected_labels(written)
-    labels = label_report(text).labels
-    assert {name: labels.get(name) for name in FINDINGS} == {name: expected.get(name) for name in FINDINGS}
+    expected, found = expected_labels(written), labels(text)
+    assert {name: found.get(name) for name in CHEST.classes} == {name: expected.get(name) for name in CHEST.classes}
     if NO_FINDING in expected:
-        assert labels.get(NO_FINDING) == expected[NO_FINDING]
+        assert found.get(NO_FINDING) == expected[NO_FINDING]
 
 
 def test_probes_cover_every_class_and_status() -> None:
     seen = {item for case in CASES for item in str(case.values[1]).split(", ")}
-    missing = [f"{sign}{name}" for name in FINDINGS for sign in "+-?" if f"{sign}{name}" not in seen]
+    missing = [f"{sign}{name}" for name in CHEST.classes for sign in "+-?" if f"{sign}{name}" not in seen]
     assert missing == []
     assert len({case.values[0] for case in CASES}) >= 800
 
 
-@pytest.mark.parametrize("finding", FINDINGS)
+@pytest.mark.parametrize("finding", CHEST.classes)
 @pytest.mark.parametrize(
     ("sentence", "value"),
     [
@@ -66,5 +65,5 @@ def test_every_class_in_every_frame(finding: str, sentence: str, value: int | No
         "Pleural Other": "pleural thickening",
         "Support Devices": "endotracheal tube",
     }
-    labels = label_report(sentence.format(names.get(finding, finding.lower()))).labels
-    assert {name: labels[name] for name in FINDINGS if name in labels} == ({} if value is None else {finding: value})
+    found = labels(sentence.format(names.get(finding, finding.lower())))
+    assert {name: found[name] for name in CHEST.classes if name in found} == ({} if value is None else {finding: value})

@@ -106,7 +106,7 @@ def test_prints_one_report_with_its_evidence(words: tuple[str, ...]) -> None:
     [
         ((), "missing required key: reports"),
         (("reports=x.jsonl",), "missing required key: output"),
-        (("text=a", "output=x.csv"), "text= stands alone"),
+        (("text=a", "output=x.csv"), "text= stands with task= alone"),
         (("reports=nowhere.jsonl", "output={tmp}/x.csv"), "nowhere.jsonl: No such file"),
         (("reports={reports}", "output={reports}"), "would overwrite"),
         (("reports={reports}", "output={tmp}/x.csv", "explain={tmp}/x.csv"), "would overwrite"),

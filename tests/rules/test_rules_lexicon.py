@@ -1,0 +1,129 @@
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from chest import CHEST, labels
+from hypothesis import given
+from hypothesis import strategies as st
+
+from radtune.config import InputError
+from radtune.labels import State
+from radtune.rules import label_report, load_rules, rules_for
+from radtune.rules.lexicon import CUES, LEXICON
+from radtune.tasks import load_task
+
+PRESENT, ABSENT, UNCERTAIN = State.PRESENT, State.ABSENT, State.UNCERTAIN
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    assert CHEST.rules is not None
+    return Path(shutil.copytree(CHEST.rules, tmp_path / "chest"))
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_a_phrase_added_to_the_lexicon_counts(folder: Path) -> None:
+    text = "Wombat sign at the left base."
+    assert "Pneumonia" not in labels(text)
+    edit(folder / LEXICON, "[Pneumonia]\nmentions = [", '[Pneumonia]\nmentions = ["wombat sign", ')
+    assert label_report(text, load_rules(folder, CHEST.classes)).labels["Pneumonia"] == PRESENT
+
+
+def test_a_cue_added_to_the_cues_counts(folder: Path) -> None:
+    edit(folder / CUES, '"no", "none",', '"nary a", "no", "none",')
+    rules = load_rules(folder, CHEST.classes)
+    assert label_report("Nary a pneumothorax.", rules).labels["Pneumothorax"] == ABSENT
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        (LEXICON, "[Pneumonia]", "[Pneumonias]", "unknown class 'Pneumonias'; did you mean 'Pneumonia'?"),
+        (LEXICON, "[Pneumonia]\nmentions", "[Pneumonia]\nmention", "[Pneumonia]: unknown key 'mention'"),
+        (LEXICON, "[Pneumonia]\nmentions = [", "[Pneumonia]\nmentions = [{}, ", "[Pneumonia]: "),
+        (LEXICON, "[Pneumonia]\nmentions = [", '[Pneumonia]\nmentions = ["(a", ', "[Pneumonia]: '(a': missing ')'"),
+        (LEXICON, "[Pneumonia]\nmentions = [", '[Pneumonia]\nmentions = ["{x}", ', "no word list 'x'"),
+        (LEXICON, 'cues_end_at = ["new_item"]', 'cues_end_at = ["coma"]', "unknown stop 'coma'"),
+        (LEXICON, "[Pneumonia]\n", "[Pneumonia\n", "not valid TOML"),
+        (CUES, 'name = "history"\nstatus = "ignored"', 'name = "history"\nstatus = "maybe"', "status"),
+        (CUES, 'direction = "around"', 'direction = "about"', "direction"),
+        (CUES, 'direction = "around"', "", "direction is missing"),
+        (CUES, 'name = "history"', 'name = "suggests"', "'suggests' stands twice"),
+        (CUES, "words = 30", 'words = "many"', "words"),
+        (CUES, 'only = ["Support Devices"]', 'only = ["Devices"]', "unknown class 'Devices'"),
+        (CUES, 'ends_at = ["contrast", "verb"]', 'ends_at = ["contrasts"]', "unknown stop 'contrasts'"),
+        (CUES, "yields = true", "yield = true", "yield"),
+        (CUES, "[stops.verb]\n", "[stops.verb]\nphrase = []\n", "phrase"),
+    ],
+)
+def test_broken_files_are_named(folder: Path, file: str, old: str, new: str, message: str) -> None:
+    edit(folder / file, old, new)
+    with pytest.raises(InputError) as error:
+        load_rules(folder, CHEST.classes)
+    assert message in str(error.value)
+    assert str(folder / file) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_absent_file_and_rules_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"lexicon\.toml: No such file"):
+        load_rules(tmp_path, ["Cyst"])
+    with pytest.raises(InputError, match="no rules label it"):
+        rules_for(load_task("open_ended"))
+
+
+def found(
+    tmp_path: Path,
+    text: str,
+    classes: Sequence[str],
+    synonyms: Mapping[str, Sequence[str]] | None = None,
+    lexicon: str = "",
+) -> dict[str, State]:
+    (tmp_path / LEXICON).write_text(lexicon, encoding="utf-8")
+    return label_report(text, load_rules(tmp_path, classes, synonyms or {})).labels
+
+
+def test_a_class_without_a_part_is_found_by_name_and_synonyms(tmp_path: Path) -> None:
+    classes = ["Glorp Cyst", "Wug/Zeb (Type-2)", "Blicket's Sign", "Fep"]
+    text = "No GLORP cysts. Wug/Zeb type 2 is seen. Possible Blicket’s sign. Dax was removed."
+    assert found(tmp_path, text, classes, {"Fep": ["dax"]}) == {
+        "Glorp Cyst": ABSENT, "Wug/Zeb (Type-2)": PRESENT, "Blicket's Sign": UNCERTAIN, "Fep": PRESENT
+    }  # fmt: skip
+    assert found(tmp_path, "No glorp cyst.", classes) == {"Glorp Cyst": ABSENT, "No Finding": PRESENT}
+
+
+def test_a_name_inside_a_longer_one_is_not_meant(tmp_path: Path) -> None:
+    classes = ["Cyst", "Renal Cyst"]
+    assert found(tmp_path, "No renal cyst.", classes)["Renal Cyst"] == ABSENT
+    assert "Cyst" not in found(tmp_path, "No renal cysts.", classes)
+    assert found(tmp_path, "Renal cyst. No other cyst.", classes) == {"Cyst": ABSENT, "Renal Cyst": PRESENT}
+    assert found(tmp_path, "A hepatic cyst.", classes, lexicon='["Renal Cyst"]\nmentions = ["bubble"]\n') == {
+        "Cyst": PRESENT
+    }
+
+
+def test_no_finding_stays_blank_for_other_and_not_for_what_is_no_abnormality(tmp_path: Path) -> None:
+    lexicon = '[Clip]\nmentions = ["clip*"]\nabnormal = false\n[Other]\nmentions = ["glorp"]\n'
+    assert found(tmp_path, "Clips in place.", ["Clip"], lexicon=lexicon) == {"Clip": PRESENT, "No Finding": PRESENT}
+    assert found(tmp_path, "Large glorp.", ["Clip"], lexicon=lexicon) == {}
+
+
+NAMES = st.text("ab c'’-/.,:?+()[]{}|~*!&\\\"\nİß", min_size=1, max_size=12)
+
+
+@given(st.lists(NAMES, min_size=1, max_size=4, unique=True))
+def test_any_names_give_rules_or_one_line(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    (folder / LEXICON).touch()
+    try:
+        rules = load_rules(folder, names)
+    except InputError as error:
+        assert "empty phrase" in str(error)
+    else:
+        label_report(" ".join(names), rules)
