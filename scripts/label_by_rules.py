@@ -22,7 +22,7 @@ from typing import Any
 
 from radtune.config import InputError, key, run_command
 from radtune.files import check_outputs, jsonl_line, write_manifest, write_whole
-from radtune.findings import NO_FINDING, write_label_table
+from radtune.label_files import label_columns, write_label_table
 from radtune.labels import State
 from radtune.progress import progress
 from radtune.report import Report
@@ -68,9 +68,9 @@ def main(config: LabelConfig) -> None:
                 explanations.write(jsonl_line(row))
         if not rows:
             raise InputError(f"{config.reports}: no reports")
-        write_label_table(config.output, rows)
+        write_label_table(config.output, task, rows)
     seconds = time.perf_counter() - started
-    counts = {name: Counter(labels.get(name) for labels in rows.values()) for name in (*task.classes, NO_FINDING)}
+    counts = {name: Counter(labels.get(name) for labels in rows.values()) for name in label_columns(task)}
     positives = {name: count[State.PRESENT] for name, count in counts.items()}
     for path in filter(None, (config.output, config.explain)):
         write_manifest(path, config, [config.reports, *task.files], n_reports=len(rows), positives=positives)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
 
-from radtune.findings import NO_FINDING
+from radtune.label_files import NO_FINDING
 from radtune.labels import State
 from radtune.rules.lexicon import OTHER, CueRule, FindingRules, Rules, Status, default_rules
 from radtune.rules.notation import word_openings

@@ -9,7 +9,7 @@ from itertools import chain, islice
 from multiprocessing import parent_process
 from threading import Thread
 
-from radtune.findings import NO_FINDING
+from radtune.label_files import label_columns
 from radtune.labels import State
 from radtune.report import Report
 from radtune.rules.engine import ReportLabels, label_report
@@ -109,10 +109,10 @@ def _label_texts(texts: list[str], task: Task) -> list[ReportLabels]:
 
 
 def _send_labels(texts: list[str], task: Task) -> list[bytes]:
-    names = (*task.classes, NO_FINDING)
+    names = label_columns(task)
     return [bytes(_SEND[found.labels.get(name)] for name in names) for found in _label_texts(texts, task)]
 
 
 def _receive_labels(sent: bytes, task: Task) -> ReportLabels:
-    named = zip((*task.classes, NO_FINDING), sent, strict=True)
+    named = zip(label_columns(task), sent, strict=True)
     return ReportLabels({name: _RECEIVE[byte] for name, byte in named if byte != _NO_LABEL}, ())

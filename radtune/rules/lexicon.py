@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from radtune.config import InputError, from_mapping, nearest
+from radtune.label_files import NO_FINDING
 from radtune.rules.notation import PhraseError
 from radtune.rules.phrases import Scanner, compile_scanner
 from radtune.tasks import DEFAULT_RULES_TASK, Task, load_task
@@ -174,7 +175,9 @@ def _read_lexicon(
     _check_names(str(path), document, (*classes, OTHER), "class")
     named = {name: [_as_phrase(given) for given in (name, *synonyms.get(name, ()))] for name in classes}
     found = []
-    for finding in (*classes, *(name for name in document if name == OTHER)):
+    # `No Finding` follows from the others, also where a task has it as a class.
+    looked_for = (name for name in (*classes, OTHER) if name in document or name not in (NO_FINDING, OTHER))
+    for finding in looked_for:
         where = f"{path}: [{finding}]"
         if finding in document:
             part = from_mapping(_LexiconPart, document[finding], where)

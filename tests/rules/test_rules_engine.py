@@ -7,7 +7,7 @@ from chest import CHEST, RULES, labels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radtune.findings import NO_FINDING
+from radtune.label_files import NO_FINDING
 from radtune.report import Report
 from radtune.rules import OTHER, label_report, label_reports
 from radtune.rules.engine import forget_sentences

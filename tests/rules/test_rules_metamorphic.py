@@ -9,7 +9,7 @@ from chest import CHEST, labels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radtune.findings import NO_FINDING
+from radtune.label_files import NO_FINDING
 from radtune.sources.synthetic import generate
 
 PROBES = [

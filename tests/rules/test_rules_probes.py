@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from chest import CHEST, labels
 
-from radtune.findings import NO_FINDING
+from radtune.label_files import NO_FINDING
 
 FILES = sorted(Path(__file__).with_name("probes").glob("*.toml"))
 CASES = [

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from radtune.findings import LABEL_COLUMNS, read_label_table
+from radtune.label_files import label_columns, read_labels
 from radtune.report import report_from_sections, write_reports
+from radtune.tasks import DEFAULT_RULES_TASK, load_task
 
 ROOT = Path(__file__).resolve().parents[2]
+TASK = load_task(DEFAULT_RULES_TASK)
 SCRIPT = ROOT / "scripts" / "label_by_rules.py"
 
 
@@ -37,13 +39,13 @@ def test_writes_label_table_evidence_and_manifests(reports: Path, tmp_path: Path
     assert "3 reports in" in done.stdout
     assert "reports/s" in done.stdout
     with output.open(encoding="utf-8", newline="") as stream:
-        assert next(csv.reader(stream)) == ["report_id", *LABEL_COLUMNS]
-    table = read_label_table(output)
-    assert list(table.rows) == ["b", "a", "c"]
-    by_name = dict(zip(LABEL_COLUMNS, table.rows["b"], strict=True))
-    assert (by_name["Pneumothorax"], by_name["Pleural Effusion"], by_name["No Finding"]) == (0, 1, None)
-    assert dict(zip(LABEL_COLUMNS, table.rows["a"], strict=True))["Pneumonia"] == -1
-    assert dict(zip(LABEL_COLUMNS, table.rows["c"], strict=True))["No Finding"] == 1
+        assert next(csv.reader(stream)) == ["report_id", *label_columns(TASK)]
+    answers = read_labels(output, TASK).answers
+    assert {name: answer.states for name, answer in answers.items()} == {
+        "b": {"Pneumothorax": 0, "Pleural Effusion": 1}, "a": {"Pneumonia": -1},
+        "c": {"Lung Opacity": 0, "No Finding": 1},
+    }  # fmt: skip
+    assert list(answers) == ["b", "a", "c"]
 
     rows = [json.loads(line) for line in explain.read_text(encoding="utf-8").splitlines()]
     texts = {row["report_id"]: row["text"] for row in map(json.loads, reports.read_text().splitlines())}
@@ -69,7 +71,7 @@ def test_reads_a_csv_with_sections(tmp_path: Path) -> None:
     table.write_text("uid,findings,impression\n7,The heart is enlarged.,\n", encoding="utf-8")
     done = run(f"reports={table}", f"output={tmp_path / 'labels.csv'}")
     assert done.returncode == 0, done.stderr
-    assert read_label_table(tmp_path / "labels.csv").positives("7") == ["Cardiomegaly"]
+    assert read_labels(tmp_path / "labels.csv", TASK).answers["7"].labels == ("Cardiomegaly",)
 
 
 def test_reads_columns_of_any_name(tmp_path: Path) -> None:
@@ -77,7 +79,7 @@ def test_reads_columns_of_any_name(tmp_path: Path) -> None:
     table.write_text("accession,body\n7,The heart is enlarged.\n", encoding="utf-8")
     done = run(f"reports={table}", f"output={tmp_path / 'labels.csv'}", "id_column=accession", "text_column=body")
     assert done.returncode == 0, done.stderr
-    assert read_label_table(tmp_path / "labels.csv").positives("7") == ["Cardiomegaly"]
+    assert read_labels(tmp_path / "labels.csv", TASK).answers["7"].labels == ("Cardiomegaly",)
 
 
 @pytest.mark.parametrize(("explain", "written"), [("true", True), ("false", False)])
@@ -133,6 +135,27 @@ def test_a_broken_line_leaves_no_output(reports: Path, tmp_path: Path) -> None:
     assert "reports.jsonl:4" in done.stderr
     assert "Secret" not in done.stderr
     assert list(tmp_path.iterdir()) == [reports]
+
+
+def test_labels_the_classes_of_a_task_of_ones_own(tmp_path: Path) -> None:
+    lexicon = tmp_path / "spleen" / "lexicon.toml"
+    lexicon.parent.mkdir()
+    lexicon.write_text('[Splenomegaly]\nmentions = ["[large|big] spleen"]\n', encoding="utf-8")
+    task = tmp_path / "spleen.yaml"
+    task.write_text(
+        "name: spleen\nkind: classes\nclasses: [Splenomegaly, Accessory spleen]\nrules: spleen\n"
+        "prompts: {inference: 'Which of {classes}?'}\n"
+    )
+    reports = tmp_path / "notes.csv"
+    reports.write_text("uid,text\n1,Big spleen. No accessory spleens.\n2,Accessory spleen?\n", encoding="utf-8")
+    output = tmp_path / "labels.csv"
+    done = run(f"task={task}", f"reports={reports}", f"output={output}")
+    assert done.returncode == 0, done.stderr
+    assert output.read_text() == "report_id,Splenomegaly,Accessory spleen,No Finding\n1,1,0,\n2,,-1,\n"
+    manifest = json.loads((tmp_path / "labels.csv.manifest.json").read_text())
+    assert {str(reports), str(task), str(lexicon)} <= set(manifest["inputs"])
+    done = run("task=open_ended", f"reports={reports}", f"output={output}")
+    assert (done.returncode, "no rules label it" in done.stderr) == (2, True)
 
 
 def test_starts_without_torch() -> None:
