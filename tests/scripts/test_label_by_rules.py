@@ -140,7 +140,7 @@ def test_a_broken_line_leaves_no_output(reports: Path, tmp_path: Path) -> None:
 def test_labels_the_classes_of_a_task_of_ones_own(tmp_path: Path) -> None:
     lexicon = tmp_path / "spleen" / "lexicon.toml"
     lexicon.parent.mkdir()
-    lexicon.write_text('[Splenomegaly]\nmentions = ["[large|big] spleen"]\n', encoding="utf-8")
+    lexicon.write_text('[Splenomegaly]\nmentions = ["(large|big) spleen"]\n', encoding="utf-8")
     task = tmp_path / "spleen.yaml"
     task.write_text(
         "name: spleen\nkind: classes\nclasses: [Splenomegaly, Accessory spleen]\nrules: spleen\n"
