@@ -1,4 +1,4 @@
-"""A model on disk in Hugging Face's layout: base or merged, with or without an adapter, read into torchtune's modules.
+"""A model on disk in Hugging Face's layout, base or merged, with or without an adapter, read into torchtune's modules.
 
 Training and inference read it here alike, one weight after the other, so that the model is held once.
 """
@@ -114,11 +114,7 @@ class Adapter:
 
 
 def open_model(folder: Path) -> ModelFolder:
-    """Reads the ``config.json`` of a model folder.
-
-    Raises:
-        InputError: It is absent, of no known family, or lacks a size.
-    """
+    """Reads a model folder's ``config.json``; an InputError where it is absent, of no known family, or lacks a size."""
     path = folder / "config.json"
     config = read_json(path)
     family = find_family(config, path)
@@ -129,11 +125,7 @@ def open_model(folder: Path) -> ModelFolder:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        InputError: The file is absent or holds something else.
-    """
+    """A JSON object from a file; an InputError where it is absent or holds something else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -146,11 +138,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_weights(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors of a safetensors file, one after the other, on the CPU.
-
-    Raises:
-        InputError: The file is absent or damaged.
-    """
+    """The tensors of a safetensors file, one by one, on the CPU; an InputError where it is absent or damaged."""
     try:
         with safe_open(path, framework="pt") as stream:
             for name in stream.keys():  # noqa: SIM118  (no mapping)
@@ -160,11 +148,7 @@ def read_weights(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def read_adapter(folder: Path) -> Adapter:
-    """Reads a LoRA adapter in PEFT's format.
-
-    Raises:
-        InputError: A file is absent or damaged, the adapter is no plain LoRA, or its training came to nothing.
-    """
+    """Reads a LoRA adapter in PEFT's format; an InputError for any other, damaged ones, and failed trainings."""
     config, tensors = read_json(folder / ADAPTER_CONFIG), dict(read_weights(folder / ADAPTER_WEIGHTS))
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if type(rank) is not int or rank < 1 or type(alpha) not in (int, float):
@@ -176,7 +160,7 @@ def read_adapter(folder: Path) -> Adapter:
     pairs = {}
     for name, down in tensors.items():
         if name.endswith(".lora_A.weight") and (up := tensors.get(name.replace("lora_A", "lora_B"))) is not None:
-            if down.shape[0] != rank or up.shape[1] != rank:
+            if (down.dim(), up.dim()) != (2, 2) or (down.shape[0], up.shape[1]) != (rank, rank):
                 raise InputError(f"{folder}: adapter weight {name} has another shape than its adapter_config.json says")
             pairs[name.removeprefix(PEFT_PREFIX).replace(".lora_A.", ".")] = down, up
     if not pairs or 2 * len(pairs) != len(tensors):
@@ -185,22 +169,14 @@ def read_adapter(folder: Path) -> Adapter:
 
 
 def check_finite(adapter: dict[str, torch.Tensor], folder: Path) -> None:
-    """Refuses the adapter of a training that came to nothing.
-
-    Raises:
-        InputError: A weight is infinite or no number.
-    """
+    """Raises an InputError for the adapter of a training that came to nothing: with values that are no numbers."""
     for name, weights in adapter.items():
         if not weights.isfinite().all():
             raise InputError(f"{folder}: adapter weight {name} holds values that are no numbers")
 
 
 def merged(weights: Weights, adapter: Adapter) -> Iterator[tuple[str, torch.Tensor]]:
-    """Weights of a base model with an adapter added to them.
-
-    Raises:
-        InputError: The adapter does not fit.
-    """
+    """Weights of a base model with an adapter added to them; an InputError where it does not fit."""
     left = set(adapter.pairs)
     for name, weight in weights:
         left.discard(name)
@@ -210,13 +186,7 @@ def merged(weights: Weights, adapter: Adapter) -> Iterator[tuple[str, torch.Tens
 
 
 def load_checkpoint(folder: Path, adapter: Path | None, device: torch.device, dtype: torch.dtype) -> Checkpoint:
-    """Loads a model for inference, with a LoRA adapter merged in if one is given.
-
-    Args:
-        folder: ``config.json``, ``*.safetensors`` and the tokenizer; a base model or one with merged weights.
-        adapter: A folder in PEFT's format, as training writes it, or None.
-        device: Where the weights go.
-        dtype: What they are held in.
+    """Loads a model for inference, with the LoRA adapter of a folder in PEFT's format merged in if one is given.
 
     Raises:
         InputError: A file absent or damaged, a model of no known family, or an adapter that does not fit it.
@@ -228,11 +198,7 @@ def load_checkpoint(folder: Path, adapter: Path | None, device: torch.device, dt
 
 
 def build_decoder(base: ModelFolder, weights: Weights, device: torch.device, dtype: torch.dtype) -> TransformerDecoder:
-    """Builds torchtune's modules with weights in Hugging Face's layout, in eval mode.
-
-    Raises:
-        InputError: The weights do not fit its ``config.json``.
-    """
+    """Builds torchtune's modules with weights in Hugging Face's layout, in eval mode."""
     try:
         # Weights are assigned, so building on the meta device spares a second copy of them.
         with torch.device("meta"):
@@ -251,16 +217,14 @@ def load_trainable(
     seed: int,
     quantized: bool,
 ) -> nn.Module:
-    """Builds a model with LoRA, with a folder's weights and a fresh adapter, of which only the adapter is trainable.
-
-    The adapter starts the same on any device and with any number of processes.
+    """Builds a model with a folder's weights and a fresh adapter, of which only the adapter is trainable.
 
     Args:
-        make: Builds torchtune's decoder.
+        make: Builds torchtune's decoder with LoRA.
         base: The base model.
         device: Where a quantized model is built; any other is built on the CPU, and moved by the caller.
         dtype: What weights are held in.
-        seed: Of the adapter's start.
+        seed: Of the adapter's start: the same on any device and with any number of processes.
         quantized: Whether the layers hold their weights in 4 bits.
 
     Raises:
@@ -280,12 +244,7 @@ def load_trainable(
 def fresh_adapter(model: nn.Module, seed: int) -> dict[str, torch.Tensor]:
     """An adapter that changes nothing yet: random down-projections, up-projections of 0 (Hu et al. 2021, section 4.1).
 
-    Args:
-        model: A torchtune model with LoRA, on any device.
-        seed: Of the random numbers; they are drawn on the CPU, in the order of the model's layers.
-
-    Returns:
-        By the model's names, float32 tensors.
+    Random numbers are drawn on the CPU, in the order of the layers; float32, by the model's names.
     """
     generator = torch.Generator().manual_seed(seed)
     adapter = {}
@@ -299,14 +258,9 @@ def fresh_adapter(model: nn.Module, seed: int) -> dict[str, torch.Tensor]:
 
 
 def _fill(
-    model: nn.Module,
-    weights: Weights,
-    base: ModelFolder,
-    device: torch.device,
-    dtype: torch.dtype,
-    assign: bool = True,
+    model: nn.Module, weights: Weights, base: ModelFolder, device: torch.device, dtype: torch.dtype, assign: bool = True
 ) -> None:
-    """Loads weights of Hugging Face's layout into a decoder, each of them but an adapter's."""
+    """Loads weights of Hugging Face's layout into a decoder: all that it has, but an adapter's."""
     missing = {name: tensor.shape for name, tensor in model.state_dict().items() if "lora_" not in name}
     for theirs, tensor in weights:
         try:

@@ -1,4 +1,7 @@
-"""What training leaves behind: ``adapter/`` (PEFT), ``merged/`` (Hugging Face), ``torchtune/``; no folder mixes two."""
+"""What training leaves behind: ``adapter/`` (PEFT), ``merged/`` (Hugging Face), ``torchtune/``; no folder mixes two.
+
+Each is there whole or not at all; an InputError says why it cannot be written.
+"""
 
 import json
 import os
@@ -72,11 +75,7 @@ def peft_weights(adapter: Adapter) -> dict[str, torch.Tensor]:
 
 
 def write_adapter(output_dir: Path, tuned: FineTuned) -> Path:
-    """Writes ``adapter/``, which peft loads onto the base model, and returns its weights' file.
-
-    Raises:
-        InputError: It cannot be written.
-    """
+    """Writes ``adapter/``, which peft loads onto the base model, and returns its weights' file."""
     adapter = tuned.adapter()
     config = {
         "peft_type": "LORA",
@@ -96,11 +95,7 @@ def write_adapter(output_dir: Path, tuned: FineTuned) -> Path:
 
 
 def write_merged(output_dir: Path, tuned: FineTuned) -> Path:
-    """Writes ``merged/``, which needs no adapter, one weight file at a time, and returns the first of them.
-
-    Raises:
-        InputError: It cannot be written.
-    """
+    """Writes ``merged/``, which needs no adapter, one weight file at a time, and returns the first of them."""
     base, files = tuned.base, tuned.base.files()
     size = 0
     with _whole_folder(output_dir / MERGED, tuned.card) as folder:
@@ -121,11 +116,7 @@ def write_merged(output_dir: Path, tuned: FineTuned) -> Path:
 
 
 def write_torchtune(output_dir: Path, tuned: FineTuned) -> Path:
-    """Writes ``torchtune/``: ``adapter_0.pt`` and the merged ``model.pt``, both in torchtune's names; returns the last.
-
-    Raises:
-        InputError: It cannot be written.
-    """
+    """Writes ``torchtune/``: ``adapter_0.pt`` and the merged ``model.pt``, in torchtune's names; returns the latter."""
     base = tuned.base
     weights = (base.family.to_torchtune(*named, base.config) for named in _merged(tuned, base.files()))
     with _whole_folder(output_dir / TORCHTUNE, tuned.card) as folder:
@@ -176,20 +167,17 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 def model_card(title: str, base: str, facts: dict[str, Any], scores: dict[str, float], settings: str) -> str:
     """The README of a model folder, with the header that model hubs read: data, scores, settings; no report text."""
 
-    def table(values: dict[str, Any]) -> str:
-        flat = {
-            f"{name} {inner}".strip(): value
-            for name, group in values.items()
-            for inner, value in (group.items() if isinstance(group, dict) else [("", group)])
-        }
-        return "\n".join(f"| {name} | {_shown(value)} |" for name, value in flat.items())
+    def table(title: str, values: dict[str, Any]) -> str:
+        groups = {name: group if isinstance(group, dict) else {"": group} for name, group in values.items()}
+        rows = [(f"{name} {key}".strip(), _shown(v)) for name, group in groups.items() for key, v in group.items()]
+        return f"## {title}\n\n| | |\n| --- | --- |\n" + "".join(f"| {name} | {v} |\n" for name, v in rows) + "\n"
 
     return (
         f"---\nbase_model: {base}\ntags: [radiology, lora, torchtune]\n---\n\n# {title}\n\n"
         "A language model fine-tuned by radtune to name the diseases in a radiology report. Not a medical device; "
         "made for research.\nTrained on weak labels, so it repeats what the labelers get wrong.\n\n"
-        f"## Data and training\n\n| | |\n| --- | --- |\n{table(facts)}\n\n"
-        + (f"## On the validation rows\n\n| | |\n| --- | --- |\n{table(scores)}\n\n" if scores else "")
+        + table("Data and training", facts)
+        + (table("On the validation rows", scores) if scores else "")
         + f"## Settings\n\n```yaml\n{settings.strip()}\n```\n"
     )
 

@@ -20,13 +20,7 @@ _LAYER = re.compile(r"(?<=layers\.)\d+")
 
 @dataclass(frozen=True)
 class ChatFrame:
-    """What stands around the one message of a prompt; no system message, which no training row has.
-
-    Attributes:
-        header: A special token that only tokenizers of this frame know.
-        before: Text before the message.
-        after: Text after it; the answer follows.
-    """
+    """The text around a prompt's one message, and a special token by which a tokenizer is known to use this frame."""
 
     header: str
     before: str
@@ -38,19 +32,17 @@ class Family:
     """How models of one kind lie on disk and in torchtune.
 
     Attributes:
-        name: As a user knows it.
         model_type: ``model_type`` of its ``config.json``.
-        rope: Entries that its rotary positions have there, besides those that ``arguments`` reads.
+        rope: Entries that its rotary positions have there.
         tied: Whether the output layer is the embeddings, so that no weight of it is stored.
-        builder: torchtune's builder.
-        lora_builder: The same with LoRA.
+        builder: torchtune's builder, and ``lora_builder`` the same with LoRA.
         arguments: From ``config.json`` to what both builders take.
         weights: From Hugging Face's names of weights to torchtune's; ``{}`` is a layer's number.
-        rotates_halves: Whether Hugging Face's rotary positions turn the two halves of a head, where torchtune's turn
-            neighbours, so that rows of queries and keys stand in another order.
+        neighbours: Whether torchtune's rotary positions turn neighbours where Hugging Face's turn the two halves of a
+            head, so that rows of queries and keys stand in another order.
         load_tokenizer: From the folder, the vocabulary's size and where rows are cut (or None) to torchtune's
             tokenizer, which knows the stop tokens.
-        frame: Its prompts, as text.
+        frame: Its prompts, for tokenizers of transformers.
     """
 
     name: str
@@ -61,34 +53,21 @@ class Family:
     lora_builder: str
     arguments: Callable[[dict[str, Any]], dict[str, Any]]
     weights: Mapping[str, str]
-    rotates_halves: bool
+    neighbours: bool
     load_tokenizer: Callable[[Path, int, int | None], Any]
     frame: ChatFrame
 
     def fits(self, config: dict[str, Any]) -> bool:
         """Whether a ``config.json`` is of this family."""
-        rope = rope_of(config)
-        return (
-            config.get("model_type") == self.model_type
-            and bool(config.get("tie_word_embeddings")) == self.tied
-            and all(rope.get(name) == value for name, value in self.rope.items())
-        )
+        same = config.get("model_type") == self.model_type and bool(config.get("tie_word_embeddings")) == self.tied
+        return same and self.rope.items() <= rope_of(config).items()
 
     def to_torchtune(self, name: str, weight: torch.Tensor, config: dict[str, Any]) -> tuple[str, torch.Tensor]:
-        """A weight of Hugging Face's layout in torchtune's.
-
-        Raises:
-            KeyError: No weight of this family has that name.
-            RuntimeError: Its rows are no multiple of the heads.
-        """
+        """A weight of Hugging Face's layout in torchtune's; a KeyError or RuntimeError where it is of another model."""
         return _renamed(name, self.weights), self._reordered(name, weight, config, (2, -1))
 
     def to_hugging_face(self, name: str, weight: torch.Tensor, config: dict[str, Any]) -> tuple[str, torch.Tensor]:
-        """A weight, or an adapter's up-projection by the name of its weight, of torchtune's layout in Hugging Face's.
-
-        Raises:
-            KeyError: No weight of this family has that name.
-        """
+        """A weight of torchtune's layout, or an adapter's up-projection by its weight's name, in Hugging Face's."""
         name = _renamed(name, {ours: theirs for theirs, ours in self.weights.items()})
         return name, self._reordered(name, weight, config, (-1, 2))
 
@@ -97,15 +76,16 @@ class Family:
     ) -> torch.Tensor:
         counts = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}
         heads = next((config[count] for module, count in counts.items() if f".{module}." in name), None)
-        if heads is None or not self.rotates_halves:
+        if heads is None or not self.neighbours:
             return weight
         return weight.view(heads, *order, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape)
 
 
 def rope_of(config: dict[str, Any]) -> dict[str, Any]:
-    """The rotary positions of a ``config.json``, which transformers has written under two names."""
+    """The rotary positions of a ``config.json``, which transformers has written under two names, or not at all."""
     rope = config.get("rope_scaling") or config.get("rope_parameters")
-    return rope if isinstance(rope, dict) else {}
+    plain = {"rope_type": "default", "rope_theta": config.get("rope_theta", 10_000.0)}
+    return {**plain, **rope} if isinstance(rope, dict) else plain
 
 
 def find_family(config: dict[str, Any], where: object) -> Family:
@@ -118,10 +98,10 @@ def find_family(config: dict[str, Any], where: object) -> Family:
         if family.fits(config):
             return family
     tied = "tied" if config.get("tie_word_embeddings") else "untied"
-    is_it = f"{config.get('model_type')!r} with rotary positions {rope_of(config).get('rope_type')!r} and {tied}"
     raise InputError(
-        f"{where}: model type {is_it[:100]} embeddings is of no family that is trained and run here: "
-        f"{', '.join(family.name for family in FAMILIES)}; engine=transformers runs others, too"
+        f"{where}: model type {config.get('model_type')!r}, rotary positions {rope_of(config)['rope_type']!r}, {tied} "
+        f"embeddings: of no family that is trained and run here ({', '.join(family.name for family in FAMILIES)}); "
+        "engine=transformers runs others, too"
     )
 
 
@@ -146,7 +126,7 @@ def _llama3_arguments(config: dict[str, Any]) -> dict[str, Any]:
         "intermediate_dim": config["intermediate_size"],
         "max_seq_len": config["max_position_embeddings"],
         "norm_eps": float(config["rms_norm_eps"]),
-        "rope_base": int(rope.get("rope_theta", config.get("rope_theta", 500_000))),
+        "rope_base": int(rope["rope_theta"]),
         "scale_factor": int(rope["factor"]),
     }
 
@@ -166,12 +146,6 @@ _LLAMA_WEIGHTS = {
     "lm_head.weight": "output.weight",
 }
 
-_LLAMA3_FRAME = ChatFrame(
-    "<|start_header_id|>",
-    "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n",
-    "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
-)
-
 FAMILIES = (
     # Of any size: the tiny model in data/mini is one.
     Family(
@@ -187,8 +161,13 @@ FAMILIES = (
         lora_builder="torchtune.models.llama3_1.lora_llama3_1",
         arguments=_llama3_arguments,
         weights=_LLAMA_WEIGHTS,
-        rotates_halves=True,
+        neighbours=True,
         load_tokenizer=llama3_tokenizer_of,
-        frame=_LLAMA3_FRAME,
+        # Without the system message with a date that Llama 3.1's own template adds, and no training row has.
+        frame=ChatFrame(
+            "<|start_header_id|>",
+            "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n",
+            "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+        ),
     ),
 )  # fmt: skip

@@ -12,36 +12,30 @@ from typing import Any
 import torch
 
 from radtune.config import InputError
-from radtune.models.checkpoint import check_finite
+from radtune.models.checkpoint import ADAPTER_CONFIG, ADAPTER_WEIGHTS, check_finite
 
 
 def load_pretrained(
     folder: Path, adapter: Path | None, device: torch.device, dtype: torch.dtype, quantization: str | None
 ) -> tuple[Any, Any]:
-    """Loads a model and its tokenizer from a folder; nothing is downloaded, and no code of the checkpoint is run.
+    """A model and its tokenizer from a folder as ``save_pretrained`` writes it, with a PEFT adapter if one is given.
 
-    Args:
-        folder: A checkpoint as ``save_pretrained`` writes it.
-        adapter: A PEFT adapter to put on it, or None.
-        device: Where it goes.
-        dtype: What it computes in.
-        quantization: ``8bit`` or ``4bit`` to hold its weights in fewer bits with bitsandbytes, or None.
+    Nothing is downloaded, and no code of the checkpoint is run. ``quantization`` is ``8bit``, ``4bit`` or None.
 
     Raises:
         InputError: A folder does not hold what it should, or bitsandbytes is not installed.
     """
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder / 'config.json'}: no such file")
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        # peft would look for it on the Hub.
-        if adapter is not None and not (adapter / name).is_file():
-            raise InputError(f"{adapter / name}: no such file")
+    needed = [folder / "config.json"]
+    if adapter is not None:
+        # peft would look for these on the Hub.
+        needed += [adapter / ADAPTER_CONFIG, adapter / ADAPTER_WEIGHTS]
+    for path in needed:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
     with quietly(logging.ERROR):
         model = _base_model(folder, device, dtype, quantization)
         tokenizer = _tokenizer(folder)
-        if adapter is not None:
-            model = _with_adapter(model, adapter)
-    return model, tokenizer
+        return (model if adapter is None else _with_adapter(model, adapter)), tokenizer
 
 
 def _base_model(folder: Path, device: torch.device, dtype: torch.dtype, quantization: str | None) -> Any:

@@ -47,18 +47,14 @@ def llama3_tokenizer(path: str, special_tokens_path: str | None = None, max_seq_
     Args:
         path: The ``tokenizer.model``.
         special_tokens_path: A ``tokenizer.json`` with the special tokens; None for Llama 3's own.
-        max_seq_len: Where rows are cut; None for nowhere.
+        max_seq_len: Where rows are cut.
     """
     os.environ["TIKTOKEN_CACHE_DIR"] = ""
     return llama3.llama3_tokenizer(path, special_tokens_path=special_tokens_path, max_seq_len=max_seq_len)
 
 
 def llama3_tokenizer_of(folder: Path, vocabulary: int, max_seq_len: int | None = None) -> Any:
-    """The tokenizer of a model folder: ``original/tokenizer.model``, as Llama 3.1 ships it.
-
-    Raises:
-        InputError: It is absent or cannot be read.
-    """
+    """The tokenizer of a model folder: ``original/tokenizer.model``, as Llama 3.1 ships it."""
     paths = [folder / "original" / "tokenizer.model", folder / "tokenizer.model"]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:

@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torchtune.models.convert_weights import hf_to_tune, tune_to_hf, tune_to_peft_adapter_weights
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from radtune.config import InputError
 from radtune.models.checkpoint import fresh_adapter, load_checkpoint, load_trainable, open_model
@@ -115,3 +116,53 @@ def test_a_config_that_does_not_fit_its_weights(tmp_path, changes, message):
     with pytest.raises(InputError, match=message) as caught:
         load_checkpoint(folder, None, CPU, torch.float32)
     assert "\n" not in str(caught.value)
+
+
+SMALL = {
+    "vocab_size": 200, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 128, "rms_norm_eps": 1e-5, "rope_theta": 100_000.0,
+}  # fmt: skip
+LLAMA = FAMILIES[0]
+UNSCALED = {"rope_type": "default"}
+
+
+def arguments(*left_out, **more):
+    """Llama's, without scaled rotary positions."""
+
+    def of(config):
+        values = LLAMA.arguments(config | {"rope_parameters": {**config["rope_parameters"], "factor": 1}}) | more
+        return {name: value for name, value in values.items() if name not in left_out}
+
+    return of
+
+
+BIASES = {f"model.layers.{{}}.self_attn.{n}_proj.bias": f"layers.{{}}.attn.{n}_proj.bias" for n in "qkv"}
+TIED = {name: ours for name, ours in LLAMA.weights.items() if name != "lm_head.weight"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "row"),
+    [
+        # Llama 3.2 and SmolLM2: the output layer is the embeddings.
+        ("llama", {"tied": True, "builder": "torchtune.models.llama3_2.llama3_2", "weights": TIED,
+                   "arguments": arguments()}),
+        ("qwen2", {"builder": "torchtune.models.qwen2.qwen2", "weights": LLAMA.weights | BIASES, "neighbours": False,
+                   "arguments": arguments("scale_factor", tie_word_embeddings=False)}),
+        ("mistral", {"builder": "torchtune.models.mistral.mistral", "arguments": arguments("scale_factor")}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+@torch.no_grad()
+def test_another_family_costs_a_row(tmp_path, monkeypatch, kind, row):
+    """Rows as the next families will have them, held to transformers with random weights."""
+    added = replace(LLAMA, name=kind, model_type=kind, rope=UNSCALED, load_tokenizer=lambda *of: None, **row)
+    monkeypatch.setattr("radtune.models.families.FAMILIES", (LLAMA, added))
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(kind, **SMALL, tie_word_embeddings=added.tied, bos_token_id=None, eos_token_id=None)
+    theirs = AutoModelForCausalLM.from_config(config)
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    theirs.save_pretrained(tmp_path)
+    tokens = torch.arange(3, 60)[None]
+    ours = load_checkpoint(tmp_path, None, CPU, torch.float32).model
+    assert (ours(tokens) - theirs(tokens).logits).abs().max() < 1e-5
