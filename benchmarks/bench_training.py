@@ -25,9 +25,8 @@ from training_rounds import KINDS, write_random_8b
 from radtune.config import InputError, key, run_command
 from radtune.files import write_jsonl
 from radtune.findings import FINDINGS
-from radtune.instructions import build
+from radtune.instructions import LabelledReport, build
 from radtune.sources.synthetic import generate
-from radtune.weak_labels import LabelledReport
 
 
 @dataclass

@@ -1,22 +1,32 @@
-"""Instruction sets: labelled reports of both tasks, mixed, shuffled and split by patient (sections 2.3 and 2.4)."""
+"""Instruction sets: labelled reports of any tasks, mixed, shuffled and split by patient (sections 2.3 and 2.4)."""
 
 import hashlib
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from radtune.config import InputError
 from radtune.files import jsonl_line, read_jsonl, write_whole
-from radtune.findings import NORMAL, canonical_finding
-from radtune.report import Report
+from radtune.label_files import read_labels
+from radtune.labels import Status
+from radtune.privacy import looks_like_name
+from radtune.report import Report, read_reports
 from radtune.sources.select import excluded_ids, normal_id, priority
-from radtune.tasks import multiple_choice
-from radtune.tasks.legacy import TASK_NAMES, TASKS
-from radtune.tasks.lists import shown_name
-from radtune.weak_labels import LabelledReport
+from radtune.tasks import Task, load_task, text_of
+
+
+@dataclass(frozen=True)
+class LabelledReport:
+    """A report and what its weak label says: classes or phrases; None where it has no label.
+
+    One without a label is in no split, but may tell whose it is, and which text is excluded.
+    """
+
+    report: Report
+    labels: Sequence[str] | None
 
 
 @dataclass(frozen=True)
@@ -25,11 +35,8 @@ class Instruction:
 
     Attributes:
         instruction: The task's training instruction.
-        input: The report.
+        input: What the task reads of the report.
         output: The answer to learn, from the weak label.
-        task: ``multiple_choice`` or ``open_ended``.
-        report_id: The report's id.
-        source: The report's source.
     """
 
     instruction: str
@@ -45,38 +52,55 @@ class Counts:
     """What became of the labelled reports of one task.
 
     Attributes:
-        labelled: How many there are.
-        excluded: Those left out by their id.
-        same_text: Those left out because they have the text of an excluded report.
+        excluded: Left out by their id; ``same_text``: because they have the text of an excluded report.
         held_out: Those of patients who are validated on, taken or not.
-        unknown_labels: How many names that are none of the 13 classes were dropped from the labels.
-        train: Training rows.
-        validation: Validation rows.
+        unknown: Left out because the task knows none of their labels: they would teach that there is nothing.
+        unknown_labels: By name, how many labels that the task does not know were dropped; names that may be a report's
+            words are counted together.
     """
 
     labelled: int
     excluded: int = 0
     same_text: int = 0
     held_out: int = 0
-    unknown_labels: int = 0
+    unknown: int = 0
+    unknown_labels: dict[str, int] = field(default_factory=dict)
     train: int = 0
     validation: int = 0
 
     def __str__(self) -> str:
         return (
             f"{self.labelled:,} labelled, {self.excluded:,} excluded, {self.same_text:,} with the text of an excluded "
-            f"report, {self.held_out:,} held out with their patients"
+            f"report, {self.unknown:,} of unknown labels alone, {self.held_out:,} held out with their patients"
         )
 
 
 @dataclass
 class Split:
-    """Training and validation rows, what became of the rest by task, and how many excluded ids no report has."""
+    """Rows of two kinds, what became of the rest by task as given, and how many excluded ids no report has."""
 
     train: list[Instruction]
     validation: list[Instruction]
     counts: dict[str, Counts]
     unmatched_exclude_ids: int
+
+
+def join(reports_path: Path, labels_path: Path, task: Task) -> list[LabelledReport]:
+    """Puts reports and their weak labels together, whatever file has them; only answers of status ok are labels.
+
+    Returns:
+        Every report, with its label or None.
+
+    Raises:
+        InputError: No report has a label: the ids of the two files do not join.
+    """
+    answers = read_labels(labels_path, task).answers
+    labels = {report_id: answer.labels for report_id, answer in answers.items() if answer.status == Status.OK}
+    joined = [LabelledReport(report, labels.get(report.report_id)) for report in read_reports(reports_path)]
+    if all(item.labels is None for item in joined):
+        example = f"; e.g. {joined[0].report.report_id!r} has none" if joined else ""
+        raise InputError(f"{labels_path}: no label for any of the {len(joined)} reports in {reports_path}{example}")
+    return joined
 
 
 def build(
@@ -89,10 +113,10 @@ def build(
     """Builds the training and validation rows of one run.
 
     Which rows are taken depends on seed and report id alone, so that a smaller set is inside a larger one. A patient's
-    reports are all in one split, over both tasks.
+    reports are all in one split, over all tasks.
 
     Args:
-        sources: Reports by task, those without a label among them.
+        sources: Reports by task (a name, or a task file's path), those without a label among them.
         rows: Exact number of training rows by task.
         validation_rows: Exact number of validation rows of each task; may be 0.
         seed: Governs the choice, the split and the order.
@@ -105,6 +129,8 @@ def build(
     Raises:
         InputError: Too few reports, with the number there is, or a report is said to be of two patients.
     """
+    # Whatever order they come in: those of phrases first, so that files are those of earlier versions.
+    sources = {name: sources[name] for name in sorted(sources, key=lambda name: (bool(load_task(name).classes), name))}
     patients = _patients([item.report for items in sources.values() for item in items])
     usable, counts, unmatched = _usable(sources, list(excluded))
     held_out: set[str] = set()
@@ -117,12 +143,11 @@ def build(
         for_training = [item for item in items if patients[item.report.report_id] not in held_out]
         counts[task].held_out = len(for_validation)
         if len(for_training) < rows[task]:
-            raise InputError(
-                f"{task}: {rows[task]} training rows asked for, {len(for_training)} there ({counts[task]})"
-            )
+            there = f"{len(for_training)} there ({counts[task]})"
+            raise InputError(f"{task}: {rows[task]} training rows asked for, {there}")
         counts[task].train, counts[task].validation = rows[task], validation_rows
-        split.train += _take(for_training, rows[task], seed, task)
-        split.validation += _take(for_validation, validation_rows, seed, task)
+        split.train += _take(for_training, rows[task], seed, load_task(task))
+        split.validation += _take(for_validation, validation_rows, seed, load_task(task))
     for part in (split.train, split.validation):
         random.Random(seed).shuffle(part)  # noqa: S311  (no secret)
     return split
@@ -136,18 +161,26 @@ def _usable(
     by_id = excluded_ids((report.report_id for report in reports), excluded)
     texts = {report.text for report in reports if report.report_id in by_id}
     by_text = {report.report_id for report in reports if report.text in texts} - by_id
-    left_out = by_id | by_text
     usable, counts = {}, {}
-    for task, items in sources.items():
-        labelled = [_with_known_labels(item, task) for item in items if item.labels is not None]
-        ids = [item.report.report_id for item, _ in labelled]
-        counts[task] = Counts(
-            labelled=len(ids),
-            excluded=sum(report_id in by_id for report_id in ids),
-            same_text=sum(report_id in by_text for report_id in ids),
-            unknown_labels=sum(unknown for _, unknown in labelled),
-        )
-        usable[task] = [item for item, _ in labelled if item.report.report_id not in left_out]
+    for name, items in sources.items():
+        task, found = load_task(name), Counts(0)
+        usable[name], counts[name] = [], found
+        unknown_labels: Counter[str] = Counter()
+        for item in items:
+            if item.labels is None:
+                continue
+            known, unknown = task.known(item.labels)
+            found.labelled += 1
+            unknown_labels.update(label if looks_like_name(label) else "(not shown)" for label in unknown)
+            if item.report.report_id in by_id:
+                found.excluded += 1
+            elif item.report.report_id in by_text:
+                found.same_text += 1
+            elif unknown and not known:
+                found.unknown += 1
+            else:
+                usable[name].append(LabelledReport(item.report, known))
+        found.unknown_labels = dict(unknown_labels.most_common())
     return usable, counts, len(set(map(normal_id, excluded)) - set(map(normal_id, by_id)))
 
 
@@ -163,23 +196,10 @@ def _patients(reports: Iterable[Report]) -> dict[str, str]:
     return groups
 
 
-def _with_known_labels(item: LabelledReport, task: str) -> tuple[LabelledReport, int]:
-    """The report with the labels that its task knows, and how many others it had."""
-    if task != multiple_choice.NAME:
-        return item, 0
-    names = [label for label in item.labels or () if label.strip().lower() != NORMAL.lower()]
-    known = [name for name in names if canonical_finding(name)]
-    return LabelledReport(item.report, known), len(names) - len(known)
-
-
 def _validation_patients(patients: Sequence[str], wanted: int, seed: int, too_few: str) -> set[str]:
-    """As many patients, in an order that depends on the seed alone, as it takes for the wanted rows.
+    """Of the patients of reports, in an order that depends on the seed alone, as many as it takes for so many reports.
 
-    Args:
-        patients: The patient of each report that may be taken.
-        wanted: How many reports.
-        seed: Of the order.
-        too_few: What the message opens with if they are fewer.
+    ``too_few`` is what the message opens with if they are fewer.
     """
     reports_of = Counter(patients)
     chosen: set[str] = set()
@@ -193,21 +213,11 @@ def _validation_patients(patients: Sequence[str], wanted: int, seed: int, too_fe
     return chosen
 
 
-def _take(items: Sequence[LabelledReport], wanted: int, seed: int, task: str) -> list[Instruction]:
-    chosen = sorted(items, key=lambda item: priority(seed, item.report.report_id))[:wanted]
-    return [_instruction(item, task) for item in chosen]
-
-
-def _instruction(item: LabelledReport, name: str) -> Instruction:
-    task, report = TASKS[name], item.report
-    return Instruction(
-        instruction=task.training_instruction(),
-        input=report.text,
-        output=task.encode(item.labels),
-        task=name,
-        report_id=report.report_id,
-        source=report.source,
-    )
+def _take(items: Sequence[LabelledReport], wanted: int, seed: int, task: Task) -> Iterator[Instruction]:
+    for item in sorted(items, key=lambda item: priority(seed, item.report.report_id))[:wanted]:
+        report, output = item.report, task.encode(item.labels or ())
+        instruction = task.prompt("training", report.report_id, seed).instruction
+        yield Instruction(instruction, text_of(task, report), output, task.name, report.report_id, report.source)
 
 
 def write_instructions(parts: Mapping[Path, Iterable[Instruction]]) -> None:
@@ -221,15 +231,13 @@ def read_instructions(path: Path) -> Iterator[Instruction]:
     """Reads ``instructions.jsonl``.
 
     Raises:
-        InputError: Naming file and line: a field missing or no string, or an unknown task.
+        InputError: Naming file and line: a field missing or no string, or an empty input or output.
     """
     names = tuple(Instruction.__dataclass_fields__)
     for number, row in read_jsonl(path):
         for name in names:
             if not isinstance(row.get(name), str):
                 raise InputError(f"{path}:{number}: {name!r} is missing or no string")
-        if row["task"] not in TASK_NAMES:
-            raise InputError(f"{path}:{number}: task {shown_name(row['task'])} is not one of {', '.join(TASK_NAMES)}")
         if not row["input"].strip() or not row["output"].strip():
             raise InputError(f"{path}:{number}: report {row['report_id']!r} has an empty input or output")
         yield Instruction(**{name: row[name] for name in names})

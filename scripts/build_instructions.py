@@ -1,22 +1,36 @@
-r"""Builds an instruction set: labelled reports of one or both tasks, merged and shuffled.
+r"""Builds an instruction set: labelled reports of one or more tasks, merged and shuffled.
 
     python scripts/build_instructions.py output=instructions.jsonl \
-        open_ended_reports=wcm.jsonl open_ended_labels=annotations.jsonl open_ended_rows=6000 \
-        multiple_choice_reports=mimic.jsonl multiple_choice_labels=negbio.csv.gz multiple_choice_rows=3000 \
+        open_ended.reports=wcm.jsonl open_ended.labels=annotations.jsonl open_ended.rows=6000 \
+        multiple_choice.reports=mimic.jsonl multiple_choice.labels=negbio.csv.gz multiple_choice.rows=3000 \
         exclude_ids=curated_100.csv
+    python scripts/build_instructions.py output=instructions.jsonl tasks=[my_task.yaml] \
+        my_task.reports=reports.jsonl my_task.labels=labels.csv my_task.rows=500
 
-The same seed and inputs give the same file, byte for byte, and a smaller set is inside a larger one.
+Each task has its section: TASK.reports, TASK.labels and TASK.rows (or, as before, TASK_reports and so on). The same
+seed and inputs give the same file, byte for byte, and a smaller set is inside a larger one.
 """
 
+import re
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from radtune.config import InputError, key, run_command
+from radtune.config import InputError, key, nearest, run_command
 from radtune.files import check_outputs, write_manifest
-from radtune.instructions import build, rows_sha256, write_instructions
+from radtune.instructions import build, join, rows_sha256, write_instructions
 from radtune.sources.select import read_ids
-from radtune.tasks import multiple_choice, open_ended
-from radtune.weak_labels import join
+from radtune.tasks import load_task, task_names
+
+
+@dataclass
+class TaskRows:
+    """Keys of one task."""
+
+    reports: Path = key("Its reports.jsonl.")
+    labels: Path = key("What is to be learned: a label table, annotations.jsonl, or a CSV with a column of labels.")
+    rows: int = key("Its number of training rows.", ge=1)
 
 
 @dataclass
@@ -24,65 +38,61 @@ class InstructionsConfig:
     """Keys of this command."""
 
     output: Path = key("Training rows (instructions.jsonl).")
-    open_ended_reports: Path | None = key("reports.jsonl of the open-ended task (the paper: WCM).", None)
-    open_ended_labels: Path | None = key("Its annotations.jsonl.", None)
-    open_ended_rows: int = key("Its number of training rows.", 0)
-    multiple_choice_reports: Path | None = key(
-        "reports.jsonl of the multiple-choice task (the paper: MIMIC-CXR).", None
-    )
-    multiple_choice_labels: Path | None = key("Its label table (or annotations.jsonl).", None)
-    multiple_choice_rows: int = key("Its number of training rows.", 0)
+    sets: dict[str, TaskRows] = key("By task.", {}, rest=True)
+    tasks: list[Path] = key("Task files of one's own; their names may open sections.", [])
     validation_output: Path | None = key("Validation rows; needed with validation_rows.", None)
-    validation_rows: int = key("Validation rows of each task, from patients that are not trained on.", 0)
+    validation_rows: int = key("Validation rows of each task, from patients that are not trained on.", 0, ge=0)
     exclude_ids: list[Path] = key("Files of report ids that must be in no split: one id a line, or a CSV.", [])
     seed: int = key("Governs the choice of rows, the split and the order.", 0)
 
 
 def main(config: InstructionsConfig) -> None:
     """Joins, builds, writes, and prints the counts."""
-    if config.validation_rows < 0:
-        raise InputError("validation_rows must be 0 or more")
     if (config.validation_rows > 0) != (config.validation_output is not None):
         raise InputError("validation_rows and validation_output go together")
-    given = {
-        open_ended.NAME: (config.open_ended_reports, config.open_ended_labels, config.open_ended_rows),
-        multiple_choice.NAME: (
-            config.multiple_choice_reports,
-            config.multiple_choice_labels,
-            config.multiple_choice_rows,
-        ),
-    }
-    inputs = [path for reports, labels, _ in given.values() for path in (reports, labels)] + config.exclude_ids
+    # By name, where each is read from.
+    known = {name: name for name in task_names()} | {load_task(path).name: str(path) for path in config.tasks}
+    if not config.sets:
+        raise InputError(f"nothing to build: give TASK.reports=... for one of {', '.join(known)} (see --help)")
+    for name in config.sets:
+        if name not in known:
+            raise InputError(f"unknown task {name!r}{nearest(name, known)}; a task file of one's own stands in tasks=")
+    inputs = [path for given in config.sets.values() for path in (given.reports, given.labels)] + config.exclude_ids
+    inputs += [path for name in config.sets for path in load_task(known[name]).files]
     check_outputs([config.output, config.validation_output], inputs)
-    sources, rows = {}, {}
-    for task, (reports, labels, count) in given.items():
-        if reports is None and labels is None and count == 0:
-            continue
-        if reports is None or labels is None or count <= 0:
-            raise InputError(f"{task}_reports, {task}_labels and {task}_rows (1 or more) go together")
-        sources[task], rows[task] = join(reports, labels, task), count
-    if not sources:
-        raise InputError("nothing to build: give open_ended_reports=... or multiple_choice_reports=... (see --help)")
+    sources = {
+        known[name]: join(given.reports, given.labels, load_task(known[name])) for name, given in config.sets.items()
+    }
+    rows = {known[name]: given.rows for name, given in config.sets.items()}
     excluded = {report_id for path in config.exclude_ids for report_id in read_ids(path)}
     split = build(sources, rows, config.validation_rows, config.seed, excluded)
     parts = {config.output: split.train}
     if config.validation_output is not None:
         parts[config.validation_output] = split.validation
     write_instructions(parts)
+    by_name = {load_task(task).name: counts for task, counts in split.counts.items()}
     facts = {
-        "counts": {task: asdict(counts) for task, counts in split.counts.items()},
+        "counts": {task: asdict(counts) for task, counts in by_name.items()},
         "unmatched_exclude_ids": split.unmatched_exclude_ids,
     }
     for path, part in parts.items():
         write_manifest(path, config, inputs, rows=len(part), rows_sha256=rows_sha256(part), **facts)
-    for task, counts in split.counts.items():
+    for task, counts in by_name.items():
         print(f"{task}: {counts}; {counts.train:,} to train on, {counts.validation:,} to validate on")
-        if counts.unknown_labels:
-            print(f"{task}: {counts.unknown_labels:,} labels that are none of its classes dropped")
+        if unknown := ", ".join(f"{name} ({count:,})" for name, count in counts.unknown_labels.items()):
+            print(f"{task}: dropped labels that it does not know: {unknown}")
     if split.unmatched_exclude_ids:
         print(f"{split.unmatched_exclude_ids:,} ids of exclude_ids are of none of these reports")
     print(f"{len(split.train):,} rows written to {config.output}")
 
 
+def sections_of(arguments: Sequence[str]) -> list[str]:
+    """Turns the earlier ``TASK_reports=``, of any task that ships, into ``TASK.reports=``; likewise labels and rows."""
+    earlier = re.compile(rf"({'|'.join(map(re.escape, task_names()))})_({'|'.join(TaskRows.__dataclass_fields__)})=")
+    return [
+        earlier.sub(r"\1.\2=", argument, count=1) if earlier.match(argument) else argument for argument in arguments
+    ]
+
+
 if __name__ == "__main__":
-    run_command(main, InstructionsConfig)
+    run_command(main, InstructionsConfig, sections_of(sys.argv[1:]))

@@ -1,6 +1,7 @@
 """Instruction sets: exact counts, nesting, splits by patient, and the command's errors."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -10,14 +11,14 @@ from hypothesis import strategies as st
 
 from radtune.config import InputError
 from radtune.files import write_jsonl
-from radtune.findings import write_label_table
-from radtune.instructions import build, read_instructions, write_instructions
+from radtune.instructions import LabelledReport, build, join, read_instructions, write_instructions
+from radtune.label_files import read_labels, write_label_table
 from radtune.report import report_from_sections
 from radtune.sources.synthetic import generate
-from radtune.tasks.legacy import TASKS
-from radtune.weak_labels import LabelledReport, join, read_labels
+from radtune.tasks import load_task
 
 COMMAND = [sys.executable, "scripts/build_instructions.py"]
+TASKS = ("open_ended", "multiple_choice")
 
 
 def labelled(count, task, seed=1, prefix=""):
@@ -70,10 +71,10 @@ def test_rows_are_shuffled_together():
     assert changes > 40
 
 
-def test_order_of_the_reports_does_not_matter():
-    turned = {task: items[::-1] for task, items in SOURCES.items()}
+def test_order_of_reports_and_tasks_does_not_matter():
+    turned = {task: SOURCES[task][::-1] for task in reversed(SOURCES)}
     rows = {"open_ended": 30, "multiple_choice": 30}
-    assert set(build(turned, rows, 5, 1).train) == set(build(SOURCES, rows, 5, 1).train)
+    assert build(turned, rows, 5, 1).train == build(SOURCES, rows, 5, 1).train
 
 
 def test_too_few_rows_says_how_many_there_are_and_why():
@@ -83,7 +84,7 @@ def test_too_few_rows_says_how_many_there_are_and_why():
         build(items, {"open_ended": 301}, 0, 0, [first])
     assert str(caught.value) == (
         "open_ended: 301 training rows asked for, 299 there (300 labelled, 1 excluded, 0 with the text of an excluded "
-        "report, 0 held out with their patients)"
+        "report, 0 of unknown labels alone, 0 held out with their patients)"
     )
     with pytest.raises(InputError, match=r"open_ended: 300 .*, (\d+) there \(300 labelled, .*, 2\d held out with"):
         build(items, {"open_ended": 300}, 20, 0)
@@ -136,15 +137,19 @@ def test_excluded_reports_are_left_out_in_any_spelling_and_with_their_text():
     assert [(c.labelled, c.excluded, c.same_text) for c in counts] == [(4, 1, 0), (2, 0, 1)]
 
 
-def test_names_outside_the_classes_are_dropped_and_counted():
-    items = [made_up("1", "x", labels=["edema", "Hernia"]), made_up("2", "y", labels=["Normal"]), made_up("3", "z")]
+def test_labels_outside_the_classes_are_dropped_and_counted_by_name_and_never_taken_for_none():
+    words = "Mrs Secret was seen by us."
+    given = [["edema", "Hernia"], ["Normal"], [], ["Hernia", words], ["Normal", "Hernia"]]
+    items = [made_up(str(n), f"Report {n}.", labels=labels) for n, labels in enumerate(given)]
     split = build({"multiple_choice": items}, {"multiple_choice": 3}, 0, 0)
     assert {row.report_id: row.output for row in split.train} == {
-        "1": "['Edema']",
+        "0": "['Edema']",
+        "1": "['Normal']",
         "2": "['Normal']",
-        "3": "['Normal']",
     }
-    assert split.counts["multiple_choice"].unknown_labels == 1
+    counts = split.counts["multiple_choice"]
+    assert (counts.labelled, counts.unknown) == (5, 2)
+    assert counts.unknown_labels == {"Hernia": 3, "(not shown)": 1}
 
 
 def test_files_are_written_together_or_not_at_all(tmp_path):
@@ -163,7 +168,9 @@ def files(tmp_path):
     mimic, wcm = list(generate(60, 1, "mimic")), list(generate(60, 2, "wcm"))
     write_jsonl(tmp_path / "mimic.jsonl", [i.report for i in mimic])
     write_jsonl(tmp_path / "wcm.jsonl", [i.report for i in wcm])
-    write_label_table(tmp_path / "labels.csv", {i.report.report_id: i.labels for i in mimic})
+    write_label_table(
+        tmp_path / "labels.csv", load_task("multiple_choice"), {i.report.report_id: i.labels for i in mimic}
+    )
     write_jsonl(
         tmp_path / "annotations.jsonl",
         [
@@ -174,16 +181,16 @@ def files(tmp_path):
     return tmp_path
 
 
-def arguments(folder, **changes):
+def arguments(folder, changes=None):
     values = {
         "output": folder / "rows.jsonl",
-        "open_ended_reports": folder / "wcm.jsonl",
-        "open_ended_labels": folder / "annotations.jsonl",
-        "open_ended_rows": 20,
-        "multiple_choice_reports": folder / "mimic.jsonl",
-        "multiple_choice_labels": folder / "labels.csv",
-        "multiple_choice_rows": 10,
-    } | changes
+        "open_ended.reports": folder / "wcm.jsonl",
+        "open_ended.labels": folder / "annotations.jsonl",
+        "open_ended.rows": 20,
+        "multiple_choice.reports": folder / "mimic.jsonl",
+        "multiple_choice.labels": folder / "labels.csv",
+        "multiple_choice.rows": 10,
+    } | (changes or {})
     return COMMAND + [f"{name}={value}" for name, value in values.items()]
 
 
@@ -192,58 +199,62 @@ def run(command):
 
 
 def test_command_writes_the_same_bytes_twice(files):
-    first = run(arguments(files, validation_rows=5, validation_output=files / "validation.jsonl"))
+    command = arguments(files, {"validation_rows": 5, "validation_output": files / "validation.jsonl"})
+    first = run(command)
     assert first.returncode == 0, first.stderr
     before = (files / "rows.jsonl").read_bytes()
-    run(arguments(files, validation_rows=5, validation_output=files / "validation.jsonl"))
+    # Again, in the spelling of earlier versions and with its keys in another order.
+    again = run([*COMMAND, *(re.sub(r"^(\w+)\.", r"\1_", argument) for argument in command[:1:-1])])
+    assert again.returncode == 0, again.stderr
     assert (files / "rows.jsonl").read_bytes() == before
     rows = list(read_instructions(files / "rows.jsonl"))
     assert len(rows) == 30
     manifest = json.loads((files / "rows.jsonl.manifest.json").read_text())
     assert manifest["rows"] == 30
-    assert len(manifest["inputs"]) == 4
+    assert len(manifest["inputs"]) == 9  # with the files of the two tasks
     counts = manifest["counts"]["open_ended"]
     assert counts.pop("held_out") >= 5
     assert counts == {
-        "labelled": 60, "excluded": 0, "same_text": 0, "unknown_labels": 0, "train": 20, "validation": 5,
+        "labelled": 60, "excluded": 0, "same_text": 0, "unknown": 0, "unknown_labels": {}, "train": 20, "validation": 5,
     }  # fmt: skip
     assert manifest["unmatched_exclude_ids"] == 0
 
 
 def test_outputs_are_the_weak_labels(files):
     run(arguments(files))
-    truth = read_labels(files / "labels.csv", "multiple_choice")
+    task = load_task("multiple_choice")
+    truth = read_labels(files / "labels.csv", task).answers
     rows = [row for row in read_instructions(files / "rows.jsonl") if row.task == "multiple_choice"]
     for row in rows:
-        assert list(TASKS["multiple_choice"].decode(row.output).labels) == truth[row.report_id]
+        assert task.read(row.output).labels == truth[row.report_id].labels
+        assert row.instruction == task.prompt("training").instruction
 
 
 def test_unusable_annotations_are_left_out(files):
     lines = (files / "annotations.jsonl").read_text().splitlines()
     lines[0] = lines[0].replace('"status": "ok"', '"status": "refused"')
     (files / "annotations.jsonl").write_text("\n".join(lines))
-    joined = join(files / "wcm.jsonl", files / "annotations.jsonl", "open_ended")
+    joined = join(files / "wcm.jsonl", files / "annotations.jsonl", load_task("open_ended"))
     assert [item.labels is None for item in joined] == [True] + [False] * 59
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"open_ended_rows": 61}, "61 training rows asked for, 60 there"),
-        ({"open_ended_labels": "absent.jsonl"}, "absent.jsonl: No such file"),
+        ({"open_ended.rows": 61}, "61 training rows asked for, 60 there"),
+        ({"open_ended.labels": "absent.jsonl"}, "absent.jsonl: No such file"),
         ({"validation_rows": 3}, "validation_rows and validation_output go together"),
-        ({"validation_rows": -1}, "validation_rows must be 0 or more"),
-        ({"multiple_choice_rows": 0}, "go together"),
-        (
-            {"multiple_choice_rows": -5, "multiple_choice_reports": "", "multiple_choice_labels": ""},
-            "multiple_choice_rows (1 or more) go together",
-        ),
+        ({"validation_rows": -1}, "validation_rows: expected 0 or more"),
+        ({"multiple_choice.rows": 0}, "multiple_choice.rows: expected 1 or more"),
+        ({"open_end.rows": 3}, "missing required key: open_end.reports"),
+        ({"open_end.rows": 3, "open_end.reports": "x", "open_end.labels": "y"}, "did you mean 'open_ended'?"),
+        ({"tasks": "[absent.yaml]"}, "absent.yaml: No such file"),
         ({"validation_rows": 3, "validation_output": "/dev/full"}, "/dev/full: is a device"),
         ({"output": "{folder}/wcm.jsonl"}, "would overwrite"),
         ({"output": "{folder}/x/../wcm.jsonl"}, "would overwrite"),
         ({"validation_rows": 3, "validation_output": "{folder}/rows.jsonl"}, "would overwrite"),
         ({"exclude_ids": "[{folder}/rows.jsonl]"}, "would overwrite"),
-        ({"open_ended_labels": "{folder}/labels.csv"}, "labels.csv: a label table has no phrases"),
+        ({"open_ended.labels": "{folder}/labels.csv"}, "a label table has no phrases"),
         ({"seed": "x"}, "seed"),
         ({"sead": "1"}, "unknown key 'sead'; did you mean 'seed'?"),
     ],
@@ -252,7 +263,7 @@ def test_errors_are_one_line(files, changes, message):
     (files / "x").mkdir()
     before = {path: path.read_bytes() for path in files.iterdir() if path.is_file()}
     changes = {name: value.format(folder=files) if isinstance(value, str) else value for name, value in changes.items()}
-    result = run(arguments(files, **changes))
+    result = run(arguments(files, changes))
     assert result.returncode == 2
     assert {path: path.read_bytes() for path in files.iterdir() if path.is_file()} == before
     assert message in result.stderr
@@ -261,49 +272,47 @@ def test_errors_are_one_line(files, changes, message):
 
 
 def test_ids_that_do_not_join(files):
-    result = run(arguments(files, multiple_choice_reports=files / "wcm.jsonl"))
+    result = run(arguments(files, {"multiple_choice.reports": files / "wcm.jsonl"}))
     assert result.returncode == 2
     assert "no label for any of the 60 reports" in result.stderr
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        '{"report_id": "x"',
-        '{"report_id": 5, "status": "ok"}',
-        '{"report_id": "x"}',
-        '{"report_id": "x", "status": "OK", "phrases": []}',
-        '{"report_id": "x", "status": "fine", "phrases": []}',
-        '{"report_id": "x", "status": null, "phrases": []}',
-        '{"report_id": "x", "status": "ok", "task": "multiple_choice", "phrases": []}',
-        '{"report_id": "x", "status": "ok", "phrases": [1]}',
-    ],
-)
-def test_broken_annotation_names_its_line(files, line):
-    with (files / "annotations.jsonl").open("a") as stream:
-        stream.write(line + "\n")
-    with pytest.raises(InputError, match=r"annotations\.jsonl:61: "):
-        read_labels(files / "annotations.jsonl", "open_ended")
 
 
 def test_command_tells_what_it_left_out(files):
     rows = [json.loads(line) for line in (files / "mimic.jsonl").read_text().splitlines()]
     answers = [{"report_id": r["report_id"], "status": "ok", "labels": ["Edema", "Zebra hernia"]} for r in rows]
+    answers[1]["labels"].pop(0)
     write_jsonl(files / "answers.jsonl", answers)
     (files / "ids.txt").write_text(f"{rows[0]['report_id']}\nnobody\n")
     labels = files / "answers.jsonl"
-    result = run(arguments(files, multiple_choice_labels=labels, exclude_ids=f"[{files / 'ids.txt'}]"))
+    result = run(arguments(files, {"multiple_choice.labels": labels, "exclude_ids": f"[{files / 'ids.txt'}]"}))
     assert result.returncode == 0, result.stderr
     assert "multiple_choice: 60 labelled, 1 excluded" in result.stdout
-    assert "multiple_choice: 60 labels that are none of its classes dropped" in result.stdout
+    assert "1 of unknown labels alone" in result.stdout
+    assert "multiple_choice: dropped labels that it does not know: Zebra hernia (60)" in result.stdout
     assert "1 ids of exclude_ids are of none of these reports" in result.stdout
     manifest = (files / "rows.jsonl.manifest.json").read_text()
-    assert json.loads(manifest)["counts"]["multiple_choice"]["unknown_labels"] == 60
+    assert json.loads(manifest)["counts"]["multiple_choice"]["unknown_labels"] == {"Zebra hernia": 60}
     assert json.loads(manifest)["unmatched_exclude_ids"] == 1
-    assert "Zebra" not in result.stdout + manifest + (files / "rows.jsonl").read_text()
+    assert "Zebra" not in (files / "rows.jsonl").read_text()
 
 
-def test_reports_without_a_patient_are_their_own_group():
-    items = [LabelledReport(report_from_sections(str(n), None, "Clear lungs.", "", "t"), []) for n in range(20)]
-    split = build({"open_ended": items}, {"open_ended": 15}, 5, 0)
-    assert {r.report_id for r in split.train} | {r.report_id for r in split.validation} == {str(n) for n in range(20)}
+def test_rows_of_a_task_of_ones_own(files):
+    classes = "".join(f"- Class {number}\n" for number in range(150))
+    (files / "toy.yaml").write_text(
+        f"name: toy\nkind: classes\nclasses:\n{classes}none: Nothing\nprompts: {{inference: 'Which?\n{{classes}}'}}\n"
+    )
+    reports = [json.loads(line)["report_id"] for line in (files / "mimic.jsonl").read_text().splitlines()]
+    lines = [
+        f'{report_id},"class 7, Class 3"' if number % 2 else f"{report_id}," for number, report_id in enumerate(reports)
+    ]
+    (files / "toy.csv").write_text("\n".join(["report_id,labels", *lines]))
+    toy = {"toy.reports": files / "mimic.jsonl", "toy.labels": files / "toy.csv", "toy.rows": 40}
+    result = run(arguments(files, {"tasks": f"[{files / 'toy.yaml'}]", **toy}))
+    assert result.returncode == 0, result.stderr
+    assert "toy: 60 labelled" in result.stdout
+    rows = [row for row in read_instructions(files / "rows.jsonl") if row.task == "toy"]
+    assert len(rows) == 40
+    for row in rows:
+        assert row.output == ("['Class 3', 'Class 7']" if reports.index(row.report_id) % 2 else "['Nothing']")
+        assert row.instruction.startswith("Which?")
+        assert "‘Class 149’" in row.instruction
