@@ -1,8 +1,8 @@
-"""Prints a prompt exactly as a model sees it.
+"""Prints a task's prompt exactly as a model sees it.
 
 python prompts.py task=open_ended
 python prompts.py task=multiple_choice use=training
-python prompts.py task=open_ended use=labelling reports=reports.jsonl report_id=50414267 show_text=true
+python prompts.py task=my_task.yaml use=labelling reports=reports.jsonl report_id=50414267 show_text=true
 """
 
 from dataclasses import dataclass
@@ -10,9 +10,7 @@ from pathlib import Path
 
 from radtune.config import InputError, key, run_command
 from radtune.report import read_reports
-from radtune.tasks import open_ended
-from radtune.tasks.legacy import TASK_NAMES, TASKS
-from radtune.tasks.rendering import PROMPT_FORMATS, user_message
+from radtune.tasks import PROMPT_FORMATS, USES, Task, load_task, text_of, user_message
 
 PLACEHOLDER = "{report}"
 
@@ -21,10 +19,10 @@ PLACEHOLDER = "{report}"
 class PromptConfig:
     """Keys of this command."""
 
-    task: str = key("The task.", choices=TASK_NAMES)
-    use: str = key("Where the prompt is used.", "inference", choices=("training", "inference", "labelling"))
+    task: str = key("The task: a name, or a path of a task file.")
+    use: str = key("Where the prompt is used.", "inference", choices=USES)
     prompt_format: str = key("How instruction and report are framed.", "llama3_chat", choices=PROMPT_FORMATS)
-    seed: int = key("Seed of the examples drawn for labelling.", 0)
+    seed: int = key("Seed of the examples, where they are drawn for each report.", 0)
     reports: Path | None = key("reports.jsonl to take a report from; else a placeholder stands for it.", None)
     report_id: str | None = key("Id of the report; the first if left out.", None)
     show_text: bool = key("Needed to print a report's text.", False)
@@ -32,25 +30,20 @@ class PromptConfig:
 
 def main(config: PromptConfig) -> None:
     """Prints the prompt."""
-    report_id, text = _report(config)
-    task = TASKS[config.task]
-    if config.use == "training":
-        instruction = task.training_instruction()
-    elif config.use == "labelling" and config.task == open_ended.NAME:
-        instruction = open_ended.labelling_prompt(open_ended.drawn_examples(config.seed, report_id))
-    else:
-        instruction = task.prompt()
+    task = load_task(config.task)
+    report_id, text = _report(config, task)
+    instruction = task.prompt(config.use, report_id, config.seed).instruction
     print(user_message(instruction, text, config.prompt_format))
 
 
-def _report(config: PromptConfig) -> tuple[str, str]:
+def _report(config: PromptConfig, task: Task) -> tuple[str, str]:
     if config.reports is None:
         return PLACEHOLDER, PLACEHOLDER
     if not config.show_text:
         raise InputError("reports= prints a patient's text: confirm with show_text=true")
     for report in read_reports(config.reports):
         if config.report_id in (None, report.report_id):
-            return report.report_id, report.text
+            return report.report_id, text_of(task, report)
     raise InputError(
         f"{config.reports}: no report {config.report_id!r}" if config.report_id else f"{config.reports}: empty"
     )
