@@ -17,8 +17,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from radtune.ask.ledger import ledger_path
-from radtune.ask.simulated import serving
 from radtune.report import report_from_sections, write_reports
+from scripts.simulated_teacher import serving
 
 ROOT = Path(__file__).parents[1]
 # A word of every report that no message, log or manifest may hold.

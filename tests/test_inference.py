@@ -17,10 +17,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from radtune.ask.simulated import serving
 from radtune.findings import FINDINGS
 from radtune.report import write_reports
 from radtune.sources import synthetic
+from scripts.simulated_teacher import serving
 
 TASK = "task=multiple_choice"
 MINI = "checkpoint_dir=data/mini"

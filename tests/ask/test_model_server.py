@@ -14,13 +14,13 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
-from radtune.ask.simulated import serving
 from radtune.engines.guard import Endpoint
 from radtune.engines.limits import Limits
 from radtune.engines.prompt import Prompt, Request
 from radtune.engines.server import ServerEngine
 from radtune.report import write_reports
 from radtune.sources.synthetic import generate
+from scripts.simulated_teacher import serving
 
 ROOT = Path(__file__).parents[2]
 REPORTS = 12

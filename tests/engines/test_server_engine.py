@@ -14,13 +14,13 @@ from starlette.requests import Request as Asked
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from radtune.ask.simulated import serving
 from radtune.config import InputError
 from radtune.engines.choose import ModelChoice, choose_model
 from radtune.engines.guard import Endpoint
 from radtune.engines.limits import Limits
 from radtune.engines.prompt import Prompt, Request
 from radtune.engines.server import ServerEngine, defuse, seed_number
+from scripts.simulated_teacher import serving
 
 PROMPTS = [Prompt(f"r{n}", "List.", f"Zebra {n} effusion.", "llama3_chat", f"0:task:r{n}") for n in range(12)]
 LONG = replace(PROMPTS[0], report_text=" ".join(f"w{n}" for n in range(1_000)))

@@ -1,4 +1,4 @@
-"""The simulated teacher as a process: around a command, alone, and stopped."""
+"""The simulated teacher: it says what is true, less its stated errors; around a command, alone, and stopped."""
 
 import json
 import os
@@ -6,17 +6,24 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from radtune.config import InputError
 from radtune.files import write_jsonl
-from radtune.findings import write_label_table
-from radtune.report import write_reports
+from radtune.label_files import write_label_table
+from radtune.labels import Phrase, Status
 from radtune.sources.synthetic import generate
+from radtune.tasks import load_task
+from scripts.simulated_teacher import Noise, Truth, make_app, read_truths, serving, simulated_answer
 
 ROOT = Path(__file__).parents[2]
+GOLD = {"open_ended": "gold.jsonl", "multiple_choice": "gold.csv"}
+PHRASES = load_task("open_ended")
+EXACT = Noise(seed=1)
 
 
 def start(*arguments):
@@ -40,36 +47,112 @@ def run(*arguments):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
-    items = list(generate(40, seed=11))
-    write_reports(folder / "reports.jsonl", [item.report for item in items])
+    items = list(generate(400, seed=11))
+    write_jsonl(folder / "reports.jsonl", [item.report for item in items])
+    write_jsonl(folder / "few.jsonl", [item.report for item in items[:40]])
     rows = (
         {"report_id": item.report.report_id, "phrases": [{"phrase": p.phrase, "icd10": p.icd10} for p in item.phrases]}
         for item in items
     )
     write_jsonl(folder / "gold.jsonl", rows)
-    write_label_table(folder / "gold.csv", {item.report.report_id: item.labels for item in items})
+    table = {item.report.report_id: item.labels for item in items}
+    write_label_table(folder / "gold.csv", load_task("multiple_choice"), table)
     return folder, items
 
 
-def keys(folder):
-    return (
-        f"reports={folder / 'reports.jsonl'}",
-        f"gold_labels={folder / 'gold.csv'}",
-        f"gold_phrases={folder / 'gold.jsonl'}",
-    )
+def keys(folder, task="open_ended"):
+    return f"task={task}", f"reports={folder / 'few.jsonl'}", f"gold={folder / GOLD[task]}"
+
+
+def truths_of(folder, name):
+    return read_truths(load_task(name), folder / "reports.jsonl", folder / GOLD[name])
+
+
+@pytest.mark.parametrize("name", GOLD)
+def test_without_errors_the_truth_reads_back(made, name):
+    task = load_task(name)
+    for truth in truths_of(made[0], name).values():
+        answer = task.read(simulated_answer(task, truth, EXACT, []), truth.text)
+        assert (answer.labels, answer.status) == (task.distinct(p.phrase for p in truth.labels), Status.OK)
+        if not task.classes:
+            assert {(p.phrase, p.icd10) for p in answer.phrases} == {(p.phrase, p.icd10) for p in truth.labels}
+
+
+@pytest.mark.parametrize("name", GOLD)
+def test_errors_come_as_often_as_stated_and_again_alike(made, name):
+    task, truths = load_task(name), truths_of(made[0], name)
+    noise = Noise(drop=0.3, add=0.2, garble=0.1, seed=5)
+    pool = [phrase for truth in truths.values() for phrase in truth.labels]
+    garbled = dropped = true = added = 0
+    for truth in truths.values():
+        text = simulated_answer(task, truth, noise, pool)
+        assert text == simulated_answer(task, truth, noise, pool)
+        answer = task.read(text, truth.text)
+        garbled += answer.status == Status.UNPARSED
+        if answer.status == Status.OK:
+            said, known = set(answer.labels), {label.phrase for label in truth.labels}
+            dropped, true, added = dropped + len(known - said), true + len(known), added + len(said - known)
+    assert 0.05 < garbled / len(truths) < 0.16
+    assert 0.25 < dropped / true < 0.35
+    assert 0.14 < added / (len(truths) - garbled) < 0.26
+    again = [[simulated_answer(task, t, replace(noise, seed=seed), pool) for t in truths.values()] for seed in (5, 6)]
+    assert again[0] != again[1]
+
+
+def test_what_a_report_denies_is_the_likeliest_wrong_phrase():
+    noise, pool = Noise(add=1), [Phrase("old fracture", "S22.9XXA")]
+    denying = Truth("r", "There is no evidence of focal pneumonia. No effusion or\npneumothorax.", ())
+    answers = [simulated_answer(PHRASES, denying, replace(noise, seed=seed), pool) for seed in range(20)]
+    assert {PHRASES.read(answer).labels[0] for answer in answers} == {"focal pneumonia", "effusion"}
+    silent = Truth("r", "Clear.", (Phrase("cyst", "N28.1"),))
+    assert "'cyst', 'old fracture'" in simulated_answer(PHRASES, silent, noise, [*pool, *silent.labels])
+    assert "'cyst']" in simulated_answer(PHRASES, silent, noise, silent.labels)
+
+
+def chat(instruction, text):
+    content = f"{instruction}\n\nReport to Analyze:\n{text}\n\nOutput:"
+    return {
+        "model": "m",
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": content}],
+    }
+
+
+def test_the_server_knows_the_report_by_the_message(made):
+    truths = truths_of(made[0], "open_ended")
+    truth = next(t for t in truths.values() if t.labels)
+    with serving(make_app(PHRASES, truths, EXACT)) as url:
+        azure = url.replace("/v1", "/openai/deployments/m") + "/chat/completions?api-version=1"
+        for address in (f"{url}/chat/completions", azure):
+            response = httpx2.post(address, json=chat(PHRASES.prompt("labelling").instruction, truth.text))
+            content = response.json()["choices"][0]["message"]["content"]
+            assert (response.status_code, content) == (200, simulated_answer(PHRASES, truth, EXACT, []))
+        refused = [chat("ICD-10", "Another text."), chat("ICD-10", ""), {"messages": []}, {}, [1]]
+        for body in refused:
+            response = httpx2.post(f"{url}/chat/completions", json=body)
+            assert (response.status_code, "Another" in response.text) == (400, False)
+        assert httpx2.get(url.replace("/v1", "/health")).json() == {"status": "ok", "calls": 2 + len(refused)}
+        port = int(url.split(":")[2].removesuffix("/v1"))
+        with pytest.raises(InputError, match=f"port {port}: "), serving(make_app(PHRASES, truths, EXACT), port):
+            pass
+
+
+def test_gold_of_none_of_the_reports_is_told(made, tmp_path):
+    (tmp_path / "gold.jsonl").write_text('{"report_id": "a", "labels": ["cyst"]}\n')
+    with pytest.raises(InputError, match=r"gold\.jsonl: no labels of any report in "):
+        read_truths(PHRASES, made[0] / "reports.jsonl", tmp_path / "gold.jsonl")
 
 
 @pytest.mark.parametrize("task", ["open_ended", "multiple_choice"])
 def test_the_real_client_labels_both_tasks_through_it(made, tmp_path, task):
     folder, items = made
     command = (
-        f"{sys.executable} gpt_data_generate.py reports={folder / 'reports.jsonl'} "
+        f"{sys.executable} gpt_data_generate.py reports={folder / 'few.jsonl'} "
         f"output={tmp_path / 'annotations.jsonl'} task={task}"
     )
-    code, out, err = run(*keys(folder), "drop=0", "add=0", f"command={command}")
+    code, out, err = run(*keys(folder, task), "drop=0", "add=0", f"command={command}")
     assert (code, err) == (0, "") and "40 reports, 40 answers now" in out and ": 40 ok; " in out
     rows = [json.loads(line) for line in (tmp_path / "annotations.jsonl").read_text().splitlines()]
-    for row, item in zip(rows, items, strict=True):
+    for row, item in zip(rows, items[:40], strict=True):
         assert (row["report_id"], row["task"], row["status"]) == (item.report.report_id, task, "ok")
         if task == "open_ended":
             said = {(p["phrase"].lower(), p["icd10"]) for p in row["phrases"]}
@@ -87,13 +170,9 @@ def test_a_commands_exit_code_is_passed_on(made, tmp_path):
     assert run(*keys(folder), "command=sh -c 'kill -9 $$'")[0] == 137
     code, _, err = run(*keys(folder), "command=no-such-command x")
     assert code == 2 and "command: No such file" in err
-    assert run(*keys(folder), "drop=2")[0] == 2
-
-
-@pytest.mark.parametrize("port", [-1, 65536, 99999])
-def test_a_port_that_is_none_is_told(made, port):
-    error = f"simulated_teacher.py: error: port {port}: a port is a number from 0 to 65535\n"
-    assert run(*keys(made[0]), f"port={port}") == (2, "", error)
+    for wrong in ("drop=2", "port=-1", "port=65536"):
+        code, _, err = run(*keys(folder), wrong)
+        assert code == 2 and f"{wrong.partition('=')[0]}: expected" in err
 
 
 def alive(pid):

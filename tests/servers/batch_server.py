@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from radtune.ask.simulated import serving
 from radtune.engines.guard import Endpoint
+from scripts.simulated_teacher import serving
 
 # Gets a request's method and its path behind the base URL; a response it gives is sent instead.
 Fault = Callable[[str, str], Response | None]

@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from radtune.ask.simulated import serving
 from radtune.engines.guard import Endpoint
+from scripts.simulated_teacher import serving
 
 # Gets a request's body and its number, from 1; gives a body, a response, or a promise of either.
 Answer = Callable[[dict[str, Any], int], Any]
