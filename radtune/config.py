@@ -7,7 +7,6 @@ No value stands in such words: it may be a patient's.
 
 import copy
 import dataclasses
-import difflib
 import enum
 import math
 import operator
@@ -24,12 +23,13 @@ from typing import Any, TypeVar
 import msgspec
 import yaml
 
+from radtune.privacy import nearest, shown
+
 Config = TypeVar("Config")
 
 EXIT_INPUT_ERROR = 2
+_CONTAINERS = (dict, list, tuple)
 _RANGES = {"ge": (operator.ge, "{} or more"), "gt": (operator.gt, "more than {}"), "le": (operator.le, "at most {}")}
-# What may be a key's name in a message; `text=No effusion` without its quotes leaves words of a report as arguments.
-_NAME = re.compile(r"[\w.\-\[\]]{0,60}")
 
 
 class InputError(ValueError):
@@ -54,22 +54,18 @@ def key(
     le: float | None = None,
     rest: bool = False,
 ) -> Any:
-    """Declares one key, a dataclass field.
+    """Declares one key, a dataclass field; it is required unless it has a default.
 
-    Args:
-        help: Its meaning, shown by ``--help``.
-        default: Left out, the key is required. A dataclass: the key has keys of its own below it.
-        choices: What the value, or each item of a list or mapping, may be; empty for anything.
-        ge: The least that it, or each item, may be.
-        gt: What it, or each item, must exceed.
-        le: The most that it, or each item, may be.
-        rest: Of a mapping: takes the sections that no other key has the name of.
+    A dataclass as default gives the key keys of its own below it. The value, or each item of a list or mapping, must be
+    one of ``choices``, at least ``ge``, more than ``gt``, at most ``le``. A mapping marked ``rest`` takes all sections
+    that no other key has the name of.
     """
-    metadata = {"help": help, "choices": tuple(choices), "ge": ge, "gt": gt, "le": le, "rest": rest}
-    if isinstance(default, (list, dict, type)):
-        make = default if isinstance(default, type) else lambda: copy.deepcopy(default)
-        return dataclasses.field(default_factory=make, metadata=metadata, kw_only=True)
-    return dataclasses.field(default=default, metadata=metadata, kw_only=True)
+    limits = {"help": help, "choices": tuple(choices), "ge": ge, "gt": gt, "le": le, "rest": rest}
+    if isinstance(default, type):
+        return dataclasses.field(default_factory=default, metadata=limits, kw_only=True)
+    if isinstance(default, (list, dict)):
+        return dataclasses.field(default_factory=lambda: copy.deepcopy(default), metadata=limits, kw_only=True)
+    return dataclasses.field(default=default, metadata=limits, kw_only=True)
 
 
 def parse_config(schema: type[Config], arguments: Sequence[str]) -> Config:
@@ -95,14 +91,9 @@ def parse_config(schema: type[Config], arguments: Sequence[str]) -> Config:
 
 
 def from_mapping(schema: type[Config], values: Any, where: str) -> Config:
-    """Builds a dataclass of dataclasses, lists, tuples, mappings and plain values from what YAML or JSON holds.
+    """Builds a dataclass of dataclasses, lists, tuples, dicts and plain values from a mapping that YAML or JSON holds.
 
-    A dataclass may check what belongs together in its ``__post_init__``, by raising an :class:`InputError`.
-
-    Args:
-        schema: The dataclass; fields that are not declared with :func:`key` have neither choices nor ranges.
-        values: A mapping.
-        where: What messages open with, the file's name.
+    Its ``__post_init__`` may check what belongs together, by raising an :class:`InputError`.
 
     Raises:
         InputError: ``where: section.key[0]: ...``: a key that is unknown (with the nearest one) or missing, or a value
@@ -144,8 +135,6 @@ def read_yaml(path: Path, root: type = dict) -> Any:
         raise InputError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}") from None
-    except ValueError:
-        raise InputError(f"{str(path)!r}: no file name") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
@@ -156,19 +145,10 @@ def read_yaml(path: Path, root: type = dict) -> Any:
     return loaded
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A ``; did you mean X?`` for a misspelt name, or the empty string when nothing is near."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
 def run_command(main: Callable[[Config], None], schema: type[Config], arguments: Sequence[str] | None = None) -> None:
     """Runs a command: parses its config, calls it, and turns an :class:`InputError` into one line and exit code 2.
 
-    Args:
-        main: The command; its module's docstring opens ``--help``.
-        schema: Its config dataclass.
-        arguments: Command line without the program's name; the process's own if None.
+    The docstring of ``main``'s module opens ``--help``.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     program = os.path.basename(sys.argv[0])
@@ -205,30 +185,29 @@ def help_text(schema: type, description: str) -> str:
     return "\n".join([*lines, *_help_lines(schema, "")])
 
 
-def _help_lines(schema: type, prefix: str) -> Iterable[str]:
+def _help_lines(schema: Any, prefix: str) -> Iterable[str]:
     for field, hint in _keys(schema):
-        inner = next(filter(dataclasses.is_dataclass, _members(hint)), None)
-        items = _item_hint(hint)
-        if inner is not None:
-            yield from _help_lines(inner, f"{prefix}{field.name}.")
-            continue
-        if dataclasses.is_dataclass(items) and _origin(hint) is dict:
-            yield from _help_lines(items, f"{prefix}{'' if field.metadata.get('rest') else field.name + '.'}NAME.")
-            continue
-        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        shown = "required" if default is dataclasses.MISSING else f"default: {_yaml_text(default)}"
-        yield f"  {prefix}{field.name}  ({_type_name(hint)}, {shown})"
-        choices, limits = field.metadata.get("choices"), _range_words(field.metadata)
-        one_of = f" One of: {', '.join(choices)}." if choices else ""
-        yield f"      {field.metadata.get('help', '')}{one_of}{f' {limits.capitalize()}.' if limits else ''}"
+        name, items = f"{prefix}{field.name}", _item_hint(hint)
+        if dataclasses.is_dataclass(hint):
+            yield from _help_lines(hint, f"{name}.")
+        elif dataclasses.is_dataclass(items) and _origin(hint) is dict:
+            yield from _help_lines(items, f"{prefix if field.metadata.get('rest') else f'{name}.'}NAME.")
+        else:
+            default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+            stated = "required" if default is dataclasses.MISSING else f"default: {_yaml_text(default)}"
+            yield f"  {name}  ({_type_name(hint)}, {stated})"
+            choices, limits = field.metadata.get("choices"), _range_words(field.metadata)
+            one_of = f" One of: {', '.join(choices)}." if choices else ""
+            yield f"      {field.metadata.get('help', '')}{one_of}{f' {limits.capitalize()}.' if limits else ''}"
+
+
+def _yaml_text(value: Any) -> str:
+    plain = list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
+    return yaml.safe_dump(plain, default_flow_style=True).split("\n...")[0].strip()
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[Path | None, list[tuple[str, str]]]:
-    """Splits a command line into its ``--config`` file and its ``key=value`` overrides.
-
-    Raises:
-        InputError: An argument is neither.
-    """
+    """Splits a command line into its ``--config`` file and its ``key=value`` overrides, or refuses it."""
     config_file: Path | None = None
     overrides = []
     rest = list(arguments)
@@ -245,7 +224,8 @@ def split_arguments(arguments: Sequence[str]) -> tuple[Path | None, list[tuple[s
         elif equals and not name.startswith("-"):
             overrides.append((name.strip(), text))
         else:
-            raise InputError(f"{_shown(name)} is not key=value (see --help)")
+            # `text=No effusion` without its quotes leaves words of a report as arguments.
+            raise InputError(f"{shown(name)} is not key=value (see --help)")
     return config_file, overrides
 
 
@@ -258,35 +238,29 @@ class _Loader(yaml.SafeLoader):
         for name in (None, *(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "float", "str", "seq")))
     }
 
+    def mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for name, value in node.value:
+            if not isinstance(name, yaml.ScalarNode) or name.value in result:
+                problem = f"key {shown(name.value)} stands twice" if isinstance(name.value, str) else "a key is no text"
+                raise yaml.constructor.ConstructorError(problem=problem, problem_mark=name.start_mark)
+            result[name.value] = self.construct_object(value, deep=True)
+        return result
 
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for name, value in node.value:
-        if not isinstance(name, yaml.ScalarNode) or name.value in result:
-            problem = f"key {name.value!r} stands twice" if isinstance(name, yaml.ScalarNode) else "a key is no text"
-            raise yaml.constructor.ConstructorError(problem=problem, problem_mark=name.start_mark)
-        result[name.value] = loader.construct_object(value, deep=True)
-    return result
 
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+_Loader.add_constructor("tag:yaml.org,2002:map", _Loader.mapping)
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
-for _kind, _pattern, _first in (
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
-    ("float", r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*|(?=[eE])))([eE][-+]?[0-9]+)?", list("-+.0123456789")),
-    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.")),
+for _kind, _pattern in (
+    ("null", r"~|null|Null|NULL|"),
+    ("bool", r"true|True|TRUE|false|False|FALSE"),
+    ("int", r"[-+]?(0|[1-9]\d*)"),
+    ("float", r"[-+]?(\.\d+|(0|[1-9]\d*)(\.\d*)?)([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_pattern})\Z"), _first)
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?a:{_pattern})\Z"), None)
 
 
 def parse_yaml(text: str) -> Any:
-    """A YAML text's content; see :func:`read_yaml`.
-
-    Raises:
-        yaml.YAMLError: It is none, is nested too deeply, or holds a number that cannot be.
-    """
+    """A YAML text's content, see :func:`read_yaml`; or a ``yaml.YAMLError``."""
     loader = _Loader(text)
     loader.deep_construct = True  # refuses an anchor inside of what it names
     try:
@@ -312,7 +286,7 @@ def _interpolated(value: Any, values: Mapping[str, Any], where: Path, depth: int
         for part in found[1].split("."):
             other = other.get(part) if isinstance(other, dict) else None
         if not isinstance(other, str | int | float) or depth > 8:
-            raise InputError(f"{where}: {_shown(found[1])} in ${{}} names no key with a plain value")
+            raise InputError(f"{where}: {shown(found[1])} in ${{}} names no key with a plain value")
         return _interpolated(other, values, where, depth + 1)
 
     # OmegaConf's resolvers, which read the environment among others, are no names of keys.
@@ -331,27 +305,28 @@ def _members(hint: Any) -> tuple[Any, ...]:
 
 
 def _origin(hint: Any) -> Any:
-    """What a value of a type is made of: dict, list or tuple; else the type itself."""
-    origin = typing.get_origin(hint) or hint
-    return {Mapping: dict, Sequence: tuple}.get(origin, origin)
+    return typing.get_origin(hint) or hint
 
 
 def _item_hint(hint: Any) -> Any:
-    """The type of a list's items or a mapping's values; Any, where there are none."""
+    """The type of a list's items or a dict's values; Any, where it has none."""
     arguments = [argument for argument in typing.get_args(hint) if argument is not Ellipsis]
-    return arguments[-1] if arguments and _origin(hint) in (dict, list, tuple) else Any
+    return arguments[-1] if arguments and _origin(hint) in _CONTAINERS else Any
 
 
 def _below(hint: Any, name: str) -> Any:
     """The type of a key below a value of a type; Any, if it has none of that name."""
     for member in _members(hint):
         if dataclasses.is_dataclass(member):
-            keys = _keys(member)
-            rest = [_item_hint(hint) for field, hint in keys if field.metadata.get("rest")]
-            return next((hint for field, hint in keys if field.name == name), rest[0] if rest else Any)
+            keys = {field.name: hint for field, hint in _keys(member)}
+            return keys.get(name) or next((_item_hint(keys[rest]) for rest in _rest(member)), Any)
         if _origin(member) is dict:
             return _item_hint(member)
     return Any
+
+
+def _rest(schema: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(schema) if field.metadata.get("rest")]
 
 
 def _read(hint: Any, text: str) -> Any:
@@ -359,7 +334,7 @@ def _read(hint: Any, text: str) -> Any:
     members = _members(hint)
     if types.NoneType in members and text in ("null", ""):
         return None
-    if not any(_origin(member) in (Any, object, dict, list, tuple) for member in members):
+    if not any(_origin(member) in (Any, object, *_CONTAINERS) for member in members):
         return text if str in members or Path in members else text.strip()
     try:
         value = parse_yaml(text)
@@ -373,130 +348,97 @@ def _convert(hint: Any, value: Any, path: str, limits: Mapping[str, Any]) -> Any
     if {Any, object} & set(members) or (value is None and types.NoneType in members):
         return value
     for member in members:
-        origin, item = _origin(member), _item_hint(member)
-        if dataclasses.is_dataclass(member) and isinstance(value, Mapping):
-            return _dataclass(member, value, path)
-        if origin is dict and isinstance(value, Mapping):
-            return {name: _convert(item, below, _join(path, name), limits) for name, below in value.items()}
-        if origin in (list, tuple) and isinstance(value, (list, tuple)):
-            hints = typing.get_args(member)
-            if origin is list or Ellipsis in hints or not hints or typing.get_origin(member) is not tuple:
-                hints = (item,) * len(value)
-            if len(hints) == len(value):
-                pairs = enumerate(zip(hints, value, strict=True))
-                return origin(_convert(hint, below, f"{path}[{place}]", limits) for place, (hint, below) in pairs)
-        if origin is typing.Literal and isinstance(value, str):
-            return _checked(value, path, {"choices": typing.get_args(member)})
-        if origin not in (dict, list, tuple) and not dataclasses.is_dataclass(member):
-            try:
-                return _checked(_scalar(member, value), path, limits)
-            except (TypeError, ValueError):  # msgspec's is one
-                continue
-    raise _refused(path, hint, value, limits)
+        origin, items = _origin(member), typing.get_args(member)
+        if dataclasses.is_dataclass(member) or origin in _CONTAINERS:
+            if isinstance(value, Mapping) and dataclasses.is_dataclass(member):
+                return _dataclass(member, value, path)
+            if isinstance(value, Mapping) and origin is dict:
+                below = _item_hint(member)
+                return {name: _convert(below, item, _join(path, name), limits) for name, item in value.items()}
+            if isinstance(value, (list, tuple)) and origin in (list, tuple):
+                if origin is list or not items or Ellipsis in items:
+                    items = (_item_hint(member),) * len(value)
+                if len(items) == len(value):
+                    pairs = enumerate(zip(items, value, strict=True))
+                    return origin(_convert(below, item, f"{path}[{i}]", limits) for i, (below, item) in pairs)
+            continue
+        if isinstance(value, str) and (origin is typing.Literal or isinstance(member, enum.EnumType)):
+            _check(value, path, {"choices": items or list(member)})
+        try:
+            plain = _plain(member, value)
+        except (TypeError, ValueError):  # msgspec's is one
+            continue
+        _check(plain, path, limits)
+        return plain
+    if not path:
+        raise _Refusal(path, "expected a mapping of keys to values")
+    how = f"; write {path}=[a, b]" if isinstance(value, str) and {list, tuple} & set(map(_origin, members)) else ""
+    how = "; write it in quotes" if isinstance(value, (int, float)) and str in members else how
+    raise _Refusal(path, f"{path}: expected {_type_name(hint)}{how}")
 
 
 def _dataclass(schema: Any, values: Mapping[str, Any], path: str) -> Any:
-    keys = {field.name: (field, hint) for field, hint in _keys(schema)}
-    # A section that is left out may have keys that are required.
-    values = {name: {} for name, (field, _) in keys.items() if dataclasses.is_dataclass(field.default_factory)} | dict(
-        values
-    )
-    rest = next((name for name, (field, _) in keys.items() if field.metadata.get("rest")), None)
-    taken: dict[str, Any] = {}
-    for name in [name for name in values if name not in keys]:
-        full = _join(path, name)
-        if rest is None or not isinstance(values[name], Mapping):
-            raise _Refusal(full, f"unknown key {_shown(full)}{nearest(str(name), keys)}")
-        taken[name] = _convert(_item_hint(keys[rest][1]), values.pop(name), full, {})
-    needed = [
-        name
-        for name, (field, _) in keys.items()
-        if field.default is field.default_factory is dataclasses.MISSING and name not in values
-    ]
-    if needed:
-        raise _Refusal(path, f"missing required key: {', '.join(_join(path, name) for name in needed)}")
-    given = {
-        name: _convert(hint, values[name], _join(path, name), field.metadata)
-        for name, (field, hint) in keys.items()
-        if name in values
-    }
-    if rest is not None and taken:
-        given[rest] = given.get(rest, {}) | taken
+    hints, given, missing = {field.name: hint for field, hint in _keys(schema)}, {}, []
+    others: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in hints:
+            full = _join(path, name)
+            rest = _rest(schema)
+            if not rest or not isinstance(value, Mapping):
+                raise _Refusal(full, f"unknown key {shown(full)}{nearest(str(name), hints)}")
+            others[name] = _convert(_item_hint(hints[rest[0]]), value, full, {})
+    for field, hint in _keys(schema):
+        name = _join(path, field.name)
+        if field.name in values:
+            given[field.name] = _convert(hint, values[field.name], name, field.metadata)
+        elif dataclasses.is_dataclass(field.default_factory):
+            given[field.name] = _convert(hint, {}, name, {})  # for it may have keys that are required
+        elif field.default is field.default_factory is dataclasses.MISSING:
+            missing.append(name)
+    if missing:
+        raise _Refusal(path, f"missing required key: {', '.join(missing)}")
+    if others:
+        given[_rest(schema)[0]] = given.get(_rest(schema)[0], {}) | others
     try:
         return schema(**given)
     except InputError as error:
         raise _Refusal(path, f"{path}: {error}" if path else str(error)) from None
 
 
-def _scalar(hint: Any, value: Any) -> Any:
+def _plain(hint: Any, value: Any) -> Any:
     if hint is Path and isinstance(value, (str, Path)) and "\0" not in str(value):
         return Path(value)
     # 007 is a text, 7 a number, and either may be what a thing is called.
-    if hint is str and type(value) is int:
-        return str(value)
-    return msgspec.convert(value, hint, strict=False)
+    return str(value) if hint is str and type(value) is int else msgspec.convert(value, hint, strict=False)
 
 
-def _checked(value: Any, path: str, limits: Mapping[str, Any]) -> Any:
+def _check(value: Any, path: str, limits: Mapping[str, Any]) -> None:
     choices = limits.get("choices")
     if choices and value not in choices:
         raise _Refusal(path, f"{path}: expected one of {', '.join(choices)}{nearest(str(value), choices)}")
     for name, (holds, _) in _RANGES.items():
         if limits.get(name) is not None and not (math.isfinite(value) and holds(value, limits[name])):
             raise _Refusal(path, f"{path}: expected {_range_words(limits)}")
-    return value
-
-
-def _refused(path: str, hint: Any, value: Any, limits: Mapping[str, Any]) -> _Refusal:
-    how = ""
-    if isinstance(value, (int, float)) and str in _members(hint):
-        how = "; write it in quotes"
-    if isinstance(value, str) and any(_origin(member) in (list, tuple) for member in _members(hint)):
-        how = f"; write {path}=[a, b]"
-    return _Refusal(
-        path, f"{path}: expected {_type_name(hint)}{how}" if path else "expected a mapping of keys to values"
-    )
 
 
 def _range_words(limits: Mapping[str, Any]) -> str:
-    return " and ".join(
-        words.format(f"{limits[name]:,}") for name, (_, words) in _RANGES.items() if limits.get(name) is not None
-    )
+    stated = [words.format(f"{limits[name]:,}") for name, (_, words) in _RANGES.items() if limits.get(name) is not None]
+    return " and ".join(stated)
 
 
-def _join(path: str, name: Any) -> str:
+def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else str(name)
 
 
-def _shown(name: str) -> str:
-    return repr(name) if _NAME.fullmatch(name) else "(a text that is not shown)"
-
-
 def _type_name(hint: Any) -> str:
-    members = _members(hint)
+    members, origin = _members(hint), _origin(hint)
     if len(members) > 1:
         return " or ".join("null" if member is types.NoneType else _type_name(member) for member in members)
-    if typing.get_origin(hint) is typing.Literal or isinstance(hint, enum.EnumType):
-        return " or ".join(typing.get_args(hint) or [str(member.value) for member in hint])
     if dataclasses.is_dataclass(hint):
         return "keys below it"
-    arguments = [_type_name(argument) for argument in typing.get_args(hint) if argument is not Ellipsis]
-    name = "path" if hint is Path else getattr(_origin(hint), "__name__", str(hint)).replace("tuple", "list")
-    return (
-        f"{name} of {' to '.join(arguments) if _origin(hint) is dict else ', '.join(arguments)}" if arguments else name
-    )
-
-
-def _yaml_text(value: Any) -> str:
-    if isinstance(value, tuple):
-        value = list(value)
-    text = yaml.safe_dump(str(value) if isinstance(value, Path) else value, default_flow_style=True)
-    return text.split("\n...")[0].strip()
-
-
-def one_line(error: Exception) -> str:
-    """An error of OmegaConf's in one line, the key that it is about first."""
-    # Its messages carry `full_key: x` on a second line.
-    lines = str(error).splitlines()
-    full_key = next((line.split(":", 1)[1].strip() for line in lines if line.strip().startswith("full_key:")), "")
-    return f"{full_key}: {lines[0]}" if full_key else lines[0]
+    if origin is typing.Literal or isinstance(hint, enum.EnumType):
+        return "one of " + ", ".join(typing.get_args(hint) or list(hint))
+    between = " to " if origin is dict else ", "
+    items = between.join(_type_name(item) for item in typing.get_args(hint) if item is not Ellipsis)
+    name = {Path: "path", tuple: "list"}.get(origin, getattr(origin, "__name__", str(origin)))
+    return f"{name} of {items}" if items else name

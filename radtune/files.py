@@ -6,6 +6,7 @@ Patient text may be in any of these files, so each is created readable by its ow
 import csv
 import dataclasses
 import errno
+import fcntl
 import gzip
 import hashlib
 import importlib.metadata
@@ -14,6 +15,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,7 +24,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from radtune.config import InputError
 from radtune.privacy import shown_columns
@@ -33,19 +35,18 @@ _PACKAGES = ("radtune", "torch", "torchtune", "torchao", "transformers", "peft",
 # What a full disk, a quota or a file size limit says while a file is being written.
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
+# Stands in a folder that one process keeps to itself.
+LOCK = ".lock"
+
 # Characters of one line, end included. The longest honest ones are an annotation's: a report and a model's answer.
 MAX_LINE = 64 * 2**20
 
 
 @contextmanager
 def write_whole(path: Path) -> Iterator[TextIO]:
-    """Opens a text file that appears under its name only when the block ends without an error.
+    """Opens a UTF-8 text file that appears under its name, in a folder that is made if needed, when the block ends.
 
-    Args:
-        path: Where the file goes; its folder is made if needed.
-
-    Yields:
-        A UTF-8 text stream on a temporary file in the same folder.
+    After an error what stood there before is left.
 
     Raises:
         InputError: The folder or file cannot be written, or the disk is full.
@@ -71,6 +72,60 @@ def write_whole(path: Path) -> Iterator[TextIO]:
         raise
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file of bytes as :func:`write_whole` does one of text."""
+    with write_whole(path) as stream:
+        stream.buffer.write(content)
+
+
+@contextmanager
+def write_whole_folder(folder: Path) -> Iterator[Path]:
+    """Gives a folder to fill, which takes the place of ``folder`` when the block ends without an error."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True, mode=0o700)
+        yield temporary
+        for path in temporary.rglob("*"):
+            path.chmod(0o700 if path.is_dir() else 0o600)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot write: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def lock(path: Path) -> BinaryIO:
+    """Keeps a file to this process until the stream returned is closed or the process ends; made where it is absent.
+
+    A folder is kept by the file ``.lock`` in it.
+
+    Raises:
+        InputError: Another process has it, it is no plain file, or it cannot be written.
+    """
+    what = path.parent if path.name == LOCK else path
+    while True:
+        try:
+            _check_regular(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stream = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
+        except OSError as error:
+            raise InputError(f"{what}: cannot write: {error.strerror}") from None
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever had it may have taken the file away between our opening and our locking it.
+            if os.path.samestat(os.fstat(stream.fileno()), os.stat(path)):
+                return stream
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            reason = "another process is writing there" if isinstance(error, BlockingIOError) else error.strerror
+            stream.close()
+            raise InputError(f"{what}: {reason}") from None
+        stream.close()
+
+
 @contextmanager
 def open_text(path: Path) -> Iterator[TextIO]:
     """Opens a UTF-8 text file, gzip-packed if its name ends in ``.gz``.
@@ -92,11 +147,7 @@ def open_text(path: Path) -> Iterator[TextIO]:
 
 
 def read_lines(path: Path, stream: TextIO) -> Iterator[str]:
-    """The lines of a text file, their ends included.
-
-    Raises:
-        InputError: A line is longer than :data:`MAX_LINE`: a small packed file may hold a line that fills the memory.
-    """
+    """The lines of a text file, ends included; refuses any over :data:`MAX_LINE`: a small packed file may hold one."""
     number = 0
     while line := stream.readline(MAX_LINE + 1):
         number += 1
@@ -106,13 +157,10 @@ def read_lines(path: Path, stream: TextIO) -> Iterator[str]:
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Reads a file of JSON objects, one a line; blank lines are skipped.
-
-    Yields:
-        Line number, counted from 1, and the object.
+    """Reads a file of JSON objects, one a line, each with its line's number; blank lines are skipped.
 
     Raises:
-        InputError: Naming the file and the line that is no JSON object.
+        InputError: Naming file and line.
     """
     with open_text(path) as stream:
         number = 0
@@ -149,19 +197,12 @@ def jsonl_line(row: Any) -> str:
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> int:
     """Writes rows (dicts or dataclass instances) as JSON lines, whole or not at all; returns their number."""
-    count = 0
     with write_whole(path) as stream:
-        for row in rows:
-            stream.write(jsonl_line(row))
-            count += 1
-    return count
+        return sum(1 for row in rows if stream.write(jsonl_line(row)))
 
 
 def read_csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Reads a CSV with a header, gzip-packed or not.
-
-    Yields:
-        Line number (of the row's last line) and the row by column name; the empty string for a blank cell.
+    """Reads a CSV's rows by column name, each with the number of its last line; blank cells are empty strings.
 
     Raises:
         InputError: No header, doubled column, a row with more or fewer cells than the header, or broken quoting.
@@ -206,11 +247,8 @@ def manifest_path(output: Path) -> Path:
 def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None] = ()) -> None:
     """Refuses outputs that would overwrite an input or one another or cannot be written; for the start of a command.
 
-    So a command with several outputs does not write the first and then fail on the second.
-
-    Args:
-        outputs: Files that the command will write, each with a manifest; None skipped.
-        inputs: Files that it reads; None skipped.
+    So a command with several outputs, each with a manifest, does not write the first and then fail on the second. None
+    stands for a file that is not asked for.
 
     Raises:
         InputError: Naming the output.
@@ -254,22 +292,21 @@ def write_manifest(output: Path, config: Any, inputs: Iterable[Path | None] = ()
     """Writes what made an output file, beside it.
 
     Args:
-        output: The file described; it must exist.
-        config: The command's config dataclass or a dict.
-        inputs: Files it was made from; hashed where they are files, None skipped.
+        output: The file; it must exist.
+        config: The command's config, a dataclass or a dict.
+        inputs: What it was made from; hashed where these are files.
         **facts: What else is worth keeping: counts, seeds, scores. No patient text.
-
-    Returns:
-        The manifest's path.
     """
     values = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config)
+    found = {name: next(importlib.metadata.Distribution.discover(name=name), None) for name in _PACKAGES}
+    versions = {name: package.version for name, package in found.items() if package}
     manifest = {
         "command": shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),
         "config": {name: str(value) if isinstance(value, Path) else value for name, value in values.items()},
         "inputs": {str(path): sha256_file(path) for path in inputs if path is not None and Path(path).is_file()},
         "output": {"path": str(output), "sha256": sha256_file(output)},
         **facts,
-        "versions": {"python": platform.python_version(), **_package_versions()},
+        "versions": {"python": platform.python_version(), **versions},
         "git_commit": git_commit(),
         "created": now(),
     }
@@ -299,13 +336,3 @@ def git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return shown.stdout.strip() or None
-
-
-def _package_versions() -> dict[str, str]:
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions

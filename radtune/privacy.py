@@ -1,17 +1,27 @@
-"""Column names in messages. A table without a header has its first report where the names should stand."""
+"""What may stand in a message: what looks like a name, in quotes; anything else is said not to be shown.
 
+Where a file's fields are mixed up or its header is missing, a report stands where a name should.
+"""
+
+import difflib
 import re
 from collections.abc import Iterable
 
-from radtune.config import nearest
-
+NOT_SHOWN = "(not shown)"
 # Longer than any class and any column of MIMIC-CXR's tables.
 _MAX_NAME = 40
 _MAX_WORDS = 3
+# One word, or the path of a key: classes[3].parent.
+_WORD = re.compile(rf"[\w-]{{0,{_MAX_NAME}}}(?:[.\[][\w\]-]{{0,{_MAX_NAME}}}){{0,9}}")
+
+
+def shown(value: object) -> str:
+    """A value that should be one word (a key, task, status or engine): in quotes, or :data:`NOT_SHOWN`."""
+    return repr(value) if isinstance(value, str) and _WORD.fullmatch(value) else NOT_SHOWN
 
 
 def looks_like_name(name: str) -> bool:
-    """Whether this may be a column's name: a few words, and neither a sentence nor an id. Blank counts as one."""
+    """Whether this may be the name of a column or class: a few words, no sentence, no id. Blank counts as one."""
     if not name:
         return True  # pandas leaves the index without a name
     is_sentence = len(name) > _MAX_NAME or len(name.split()) > _MAX_WORDS or re.search(r"[.,;:!?](?:\s|$)", name)
@@ -19,8 +29,14 @@ def looks_like_name(name: str) -> bool:
     return not is_sentence and not is_id
 
 
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A ``; did you mean X?`` for a misspelt name, or the empty string when nothing is near."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
 def shown_columns(names: Iterable[str]) -> str:
-    """The columns for a message: by name, or only their number if one of them does not look like a name."""
+    """The columns of a table: by name, or only their number if one of them does not look like a name."""
     names = list(names)
     if all(map(looks_like_name, names)):
         return f"columns: {', '.join(names)}"
@@ -28,7 +44,7 @@ def shown_columns(names: Iterable[str]) -> str:
 
 
 def no_column(name: str, names: Iterable[str]) -> str:
-    """That a column asked for is absent, for a message: with the nearest name and the others, if they may be shown."""
+    """That a column asked for is absent: with the nearest name and the others, if they may be shown."""
     names = list(names)
     near = nearest(name, names) if all(map(looks_like_name, names)) else ""
     return f"no column {name!r}{near}; {shown_columns(names)}"

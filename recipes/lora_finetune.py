@@ -28,7 +28,7 @@ from torchtune import training
 from torchtune.modules import TransformerSelfAttentionLayer
 
 from radtune.config import EXIT_INPUT_ERROR, InputError, help_text, parse_config
-from radtune.files import sha256_file, write_manifest
+from radtune.files import LOCK, lock, sha256_file, write_manifest
 from radtune.instructions import Instruction
 from radtune.models.checkpoint import load_trainable, open_model
 from radtune.models.export import (
@@ -45,7 +45,7 @@ from radtune.models.tokenizer import check_tokenizer, prompt_tokens
 from radtune.progress import progress
 from radtune.score.scores import ratios
 from radtune.tasks import Task, load_task, user_message
-from radtune.train.checkpoints import checkpoint_files, load_checkpoint, lock_folder, newest_whole, save_checkpoint
+from radtune.train.checkpoints import checkpoint_files, load_checkpoint, newest_whole, save_checkpoint
 from radtune.train.data import Row, make_rows, read_rows
 from radtune.train.distributed import (
     World,
@@ -124,7 +124,7 @@ class LoRAFinetune:
         self._read_data()
         self._plan()
         self.decides = self._decides()
-        self.lock = lock_folder(self.output_dir) if self.world.leads else None
+        self.lock = lock(self.output_dir / LOCK) if self.world.leads else None
         state = self._resume_state()
         self._load_model()
         # Each process draws its own dropout.

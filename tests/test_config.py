@@ -94,8 +94,8 @@ def test_values(argument: str, name: str, value: object) -> None:
         (["--config"], "--config needs a file name"),
         (["--config="], "--config needs a file name"),
         (["--config", "a.yaml", "--config=b.yaml"], "--config is given twice"),
-        (["No acute", "disease."], "(a text that is not shown) is not key=value (see --help)"),
-        (["no acute disease=x"], "command line: unknown key (a text that is not shown)"),
+        (["No acute", "disease."], "(not shown) is not key=value (see --help)"),
+        (["no acute disease=x"], "command line: unknown key (not shown)"),
         (["count=1.5"], "command line: count: expected int"),
         (["count=12:30"], "command line: count: expected int"),
         (["count=010"], "command line: count: expected int"),
@@ -192,8 +192,6 @@ def test_a_file_name_with_a_nul(tmp_path: Path, content: str, where: str) -> Non
     with pytest.raises(InputError) as caught:
         parse_config(PathKeys, [f"--config={tmp_path}/keys.yaml"])
     assert str(caught.value) == f"{tmp_path}/keys.yaml: {where}: expected path"
-    with pytest.raises(InputError, match="no file name"):
-        parse_config(PathKeys, ["--config=a\0b"])
 
 
 def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:

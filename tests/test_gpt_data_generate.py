@@ -141,7 +141,7 @@ def test_stopped_by_a_scheduler_it_keeps_its_answers_and_says_so(reports, tmp_pa
         second = run(f"reports={reports}", f"output={output}", f"base_url={url}")
         process.terminate()
         out, err = process.communicate(timeout=30)
-    assert second == (2, "", f"gpt_data_generate.py: error: {ledger}: another process is writing it\n")
+    assert second == (2, "", f"gpt_data_generate.py: error: {ledger}: another process is writing there\n")
     kept = len(answered(output))
     assert 4 <= kept < 60
     said = f"{kept} answers are kept in {ledger}; the same command goes on\ngpt_data_generate.py: interrupted\n"

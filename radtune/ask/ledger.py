@@ -5,17 +5,15 @@ one unfinished line at the end, which the next one takes away. Nothing else is e
 of model, prompt or parameters the old answers stay, and asking as before costs nothing.
 """
 
-import fcntl
 import json
 import os
-import stat
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from radtune.config import InputError
-from radtune.files import jsonl_line
+from radtune.files import jsonl_line, lock
 
 # How every line begins; tells one that a kill cut short from a file that is none of ours.
 _BEGINS = b'{"key_sha256": "'
@@ -45,11 +43,12 @@ class Ledger:
         self._places: dict[bytes, tuple[int, int]] = {}
         self._size = 0
         self._made_folders = [folder for folder in self.path.parents if not os.path.lexists(folder)]
-        self._file = _open_locked(self.path)
+        self._lock = lock(self.path)
+        self._file = self._lock.fileno()
         try:
             self._read()
         except BaseException:
-            os.close(self._file)
+            self._lock.close()
             raise
 
     def __enter__(self) -> "Ledger":
@@ -60,7 +59,7 @@ class Ledger:
     ) -> None:
         if self._size == 0:
             self.path.unlink(missing_ok=True)
-        os.close(self._file)
+        self._lock.close()
         for folder in self._made_folders:
             # Only where nothing has come to stand in it: a dry run leaves nothing behind.
             with suppress(OSError):
@@ -145,30 +144,3 @@ def _is_whole(line: bytes) -> bool:
         return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
         return False
-
-
-def _open_locked(path: Path) -> int:
-    """A handle on the file at ``path``, which no other process holds."""
-    while True:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise InputError(f"{path}: cannot write: {error.strerror}") from None
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            os.close(file)
-            raise InputError(f"{path}: not a plain file, which the answers of a run are kept in")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever had it may have taken an empty file away between our opening and our locking it.
-            if os.path.samestat(os.fstat(file), os.stat(path)):
-                return file
-        except FileNotFoundError:
-            pass
-        except BlockingIOError:
-            os.close(file)
-            raise InputError(f"{path}: another process is writing it") from None
-        except OSError as error:
-            os.close(file)
-            raise InputError(f"{path}: cannot lock: {error.strerror}") from None
-        os.close(file)

@@ -4,7 +4,6 @@ Each is there whole or not at all; an InputError says why it cannot be written.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from radtune.config import InputError
+from radtune.files import write_whole_folder
 from radtune.models.checkpoint import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -143,21 +143,12 @@ def _save(weights: dict[str, torch.Tensor], path: Path) -> None:
 @contextmanager
 def _whole_folder(folder: Path, card: str) -> Iterator[Path]:
     """A folder that appears under its name only when it is whole, readable by its owner only."""
-    temporary = folder.with_name(f".{folder.name}.tmp")
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True, mode=0o700)
-        yield temporary
-        (temporary / "README.md").write_text(card, encoding="utf-8")
-        for path in temporary.rglob("*"):
-            path.chmod(0o700 if path.is_dir() else 0o600)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error)[:200]
-        raise InputError(f"{folder}: cannot write: {reason}") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with write_whole_folder(folder) as temporary:
+            yield temporary
+            (temporary / "README.md").write_text(card, encoding="utf-8")
+    except SafetensorError as error:
+        raise InputError(f"{folder}: cannot write: {str(error)[:200]}") from None
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from radtune.config import InputError
 from radtune.labels import Answer, Status
+from radtune.privacy import shown
 
 
 def row_status(where: str, row: Mapping[str, Any], task: str) -> Status:
@@ -24,20 +25,11 @@ def row_status(where: str, row: Mapping[str, Any], task: str) -> Status:
         InputError: It is of another task, or its status is none.
     """
     if row.get("task", task) != task:
-        raise InputError(f"{where}: a row of task {shown_name(row['task'])}, expected {task!r}")
+        raise InputError(f"{where}: a row of task {shown(row['task'])}, expected {task!r}")
     try:
         return Status(row.get("status", Status.OK))
     except ValueError:
-        raise InputError(f"{where}: status {shown_name(row['status'])} is not one of {', '.join(Status)}") from None
-
-
-_NAME = re.compile(r"[\w-]{1,40}")
-
-
-def shown_name(value: object) -> str:
-    """What stands in the place of a name, for a message; of what is no single word only that it is not shown."""
-    # In a file whose fields are mixed up, a report may stand there.
-    return repr(value) if isinstance(value, str) and _NAME.fullmatch(value) else "(not shown)"
+        raise InputError(f"{where}: status {shown(row['status'])} is not one of {', '.join(Status)}") from None
 
 
 @dataclass(frozen=True)

@@ -1,38 +1,18 @@
 """Checkpoints: the whole state of a run in one file, written to a temporary name and renamed, the last few kept."""
 
-import fcntl
 import io
-import os
 import pickle
 import re
-import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 
 from radtune.config import InputError
+from radtune.files import write_bytes
 
 _NAME = re.compile(r"step_(\d{8})\.pt")
-
-
-def lock_folder(folder: Path) -> TextIO:
-    """Keeps a run's folder to this process until the file returned is closed or the process ends.
-
-    Raises:
-        InputError: Another run holds it, or it cannot be written.
-    """
-    path = folder / ".lock"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stream = open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115  (as long as the run)
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InputError(f"{folder}: another run is writing there") from None
-    except OSError as error:
-        raise InputError(f"{folder}: cannot write: {error.strerror}") from None
-    return stream
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -43,29 +23,6 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 def checkpoint_files(folder: Path) -> list[Path]:
     """The checkpoints of a folder, the newest first; files that are being written are none."""
     return sorted((path for path in folder.glob("step_*.pt") if _NAME.fullmatch(path.name)), reverse=True)
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file that appears under its name only when it is whole, readable by its owner only.
-
-    Raises:
-        InputError: The folder or file cannot be written, or the disk is full.
-    """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise InputError(f"{path}: cannot write: {error.strerror}") from None
-        raise
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], keep: int) -> Path:

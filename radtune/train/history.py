@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from radtune.config import InputError
-from radtune.files import read_jsonl, write_jsonl
-from radtune.train.checkpoints import write_bytes
+from radtune.files import read_jsonl, write_bytes, write_jsonl
 
 
 class History:

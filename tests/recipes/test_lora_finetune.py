@@ -100,7 +100,7 @@ def test_a_folder_has_one_run_at_a_time(train, tmp_path):
     wait_for_steps(tmp_path / "run")
     second = train("run", "resume=auto", environment={"TORCHELASTIC_ERROR_FILE": str(tmp_path / "told")})
     assert second.wait().code == 2
-    assert f"{tmp_path / 'run'}: another run is writing there" in second.err
+    assert f"{tmp_path / 'run'}: another process is writing there" in second.err
     # torchrun ends its report with what stands in this file.
     assert "another run" in json.loads((tmp_path / "told").read_text())["message"]["extraInfo"]["py_callstack"]
     first.process.kill()
