@@ -34,8 +34,8 @@ from radtune.ask.ledger import Ledger, ledger_path
 from radtune.ask.prices import PRICES_FILE, price_at
 from radtune.ask.questions import PROMPTS, Labelling, check_labelling, message
 from radtune.ask.teacher_answers import RESPONSE_FORMATS, answer_schema
+from radtune.ask.teacher_calls import Sampling, ask_all
 from radtune.config import key, run_command
-from radtune.engines.calls import Sampling, ask_all
 from radtune.engines.guard import check_batch_endpoint, check_endpoint, find_endpoint, read_credential, what_leaves
 from radtune.engines.limits import Limits, check_limits
 from radtune.files import check_outputs, manifest_path, write_manifest

@@ -1,32 +1,34 @@
-"""Measures the labelling engine against a server on this machine: rate limits, throughput, CPU time, faults.
+"""Measures the engine of servers against a server on this machine: rate limits, throughput, CPU time, faults.
 
     python benchmarks/bench_teacher.py
     python benchmarks/bench_teacher.py part=rate minutes=5
 
-`rate`: calls a minute under a limit that is given, and under one that only the server's headers state.
+`rate`: calls a minute under a limit.
 `speed`: calls under way at once against one after another. `cpu`: what a call costs this process, beside what the
 openai package alone costs. `faults`: calls that fail in seven ways, 30 s stalls among them. The server is the one of
 the tests, in a process of its own; reports are synthetic.
 """
 
-import asyncio
 import time
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from rough_server import Manner, Rough, answer_to, rough_server
 
 from radtune.config import key, run_command
-from radtune.engines.calls import ask_all, open_client
-from radtune.engines.chat import Reply, Sampling, request_body
+from radtune.engines.chat import request_body
+from radtune.engines.client import open_client
 from radtune.engines.guard import Endpoint
 from radtune.engines.limits import Limits
+from radtune.engines.prompt import Prompt, Response, Sampling
+from radtune.engines.server import ServerEngine
 from radtune.sources.synthetic import generate
 
 PARTS = ("all", "rate", "speed", "cpu", "faults")
 IN_FLIGHT = 64
-SAMPLING = Sampling("model", 0.0, 64)
+SAMPLING = Sampling(0.0, 64)
 RETRIES = 8
 
 
@@ -51,15 +53,16 @@ def main(config: BenchConfig) -> None:
             part(config)
 
 
-def ask(server: Rough, messages: Iterable[str], limits: Limits) -> dict[str, Reply]:
-    """Replies by message; every message must be a different one."""
-    return dict(ask_all(Endpoint(server.url, "127.0.0.1"), "key", SAMPLING, limits, messages, str))
+def ask(server: Rough, prompts: Sequence[Prompt], limits: Limits) -> list[tuple[int, Response]]:
+    """Indices of prompts with their responses, in the order in which these come."""
+    return list(ServerEngine(Endpoint(server.url, "127.0.0.1"), "key", "model", limits).generate(prompts, SAMPLING))
 
 
-def messages(count: int) -> list[str]:
+def prompts(count: int) -> list[Prompt]:
     """Prompts as long as the paper's, each with another report."""
     instruction = "List every condition that the report names, with its ICD-10 code. " * 30
-    return [f"{instruction}\n{i}\n{made.report.text}" for i, made in enumerate(generate(count, seed=1))]
+    texts = (f"{i}\n{made.report.text}" for i, made in enumerate(generate(count, seed=1)))
+    return [Prompt("", instruction, text, "llama3_chat", "") for text in texts]
 
 
 def most_within(arrivals: Sequence[float], seconds: float = 60.0) -> int:
@@ -70,33 +73,30 @@ def most_within(arrivals: Sequence[float], seconds: float = 60.0) -> int:
 def print_rate(config: BenchConfig) -> None:
     """Calls a minute at the server, and the most in any 60 s."""
     limit = config.requests_per_minute
-    stated = {"x-ratelimit-limit-requests": str(limit)}
-    for how, given, headers in (("given", limit, {}), ("stated by headers alone", None, stated)):
-        with rough_server(Manner(config.latency_s, most_a_minute=limit, stated=headers)) as server:
-            asked = messages(int(limit * config.minutes))
-            ask(server, asked, Limits(IN_FLIGHT, 30.0, RETRIES, given))
-            record = server.record()
-        arrivals = sorted(record["arrivals"])
-        steady = (len(arrivals) - 1) / (arrivals[-1] - arrivals[0]) * 60
-        print(
-            f"limit of {limit} requests a minute, {how}: {steady:.1f} a minute over {arrivals[-1] - arrivals[0]:.0f} s "
-            f"({steady / limit:.1%}), at most {most_within(arrivals)} in any 60 s, {record['kinds'].get('over', 0)} "
-            "refused",
-            flush=True,
-        )
+    with rough_server(Manner(config.latency_s, most_a_minute=limit)) as server:
+        ask(server, prompts(int(limit * config.minutes)), Limits(IN_FLIGHT, 30.0, RETRIES, limit))
+        record = server.record()
+    arrivals = sorted(record["arrivals"])
+    steady = (len(arrivals) - 1) / (arrivals[-1] - arrivals[0]) * 60
+    over = record["kinds"].get("over", 0)
+    print(
+        f"limit of {limit} requests a minute: {steady:.1f} a minute over {arrivals[-1] - arrivals[0]:.0f} s "
+        f"({steady / limit:.1%}), at most {most_within(arrivals)} in any 60 s, {over} refused",
+        flush=True,
+    )
 
 
 def print_speed(config: BenchConfig) -> None:
     """Reports per second, many at once and one after another."""
     import openai
 
-    asked = messages(IN_FLIGHT * 6)
+    asked = prompts(IN_FLIGHT * 6)
     alone = asked[:5]
     with rough_server(Manner(config.latency_s)) as server:
         with openai.OpenAI(base_url=server.url, api_key="key") as client:
             started = time.perf_counter()
-            for text in alone:
-                client.chat.completions.create(model="model", messages=[{"role": "user", "content": text}])
+            for prompt in alone:
+                client.chat.completions.create(model="model", messages=[{"role": "user", "content": prompt.message}])
             one = len(alone) / (time.perf_counter() - started)
         started = time.perf_counter()
         ask(server, asked, Limits(IN_FLIGHT, 30.0, RETRIES))
@@ -108,12 +108,12 @@ def print_speed(config: BenchConfig) -> None:
 
 def print_cpu(config: BenchConfig) -> None:
     """Milliseconds of this process's CPU time a call takes, beside the openai package's own calls."""
-    asked = messages(config.calls)
+    asked = prompts(config.calls)
     limits = Limits(IN_FLIGHT, 30.0, 0)
     with rough_server(Manner(0.05)) as server:
         kinds: dict[str, Callable[[], object]] = {
             "the engine": lambda: ask(server, asked, limits),
-            "openai, chat.completions.create": lambda: asyncio.run(_bare_calls(server, asked, limits)),
+            "openai, chat.completions.create": lambda: _bare_calls(server, asked, limits),
         }
         taken: dict[str, list[float]] = {name: [] for name in kinds}
         ask(server, asked[:100], limits)
@@ -127,33 +127,26 @@ def print_cpu(config: BenchConfig) -> None:
         print(f"{name}: {min(milliseconds):.2f} ms CPU a call ({shown}), {IN_FLIGHT} under way", flush=True)
 
 
-async def _bare_calls(server: Rough, asked: Sequence[str], limits: Limits) -> None:
-    """The same calls as the package's manual makes them, from as many workers as calls may be under way."""
+def _bare_calls(server: Rough, asked: Sequence[Prompt], limits: Limits) -> None:
+    """The same calls as the package's manual makes them, from as many threads as calls may be under way."""
     endpoint = Endpoint(server.url, "127.0.0.1")
-    left = iter(asked)
-
-    async def work(call: Callable[..., Awaitable[object]]) -> None:
-        for text in left:
-            await call(**request_body(endpoint, SAMPLING, text))
-
-    async with open_client(endpoint, "key", limits) as client:
-        await asyncio.gather(*(work(client.chat.completions.create) for _ in range(limits.concurrency)))
+    with open_client(endpoint, "key", 30.0, limits.concurrency) as client, ThreadPoolExecutor(IN_FLIGHT) as threads:
+        bodies = [request_body(endpoint, "model", prompt.message, SAMPLING) for prompt in asked]
+        list(threads.map(lambda body: client.chat.completions.create(**body), bodies))
 
 
 def print_faults(config: BenchConfig) -> None:
     """Whether every report gets its own answer where a fifth of the calls fail."""
-    asked = messages(config.reports)
+    asked = prompts(config.reports)
     with rough_server(Manner(0.1, faults=0.2, retry_after={"retry-after": "1"})) as server:
         started = time.perf_counter()
-        got = list(
-            ask_all(Endpoint(server.url, "127.0.0.1"), "key", SAMPLING, Limits(IN_FLIGHT, 5.0, RETRIES), asked, str)
-        )
+        got = ask(server, asked, Limits(IN_FLIGHT, 5.0, RETRIES))
         seconds = time.perf_counter() - started
         kinds = server.record()["kinds"]
-    own = sum(reply.text == answer_to(text) for text, reply in got)
+    own = sum(response.text == answer_to(asked[index].message) for index, response in got)
     print(
         f"{len(asked):,} reports, {sum(kinds.values()):,} calls ({', '.join(f'{n} {k}' for k, n in kinds.items())}): "
-        f"{len(got):,} replies to {len(dict(got)):,} reports, {own:,} of them the right answer, in {seconds:.0f} s",
+        f"{len(got):,} responses to {len(dict(got)):,} reports, {own:,} of them the right answer, in {seconds:.0f} s",
         flush=True,
     )
 

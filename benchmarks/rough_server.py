@@ -31,7 +31,6 @@ class Manner:
         retry_after: Headers of a 429, or of a call over the limit.
         stall_s: Seconds that a stalled call hangs.
         most_a_minute: Calls granted in any 60 s; those beyond are refused.
-        stated: Rate limit headers of every answer.
         seed: Draws the faults.
     """
 
@@ -41,7 +40,6 @@ class Manner:
     retry_after: dict[str, str] = field(default_factory=lambda: {"retry-after-ms": "50"})
     stall_s: float = 30.0
     most_a_minute: int | None = None
-    stated: dict[str, str] = field(default_factory=dict)
     seed: int = 1
 
 
@@ -141,7 +139,7 @@ class Connection(asyncio.Protocol):
         elif kind == "malformed":
             self.send(200, f'{{"choices": [{{"message": {message}')
         elif kind == "empty":
-            empty = [[], [{}], [{"message": {"content": None}, "finish_reason": "stop"}]]
+            empty = [[{}], [{"message": {"content": None}, "finish_reason": "stop"}]]
             self.send(200, whole | {"choices": self.chance.choice(empty)})
         else:
             over = kind in ("429", "over")
@@ -153,7 +151,6 @@ class Connection(asyncio.Protocol):
             "content-type": "application/json",
             "content-length": len(content),
             "x-request-id": " ".join(quoted.split()[-20:]),
-            **self.manner.stated,
             **(headers or {}),
         }
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())

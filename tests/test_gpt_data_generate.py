@@ -244,7 +244,7 @@ def test_it_starts_without_torch_and_openai(tmp_path):
     )
     assert loaded.returncode == 2 and "none.jsonl: No such file" in loaded.stderr
     modules = {line.rpartition("|")[2].strip() for line in loaded.stderr.splitlines()}
-    assert "radtune.engines.calls" in modules
+    assert "radtune.engines.server" in modules
     assert not modules & {"torch", "openai", "httpx2", "pandas", "starlette"}
 
 

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from radtune.ask.batch_calls import Provider, request_url
 from radtune.ask.batch_state import BatchState, Part, read_state
-from radtune.engines.calls import Credential
-from radtune.engines.chat import Reply, Sampling, read_error, read_reply, request_body
-from radtune.engines.guard import Endpoint
+from radtune.ask.teacher_calls import Sampling
+from radtune.engines import prompt as engines
+from radtune.engines.chat import read_error, read_reply, request_body
+from radtune.engines.guard import Credential, Endpoint
+from radtune.engines.prompt import Response as Reply
 from radtune.files import jsonl_line
 
 if TYPE_CHECKING:
@@ -189,7 +191,8 @@ def _files(
     keys: list[str] = []
     content = bytearray()
     for key, message in questions:
-        body = request_body(endpoint, sampling, message, schema)
+        how = engines.Sampling(sampling.temperature, sampling.max_tokens, schema=schema)
+        body = request_body(endpoint, sampling.model, message, how)
         request = {"custom_id": key, "method": "POST", "url": request_url(endpoint), "body": body}
         line = jsonl_line(request).encode("utf-8")
         if keys and (len(keys) == most_requests or len(content) + len(line) > most_bytes):

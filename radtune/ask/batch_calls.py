@@ -1,25 +1,24 @@
 """The steps of a batch at its provider, and what is left to do where one was cut short."""
 
-import asyncio
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from radtune.ask.batch_state import BatchState, Part
 from radtune.config import InputError
-from radtune.engines import event_loop
-from radtune.engines.calls import Credential, open_client
 from radtune.engines.chat import read_error
-from radtune.engines.guard import Endpoint
-from radtune.engines.limits import Limits
+from radtune.engines.guard import Credential, Endpoint
 
 if TYPE_CHECKING:
     from openai.types import Batch, FileObject
 
 # A file of 190 MB takes minutes on a slow line.
 _TIMEOUT_S = 600.0
+# Of a file of answers: more than any batch of 200 MB gets.
+_MOST_BYTES = 2 * 2**30
 # For what may be done twice: reading, listing and deleting.
 _RETRIES = 4
 # Azure looks a file over before it makes a batch of it.
@@ -60,10 +59,10 @@ class Provider:
     def __init__(self, endpoint: Endpoint, credential: Credential) -> None:
         """Opens a client of the endpoint."""
         self._endpoint = endpoint
-        # Never in debug mode, where asyncio logs what its callbacks are called with.
-        self._runner = asyncio.Runner(debug=False)
+        from radtune.engines.client import open_client
+
         # The client makes no attempt but the first: a batch that is made again is paid for again.
-        self._once = open_client(endpoint, credential, Limits(1, _TIMEOUT_S, 0))
+        self._once = open_client(endpoint, credential, _TIMEOUT_S, most_bytes=_MOST_BYTES)
         self._patiently = self._once.with_options(max_retries=_RETRIES)
 
     def __enter__(self) -> "Provider":
@@ -72,7 +71,7 @@ class Provider:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        event_loop.run_last(self._runner, self._once.close())
+        self._once.close()
 
     def make_batch(self, state: BatchState, part: Part, content: bytes) -> str:
         """Uploads a file of requests and makes a batch of it; each step is written down.
@@ -90,7 +89,7 @@ class Provider:
         try:
             file = self._call(
                 "upload a file of requests",
-                self._once.files.create(
+                lambda: self._once.files.create(
                     file=(_file_name(part), content, "application/jsonl"),
                     purpose="batch",
                     **self._expiry("expires_after"),
@@ -102,7 +101,7 @@ class Provider:
             self._wait_until_prepared(file)
             batch = self._call(
                 "make a batch",
-                self._once.batches.create(
+                lambda: self._once.batches.create(
                     input_file_id=file.id,
                     endpoint=request_url(self._endpoint),
                     completion_window="24h",
@@ -126,7 +125,7 @@ class Provider:
         unknown = [part for part in state.parts if part.batch_id is None]
         if not unknown:
             return
-        batches = self._call("list the batches", _all(self._patiently.batches.list(limit=100)), ("id",))
+        batches = self._call("list the batches", lambda: _all(self._patiently.batches.list(limit=100)), ("id",))
         # By what the provider was given to remember; if it does not give that back, by the file.
         made: dict[Any, Batch] = {}
         for batch in batches:
@@ -142,7 +141,9 @@ class Provider:
     def look(self, part: Part) -> "Batch | None":
         """A batch as it is now; None if the provider does not know it."""
         try:
-            return self._call("look at a batch", self._patiently.batches.retrieve(part.batch_id or ""), ("status",))
+            return self._call(
+                "look at a batch", lambda: self._patiently.batches.retrieve(part.batch_id or ""), ("status",)
+            )
         except Refused as refusal:
             if refusal.code.startswith("404"):
                 return None
@@ -150,13 +151,13 @@ class Provider:
 
     def read_file(self, file_id: str) -> bytes:
         """The content of a file of results."""
-        return self._call("read the answers", self._patiently.files.content(file_id)).content
+        return self._call("read the answers", lambda: self._patiently.files.content(file_id)).content
 
     def delete_files(self, file_ids: Iterable[str]) -> None:
         """Deletes files, those that are gone already aside."""
         for file_id in file_ids:
             try:
-                self._call("delete a file of reports or answers", self._patiently.files.delete(file_id))
+                self._call("delete a file of reports or answers", partial(self._patiently.files.delete, file_id))
             except Refused as refusal:
                 if not refusal.code.startswith("404"):
                     raise
@@ -165,7 +166,7 @@ class Provider:
         """Forgets a batch that was never made; its file holds reports, so it goes first."""
         file_ids = [part.file_id] if part.file_id else []
         if not file_ids:
-            files = self._call("list the files", _all(self._patiently.files.list(purpose="batch")), ("id",))
+            files = self._call("list the files", lambda: _all(self._patiently.files.list(purpose="batch")), ("id",))
             file_ids = [file.id for file in files if file.filename == _file_name(part)]
         self.delete_files(file_ids)
         state.parts.remove(part)
@@ -176,19 +177,19 @@ class Provider:
         while file.status in _PREPARING and time.monotonic() < until:
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LAST_LOOK_S)
-            file = self._call("look at a file", self._patiently.files.retrieve(file.id), ("id",))
+            file = self._call("look at a file", partial(self._patiently.files.retrieve, file.id), ("id",))
 
     def _expiry(self, name: str) -> dict[str, Any]:
         # Azure knows this in some regions and versions only.
         openai_itself = self._endpoint.may_store and not self._endpoint.takes_azure_credentials
         return {name: _EXPIRY} if openai_itself else {}
 
-    def _call(self, doing: str, call: Awaitable[Result], fields: tuple[str, ...] = ()) -> Result:
+    def _call(self, doing: str, call: Callable[[], Result], fields: tuple[str, ...] = ()) -> Result:
         """Makes a call. The package takes any answer as it comes, so the fields that are needed are looked for here."""
         import openai
 
         try:
-            result = event_loop.run(self._runner, _awaited(call))
+            result = call()
             items = result if isinstance(result, tuple) else (result,)
             if all(isinstance(getattr(item, field, None), str) for item in items for field in fields):
                 return result
@@ -216,13 +217,9 @@ def request_url(endpoint: Endpoint) -> str:
     return "/chat/completions" if endpoint.is_azure else "/v1/chat/completions"
 
 
-async def _awaited(call: Awaitable[Result]) -> Result:
-    return await call
-
-
-async def _all(pages: Any) -> tuple[Any, ...]:
+def _all(pages: Any) -> tuple[Any, ...]:
     # A tuple, which no JSON is read as.
-    return tuple([item async for item in pages])
+    return (*pages,)
 
 
 def _file_name(part: Part) -> str:

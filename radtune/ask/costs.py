@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from radtune.ask.prices import FREE, PRICES_FILE, Price
+from radtune.ask.teacher_calls import Sampling
 from radtune.config import InputError
-from radtune.engines.chat import Reply, Sampling
 from radtune.engines.guard import Endpoint
+from radtune.engines.prompt import Response as Reply
 
 # OpenAI's rule of thumb for English, "What are tokens and how to count them?" (help.openai.com/articles/4936856).
 CHARACTERS_PER_TOKEN = 4

@@ -15,7 +15,7 @@ from radtune.ask.ledger import Ledger
 from radtune.ask.questions import Labelling, Question, asked_again, message, questions_for
 from radtune.ask.teacher_answers import Reading, read_answer
 from radtune.config import InputError
-from radtune.engines.calls import Reply
+from radtune.engines.prompt import Response as Reply
 from radtune.files import now
 from radtune.progress import progress
 from radtune.report import Report

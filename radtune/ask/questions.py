@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from radtune.ask.teacher_calls import Sampling
 from radtune.config import InputError
-from radtune.engines.chat import MOST_TOKENS, Sampling
+from radtune.engines.chat import MOST_TOKENS
 from radtune.files import sha256_text
 from radtune.report import Report
 from radtune.tasks import open_ended

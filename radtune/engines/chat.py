@@ -5,10 +5,11 @@ Answers are read strictly. A server's own message may quote the report, so of an
 
 import json
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from radtune.engines.guard import Endpoint
+from radtune.engines.prompt import Response, Sampling
+from radtune.files import sha256_text
 
 TIMEOUT, NO_CONNECTION, MALFORMED, EMPTY = "timeout", "connection_failed", "malformed_answer", "empty_answer"
 # OpenAI's code for a message that its model has no room for; taken for the words of all other servers, too.
@@ -45,93 +46,74 @@ _TOO_LONG_STATUSES = {400, 413, 422, 500}
 # inputs are not permitted". Neither an echo of the request ("seed": 12) nor the word alone, which stands in reports of
 # brachytherapy.
 _SEED = re.compile(rb"""['`]seed['`]|"seed\\?"(?! ?: ?\d)|supplied: seed\b|\bseed: Extra""")
+_DECLINED = "content_filter"
+# How Azure declines a prompt, by itself and through gateways, whose code is then "400" (LiteLLM). No report has them.
+_DECLINES = re.compile(
+    rb"content_filter|content management policy|content_?policy_?violation|ResponsibleAIPolicyViolation", re.IGNORECASE
+)
 # More than any call takes. What a server counts beyond is a slip, which a budget could not be reckoned with.
 MOST_TOKENS = 10**9
 _FINISH_REASON = re.compile(r"[a-z_]{1,32}")
 # meta-llama/Llama-3.3-70B-Instruct, gpt-4o-2024-05-13, fp_44709d6fcb, a path; a sentence has blanks.
 _VERSION = re.compile(r"[A-Za-z0-9._:/@+-]{1,128}")
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """What is asked for besides the message; None leaves it to the server."""
-
-    model: str
-    temperature: float | None
-    max_tokens: int | None
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What came of one call.
-
-    Attributes:
-        text: The model's answer; empty if there is none.
-        finished: Whether the model came to an end by itself, not by the token limit.
-        refused: Whether the model or its provider declined to answer.
-        error: A short code if no answer came, e.g. ``401 invalid_api_key``.
-        usage: Tokens of prompt and answer, where the server counts them.
-        model: The model as the server names it, often with its version.
-        fingerprint: The ``system_fingerprint`` of what ran it.
-        finish_reason: Why the answer ended, in the server's word.
-        as_json: Whether the server was held to a JSON schema for this answer.
-    """
-
-    text: str = ""
-    finished: bool = True
-    refused: bool = False
-    error: str | None = None
-    usage: dict[str, int] | None = None
-    model: str | None = None
-    fingerprint: str | None = None
-    finish_reason: str | None = None
-    as_json: bool = False
-
-    @property
-    def too_long(self) -> bool:
-        """Whether the server's model had no room for the message and its answer."""
-        return self.error is not None and self.error.endswith(TOO_LONG)
+# Special tokens of well-known models that are named like tags: Llama 2, Gemma, T5, Cohere, StarCoder, Qwen, GLM,
+# InternLM, Mistral NeMo, Seed-OSS, and what nearly all have.
+_TAGS = (
+    r"s|bos|eos|pad|unk|cls|sep|mask|eot|eod|eop|sop|eoh|eoa|(?:bos|eos|eop|mask)_token|"
+    r"(?:start|end)_of_(?:turn|image)|(?:image|audio)_soft_token|(?:begin|end)_of_(?:text|document)|"
+    r"endoftext|unused\d+|extra_id_\d+|reserved_\d+|special_\d+|seed:\w+|"
+    r"think|tool_calls?|tool_response|fim[_-]\w+|file_sep|reponame|repo_name|filename|gh_stars|"
+    r"(?:issue|jupyter)_\w+|commit_\w+"
+)
+# The same in square brackets: Mistral, GLM ([gMASK]), BERT.
+_BRACKETS = (
+    r"INST|IMG\w*|AVAILABLE_\w+|TOOL_\w+|SYSTEM_PROMPT|ARGS|CALL_ID|THINK|PREFIX|MIDDLE|SUFFIX|"
+    r"[gs]?MASK|CLS|SEP|PAD|UNK|BOS|EOS"
+)
+# What opens a special token: <|eot_id|> and <｜end▁of▁sentence｜> (DeepSeek, whose bars are U+FF5C) by the bar alone,
+# <turn|> by the bar at its end, <<SYS>> (Llama 2), [|endofturn|] (EXAONE), and the names above. Not what reports hold:
+# "<5 mm", "[left]".
+_SPECIAL = re.compile(
+    rf"<(?=[|｜]|/?[\w\u2581-]{{1,64}}[|｜]>|</?SYS>>|/?(?:{_TAGS})/?>)|\[(?=\||/?(?:{_BRACKETS})\])", re.IGNORECASE
+)
 
 
 def request_body(
-    endpoint: Endpoint, sampling: Sampling, message: str, schema: dict[str, Any] | None = None, seed: int | None = None
+    endpoint: Endpoint, model: str, message: str, sampling: Sampling, seed: int | None = None
 ) -> dict[str, Any]:
-    """The JSON object that asks one question.
+    """The JSON object that asks one question; in its message nothing can be read as a special token.
 
-    Args:
-        endpoint: Where it goes.
-        sampling: Model and parameters.
-        message: The user's message.
-        schema: Value of ``response_format.json_schema``; None for free text.
-        seed: What sampling draws from; None leaves it to the server.
+    ``seed`` is what sampling draws from, from 0 to 2**31 - 1; None leaves it to the server.
     """
-    body: dict[str, Any] = {"model": sampling.model, "messages": [{"role": "user", "content": utf8(message)}]}
+    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": defuse(utf8(message))}]}
     if sampling.temperature is not None:
         body["temperature"] = sampling.temperature
-    if sampling.max_tokens is not None:
-        body["max_tokens"] = sampling.max_tokens
+    if sampling.max_new_tokens is not None:
+        body["max_tokens"] = sampling.max_new_tokens
     if seed is not None:
         body["seed"] = seed
-    if schema is not None:
-        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if sampling.schema is not None:
+        body["response_format"] = {"type": "json_schema", "json_schema": sampling.schema}
     if endpoint.may_store:
         body["store"] = False
     return body
 
 
-def read_reply(content: bytes) -> Reply:
-    """The reply in a chat completion, as its server sent it; an error where it is none."""
+def read_reply(content: bytes) -> Response:
+    """The answer in a chat completion, as its server sent it; an error where it is none."""
     try:
         body = json.loads(content)
-        choice = body["choices"][0]
+        choices = body["choices"]
+        # How gateways pass on that Azure has declined a prompt.
+        choice = {"message": {}, "finish_reason": _DECLINED} if choices == [] else choices[0]
         text, refusal = choice["message"].get("content"), choice["message"].get("refusal")
         reason = choice.get("finish_reason")
     except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError):
-        return Reply(error=MALFORMED)
+        return failure(MALFORMED)
     if not isinstance(text, str | None):
-        return Reply(error=MALFORMED)
-    refused = bool(refusal) or reason == "content_filter"
-    return Reply(
+        return failure(MALFORMED)
+    refused = bool(refusal) or reason == _DECLINED
+    return Response(
         text=utf8(text or ""),
         finished=reason != "length",
         refused=refused,
@@ -144,19 +126,24 @@ def read_reply(content: bytes) -> Reply:
     )
 
 
-def read_error(status: int, content: bytes) -> Reply:
-    """The reply in an HTTP error: its status and, where it has one, its code.
+def read_error(status: int, content: bytes) -> Response:
+    """The answer in an HTTP error: its status and, where it has one, its code.
 
-    That of a message too long for the model is :data:`TOO_LONG`, however the server puts it.
+    That of a message too long for the model is :data:`TOO_LONG`, however the server puts it. A prompt that the provider
+    declines is no error.
     """
     error = _error(content)
-    if status == 400 and error.get("code") == "content_filter":
-        # How Azure declines a prompt.
-        return Reply(refused=True, finish_reason="content_filter")
+    if status == 400 and _DECLINES.search(content):
+        return Response("", True, refused=True, finish_reason=_DECLINED)
     if status == 413 or (status in _TOO_LONG_STATUSES and _TOO_LONG.search(content)):
-        return Reply(error=f"{status} {TOO_LONG}")
+        return failure(f"{status} {TOO_LONG}")
     code = _only(_CODE, error.get("code")) or _only(_CODE, error.get("type")) or ""
-    return Reply(error=f"{status} {code}".strip())
+    return failure(f"{status} {code}".strip())
+
+
+def failure(code: str) -> Response:
+    """What came of a call that got no answer."""
+    return Response("", True, error=code)
 
 
 def refuses_schema(status: int, content: bytes) -> bool:
@@ -180,6 +167,16 @@ def refuses_seed(status: int, content: bytes) -> bool:
     if isinstance(named, str) and named:
         return named == "seed"
     return _SEED.search(content) is not None
+
+
+def seed_number(seed: str) -> int:
+    """A prompt's seed as the number that servers take: from 0 to 2**31 - 1, which vLLM, llama.cpp and others hold."""
+    return int(sha256_text(seed), 16) % 2**31
+
+
+def defuse(message: str) -> str:
+    """A message in which nothing can be read as a special token: a blank follows the bracket that opens one."""
+    return _SPECIAL.sub(lambda opening: opening[0] + " ", message)
 
 
 def utf8(text: str) -> str:

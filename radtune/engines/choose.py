@@ -1,16 +1,24 @@
 """From a command's keys to an engine: which model runs where. torch is imported only for those that need it."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radtune.config import InputError
-from radtune.engines.guard import check_endpoint, find_endpoint, read_credential, what_leaves
+from radtune.engines.guard import (
+    Credential,
+    Endpoint,
+    check_endpoint,
+    find_endpoint,
+    read_credential,
+    what_leaves,
+)
 from radtune.engines.limits import Limits, check_limits
-from radtune.engines.prompt import Engine
+from radtune.engines.prompt import Engine, Prompt, Request, Response, Sampling
 from radtune.report import Report
+from radtune.tasks.schemas import json_schema, read_json
 
 if TYPE_CHECKING:
     import torch
@@ -120,9 +128,23 @@ def _weights(folder: Path) -> list[tuple[str, int, int]]:
     return [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
 
 
-def _at_server(choice: ModelChoice, reports: Sequence[Report]) -> Model:
-    from radtune.engines.server import ServerEngine
+class _AskedByRequest:
+    """The engine of servers for callers that still ask by :class:`Request`."""
 
+    def __init__(self, endpoint: Endpoint, credential: Credential, model: str, limits: Limits) -> None:
+        self._service = endpoint, credential, model, limits
+
+    def generate(self, prompts: Sequence[Prompt], request: Request) -> Iterator[tuple[int, Response]]:
+        from radtune.engines.server import ServerEngine
+
+        schema = json_schema(request.task) if request.task else None
+        sampling = Sampling(request.temperature, request.max_new_tokens, None, request.go_on, request.scores, schema)
+        task = request.task or ""
+        engine = ServerEngine(*self._service, check_response=lambda text: read_json(text, task, "") is not None)
+        return engine.generate(prompts, sampling)
+
+
+def _at_server(choice: ModelChoice, reports: Sequence[Report]) -> Model:
     for name in ("checkpoint_dir", "adapter_dir", "quantization"):
         if getattr(choice, name) is not None:
             raise InputError(f"{name}= does not go with engine=openai: the server has its own models, give model=")
@@ -134,6 +156,6 @@ def _at_server(choice: ModelChoice, reports: Sequence[Report]) -> Model:
     check_limits(limits)
     endpoint = find_endpoint(choice.base_url, None, None, os.environ)
     check_endpoint(endpoint, choice.allow_endpoint, choice.zero_retention_confirmed, what_leaves(reports))
-    engine = ServerEngine(endpoint, read_credential(endpoint, os.environ), choice.model, limits)
+    engine = _AskedByRequest(endpoint, read_credential(endpoint, os.environ), choice.model, limits)
     # Not its address: a server is started on another node or port, and the run goes on.
     return Model(lambda: engine, choice.model, None, {"engine": "openai", "model": choice.model})

@@ -1,4 +1,4 @@
-"""Where reports are sent for labelling, and the guard in front of it: no report leaves the machine unnoticed."""
+"""Where reports are sent, and the guard in front of it: no report leaves the machine unnoticed."""
 
 import ipaddress
 import re
@@ -34,6 +34,9 @@ _PHYSIONET = "https://physionet.org/news/post/llm-responsible-use"
 _PHYSIONET_FIRST = "Use locally deployed LLMs"
 _PHYSIONET_RULE = "zero data retention, no use of data for model training, and no human review"
 
+# A key, or what gives a token that is valid now.
+Credential = str | Callable[[], str]
+
 _EVERY_REPORT = "the findings and impression of every report"
 
 
@@ -53,7 +56,7 @@ class Endpoint:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether what is sent there stays on this machine."""
+        """Whether what is sent there stays on this machine; ``localhost`` is asked at 127.0.0.1 or ::1 alone."""
         if self.host == "localhost":
             return True
         try:
@@ -89,12 +92,6 @@ def find_endpoint(
     base_url: str | None, azure_endpoint: str | None, api_version: str | None, environment: Mapping[str, str]
 ) -> Endpoint:
     """The service meant by a command's keys, else by the openai package's environment variables, else OpenAI's own.
-
-    Args:
-        base_url: Base URL of an OpenAI-compatible server (``OPENAI_BASE_URL``).
-        azure_endpoint: URL of an Azure OpenAI resource (``AZURE_OPENAI_ENDPOINT``).
-        api_version: Azure's API version (``OPENAI_API_VERSION``).
-        environment: The process's environment.
 
     Raises:
         InputError: Both kinds are given, a URL cannot be used, or Azure's API version is missing or none.
@@ -152,12 +149,6 @@ def check_endpoint(
 ) -> None:
     """Lets reports go to this machine's own servers, and anywhere else only where the user has said so twice.
 
-    Args:
-        endpoint: Where they would go.
-        allow_endpoint: The host that the user allows, if any.
-        zero_retention_confirmed: Whether the user vouches for that host.
-        leaving: What would go there, e.g. from :func:`what_leaves`.
-
     Raises:
         InputError: Saying what would leave the machine, where to, and what PhysioNet asks of such a service.
     """
@@ -179,11 +170,6 @@ def check_batch_endpoint(endpoint: Endpoint, stored_files_confirmed: bool, leavi
     No service can promise zero retention there: it has to keep the file until the batch has run, and OpenAI leaves
     files and batches out of its zero data retention (https://developers.openai.com/api/docs/guides/your-data).
 
-    Args:
-        endpoint: The provider, already passed by :func:`check_endpoint`.
-        stored_files_confirmed: Whether the user may leave reports there.
-        leaving: What would be left there.
-
     Raises:
         InputError: Saying what would be kept, where and for how long.
     """
@@ -203,15 +189,12 @@ def _physionet() -> str:
     )
 
 
-def read_credential(endpoint: Endpoint, environment: Mapping[str, str]) -> str | Callable[[], str]:
+def read_credential(endpoint: Endpoint, environment: Mapping[str, str]) -> Credential:
     """What proves to the service who is calling, from the environment alone.
 
     For Azure a token of Microsoft Entra ID in ``AZURE_OPENAI_AD_TOKEN`` goes before a key, as in the openai package.
-    Such a token lasts about an hour; nothing here renews it.
-
-    Returns:
-        A key, or a function that gives a token each time it is called. A server on this machine needs neither and
-        gets the key ``none``.
+    Such a token lasts about an hour, so it is read at every call; nothing here renews it. A server on this machine
+    needs neither and gets the key ``none``.
 
     Raises:
         InputError: There is none, or what is there is none.

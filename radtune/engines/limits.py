@@ -1,12 +1,7 @@
-"""Rate limits: no more requests and tokens a minute than a server grants, whichever minute it looks at.
+"""Rate limits: no more requests and tokens a minute than the user grants, whichever minute the server looks at."""
 
-Limits are given, or learned from what the server says in its headers; the narrower counts.
-"""
-
-import asyncio
 import email.utils
 import math
-import re
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -17,9 +12,8 @@ from radtune.config import InputError
 # The longest pause that a server is granted, whatever it asks for; Azure has been seen to ask for a day.
 LONGEST_PAUSE_S = 120.0
 
-# More than any service grants, and few enough to reckon with; a header that states more states no limit.
+# More than any service grants, and few enough to reckon with.
 MOST_A_MINUTE = 10**12
-_SHORTEST_PERIOD_S = 0.001
 # Each call under way is a connection, and processes may have 1,024 files open unless told otherwise.
 MOST_CONCURRENT = 1000
 
@@ -30,12 +24,6 @@ _SLACK_S = 0.5
 # English prose has four to five letters a token; what the server counts corrects this upwards.
 _LEAST_TOKENS_PER_CHARACTER = 0.25
 
-# 6m0s, 8.64s, 20ms (OpenAI); 55 (Azure).
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
-_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-# Azure says this instead of Retry-After at times (github.com/openai/openai-python/issues/937).
-_AZURE_RESET = "x-rate-limit-reset-tokens"
-
 
 @dataclass(frozen=True)
 class Limits:
@@ -45,9 +33,9 @@ class Limits:
         concurrency: Calls under way at once.
         timeout_s: Seconds one attempt may take.
         max_retries: Attempts after the first.
-        requests_per_minute: Attempts that may be sent in any minute; None if the server's headers alone decide.
-        tokens_per_minute: Tokens of prompts and answers in any minute, counted as :meth:`RateLimiter.enter` says; None
-            if the server's headers alone decide.
+        requests_per_minute: Attempts that may be sent in any minute; None for any number.
+        tokens_per_minute: Tokens of prompts and answers in any minute, counted as :class:`RateLimiter` says; None for
+            any number.
     """
 
     concurrency: int
@@ -90,23 +78,21 @@ class Window:
     look at shorter spans, too, and refuse a minute's worth that comes in a second.
     """
 
-    def __init__(self, given: int | None) -> None:
-        """Begins with nothing spent and the limit that was given, if any."""
-        self.limit = given
-        self._given = given
+    def __init__(self, limit: int | None) -> None:
+        """Begins with nothing spent."""
+        self._limit = limit
         self._log: deque[Spent] = deque()
         self._total = 0
         self._paced_until = -math.inf
-        self._short_until = -math.inf
 
     def wait_s(self, now: float, cost: int) -> float:
         """Seconds until so much may be spent; 0 if it may be now. More than the limit at once goes alone."""
+        if self._limit is None:
+            return 0.0
         while self._log and self._log[0].at <= now - _WINDOW_S:
             self._total -= self._log.popleft().cost
-        if self.limit is None:
-            return max(0.0, self._short_until - now)
-        until = max(self._short_until, self._paced_until - _SLACK_S)
-        excess = self._total + cost - self.limit
+        until = self._paced_until - _SLACK_S
+        excess = self._total + cost - self._limit
         for spent in self._log:
             if excess <= 0:
                 break
@@ -117,127 +103,70 @@ class Window:
     def spend(self, now: float, cost: int) -> Spent:
         """Takes so much of the limit."""
         spent = Spent(now, cost)
-        self._log.append(spent)
-        self._total += cost
-        self._pace(now, cost)
+        if self._limit is not None:
+            self._log.append(spent)
+            self._take(now, cost, self._limit)
         return spent
 
     def correct(self, now: float, spent: Spent, cost: int) -> None:
         """Sets right what a call was thought to take."""
-        if spent.at > now - _WINDOW_S:
-            self._total += cost - spent.cost
-            self._pace(now, cost - spent.cost)
+        if self._limit is not None and spent.at > now - _WINDOW_S:
+            self._take(now, cost - spent.cost, self._limit)
             spent.cost = cost
 
-    def _pace(self, now: float, cost: int) -> None:
-        if self.limit is not None:
-            self._paced_until = max(self._paced_until, now) + cost * _WINDOW_S / self.limit
-
-    def learn(self, now: float, cost: int, headers: Mapping[str, str], kind: str) -> None:
-        """Takes over what a server says about this limit.
-
-        Args:
-            now: The time.
-            cost: What the next call may take.
-            headers: Of an answer.
-            kind: ``requests`` or ``tokens``.
-        """
-        limit, remaining = (_number(headers.get(f"x-ratelimit-{what}-{kind}")) for what in ("limit", "remaining"))
-        # Azure's limits may hold for 10 s instead of a minute, and -1 or 0 where there is none.
-        period = _number(headers.get(f"x-ratelimit-renewalperiod-{kind}")) or 60.0
-        if limit is None or not 0 < limit < MOST_A_MINUTE or period < _SHORTEST_PERIOD_S:
-            return
-        per_minute = max(1, int(limit * 60 / period))
-        self.limit = per_minute if self._given is None else min(self._given, per_minute)
-        reset = _seconds(headers.get(f"x-ratelimit-reset-{kind}"))
-        if reset is not None and remaining is not None and 0 <= remaining < cost:
-            # The reset is when all of the limit is back; what is missing is back sooner.
-            pause = min(reset * min(1.0, (cost - remaining) / limit), LONGEST_PAUSE_S)
-            self._short_until = max(self._short_until, now + pause)
-
-
-@dataclass
-class Pass:
-    """A call that was let through."""
-
-    characters: int
-    tokens: Spent
+    def _take(self, now: float, cost: int, limit: int) -> None:
+        self._total += cost
+        self._paced_until = max(self._paced_until, now) + cost * _WINDOW_S / limit
 
 
 class RateLimiter:
-    """Lets calls through one after another, as soon as the server has room for them."""
+    """Says when the next call may be sent.
 
-    def __init__(self, limits: Limits, max_tokens: int | None) -> None:
-        """Begins a run.
+    A call counts as the services count it when it arrives: the tokens of its prompt, estimated from its length, and all
+    that its answer may take (platform.openai.com/docs/guides/rate-limits,
+    learn.microsoft.com/azure/ai-services/openai/how-to/quota). Without a limit on answers that is the longest so far.
+    """
 
-        Args:
-            limits: What was given.
-            max_tokens: Where an answer is cut off; None if the server decides.
-        """
+    def __init__(self, limits: Limits, max_new_tokens: int | None) -> None:
+        """Begins a run whose answers are cut off at so many tokens; None if the server decides."""
         self._requests = Window(limits.requests_per_minute)
         self._tokens = Window(limits.tokens_per_minute)
-        self._max_tokens = max_tokens
+        self._max_new_tokens = max_new_tokens
         self._longest_answer = 0
         self._tokens_per_character = _LEAST_TOKENS_PER_CHARACTER
         self._held_until = -math.inf
-        self._turn = asyncio.Lock()
 
-    async def enter(self, characters: int) -> Pass:
-        """Waits for a call's turn.
+    def wait_s(self, now: float, characters: int) -> float:
+        """Seconds until a prompt of that length may be sent."""
+        tokens = self._tokens.wait_s(now, self._estimate(characters))
+        return max(0.0, self._held_until - now, self._requests.wait_s(now, 1), tokens)
 
-        A call counts as the services count it when it arrives: the tokens of its prompt, estimated from its length, and
-        all that its answer may take (platform.openai.com/docs/guides/rate-limits,
-        learn.microsoft.com/azure/ai-services/openai/how-to/quota). Without ``max_tokens`` that is the longest answer so
-        far.
+    def enter(self, now: float, characters: int) -> Spent:
+        """Counts a call that is sent now; its tokens are for :meth:`settle`, once the answer is there."""
+        self._requests.spend(now, 1)
+        return self._tokens.spend(now, self._estimate(characters))
 
-        Args:
-            characters: Length of the prompt.
-
-        Returns:
-            What to hand to :meth:`settle` once the answer is there.
-        """
-        # First come, first served: a long report is not overtaken for ever by short ones.
-        async with self._turn:
-            while True:
-                now, tokens = time.monotonic(), self._estimate(characters)
-                wait_s = max(self._held_until - now, self._requests.wait_s(now, 1), self._tokens.wait_s(now, tokens))
-                if wait_s <= 0:
-                    self._requests.spend(now, 1)
-                    return Pass(characters, self._tokens.spend(now, tokens))
-                await asyncio.sleep(wait_s)
-
-    def settle(self, passed: Pass, usage: Mapping[str, int] | None) -> None:
+    def settle(self, now: float, characters: int, spent: Spent, usage: Mapping[str, int] | None) -> None:
         """Learns from what the server has counted for a call."""
-        if not usage:
-            return
-        prompt, answer = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
+        prompt, answer = (usage or {}).get("prompt_tokens", 0), (usage or {}).get("completion_tokens", 0)
         if prompt > 0:
-            self._tokens_per_character = max(self._tokens_per_character, prompt / max(1, passed.characters))
+            self._tokens_per_character = max(self._tokens_per_character, prompt / max(1, characters))
         self._longest_answer = max(self._longest_answer, answer)
-        self._tokens.correct(time.monotonic(), passed.tokens, prompt + max(answer, self._max_tokens or 0))
+        if usage:
+            self._tokens.correct(now, spent, prompt + max(answer, self._max_new_tokens or 0))
 
-    def hold(self, seconds: float) -> None:
+    def hold(self, now: float, seconds: float) -> None:
         """Lets nothing through for a while."""
-        self._held_until = max(self._held_until, time.monotonic() + seconds)
-
-    def learn(self, passed: Pass, headers: Mapping[str, str]) -> None:
-        """Takes over the limits that a server states in the headers of an answer."""
-        now = time.monotonic()
-        self._requests.learn(now, 1, headers, "requests")
-        self._tokens.learn(now, passed.tokens.cost, headers, "tokens")
+        self._held_until = max(self._held_until, now + seconds)
 
     def _estimate(self, characters: int) -> int:
-        longest = self._longest_answer if self._max_tokens is None else self._max_tokens
+        longest = self._longest_answer if self._max_new_tokens is None else self._max_new_tokens
         return math.ceil(characters * self._tokens_per_character) + longest
 
 
 def asked_pause_s(headers: Mapping[str, str]) -> float | None:
-    """The pause that a server asks for, at most :data:`LONGEST_PAUSE_S`; None if it asks for none.
-
-    Args:
-        headers: Of its refusal: ``retry-after-ms``, or ``retry-after`` in seconds or as a date.
-    """
-    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0), (_AZURE_RESET, 1.0)):
+    """The pause that a refusal's headers ask for, at most :data:`LONGEST_PAUSE_S`; None if they ask for none."""
+    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = headers.get(name)
         seconds = _number(value)
         if seconds is not None:
@@ -262,10 +191,3 @@ def _number(text: str | None) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
-
-
-def _seconds(text: str | None) -> float | None:
-    """A duration like ``6m0s``, or a number of seconds."""
-    if text and _DURATION.fullmatch(text):
-        return sum(float(n) * _UNITS_S[unit] for n, unit in re.findall(r"([\d.]+)(ms|[smhd])", text))
-    return _number(text)

@@ -1,52 +1,116 @@
-"""Any server that speaks OpenAI's chat completions (vLLM, SGLang, ``transformers serve``), called as a teacher is."""
+"""Any server that speaks OpenAI's chat completions (vLLM, ``transformers serve``, OpenAI), or Azure's.
 
-import re
+What may pass (429, 5xx, time-outs, dropped connections, broken or empty answers) is asked again with growing pauses, or
+the pause that the server asks for. What cannot be got is an error, recorded by a short code.
+
+One thread decides what is asked and when: the one that reads the responses. Others wait for an answer each. So
+prompts, budgets and limits need no locks, and a signal, which reaches the main thread alone, tears no call apart.
+"""
+
+import itertools
+import queue
+import random
+import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from radtune.config import InputError
-from radtune.engines.calls import Credential, ask_all
-from radtune.engines.chat import Reply, Sampling
-from radtune.engines.guard import Endpoint
-from radtune.engines.limits import Limits
-from radtune.engines.prompt import Prompt, Request, Response, keep_words, split_words
-from radtune.files import sha256_text
-from radtune.tasks.schemas import json_schema, read_json
+from radtune.engines.chat import (
+    EMPTY,
+    MALFORMED,
+    NO_CONNECTION,
+    TIMEOUT,
+    TOO_LONG,
+    failure,
+    read_error,
+    read_reply,
+    refuses_schema,
+    refuses_seed,
+    request_body,
+    seed_number,
+)
+from radtune.engines.guard import Credential, Endpoint
+from radtune.engines.limits import Limits, RateLimiter, Spent, asked_pause_s
+from radtune.engines.prompt import Prompt, Response, Sampling, keep_words, split_words
 
-# Special tokens of well-known models that are named like tags: Llama 2, Gemma, T5, Cohere, StarCoder, Qwen, GLM,
-# InternLM, Mistral NeMo, Seed-OSS, and what nearly all have.
-_TAGS = (
-    r"s|bos|eos|pad|unk|cls|sep|mask|eot|eod|eop|sop|eoh|eoa|(?:bos|eos|eop|mask)_token|"
-    r"(?:start|end)_of_(?:turn|image)|(?:image|audio)_soft_token|(?:begin|end)_of_(?:text|document)|"
-    r"endoftext|unused\d+|extra_id_\d+|reserved_\d+|special_\d+|seed:\w+|"
-    r"think|tool_calls?|tool_response|fim[_-]\w+|file_sep|reponame|repo_name|filename|gh_stars|"
-    r"(?:issue|jupyter)_\w+|commit_\w+"
-)
-# The same in square brackets: Mistral, GLM ([gMASK]), BERT.
-_BRACKETS = (
-    r"INST|IMG\w*|AVAILABLE_\w+|TOOL_\w+|SYSTEM_PROMPT|ARGS|CALL_ID|THINK|PREFIX|MIDDLE|SUFFIX|"
-    r"[gs]?MASK|CLS|SEP|PAD|UNK|BOS|EOS"
-)
-# What opens a special token: <|eot_id|> and <｜end▁of▁sentence｜> (DeepSeek, whose bars are U+FF5C) by the bar alone,
-# <turn|> by the bar at its end, <<SYS>> (Llama 2), [|endofturn|] (EXAONE), and the names above. Not what reports hold:
-# "<5 mm", "[left]".
-_SPECIAL = re.compile(
-    rf"<(?=[|｜]|/?[\w\u2581-]{{1,64}}[|｜]>|</?SYS>>|/?(?:{_TAGS})/?>)|\[(?=\||/?(?:{_BRACKETS})\])", re.IGNORECASE
-)
+if TYPE_CHECKING:
+    import httpx2
+    import openai
+
+# So many calls in a row that fail alike mean that the next will, too: a bad key, a wrong model, a server gone.
+MOST_FAILURES_IN_A_ROW = 5
+# The same where they fail in different ways, after some have been answered.
+MOST_MIXED_FAILURES_IN_A_ROW = 20
+
+# Before the second, third, ... attempt, where the server asks for no pause: 0.5 s, 1, 2, 4, 8, 8, ... and up to half a
+# second more, so that calls that failed together do not come back together.
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.5, 8.0
+# What the openai package would try again, too.
+_MAY_PASS = {408, 409, 429}
+# Refusals that look like a rate limit and do not pass by waiting.
+_OUT_OF_MONEY = {"429 insufficient_quota", "429 billing_hard_limit_reached"}
+# Errors that are the fault of one report and say nothing about the next, as are those of messages that are too long.
+_OF_ONE_REPORT = {"400 string_above_max_length", "400 invalid_prompt"}
 
 # Of a report that the server has no room for, this share of the words is tried next, in percent: few rounds, and at
 # most three words in ten left out for nothing.
 _KEPT_PERCENT = 70
 
+# Parameters that some servers do not know, and what is said where they are left out.
+_SCHEMA, _SEED = "response_format", "seed"
+_LEFT_OUT = {
+    _SCHEMA: "takes no JSON schema in response_format; asking for free text instead",
+    _SEED: "takes no seed; asking without one, so the same command may draw other answers",
+}
+# What ends a process in order; see :func:`radtune.config.run_command`.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass
+class _Call:
+    """A prompt on its way.
+
+    Attributes:
+        index: Of the prompt.
+        prompt: As it was given.
+        message: What is sent of it.
+        cut_words: Words of the report that are left out of that.
+        attempts: How often it was sent in vain.
+        sent: The parameters of the last attempt that a server may refuse.
+        spent: What that attempt takes of the limit on tokens.
+    """
+
+    index: int
+    prompt: Prompt
+    message: str
+    cut_words: int = 0
+    attempts: int = 0
+    sent: tuple[str, ...] = ()
+    spent: Spent = field(default_factory=lambda: Spent(0.0, 0))
+
 
 class ServerEngine:
     """Answers prompts through a server.
 
-    The server's own chat template frames each message; it has to be the one of the model's training.
+    The server's own chat template frames each message; for a fine-tuned model it has to be the one of its training.
     """
 
-    def __init__(self, endpoint: Endpoint, credential: Credential, model: str, limits: Limits) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        credential: Credential,
+        model: str,
+        limits: Limits,
+        pay_again: Callable[[Prompt, Response], bool] | None = None,
+        check_response: Callable[[str], bool] | None = None,
+    ) -> None:
         """Takes where to ask.
 
         Args:
@@ -54,93 +118,330 @@ class ServerEngine:
             credential: Its key, or what gives a token.
             model: The model's name there; with vLLM's ``--lora-modules``, the adapter's.
             limits: How hard it may be pressed.
+            pay_again: Whether a prompt whose attempt came to this may be sent once more, which may cost as much again.
+            check_response: Whether a whole answer keeps to the schema that it was asked to.
         """
         self._endpoint = endpoint
         self._credential = credential
         self._model = model
         self._limits = limits
+        self._pay_again = pay_again or (lambda prompt, response: True)
+        self._check_response = check_response
         # Parameters that the server does not take.
         self._refused: set[str] = set()
         self._warned_of_schema = False
 
-    def generate(self, prompts: Sequence[Prompt], request: Request) -> Iterator[tuple[int, Response]]:
+    def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[tuple[int, Response]]:
         """Yields the index of each prompt with its response, as they come.
 
-        Closed answers are asked for as a JSON schema; a server that does not keep to it is warned of once. Where a
-        report is too long for the server's model, its prompt is asked again without words of its middle, until the
-        server takes it; if it never does, the response has the server's error. A server that cuts prompts by itself,
-        or lets them run past its model's positions (``transformers serve``), says nothing of it.
+        Prompts are taken one by one, as calls become free. Where a report is too long for the server's model, its
+        prompt is asked again without words of its middle, until the server takes it; if it never does, the response has
+        the server's error. A server that cuts prompts by itself, or lets them run past its model's positions
+        (``transformers serve``), says nothing of it.
 
         Sampling draws from each prompt's seed as far as the server heeds it: OpenAI's promises no more than its best
-        effort, and ``transformers serve`` samples only where the model's generation_config.json says do_sample. A
-        server that refuses seeds is asked without, with one warning.
+        effort, and ``transformers serve`` samples only where the model's generation_config.json says do_sample. Seed
+        and schema are left out, with one warning each, once the server refuses them; of one that takes the schema and
+        does not keep to it is warned, too.
+
+        A signal to stop lets no further call begin; those under way are waited for, no longer than the time-out, and
+        given. A second signal drops them.
 
         Raises:
-            InputError: Scores are asked for, or the server fails again and again.
+            InputError: Something is asked for that no server gives; or :data:`MOST_FAILURES_IN_A_ROW` calls failed
+                alike or before the first answer, or :data:`MOST_MIXED_FAILURES_IN_A_ROW` in any way. Their prompts are
+                not given: nothing is known about them.
+            KeyboardInterrupt: By a signal, once all is given.
         """
-        if request.scores:
-            raise InputError("scores=true needs engine=torchtune")
-        if request.task and request.go_on:
-            needed = "engine=torchtune or engine=transformers"
-            raise InputError(f"constrain=true with evidence=true needs {needed}: a JSON schema has no evidence")
-        asked, cut_words = dict(enumerate(prompts)), [0] * len(prompts)
-        while asked:
-            too_long: dict[int, Prompt] = {}
-            for index, reply in self._ask(asked, request):
-                shorter = _shorten(prompts[index], cut_words[index]) if reply.too_long else None
-                if shorter:
-                    too_long[index], cut_words[index] = shorter
-                else:
-                    yield index, _response(reply, cut_words[index])
-            asked = too_long
+        if sampling.scores:
+            raise InputError("scores=true needs a model that runs here, not a server")
+        if sampling.schema and sampling.go_on:
+            raise InputError("constrain=true with evidence=true needs a model that runs here: a JSON schema has none")
+        from radtune.engines.client import open_client
 
-    def _ask(self, prompts: Mapping[int, Prompt], request: Request) -> Iterator[tuple[int, Reply]]:
-        replies = ask_all(
-            self._endpoint,
-            self._credential,
-            Sampling(self._model, request.temperature, request.max_new_tokens),
-            self._limits,
-            prompts,
-            message=lambda index: defuse(prompts[index].message),
-            schema=json_schema(request.task) if request.task else None,
-            seed=lambda index: seed_number(prompts[index].seed) if request.temperature else None,
-            refused=self._refused,
-        )
-        for index, reply in replies:
-            if request.task and reply.as_json:
-                self._check_schema(reply, request.task)
-            yield index, reply
+        threads = _Threads(lambda: open_client(self._endpoint, self._credential, self._limits.timeout_s), self._limits)
+        try:
+            with _first_signal(threads.stop):
+                yield from self._answer(threads, enumerate(prompts), sampling)
+        finally:
+            threads.close()
 
-    def _check_schema(self, reply: Reply, task: str) -> None:
-        # An answer that was cut off or declined says nothing about the server.
-        whole = reply.error is None and reply.finished and not reply.refused
-        if self._warned_of_schema or not whole or read_json(reply.text, task, "") is not None:
-            return
-        self._warned_of_schema = True
-        host = self._endpoint.host
-        print(f"{host} does not keep to the JSON schema of constrain=true; answers may be unreadable", file=sys.stderr)
+    def _answer(
+        self, threads: "_Threads", prompts: Iterator[tuple[int, Prompt]], sampling: Sampling
+    ) -> Iterator[tuple[int, Response]]:
+        waiting: list[tuple[float, int, _Call]] = []
+        number = itertools.count()
+        rate = RateLimiter(self._limits, sampling.max_new_tokens)
+        failed: list[tuple[int, Response]] = []
+        answered, reason, told = False, "", False
+        while True:
+            # Until the first answer, no more calls than it takes to see that there will be none.
+            room = self._limits.concurrency
+            room = room if answered else min(room, MOST_FAILURES_IN_A_ROW - len(failed))
+            while not threads.stopping and len(threads.running) + len(waiting) < room:
+                if (taken := next(prompts, None)) is None:
+                    break
+                heappush(waiting, (time.monotonic(), next(number), _Call(*taken, taken[1].message)))
+            if threads.stopping:
+                if threads.running and not reason and not told:
+                    told = True
+                    calls = f"{len(threads.running):,} calls"
+                    print(f"stopping: {calls} under way are waited for; once more drops them", file=sys.stderr)
+                waiting.clear()
+            pause_s = self._send(threads, waiting, rate, sampling)
+            if not threads.running and not waiting:
+                break
+            if (done := threads.wait(pause_s)) is None:
+                continue
+            call, result = done
+            response, again_s = self._read(call, result, rate)
+            if again_s is not None:
+                heappush(waiting, (time.monotonic() + again_s, next(number), call))
+            elif response.error is None or _is_too_long(response) or response.error in _OF_ONE_REPORT:
+                answered = True
+                if not reason:
+                    yield from failed
+                    failed.clear()
+                yield call.index, response
+            else:
+                failed.append((call.index, response))
+                last = [response.error or "" for _, response in failed[-MOST_FAILURES_IN_A_ROW:]]
+                alike = len(last) == MOST_FAILURES_IN_A_ROW and len(set(last)) == 1
+                most = MOST_MIXED_FAILURES_IN_A_ROW if answered else MOST_FAILURES_IN_A_ROW
+                if not reason and (alike or len(failed) >= most):
+                    reason = self._why(last)
+                    threads.stop()
+        if reason:
+            raise InputError(reason)
+        if not threads.stopping:
+            yield from failed
 
+    def _send(
+        self, threads: "_Threads", waiting: list[tuple[float, int, _Call]], rate: RateLimiter, sampling: Sampling
+    ) -> float | None:
+        """Sends the calls whose time has come, first come, first served: none is overtaken for ever by shorter ones.
 
-def _shorten(prompt: Prompt, cut_words: int) -> tuple[Prompt, int] | None:
-    """A prompt with more words of its report left out than so many, and how many then; None if none are left."""
-    words = split_words(prompt.report_text)
-    if cut_words == len(words):
+        Returns:
+            Seconds until the next one's; None if there is none.
+        """
+        while waiting:
+            now, (due, _, call) = time.monotonic(), waiting[0]
+            pause_s = max(due - now, rate.wait_s(now, len(call.message)))
+            if pause_s > 0:
+                return pause_s
+            heappop(waiting)
+            asked = {_SCHEMA: bool(sampling.schema), _SEED: bool(sampling.temperature)}
+            call.sent = tuple(name for name, wanted in asked.items() if wanted and name not in self._refused)
+            call.spent = rate.enter(now, len(call.message))
+            sent = sampling if _SCHEMA in call.sent else replace(sampling, schema=None)
+            seed = seed_number(call.prompt.seed) if _SEED in call.sent else None
+            threads.start(call, request_body(self._endpoint, self._model, call.message, sent, seed))
         return None
-    kept = (len(words) - cut_words) * _KEPT_PERCENT // 100
-    return replace(prompt, report_text=keep_words(words, kept)), len(words) - kept
+
+    def _read(self, call: _Call, result: "httpx2.Response | str", rate: RateLimiter) -> tuple[Response, float | None]:
+        """What came of an attempt, and in how many seconds the call is to be sent again; None if that is its end."""
+        now, pause_s = time.monotonic(), None
+        if isinstance(result, str):
+            response, may_pass = failure(result), True
+        elif result.is_success:
+            response = replace(read_reply(result.content), as_json=_SCHEMA in call.sent)
+            rate.settle(now, len(call.message), call.spent, response.usage)
+            may_pass = response.error is not None
+        elif name := _refused(call.sent, result):
+            self._leave_out(name)
+            return failure(str(result.status_code)), 0.0
+        else:
+            response = read_error(result.status_code, result.content)
+            if _is_too_long(response) and _shorten(call):
+                return response, 0.0
+            may_pass = result.status_code in _MAY_PASS or result.status_code >= 500
+            may_pass = {"true": True, "false": False}.get(result.headers.get("x-should-retry", ""), may_pass)
+            may_pass &= not _is_too_long(response) and response.error not in _OUT_OF_MONEY
+            pause_s = asked_pause_s(result.headers) if may_pass else None
+            if pause_s is not None:
+                # What one call is told holds for all: the others would only be refused as well.
+                rate.hold(now, pause_s)
+        call.attempts += 1
+        if may_pass and call.attempts <= self._limits.max_retries and self._pay_again(call.prompt, response):
+            if pause_s is None:
+                pause_s = min(_FIRST_PAUSE_S * 2.0 ** (call.attempts - 1), _LAST_PAUSE_S)
+                pause_s += random.uniform(0, _FIRST_PAUSE_S)  # noqa: S311  (no secret)
+            return response, pause_s
+        if response.error is None:
+            response = replace(response, cut_words=call.cut_words)
+            self._check_schema(response)
+        return response, None
+
+    def _leave_out(self, parameter: str) -> None:
+        if parameter not in self._refused:
+            self._refused.add(parameter)
+            print(f"{self._endpoint.host} {_LEFT_OUT[parameter]}", file=sys.stderr)
+
+    def _check_schema(self, response: Response) -> None:
+        # An answer that was cut off or declined says nothing about the server.
+        whole = response.as_json and response.finished and not response.refused
+        if self._check_response and whole and not self._warned_of_schema and not self._check_response(response.text):
+            self._warned_of_schema = True
+            said = "does not keep to the JSON schema that it takes; answers may be unreadable"
+            print(f"{self._endpoint.host} {said}", file=sys.stderr)
+
+    def _why(self, errors: Sequence[str]) -> str:
+        meanings = {
+            TIMEOUT: f"no answer within timeout_s={self._limits.timeout_s:g}",
+            NO_CONNECTION: "no connection",
+            MALFORMED: "the answers are no chat completions",
+            EMPTY: "the answers say nothing",
+            "400 unsupported": "it does not know a parameter; temperature=null and max_tokens=null leave theirs out",
+            "3": "it points elsewhere, where nothing is sent; give the URL that it means",
+            "401": f"the key in {self._endpoint.key_variable} is not accepted",
+            "403": f"the key in {self._endpoint.key_variable} may not use it",
+            "404": f"no model {self._model!r} there, or no such path",
+            "429": "over a rate limit or quota",
+            "5": "the server fails",
+        }
+        meaning = next((meaning for begin, meaning in meanings.items() if errors[-1].startswith(begin)), "refused")
+        kinds = list(dict.fromkeys(errors))
+        failed = f"{len(errors)} calls in a row failed alike ({errors[-1]}): {meaning}"
+        if len(kinds) > 1:
+            failed = f"all calls fail now ({', '.join(kinds)})"
+        return f"{self._endpoint.url}: {failed}. Stopped; run the same command again to go on"
 
 
-def _response(reply: Reply, cut_words: int) -> Response:
-    # A report that no answer came for was not cut: it is missing.
-    cut_words = cut_words if reply.error is None else 0
-    return Response(reply.text, reply.finished, cut_words=cut_words, refused=reply.refused, error=reply.error)
+def _is_too_long(response: Response) -> bool:
+    return response.error is not None and response.error.endswith(TOO_LONG)
 
 
-def seed_number(seed: str) -> int:
-    """A prompt's seed as the number that servers take: from 0 to 2**31 - 1, which vLLM, llama.cpp and others hold."""
-    return int(sha256_text(seed), 16) % 2**31
+def _refused(sent: tuple[str, ...], refusal: "httpx2.Response") -> str | None:
+    """The parameter that a refusal is about, if any."""
+    # The seed first: it is left out only where the error names it, the schema also where nothing is named.
+    for name, refuses in ((_SEED, refuses_seed), (_SCHEMA, refuses_schema)):
+        if name in sent and refuses(refusal.status_code, refusal.content):
+            return name
+    return None
 
 
-def defuse(message: str) -> str:
-    """A message in which nothing can be read as a special token: a blank follows the bracket that opens one."""
-    return _SPECIAL.sub(lambda opening: opening[0] + " ", message)
+def _shorten(call: _Call) -> bool:
+    """Leaves more words of a call's report out; False if none are left."""
+    words = split_words(call.prompt.report_text)
+    if call.cut_words == len(words):
+        return False
+    kept = (len(words) - call.cut_words) * _KEPT_PERCENT // 100
+    call.message = replace(call.prompt, report_text=keep_words(words, kept)).message
+    call.cut_words = len(words) - kept
+    return True
+
+
+class _Threads:
+    """Threads that wait for one answer each, over a connection of their own.
+
+    Attributes:
+        running: The calls under way and when their time is up, by what hands their thread its work; oldest first.
+        stopping: Whether no further call is to begin.
+    """
+
+    def __init__(self, open_client: "Callable[[], openai.OpenAI]", limits: Limits) -> None:
+        self.running: dict[queue.SimpleQueue[Any], tuple[_Call, float]] = {}
+        self.stopping = False
+        self._open_client = open_client
+        self._timeout_s = limits.timeout_s
+        self._idle: list[queue.SimpleQueue[Any]] = []
+        self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def start(self, call: _Call, body: dict[str, Any]) -> None:
+        """Begins a call."""
+        if self._idle:
+            work = self._idle.pop()
+        else:
+            work = queue.SimpleQueue()
+            # A daemon: a process that ends waits for no answer.
+            threading.Thread(target=_work, args=(self._open_client, work, self._done), daemon=True).start()
+        self.running[work] = call, time.monotonic() + self._timeout_s
+        work.put(body)
+
+    def wait(self, pause_s: float | None) -> "tuple[_Call, httpx2.Response | str] | None":
+        """The next call that has ended, with the server's response or the code of an error; None after a pause."""
+        now = time.monotonic()
+        oldest = next(iter(self.running), None)
+        until = [now + pause_s] if pause_s is not None else []
+        if oldest is not None:
+            until.append(self.running[oldest][1])
+        try:
+            ended = self._done.get(timeout=max(0.0, min(until) - now))
+        except queue.Empty:
+            if oldest is None or self.running[oldest][1] > time.monotonic():
+                return None
+            # A server that drips bytes would keep a call open for ever.
+            oldest.put(None)
+            return self.running.pop(oldest)[0], TIMEOUT
+        if ended is None or (under_way := self.running.pop(ended[0], None)) is None:
+            return None
+        work, result = ended
+        if isinstance(result, Exception):
+            raise result
+        self._idle.append(work)
+        return under_way[0], result
+
+    def stop(self) -> None:
+        """Lets no further call begin; may come from a signal handler."""
+        self.stopping = True
+        self._done.put(None)
+
+    def close(self) -> None:
+        """Lets all threads end; the answers that they still wait for go nowhere."""
+        for work in (*self._idle, *self.running):
+            work.put(None)
+
+
+def _work(
+    open_client: "Callable[[], openai.OpenAI]", work: "queue.SimpleQueue[Any]", done: "queue.SimpleQueue[Any]"
+) -> None:
+    try:
+        with open_client() as client:
+            while (body := work.get()) is not None:
+                done.put((work, _post(client, body)))
+    except Exception as error:
+        # A token that cannot be had, say: for the thread that decides.
+        done.put((work, error))
+
+
+def _post(client: "openai.OpenAI", body: dict[str, Any]) -> "httpx2.Response | str":
+    import httpx2
+    import openai
+
+    try:
+        # The bare response: the package's own reading is lenient where ours must not be, and costs half as much as all
+        # the rest of a call.
+        return client.post("/chat/completions", cast_to=httpx2.Response, body=body)
+    except openai.APITimeoutError:
+        return TIMEOUT
+    except openai.APIConnectionError:
+        return NO_CONNECTION
+    except openai.APIStatusError as error:
+        return error.response
+
+
+@contextmanager
+def _first_signal(told: Callable[[], None]) -> Iterator[None]:
+    """Lets the first signal that would stop the process call ``told`` instead, and passes it on behind the block."""
+    came: list[int] = []
+
+    def tell(number: int, frame: FrameType | None) -> None:
+        restore()
+        came.append(number)
+        told()
+
+    def restore() -> None:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+    # No signal reaches any other thread; and one that is ignored, as under nohup, stops nothing.
+    reached = _SIGNALS if threading.current_thread() is threading.main_thread() else ()
+    handlers = {number: handler for number in reached if callable(handler := signal.getsignal(number))}
+    for number in handlers:
+        signal.signal(number, tell)
+    try:
+        yield
+    finally:
+        restore()
+        if came:
+            signal.raise_signal(came[0])

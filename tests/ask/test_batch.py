@@ -18,9 +18,16 @@ from starlette.responses import Response
 
 from radtune.ask.batch_api import BatchStatus, Submitted, batches_text, collect, state_path, submit
 from radtune.ask.batch_state import pending_keys, read_state
+from radtune.ask.teacher_calls import Sampling
 from radtune.config import InputError
-from radtune.engines.chat import Reply, Sampling, request_body
+from radtune.engines import prompt
+from radtune.engines.chat import request_body
 from radtune.engines.guard import Endpoint
+
+
+def Reply(text="", finished=True, **more):
+    return prompt.Response(text, finished, **more)
+
 
 SAMPLING = Sampling("some-model", 0.0, 64)
 REPORT = "Zebra effusion beside the seventh striped rib of number"
@@ -144,7 +151,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from radtune.ask.batch_api import submit
-from radtune.engines.chat import Sampling
+from radtune.ask.teacher_calls import Sampling
 from radtune.engines.guard import Endpoint
 questions = [(f"key{i}", f"report {i}") for i in range(6)]
 endpoint = Endpoint(sys.argv[1], "127.0.0.1")

@@ -13,9 +13,15 @@ from radtune.ask.costs import (
     most_tokens,
 )
 from radtune.ask.prices import FREE, PRICES_FILE, Price, find_price, price_at
+from radtune.ask.teacher_calls import Sampling
 from radtune.config import InputError
-from radtune.engines.chat import Reply, Sampling
 from radtune.engines.guard import Endpoint, find_endpoint
+from radtune.engines.prompt import Response
+
+
+def Reply(text="", finished=True, **more):
+    return Response(text, finished, **more)
+
 
 PRICE = Price(5.0, 15.0, 0.5, "2026-01-31", "a list", "some-model")
 SAMPLING = Sampling("some-model", 0.0, 1024)

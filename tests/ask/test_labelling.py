@@ -14,8 +14,15 @@ from radtune.ask.labelling import Run, collect_answers, label_reports, missing_q
 from radtune.ask.ledger import Ledger
 from radtune.ask.prices import Price
 from radtune.ask.questions import Labelling, message, questions_for
+from radtune.ask.teacher_calls import Sampling, ask_all
 from radtune.config import InputError
-from radtune.engines.calls import Limits, Reply, Sampling, ask_all
+from radtune.engines import prompt
+from radtune.engines.limits import Limits
+
+
+def Reply(text="", finished=True, **more):
+    return prompt.Response(text, finished, **more)
+
 
 OPEN = Labelling("open_ended", "labelling", 7, Sampling("some-model", 0.0, 64))
 CHOICE = dataclasses.replace(OPEN, task="multiple_choice")

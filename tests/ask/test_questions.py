@@ -3,7 +3,7 @@
 import dataclasses
 
 from radtune.ask.questions import Labelling, asked_again, message, questions_for
-from radtune.engines.calls import Sampling
+from radtune.ask.teacher_calls import Sampling
 from radtune.tasks import open_ended
 from radtune.tasks.legacy import TASKS
 from radtune.tasks.rendering import prompt_sha256

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from radtune.engines.chat import (
     MOST_TOKENS,
-    Reply,
-    Sampling,
+    failure,
     read_error,
     read_reply,
     refuses_schema,
@@ -17,6 +16,7 @@ from radtune.engines.chat import (
     request_body,
 )
 from radtune.engines.guard import Endpoint
+from radtune.engines.prompt import Response, Sampling
 
 LOCAL = Endpoint("http://127.0.0.1:1/v1", "127.0.0.1")
 OPENAI = Endpoint("https://api.openai.com/v1", "api.openai.com")
@@ -58,8 +58,8 @@ def test_a_count_of_tokens_that_cannot_be_is_none(count):
 @given(st.integers(300, 599), st.binary(max_size=60) | bodies.map(lambda body: json.dumps(body).encode()))
 def test_any_error_becomes_a_status_and_a_code(status, content):
     reply = read_error(status, content)
-    assert (reply.error or "").split(" ")[0] == str(status) or reply == Reply(
-        refused=True, finish_reason="content_filter"
+    assert (reply.error or "").split(" ")[0] == str(status) or reply == Response(
+        "", True, refused=True, finish_reason="content_filter"
     )
     assert len((reply.error or "").split(" ")) <= 2
     assert isinstance(refuses_schema(status, content), bool)
@@ -111,8 +111,7 @@ def test_a_message_that_is_too_long_has_one_code_whatever_the_server_says(server
     status, said = LONG[server]
     content = json.dumps(body(f"{said} Zebra.")).encode()
     reply = read_error(status, content)
-    assert reply == Reply(error=f"{status} context_length_exceeded")
-    assert reply.too_long
+    assert reply == failure(f"{status} context_length_exceeded")
     assert not refuses_seed(status, content) and not refuses_schema(status, content)
 
 
@@ -124,7 +123,7 @@ def test_a_message_that_is_too_long_has_one_code_whatever_the_server_says(server
     ],
 )
 def test_so_it_has_where_only_a_code_says_it(error):
-    assert read_error(400, json.dumps({"error": error}).encode()).too_long
+    assert read_error(400, json.dumps({"error": error}).encode()) == failure("400 context_length_exceeded")
 
 
 @pytest.mark.parametrize(
@@ -155,15 +154,7 @@ def test_other_refusals_do_not_cost_the_seed(body):
 
 
 @pytest.mark.parametrize("endpoint", [LOCAL, OPENAI])
-def test_the_request_holds_what_is_asked_for_and_no_more(endpoint):
+def test_only_who_would_store_a_request_is_told_not_to(endpoint):
+    body = {"model": "m", "messages": [{"role": "user", "content": "a?"}]}
     storing = {"store": False} if endpoint is OPENAI else {}
-    body = {"model": "m", "messages": [{"role": "user", "content": "a?"}]} | storing
-    assert request_body(endpoint, Sampling("m", None, None), "a\ud800") == body
-    schema = {"name": "answer", "schema": {}}
-    held = request_body(endpoint, Sampling("m", 0.0, 5), "a?", schema, 7)
-    assert held == body | {
-        "temperature": 0.0,
-        "max_tokens": 5,
-        "seed": 7,
-        "response_format": {"type": "json_schema", "json_schema": schema},
-    }
+    assert request_body(endpoint, "m", "a\ud800", Sampling(None, None)) == body | storing

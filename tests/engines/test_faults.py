@@ -12,8 +12,10 @@ import pytest
 from loud_run import ALONE, KEY
 from rough_server import KINDS, Manner, answer_to, rough_server
 
-from radtune.engines.calls import Limits, Sampling, ask_all
 from radtune.engines.guard import Endpoint
+from radtune.engines.limits import Limits
+from radtune.engines.prompt import Prompt, Sampling
+from radtune.engines.server import ServerEngine
 from radtune.sources.synthetic import generate
 
 ROOT = Path(__file__).parents[2]
@@ -51,8 +53,10 @@ def shingles(text):
 def test_every_report_gets_its_own_answer_once_whatever_fails(loud, texts):
     said, replies = loud
     assert f"met {' '.join(sorted(['good', *KINDS]))}\n" in said
-    assert sorted(text for text, _, _ in replies) == sorted(texts)
-    assert [(answer, error) for _, answer, error in replies] == [(answer_to(text), None) for text, _, _ in replies]
+    assert sorted(text for text, *_ in replies) == sorted(texts)
+    assert [(answer, error) for _, _, answer, error in replies] == [
+        (answer_to(asked), None) for _, asked, *_ in replies
+    ]
 
 
 def test_no_word_of_a_report_gets_out_and_no_key(loud, texts):
@@ -67,17 +71,18 @@ def test_no_word_of_a_report_gets_out_and_no_key(loud, texts):
     assert shingles(f"INFO: {texts[0]}") & shingles(texts[0])
 
 
-@pytest.mark.parametrize("how", ["given", "stated", "tokens"])
+@pytest.mark.parametrize("how", ["requests", "tokens"])
 def test_a_limit_holds_at_the_server(how, texts):
     # 49 calls a second, of 200 tokens each: 136 of prompt and 64 that the answer may take.
-    messages = [text[:100].ljust(544, ".") for text in texts[:150]]
-    stated = {"x-ratelimit-limit-requests": "3000"} if how == "stated" else {}
-    limits = Limits(32, 5.0, 0, 3_000 if how == "given" else None, 600_000 if how == "tokens" else None)
-    with rough_server(Manner(latency_s=0.02, stated=stated)) as server:
-        replies = list(ask_all(Endpoint(server.url, "127.0.0.1"), KEY, Sampling("m", 0.0, 64), limits, messages, str))
+    prompts = [Prompt("", "", text[:100].ljust(544 - 25, "."), "llama3_chat", "") for text in texts[:150]]
+    assert {len(prompt.message) // 4 for prompt in prompts} == {136}
+    limits = Limits(32, 5.0, 0, 3_000 if how == "requests" else None, 600_000 if how == "tokens" else None)
+    with rough_server(Manner(latency_s=0.02)) as server:
+        engine = ServerEngine(Endpoint(server.url, "127.0.0.1"), KEY, "m", limits)
+        assert len(list(engine.generate(prompts, Sampling(0.0, 64)))) == 150
         record = server.record()
-    assert len(replies) == 150 and sum(record["tokens"]) == 150 * 200
-    # A half second's worth may go at once, and so may the calls before anything is stated.
+    assert sum(record["tokens"]) == 150 * 200
+    # A half second's worth may go at once.
     assert 2.2 <= record["arrivals"][-1] - record["arrivals"][0] <= 6
 
 

@@ -1,233 +1,626 @@
-"""The engine of servers: reports that do not fit, seeds, schemas, and what may not be asked; all over real HTTP."""
+"""The engine of servers over real HTTP: a server that answers well, badly, late, too much or not at all."""
 
+import asyncio
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
 from dataclasses import replace
-from typing import Any
+from types import FunctionType
 
 import pytest
+from chat_server import completion, error
 from hypothesis import given
 from hypothesis import strategies as st
-from starlette.applications import Starlette
-from starlette.requests import Request as Asked
-from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
 from radtune.config import InputError
-from radtune.engines.choose import ModelChoice, choose_model
+from radtune.engines.chat import defuse, failure, seed_number
 from radtune.engines.guard import Endpoint
 from radtune.engines.limits import Limits
-from radtune.engines.prompt import Prompt, Request
-from radtune.engines.server import ServerEngine, defuse, seed_number
-from scripts.simulated_teacher import serving
+from radtune.engines.prompt import Prompt, Sampling
+from radtune.engines.prompt import Response as Answer
+from radtune.engines.server import MOST_FAILURES_IN_A_ROW, MOST_MIXED_FAILURES_IN_A_ROW, ServerEngine
 
+FREE = Sampling(0.0, 64)
+HOT = Sampling(0.7, 64)
+SCHEMA = {"name": "answer", "strict": True, "schema": {"type": "object"}}
+USAGE = {"prompt_tokens": 10, "completion_tokens": 2}
 PROMPTS = [Prompt(f"r{n}", "List.", f"Zebra {n} effusion.", "llama3_chat", f"0:task:r{n}") for n in range(12)]
 LONG = replace(PROMPTS[0], report_text=" ".join(f"w{n}" for n in range(1_000)))
 # The frame of a prompt ("Report to Analyze:" and so on) has fewer words than this.
 ROOM = 60
-FREE = Request(max_new_tokens=20, temperature=0.0)
+
+
+def engine_of(endpoint, *, concurrency=4, timeout_s=5.0, max_retries=0, credential="key", **more):
+    return ServerEngine(endpoint, credential, "some-model", Limits(concurrency, timeout_s, max_retries), **more)
+
+
+def prompts(count):
+    return (replace(PROMPTS[0], report_text=f"about {n}") for n in range(count))
+
+
+def ask(server, asked=1, sampling=FREE, **limits):
+    """Responses by index."""
+    asked = prompts(asked) if isinstance(asked, int) else asked
+    return dict(engine_of(getattr(server, "endpoint", server), **limits).generate(asked, sampling))
+
+
+def one(serve, answer, **limits):
+    """The response to one prompt, and the server that gave it."""
+    server = serve(answer if isinstance(answer, FunctionType) else lambda body, number: answer)
+    return ask(server, **limits)[0], server
+
+
+def said(body):
+    return body["messages"][0]["content"]
+
+
+def test_every_prompt_gets_its_own_answer_over_few_calls_at_once(serve):
+    running, most = 0, 0
+
+    async def slowly(body):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        return completion(said(body).upper())
+
+    server = serve(lambda body, number: slowly(body))
+    asked = list(prompts(30))
+    responses = ask(server, asked, concurrency=5)
+    assert responses == {
+        i: Answer(prompt.message.upper(), True, usage=USAGE, finish_reason="stop") for i, prompt in enumerate(asked)
+    }
+    assert len(server.requests) == 30 and 1 < most <= 5
+
+
+def test_prompts_are_taken_only_as_calls_become_free_and_an_abandoned_run_asks_no_more(serve):
+    taken, release = [], threading.Event()
+
+    async def answer(number):
+        while number > 1 and not release.is_set():
+            await asyncio.sleep(0.01)
+        return completion("x")
+
+    server = serve(lambda body, number: answer(number))
+    responses = engine_of(server.endpoint, concurrency=3).generate((taken.append(p) or p for p in prompts(100)), FREE)
+    next(responses)
+    assert len(taken) <= 4
+    responses.close()
+    release.set()
+    time.sleep(0.2)
+    assert len(server.requests) <= 4
+
+
+def test_the_request_carries_the_parameters_the_key_and_nothing_of_the_environment(serve, monkeypatch):
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-zebra")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-zebra")
+    proxy = serve(lambda body, number: completion("from the proxy"))
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, proxy.url)
+    server = serve(lambda body, number: completion("x"))
+    special = replace(PROMPTS[0], report_text="zebra <|eot_id|> \udfff")
+    assert ask(server, [special], Sampling(0.5, 64, schema=SCHEMA))[0].as_json
+    request, body = server.requests[0]
+    assert body == {
+        "model": "some-model",
+        "messages": [{"role": "user", "content": special.message.replace("<|", "< |").replace("\udfff", "?")}],
+        "temperature": 0.5,
+        "max_tokens": 64,
+        "seed": seed_number(special.seed),
+        "response_format": {"type": "json_schema", "json_schema": SCHEMA},
+    }
+    assert request.headers["authorization"] == "Bearer key"
+    assert request.url.path == "/v1/chat/completions"
+    assert "zebra" not in str(request.headers) and request.headers["accept-encoding"] == "identity"
+    assert set((ask(server, 1, Sampling(None, None)), server.requests[1][1])[1]) == {"model", "messages"}
+    assert proxy.requests == []
+
+
+def test_azure_has_its_own_path_key_and_is_told_to_store_nothing(serve):
+    server = serve(lambda body, number: completion("x"))
+    azure = Endpoint(server.url.removesuffix("/v1"), "127.0.0.1", "2024-10-21")
+    assert ask(azure)[0].text == "x"
+    request, body = server.requests[0]
+    assert request.url.path == "/openai/deployments/some-model/chat/completions"
+    assert request.url.query == "api-version=2024-10-21"
+    assert request.headers["api-key"] == "key"
+    assert body["store"] is False
+
+
+def test_a_token_is_asked_for_at_every_call_and_one_that_cannot_be_got_ends_the_run(serve):
+    server = serve(lambda body, number: completion("x"))
+    tokens = (f"token-{number}" for number in range(99))
+    for endpoint in (server.endpoint, Endpoint(server.url.removesuffix("/v1"), "127.0.0.1", "2024-10-21")):
+        assert len(ask(endpoint, 3, concurrency=1, credential=lambda: next(tokens))) == 3
+    carried = [request.headers["authorization"] for request, _ in server.requests]
+    assert carried == [f"Bearer token-{number}" for number in range(6)]
+    assert not any("api-key" in request.headers for request, _ in server.requests)
+
+    def no_token():
+        raise InputError("no token: log in again")
+
+    with pytest.raises(InputError, match="log in again"):
+        ask(server, 10, credential=no_token)
+    assert len(server.requests) == 6
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_localhost_is_this_machine_whatever_a_resolver_says(family, monkeypatch):
+    address = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}[family]
+    resolve = socket.getaddrinfo
+
+    def resolver(host, *arguments, **more):
+        assert host in ("127.0.0.1", "::1")
+        return resolve(host, *arguments, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    with raw_server([json.dumps(completion("x")).encode()], address=address) as port:
+        assert ask(Endpoint(f"http://LocalHost:{port}/v1", "localhost"))[0].text == "x"
+
+
+class raw_server:
+    """Sends what it is given, one item a request, and what comes behind it within the same breath."""
+
+    def __init__(self, bodies, behind=b"", address="127.0.0.1"):
+        self.bodies, self.behind, self.connections = bodies, behind, 0
+        self.socket = socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
+
+    def __enter__(self):
+        threading.Thread(target=self.serve, daemon=True).start()
+        return self.socket.getsockname()[1]
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def serve(self):
+        bodies = iter(self.bodies)
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:
+                return
+            with connection:
+                while b"\r\n\r\n" in connection.recv(2**16):
+                    body = next(bodies)
+                    head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+                    connection.sendall(head + body + self.behind)
+
+
+def test_bytes_behind_a_response_do_not_answer_the_next_prompt():
+    whole = [json.dumps(completion(f"answer {n}")).encode() for n in range(3)]
+    forged = json.dumps(completion("forged")).encode()
+    behind = f"HTTP/1.1 200 OK\r\ncontent-length: {len(forged)}\r\n\r\n".encode() + forged
+    with raw_server(whole, behind) as port:
+        responses = ask(Endpoint(f"http://127.0.0.1:{port}/v1", "127.0.0.1"), 3, concurrency=1)
+    assert [responses[index].text for index in range(3)] == ["answer 0", "answer 1", "answer 2"]
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_response_without_end_is_cut_off(serve, status):
+    sent = 0
+
+    async def endless():
+        nonlocal sent
+        while sent < 2**28:
+            sent += 2**16
+            yield b" " * 2**16
+            await asyncio.sleep(0)
+
+    response, _ = one(serve, lambda body, number: StreamingResponse(endless(), status), timeout_s=30.0)
+    assert response == failure("connection_failed")
+    assert sent < 64 * 2**20
+
+
+def test_a_response_may_be_as_large_as_answers_are_and_no_packed_one_is_opened(serve):
+    assert one(serve, completion("x" * 2**20))[0].text == "x" * 2**20
+    packed = Response(b"no gzip", headers={"content-encoding": "gzip"})
+    assert one(serve, packed)[0] == failure("connection_failed")
+
+
+@pytest.mark.parametrize(
+    ("body", "response"),
+    [
+        (completion("['a'", "length"), Answer("['a'", False, usage=USAGE, finish_reason="length")),
+        (
+            completion("['a'", "content_filter"),
+            Answer("['a'", True, refused=True, usage=USAGE, finish_reason="content_filter"),
+        ),
+        (completion(None, refusal="I cannot."), Answer("", True, refused=True, usage=USAGE, finish_reason="stop")),
+        (completion(""), Answer("", True, usage=USAGE, finish_reason="stop")),
+        (completion(None), Answer("", True, error="empty_answer", usage=USAGE, finish_reason="stop")),
+        (completion(None, "length"), Answer("", False, usage=USAGE, finish_reason="length")),
+        (completion("x", "eos"), Answer("x", True, usage=USAGE, finish_reason="eos")),
+        ({"choices": [{"message": {"content": "x"}}]}, Answer("x", True)),
+        ({"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": "many"}}, Answer("x", True)),
+        ({"choices": []}, Answer("", True, refused=True, finish_reason="content_filter")),
+        (Response(b'{"choices": [{"message": {"content": "a\\ud800b"}}]}'), Answer("a?b", True)),
+        (error(401, "invalid_api_key"), failure("401 invalid_api_key")),
+        (error(404, "DeploymentNotFound"), failure("404 DeploymentNotFound")),
+        (error(400, "the report said: effusion"), failure("400 some_error")),
+        (error(400, "content_filter"), Answer("", True, refused=True, finish_reason="content_filter")),
+        (
+            error(400, "400", "litellm.BadRequestError: the prompt triggered Azure OpenAI's content management policy"),
+            Answer("", True, refused=True, finish_reason="content_filter"),
+        ),
+        (Response("busy", 503), failure("503")),
+        (RedirectResponse("http://127.0.0.1:1/"), failure("307")),
+    ],
+)  # fmt: skip
+def test_how_an_answer_ended_is_read_and_of_an_error_only_its_code(serve, body, response):
+    assert one(serve, body)[0] == response
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"<html>busy</html>", b"[]", b"null", b'{"choices": [{"message": null}]}', b'{"error": {"code": "o"}}',
+     b'{"choices": [{"message": {"content": ["a"]}}]}', b"\xff\xfe\xfd", b"[" * 100_000],
+)  # fmt: skip
+def test_what_is_no_chat_completion_is_an_error(serve, body):
+    assert one(serve, Response(body, media_type="application/json"))[0] == failure("malformed_answer")
+
+
+def test_declined_reports_never_stop_a_run(serve):
+    declined = [{"choices": []}, error(400, "400", "ContentPolicyViolationError: content_filter")]
+    server = serve(lambda body, number: declined[number % 2])
+    assert {response.refused for response in ask(server, 40).values()} == {True}
+
+
+@pytest.mark.parametrize(
+    ("model", "kept"),
+    [
+        ("gpt-4o-2024-05-13", "gpt-4o-2024-05-13"),
+        ("meta-llama/Llama-3.1-8B@main", "meta-llama/Llama-3.1-8B@main"),
+        ("small pleural effusion", None),
+        ("x" * 500, None),
+        ({"a": 1}, None),
+    ],
+)
+def test_model_and_fingerprint_are_kept_as_the_server_names_them(serve, model, kept):
+    response, _ = one(serve, completion("x") | {"model": model, "system_fingerprint": model})
+    assert (response.model, response.fingerprint) == (kept, kept)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Response("{"), completion(None), error(408), error(409), error(418, **{"x-should-retry": "true"}), error(500)],
+)
+def test_what_may_pass_is_asked_again_if_it_may_be_paid_again(serve, answer):
+    asked = []
+
+    def pay(prompt, response):
+        asked.append((prompt, response.error))
+        return len(asked) < 2
+
+    server = serve(lambda body, number: answer if number < 3 else completion("x"))
+    assert ask(server, PROMPTS[:1], max_retries=1)[0].error
+    assert ask(server, PROMPTS[:1], max_retries=1)[0].text == "x" and len(server.requests) == 4 - 1
+    server.requests.clear()
+    assert ask(server, PROMPTS[:1], max_retries=5, pay_again=pay)[0].error and len(server.requests) == 2
+    assert [prompt for prompt, _ in asked] == PROMPTS[:1] * 2 and all(code for _, code in asked)
+
+
+@pytest.mark.parametrize(
+    "answer", [error(401), error(429, "insufficient_quota"), error(500, **{"x-should-retry": "false"})]
+)
+def test_errors_that_will_not_pass_are_not_asked_again(serve, answer):
+    assert len(one(serve, answer, max_retries=3)[1].requests) == 1
+
+
+def test_a_pause_that_one_call_is_told_holds_for_all(serve):
+    arrivals = []
+
+    async def answer(number):
+        arrivals.append(time.monotonic())
+        # The second call is under way when the first is told to wait.
+        await asyncio.sleep(0.2 if number == 2 else 0)
+        return error(429, **{"retry-after": "1"}) if number == 1 else completion("x")
+
+    server = serve(lambda body, number: answer(number))
+    assert len(ask(server, 10, concurrency=2, max_retries=1)) == 10
+    assert arrivals[1] - arrivals[0] < 0.5
+    assert 1 <= arrivals[2] - arrivals[0] < 3
+
+
+def test_a_slow_server_times_out_and_so_does_one_that_drips_bytes(serve):
+    async def late():
+        await asyncio.sleep(0.6)
+        return completion("x")
+
+    async def drip():
+        for _ in range(50):
+            yield b" "
+            await asyncio.sleep(0.05)
+
+    assert one(serve, lambda body, number: late(), timeout_s=0.1)[0] == failure("timeout")
+    started = time.monotonic()
+    assert one(serve, lambda body, number: StreamingResponse(drip()), timeout_s=0.3)[0] == failure("timeout")
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (error(401, "invalid_api_key"), "OPENAI_API_KEY is not accepted"),
+        (error(404, "model_not_found"), "no model 'some-model' there"),
+        (error(400, "unsupported_parameter"), "max_tokens=null"),
+        (Response("{"), "no chat completions"),
+        (RedirectResponse("http://127.0.0.1:1/?text=zebra"), "it points elsewhere"),
+    ],
+)
+def test_a_run_stops_where_the_first_calls_fail_alike(serve, answer, reason):
+    server = serve(lambda body, number: answer)
+    with pytest.raises(InputError, match=f"5 calls in a row failed alike .*{reason}"):
+        ask(server, 1000, concurrency=64)
+    assert len(server.requests) == MOST_FAILURES_IN_A_ROW
+
+
+def test_a_run_stops_where_nobody_listens():
+    with pytest.raises(InputError, match="connection_failed"):
+        ask(Endpoint("http://127.0.0.1:1/v1", "127.0.0.1"), 1000)
+
+
+@pytest.mark.parametrize("answered", [0, 20])
+@pytest.mark.parametrize("statuses", [(403, 403), (500, 501)])
+def test_a_run_stops_in_the_middle_and_what_was_answered_is_given(serve, answered, statuses):
+    server = serve(lambda body, number: completion("x") if number <= answered else error(statuses[number % 2]))
+    got = []
+    with pytest.raises(InputError, match="failed alike" if statuses[0] == statuses[1] else r"all calls fail now \(50"):
+        got.extend(pair for pair in engine_of(server.endpoint, concurrency=1).generate(prompts(1000), FREE))
+    few = not answered or statuses[0] == statuses[1]
+    assert len(server.requests) == answered + (MOST_FAILURES_IN_A_ROW if few else MOST_MIXED_FAILURES_IN_A_ROW)
+
+
+def test_answers_under_way_where_a_run_stops_are_given(serve):
+    async def late(number):
+        await asyncio.sleep(0.5 if number == 2 else 0)
+        return completion("late") if number in (1, 2) else error(401)
+
+    server = serve(lambda body, number: late(number))
+    got = []
+    with pytest.raises(InputError, match="failed alike"):
+        for pair in engine_of(server.endpoint, concurrency=2).generate(prompts(100), FREE):
+            got.append(pair)
+    assert [response.text for _, response in got] == ["late", "late"]
+
+
+def test_failures_now_and_then_do_not_stop_a_run(serve):
+    server = serve(lambda body, number: error(404 if number % 2 else 403) if number % 4 else completion("x"))
+    responses = ask(server, 40, concurrency=1)
+    assert len(responses) == 40 and sum(response.error is not None for response in responses.values()) == 30
+    server = serve(lambda body, number: error(401))
+    assert ask(server, 4) == dict.fromkeys(range(4), failure("401 some_error"))
+
+
+# Asks for ten answers, with a server at the port that is given, and says what it has got.
+INTERRUPTED = """
+import signal, sys, threading, time
+from radtune.config import key, run_command
+from radtune.engines.guard import Endpoint
+from radtune.engines.limits import Limits
+from radtune.engines.prompt import Prompt, Sampling
+from radtune.engines.server import ServerEngine
+from dataclasses import dataclass
+
+@dataclass
+class Config:
+    url: str = key("Where.")
+    busy: bool = key("Whether signals find the reader of the answers at work.", False)
+
+def main(config):
+    engine = ServerEngine(Endpoint(config.url, "127.0.0.1"), "key", "m", Limits(4, 20.0, 0))
+    prompts = (Prompt("r", "List.", str(n), "llama3_chat", "") for n in range(1000))
+    for index, response in engine.generate(prompts, Sampling(0.0, 9)):
+        print("got", index, response.error, flush=True)
+        if config.busy:
+            time.sleep(0.3)
+
+run_command(main, Config)
+"""
+
+
+@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_waits_for_the_calls_under_way_and_gives_their_answers(serve, number, busy):
+    sent = threading.Event()
+
+    async def answer(number):
+        if number > 6:
+            await asyncio.sleep(0.7 if sent.is_set() else 0.4)
+        return completion("x")
+
+    server = serve(lambda body, number: answer(number))
+    with interrupted(server, f"busy={busy}") as process:
+        while len(server.requests) < 10:
+            time.sleep(0.01)
+        process.send_signal(number)
+        sent.set()
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 130, err
+    assert out.count("got") == len(server.requests) and "None" in out
+    assert err.splitlines()[-1].endswith(": interrupted") and "Traceback" not in err
+
+
+@pytest.mark.parametrize("gap_s", [0.0, 0.001, 0.1])
+def test_a_second_signal_drops_them(serve, gap_s):
+    async def answer(number):
+        await asyncio.sleep(15 if number > 6 else 0)
+        return completion("x")
+
+    server = serve(lambda body, number: answer(number))
+    started = time.monotonic()
+    with interrupted(server) as process:
+        while len(server.requests) < 10:
+            time.sleep(0.01)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGINT):
+            process.send_signal(number)
+            time.sleep(gap_s)
+        _, err = process.communicate(timeout=20)
+    assert time.monotonic() - started < 12
+    assert process.returncode in (130, -signal.SIGINT) and "never" not in err
+
+
+def interrupted(server, *arguments):
+    command = [sys.executable, "-c", INTERRUPTED, f"url={server.url}", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_run_leaves_the_handlers_of_signals_alone_and_other_threads_can_make_one(serve):
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    server, found = serve(lambda body, number: completion("x")), []
+    thread = threading.Thread(target=lambda: found.append(ask(server, 3)))
+    thread.start()
+    thread.join()
+    assert len(found[0]) == len(ask(server, 3)) == 3
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
 # What servers of different makes say of a prompt that is too long.
 REFUSALS = [
     (400, {"object": "error", "message": "This model's maximum context length is 60 tokens.", "code": 400}),
-    (400, {"object": "error", "message": "The input (999 tokens) is longer than the model's context length (60)."}),
     (400, {"error": {"code": 400, "message": "request too big", "type": "exceed_context_size_error"}}),
     (422, {"error": "Input validation error: `inputs` must have less than 60 tokens.", "error_type": "validation"}),
+    (500, {"error": {"message": "the request exceeds the available context size. Zebra.", "type": "server_error"}}),
     (413, {}),
 ]
 
 
-class Server:
-    """Answers as a function of the request's body says."""
-
-    def __init__(self, answer: Callable[[dict[str, Any]], JSONResponse]) -> None:
-        self.answer, self.bodies, self.url = answer, [], ""
-
-    async def complete(self, request: Asked) -> JSONResponse:
-        body = await request.json()
-        self.bodies.append(body)
-        return self.answer(body)
-
-    @property
-    def messages(self) -> list[str]:
-        return [body["messages"][0]["content"] for body in self.bodies]
-
-    @property
-    def engine(self) -> ServerEngine:
-        return ServerEngine(Endpoint(self.url, "127.0.0.1"), "key", "m", Limits(4, 10.0, 0))
-
-
-@contextmanager
-def server(answer: Callable[[dict[str, Any]], JSONResponse]) -> Iterator[Server]:
-    """Serves as long as the block lasts."""
-    running = Server(answer)
-    with serving(Starlette(routes=[Route("/{path:path}", running.complete, methods=["POST"])])) as running.url:
-        yield running
-
-
-def completion(text: str, reason: str = "stop") -> JSONResponse:
-    return JSONResponse({"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": reason}]})
-
-
-def narrow(status: int, refusal: dict, room: int = ROOM) -> Callable[[dict[str, Any]], JSONResponse]:
+def narrow(status, refusal, room=ROOM):
     """Refuses messages of more words than there is room for; answers others with their number of words."""
 
-    def answer(body):
-        words = len(body["messages"][0]["content"].split())
+    def answer(body, number):
+        words = len(said(body).split())
         return JSONResponse(refusal, status) if words > room else completion(str(words))
 
     return answer
 
 
 @pytest.mark.parametrize(("status", "refusal"), REFUSALS)
-def test_a_report_without_room_loses_words_of_its_middle_until_the_server_takes_it(status, refusal, capsys):
-    with server(narrow(status, refusal)) as narrow_server:
-        responses = dict(narrow_server.engine.generate([*PROMPTS, LONG], FREE))
-        (taken,) = (message for message in narrow_server.messages[len(PROMPTS) + 1 :] if len(message.split()) <= ROOM)
+def test_a_report_without_room_loses_words_of_its_middle_until_the_server_takes_it(serve, status, refusal, capsys):
+    server = serve(narrow(status, refusal))
+    responses = ask(server, [*PROMPTS, LONG], max_retries=3)
+    (taken,) = (said(body) for _, body in server.requests if "w0" in said(body) and len(said(body).split()) <= ROOM)
     assert all(responses[index].cut_words == 0 and not responses[index].error for index in range(len(PROMPTS)))
     last = responses[len(PROMPTS)]
     assert last.error is None
     kept = [word for word in taken.split() if word[0] == "w" and word[1:].isdigit()]
     assert last.cut_words == 1_000 - len(kept)
-    assert kept[0] == "w0" and kept[-1] == "w999" and len(kept) > ROOM / 3
     assert kept == [f"w{n}" for n in [*range((len(kept) + 1) // 2), *range(1_000 - len(kept) // 2, 1_000)]]
     assert capsys.readouterr() == ("", "")
 
 
-def test_answers_come_before_long_reports_are_asked_again():
-    with server(narrow(*REFUSALS[0])) as narrow_server:
-        answered = narrow_server.engine.generate([LONG, *PROMPTS], FREE)
-        first = [next(answered)[0] for _ in PROMPTS]
-        assert sorted(first) == list(range(1, 1 + len(PROMPTS)))
-        assert len(narrow_server.bodies) == 1 + len(PROMPTS)
-        assert [index for index, _ in answered] == [0]
+def test_what_does_not_fit_even_without_its_words_keeps_the_error_and_says_nothing_about_the_next(serve):
+    for count in (0, 1, 2, 30):
+        asked = [replace(LONG, report_id=f"r{n}", report_text="zebra " * count) for n in range(8)]
+        server = serve(narrow(*REFUSALS[1], room=0))
+        responses = ask(server, asked)
+        assert not [word for word in said(server.requests[-1][1]).split() if word == "zebra"]
+        assert responses == dict.fromkeys(range(8), failure("400 context_length_exceeded"))
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 30])
-def test_what_does_not_fit_even_without_its_words_keeps_the_error(count):
-    prompts = [replace(LONG, report_id=f"r{n}", report_text="zebra " * count) for n in range(8)]
-    with server(narrow(*REFUSALS[1], room=0)) as narrow_server:
-        responses = dict(narrow_server.engine.generate(prompts, FREE))
-        assert not [word for word in narrow_server.messages[-1].split() if word == "zebra"]
-    assert len(responses) == 8
-    assert {(response.error, response.cut_words) for response in responses.values()} == {
-        ("400 context_length_exceeded", 0)
-    }
-
-
-def test_a_report_is_cut_no_further_than_it_takes():
+def test_a_report_is_cut_no_further_than_it_takes(serve):
     for words in (70, 200, 3_000):
-        prompt = replace(LONG, report_text="edema " * words)
-        with server(narrow(*REFUSALS[0])) as narrow_server:
-            ((_, response),) = narrow_server.engine.generate([prompt], FREE)
+        server = serve(narrow(*REFUSALS[0]))
+        response = ask(server, [replace(LONG, report_text="edema " * words)])[0]
         room = ROOM - (int(response.text) - (words - response.cut_words))
         assert room * 0.69 - 1 <= words - response.cut_words <= room
-        assert len(narrow_server.bodies) <= 14
+        assert len(server.requests) <= 14
 
 
-def test_samples_of_a_seeded_server_differ_and_repeat():
-    with server(lambda body: completion(str(body.get("seed")))) as seeded:
-        hot = replace(FREE, temperature=0.7)
-        drawn = dict(seeded.engine.generate(PROMPTS, hot))
-        assert dict(seeded.engine.generate(PROMPTS[::-1], hot)) == {11 - index: drawn[index] for index in drawn}
-        assert len({response.text for response in drawn.values()}) == len(PROMPTS)
-        assert {response.text for _, response in seeded.engine.generate(PROMPTS, FREE)} == {"None"}
+def test_samples_of_a_seeded_server_differ_and_repeat(serve):
+    server = serve(lambda body, number: completion(str(body.get("seed"))))
+    drawn = ask(server, PROMPTS, HOT)
+    assert ask(server, PROMPTS[::-1], HOT) == {11 - index: drawn[index] for index in drawn}
+    assert len({response.text for response in drawn.values()}) == len(PROMPTS)
+    assert {response.text for response in ask(server, PROMPTS).values()} == {"None"}
+
+
+SEED_REFUSED = "127.0.0.1 takes no seed; asking without one, so the same command may draw other answers"
+SCHEMA_REFUSED = "127.0.0.1 takes no JSON schema in response_format; asking for free text instead"
+
+
+@pytest.mark.parametrize(
+    ("status", "refusal", "warnings"),
+    [
+        (400, {"error": {"message": "no", "param": "seed", "code": "unsupported_parameter"}}, [SEED_REFUSED]),
+        (400, {"error": {"message": "Unrecognized request argument supplied: seed", "param": None}}, [SEED_REFUSED]),
+        (400, {"error": {"message": "property 'seed' is unsupported", "type": "invalid"}}, [SEED_REFUSED]),
+        (422, {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"], "input": 123}]}, [SEED_REFUSED]),
+        (400, {"error": {"message": "no", "param": "response_format", "code": "invalid"}}, [SCHEMA_REFUSED]),
+        (400, {"error": {"message": "Invalid: 'response_format' of type 'json_schema'"}}, [SCHEMA_REFUSED]),
+        (422, {"detail": [{"loc": ["body", "response_format"], "msg": "extra"}]}, [SCHEMA_REFUSED]),
+        (400, {"error": {"message": "no", "code": "unsupported_parameter"}}, [SCHEMA_REFUSED]),
+        (400, None, [SCHEMA_REFUSED, SEED_REFUSED]),
+    ],
+)
+def test_a_server_that_refuses_seed_or_schema_is_asked_without_and_warned_of_once(
+    serve, status, refusal, warnings, capsys
+):
+    names = {SEED_REFUSED: "seed", SCHEMA_REFUSED: "response_format"}
+
+    def answer(body, number):
+        for warning in warnings:
+            if names[warning] in body:
+                return JSONResponse(refusal or {"error": {"message": "no", "param": names[warning]}}, status)
+        return completion("[]")
+
+    server = serve(answer)
+    engine = engine_of(server.endpoint)
+    for _ in range(2):
+        responses = dict(engine.generate(PROMPTS, replace(HOT, schema=SCHEMA)))
+        assert {(response.text, response.error, response.as_json) for response in responses.values()} == {
+            ("[]", None, SCHEMA_REFUSED not in warnings)
+        }
+    assert sorted(capsys.readouterr().err.splitlines()) == sorted(warnings)
+    for warning, name in names.items():
+        with_it = [name in body for _, body in server.requests]
+        assert 1 <= sum(with_it) <= 8 and not any(with_it[12:]) if warning in warnings else all(with_it)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        JSONResponse({"error": {"message": "no", "param": "temperature", "code": "unsupported_value"}}, 400),
+        error(404),
+    ],
+)
+def test_other_refusals_do_not_cost_the_schema(serve, capsys, refusal):
+    server = serve(lambda body, number: refusal)
+    assert {response.as_json for response in ask(server, 4, replace(FREE, schema=SCHEMA)).values()} == {False}
+    assert all("response_format" in body for _, body in server.requests)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("answer", "warned"),
+    [(completion("{}"), False), (completion("{", "length"), False), (completion("[]"), True), (completion("{"), True)],
+)
+def test_a_server_that_does_not_keep_to_the_schema_is_warned_of_once(serve, answer, warned, capsys):
+    engine = engine_of(serve(lambda body, number: answer).endpoint, check_response="{}".__eq__)
+    for sampling in (FREE, replace(FREE, schema=SCHEMA), replace(FREE, schema=SCHEMA)):
+        assert len(list(engine.generate(PROMPTS, sampling))) == len(PROMPTS)
+    line = "127.0.0.1 does not keep to the JSON schema that it takes; answers may be unreadable\n"
+    assert capsys.readouterr() == ("", line if warned else "")
+
+
+def test_what_no_server_gives_is_refused_before_any_call(serve):
+    server = serve(lambda body, number: completion("{}"))
+    for sampling in (replace(FREE, scores=True), replace(FREE, schema=SCHEMA, go_on=True)):
+        with pytest.raises(InputError, match="needs a model that runs here"):
+            ask(server, PROMPTS, sampling)
+    assert server.requests == []
 
 
 @given(st.text())
 def test_a_seed_is_a_number_that_servers_take(seed):
     assert 0 <= seed_number(seed) < 2**31
     assert seed_number(seed) == seed_number(seed) != seed_number(seed + "x")
-
-
-@pytest.mark.parametrize("task", [None, "multiple_choice"])
-@pytest.mark.parametrize(
-    ("status", "refusal"),
-    [
-        (400, {"error": {"message": "no", "param": "seed", "code": "unsupported_parameter"}}),
-        (400, {"error": {"message": "Unrecognized request argument supplied: seed", "param": None, "code": None}}),
-        (400, {"error": {"message": "property 'seed' is unsupported", "type": "invalid_request_error"}}),
-        (422, {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"], "input": 123}]}),
-        (422, {"detail": "Unexpected fields in the request: {'seed'}"}),
-    ],
-)
-def test_a_server_that_refuses_seeds_is_asked_without_and_warned_of_once(task, status, refusal, capsys):
-    with server(lambda body: JSONResponse(refusal, status) if "seed" in body else completion("{}")) as seedless:
-        engine, hot = seedless.engine, replace(FREE, temperature=0.7, task=task)
-        for _ in range(2):
-            assert {response.error for _, response in engine.generate(PROMPTS, hot)} == {None}
-        assert 1 <= sum("seed" in body for body in seedless.bodies) <= 4
-        assert sum("response_format" in body for body in seedless.bodies) == (len(seedless.bodies) if task else 0)
-    said = [line for line in capsys.readouterr().err.splitlines() if "seed" in line]
-    assert said == ["127.0.0.1 takes no seed; asking without one, so the same command may draw other answers"]
-
-
-def test_a_server_that_refuses_seed_and_schema_is_asked_without_either(capsys):
-    def answer(body):
-        for name in ("response_format", "seed"):
-            if name in body:
-                return JSONResponse({"error": {"message": "no", "param": name}}, 400)
-        return completion("['Edema']")
-
-    with server(answer) as plain:
-        hot = replace(FREE, temperature=0.7, task="multiple_choice")
-        assert {response.text for _, response in plain.engine.generate(PROMPTS, hot)} == {"['Edema']"}
-    assert len(capsys.readouterr().err.splitlines()) == 2
-
-
-@pytest.mark.parametrize(
-    ("answer", "warned"),
-    [
-        (completion(json.dumps({"diseases": ["Edema"]})), False),
-        (completion('{"diseases": ["Ede', "length"), False),
-        (completion("['Edema']"), True),
-        (completion("[]"), True),
-        (completion("The zebra has edema."), True),
-        (completion("[" * 100_000), True),
-    ],
-)
-def test_a_server_that_does_not_keep_to_the_schema_is_warned_of_once(answer, warned, capsys):
-    with server(lambda body: answer) as careless:
-        engine = careless.engine
-        for _ in range(2):
-            assert len(list(engine.generate(PROMPTS, replace(FREE, task="multiple_choice")))) == len(PROMPTS)
-        assert len(list(engine.generate(PROMPTS, FREE))) == len(PROMPTS)
-    line = "127.0.0.1 does not keep to the JSON schema of constrain=true; answers may be unreadable\n"
-    assert capsys.readouterr() == ("", line if warned else "")
-
-
-def test_the_evidence_of_closed_answers_needs_a_model_here():
-    with server(lambda body: completion("{}")) as unasked:
-        closed = replace(FREE, task="multiple_choice", go_on=True)
-        with pytest.raises(InputError, match="needs engine=torchtune or engine=transformers"):
-            list(unasked.engine.generate(PROMPTS, closed))
-        with pytest.raises(InputError, match="scores=true needs engine=torchtune"):
-            list(unasked.engine.generate(PROMPTS, replace(FREE, scores=True)))
-        assert unasked.bodies == []
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"concurrency": 1_000_000}, "concurrency must be from 1 to 1,000"),
-        ({"concurrency": 0}, "concurrency must be from 1 to 1,000"),
-        ({"timeout_s": float("inf")}, "timeout_s must be above 0, and finite"),
-        ({"timeout_s": float("nan")}, "timeout_s must be above 0, and finite"),
-        ({"max_retries": -1}, "max_retries must be 0 or more"),
-        ({"requests_per_minute": 10**400}, "requests_per_minute must be from 1 to"),
-        ({"tokens_per_minute": 0}, "tokens_per_minute must be from 1 to"),
-    ],
-)
-def test_limits_under_which_nothing_could_be_asked_are_refused(change, message):
-    choice = ModelChoice(
-        engine="openai", checkpoint_dir=None, adapter_dir=None, quantization=None, batch_size=None, device="auto",
-        dtype="auto", model="m", base_url="http://127.0.0.1:1/v1", allow_endpoint=None,
-        zero_retention_confirmed=False, concurrency=4, requests_per_minute=None, tokens_per_minute=None,
-        timeout_s=5.0, max_retries=0,
-    )  # fmt: skip
-    assert choose_model(choice, []).name == "m"
-    with pytest.raises(InputError, match=message):
-        choose_model(replace(choice, **change), [])
 
 
 # As their tokenizer.json or their model card has them.
