@@ -87,7 +87,7 @@ def label_reports(run: Run, ask: Ask) -> Outcome:
 
     Args:
         run: What to ask.
-        ask: :func:`radtune.engines.calls.ask_all` with its endpoint, say.
+        ask: :func:`radtune.ask.teacher_calls.ask_all` with its endpoint, say.
 
     Raises:
         InputError: ``ask`` gives up, or the ledger cannot be written.

@@ -30,6 +30,7 @@ def Reply(text="", finished=True, **more):
 
 
 SAMPLING = Sampling("some-model", 0.0, 64)
+ASKED = prompt.Sampling(SAMPLING.temperature, SAMPLING.max_tokens)
 REPORT = "Zebra effusion beside the seventh striped rib of number"
 QUESTIONS = [(f"key{i}", f"{REPORT} {i}") for i in range(5)]
 USAGE = {"prompt_tokens": 10, "completion_tokens": 2}
@@ -91,7 +92,7 @@ def test_questions_go_out_and_replies_come_back(server, path, form):
     (batch_id,) = submitted.batch_ids
     url = "/chat/completions" if form == "azure" else "/v1/chat/completions"
     assert server.requests(batch_id) == [
-        {"custom_id": key, "method": "POST", "url": url, "body": request_body(endpoint, SAMPLING, message)}
+        {"custom_id": key, "method": "POST", "url": url, "body": request_body(endpoint, SAMPLING.model, message, ASKED)}
         for key, message in QUESTIONS
     ]
     assert pending_keys(path) == {key for key, _ in QUESTIONS}

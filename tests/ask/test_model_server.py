@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from radtune.engines.guard import Endpoint
 from radtune.engines.limits import Limits
-from radtune.engines.prompt import Prompt, Request
+from radtune.engines.prompt import Prompt, Sampling
 from radtune.engines.server import ServerEngine
 from radtune.report import write_reports
 from radtune.sources.synthetic import generate
@@ -118,10 +118,12 @@ def test_a_cohort_is_labelled_alike_straight_and_through_both_forms_of_azure(
 
 
 def test_inference_may_send_seeds_and_is_told_that_the_server_ignores_schemas(model_server, capsys):
-    engine = ServerEngine(Endpoint(model_server, "127.0.0.1"), "key", "data/mini", Limits(2, 60.0, 0))
+    engine = ServerEngine(
+        Endpoint(model_server, "127.0.0.1"), "key", "data/mini", Limits(2, 60.0, 0), check_response=lambda text: False
+    )
     prompts = [Prompt(f"r{n}", "List.", "Findings: zebra.", "llama3_chat", str(n)) for n in range(6)]
-    responses = dict(engine.generate(prompts, Request(max_new_tokens=12, temperature=2.0)))
+    responses = dict(engine.generate(prompts, Sampling(2.0, 12)))
     assert [responses[index].error for index in range(6)] == [None] * 6
     assert capsys.readouterr() == ("", "")
-    list(engine.generate(prompts, Request(max_new_tokens=40, temperature=0.0, task="multiple_choice")))
+    list(engine.generate(prompts, Sampling(0.0, 40, schema={"name": "answer", "schema": {"type": "object"}})))
     assert capsys.readouterr().err.count("does not keep to the JSON schema") == 1

@@ -14,7 +14,7 @@ from radtune.engines.closed import closed_answers
 from radtune.engines.hugging_face import load_engine
 from radtune.engines.local import TorchtuneEngine, generate
 from radtune.engines.prompt import Prompt, fit_prompt, keep_words, split_words
-from radtune.engines.server import defuse
+from radtune.engines.chat import defuse
 from radtune.models.checkpoint import load_checkpoint
 from radtune.models.tokenizer import prompt_tokens
 from radtune.tasks.legacy import TASK_NAMES
