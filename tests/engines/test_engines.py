@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radtune.config import InputError
+from radtune.engines.chat import defuse
 from radtune.engines.closed import closed_answers
 from radtune.engines.hugging_face import load_engine
 from radtune.engines.local import TorchtuneEngine, generate
 from radtune.engines.prompt import Prompt, fit_prompt, keep_words, split_words
-from radtune.engines.chat import defuse
 from radtune.models.checkpoint import load_checkpoint
 from radtune.models.tokenizer import prompt_tokens
 from radtune.tasks.legacy import TASK_NAMES
