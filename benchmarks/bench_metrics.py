@@ -19,10 +19,9 @@ from pathlib import Path
 
 from radtune.config import key, run_command
 from radtune.files import write_jsonl
-from radtune.findings import FINDINGS
+from radtune.label_files import read_labels
 from radtune.score.evaluation import evaluate
-from radtune.score.inputs import read_labelled_reports
-from radtune.tasks import multiple_choice, open_ended
+from radtune.tasks import Task, load_task, task_names
 
 COMMAND = Path(__file__).resolve().parents[1] / "evaluate.py"
 FEW = 100
@@ -41,7 +40,8 @@ class BenchConfig:
 
 def main(config: BenchConfig) -> None:
     """Prints seconds."""
-    for task, names in ((multiple_choice.NAME, FINDINGS), (open_ended.NAME, PHRASES)):
+    for task in map(load_task, task_names()):
+        names = task.classes or PHRASES
         with tempfile.TemporaryDirectory() as folder:
             gold, first, second = write_labels(Path(folder), task, names, config.reports)
             for title, patients, other in (
@@ -50,14 +50,14 @@ def main(config: BenchConfig) -> None:
                 (", compared", False, second),
             ):
                 seconds = time_scoring(task, first, gold, patients, other)
-                print(f"{task}: {config.reports:,} reports{title}: {seconds:.1f} s")
+                print(f"{task.name}: {config.reports:,} reports{title}: {seconds:.1f} s")
         with tempfile.TemporaryDirectory() as folder:
             files = write_labels(Path(folder), task, names, FEW)
             seconds = statistics.median(time_command(task, *files) for _ in range(config.runs))
-            print(f"{task}: evaluate.py on {FEW} reports: {seconds:.2f} s")
+            print(f"{task.name}: evaluate.py on {FEW} reports: {seconds:.2f} s")
 
 
-def write_labels(folder: Path, task: str, names: Sequence[str], count: int) -> tuple[Path, Path, Path]:
+def write_labels(folder: Path, task: Task, names: Sequence[str], count: int) -> tuple[Path, Path, Path]:
     """Writes gold and the predictions of two made-up systems; returns the three files."""
     chance = random.Random(count)  # noqa: S311  (no secret)
     gold = [sorted(chance.sample(names, chance.randrange(5))) for _ in range(count)]
@@ -66,26 +66,29 @@ def write_labels(folder: Path, task: str, names: Sequence[str], count: int) -> t
         rows = ([label if chance.random() < kept else chance.choice(names) for label in labels] for labels in gold)
         write_jsonl(
             path,
-            ({"report_id": str(i), "task": task, "labels": labels, "status": "ok"} for i, labels in enumerate(rows)),
+            (
+                {"report_id": str(i), "task": task.name, "labels": labels, "status": "ok"}
+                for i, labels in enumerate(rows)
+            ),
         )
     return paths
 
 
-def time_scoring(task: str, predictions: Path, gold: Path, patients: bool, other: Path | None) -> float:
+def time_scoring(task: Task, predictions: Path, gold: Path, patients: bool, other: Path | None) -> float:
     """Seconds to read and score; with patients, three reports are of one."""
     started = time.perf_counter()
-    first, right = (read_labelled_reports(path, task, None, None) for path in (predictions, gold))
-    second = read_labelled_reports(other, task, None, None) if other else None
-    patient_ids = {report_id: str(int(report_id) // 3) for report_id in right.labels} if patients else None
+    first, right = (read_labels(path, task) for path in (predictions, gold))
+    second = read_labels(other, task) if other else None
+    patient_ids = {report_id: str(int(report_id) // 3) for report_id in right.answers} if patients else {}
     evaluate(task, first, right, patient_ids=patient_ids, other=second)
     return time.perf_counter() - started
 
 
-def time_command(task: str, gold: Path, first: Path, second: Path) -> float:
+def time_command(task: Task, gold: Path, first: Path, second: Path) -> float:
     """Seconds of the whole command, its start included."""
     started = time.perf_counter()
     output = gold.with_name("metrics.json")
-    arguments = (f"task={task}", f"predictions={first}", f"gold={gold}", f"compare={second}", f"output={output}")
+    arguments = (f"task={task.name}", f"predictions={first}", f"gold={gold}", f"compare={second}", f"output={output}")
     subprocess.run([sys.executable, str(COMMAND), *arguments], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - started
 

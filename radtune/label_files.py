@@ -8,14 +8,12 @@ from typing import Any
 
 from radtune.config import InputError, nearest
 from radtune.files import read_csv_rows, read_jsonl, write_whole
-from radtune.labels import Answer, Phrase, State, Status
+from radtune.labels import NO_FINDING, Answer, Phrase, State, Status
 from radtune.privacy import looks_like_name, shown_columns
 from radtune.report import ID_COLUMNS, find_id_column
 from radtune.tasks import Task
 from radtune.tasks.lists import read_list, row_status
 
-# The last column of a label table: 1 where a report has none of the classes but devices.
-NO_FINDING = "No Finding"
 LABELS, PHRASES = "labels", "phrases"
 _PATIENT_COLUMNS = ("patient_id", "subject_id")
 # The keys of a JSON row that become fields of an answer, and what the model wrote, which has been read already.

@@ -14,6 +14,10 @@ class State(IntEnum):
     UNCERTAIN = -1
 
 
+# Beside the classes of a label table: 1 where a report has none of them but devices.
+NO_FINDING = "No Finding"
+
+
 class Status(StrEnum):
     """What became of one question to a model."""
 

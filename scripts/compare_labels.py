@@ -2,6 +2,7 @@
 
     python scripts/compare_labels.py a=labels.csv b=mimic-cxr-2.0.0-negbio.csv.gz
     python scripts/compare_labels.py a=labels.csv b=mimic-cxr-2.0.0-chexpert.csv.gz output=agreement.json
+    python scripts/compare_labels.py task=my_task.yaml a=labels.csv b=theirs.csv
 
 Tables are matched by report id (`report_id`, `study_id` or `uid`). Positive, negative, uncertain and blank are four
 categories, and only equal ones agree. Kappa is n/a where either table gives all reports the same label.
@@ -14,8 +15,9 @@ from pathlib import Path
 
 from radtune.config import key, run_command
 from radtune.files import check_outputs, write_manifest, write_whole
-from radtune.findings import read_label_table
+from radtune.label_files import read_labels
 from radtune.score.agreement import agreement_text, compare_tables
+from radtune.tasks import DEFAULT_RULES_TASK, load_task, task_names
 
 
 @dataclass
@@ -24,6 +26,7 @@ class CompareConfig:
 
     a: Path = key("A label table: CSV, packed with gzip or not.")
     b: Path = key("The label table to compare it with.")
+    task: str = key(f"Whose classes: {', '.join(task_names())}, or the path of a task file.", DEFAULT_RULES_TASK)
     output: Path | None = key("JSON to write: the figures, and every report on which they differ.", None)
     a_id_column: str | None = key("Column of the report ids in a; else report_id, study_id or uid.", None)
     b_id_column: str | None = key("Column of the report ids in b; else report_id, study_id or uid.", None)
@@ -32,9 +35,10 @@ class CompareConfig:
 def main(config: CompareConfig) -> None:
     """Compares, writes and shows."""
     check_outputs([config.output], [config.a, config.b])
-    a = read_label_table(config.a, config.a_id_column)
-    b = read_label_table(config.b, config.b_id_column)
-    found = compare_tables(a, b)
+    task = load_task(config.task)
+    a = read_labels(config.a, task, id_column=config.a_id_column)
+    b = read_labels(config.b, task, id_column=config.b_id_column)
+    found = compare_tables(task, a, b)
     if config.output:
         with write_whole(config.output) as stream:
             json.dump(dataclasses.asdict(found), stream, indent=1, ensure_ascii=False)

@@ -68,11 +68,11 @@ def test_the_same_seed_gives_the_same_file(folder: Path) -> None:
         ("output=gold.csv", "gold.csv: would overwrite gold.csv"),
         ("output=x/../gold.csv", "would overwrite gold.csv"),
         ("output=link.csv", "link.csv: would overwrite gold.csv"),
-        ("seed=-1", "seed must be 0 or more"),
+        ("seed=-1", "seed: expected 0 or more"),
         ("reports=empty.jsonl", "empty.jsonl: no reports"),
         ("errors=errors.jsonl", "errors needs the texts: give reports=reports.jsonl"),
         ("errors=out/metrics.json", "would overwrite out/metrics.json"),
-        ("gold_columns=[labels,uid]", "gold_columns needs gold_rule=union|intersection or the gold_column"),
+        ("gold_columns=[labels,uid]", "gold_columns needs gold_rule=majority|union|intersection or the gold_column"),
         ("compare=absent.jsonl", "absent.jsonl: No such file"),
         ("compare_column=labels", "compare_column needs compare"),
         ("spelling=loose", "spelling: expected one of strict, lenient"),
@@ -159,7 +159,7 @@ def test_annotators_and_lenient_spelling(folder: Path) -> None:
     assert "misspelt names in YW, taken for a class: 'Edma' = Edema x50, 'fractre' = Fracture x50" in done.stdout
     assert [(pair["a"], pair["b"]) for pair in metrics["agreement"]][-1] == ("HO", "YW")
     phrases = (*GIVEN[1:], "task=open_ended", "gold_column=HO", "spelling=lenient")
-    assert "spelling=lenient is for multiple_choice" in run(folder, *phrases).stderr
+    assert "spelling=lenient is for tasks of classes" in run(folder, *phrases).stderr
     assert "agreement of HO and YW: kappa 0.458 pooled, 92.3% of the labels, 0.0% of the reports" in done.stdout
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from radtune.config import InputError
 from radtune.files import write_jsonl
-from radtune.label_files import NO_FINDING, column_names, label_columns, read_labels, write_label_table
-from radtune.labels import Phrase, State, Status
+from radtune.label_files import column_names, label_columns, read_labels, write_label_table
+from radtune.labels import NO_FINDING, Phrase, State, Status
 from radtune.report import find_id_column
 from radtune.tasks import Task, load_task
 

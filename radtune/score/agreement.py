@@ -1,16 +1,18 @@
 """How far two annotators or label tables agree: share of equal labels, Cohen's kappa, and where they differ."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from radtune.config import InputError
-from radtune.findings import FINDINGS, LABEL_COLUMNS, NEGATIVE, POSITIVE, LabelTable
+from radtune.label_files import LabelFile, label_columns
+from radtune.labels import State
+from radtune.tasks import Task
 
-# A label as tables have it: 1 positive, 0 negative, -1 uncertain, None not mentioned. Each is a category of its own.
-Label = int | None
+# None where a class is not mentioned. Each state is a category of its own, and so is None.
+Label = State | None
 
 _IDS_SHOWN = 3
 
@@ -51,7 +53,7 @@ class TableAgreement:
         only_in_a: How many reports only the first holds.
         only_in_b: How many only the second holds.
         per_class: By class, and ``No Finding``.
-        kappa: Pooled: over the labels of all 13 classes; None as above.
+        kappa: Pooled: over the labels of all classes; None as above.
         exact: Share of reports whose labels are all equal.
     """
 
@@ -64,13 +66,9 @@ class TableAgreement:
 
 
 def cohen_kappa(pairs: Mapping[tuple[Label, Label], int]) -> float | None:
-    """Cohen's kappa (Educational and Psychological Measurement 20, 1960), unweighted.
+    """Cohen's kappa (Educational and Psychological Measurement 20, 1960), unweighted, from counts of pairs of labels.
 
-    Args:
-        pairs: How often each pair of labels occurs.
-
-    Returns:
-        Observed agreement beyond chance over what is possible, at most 1; None where either side never varies.
+    None where either side never varies.
     """
     first: Counter[Label] = Counter()
     second: Counter[Label] = Counter()
@@ -86,33 +84,37 @@ def cohen_kappa(pairs: Mapping[tuple[Label, Label], int]) -> float | None:
     return (observed - by_chance) / (1 - by_chance)
 
 
-def compare_tables(a: LabelTable, b: LabelTable) -> TableAgreement:
+def compare_tables(task: Task, a: LabelFile, b: LabelFile) -> TableAgreement:
     """Compares two label tables over the reports that both hold.
 
     Raises:
-        InputError: They have no report in common.
+        InputError: One of the files is none, or they have no report in common.
     """
-    shared = [report_id for report_id in a.rows if report_id in b.rows]
+    for file in (a, b):
+        if not file.has_states:
+            raise InputError(f"{file.path}: no label table: none of its columns is a class of {task.name}")
+    shared = [report_id for report_id in a.answers if report_id in b.answers]
     if not shared:
         raise InputError("the two tables have no report in common; do their ids mean the same?")
+    states = [(report_id, a.answers[report_id].states or {}, b.answers[report_id].states or {}) for report_id in shared]
     per_class = {}
     pooled: Counter[tuple[Label, Label]] = Counter()
-    for column, name in enumerate(LABEL_COLUMNS):
-        labels = [(report_id, a.rows[report_id][column], b.rows[report_id][column]) for report_id in shared]
-        differing = tuple(Disagreement(*label) for label in labels if label[1] != label[2])
+    for name in label_columns(task):
+        labels = [Disagreement(report_id, first.get(name), second.get(name)) for report_id, first, second in states]
+        differing = tuple(label for label in labels if label.a != label.b)
         agreed = len(shared) - len(differing)
-        pairs = Counter((first, second) for _, first, second in labels)
+        pairs = Counter((label.a, label.b) for label in labels)
         per_class[name] = ClassAgreement(agreed, agreed / len(shared), cohen_kappa(pairs), differing)
-        if name in FINDINGS:
+        if name in task.classes:
             pooled += pairs
-    exact = sum(a.rows[report_id] == b.rows[report_id] for report_id in shared) / len(shared)
-    only_in_a, only_in_b = len(a.rows) - len(shared), len(b.rows) - len(shared)
+    exact = sum(first == second for _, first, second in states) / len(shared)
+    only_in_a, only_in_b = len(a.answers) - len(shared), len(b.answers) - len(shared)
     return TableAgreement(len(shared), only_in_a, only_in_b, per_class, cohen_kappa(pooled), exact)
 
 
 @dataclass(frozen=True)
 class SetAgreement:
-    """How far two annotators agree about which of the 13 classes reports have.
+    """How far two annotators agree about which classes reports have.
 
     Attributes:
         a: The one: a column or file.
@@ -136,20 +138,14 @@ class SetAgreement:
 
 
 def compare_sets(
-    a: str, first: np.ndarray, b: str, second: np.ndarray, judged: np.ndarray | None = None
+    classes: Sequence[str], a: str, first: np.ndarray, b: str, second: np.ndarray, judged: np.ndarray
 ) -> SetAgreement:
-    """Compares two annotators' classes.
+    """Compares two annotators by whether each gives a report a class, boolean, shape (reports, classes).
 
-    Args:
-        a: Name of the one.
-        first: Whether it gives a report a class, boolean, shape (reports, 13).
-        b: Name of the other.
-        second: The same of it.
-        judged: Which of these count, likewise; all if None.
+    ``judged`` says likewise which of these count.
     """
-    judged = np.ones_like(first) if judged is None else judged
-    tables = [_two_by_two(first[:, column], second[:, column], judged[:, column]) for column in range(len(FINDINGS))]
     pooled = _two_by_two(first, second, judged)
+    tables = {name: _two_by_two(*(side[:, i] for side in (first, second, judged))) for i, name in enumerate(classes)}
     return SetAgreement(
         a,
         b,
@@ -157,17 +153,14 @@ def compare_sets(
         kappa=cohen_kappa(pooled),
         agreement=_equal(pooled),
         exact=float(((first == second) | ~judged).all(axis=1).mean()),
-        per_class_kappa={name: cohen_kappa(table) for name, table in zip(FINDINGS, tables, strict=True)},
-        per_class_agreement={name: _equal(table) for name, table in zip(FINDINGS, tables, strict=True)},
+        per_class_kappa={name: cohen_kappa(table) for name, table in tables.items()},
+        per_class_agreement={name: _equal(table) for name, table in tables.items()},
     )
 
 
 def _two_by_two(first: np.ndarray, second: np.ndarray, judged: np.ndarray) -> dict[tuple[Label, Label], int]:
-    return {
-        (a, b): int(((first == bool(a)) & (second == bool(b)) & judged).sum())
-        for a in (POSITIVE, NEGATIVE)
-        for b in (POSITIVE, NEGATIVE)
-    }
+    states = (State.PRESENT, State.ABSENT)
+    return {(a, b): int(((first == bool(a)) & (second == bool(b)) & judged).sum()) for a in states for b in states}
 
 
 def _equal(pairs: Mapping[tuple[Label, Label], int]) -> float | None:
@@ -177,17 +170,24 @@ def _equal(pairs: Mapping[tuple[Label, Label], int]) -> float | None:
 
 def agreement_text(found: TableAgreement) -> str:
     """A table of the classes, to read; the first few disagreeing reports by id."""
-    lines = [f"{'':<28}{'agreement':>10}{'kappa':>8}{'differ':>9}  reports that differ"]
+    width = max(28, *(len(name) + 2 for name in found.per_class))
+    lines = [f"{'':<{width}}{'agreement':>10}{'kappa':>8}{'differ':>9}  reports that differ"]
     for name, part in found.per_class.items():
-        kappa = "n/a" if part.kappa is None else f"{part.kappa:.3f}"
         ids = [difference.report_id for difference in part.disagreements[:_IDS_SHOWN]]
-        more = len(part.disagreements) - len(ids)
-        shown = ", ".join(ids) + (f" and {more:,} more" if more else "")
         differ = len(part.disagreements)
-        lines.append(f"{name:<28}{part.agreement:>10.3f}{kappa:>8}{differ:>9,}  {shown}".rstrip())
-    pooled = "n/a" if found.kappa is None else f"{found.kappa:.3f}"
-    lines.append(f"all 13 classes pooled: kappa {pooled}; all labels equal in {found.exact:.1%} of the reports")
+        shown = ", ".join(ids) + (f" and {differ - len(ids):,} more" if differ > len(ids) else "")
+        kappa = kappa_text(part.kappa)
+        lines.append(f"{name:<{width}}{part.agreement:>10.3f}{kappa:>8}{differ:>9,}  {shown}".rstrip())
+    lines.append(
+        f"all {len(found.per_class) - 1} classes pooled: kappa {kappa_text(found.kappa)}; all labels equal in "
+        f"{found.exact:.1%} of the reports"
+    )
     lines.append(
         f"{found.n_reports:,} reports compared; left out: {found.only_in_a:,} only in a, {found.only_in_b:,} only in b"
     )
     return "\n".join(lines)
+
+
+def kappa_text(kappa: float | None) -> str:
+    """A kappa to read."""
+    return "n/a" if kappa is None else f"{kappa:.3f}"

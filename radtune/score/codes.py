@@ -1,12 +1,13 @@
 """Whether predictions and gold give the same ICD-10-CM codes, in full and by category (the first three characters)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from radtune.score.inputs import LabelledReports
+from radtune.labels import Answer
 from radtune.score.scores import Score, micro_score
+from radtune.tasks.lists import fold_space
 from radtune.tasks.matching import phrases_match
 
 # A category is what stands before the dot (ICD-10-CM Official Guidelines for Coding and Reporting, section I.A.2).
@@ -33,30 +34,19 @@ class CodeScores:
 
 
 def score_codes(
-    predictions: LabelledReports,
-    gold: LabelledReports,
-    report_ids: Sequence[str],
-    units: np.ndarray | None = None,
-    seed: int = 0,
+    predicted: Sequence[Answer], gold: Sequence[Answer], units: np.ndarray | None = None, seed: int = 0
 ) -> CodeScores | None:
-    """Scores the codes that stand beside the phrases.
+    """Scores the codes that stand beside the phrases of the same reports; None if either side has no code at all.
 
-    Args:
-        predictions: What was predicted.
-        gold: What is right.
-        report_ids: The reports to score.
-        units: As in :func:`radtune.score.scores.micro_score`.
-        seed: Seed of the bootstrap.
-
-    Returns:
-        The scores; None if either side has no code at all.
+    ``units`` and ``seed`` as in :func:`radtune.score.scores.micro_score`.
     """
-    if not any(map(predictions.codes.get, report_ids)) or not any(map(gold.codes.get, report_ids)):
+    pairs = [(_codes(answer), _codes(truth)) for answer, truth in zip(predicted, gold, strict=True)]
+    if not any(found for found, _ in pairs) or not any(right for _, right in pairs):
         return None
-    matched = [pair for report_id in report_ids for pair in _matched_codes(predictions, gold, report_id)]
+    matched = [match for pair in pairs for match in _matched_codes(*pair)]
     return CodeScores(
-        code=micro_score(_count(predictions, gold, report_ids, None), units, seed),
-        category=micro_score(_count(predictions, gold, report_ids, CATEGORY_LENGTH), units, seed),
+        code=micro_score(_count(pairs, None), units, seed),
+        category=micro_score(_count(pairs, CATEGORY_LENGTH), units, seed),
         n_matched=len(matched),
         same_code=_share(code in right for code, right in matched),
         same_category=_share(
@@ -65,26 +55,29 @@ def score_codes(
     )
 
 
-def _count(
-    predictions: LabelledReports, gold: LabelledReports, report_ids: Sequence[str], length: int | None
-) -> np.ndarray:
+def _codes(answer: Answer) -> dict[str, str]:
+    """By phrase, case folded, its first code, in upper case and without its dot, which is often left out."""
+    codes: dict[str, str] = {}
+    for phrase in answer.phrases:
+        if phrase.icd10 is not None:
+            code = phrase.icd10.replace(".", "").strip().upper()
+            codes.setdefault(fold_space(phrase.phrase).casefold(), code)
+    return {phrase: code for phrase, code in codes.items() if code}
+
+
+def _count(pairs: Iterable[tuple[Mapping[str, str], Mapping[str, str]]], length: int | None) -> np.ndarray:
     rows = []
-    for report_id in report_ids:
-        predicted, right = (
-            {code[:length] for code in side.codes.get(report_id, {}).values()} for side in (predictions, gold)
-        )
+    for pair in pairs:
+        predicted, right = ({code[:length] for code in codes.values()} for codes in pair)
         matched = len(predicted & right)
         rows.append((matched, len(predicted), matched, len(right)))
     return np.array(rows)
 
 
-def _matched_codes(
-    predictions: LabelledReports, gold: LabelledReports, report_id: str
-) -> Iterable[tuple[str, frozenset[str]]]:
+def _matched_codes(predicted: Mapping[str, str], gold: Mapping[str, str]) -> Iterable[tuple[str, frozenset[str]]]:
     """Each predicted phrase's code with those of the gold phrases that it matches, where both have one."""
-    for phrase, code in predictions.codes.get(report_id, {}).items():
-        others = gold.codes.get(report_id, {}).items()
-        right = frozenset(other_code for other, other_code in others if phrases_match(phrase, other))
+    for phrase, code in predicted.items():
+        right = frozenset(other_code for other, other_code in gold.items() if phrases_match(phrase, other))
         if right:
             yield code, right
 

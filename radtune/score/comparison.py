@@ -26,14 +26,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two systems on the same reports.
-
-    Attributes:
-        other: The file of the second system's predictions.
-        precision: Difference of the micro-averaged precision, first minus second.
-        recall: The same of recall.
-        f1: The same of F1.
-    """
+    """Two systems on the same reports, by micro-averaged measures; ``other`` is the second's file of predictions."""
 
     other: str
     precision: Difference
@@ -44,18 +37,15 @@ class Comparison:
 def compare_counts(
     other: str, first: np.ndarray, second: np.ndarray, units: np.ndarray | None = None, seed: int = 0
 ) -> Comparison:
-    """Compares two systems by their counts.
+    """Compares two systems by their counts of the same reports, with :data:`RESAMPLES` resamples and as many swaps.
 
     Args:
         other: Name of the second system's file.
         first: Counts of the first, shape (reports, 4), columns as in :mod:`radtune.score.scores`.
-        second: Counts of the second, the same reports in the same order.
+        second: Counts of the second, likewise.
         units: For each report the index of its patient, shape (reports,): patients are drawn and swapped as a whole;
             None for reports.
         seed: Seed of the draws.
-
-    Returns:
-        The differences, with :data:`RESAMPLES` resamples and as many random swaps.
     """
     first, second = sum_by_unit(first, units), sum_by_unit(second, units)
     observed = ratios(first.sum(axis=0)) - ratios(second.sum(axis=0))

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from radtune.score.agreement import SetAgreement
+from radtune.score.agreement import SetAgreement, kappa_text
 from radtune.score.codes import CodeScores
 from radtune.score.comparison import Comparison
 from radtune.score.evaluation import NOT_SHOWN, Metrics
+from radtune.score.inputs import Respelling
 from radtune.score.scores import Score
-from radtune.score.spelling import Respelling
 
 # Names that a model makes up can be many; metrics.json has them all.
 _NAMES_SHOWN = 10
@@ -21,17 +21,18 @@ def metrics_text(metrics: Metrics) -> str:
 def _lines(metrics: Metrics) -> Iterator[str]:
     if metrics.per_class:
         yield from _class_table(metrics)
-    for title, score in (
-        ("micro", metrics.micro),
-        ("one-to-one", metrics.one_to_one),
-        ("exact", metrics.exact),
-        ("tokens", metrics.tokens),
-    ):
+    for name, part in metrics.per_parent.items():
+        yield (
+            f"{name} and all below it  precision {part.precision:.3f}  recall {part.recall:.3f}  F1 {part.f1:.3f} "
+            "[{:.3f}, {:.3f}]  support {}".format(*part.ci95["f1"], part.support)
+        )
+    known = {"micro": metrics.micro, "one-to-one": metrics.one_to_one, "exact": metrics.exact, "tokens": metrics.tokens}
+    for title, score in (known | metrics.other_rules).items():
         if score:
             yield _score_line(title, score)
     if metrics.macro:
         absent = sum(score.support == 0 for score in metrics.per_class.values())
-        remark = f"  ({absent} of 13 classes without a gold case count as 0)" if absent else ""
+        remark = f"  ({absent} of {len(metrics.per_class)} classes without a gold case count as 0)" if absent else ""
         yield (
             f"macro  precision {metrics.macro['precision']:.3f}  recall {metrics.macro['recall']:.3f}  "
             f"F1 {metrics.macro['f1']:.3f}{remark}"
@@ -51,7 +52,7 @@ def _lines(metrics: Metrics) -> Iterator[str]:
             yield f"misspelt names in {side}, taken for a class: {_respelled(names)}"
     for side, names in metrics.other_names.items():
         if names:
-            yield f"names in {side} that are none of the 13, counted as wrong: {_names(names)}"
+            yield f"names in {side} that are no class, counted as wrong: {_names(names)}"
     if metrics.errors is not None:
         yield from _error_lines(metrics.errors)
 
@@ -66,7 +67,7 @@ def _class_table(metrics: Metrics) -> Iterator[str]:
         interval = "[{:.3f}, {:.3f}]".format(*score.ci95["f1"]) if occurs else "-"
         yield (
             f"{name:{width}}  {ratios[0]:>9}  {ratios[1]:>6}  {ratios[2]:>5}  {interval:>16}  {score.support:7d}"
-            f"  {score.tp:4d}  {score.fp:4d}  {score.fn:4d}  {score.tn:4d}  {_kappa_text(kappas[name]):>6}"
+            f"  {score.tp:4d}  {score.fp:4d}  {score.fn:4d}  {score.tn:4d}  {kappa_text(kappas[name]):>6}"
         )
 
 
@@ -91,13 +92,9 @@ def _code_lines(codes: CodeScores) -> Iterator[str]:
 def _agreement_line(found: SetAgreement) -> str:
     equal = "n/a" if found.agreement is None else f"{found.agreement:.1%}"
     return (
-        f"agreement of {found.a} and {found.b}: kappa {_kappa_text(found.kappa)} pooled, {equal} of the labels, "
+        f"agreement of {found.a} and {found.b}: kappa {kappa_text(found.kappa)} pooled, {equal} of the labels, "
         f"{found.exact:.1%} of the reports in all labels"
     )
-
-
-def _kappa_text(kappa: float | None) -> str:
-    return "n/a" if kappa is None else f"{kappa:.3f}"
 
 
 def _comparison_lines(comparison: Comparison) -> Iterator[str]:

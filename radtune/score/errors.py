@@ -7,13 +7,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from radtune.files import write_jsonl
-from radtune.findings import FINDINGS
-from radtune.score.inputs import LabelledReports
-from radtune.score.statements import Said, statement
+from radtune.label_files import LabelFile
+from radtune.rules import Rules
+from radtune.score.statements import Said, reading_rules, statement
 from radtune.score.wording import Difference, difference, wording
-from radtune.tasks import multiple_choice
+from radtune.tasks import Task
 from radtune.tasks.lists import fold_space
-from radtune.tasks.matching import match_matrix
 
 FALSE_POSITIVE, FALSE_NEGATIVE = "fp", "fn"
 
@@ -54,63 +53,49 @@ class LabelError:
 
 
 def find_errors(
-    task: str,
-    predictions: LabelledReports,
-    gold: LabelledReports,
-    texts: Mapping[str, str],
-    ignore_blank: bool = False,
+    task: Task, predictions: LabelFile, gold: LabelFile, texts: Mapping[str, str], ignore_blank: bool = False
 ) -> Iterator[LabelError]:
-    """Every error of the reports in gold.
+    """Every error of the reports in gold, report by report in its order, false positives first.
 
-    What a report says is read by the rule labeler. So of its own multiple-choice predictions no false positive is
-    negated or uncertain; and gold of a report whose call failed is missed, like any other that was not predicted.
+    What a report says is read by the rules. So of their own predictions no false positive is negated or uncertain; and
+    gold of a report whose call failed is missed, like any other that was not predicted.
 
     Args:
-        task: The task, which says when a prediction is right; for phrases, the paper's rule.
+        task: The task, which says when a prediction is right.
         predictions: What was predicted.
         gold: What is right.
         texts: The reports' texts by id.
-        ignore_blank: As in :func:`radtune.score.counting.count_classes`.
-
-    Yields:
-        Report by report in gold's order, false positives first.
+        ignore_blank: Whether classes that gold's label table leaves blank are left out.
     """
-    for report_id in gold.labels:
-        predicted, right = predictions.labels[report_id], gold.labels[report_id]
-        if ignore_blank and gold.judged is not None:
-            unjudged = set(FINDINGS) - gold.judged[report_id]
+    for report_id, truth in gold.answers.items():
+        predicted, right = predictions.answers[report_id].labels, truth.labels
+        if ignore_blank and truth.states is not None:
+            unjudged = set(task.classes) - truth.states.keys()
             predicted, right = (tuple(x for x in side if x not in unjudged) for side in (predicted, right))
         yield from report_errors(task, report_id, predicted, right, texts[report_id])
 
 
 def report_errors(
-    task: str, report_id: str, predicted: Sequence[str], gold: Sequence[str], text: str
+    task: Task, report_id: str, predicted: Sequence[str], gold: Sequence[str], text: str
 ) -> list[LabelError]:
-    """The errors of one report.
-
-    Args:
-        task: The task.
-        report_id: The report.
-        predicted: Its predicted labels.
-        gold: Its gold labels.
-        text: Its text.
-    """
-    if task == multiple_choice.NAME:
-        false_positives = [x for x in predicted if x not in gold or x not in FINDINGS]
-        false_negatives = [x for x in gold if x not in predicted or x not in FINDINGS]
-    else:
-        matches = match_matrix(predicted, gold)
-        false_positives = [x for x, row in zip(predicted, matches, strict=True) if not row.any()]
-        false_negatives = [x for x, column in zip(gold, matches.T, strict=True) if not column.any()]
+    """The errors of one report with this text."""
+    rules = reading_rules(task)
+    classes = {*task.classes, *rules.classes}
+    matches = task.matches(predicted, gold)
+    false_positives = [x for x, row in zip(predicted, matches, strict=True) if not row.any()]
+    false_negatives = [x for x, column in zip(gold, matches.T, strict=True) if not column.any()]
     found = []
     for side, errors, wrong, everything in (
         (FALSE_POSITIVE, false_positives, false_negatives, gold),
         (FALSE_NEGATIVE, false_negatives, false_positives, predicted),
     ):
         for label in errors:
-            kind, other = _worded_otherwise(label, wrong, everything)
-            said = statement(label, text)
-            kind = kind or _unpaired(side, label, said.said)
+            # Of two classes neither is the other in other words.
+            others = [other for other in everything if label not in classes or other not in classes]
+            kind, other = _worded_otherwise(label, wrong, others, rules)
+            said = statement(label, text, rules)
+            hedged = label not in classes and wording(label, rules).hedged
+            kind = kind or _unpaired(side, said.said, hedged)
             found.append(LabelError(report_id, side, label, kind, other, said.sentence))
     return found
 
@@ -119,7 +104,7 @@ _ORDER = tuple(Difference)
 
 
 def _worded_otherwise(
-    label: str, wrong: Sequence[str], everything: Sequence[str]
+    label: str, wrong: Sequence[str], others: Sequence[str], rules: Rules
 ) -> tuple[ErrorKind, str] | tuple[None, None]:
     """The kind and the other side's label, if that side has the finding in other words.
 
@@ -127,17 +112,15 @@ def _worded_otherwise(
     themselves are asked, since a matched one has its counterpart.
     """
     found: list[tuple[int, Difference, str]] = []
-    for other in everything:
-        if label in FINDINGS and other in FINDINGS:
-            continue
-        how = difference(label, other)
+    for other in others:
+        how = difference(label, other, rules)
         if how is not None and (other in wrong or how == Difference.CONJUNCTION):
             found.append((_ORDER.index(how), how, other))
     if not found:
         return None, None
     _, how, other = min(found, key=lambda pair: pair[0])
     if how in (Difference.DESCRIPTION, Difference.PARAPHRASE):
-        mine, theirs = wording(label), wording(other)
+        mine, theirs = wording(label, rules), wording(other, rules)
         if mine.negated != theirs.negated:
             return ErrorKind.NEGATED, other
         if mine.hedged != theirs.hedged:
@@ -145,12 +128,12 @@ def _worded_otherwise(
     return ErrorKind(how), other
 
 
-def _unpaired(side: str, label: str, said: Said) -> ErrorKind:
+def _unpaired(side: str, said: Said, hedged: bool) -> ErrorKind:
     if said == Said.NOTHING:
         return ErrorKind.NOT_IN_REPORT
     if said == Said.DENIED:
         return ErrorKind.NEGATED
-    if said == Said.DOUBTED or (label not in FINDINGS and wording(label).hedged):
+    if said == Said.DOUBTED or hedged:
         return ErrorKind.UNCERTAIN
     return ErrorKind.NOT_IN_GOLD if side == FALSE_POSITIVE else ErrorKind.MISSED
 

@@ -13,18 +13,16 @@ import numpy as np
 
 from radtune.config import InputError
 from radtune.files import open_text, sha256_file, write_whole
-from radtune.findings import FINDINGS
-from radtune.labels import Status
+from radtune.label_files import LabelFile
+from radtune.labels import Answer
 from radtune.privacy import looks_like_name
 from radtune.score.agreement import SetAgreement, compare_sets
 from radtune.score.codes import CodeScores, score_codes
 from radtune.score.comparison import Comparison, compare_counts
-from radtune.score.counting import ClassCounts, PhraseCounts, class_indicators, count_classes, count_phrases
-from radtune.score.decoding import decode
-from radtune.score.inputs import LabelledReports, check_present
+from radtune.score.inputs import Respelling, check_present, check_whole
 from radtune.score.scores import MEASURES, RESAMPLES, Score, micro_score
-from radtune.score.spelling import Respelling
-from radtune.tasks import multiple_choice
+from radtune.tasks import Task
+from radtune.tasks.counting import Counts, indicators
 
 # What a blank cell of a gold table means. MIMIC-CXR: not mentioned, so not positive. Open-i: not decided, so that
 # (report, class) pair is left out of the counts on both sides.
@@ -33,8 +31,6 @@ GOLD_BLANK = ("negative", IGNORE)
 
 # Stands for what a model gave as a name and may be a sentence of the report, or an id.
 NOT_SHOWN = "(not shown)"
-
-MATCHING = {"multiple_choice": "exact name", "open_ended": "two consecutive words"}
 
 
 @dataclass(frozen=True)
@@ -62,64 +58,79 @@ class Bootstrap:
     n_units: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """What a metrics.json holds.
+    """What a metrics.json holds. What older files have not has a default, so a new metric is a field with one.
 
     Attributes:
-        task: The task.
+        task: The task's name.
         n_reports: Reports scored.
-        micro: The scores that the paper reports; for phrases, by its matching rule.
-        one_to_one: Open ended: the same where each phrase is matched at most once; else None.
-        exact: Open ended: where only phrases of the same words match; else None.
-        tokens: Open ended: over the words of a report's phrases; its ``f1`` is token F1; else None.
-        codes: Open ended: ICD-10-CM codes, where both sides have some; else None.
-        macro: Multiple choice: plain means over the 13 classes, those without a gold case included (as 0).
-        per_class: Multiple choice: by class.
-        other_names: Multiple choice: names that are none of the 13 and how often each stands, in ``predictions`` and
-            in ``gold``; all that do not look like a name together, as :data:`NOT_SHOWN`.
-        respelled: With lenient spelling: by side, what misspelt names were taken for.
+        micro: The scores that the paper reports, by the task's own rule.
+        one_to_one: Phrases: the same where each is matched at most once; else None.
+        exact: Phrases: where only those of the same words match; else None.
+        tokens: Phrases: over the words of a report's phrases; its ``f1`` is token F1; else None.
+        codes: Phrases: ICD-10-CM codes, where both sides have some; else None.
+        macro: Classes: plain means over all of them, those without a gold case included (as 0).
+        per_class: Classes: by class.
+        other_names: Classes: names that are none of them and how often each stands, in ``predictions`` and in
+            ``gold``; all that do not look like a name together, as :data:`NOT_SHOWN`.
         status_counts: Predictions by status; those that are not ok count as empty.
         matching: When a prediction is right.
         gold_blank: What a blank cell of a gold table was taken for, one of :data:`GOLD_BLANK`.
         bootstrap: How the intervals were made.
         inputs: SHA-256 by file.
-        agreement: Multiple choice: of predictions and gold, and of the annotators with one another and with the
-            predictions.
+        agreement: Classes: of predictions and gold, and of the annotators with one another and with the predictions.
         comparison: How far a second system's predictions are worse, where given.
+        respelled: With lenient spelling: by side, what misspelt names were taken for.
         errors: By side (``fp``, ``fn``) and kind, how many errors there are, where they were looked into.
+        per_parent: Classes that have parents: by parent; a report has it if it has the parent or any class below it.
+        other_rules: By the name of any further rule that the task counts by.
     """
 
     task: str
     n_reports: int
     micro: Score
-    one_to_one: Score | None
-    exact: Score | None
-    tokens: Score | None
-    codes: CodeScores | None
-    macro: dict[str, float]
-    per_class: dict[str, ClassScore]
-    other_names: dict[str, dict[str, int]]
-    status_counts: dict[str, int]
-    matching: str
-    gold_blank: str
+    one_to_one: Score | None = None
+    exact: Score | None = None
+    tokens: Score | None = None
+    codes: CodeScores | None = None
+    macro: dict[str, float] = field(default_factory=dict)
+    per_class: dict[str, ClassScore] = field(default_factory=dict)
+    other_names: dict[str, dict[str, int]] = field(default_factory=dict)
+    status_counts: dict[str, int] = field(default_factory=dict)
+    matching: str = ""
+    gold_blank: str = GOLD_BLANK[0]
     bootstrap: Bootstrap
-    inputs: dict[str, str]
-    agreement: list[SetAgreement]
-    comparison: Comparison | None
+    inputs: dict[str, str] = field(default_factory=dict)
+    agreement: list[SetAgreement] = field(default_factory=list)
+    comparison: Comparison | None = None
     respelled: dict[str, dict[str, Respelling]] = field(default_factory=dict)
     errors: dict[str, dict[str, int]] | None = None
+    per_parent: dict[str, ClassScore] = field(default_factory=dict)
+    other_rules: dict[str, Score] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Scoring:
+    """What metrics are made of: answers of the same reports in one order, what is right of them, what is drawn."""
+
+    task: Task
+    predicted: Sequence[Answer]
+    gold: Sequence[Answer]
+    counts: Counts
+    units: np.ndarray | None
+    seed: int
 
 
 def evaluate(
-    task: str,
-    predictions: LabelledReports,
-    gold: LabelledReports,
+    task: Task,
+    predictions: LabelFile,
+    gold: LabelFile,
     gold_blank: str = "negative",
-    patient_ids: Mapping[str, str] | None = None,
+    patient_ids: Mapping[str, str] = MappingProxyType({}),
     seed: int = 0,
-    other: LabelledReports | None = None,
-    annotators: Mapping[str, LabelledReports] = MappingProxyType({}),
+    other: LabelFile | None = None,
+    annotators: Mapping[str, LabelFile] = MappingProxyType({}),
 ) -> Metrics:
     """Scores predictions.
 
@@ -133,78 +144,64 @@ def evaluate(
         other: Predictions of a second system, to compare the first with.
         annotators: Several people's labels of the same reports by name, to see how far they agree.
 
-    Returns:
-        The metrics.
-
     Raises:
         InputError: Predictions and gold are not of the same reports, gold has a status that is not ok, or
             ``gold_blank`` is "ignore" and gold is no label table.
     """
-    if gold_blank == IGNORE and gold.judged is None:
+    if gold_blank == IGNORE and not gold.has_states:
         raise InputError(f"{gold.path}: gold_blank=ignore needs a label table, this file has a column of labels")
-    for status_id, status in gold.statuses.items():
-        if status != Status.OK:
-            raise InputError(f"{gold.path}: gold of report {status_id!r} has status {status}")
-    report_ids = list(gold.labels)
+    check_whole(gold)
     sides = [side for side in (predictions, other) if side is not None]
     for side in sides:
-        _check_same_reports(side, gold)
-    units = _patients(report_ids, predictions.patient_ids | gold.patient_ids | dict(patient_ids or {}))
-    ignore_blank = gold_blank == IGNORE
-    counts = _counts(task, predictions, gold, ignore_blank)
-    classes = counts if isinstance(counts, ClassCounts) else None
-    phrases = counts if isinstance(counts, PhraseCounts) else None
+        check_present(f"{side.path}: predictions for", side.answers, f"not in {gold.path}", gold.answers)
+        check_present(f"{side.path}: no prediction for", gold.answers, f"of {gold.path}", side.answers)
+    units = _patients(list(gold.answers), _patient_ids(predictions) | _patient_ids(gold) | dict(patient_ids))
+    predicted, right = _in_order(predictions, gold), list(gold.answers.values())
+    counts = task.count(predicted, right, gold_blank == IGNORE)
+    scoring = _Scoring(task, predicted, right, counts, units, seed)
+    rules = {rule: micro_score(rows, units, seed) for rule, rows in counts.rules.items()}
+    named = {rule: rules.pop(rule, None) for rule in ("one_to_one", "exact", "tokens")}
     comparison = None
     if other is not None:
-        others = _by_report(_counts(task, other, gold, ignore_blank))
-        comparison = compare_counts(str(other.path), _by_report(counts), others, units, seed)
-    per_class = _class_scores(classes, units, seed) if classes else {}
+        theirs = task.count(_in_order(other, gold), right, gold_blank == IGNORE).rules["micro"]
+        comparison = compare_counts(str(other.path), counts.rules["micro"], theirs, units, seed)
+    per_class = _class_scores(scoring)
     return Metrics(
-        task=task,
-        n_reports=len(report_ids),
-        micro=micro_score(_by_report(counts), units, seed),
-        one_to_one=micro_score(phrases.once, units, seed) if phrases else None,
-        exact=micro_score(phrases.exact, units, seed) if phrases else None,
-        tokens=micro_score(phrases.tokens, units, seed) if phrases else None,
-        codes=score_codes(predictions, gold, report_ids, units, seed) if phrases else None,
-        macro={name: float(np.mean([getattr(c, name) for c in per_class.values()])) for name in MEASURES if classes},
-        per_class=per_class,
-        other_names={
-            side: _other_names(reports, report_ids) if classes else {}
-            for side, reports in (("predictions", predictions), ("gold", gold))
+        task=task.name,
+        n_reports=len(right),
+        micro=rules.pop("micro"),
+        **named,
+        codes=None if task.classes else score_codes(predicted, right, units, seed),
+        macro={
+            name: float(np.mean([getattr(score, name) for score in per_class.values()]))
+            for name in MEASURES
+            if per_class
         },
-        status_counts=dict(Counter(str(predictions.statuses[report_id]) for report_id in report_ids)),
-        matching=MATCHING[task],
+        per_class=per_class,
+        other_names={"predictions": _other_names(task, predicted), "gold": _other_names(task, right)},
+        status_counts=dict(Counter(str(answer.status) for answer in predicted)),
+        matching=task.matching,
         gold_blank=gold_blank,
         bootstrap=Bootstrap(
             resamples=RESAMPLES,
             seed=seed,
             unit="report" if units is None else "patient",
-            n_units=len(report_ids) if units is None else int(units.max()) + 1,
+            n_units=len(right) if units is None else int(units.max()) + 1,
         ),
         inputs={str(side.path): sha256_file(side.path) for side in (*sides, gold)},
-        agreement=_agreements(classes, annotators, report_ids) if classes else [],
+        agreement=_agreements(scoring, {name: _in_order(side, gold) for name, side in annotators.items()}),
         comparison=comparison,
+        per_parent=_parent_scores(scoring),
+        other_rules=rules,
     )
 
 
-def _counts(
-    task: str, predictions: LabelledReports, gold: LabelledReports, ignore_blank: bool
-) -> ClassCounts | PhraseCounts:
-    report_ids = list(gold.labels)
-    if task == multiple_choice.NAME:
-        return count_classes(predictions, gold, report_ids, ignore_blank)
-    return count_phrases(predictions, gold, report_ids)
+def _in_order(side: LabelFile, gold: LabelFile) -> list[Answer]:
+    return [side.answers[report_id] for report_id in gold.answers]
 
 
-def _by_report(counts: ClassCounts | PhraseCounts) -> np.ndarray:
-    """The counts that the paper's scores are made of, shape (reports, 4)."""
-    return counts.by_report() if isinstance(counts, ClassCounts) else counts.several
-
-
-def _check_same_reports(predictions: LabelledReports, gold: LabelledReports) -> None:
-    check_present(f"{predictions.path}: predictions for", predictions.labels, f"not in {gold.path}", gold.labels)
-    check_present(f"{predictions.path}: no prediction for", gold.labels, f"of {gold.path}", predictions.labels)
+def _patient_ids(side: LabelFile) -> dict[str, str]:
+    return {name: answer.patient_id for name, answer in side.answers.items() if answer.patient_id is not None}
 
 
 def _patients(report_ids: Sequence[str], patient_ids: Mapping[str, str]) -> np.ndarray | None:
@@ -214,36 +211,62 @@ def _patients(report_ids: Sequence[str], patient_ids: Mapping[str, str]) -> np.n
     return np.unique([patient_ids[report_id] for report_id in report_ids], return_inverse=True)[1]
 
 
-def _class_scores(classes: ClassCounts, units: np.ndarray | None, seed: int) -> dict[str, ClassScore]:
+def _class_scores(scoring: _Scoring) -> dict[str, ClassScore]:
+    classes = scoring.counts.classes
+    if classes is None:
+        return {}
+    columns = {name: classes.of_class(column) for column, name in enumerate(scoring.task.classes)}
+    judged = classes.judged.sum(axis=0)
+    return {name: _class_score(scoring, rows, judged[column]) for column, (name, rows) in enumerate(columns.items())}
+
+
+def _class_score(scoring: _Scoring, rows: np.ndarray, judged: int) -> ClassScore:
+    """Scores of counts of one class, shape (reports, 4), in so many reports."""
+    score = dataclasses.asdict(micro_score(rows, scoring.units, scoring.seed))
+    support = score["tp"] + score["fn"]
+    del score["matched_gold"]
+    return ClassScore(**score, support=support, tn=int(judged) - support - score["fp"])
+
+
+def _parent_scores(scoring: _Scoring) -> dict[str, ClassScore]:
+    classes, parents = scoring.counts.classes, scoring.task.parents
+    if classes is None or not parents:
+        return {}
+    predicted = indicators(scoring.predicted, scoring.task.classes)[0]
     scores = {}
-    for column, name in enumerate(FINDINGS):
-        score = micro_score(classes.of_class(column), units, seed)
-        scores[name] = ClassScore(
-            precision=score.precision,
-            recall=score.recall,
-            f1=score.f1,
-            support=score.tp + score.fn,
-            tp=score.tp,
-            fp=score.fp,
-            fn=score.fn,
-            tn=int(classes.judged[:, column].sum()) - score.tp - score.fp - score.fn,
-            ci95=score.ci95,
-        )
+    for parent in dict.fromkeys(parents.values()):
+        group = [column for column, name in enumerate(scoring.task.classes) if parent in _line(name, parents)]
+        gold = classes.gold[:, group].any(axis=1)
+        # Absent only where gold decides all that it may be.
+        judged = gold | classes.judged[:, group].all(axis=1)
+        found = predicted[:, group].any(axis=1) & judged
+        rows = np.stack([found & gold, found, found & gold, gold], axis=1).astype(int)
+        scores[parent] = _class_score(scoring, rows, judged.sum())
     return scores
 
 
-def _agreements(
-    classes: ClassCounts, annotators: Mapping[str, LabelledReports], report_ids: Sequence[str]
-) -> list[SetAgreement]:
+def _line(name: str, parents: Mapping[str, str]) -> list[str]:
+    """A class and all that stands above it."""
+    line = [name]
+    while line[-1] in parents:
+        line.append(parents[line[-1]])
+    return line
+
+
+def _agreements(scoring: _Scoring, annotators: Mapping[str, Sequence[Answer]]) -> list[SetAgreement]:
     """Of predictions and gold, of predictions and each annotator, and of each two annotators."""
-    people = [(name, class_indicators(labels, report_ids)[0]) for name, labels in annotators.items()]
+    classes, names = scoring.counts.classes, scoring.task.classes
+    if classes is None:
+        return []
+    people = [(name, indicators(answers, names)[0]) for name, answers in annotators.items()]
     predicted = ("predictions", classes.predicted)
     pairs = [(predicted, ("gold", classes.gold)), *((predicted, person) for person in people), *combinations(people, 2)]
-    return [compare_sets(*first, *second, classes.judged) for first, second in pairs]
+    return [compare_sets(names, *first, *second, classes.judged) for first, second in pairs]
 
 
-def _other_names(reports: LabelledReports, report_ids: Sequence[str]) -> dict[str, int]:
-    names = (name for report_id in report_ids for name in reports.labels[report_id] if name not in FINDINGS)
+def _other_names(task: Task, answers: Sequence[Answer]) -> dict[str, int]:
+    classes = set(task.classes)
+    names = (name for answer in answers for name in answer.labels if name not in classes) if classes else ()
     return dict(Counter(name if looks_like_name(name) else NOT_SHOWN for name in names).most_common())
 
 
@@ -255,14 +278,16 @@ def write_metrics(path: Path, metrics: Metrics) -> None:
 
 
 def read_metrics(path: Path) -> Metrics:
-    """Reads metrics.json.
+    """Reads metrics.json, of this version or another: what it lacks has its default, what is not known is passed over.
 
     Raises:
         InputError: It is absent, or not such a file.
     """
+    import msgspec  # which evaluate.py has no need of
+
     with open_text(path) as stream:
         text = stream.read()
     try:
-        return decode(Metrics, json.loads(text))
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: not a metrics.json of this version of evaluate.py") from None
+        return msgspec.convert(json.loads(text), Metrics)
+    except (ValueError, msgspec.ValidationError):
+        raise InputError(f"{path}: not a metrics.json of evaluate.py") from None

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# The four columns of a count array, one row a report. In multiple choice, and one-to-one, the two matched counts are
-# equal; when a phrase may match several they need not be.
+# The four columns of a count array, one row a report. For classes, and one-to-one, the two matched counts are equal;
+# when a phrase may match several they need not be.
 MATCHED_PREDICTIONS, PREDICTIONS, MATCHED_GOLD, GOLD = range(4)
 
 RESAMPLES = 10_000
@@ -41,13 +41,10 @@ class Score:
 
 
 def ratios(totals: np.ndarray) -> np.ndarray:
-    """Precision, recall and F1 of summed counts.
-
-    Args:
-        totals: Counts, shape (..., 4), columns as named above.
+    """Precision, recall and F1 of summed counts, shape (..., 4); 0 where a ratio has no denominator.
 
     Returns:
-        Shape (..., 3), in the order of :data:`MEASURES`; 0 where a ratio has no denominator.
+        Shape (..., 3), in the order of :data:`MEASURES`.
     """
     totals = np.asarray(totals, dtype=float)
     precision = _divide(totals[..., MATCHED_PREDICTIONS], totals[..., PREDICTIONS])
@@ -60,16 +57,13 @@ def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def micro_score(counts: np.ndarray, units: np.ndarray | None = None, seed: int = 0) -> Score:
-    """Micro-averaged scores of many reports.
+    """Micro-averaged scores of many reports, with their intervals.
 
     Args:
         counts: One row a report, shape (reports, 4).
         units: What the bootstrap draws: for each report the index of its patient, shape (reports,); None draws
             reports.
         seed: Seed of the bootstrap.
-
-    Returns:
-        The scores with their intervals.
     """
     totals = counts.sum(axis=0)
     low, high = bootstrap_interval(sum_by_unit(counts, units), seed)
@@ -84,15 +78,7 @@ def micro_score(counts: np.ndarray, units: np.ndarray | None = None, seed: int =
 
 
 def sum_by_unit(counts: np.ndarray, units: np.ndarray | None) -> np.ndarray:
-    """Counts of what the bootstrap draws.
-
-    Args:
-        counts: One row a report, shape (reports, columns).
-        units: For each report the index of its patient, shape (reports,); None leaves the reports as they are.
-
-    Returns:
-        One row a patient, shape (patients, columns).
-    """
+    """Counts of what the bootstrap draws: of each patient, shape (patients, columns), or as they are for None."""
     if units is None:
         return counts
     summed = np.zeros((units.max() + 1, counts.shape[1]), dtype=counts.dtype)
@@ -103,11 +89,6 @@ def sum_by_unit(counts: np.ndarray, units: np.ndarray | None) -> np.ndarray:
 def bootstrap_interval(counts: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarray:
     """95 % percentile intervals of precision, recall and F1, drawing the rows of ``counts`` with replacement.
 
-    Args:
-        counts: One row a report or patient, shape (n, 4).
-        seed: Seed of the draws.
-        resamples: How many times n rows are drawn.
-
     Returns:
         Lower and upper bounds, shape (2, 3), in the order of :data:`MEASURES`.
     """
@@ -115,15 +96,10 @@ def bootstrap_interval(counts: np.ndarray, seed: int = 0, resamples: int = RESAM
 
 
 def resampled_totals(counts: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarray:
-    """Column sums of as many rows as there are, drawn with replacement, again and again.
+    """Column sums of as many rows as there are, shape (n, columns), drawn with replacement, again and again.
 
     Rows with equal counts are interchangeable, so how often each distinct row is drawn is one multinomial draw; this
     is the ordinary bootstrap, at a cost that hardly grows with the number of reports.
-
-    Args:
-        counts: One row a report or patient, shape (n, columns).
-        seed: Seed of the draws.
-        resamples: How many times n rows are drawn.
 
     Returns:
         Sums, shape (resamples, columns).

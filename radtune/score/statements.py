@@ -1,6 +1,6 @@
 """What a report says of a phrase or class: stated, stated only in doubt, denied, or not at all.
 
-Findings that the rule labeler's lexicon does not know are looked for by their own words; its cues decide both.
+Findings that the rules' lexicon does not know are looked for by their own words; its cues decide both.
 """
 
 import dataclasses
@@ -9,16 +9,15 @@ from collections.abc import Collection, Iterable, Sequence
 from enum import IntEnum
 from functools import cache
 
-from radtune.findings import FINDINGS
-from radtune.rules import OTHER, Mention, label_report
-from radtune.rules.lexicon import Rules, default_rules
+from radtune.rules import OTHER, Mention, Rules, label_report, rules_for
+from radtune.rules.lexicon import FindingRules, default_rules
 from radtune.rules.phrases import compile_scanner
 from radtune.rules.reading import SENTENCE_END, reading_copy
-from radtune.score.wording import Token, Wording, covered, tokens, wording
+from radtune.score.wording import Token, Wording, covered, device_class, tokens, wording
+from radtune.tasks import Task
 
 # Of a phrase's finding words, the share that a sentence must have to speak of it.
 _SAID_SHARE = 2 / 3
-_DEVICES = "Support Devices"
 # Stands in a sentence for the words looked for.
 _MARK = "markedfinding"
 # Cues that mark a history rather than a question to the radiologist; a history is stated all the same.
@@ -42,54 +41,52 @@ class Statement:
     sentence: str | None = None
 
 
-def statement(label: str, text: str) -> Statement:
-    """Looks up what a report says of a finding.
+def reading_rules(task: Task) -> Rules:
+    """What reads the reports of a task: the rules that label it, else those that ship."""
+    return rules_for(task) if task.rules else default_rules()
 
-    Args:
-        label: One of the 13 classes, or a phrase.
-        text: The report.
 
-    Returns:
-        What is said in the sentence that has most of the phrase's words; for a class, and for a phrase whose words
-        are nowhere, what is said of the labeler's mentions of that class.
+def statement(label: str, text: str, rules: Rules) -> Statement:
+    """What a report says of a finding.
+
+    That is what the sentence says that has most of a phrase's words; for a class of the rules, and for a phrase whose
+    words are nowhere, what is said of the rules' mentions of that class.
     """
-    if label in FINDINGS:
-        return _of_classes({label}, text)
-    phrase = wording(label)
-    return _of_words(phrase, text) or _of_classes(phrase.classes, text)
+    if label in rules.classes:
+        return _of_classes({label}, text, rules)
+    phrase = wording(label, rules)
+    return _of_words(phrase, text, rules) or _of_classes(phrase.classes, text, rules)
 
 
-def _of_classes(classes: Iterable[str], text: str) -> Statement:
+def _of_classes(classes: Collection[str], text: str, rules: Rules) -> Statement:
     copy = reading_copy(text)
-    mentions = [mention for mention in label_report(text, default_rules()).mentions if mention.finding in set(classes)]
+    mentions = [mention for mention in label_report(text, rules).mentions if mention.finding in classes]
     return _strongest((_said(mention, copy), _sentence_at(copy, text, mention.start)) for mention in mentions)
 
 
-def _of_words(phrase: Wording, text: str) -> Statement | None:
+def _of_words(phrase: Wording, text: str, rules: Rules) -> Statement | None:
     """By the phrase's own words; None if no sentence has enough of them."""
-    copy = reading_copy(text)
     found: list[tuple[float, tuple[Said, str]]] = []
     start = 0
-    for sentence in copy.split(SENTENCE_END):
+    for sentence in reading_copy(text).split(SENTENCE_END):
         words = tokens(sentence)
         concepts = {word.concept for word in words}
         if covered(phrase.finding, concepts) >= _SAID_SHARE:
             shown = text[start : start + len(sentence)].strip()
-            found.append((covered(phrase.concepts, concepts), (_said_here(phrase, sentence, words), shown)))
+            found.append((covered(phrase.concepts, concepts), (_said_here(phrase, sentence, words, rules), shown)))
         start += len(sentence) + 1
     best = max((share for share, _ in found), default=0)
     return _strongest(said for share, said in found if share == best) if found else None
 
 
-def _said_here(phrase: Wording, sentence: str, words: Sequence[Token]) -> Said:
+def _said_here(phrase: Wording, sentence: str, words: Sequence[Token], rules: Rules) -> Said:
     """What a sentence of the reading copy says of a phrase whose words it has."""
     start, end = _span(words, {word.concept for word in words if covered([word.concept], phrase.concepts)})
-    rules = default_rules()
     if any(rules.cues[hit.name].status != "none" for hit in rules.cue_scanner.scan(sentence[start:end])):
         # "Effusion is unlikely on the left": the cue stands between the words, so only the finding itself may go.
         start, end = [(word.start, word.end) for word in words if covered([word.concept], phrase.finding)][-1]
     marked = f"{sentence[:start]}{_MARK}{sentence[end:]}"
-    mentions = label_report(marked, _mark_rules(_DEVICES if phrase.is_device else OTHER)).mentions
+    mentions = label_report(marked, _mark_rules(device_class() if phrase.is_device else OTHER, rules)).mentions
     return max((_said(mention, reading_copy(marked)) for mention in mentions), default=Said.STATED)
 
 
@@ -106,11 +103,12 @@ def _span(words: Sequence[Token], wanted: Collection[str]) -> tuple[int, int]:
 
 
 @cache
-def _mark_rules(finding: str) -> Rules:
-    """The labeler's cues, with one made-up word as the only mention there is."""
-    rules = default_rules()
-    known = next(part for part in rules.findings if part.finding == finding)
-    part = dataclasses.replace(known, scanner=compile_scanner([("mentions", [_MARK])]))
+def _mark_rules(finding: str, rules: Rules) -> Rules:
+    """The rules' cues, with one made-up word as the only mention there is."""
+    scanner = compile_scanner([("mentions", [_MARK])])
+    known = next((part for part in rules.findings if part.finding == finding), None)
+    stops = known.cues_end_at if known else ()
+    part = FindingRules(finding, scanner, stops, abnormal=True)
     return dataclasses.replace(rules, findings=(part,), by_opening={"": (part,)})
 
 

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 from rapidfuzz.distance import OSA
 
-from radtune.findings import POSITIVE
-from radtune.rules import label_report
-from radtune.rules.lexicon import default_rules
+from radtune.labels import NO_FINDING, State
+from radtune.rules import Rules, label_report
 
 WORDS_FILE = Path(__file__).with_name("wording.toml")
 
@@ -46,8 +45,6 @@ _OPPOSITES = (("hyper", "hypo"), ("inter", "intra"), ("supra", "infra"))
 # Of the fewer finding words of two phrases, the share that must be common: more than half, so that "calcified
 # granuloma" and "calcified nipple" stay apart.
 _COMMON_SHARE = 0.5
-# Classes so wide that two phrases of one class need not mean the same thing.
-_WIDE = frozenset({"Support Devices", "Fracture", "Pleural Other"})
 
 
 @cache
@@ -70,6 +67,8 @@ class _Vocabulary:
     several: dict[str, str]  # entries of several words, each with the one word that stands for it
     token: re.Pattern[str]  # one of these, or a word
     apart: tuple[frozenset[str], ...]
+    wide: frozenset[str]
+    device_class: str
 
     def concept(self, word: str) -> str:
         """What stands for a word and all that mean the same."""
@@ -103,11 +102,18 @@ def _vocabulary() -> _Vocabulary:
         several=several,
         token=re.compile(rf"\b(?:{'|'.join(entries)})\b|{_WORD.pattern}"),
         apart=tuple(concepts(group) for group in document["apart"]),
+        wide=frozenset(document["wide_classes"]),
+        device_class=document["device_class"],
     )
 
 
 def _written_together(entry: str) -> str:
     return entry.replace(" ", "")
+
+
+def device_class() -> str:
+    """The class that devices have in the shipped rules."""
+    return _vocabulary().device_class
 
 
 class Token(NamedTuple):
@@ -141,7 +147,7 @@ class Wording:
         concepts: What stands for each word.
         finding: The concepts that name the finding: neither place nor degree; all of them if nothing else is left.
         parts: Its conjuncts, each as its words; one if nothing is joined in it.
-        classes: The classes that the rule labeler sees in it, those too wide to tell aside.
+        classes: The classes that the rules see in it, those too wide to tell aside.
         hedged: Whether it holds a cue of uncertainty.
         negated: Whether it holds a cue of negation.
         is_device: Whether it names a device.
@@ -158,25 +164,25 @@ class Wording:
 
 
 @lru_cache(maxsize=100_000)
-def wording(phrase: str) -> Wording:
-    """Takes a phrase apart."""
+def wording(phrase: str, rules: Rules) -> Wording:
+    """Takes a phrase apart, with what rules know of it."""
     known = _vocabulary()
     lower = phrase.lower()
     parts = _parts(lower, known)
     words = tuple(word for part in parts for word in part)
     named = [word for word in words if stem(word) not in known.place | known.degree]
-    cues = {default_rules().cues[hit.name].status for hit in default_rules().cue_scanner.scan(lower)}
-    labels = label_report(phrase, default_rules()).labels
-    classes = frozenset(name for name in labels if labels[name] == POSITIVE) - {"No Finding"}
+    cues = {rules.cues[hit.name].status for hit in rules.cue_scanner.scan(lower)}
+    states = label_report(phrase, rules).labels
+    classes = {name for name, state in states.items() if state == State.PRESENT and name != NO_FINDING}
     return Wording(
         words=words,
         concepts=frozenset(map(known.concept, words)),
         finding=frozenset(map(known.concept, named or words)),
         parts=parts,
-        classes=classes - _WIDE,
+        classes=frozenset(classes - known.wide),
         hedged="uncertain" in cues,
         negated="negative" in cues,
-        is_device="Support Devices" in classes or any(stem(word) in known.device for word in words),
+        is_device=known.device_class in classes or any(stem(word) in known.device for word in words),
     )
 
 
@@ -201,11 +207,9 @@ def same_word(first: str, second: str) -> bool:
     if first == second:
         return True
     length = min(len(first), len(second))
-    if (
-        length < 4
-        or (length < 6 and first[0] != second[0])
-        or any(_opposite(first, second, *pair) for pair in _OPPOSITES)
-    ):
+    if length < 4 or (length < 6 and first[0] != second[0]):
+        return False
+    if any(_opposite(first, second, *pair) for pair in _OPPOSITES):
         return False
     return OSA.distance(first, second, score_cutoff=2) <= (2 if length >= 9 else 1)
 
@@ -214,14 +218,9 @@ def _opposite(first: str, second: str, one: str, other: str) -> bool:
     return (first.startswith(one) and second.startswith(other)) or (first.startswith(other) and second.startswith(one))
 
 
-def difference(first: str, second: str) -> Difference | None:
-    """In what two phrases differ that mean the same finding; None if they do not.
-
-    Args:
-        first: A phrase.
-        second: Another, not of the same words.
-    """
-    a, b = wording(first), wording(second)
+def difference(first: str, second: str, rules: Rules) -> Difference | None:
+    """In what two phrases of different words differ that mean the same finding; None if they do not."""
+    a, b = wording(first, rules), wording(second, rules)
     if _misspelt(first, second):
         return Difference.MISSPELLING
     if _joins(a, b) or _joins(b, a):

@@ -4,13 +4,14 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from radtune.score.inputs import read_labelled_reports
+from radtune.label_files import LabelFile, read_labels
 from radtune.sources.table import read_any_reports
 from radtune.study import paths
 from radtune.study.plan import MIMIC, TASK_COHORT, Study, cells
 from radtune.study.reported import Reported
 from radtune.study.results import read_study_gold
 from radtune.study.table import MISSING, NOT_TRAINED, TASK_TITLES, Column, Table, Value, teacher_label
+from radtune.tasks import load_task
 from radtune.tasks.legacy import TASK_NAMES
 
 TRAINING, EVALUATION = "training", "evaluation"
@@ -54,7 +55,7 @@ def _training(study: Study, task: str) -> list[Value] | None:
     reports, labels = paths.cohort_reports(study, cohort), paths.weak_labels(study, cohort)
     counts: list[Value] = [MISSING, None, None, None]
     if reports.exists() and labels.exists():
-        counts = _counts(reports, read_labelled_reports(labels, task, None, None).labels)
+        counts = _counts(reports, _labels(read_labels(labels, load_task(task))))
     return [_dataset(study.cohorts[cohort], reports), annotator, counts[0], most, *counts[1:]]
 
 
@@ -66,7 +67,7 @@ def _evaluation(study: Study, task: str) -> list[Value] | None:
     annotator = "Known truth" if test.get("source") == "synthetic" else gold.name
     counts: list[Value] = [MISSING, None, None, None]
     if reports.exists() and gold.exists():
-        counts = _counts(reports, read_study_gold(study, task).labels)
+        counts = _counts(reports, _labels(read_study_gold(study, task)))
     return [_dataset(test, reports), annotator, counts[0], NOT_TRAINED, *counts[1:]]
 
 
@@ -75,6 +76,10 @@ def _dataset(values: dict[str, object], reports: Path) -> str:
     if source in _SOURCE_TITLES:
         return _SOURCE_TITLES[source]
     return Path(str(values.get("input", reports))).name
+
+
+def _labels(file: LabelFile) -> dict[str, Sequence[str]]:
+    return {report_id: answer.labels for report_id, answer in file.answers.items()}
 
 
 def _counts(reports: Path, labels: Mapping[str, Sequence[str]]) -> list[Value]:

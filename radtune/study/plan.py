@@ -12,11 +12,11 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from radtune.combine import RULES
 from radtune.config import InputError, key, nearest, parse_yaml
 from radtune.files import open_text
 from radtune.score.evaluation import GOLD_BLANK, IGNORE
-from radtune.score.gold import GOLD_RULES
-from radtune.score.spelling import LENIENT, SPELLING
+from radtune.score.inputs import LENIENT, SPELLING
 from radtune.tasks import multiple_choice, open_ended
 from radtune.tasks.legacy import TASK_NAMES
 
@@ -224,7 +224,7 @@ def _check_test(where: str, task: str, test: Mapping[str, Any]) -> None:
         raise InputError(f"{where} has no gold")
     if not isinstance(test["gold"], str):
         raise InputError(f"{where}.gold is no path")
-    for name, choices in (("gold_blank", GOLD_BLANK), ("gold_rule", GOLD_RULES), ("spelling", SPELLING)):
+    for name, choices in (("gold_blank", GOLD_BLANK), ("gold_rule", RULES), ("spelling", SPELLING)):
         if name in test and test[name] not in choices:
             raise InputError(f"{where}.{name} is not one of {', '.join(choices)}")
     for name, value in (("gold_blank", IGNORE), ("spelling", LENIENT)):

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from radtune.config import InputError
+from radtune.label_files import LabelFile, read_labels
 from radtune.score.evaluation import Metrics, read_metrics
-from radtune.score.gold import GOLD, combine, read_gold
-from radtune.score.inputs import LabelledReports, read_labelled_reports
-from radtune.score.spelling import LENIENT, respell
+from radtune.score.inputs import GOLD, LENIENT, combine_gold, read_gold, respell
 from radtune.study import paths
 from radtune.study.plan import Cell, Kind, Study, cells
+from radtune.tasks import load_task
 from radtune.tasks.legacy import TASK_NAMES
 
 
@@ -68,31 +68,27 @@ def read_results(study: Study) -> Results:
     return Results(study, planned, found)
 
 
-def read_study_gold(study: Study, task: str) -> LabelledReports:
+def read_study_gold(study: Study, task: str) -> LabelFile:
     """What is right of a task's test reports, as evaluate.py takes it.
 
     Raises:
         InputError: It cannot be read.
     """
-    test = study.tests[task]
+    test, asked = study.tests[task], load_task(task)
     columns, rule = test.get("gold_columns", []), test.get("gold_rule")
-    sides = read_gold(paths.gold(study, task), task, test.get("gold_column"), columns, rule, test.get("id_column"))
-    for side in sides.values():
-        _respell(study, task, side)
-    return combine([sides[name] for name in columns], rule, task) if rule else sides[GOLD]
+    sides = read_gold(paths.gold(study, task), asked, test.get("gold_column"), columns, rule, test.get("id_column"))
+    sides = {name: _respelt(study, task, side) for name, side in sides.items()}
+    return combine_gold(asked, [sides[name] for name in columns], rule) if rule else sides[GOLD]
 
 
-def read_predictions(study: Study, cell: Cell, task: str) -> LabelledReports:
+def read_predictions(study: Study, cell: Cell, task: str) -> LabelFile:
     """What a cell predicted of a task's test reports, as evaluate.py takes it.
 
     Raises:
         InputError: It cannot be read.
     """
-    reports = read_labelled_reports(paths.predictions(study, cell, task), task, None, None)
-    _respell(study, task, reports)
-    return reports
+    return _respelt(study, task, read_labels(paths.predictions(study, cell, task), load_task(task)))
 
 
-def _respell(study: Study, task: str, reports: LabelledReports) -> None:
-    if study.tests[task].get("spelling") == LENIENT:
-        respell(reports)
+def _respelt(study: Study, task: str, file: LabelFile) -> LabelFile:
+    return respell(load_task(task), file)[0] if study.tests[task].get("spelling") == LENIENT else file

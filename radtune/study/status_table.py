@@ -40,7 +40,7 @@ def status_table(results: Results) -> Table:
         if pairs:
             counts = Counter(gold[pair] for pair in pairs)
             shares = (
-                sum(name in reports.labels.get(report_id, ()) for report_id, name in pairs) / len(pairs)
+                sum(r in reports.answers and name in reports.answers[r].labels for r, name in pairs) / len(pairs)
                 for reports in answers
             )
             rows.append([status, len(pairs), *(counts[status] for status in seen), *shares])
@@ -51,8 +51,9 @@ def _gold(results: Results, rules: LabelTable) -> dict[tuple[str, str], str]:
     """Gold's status of each report and finding that the rule labeler has."""
     gold = read_study_gold(results.study, multiple_choice.NAME)
     pairs = [(report_id, name) for report_id in rules.rows for name in FINDINGS]
-    if gold.judged is None:
-        return {(r, name): _NAMED if name in gold.labels.get(r, ()) else _NOT_NAMED for r, name in pairs}
+    if not gold.has_states:
+        named = {(r, name) for r, answer in gold.answers.items() for name in answer.labels}
+        return {pair: _NAMED if pair in named else _NOT_NAMED for pair in pairs}
     rows = read_label_table(gold.path, results.study.tests[multiple_choice.NAME].get("id_column")).rows
     empty = (None,) * len(FINDINGS)
     return {(r, name): _TITLES[rows.get(r, empty)[FINDINGS.index(name)]] for r, name in pairs}

@@ -1,4 +1,5 @@
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,14 +9,19 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import cohen_kappa_score
 
 from radtune.config import InputError
-from radtune.findings import FINDINGS, LABEL_COLUMNS, NO_FINDING, LabelTable
+from radtune.label_files import LabelFile, label_columns
+from radtune.labels import Answer, State
 from radtune.score.agreement import agreement_text, cohen_kappa, compare_sets, compare_tables
+from radtune.tasks import load_task
 
+MC = load_task("multiple_choice")
 LABELS = st.sampled_from([1, 0, -1, None])
 
 
-def table(**labels: dict[str, int]) -> LabelTable:
-    return LabelTable({name: tuple(row.get(column) for column in LABEL_COLUMNS) for name, row in labels.items()})
+def table(**rows: dict[str, int]) -> LabelFile:
+    states = {report_id: {name: State(value) for name, value in row.items()} for report_id, row in rows.items()}
+    answers = {report_id: Answer(MC.labels_of(row), report_id, states=row) for report_id, row in states.items()}
+    return LabelFile(Path("x.csv"), answers, has_states=True)
 
 
 @given(st.lists(st.tuples(LABELS, LABELS), min_size=1))
@@ -36,19 +42,19 @@ def test_kappa_by_hand() -> None:
 def test_only_shared_reports_are_compared_and_differences_are_named() -> None:
     a = table(x={"Edema": 1, "Pneumonia": 1}, y={"Edema": 0}, z={"Edema": -1}, only_a={"Edema": 1})
     b = table(z={"Edema": 1}, y={"Edema": 0}, x={"Edema": 1, "Pneumonia": 0})
-    found = compare_tables(a, b)
+    found = compare_tables(MC, a, b)
     assert (found.n_reports, found.only_in_a, found.only_in_b) == (3, 1, 0)
     edema = found.per_class["Edema"]
     assert (edema.agreed, edema.agreement) == (2, pytest.approx(2 / 3))
     assert [(d.report_id, d.a, d.b) for d in edema.disagreements] == [("z", -1, 1)]
     assert found.per_class["Pneumonia"].kappa == pytest.approx(cohen_kappa({(1, 0): 1, (None, None): 2}))
-    assert list(found.per_class) == [*FINDINGS, NO_FINDING]
+    assert list(found.per_class) == [*label_columns(MC)]
 
 
 def test_a_class_that_never_varies_has_no_kappa() -> None:
     a = table(x={"Edema": 1, "Fracture": 1}, y={"Edema": 1})
     b = table(x={"Edema": 1}, y={"Edema": 0})
-    found = compare_tables(a, b)
+    found = compare_tables(MC, a, b)
     assert found.per_class["Edema"].kappa is None
     assert found.per_class["Fracture"].kappa is None
     assert found.per_class["Edema"].agreement == 0.5
@@ -59,7 +65,7 @@ def test_a_class_that_never_varies_has_no_kappa() -> None:
 def test_long_lists_are_cut_on_screen_only() -> None:
     a = table(**{f"r{i}": {"Edema": i % 2} for i in range(12)})
     b = table(**{f"r{i}": {"Edema": (i + 1) % 2} for i in range(12)})
-    found = compare_tables(a, b)
+    found = compare_tables(MC, a, b)
     assert len(found.per_class["Edema"].disagreements) == 12
     assert found.per_class["Edema"].kappa == pytest.approx(-1)
     assert "r0, r1, r2 and 9 more" in agreement_text(found)
@@ -67,29 +73,31 @@ def test_long_lists_are_cut_on_screen_only() -> None:
 
 def test_tables_without_a_common_report_are_refused() -> None:
     with pytest.raises(InputError, match="no report in common"):
-        compare_tables(table(x={}), table(y={}))
+        compare_tables(MC, table(x={}), table(y={}))
+    with pytest.raises(InputError, match="no label table"):
+        compare_tables(MC, LabelFile(Path("x.csv"), {"x": Answer((), "x")}), table(x={}))
 
 
 def test_pooled_figures_of_tables() -> None:
     a = table(x={"Edema": 1, "Fracture": -1}, y={"Edema": 0})
     b = table(x={"Edema": 1, "Fracture": 1}, y={"Edema": 0})
-    found = compare_tables(a, b)
-    first, second = ([side.rows[i][c] for i in "xy" for c in range(len(FINDINGS))] for side in (a, b))
+    found = compare_tables(MC, a, b)
+    first, second = ([side.answers[i].states.get(name) for i in "xy" for name in MC.classes] for side in (a, b))
     assert found.kappa == pytest.approx(cohen_kappa(Counter(zip(first, second, strict=True))))
     assert found.exact == 0.5
     assert "all labels equal in 50.0% of the reports" in agreement_text(found)
 
 
-SHAPE = st.integers(1, 12).map(lambda reports: (reports, len(FINDINGS)))
+SHAPE = st.integers(1, 12).map(lambda reports: (reports, len(MC.classes)))
 
 
 @settings(max_examples=40, deadline=None)
 @given(SHAPE.flatmap(lambda shape: st.tuples(*[arrays(bool, shape)] * 3)))
 def test_set_agreement_is_scikit_learns(sides: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     first, second, judged = sides
-    found = compare_sets("a", first, "b", second, judged)
+    found = compare_sets(MC.classes, "a", first, "b", second, judged)
     cells = [(first[judged], second[judged], found.kappa, found.agreement)]
-    for column, name in enumerate(FINDINGS):
+    for column, name in enumerate(MC.classes):
         kept = judged[:, column]
         figures = found.per_class_kappa[name], found.per_class_agreement[name]
         cells.append((first[kept, column], second[kept, column], *figures))

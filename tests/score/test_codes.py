@@ -3,17 +3,19 @@ from pathlib import Path
 import pytest
 
 from radtune.files import write_jsonl
+from radtune.label_files import read_labels
+from radtune.labels import Answer
 from radtune.score.codes import score_codes
-from radtune.score.inputs import LabelledReports, read_labelled_reports
+from radtune.tasks import load_task
 
 
-def coded(path: Path, *reports: list[tuple[str, str | None]]) -> LabelledReports:
+def coded(path: Path, *reports: list[tuple[str, str | None]], status: str = "ok") -> list[Answer]:
     rows = [
-        {"report_id": str(i), "phrases": [{"phrase": phrase, "icd10": code} for phrase, code in phrases]}
+        {"report_id": i, "status": status, "phrases": [{"phrase": x, "icd10": code} for x, code in phrases]}
         for i, phrases in enumerate(reports)
     ]
     write_jsonl(path, rows)
-    return read_labelled_reports(path, "open_ended", None, None)
+    return list(read_labels(path, load_task("open_ended")).answers.values())
 
 
 def test_codes_in_full_and_by_category(tmp_path: Path) -> None:
@@ -27,7 +29,7 @@ def test_codes_in_full_and_by_category(tmp_path: Path) -> None:
         [("left effusion", "J90"), ("right rib fracture", "S22.31XA"), ("old scar", "L90.5")],
         [("Hiatal hernia", "K44.9"), ("cardiomegaly", "I51.7")],
     )
-    found = score_codes(predictions, gold, ["0", "1"])
+    found = score_codes(predictions, gold)
     assert found is not None
     assert (found.code.tp, found.code.fp, found.code.fn) == (3, 1, 2)
     assert (found.category.tp, found.category.fp, found.category.fn) == (4, 0, 1)
@@ -36,28 +38,28 @@ def test_codes_in_full_and_by_category(tmp_path: Path) -> None:
 
 
 def test_a_phrase_that_stands_twice_has_its_first_code(tmp_path: Path) -> None:
-    found = coded(tmp_path / "p.jsonl", [("Left effusion", "j90"), ("left  EFFUSION", "J91.8"), ("scar", " ")])
-    assert (found.labels, found.codes) == ({"0": ("Left effusion", "scar")}, {"0": {"left effusion": "J90"}})
+    predictions = coded(tmp_path / "p.jsonl", [("Left effusion", "j90"), ("left  EFFUSION", "J91.8"), ("scar", " ")])
+    assert predictions[0].labels == ("Left effusion", "scar")
+    found = score_codes(predictions, coded(tmp_path / "g.jsonl", [("left effusion", "J90")]))
+    assert found is not None
+    assert (found.code.tp, found.code.fp, found.code.fn) == (1, 0, 0)
 
 
 def test_no_codes_no_scores(tmp_path: Path) -> None:
     gold = coded(tmp_path / "g.jsonl", [("left effusion", "J90")])
     predictions = coded(tmp_path / "p.jsonl", [("left effusion", None)])
-    assert score_codes(predictions, gold, ["0"]) is None
-    assert score_codes(gold, predictions, ["0"]) is None
+    assert score_codes(predictions, gold) is None
+    assert score_codes(gold, predictions) is None
 
 
 def test_codes_without_matching_phrases(tmp_path: Path) -> None:
     gold = coded(tmp_path / "g.jsonl", [("left effusion", "J90")])
     predictions = coded(tmp_path / "p.jsonl", [("pleural fluid", "J90")])
-    found = score_codes(predictions, gold, ["0"])
+    found = score_codes(predictions, gold)
     assert found is not None
     assert (found.code.f1, found.n_matched, found.same_code) == (1, 0, None)
 
 
 def test_codes_of_failed_calls_do_not_count(tmp_path: Path) -> None:
-    path = tmp_path / "p.jsonl"
-    write_jsonl(
-        path, [{"report_id": "0", "status": "truncated", "phrases": [{"phrase": "left effusion", "icd10": "J90"}]}]
-    )
-    assert read_labelled_reports(path, "open_ended", None, None).codes == {}
+    gold = coded(tmp_path / "g.jsonl", [("left effusion", "J90")])
+    assert score_codes(coded(tmp_path / "p.jsonl", [("left effusion", "J90")], status="truncated"), gold) is None

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radtune.findings import FINDINGS
-from radtune.labels import Status
+from radtune.label_files import LabelFile
+from radtune.labels import Answer, State
 from radtune.score.errors import ErrorKind, count_kinds, examples_text, find_errors, report_errors, write_errors
-from radtune.score.inputs import LabelledReports
+from radtune.tasks import Task, load_task
 
-MC, OE = "multiple_choice", "open_ended"
+MC, OE = load_task("multiple_choice"), load_task("open_ended")
 HERE = Path(__file__).parent
 FILES = ("error_pairs.toml", "error_pairs_held_out.toml", "error_pairs_second_held_out.toml")
 
@@ -31,7 +31,7 @@ def by_hand(name: str) -> list[tuple[dict, dict[tuple[str, str], str]]]:
 def test_nine_of_ten_kinds_are_those_given_by_hand(name: str, least: int) -> None:
     agreed = total = 0
     for case, expected in by_hand(name):
-        task = case.get("task", OE)
+        task = load_task(case.get("task", OE.name))
         errors = report_errors(task, "1", case["predicted"], case["gold"], case["report"])
         found = {(error.side, error.label): error.kind for error in errors}
         assert found.keys() == expected.keys(), case
@@ -47,8 +47,10 @@ def test_the_pairs_cover_all_kinds() -> None:
     assert min(counts.values()) >= 15
 
 
-def labelled(rows: dict[str, tuple[str, ...]], judged: dict[str, frozenset[str]] | None = None) -> LabelledReports:
-    return LabelledReports(Path(os.devnull), rows, dict.fromkeys(rows, Status.OK), judged)
+def labelled(rows: dict[str, tuple[str, ...]], judged: dict[str, list[str]] | None = None) -> LabelFile:
+    states = {name: dict.fromkeys(classes, State.ABSENT) for name, classes in (judged or {}).items()}
+    answers = {name: Answer(labels, name, states=states.get(name)) for name, labels in rows.items()}
+    return LabelFile(Path(os.devnull), answers, judged is not None)
 
 
 TEXTS = {"1": "Zebrafish effusion. No edema.", "2": "Lungs are clear."}
@@ -79,7 +81,7 @@ def test_sentences_are_written_only_on_demand(tmp_path: Path) -> None:
 
 
 def test_unjudged_classes_are_no_errors() -> None:
-    predictions, judged = labelled({"1": ("Edema", "Fracture"), "2": ()}), {"1": frozenset(["Edema"]), "2": frozenset()}
+    predictions, judged = labelled({"1": ("Edema", "Fracture"), "2": ()}), {"1": ["Edema"], "2": []}
     gold = labelled({"1": (), "2": ()}, judged)
     assert [e.label for e in find_errors(MC, predictions, gold, TEXTS, ignore_blank=True)] == ["Edema"]
     assert [e.label for e in find_errors(MC, predictions, gold, TEXTS)] == ["Edema", "Fracture"]
@@ -91,12 +93,27 @@ def test_counts_by_side_and_kind() -> None:
     assert count_kinds([]) == {"fp": {}, "fn": {}}
 
 
-LABELS = st.lists(st.one_of(st.sampled_from(FINDINGS), st.text(min_size=1, max_size=30)), max_size=4, unique=True)
+def test_a_task_without_rules_is_read_by_its_own_words(tmp_path: Path) -> None:
+    (tmp_path / "cysts.yaml").write_text(
+        'name: cysts\nkind: classes\nclasses: [Cyst, Renal Cyst, Stone]\nprompts: {inference: "{classes}"}\n'
+    )
+    task = load_task(tmp_path / "cysts.yaml")
+    text = "No stone is seen. Possible renal cyst."
+    errors = report_errors(task, "1", ["Stone", "Cyst", "stones"], ["Renal Cyst"], text)
+    assert [(error.label, error.kind) for error in errors] == [
+        ("Stone", "negated"),
+        ("Cyst", "uncertain"),
+        ("stones", "negated"),
+        ("Renal Cyst", "uncertain"),
+    ]
+
+
+LABELS = st.lists(st.one_of(st.sampled_from(MC.classes), st.text(min_size=1, max_size=30)), max_size=4, unique=True)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from([MC, OE]), LABELS, LABELS, st.text(max_size=80))
-def test_any_labels_and_text_are_classified(task: str, predicted: list[str], gold: list[str], text: str) -> None:
+def test_any_labels_and_text_are_classified(task: Task, predicted: list[str], gold: list[str], text: str) -> None:
     errors = report_errors(task, "1", predicted, gold, text)
     assert {e.label for e in errors if e.side == "fp"} <= set(predicted)
     assert {e.label for e in errors if e.side == "fn"} <= set(gold)

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 from pathlib import Path
 
@@ -9,34 +10,33 @@ from hypothesis import strategies as st
 from sklearn.metrics import multilabel_confusion_matrix, precision_recall_fscore_support
 
 from radtune.config import InputError
-from radtune.findings import FINDINGS
-from radtune.labels import Status
+from radtune.label_files import LabelFile
+from radtune.labels import Answer, Phrase, State, Status
 from radtune.score.display import metrics_text
 from radtune.score.evaluation import evaluate, read_metrics, write_metrics
-from radtune.score.inputs import LabelledReports
-from radtune.score.spelling import Respelling
+from radtune.score.inputs import Respelling
+from radtune.tasks import Task, load_task
 
-MC, OE = "multiple_choice", "open_ended"
+MC, OE = load_task("multiple_choice"), load_task("open_ended")
 
 
-def labelled(rows: list, judged: list | None = None) -> LabelledReports:
-    ids = [str(i) for i in range(len(rows))]
-    return LabelledReports(
-        Path(os.devnull),
-        {i: tuple(row) for i, row in zip(ids, rows, strict=True)},
-        dict.fromkeys(ids, Status.OK),
-        None if judged is None else {i: frozenset(row) for i, row in zip(ids, judged, strict=True)},
+def labelled(rows: list, judged: list | None = None, statuses: dict[int, Status] | None = None) -> LabelFile:
+    states = [None] * len(rows) if judged is None else [dict.fromkeys(names, State.ABSENT) for names in judged]
+    answers = (
+        Answer(tuple(row), str(i), states=states[i], status=(statuses or {}).get(i, Status.OK))
+        for i, row in enumerate(rows)
     )
+    return LabelFile(Path(os.devnull), {answer.report_id: answer for answer in answers}, judged is not None)
 
 
-LABEL_SETS = st.sets(st.sampled_from(FINDINGS))
+LABEL_SETS = st.sets(st.sampled_from(MC.classes))
 PAIRS = st.lists(st.tuples(LABEL_SETS, LABEL_SETS), min_size=1, max_size=15)
 
 
 @settings(max_examples=25, deadline=None)
 @given(PAIRS)
 def test_multiple_choice_equals_scikit_learn(pairs: list[tuple[set, set]]) -> None:
-    predicted, gold = ([[name in row for name in FINDINGS] for row in side] for side in zip(*pairs, strict=True))
+    predicted, gold = ([[name in row for name in MC.classes] for row in side] for side in zip(*pairs, strict=True))
     metrics = evaluate(MC, labelled([p for p, _ in pairs]), labelled([g for _, g in pairs]))
     for average, ours in (("micro", dataclasses.asdict(metrics.micro)), ("macro", metrics.macro)):
         expected = precision_recall_fscore_support(gold, predicted, average=average, zero_division=0)[:3]
@@ -133,8 +133,7 @@ def test_annotators_are_compared_with_one_another_and_with_the_predictions() -> 
 
 
 def test_failed_calls_miss_their_gold() -> None:
-    predictions = labelled([["Edema"], []])
-    predictions.statuses["1"] = Status.FAILED
+    predictions = labelled([["Edema"], []], statuses={1: Status.FAILED})
     metrics = evaluate(MC, predictions, labelled([["Edema"], ["Edema", "Fracture"]]))
     assert (metrics.n_reports, metrics.micro.fn) == (2, 2)
     assert metrics.status_counts == {"ok": 1, "failed": 1}
@@ -149,8 +148,7 @@ def test_both_sides_must_have_the_same_reports() -> None:
 
 
 def test_gold_must_be_whole() -> None:
-    gold = labelled([[], []])
-    gold.statuses["1"] = Status.REFUSED
+    gold = labelled([[], []], statuses={1: Status.REFUSED})
     with pytest.raises(InputError, match="gold of report '1' has status refused"):
         evaluate(MC, labelled([[], []]), gold)
 
@@ -162,10 +160,54 @@ def test_patients_are_drawn_where_all_are_known() -> None:
     assert (drawn.unit, drawn.n_units, drawn.resamples) == ("patient", 2, 10_000)
 
 
-@pytest.mark.parametrize("task", [MC, OE])
-def test_metrics_file_round_trip(tmp_path: Path, task: str) -> None:
-    predictions, gold = labelled([["Edema", "Lung Lesion"], []]), labelled([["Edema"], ["Fracture"]])
-    predictions.codes, gold.codes = {"0": {"edema": "J810"}}, {"0": {"edema": "J811"}}
+TREE = """\
+name: tree
+kind: classes
+none: Nothing
+classes: [Tumour, {name: Cyst, parent: Tumour}, {name: Renal Cyst, parent: Cyst}, Stone]
+prompts: {inference: "Which of {classes}?"}
+"""
+
+
+def test_a_report_has_a_parent_if_it_has_any_class_below_it(tmp_path: Path) -> None:
+    (tmp_path / "tree.yaml").write_text(TREE)
+    task = load_task(tmp_path / "tree.yaml")
+    predictions = labelled([["Renal Cyst"], ["Stone"], ["Cyst"], ["Cyst"]])
+    gold = [["Tumour"], ["Cyst", "Renal Cyst"], [], ["Cyst"]]
+    found = evaluate(task, predictions, labelled(gold)).per_parent
+    assert {name: (s.tp, s.fp, s.fn, s.tn) for name, s in found.items()} == {
+        "Tumour": (2, 1, 1, 0),
+        "Cyst": (1, 2, 1, 0),
+    }
+    assert "Tumour and all below it  precision 0.667" in metrics_text(evaluate(task, predictions, labelled(gold)))
+    # The third report's gold leaves open whether there is a renal cyst, so that a cyst may be right there.
+    judged = [[*task.classes], [*task.classes], ["Tumour", "Cyst"], [*task.classes]]
+    found = evaluate(task, predictions, labelled(gold, judged), gold_blank="ignore").per_parent
+    assert {name: (s.tp, s.fp, s.fn, s.tn) for name, s in found.items()} == {
+        "Tumour": (2, 0, 1, 0),
+        "Cyst": (1, 1, 1, 0),
+    }
+
+
+def test_nothing_names_a_task(tmp_path: Path) -> None:
+    (tmp_path / "tree.yaml").write_text(TREE)
+    task = load_task(tmp_path / "tree.yaml")
+    metrics = evaluate(task, labelled([["Stone", "Gravel"]]), labelled([["Stone"]]))
+    assert (metrics.task, list(metrics.per_class), metrics.micro.fp) == ("tree", [*task.classes], 1)
+    text = metrics_text(metrics)
+    assert "3 of 4 classes without a gold case count as 0" in text
+    assert "names in predictions that are no class, counted as wrong: 'Gravel' x1" in text
+
+
+def with_code(file: LabelFile, code: str) -> LabelFile:
+    answer = dataclasses.replace(file.answers["0"], phrases=(Phrase("Edema", code),))
+    return dataclasses.replace(file, answers=file.answers | {"0": answer})
+
+
+@pytest.mark.parametrize("task", [MC, OE], ids=lambda task: task.name)
+def test_metrics_file_round_trip(tmp_path: Path, task: Task) -> None:
+    predictions = with_code(labelled([["Edema", "Lung Lesion"], []]), "J81.0")
+    gold = with_code(labelled([["Edema"], ["Fracture"]]), "J81.1")
     metrics = evaluate(task, predictions, gold, other=gold, annotators={"A": gold, "B": predictions})
     respelled = {"gold": {"Edma": Respelling("Edema", 2)}}
     metrics = dataclasses.replace(metrics, respelled=respelled, errors={"fp": {"missed": 1}, "fn": {}})
@@ -179,17 +221,21 @@ def test_metrics_file_round_trip(tmp_path: Path, task: str) -> None:
         assert (metrics.codes.same_code, metrics.codes.same_category) == (0, 1)
 
 
-def test_other_fields_are_refused(tmp_path: Path) -> None:
+def test_files_of_other_versions_are_read(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
-    write_metrics(path, evaluate(MC, labelled([[]]), labelled([[]])))
-    path.write_text(path.read_text().replace('"support": 0', '"support": "0"', 1))
-    with pytest.raises(InputError, match="not a metrics"):
-        read_metrics(path)
+    write_metrics(path, evaluate(MC, labelled([["Edema"]]), labelled([["Edema"]])))
+    values = json.loads(path.read_text())
+    for name in ("per_parent", "other_rules", "respelled", "errors", "codes", "agreement"):
+        del values[name]
+    path.write_text(json.dumps(values | {"auroc": {"Edema": 0.9}}))
+    found = read_metrics(path)
+    assert (found.micro.f1, found.per_parent, found.errors) == (1, {}, None)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "3", '{"task": "open_ended", "micro": null}'])
+@pytest.mark.parametrize("text", ["", "{}", "[]", "3", '{"task": "open_ended", "micro": null}', "broken"])
 def test_other_json_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "metrics.json"
-    path.write_text(text)
+    write_metrics(path, evaluate(MC, labelled([[]]), labelled([[]])))
+    path.write_text(path.read_text().replace('"support": 0', '"support": "0"', 1) if text == "broken" else text)
     with pytest.raises(InputError, match="not a metrics"):
         read_metrics(path)

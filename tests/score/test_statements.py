@@ -2,7 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radtune.score.statements import Said, statement
+from radtune.score.statements import Said, reading_rules, statement
+from radtune.tasks import load_task
+
+RULES = reading_rules(load_task("open_ended"))
 
 REPORT = """Findings: Left effusion is small. No right effusion. Bochdalek hernia is unlikely on the left.
 History of mastectomy. Rule out tuberculosis. The heart is enlarged.
@@ -27,13 +30,13 @@ Impression: Possible granuloma. Left effusion."""
     ],
 )
 def test_what_a_report_says(label: str, said: Said, sentence: str | None) -> None:
-    found = statement(label, REPORT)
+    found = statement(label, REPORT, RULES)
     assert found.said == said
     assert found.sentence == sentence
 
 
 @given(st.text(min_size=1, max_size=30), st.text(max_size=100))
 def test_any_text_says_something_or_nothing(label: str, text: str) -> None:
-    found = statement(label, text)
+    found = statement(label, text, RULES)
     assert (found.sentence is None) == (found.said == Said.NOTHING)
     assert found.sentence is None or found.sentence in text

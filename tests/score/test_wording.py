@@ -2,7 +2,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from radtune.score.statements import reading_rules
 from radtune.score.wording import Difference, difference, same_word, stem, wording
+from radtune.tasks import load_task
+
+RULES = reading_rules(load_task("open_ended"))
 
 
 @pytest.mark.parametrize(
@@ -74,17 +78,17 @@ def test_slips_of_spelling(first: str, second: str, expected: bool) -> None:
     ],
 )
 def test_differences(first: str, second: str, expected: Difference | None) -> None:
-    assert difference(first, second) == difference(second, first) == expected
+    assert difference(first, second, RULES) == difference(second, first, RULES) == expected
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_any_two_phrases_differ_alike_both_ways(first: str, second: str) -> None:
-    assert difference(first, second) == difference(second, first)
+    assert difference(first, second, RULES) == difference(second, first, RULES)
 
 
 def test_hedges_and_negations_are_seen() -> None:
-    assert wording("possible pneumonia").hedged
-    assert wording("no effusion").negated
-    plain = wording("small effusion")
+    assert wording("possible pneumonia", RULES).hedged
+    assert wording("no effusion", RULES).negated
+    plain = wording("small effusion", RULES)
     assert not plain.hedged
     assert not plain.negated

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from radtune.findings import LABEL_COLUMNS, write_label_table
+from radtune.label_files import label_columns, write_label_table
+from radtune.tasks import load_task
 
 ROOT = Path(__file__).resolve().parents[2]
+MC = load_task("multiple_choice")
 SCRIPT = ROOT / "scripts" / "compare_labels.py"
 
 
@@ -25,8 +27,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def tables(tmp_path: Path) -> tuple[Path, Path]:
     """A table of ours and one laid out as MIMIC-CXR's official ones: two id columns, floats, classes by alphabet."""
     ours, official = tmp_path / "labels.csv", tmp_path / "mimic-cxr-2.0.0-negbio.csv.gz"
-    write_label_table(ours, {"501": {"Edema": 1}, "502": {"Edema": 0, "No Finding": 1}, "503": {"Edema": -1}})
-    columns = sorted(LABEL_COLUMNS)
+    write_label_table(ours, MC, {"501": {"Edema": 1}, "502": {"Edema": 0, "No Finding": 1}, "503": {"Edema": -1}})
+    columns = sorted(label_columns(MC))
     rows = {"502": {"Edema": "0.0", "No Finding": "1.0"}, "501": {"Edema": "1.0"}, "503": {"Edema": "1.0"}}
     with gzip.open(official, "wt", encoding="utf-8") as stream:
         stream.write(",".join(["subject_id", "study_id", *columns]) + "\n")
@@ -62,6 +64,7 @@ def test_a_table_agrees_with_itself(tables: tuple[Path, Path]) -> None:
         (("a={a}",), "missing required key: b"),
         (("a={a}", "b=nowhere.csv"), "nowhere.csv: No such file"),
         (("a={a}", "b={b}", "output={a}"), "would overwrite"),
+        (("a={a}", "b={b}", "task=open_ended"), "a label table has no phrases"),
         (("a={a}", "b={b}", "b_id_column=study"), "no id column 'study'"),
         (("a={a}", "b={b}", "b_id_column=subject_id"), "stands twice"),
     ],

@@ -9,10 +9,10 @@ import pytest
 
 from radtune.files import write_jsonl
 from radtune.findings import FINDINGS, write_label_table
+from radtune.label_files import LabelFile, read_labels
 from radtune.report import report_from_sections, write_reports
 from radtune.score.errors import find_errors, write_errors
 from radtune.score.evaluation import evaluate, write_metrics
-from radtune.score.inputs import LabelledReports, read_labelled_reports
 from radtune.study import paths
 from radtune.study.drawing import Drawing
 from radtune.study.figures import all_figures
@@ -21,7 +21,7 @@ from radtune.study.report import report_html
 from radtune.study.reported import read_reported
 from radtune.study.results import read_results, read_study_gold
 from radtune.study.tables import all_tables
-from radtune.tasks import multiple_choice, open_ended
+from radtune.tasks import load_task, multiple_choice, open_ended
 
 WORDS = (
     "small pleural effusion", "enlarged cardiac silhouette", "left basal opacity", "degenerative spine changes",
@@ -78,7 +78,7 @@ def write_inputs(study: Study) -> None:
     write_jsonl(paths.weak_labels(study, "wcm"), phrases)
 
 
-def write_predictions(study: Study, cell: Cell, task: str) -> LabelledReports:
+def write_predictions(study: Study, cell: Cell, task: str) -> LabelFile:
     """Truth with errors in it, the fewer the more rows."""
     chance = random.Random(f"{cell.name} {task}")  # noqa: S311  (no secret)
     more = {"teacher": 0.95, "rule_labeler": 0.85}.get(cell.kind, 0.7 + 0.2 * cell.total / (cell.total + 500))
@@ -95,7 +95,7 @@ def write_predictions(study: Study, cell: Cell, task: str) -> LabelledReports:
         rows = [{"report_id": str(i), "labels": some, "status": "ok"} for i, some in enumerate(labels)]
         rows[0] |= {"labels": [], "status": "truncated"}
         write_jsonl(path, rows)
-    return read_labelled_reports(path, task, None, None)
+    return read_labels(path, load_task(task))
 
 
 def score_cells(study: Study, skip: tuple[str, ...] = ()) -> None:
@@ -111,13 +111,13 @@ def score_cells(study: Study, skip: tuple[str, ...] = ()) -> None:
         }
         for cell in (cell for cell in cells(study) if cell.name in predicted):
             mine = predicted[cell.name]
-            write_metrics(paths.metrics(study, cell, task), evaluate(task, mine, gold))
-            errors = find_errors(task, mine, gold, texts)
+            write_metrics(paths.metrics(study, cell, task), evaluate(load_task(task), mine, gold))
+            errors = find_errors(load_task(task), mine, gold, texts)
             # With sentences, so that it is the page that leaves them out.
             write_errors(paths.errors(study, cell, task), errors, show_text=True)
             for other in set(opponents(cell, task)) & set(predicted):
                 path = paths.comparison(study, cell, task, other)
-                write_metrics(path, evaluate(task, mine, gold, other=predicted[other]))
+                write_metrics(path, evaluate(load_task(task), mine, gold, other=predicted[other]))
             if cell.total:
                 log = paths.training_dir(study, cell) / "logs" / "log_1.txt"
                 log.parent.mkdir(parents=True, exist_ok=True)

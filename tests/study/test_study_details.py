@@ -4,6 +4,7 @@ import pytest
 
 from radtune.files import write_jsonl
 from radtune.findings import FINDINGS
+from radtune.label_files import LabelFile
 from radtune.study import paths
 from radtune.study.comparison_table import comparison_table
 from radtune.study.dataset_table import dataset_table
@@ -19,6 +20,10 @@ def results(scored_study: Study) -> Results:
     return read_results(scored_study)
 
 
+def labels_of(file: LabelFile) -> dict:
+    return {report_id: answer.labels for report_id, answer in file.answers.items()}
+
+
 def test_table_1_counts_reports_patients_words_and_labels(scored_study: Study) -> None:
     table = dataset_table(scored_study, read_reported())
     names = [column.name for column in table.columns]
@@ -32,7 +37,7 @@ def test_table_1_counts_reports_patients_words_and_labels(scored_study: Study) -
     ]  # fmt: skip
     assert {(row["reports"], row["patients"]) for row in rows} == {(60, 60)}
     assert [row["most_trained_on"] for row in rows] == [500, "-", 600, "-"]
-    gold = read_study_gold(scored_study, "multiple_choice").labels
+    gold = labels_of(read_study_gold(scored_study, "multiple_choice"))
     assert rows[1]["mean_labels"] == pytest.approx(sum(map(len, gold.values())) / 60)
 
 
@@ -60,7 +65,7 @@ def test_status_table_counts_every_pair_once(results: Results) -> None:
 
 def test_status_table_of_gold_that_is_a_list(few_values: dict, scored_study: Study, tmp_path: Path) -> None:
     listed = tmp_path / "gold.csv"
-    gold = read_study_gold(scored_study, "multiple_choice").labels
+    gold = labels_of(read_study_gold(scored_study, "multiple_choice"))
     listed.write_text("uid,consensus\n" + "".join(f'{i},"{", ".join(labels)}"\n' for i, labels in gold.items()))
     values = few_values | {"run_dir": str(scored_study.run_dir), "mixes": [[200, 100]]}
     values["tests"] = {"multiple_choice": {"gold": str(listed), "gold_column": "consensus", "id_column": "uid"}}
@@ -77,8 +82,8 @@ def test_lenient_spelling_counts_in_tables_as_in_scores(few_values: dict, tmp_pa
     study = study_from_mapping(values)
     base = cells(study)[0]
     write_jsonl(paths.predictions(study, base, "multiple_choice"), [{"report_id": "1", "labels": ["Fractur"]}])
-    assert read_study_gold(study, "multiple_choice").labels == {"1": ("Edema",), "2": ("Fracture",)}
-    assert read_predictions(study, base, "multiple_choice").labels == {"1": ("Fracture",)}
+    assert labels_of(read_study_gold(study, "multiple_choice")) == {"1": ("Edema",), "2": ("Fracture",)}
+    assert labels_of(read_predictions(study, base, "multiple_choice")) == {"1": ("Fracture",)}
 
 
 def test_comparisons_are_with_base_and_rule_labeler(results: Results) -> None:
@@ -110,5 +115,5 @@ def test_gold_by_a_rule_is_read_as_evaluate_reads_it(few_values: dict, tmp_path:
     gold.write_text('report_id,A,B\n1,"Edema, Fracture",Edema\n2,,Pneumonia\n')
     test = {"gold": str(gold), "gold_columns": ["A", "B"], "gold_rule": "intersection"}
     study = study_from_mapping(few_values | {"mixes": [], "tests": {"multiple_choice": test}})
-    assert read_study_gold(study, "multiple_choice").labels == {"1": ("Edema",), "2": ()}
+    assert labels_of(read_study_gold(study, "multiple_choice")) == {"1": ("Edema",), "2": ()}
     assert paths.gold(study, "multiple_choice") == gold
