@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import OmegaConf
-from torch.nn.attention.flex_attention import create_block_mask
 from torchtune import training
 from torchtune.modules import TransformerSelfAttentionLayer
 
@@ -45,11 +44,12 @@ from radtune.models.tokenizer import check_tokenizer, prompt_tokens
 from radtune.progress import progress
 from radtune.score.scores import ratios
 from radtune.tasks import Task, load_task, user_message
-from radtune.train.checkpoints import checkpoint_files, load_checkpoint, newest_whole, save_checkpoint
+from radtune.train.checkpoints import resume_state, save_checkpoint
 from radtune.train.data import Row, make_rows, read_rows
 from radtune.train.distributed import (
     World,
     end_world,
+    everyones,
     load_optimizer,
     lost_process,
     place_model,
@@ -61,14 +61,14 @@ from radtune.train.distributed import (
     whole_model,
 )
 from radtune.train.history import History, draw_curve
-from radtune.train.loss import SummedLoss, allow_row_blocks, row_blocks, sees
+from radtune.train.loss import SummedLoss, allow_row_blocks, attention_mask
 from radtune.train.packing import Batch, make_batches, prefetch
 from radtune.train.plan import learning_rates, make_plan, step_rows, steps_per_epoch
 from radtune.train.settings import COMPONENT, TrainingSettings, build, data_files
 
 # What decides the numbers of a run: where one of them differs, it is another run and cannot be gone on with.
 DECIDES = (
-    "model", "seed", "epochs", "max_steps", "rows_per_step", "optimizer", "lr_scheduler", "clip_grad_norm", "dtype",
+    "seed", "epochs", "max_steps", "rows_per_step", "optimizer", "lr_scheduler", "clip_grad_norm", "dtype",
 )  # fmt: skip
 
 # Seconds in which a further signal is the same one: Ctrl-C reaches a process from the terminal and from torchrun.
@@ -125,7 +125,7 @@ class LoRAFinetune:
         self._plan()
         self.decides = self._decides()
         self.lock = lock(self.output_dir / LOCK) if self.world.leads else None
-        state = self._resume_state()
+        state = resume_state(self.checkpoints, self.settings.resume, self.decides, self.say)
         self._load_model()
         # Each process draws its own dropout.
         torch.manual_seed(self.settings.seed + self.world.rank)
@@ -149,6 +149,9 @@ class LoRAFinetune:
                 raise InputError(f"output_dir={self.output_dir} would overwrite the base model in {folder}")
         self.base = open_model(folder)
         self.base.files()
+        # Of the folder's family and size, unless the YAML names a builder of its own.
+        folders = {} if COMPONENT in settings.model else {COMPONENT: self.base.family.lora_builder, **self.base.sizes()}
+        self.model_section = {**folders, **settings.model}
         if COMPONENT in settings.tokenizer:
             self.tokenizer = build(settings.tokenizer, "tokenizer")
         else:
@@ -182,10 +185,8 @@ class LoRAFinetune:
         instructions = read_rows(files)
         rows, cut = make_rows(self.tokenizer, instructions, self.settings.dataset.prompt_format)
         longest = max(len(row.tokens) for row in rows)
-        if longest > self.settings.tokens_per_batch:
-            raise InputError(
-                f"tokens_per_batch={self.settings.tokens_per_batch} is less than the longest row ({longest} tokens)"
-            )
+        if longest > (most := self.settings.tokens_per_batch):
+            raise InputError(f"tokens_per_batch={most} is less than the longest row ({longest} tokens)")
         if not any(row.trained for row in rows):
             limit = self.tokenizer.max_seq_len
             raise InputError(f"tokenizer.max_seq_len={limit} cuts the answer off every row of {files[0]}")
@@ -209,11 +210,7 @@ class LoRAFinetune:
 
     def _load_model(self) -> None:
         """The base model with a fresh adapter, its optimizer and schedule."""
-        settings, section = self.settings, self.settings.model
-        if COMPONENT not in section:
-            family = self.base.family
-            section = {COMPONENT: family.lora_builder, **family.arguments(self.base.config), **section}
-        make = partial(build, section, "model")
+        settings, make = self.settings, partial(build, self.model_section, "model")
         decoder = load_trainable(make, self.base, self.world.device, self.dtype, settings.seed, self.quantized)
         longest = max(len(row.tokens) for row in [*self.rows, *self.held_out_rows])
         if longest > decoder.max_seq_len:
@@ -240,12 +237,11 @@ class LoRAFinetune:
     # ------------------------------------------------------------------------------------------- checkpoints
 
     def _decides(self) -> dict[str, Any]:
-        values: dict[str, Any] = {}
+        values = {f"model.{key}": item for key, item in self.model_section.items()}
         for name in DECIDES:
             value = getattr(self.settings, name)
-            values |= (
-                {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {name: value}
-            )
+            inner = value if isinstance(value, dict) else {"": value}
+            values |= {f"{name}.{key}".rstrip("."): item for key, item in inner.items()}
         values["prompt_format"] = self.settings.dataset.prompt_format
         values["tokenizer.max_seq_len"] = self.tokenizer.max_seq_len
         values["dataset.data_files"] = [sha256_file(path) for path in self.files]
@@ -255,33 +251,6 @@ class LoRAFinetune:
             for name in ("choose_by", "generate_rows", "max_new_tokens"):
                 values[f"validation.{name}"] = getattr(self.settings.validation, name)
         return values
-
-    def _resume_state(self) -> dict[str, Any]:
-        resume = self.settings.resume
-        if resume is None:
-            if checkpoint_files(self.checkpoints):
-                raise InputError(
-                    f"{self.checkpoints} holds another run: resume=auto to go on with it, or another output_dir"
-                )
-            return {}
-        if resume == "auto":
-            path, state, passed_over = newest_whole(self.checkpoints)
-            for message in passed_over:
-                self.say(f"warning: {message}; passed over")
-        else:
-            path, state = Path(resume), load_checkpoint(Path(resume))
-        if path is None:
-            self.say(f"{self.checkpoints}: no checkpoint yet, starting anew")
-            return {}
-        if "decides" not in state:
-            raise InputError(f"{path}: no checkpoint of this recipe")
-        for name in sorted({*self.decides, *state["decides"]}):
-            was, now = state["decides"].get(name), self.decides.get(name)
-            if was != now:
-                shown = "" if name.endswith("data_files") else f" ({was}, now {now})"
-                raise InputError(f"{path}: made with another {name}{shown}; it cannot be gone on with")
-        self.say(f"going on after step {state['step']:,} from {path}")
-        return state
 
     def _restore(self, state: dict[str, Any]) -> None:
         set_parameters(self.adapter, state["adapter"])
@@ -299,17 +268,13 @@ class LoRAFinetune:
         random = {"cpu": torch.get_rng_state()}
         if self.world.device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state()
-        everyones = [random]
-        if self.world.size > 1:
-            everyones = [{} for _ in range(self.world.size)]
-            torch.distributed.all_gather_object(everyones, random)
         state = {
             "step": self.step,
             "validated_step": self.validated_step,
             "adapter": whole(self.adapter),
             "optimizer": whole(self.optimizer.state_dict()),
             "scheduler": self.scheduler.state_dict(),
-            "random": everyones,
+            "random": everyones(random, self.world),
             "best": self.best,
             "not_better": self.not_better,
             "decides": self.decides,
@@ -338,14 +303,8 @@ class LoRAFinetune:
 
     def _loss(self, batch: Batch) -> torch.Tensor:
         """The summed loss of a batch."""
-        device, mask = self.world.device, None
-        if batch.groups is not None and device.type == "cuda":
-            length = batch.tokens.shape[1]
-            with device:
-                mask = create_block_mask(sees(batch.groups, length), 1, None, length, length, device=device)
-        elif batch.groups is not None:
-            mask = row_blocks(batch.groups, self.dtype)
-        move = {"device": device, "non_blocking": True}
+        mask = attention_mask(batch, self.world.device, self.dtype)
+        move = {"device": self.world.device, "non_blocking": True}
         positions = None if batch.positions is None else batch.positions.to(**move)
         return self.model(batch.tokens.to(**move), positions, mask, batch.places.to(**move), batch.targets.to(**move))
 

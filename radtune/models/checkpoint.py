@@ -69,6 +69,13 @@ class ModelFolder:
         for path in self.files():
             yield from read_weights(path)
 
+    def sizes(self) -> dict[str, Any]:
+        """What its family's builders take; an InputError where ``config.json`` lacks some."""
+        try:
+            return self.family.arguments(self.config)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{self.path}/config.json: not that of a {self.family.name}: {error}") from None
+
     def tokenizer(self, max_seq_len: int | None = None) -> Any:
         """Its tokenizer; ``max_seq_len`` is where training rows are cut."""
         return self.family.load_tokenizer(self.path, self.config["vocab_size"], max_seq_len)
@@ -199,11 +206,12 @@ def load_checkpoint(folder: Path, adapter: Path | None, device: torch.device, dt
 
 def build_decoder(base: ModelFolder, weights: Weights, device: torch.device, dtype: torch.dtype) -> TransformerDecoder:
     """Builds torchtune's modules with weights in Hugging Face's layout, in eval mode."""
+    sizes = base.sizes()
     try:
         # Weights are assigned, so building on the meta device spares a second copy of them.
         with torch.device("meta"):
-            model = resolve_name(base.family.builder)(**base.family.arguments(base.config))
-    except (ArithmeticError, AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            model = resolve_name(base.family.builder)(**sizes)
+    except (ArithmeticError, AssertionError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"{base.path}/config.json: not that of a {base.family.name}: {str(error)[:200]}") from None
     _fill(model, weights, base, device, dtype)
     return model.eval().requires_grad_(False)

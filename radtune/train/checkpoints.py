@@ -4,6 +4,7 @@ import io
 import pickle
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +88,41 @@ def newest_whole(folder: Path) -> tuple[Path | None, dict[str, Any], list[str]]:
         except InputError as error:
             passed_over.append(str(error))
     return None, {}, passed_over
+
+
+def resume_state(
+    folder: Path, resume: str | None, decides: dict[str, Any], say: Callable[[str], None]
+) -> dict[str, Any]:
+    """The state that a run goes on from; nothing where it starts anew.
+
+    Args:
+        folder: The run's ``checkpoints`` folder.
+        resume: ``auto`` for the newest whole checkpoint there, or a checkpoint file; None for a new run.
+        decides: What decides the numbers of a run, by key; a state has it as ``decides``.
+        say: Gets what is to be told.
+
+    Raises:
+        InputError: A new run where another is, or a checkpoint of a run with other numbers.
+    """
+    if resume is None:
+        if checkpoint_files(folder):
+            raise InputError(f"{folder} holds another run: resume=auto to go on with it, or another output_dir")
+        return {}
+    if resume == "auto":
+        path, state, passed_over = newest_whole(folder)
+        for message in passed_over:
+            say(f"warning: {message}; passed over")
+    else:
+        path, state = Path(resume), load_checkpoint(Path(resume))
+    if path is None:
+        say(f"{folder}: no checkpoint yet, starting anew")
+        return {}
+    if "decides" not in state:
+        raise InputError(f"{path}: no checkpoint of this recipe")
+    for name in sorted({*decides, *state["decides"]}):
+        was, now = state["decides"].get(name), decides.get(name)
+        if was != now:
+            shown = "" if name.endswith("data_files") else f" ({was}, now {now})"
+            raise InputError(f"{path}: made with another {name}{shown}; it cannot be gone on with")
+    say(f"going on after step {state['step']:,} from {path}")
+    return state

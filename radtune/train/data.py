@@ -47,13 +47,8 @@ class Row:
 def make_rows(tokenizer: Any, instructions: Sequence[Instruction], prompt_format: str) -> tuple[list[Row], int]:
     """Tokenizes rows and finds the prefix of each kind, a kind being a task with its instruction.
 
-    Args:
-        tokenizer: A torchtune tokenizer; its ``max_seq_len`` cuts rows.
-        instructions: The rows.
-        prompt_format: As in inference.
-
     Returns:
-        The rows, and how many of them were cut.
+        The rows, and how many of them the tokenizer's ``max_seq_len`` cut.
     """
     kinds: dict[tuple[str, str], int] = {}
     tokenized, cut = _tokenized(tokenizer, instructions, prompt_format)
@@ -94,11 +89,7 @@ def _shared(rows: Sequence[tuple[list[int], list[int]]]) -> int:
 
 
 def read_rows(data_files: str | Sequence[str]) -> list[Instruction]:
-    """The rows of one or several ``instructions.jsonl``.
-
-    Raises:
-        InputError: A file is absent or broken, or there are no rows.
-    """
+    """The rows of one or several ``instructions.jsonl``; an InputError where there are none."""
     paths = [data_files] if isinstance(data_files, str) else list(data_files)
     rows = [row for path in paths for row in read_instructions(Path(path))]
     if not rows:

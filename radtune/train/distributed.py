@@ -1,4 +1,7 @@
-"""One process or several: torchrun's environment, sharding with FSDP2, and whole tensors from sharded ones."""
+"""One process or several: torchrun's environment, sharding with FSDP2, and whole tensors from sharded ones.
+
+torchtune's own helpers for whole tensors gather the frozen base model, too; these gather what training changes.
+"""
 
 import json
 import os
@@ -20,13 +23,7 @@ from radtune.config import InputError
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a run.
-
-    Attributes:
-        size: How many.
-        rank: This one's number.
-        device: This one's device.
-    """
+    """The processes of a run: how many, and this one's number and device."""
 
     size: int
     rank: int
@@ -44,20 +41,17 @@ def start_world(device: str) -> World:
     Raises:
         InputError: No CUDA device where one is asked for.
     """
-    size, rank, local = (int(os.environ.get(name, default)) for name, default in _VARIABLES)
+    started = (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0"))
+    size, rank, local = (int(os.environ.get(name, default)) for name, default in started)
+    place = torch.device("cpu")
     if device == "cuda":
         if not torch.cuda.is_available():
             raise InputError("device=cuda: no CUDA device here")
         torch.cuda.set_device(local)
         place = torch.device("cuda", local)
-    else:
-        place = torch.device("cpu")
     if size > 1:
         dist.init_process_group("nccl" if device == "cuda" else "gloo")
     return World(size, rank, place)
-
-
-_VARIABLES = (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0"))
 
 
 def end_world() -> None:
@@ -73,12 +67,7 @@ def lost_process(error: Exception) -> bool:
 
 
 def tell_torchrun(message: str, path: Path) -> None:
-    """Leaves what went wrong for torchrun, so that its report ends with this and not with a link.
-
-    Args:
-        message: One line.
-        path: Where torchrun looks for it: its ``TORCHELASTIC_ERROR_FILE``.
-    """
+    """Leaves a line at ``TORCHELASTIC_ERROR_FILE``, so that torchrun's report ends with it and not with a link."""
     extra = {"py_callstack": message, "timestamp": str(int(time.time()))}
     path.write_text(json.dumps({"message": {"message": message, "extraInfo": extra}}), encoding="utf-8")
 
@@ -115,13 +104,21 @@ def whole_model(model: nn.Module) -> Iterator[None]:
             module.set_reshard_after_forward(module is not model, recurse=False)
 
 
-def total(values: list[float], world: World, highest: bool = False) -> list[float]:
-    """Sums (or the highest) of numbers over all processes, in float64."""
+def total(values: list[float], world: World) -> list[float]:
+    """Sums of numbers over all processes, in float64."""
     if world.size == 1:
         return values
     tensor = torch.tensor(values, dtype=torch.float64, device=world.device)
-    dist.all_reduce(tensor, dist.ReduceOp.MAX if highest else dist.ReduceOp.SUM)
+    dist.all_reduce(tensor)
     return tensor.tolist()
+
+
+def everyones(value: Any, world: World) -> list[Any]:
+    """A value of each process, in the order of their numbers."""
+    values = [value] * world.size
+    if world.size > 1:
+        dist.all_gather_object(values, value)
+    return values
 
 
 def whole(value: Any) -> Any:
@@ -141,15 +138,7 @@ def whole(value: Any) -> Any:
 def set_parameters(parameters: dict[str, nn.Parameter], tensors: dict[str, torch.Tensor]) -> None:
     """Copies whole tensors into parameters, sharded or not."""
     for name, parameter in parameters.items():
-        parameter.copy_(like(parameter, tensors[name]))
-
-
-def like(parameter: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
-    """A whole tensor on a parameter's device, sharded as it is."""
-    tensor = tensor.to(parameter.device)
-    if isinstance(parameter, DTensor):
-        return distribute_tensor(tensor, parameter.device_mesh, parameter.placements)
-    return tensor
+        parameter.copy_(_like(parameter, tensors[name]))
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -157,7 +146,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     sharded = {
         number: {
-            name: like(parameters[number], value)
+            name: _like(parameters[number], value)
             if isinstance(value, torch.Tensor) and value.shape == parameters[number].shape
             else value
             for name, value in values.items()
@@ -165,3 +154,11 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
         for number, values in state["state"].items()
     }
     optimizer.load_state_dict({"state": sharded, "param_groups": state["param_groups"]})
+
+
+def _like(parameter: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    """A whole tensor on a parameter's device, sharded as it is."""
+    tensor = tensor.to(parameter.device)
+    if isinstance(parameter, DTensor):
+        return distribute_tensor(tensor, parameter.device_mesh, parameter.placements)
+    return tensor

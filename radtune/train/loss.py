@@ -9,10 +9,11 @@ from functools import partial
 
 import torch
 from torch import nn
+from torch.nn.attention.flex_attention import create_block_mask
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
-from radtune.train.packing import Group
+from radtune.train.packing import Batch, Group
 
 # Predictions whose logits are held at once: with Llama 3's vocabulary of 128,256, half a gigabyte in float32.
 CHUNK = 1024
@@ -39,18 +40,7 @@ class SummedLoss(nn.Module):
         places: torch.Tensor,
         targets: torch.Tensor,
     ) -> torch.Tensor:
-        """Sums the cross-entropy over targets.
-
-        Args:
-            tokens: Token ids, shape (sequences, length).
-            positions: Their positions, the same shape, or None.
-            mask: What the decoder's layers take; None is causal.
-            places: Where the targets stand in the flattened tokens, shape (trained,).
-            targets: Token ids, shape (trained,).
-
-        Returns:
-            The sum, a float32 scalar.
-        """
+        """The cross-entropy summed over targets, a float32 scalar; tensors as in :class:`Batch`."""
         hidden = self.decoder.tok_embeddings(tokens)
         for layer in self.decoder.layers:
             hidden = layer(hidden, mask=mask, input_pos=positions)
@@ -91,15 +81,21 @@ class RowBlocks:
     blocks: tuple[RowBlock, ...]
 
 
+def attention_mask(batch: Batch, device: torch.device, dtype: torch.dtype) -> object:
+    """What a decoder's layers take as a batch's mask: FlexAttention's on a GPU, else row blocks; None is causal."""
+    if batch.groups is None:
+        return None
+    if device.type != "cuda":
+        return row_blocks(batch.groups, dtype)
+    length = batch.tokens.shape[1]
+    with device:
+        return create_block_mask(sees(batch.groups, length), 1, None, length, length, device=device)
+
+
 def row_blocks(groups: Sequence[Group], dtype: torch.dtype) -> RowBlocks:
     """The attention pattern of a pack for SDPA, whose cost grows with the rows and not with the square of the pack.
 
-    Args:
-        groups: The pack's groups.
-        dtype: Of queries and keys; SDPA adds a mask of numbers faster than it converts one of booleans each time.
-
-    Returns:
-        Its blocks.
+    ``dtype`` is that of queries and keys; SDPA adds a mask of numbers faster than it converts one of booleans.
     """
     blocks = []
     for group in groups:
@@ -116,15 +112,7 @@ def row_blocks(groups: Sequence[Group], dtype: torch.dtype) -> RowBlocks:
 
 
 def sees(groups: Sequence[Group], length: int) -> Callable[..., torch.Tensor]:
-    """The same pattern as a FlexAttention ``mask_mod``.
-
-    Args:
-        groups: The pack's groups.
-        length: The pack's length.
-
-    Returns:
-        A function of batch, head, query and key index. Its tensors are on the default device.
-    """
+    """The same pattern for a pack of a length as FlexAttention's ``mask_mod``, on the default device."""
     group_of = torch.zeros(length, dtype=torch.int32)
     # 0 in a prefix, else the row's number in the pack, counted from 1.
     row_of = torch.zeros(length, dtype=torch.int32)

@@ -63,11 +63,8 @@ def make_batches(rows: Iterable[Row], packing: str, max_tokens: int, ways: int =
         rows: The rows; those without a target are left out, since they change nothing.
         packing: One of :data:`PACKINGS`.
         max_tokens: The most tokens of a batch, padding included; a longer row is a batch by itself.
-        ways: Over how many processes the batches will be dealt, so that there is one for each if that can be.
+        ways: Over how many processes the batches, the largest first, will be dealt: one for each if that can be.
         multiple: Packs are filled up to a multiple of so many tokens, for kernels that are made for one length each.
-
-    Returns:
-        Batches, the largest first.
     """
     rows = [row for row in rows if row.trained]
     if packing == "none":
@@ -136,27 +133,23 @@ def _packs(rows: Sequence[Row], share: bool, max_tokens: int, ways: int) -> list
 
 
 def _packed(pack: _Pack, multiple: int) -> Batch:
-    tokens, positions, targets, groups = [], [], [], []
-    start = 0
+    # Rows and from where to where they stand there: a group's prefix once, then what each of its rows has beyond it.
+    pieces: list[tuple[Row, int, int]] = []
+    groups: list[Group] = []
     for (_, prefix), rows in pack.items():
-        tokens.append(rows[0].tokens[:prefix])
-        targets.append(rows[0].targets[:prefix])
-        positions.append(torch.arange(prefix))
-        for row in rows:
-            tokens.append(row.tokens[prefix:])
-            targets.append(row.targets[prefix:])
-            positions.append(torch.arange(prefix, len(row.tokens)))
+        pieces += [(rows[0], 0, prefix), *((row, prefix, len(row.tokens)) for row in rows)]
+        start = groups[-1].end if groups else 0
         groups.append(Group(start, prefix, tuple(len(row.tokens) - prefix for row in rows)))
-        start = groups[-1].end
-    padding = -start % multiple
+    padding = -groups[-1].end % multiple
     if padding:
-        groups.append(Group(start, 0, (padding,)))
-        tokens.append(torch.zeros(padding, dtype=torch.long))
-        targets.append(torch.full((padding,), IGNORED))
-        positions.append(torch.arange(padding))
-    flat = torch.cat(targets)
-    places = (flat != IGNORED).nonzero()[:, 0]
-    return Batch(torch.cat(tokens)[None], torch.cat(positions)[None], tuple(groups), places, flat[places], padding)
+        filler = torch.zeros(padding, dtype=torch.long)
+        pieces.append((Row(filler, torch.full_like(filler, IGNORED)), 0, padding))
+        groups.append(Group(groups[-1].end, 0, (padding,)))
+    tokens = torch.cat([row.tokens[begin:end] for row, begin, end in pieces])
+    targets = torch.cat([row.targets[begin:end] for row, begin, end in pieces])
+    positions = torch.cat([torch.arange(begin, end) for _, begin, end in pieces])
+    places = (targets != IGNORED).nonzero()[:, 0]
+    return Batch(tokens[None], positions[None], tuple(groups), places, targets[places], padding)
 
 
 # The number of an optimizer step, and its batches.
@@ -164,15 +157,7 @@ Step = tuple[int, list[Batch]]
 
 
 def prefetch(steps: Iterator[Step], ahead: bool) -> Iterator[Step]:
-    """Passes steps through, one ahead: made and pinned by a thread while a GPU computes the step before.
-
-    Args:
-        steps: Steps.
-        ahead: Whether to work ahead; on a CPU the thread would take time from the training itself.
-
-    Yields:
-        The same, in pinned memory if ahead.
-    """
+    """Passes steps through; ahead, for a GPU, a thread makes and pins the next one while this one is computed."""
     if not ahead:
         yield from steps
         return
@@ -184,10 +169,9 @@ def prefetch(steps: Iterator[Step], ahead: bool) -> Iterator[Step]:
 
 
 def _next_pinned(steps: Iterator[Step]) -> Step | None:
+    def pinned(batch: Batch) -> Batch:
+        values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+        return replace(batch, **{n: v.pin_memory() for n, v in values.items() if isinstance(v, torch.Tensor)})
+
     step = next(steps, None)
-    return step and (step[0], [_pinned(batch) for batch in step[1]])
-
-
-def _pinned(batch: Batch) -> Batch:
-    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    return replace(batch, **{n: v.pin_memory() for n, v in values.items() if isinstance(v, torch.Tensor)})
+    return step and (step[0], [pinned(batch) for batch in step[1]])

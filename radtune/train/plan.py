@@ -108,16 +108,7 @@ def make_plan(
     rates: Sequence[float],
     asked: float,
 ) -> Plan:
-    """Counts.
-
-    Args:
-        instructions: The training rows.
-        rows: The same, tokenized.
-        cut: How many of them were cut.
-        batches: All batches of the first epoch.
-        rates: The learning rate of each step.
-        asked: The optimizer's learning rate.
-    """
+    """Counts training rows, the same tokenized, the batches of an epoch and the learning rates of all steps."""
     computed = padding = 0
     for batch in batches:
         computed, padding = computed + batch.tokens.numel(), padding + batch.padding

@@ -86,6 +86,8 @@ class TrainingSettings:
     log_every_n_steps: int = key("How often the metric logger gets figures.", 1, ge=1)
 
     def __post_init__(self) -> None:
+        if COMPONENT not in self.tokenizer and (unknown := sorted(set(self.tokenizer) - {"max_seq_len"})):
+            raise InputError(f"unknown key 'tokenizer.{unknown[0]}'{nearest(unknown[0], ['max_seq_len'])}")
         # The exported adapter's config and scale need rank and alpha, whatever defaults the builder has.
         for name, value in (
             ("tokenizer.max_seq_len", self.tokenizer.get("max_seq_len", 1)),
