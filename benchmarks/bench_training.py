@@ -20,13 +20,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from training_rounds import KINDS, write_random_8b
+from training_rounds import KINDS, synthetic_rows, write_random_8b
 
 from radtune.config import InputError, key, run_command
 from radtune.files import write_jsonl
-from radtune.findings import FINDINGS
-from radtune.instructions import LabelledReport, build
-from radtune.sources.synthetic import generate
 
 
 @dataclass
@@ -57,7 +54,9 @@ def main(config: BenchConfig) -> None:
             raise InputError(f"kinds: {name!r} is not one of {', '.join(KINDS)}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = config.work_dir or Path(temporary)
-        write_rows(folder / "rows.jsonl", config)
+        classes = 0 if config.rows == "open_ended" else config.count // 3
+        counts = {"multiple_choice": classes, "open_ended": config.count - classes}
+        write_jsonl(folder / "rows.jsonl", synthetic_rows(config.count + 50, 0, counts).train)
         base = Path("data/mini")
         if config.model == "8b":
             base = folder / "llama_8b_random"
@@ -80,18 +79,6 @@ def main(config: BenchConfig) -> None:
             print(f"{name}: {wall:.2f} x stock's rows/s, {cpu:.2f} x its rows/CPU-s, final losses {apart:.1e} apart")
     if config.output:
         config.output.write_text(json.dumps(results, indent=1) + "\n")
-
-
-def write_rows(path: Path, config: BenchConfig) -> None:
-    """Synthetic instruction rows, the same each time."""
-    items = list(generate(config.count + 50, seed=0))
-    multiple_choice = 0 if config.rows == "open_ended" else config.count // 3
-    sources = {
-        "multiple_choice": [LabelledReport(i.report, [n for n in FINDINGS if i.labels.get(n) == 1]) for i in items],
-        "open_ended": [LabelledReport(i.report, [p.phrase for p in i.phrases]) for i in items],
-    }
-    counts = {"multiple_choice": multiple_choice, "open_ended": config.count - multiple_choice}
-    write_jsonl(path, build(sources, counts, 0, 0).train)
 
 
 def train(kind: str, base: Path, rows: Path, config: BenchConfig) -> dict:

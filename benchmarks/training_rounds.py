@@ -10,7 +10,7 @@ import runpy
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,12 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
+from radtune.instructions import LabelledReport, Split
+from radtune.instructions import build as build_rows
 from radtune.models.checkpoint import fresh_adapter, open_model
 from radtune.models.export import FineTuned, peft_weights
+from radtune.sources.synthetic import SyntheticReport, generate
+from radtune.tasks import Task, load_task
 
 MINI = Path("data/mini")
 CONFIGS = {"mini": "configs/mini/lora{}.yaml", "8b": "configs/llama3_1/8B_lora{}.yaml"}
@@ -182,6 +186,20 @@ KINDS = {
     "ours_qlora": Kind(run_ours, ("model.quantize_base=True",), on_cpu=False),
     "peft": Kind(run_peft, on_cpu=False),
 }
+
+
+def synthetic_rows(reports: int, seed: int, counts: dict[str, int], validation_rows: int = 0) -> Split:
+    """Instruction rows of tasks, by their own labels of synthetic reports; the same each time."""
+    items = list(generate(reports, seed))
+
+    def labels(task: Task, item: SyntheticReport) -> Sequence[str]:
+        return task.labels_of(item.labels) if task.classes else [phrase.phrase for phrase in item.phrases]
+
+    tasks = {name: load_task(name) for name in counts}
+    sources = {
+        name: [LabelledReport(item.report, labels(task, item)) for item in items] for name, task in tasks.items()
+    }
+    return build_rows(sources, counts, validation_rows, 0)
 
 
 def timed(train: Callable[[], object]) -> dict[str, float]:

@@ -43,7 +43,7 @@ from radtune.models.export import (
 from radtune.models.tokenizer import check_tokenizer, prompt_tokens
 from radtune.progress import progress
 from radtune.score.scores import ratios
-from radtune.tasks import Task, load_task, user_message
+from radtune.tasks import Task, load_task, task_names, user_message
 from radtune.train.checkpoints import resume_state, save_checkpoint
 from radtune.train.data import Row, make_rows, read_rows
 from radtune.train.distributed import (
@@ -176,6 +176,9 @@ class LoRAFinetune:
         names = sorted({row.task for row in self.held_out})
         if settings.validation.generate_rows:
             own = {task.name: task for task in map(load_task, settings.tasks)}
+            for name in names:
+                if name not in own and name not in task_names():
+                    raise InputError(f"tasks: none of their files is task {name!r} of {self.held_out_files[0]}")
             self.tasks = {name: own.get(name) or load_task(name) for name in names}
         choose_by = settings.validation.choose_by
         if choose_by not in ("validation_loss", "micro_f1", *(f"{name}_f1" for name in names)):

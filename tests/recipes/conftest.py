@@ -4,11 +4,9 @@ import runpy
 
 import pytest
 from recipe_runs import MINI, RECIPE, Run
+from training_rounds import synthetic_rows
 
 from radtune.files import write_jsonl
-from radtune.findings import FINDINGS
-from radtune.instructions import LabelledReport, build
-from radtune.sources.synthetic import generate
 
 
 @pytest.fixture(scope="session")
@@ -19,12 +17,8 @@ def recipe_main():
 @pytest.fixture(scope="session")
 def rows(tmp_path_factory):
     """A folder with 36 training and 8 validation rows of both tasks."""
-    folder, items = tmp_path_factory.mktemp("rows"), list(generate(60, 1))
-    sources = {
-        "multiple_choice": [LabelledReport(i.report, [n for n in FINDINGS if i.labels.get(n) == 1]) for i in items],
-        "open_ended": [LabelledReport(i.report, [p.phrase for p in i.phrases]) for i in items],
-    }
-    split = build(sources, {"multiple_choice": 16, "open_ended": 20}, 4, 0)
+    folder = tmp_path_factory.mktemp("rows")
+    split = synthetic_rows(60, 1, {"multiple_choice": 16, "open_ended": 20}, validation_rows=4)
     write_jsonl(folder / "train.jsonl", split.train)
     write_jsonl(folder / "validation.jsonl", split.validation)
     return folder

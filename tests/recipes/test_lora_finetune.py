@@ -15,6 +15,8 @@ import torch
 from recipe_runs import adapter_bytes, figures
 from safetensors.torch import load_file, save_file
 
+from radtune.files import read_jsonl, write_jsonl
+
 # More in a long run of these tests: KILLS=20.
 KILLS = int(os.environ.get("KILLS", "3"))
 
@@ -42,6 +44,30 @@ def test_learns_and_leaves_everything_behind(train, tmp_path, rows):
     said = run.out + run.err + (folder / "history.jsonl").read_text() + card + json.dumps(manifest)
     for line in (rows / "train.jsonl").read_text().splitlines():
         assert json.loads(line)["input"][10:60] not in said
+
+
+def test_a_task_of_ones_own_is_scored_and_chosen_by(train, tmp_path, rows):
+    task, held_out = tmp_path / "sides.yaml", tmp_path / "held_out.jsonl"
+    task.write_text(
+        "name: sides\nkind: classes\nclasses: [Left, Right]\nnone: Neither\nprompts:\n  inference: Which side?\n"
+    )
+    own = [
+        {**row, "task": "sides", "output": "['Left']", "instruction": "Which side?"}
+        for _, row in read_jsonl(rows / "validation.jsonl")
+    ]
+    write_jsonl(held_out, own[:2])
+    arguments = (
+        "max_steps=1", f"dataset.data_files={held_out}", f"validation.data_files={held_out}",
+        "validation.generate_rows=2", "validation.choose_by=sides_f1", "validation.max_new_tokens=5",
+    )  # fmt: skip
+    refused = train("refused", *arguments).wait()
+    assert refused.err.splitlines()[-1].endswith(f"tasks: none of their files is task 'sides' of {held_out}")
+    run = train("run", *arguments, f"tasks=[{task}]").wait()
+    assert run.code == 0, run.err
+    (validated,) = (row for row in figures(tmp_path / "run") if "validation_loss" in row)
+    assert set(validated) == {"step", "validation_loss", "sides_f1", "micro_f1"}
+    refused = train("other", *arguments, f"tasks=[{task}]", "validation.choose_by=open_ended_f1").wait()
+    assert "validation.choose_by=open_ended_f1: no row of that task" in refused.err
 
 
 def test_packing_changes_no_step(train, tmp_path):

@@ -3,13 +3,11 @@
 import shutil
 
 import pytest
+from training_rounds import synthetic_rows
 
 from radtune.files import write_jsonl
-from radtune.findings import FINDINGS
-from radtune.instructions import LabelledReport, build
 from radtune.models.tokenizer import prompt_tokens
-from radtune.sources.synthetic import generate
-from radtune.tasks.legacy import TASKS
+from radtune.tasks import load_task
 from radtune.tasks.rendering import PROMPT_FORMATS, user_message
 from radtune.train import instruction_dataset, llama3_tokenizer
 from radtune.train.data import IGNORED
@@ -21,12 +19,7 @@ def tokenizer(max_seq_len=None):
 
 @pytest.fixture(scope="module")
 def rows():
-    items = list(generate(12, 1))
-    sources = {
-        "multiple_choice": [LabelledReport(i.report, [n for n in FINDINGS if i.labels.get(n) == 1]) for i in items],
-        "open_ended": [LabelledReport(i.report, [p.phrase for p in i.phrases]) for i in items],
-    }
-    return build(sources, {"multiple_choice": 6, "open_ended": 6}, 0, 0).train
+    return synthetic_rows(12, 1, {"multiple_choice": 6, "open_ended": 6}).train
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +35,9 @@ def test_training_and_inference_see_the_same_tokens(rows, path, prompt_format):
     dataset = instruction_dataset(tok, str(path), prompt_format)
     assert len(dataset) == len(rows)
     for row, sample in zip(rows, (dataset[i] for i in range(len(dataset))), strict=True):
-        prompt = prompt_tokens(tok, user_message(TASKS[row.task].training_instruction(), row.input, prompt_format))
+        prompt = prompt_tokens(
+            tok, user_message(load_task(row.task).prompt("training").instruction, row.input, prompt_format)
+        )
         assert sample["tokens"][: len(prompt)] == prompt
         answer = sample["tokens"][len(prompt) :]
         assert tok.decode(answer, truncate_at_eos=False) == row.output

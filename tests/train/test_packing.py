@@ -10,7 +10,7 @@ from torchtune.modules.peft import get_adapter_params, set_trainable_params
 
 from radtune.instructions import Instruction
 from radtune.sources.synthetic import generate
-from radtune.tasks.legacy import TASKS
+from radtune.tasks import load_task
 from radtune.train import llama3_tokenizer
 from radtune.train.data import IGNORED, Row, make_rows
 from radtune.train.loss import CHUNK, SummedLoss, allow_row_blocks, row_blocks, sees
@@ -20,10 +20,12 @@ from radtune.train.packing import PACKINGS, make_batches
 def instructions(count):
     """Rows of both tasks, one after the other."""
     made = [item.report for item in generate(count, 3)]
-    tasks = [TASKS[name] for name in ("open_ended", "multiple_choice")]
+    tasks = [load_task(name) for name in ("open_ended", "multiple_choice")]
     answers = {"open_ended": "['small effusion', 'edema']", "multiple_choice": "['Edema']"}
     return [
-        Instruction(task.training_instruction(), report.text, answers[task.name], task.name, report.report_id, "made")
+        Instruction(
+            task.prompt("training").instruction, report.text, answers[task.name], task.name, report.report_id, "made"
+        )
         for report in made
         for task in tasks
     ]
