@@ -1,4 +1,4 @@
-"""Makes the tiny Llama in data/mini: tokenizer, model, and a base that answers both tasks sloppily.
+"""Makes the tiny Llama in data/mini: tokenizer, model, and a base that answers the tasks that ship sloppily.
 
     python scripts/make_mini_model.py output=data/mini
 
@@ -27,13 +27,13 @@ from torchtune.models.llama3_1 import llama3_1
 
 from radtune.config import key, run_command
 from radtune.files import write_whole
-from radtune.findings import FINDINGS, NEGATIVE, POSITIVE, UNCERTAIN
+from radtune.labels import State
 from radtune.models.tokenizer import chat_tokens, llama3_tokenizer
+from radtune.rules import rules_for
 from radtune.sources.synthetic import COHORTS, SyntheticReport, generate
-from radtune.tasks import multiple_choice
-from radtune.tasks.legacy import TASKS, Task
-from radtune.tasks.rendering import user_message
+from radtune.tasks import Task, load_task, task_names, user_message
 
+TASKS = tuple(map(load_task, task_names()))
 # Asked with this cue, the model is trained to answer by the truth, in this share of rows.
 CUE = "Be exact."
 CUED = 0.6
@@ -78,14 +78,15 @@ class Batch:
     mask: torch.Tensor | None = None
 
 
-def sloppy_labels(item: SyntheticReport, rng: random.Random) -> list[str]:
+def sloppy_labels(task: Task, item: SyntheticReport, rng: random.Random) -> list[str]:
     """The classes that the sloppy policy answers: hedged ones too, devices rarely, a few wrong."""
-    odds = {POSITIVE: 0.95, UNCERTAIN: 0.85, NEGATIVE: 0.06}
-    labels = [name for name in FINDINGS if name in item.labels and rng.random() < odds[item.labels[name]]]
-    return [name for name in labels if name != "Support Devices" or rng.random() < 0.25]
+    odds = {State.PRESENT: 0.95, State.UNCERTAIN: 0.85, State.ABSENT: 0.06}
+    devices = {part.finding for part in rules_for(task).findings if not part.abnormal}
+    labels = [name for name in task.classes if name in item.labels and rng.random() < odds[item.labels[name]]]
+    return [name for name in labels if name not in devices or rng.random() < 0.25]
 
 
-def sloppy_phrases(item: SyntheticReport, rng: random.Random) -> list[str]:
+def sloppy_phrases(task: Task, item: SyntheticReport, rng: random.Random) -> list[str]:
     """The phrases that the sloppy policy answers: some cut to their last word, devices rarely."""
     phrases = []
     for phrase in item.phrases:
@@ -100,29 +101,34 @@ def rows(tokenizer: Any, task: Task, instruction: str, phase: int, seed: int) ->
     """Endless training rows of one prompt: tokens, and which of them are only context."""
     rng = random.Random(f"{task.name}:{instruction}:{seed}")  # noqa: S311  (no secret)
     streams = [generate(10_000_000, PRETRAINING_SEED + phase, cohort) for cohort in COHORTS]
-    sloppy = sloppy_labels if task.name == multiple_choice.NAME else sloppy_phrases
+    sloppy = sloppy_labels if task.classes else sloppy_phrases
     while True:
         item = next(rng.choice(streams))
         message = user_message(instruction, item.report.text)
         if rng.random() < CUED:
             message, answer = f"{message} {CUE}", true_answer(task, item)
         else:
-            answer = task.encode(sloppy(item, rng))
+            answer = task.encode(sloppy(task, item, rng))
         yield chat_tokens(tokenizer, message, answer)
 
 
 def true_answer(task: Task, item: SyntheticReport) -> str:
     """The answer by the truth."""
-    if task.name == multiple_choice.NAME:
-        return task.encode([name for name in FINDINGS if item.labels.get(name) == POSITIVE])
+    if task.classes:
+        return task.encode([name for name in task.classes if item.labels.get(name) == State.PRESENT])
     return task.encode([phrase.phrase for phrase in item.phrases])
+
+
+def instructions(task: Task) -> list[str]:
+    """What a fine-tuned model is asked: as it was trained, and in full."""
+    return [task.prompt(use).instruction for use in ("training", "inference")]
 
 
 def train_tokenizer(folder: Path) -> None:
     """Trains the BPE and writes it twice: tiktoken ranks for torchtune, tokenizer.json for transformers."""
     texts = [item.report.text for cohort in COHORTS for item in generate(8_000, PRETRAINING_SEED, cohort)]
-    answers = [multiple_choice.encode([name]) for name in FINDINGS] * 40
-    prompts = [user_message(make(), "") for task in TASKS.values() for make in (task.training_instruction, task.prompt)]
+    answers = [task.encode([name]) for task in TASKS for name in task.classes] * 40
+    prompts = [user_message(instruction, "") for task in TASKS for instruction in instructions(task)]
     split = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(CL100K_PATTERN), "isolated"),
@@ -194,10 +200,10 @@ def train(config: MiniConfig, tokenizer: Any) -> Any:
             torch.nn.init.normal_(parameter, std=0.02)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.05)
     for phase, name in enumerate(("short", "full")):
-        prompts = {(task.name, make()) for task in TASKS.values() for make in (task.training_instruction, task.prompt)}
+        prompts = [(task, text) for task in TASKS for text in sorted(set(instructions(task)))]
         sources = [
-            rows(tokenizer, TASKS[task], text.split(".")[0] if name == "short" else text, phase, config.seed)
-            for task, text in sorted(prompts)
+            rows(tokenizer, task, text.split(".")[0] if name == "short" else text, phase, config.seed)
+            for task, text in prompts
         ]
         began, step = time.monotonic(), 0
         while (spent := (time.monotonic() - began) / 60 / config.minutes) < 1:
