@@ -18,10 +18,7 @@ _COLOURS = {_CUE: "4", "ignored": "2", "negative": "32", "uncertain": "33", "pos
 def evidence_text(text: str, found: ReportLabels, colours: bool) -> str:
     """Labels, the text with its evidence marked, and a line for each mention.
 
-    Args:
-        text: The report.
-        found: What it says.
-        colours: Whether to mark with a terminal's colours; otherwise signs stand on a line below each line of text.
+    Marked with a terminal's colours, or else by signs on a line below each line of text.
     """
     lines = [f"{value:>2}  {name}" for name, value in found.labels.items()]
     lines += ["", *_marked(text, found.mentions, colours), ""]

@@ -29,19 +29,15 @@ _STATES: Mapping[Status, State] = {
 
 
 class Mention(NamedTuple):
-    """One place where a report speaks of a finding. Offsets are in characters of the report's text.
+    """One place where a report speaks of a finding; from a start to before an end, in characters of the report's text.
 
     Attributes:
         finding: One of the task's classes, or ``Other`` for an abnormality outside them.
-        start: Where the mention starts.
-        end: The offset after it.
-        status: ``positive``, ``negative``, ``uncertain``; ``ignored`` if it says nothing about the images shown (a
-            history, a question to the radiologist).
+        status: ``ignored`` if it says nothing about the images shown (a history, a question to the radiologist).
         phrase: The lexicon's phrase that found it.
         rule: What decided the status: a cue group of ``cues.toml``; ``stated`` where no cue reaches the mention;
             ``normal`` or ``equivocal`` where the phrase itself says so.
         cue_start: Where the deciding cue starts; None without one.
-        cue_end: The offset after it; None without one.
     """
 
     finding: str
@@ -117,9 +113,8 @@ _REMEMBERED_LENGTH = 300
 _remembered = lru_cache(maxsize=20_000)(_label_sentence)
 
 
-def forget_sentences() -> None:
-    """Empties the memory of sentences that were met before, so that a measurement starts from nothing."""
-    _remembered.cache_clear()
+# So that a measurement starts from nothing.
+forget_sentences = _remembered.cache_clear
 
 
 def _moved(mention: Mention, by: int) -> Mention:

@@ -32,17 +32,14 @@ _RECEIVE = {sent: state for state, sent in _SEND.items() if state is not None}
 def label_reports(
     reports: Iterable[Report], task: Task, processes: int | None = None, evidence: bool = True
 ) -> Iterator[tuple[Report, ReportLabels]]:
-    """Labels what a task reads of reports, in their order.
+    """Labels what a task reads of reports, in their order; they are read as needed, never all at once.
 
     Args:
-        reports: Read as needed, never all at once.
+        reports: Any number.
         task: Whose rules label them.
         processes: How many to use for inputs of :data:`POOL_FROM` reports and more; all available cores if None.
             Smaller inputs stay in this process.
         evidence: Whether the mentions are wanted too; without them several processes have far less to send.
-
-    Yields:
-        Each report with its labels.
     """
     processes = processes or _cores()
     reports = iter(reports)
@@ -68,13 +65,14 @@ def _label_in_pool(
     rules_for(task).compile()  # here once; forked processes inherit them
     pool = ProcessPoolExecutor(processes, initializer=_start_worker, initargs=(task,))
     try:
-        while batch := list(islice(reports, _BATCH)):
-            texts = [text_of(task, report) for report in batch]
-            waiting.append((batch, pool.submit(_label_texts if evidence else _send_labels, texts, task)))
-            if len(waiting) >= processes * _AHEAD:
-                yield from _next_batch(waiting, task)
-        while waiting:
-            yield from _next_batch(waiting, task)
+        while (batch := list(islice(reports, _BATCH))) or waiting:
+            if batch:
+                texts = [text_of(task, report) for report in batch]
+                waiting.append((batch, pool.submit(_label_texts if evidence else _send_labels, texts, task)))
+            if not batch or len(waiting) >= processes * _AHEAD:
+                done, labelled = waiting.popleft()
+                for report, found in zip(done, labelled.result(), strict=True):
+                    yield report, _receive_labels(found, task) if isinstance(found, bytes) else found
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -93,14 +91,6 @@ def _end_with_parent() -> None:
     if parent := parent_process():
         parent.join()
         os._exit(1)
-
-
-def _next_batch(
-    waiting: deque[tuple[list[Report], Future[list[ReportLabels]] | Future[list[bytes]]]], task: Task
-) -> Iterator[tuple[Report, ReportLabels]]:
-    batch, labelled = waiting.popleft()
-    for report, found in zip(batch, labelled.result(), strict=True):
-        yield report, _receive_labels(found, task) if isinstance(found, bytes) else found
 
 
 def _label_texts(texts: list[str], task: Task) -> list[ReportLabels]:

@@ -29,13 +29,9 @@ _NO_SIGN_OF_A_NAME = re.compile(r"[^\w',:?+/.]+|\.(?!\w)")
 
 @dataclass(frozen=True, eq=False)
 class FindingRules:
-    """How one class is found.
+    """How one class, or :data:`OTHER`, is found; as its part in ``lexicon.toml``, which says what each key means.
 
-    Attributes:
-        finding: One of the classes, or :data:`OTHER`.
-        scanner: Its phrases; the name of a hit is the kind of phrase, a field of :class:`_LexiconPart`.
-        cues_end_at: Stops that end any cue before it reaches this class, beside the cue's own.
-        abnormal: Whether it keeps ``No Finding`` blank where it is present or uncertain.
+    The name of a scanner's hit is the kind of phrase.
     """
 
     finding: str
@@ -46,18 +42,7 @@ class FindingRules:
 
 @dataclass(frozen=True)
 class CueRule:
-    """What a group of cues in ``cues.toml`` does.
-
-    Attributes:
-        name: The rule id in explanations.
-        status: What a mention in its reach becomes; ``none`` for phrases that only look like cues.
-        direction: ``before`` if the cue stands before what it decides, ``after`` if behind it, ``around`` for either.
-        words: How many words may stand between cue and mention.
-        ends_at: Names of the stops that it does not cross.
-        only: The classes it decides; empty for all.
-        yields: Whether an earlier negation that reaches the mention wins over it ("no opacity to suggest X").
-        phrases: The cues, in the notation.
-    """
+    """A group of cues in ``cues.toml``, which says what each key means; its name is the rule id in explanations."""
 
     name: str
     status: Literal["negative", "uncertain", "ignored", "none"]
@@ -71,18 +56,13 @@ class CueRule:
 
 @dataclass(frozen=True, eq=False)
 class Rules:
-    """Everything the engine needs.
+    """Everything the engine needs; cues and stops by their names.
 
     Attributes:
-        classes: The task's, in their order.
-        findings: How each is found, and :data:`OTHER` where the lexicon has it.
+        findings: How each class is found, in their order, and :data:`OTHER` where the lexicon has it.
         by_opening: Which of them a word that starts so may mention; under the empty string, those to look for always.
-        cues: The cue groups by name.
-        cue_scanner: Their phrases.
-        stop_scanners: The stops by name.
     """
 
-    classes: tuple[str, ...]
     findings: tuple[FindingRules, ...]
     by_opening: Mapping[str, tuple[FindingRules, ...]]
     cues: Mapping[str, CueRule]
@@ -97,7 +77,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class _LexiconPart:
-    """A class in ``lexicon.toml``, which says what each key means."""
+    """A class in ``lexicon.toml``."""
 
     mentions: tuple[str, ...] = ()
     normal: tuple[str, ...] = ()
@@ -164,7 +144,7 @@ def load_rules(
     for part in findings:
         for opening in ("",) if part.scanner.openings is None else part.scanner.openings:
             by_opening[opening] = (*by_opening.get(opening, ()), part)
-    return Rules(tuple(classes), findings, by_opening, cues, cue_scanner, stops)
+    return Rules(findings, by_opening, cues, cue_scanner, stops)
 
 
 def _read_lexicon(

@@ -55,11 +55,7 @@ class _Node:
 
 
 def parse_phrase(phrase: str, words: Mapping[str, Sequence[str]]) -> tuple[_Node, ...]:
-    """Parses a phrase.
-
-    Args:
-        phrase: In the notation.
-        words: Word lists by name, for ``{name}``.
+    """Parses a phrase; ``words`` are the lists for ``{name}``.
 
     Raises:
         PhraseError: Unbalanced brackets, an empty choice, an unknown sign or word list, or a gap at either end.

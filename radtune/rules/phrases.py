@@ -15,11 +15,9 @@ class Hit(NamedTuple):
     """Where a phrase was found.
 
     Attributes:
-        start: Offset of its first character.
-        end: Offset after its last.
         head: Offset from which its last words stand: behind the gap of a phrase with a gap, else ``start``.
         name: The group it belongs to.
-        phrase: The phrase as written in the file.
+        phrase: As written in the file.
     """
 
     start: int
@@ -43,11 +41,9 @@ class Scanner:
         return re.compile(self.source) if self.source else None
 
     def scan(self, text: str, openings: Set[str] | None = None) -> Iterator[Hit]:
-        """Finds the phrases in a reading copy, from left to right, none overlapping.
+        """Finds the phrases in (a sentence of) a reading copy, from left to right, none overlapping.
 
-        Args:
-            text: The reading copy, or a sentence of it.
-            openings: Its :func:`word_openings`, where known: spares the look at most texts that hold no phrase.
+        Its :func:`word_openings`, where known, spare the look at most texts that hold no phrase.
         """
         if openings is not None and self.openings is not None and self.openings.isdisjoint(openings):
             return
@@ -70,11 +66,9 @@ class _Alternative(NamedTuple):
 def compile_scanner(
     groups: Iterable[tuple[str, Iterable[str]]], words: Mapping[str, Sequence[str]] = MappingProxyType({})
 ) -> Scanner:
-    """Compiles named groups of phrases.
+    """Compiles named groups of phrases, the group that should win at the same word first.
 
-    Args:
-        groups: Name and phrases, the group that should win at the same word first.
-        words: Word lists by name, for ``{name}`` in a phrase.
+    ``words`` are the lists for ``{name}`` in a phrase.
 
     Raises:
         PhraseError: A phrase breaks the notation.
