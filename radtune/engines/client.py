@@ -68,11 +68,13 @@ def _url(endpoint: Endpoint) -> str:
     if endpoint.host != "localhost":
         return endpoint.url
     parts = urlsplit(endpoint.url)
-    port, host = parts.port or (443 if parts.scheme == "https" else 80), "127.0.0.1"
-    with suppress(OSError), socket.create_connection(("::1", port), timeout=1.0):
-        host = "[::1]"
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
-        host = "127.0.0.1"
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    host = "127.0.0.1"
+    try:
+        socket.create_connection((host, port), timeout=1.0).close()
+    except OSError:
+        with suppress(OSError), socket.create_connection(("::1", port), timeout=1.0):
+            host = "[::1]"
     return re.sub("(?i)(?<=://)localhost", host, endpoint.url, count=1)
 
 

@@ -271,7 +271,7 @@ def test_what_expired_is_asked_again_and_what_was_refused_is_told(server, path):
             "key0": answer(request),
             "key1": (400, {"error": {"code": "context_length_exceeded", "message": REPORT}}),
             "key2": (400, {"error": {"code": "content_filter", "message": REPORT}}),
-            "key3": (200, {"choices": []}),
+            "key3": (200, {"choices": [{}]}),
         }.get(request["custom_id"])
 
     server.end(send(server, path).batch_ids[0], some, status="expired")

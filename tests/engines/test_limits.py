@@ -3,6 +3,7 @@
 import random
 import time
 from bisect import bisect_left
+from dataclasses import replace
 from email.utils import formatdate
 from itertools import accumulate
 
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radtune.engines.limits import LONGEST_PAUSE_S, Limits, RateLimiter, Window, asked_pause_s
+from radtune.config import InputError
+from radtune.engines.limits import LONGEST_PAUSE_S, Limits, RateLimiter, Window, asked_pause_s, check_limits
 
 
 def sent(window, costs, now=0.0, late=lambda: 0.0):
@@ -145,3 +147,21 @@ def test_a_hold_stops_all_calls_and_a_shorter_one_does_not_end_it():
     rate.hold(1.0, 0.5)
     rate.hold(1.1, 0.1)
     assert rate.wait_s(1.1, 1) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"concurrency": 1_000_000}, "concurrency must be from 1 to 1,000"),
+        ({"concurrency": 0}, "concurrency must be from 1 to 1,000"),
+        ({"timeout_s": float("inf")}, "timeout_s must be above 0, and finite"),
+        ({"timeout_s": float("nan")}, "timeout_s must be above 0, and finite"),
+        ({"max_retries": -1}, "max_retries must be 0 or more"),
+        ({"requests_per_minute": 10**400}, "requests_per_minute must be from 1 to"),
+        ({"tokens_per_minute": 0}, "tokens_per_minute must be from 1 to"),
+    ],
+)
+def test_limits_under_which_nothing_could_be_asked_are_refused(change, message):
+    check_limits(limits := Limits(4, 5.0, 0))
+    with pytest.raises(InputError, match=message):
+        check_limits(replace(limits, **change))

@@ -48,6 +48,7 @@ def main(reports: Path, replies: Path) -> None:
     """Faults here and there, then nothing but faults, then nobody, then an end in the middle."""
     logging.basicConfig(level=logging.DEBUG)
     logging.captureWarnings(True)
+    logging.debug("all of this is heard")
     texts = [json.loads(line)["text"] for line in reports.read_text().splitlines()]
     with rough_server(Manner(faults=0.2)) as server, replies.open("w") as file:
         for text, message, reply in ask(server.url, texts, Limits(32, 1.5, 8)):
