@@ -19,7 +19,7 @@ from radtune.progress import progress
 from radtune.report import Report
 from radtune.sources.synthetic import generate
 
-COMMAND = Path(__file__).with_name("prepare_reports.py")
+COMMAND = Path(__file__).parents[1] / "scripts" / "prepare_reports.py"
 
 
 @dataclass

@@ -1,15 +1,17 @@
 """Radiology reports: the row every stage reads, its file, and the Findings and Impression sections."""
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from radtune.config import InputError
-from radtune.files import read_jsonl, write_jsonl
-from radtune.privacy import shown_columns
+from radtune.files import read_jsonl
+from radtune.privacy import looks_like_name, shown_columns
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,9 @@ class Report:
         text: What a labeler or a model reads: both sections under their headings, or the whole body of a report
             that has no headings.
         source: Where it comes from, e.g. ``mimic_cxr``.
+        modality: How its images were made, e.g. ``CR`` or ``CT``; None where unknown.
+        body_part: What they show, e.g. ``CHEST``; None where unknown.
+        images: Their files; None where there are none.
     """
 
     report_id: str
@@ -32,6 +37,9 @@ class Report:
     impression: str
     text: str
     source: str
+    modality: str | None = None
+    body_part: str | None = None
+    images: tuple[str, ...] | None = None
 
     @property
     def has_sections(self) -> bool:
@@ -97,13 +105,7 @@ def split_sections(body: str) -> tuple[str, str]:
     """Finds the Findings and the Impression of a report.
 
     Headings may be upper or lower case, with or without a colon, marked up, inside a line, combined ("FINDINGS AND
-    IMPRESSION", counted as findings), repeated (bodies are joined by a newline), or absent.
-
-    Args:
-        body: The report as dictated.
-
-    Returns:
-        Findings and impression, each stripped and empty if absent.
+    IMPRESSION", counted as findings), repeated (bodies are joined by a newline), or absent (the section is empty).
     """
     body = body.replace("\r\n", "\n").replace("\r", "\n")
     sections: dict[str, list[str]] = {kind: [] for kind in _KINDS}
@@ -154,45 +156,60 @@ def _without_rules(section: str) -> str:
     return "\n".join(lines[filled[0] : filled[-1] + 1]).strip() if filled else ""
 
 
-_FIELDS = ("report_id", "patient_id", "findings", "impression", "text", "source")
+_FIELDS = tuple(field.name for field in fields(Report))
+_MAY_BE_NULL = ("patient_id", "modality", "body_part", "images")
+# Only an id and a text are needed: reports that others wrote as JSONL may carry no more.
+_LEFT_OUT = {"findings": "", "impression": "", "source": ""}
 
 
 def read_reports(path: Path) -> Iterator[Report]:
-    """Reads ``reports.jsonl``; ids are stripped.
+    """Reads ``reports.jsonl``; ids are stripped, and fields that are not used are named on standard error.
 
     Raises:
         InputError: Naming file and line: a field missing or of the wrong type, an empty report, a doubled id.
     """
     seen: set[str] = set()
+    unused: dict[str, None] = {}
     for number, row in read_jsonl(path):
-        report = _report(path, number, row)
+        report = _report(f"{path}:{number}", row)
         if report.report_id in seen:
             raise InputError(f"{path}:{number}: report_id {report.report_id!r} stands twice")
         seen.add(report.report_id)
+        unused |= dict.fromkeys(name for name in row if name not in _FIELDS)
         yield report
+    say_unused(path, tuple(unused))
 
 
-def _report(path: Path, number: int, row: dict[str, Any]) -> Report:
+def _report(where: str, row: dict[str, Any]) -> Report:
     for name in ("report_id", "text"):
         if name not in row:
-            raise InputError(f"{path}:{number}: no {name!r}")
-    # Only these two are needed: reports that others wrote as JSONL may carry no more.
-    values = {"patient_id": None, "findings": "", "impression": "", "source": ""} | {
-        k: row[k] for k in _FIELDS if k in row
-    }
+            raise InputError(f"{where}: no {name!r}")
+    values = dict.fromkeys(_FIELDS) | _LEFT_OUT | {name: row[name] for name in _FIELDS if name in row}
     for name, value in values.items():
         if name in ("report_id", "patient_id") and isinstance(value, int) and not isinstance(value, bool):
             values[name] = value = str(value)
-        if not (isinstance(value, str) or (value is None and name == "patient_id")):
-            raise InputError(f"{path}:{number}: {name!r} is {type(value).__name__}, expected a string")
+        if name == "images" and isinstance(value, list) and all(isinstance(image, str) for image in value):
+            values[name] = tuple(value) or None
+        elif not ((isinstance(value, str) and name != "images") or (value is None and name in _MAY_BE_NULL)):
+            expected = "a list of strings" if name == "images" else "a string"
+            raise InputError(f"{where}: {name!r} is {type(value).__name__}, expected {expected}")
     # Label tables join by these, and their cells are stripped.
     values["report_id"] = values["report_id"].strip()
-    values["patient_id"] = (values["patient_id"] or "").strip() or None
+    for name in ("patient_id", "modality", "body_part"):
+        values[name] = (values[name] or "").strip() or None
     if not values["report_id"]:
-        raise InputError(f"{path}:{number}: empty report_id")
+        raise InputError(f"{where}: empty report_id")
     if not values["text"].strip():
-        raise InputError(f"{path}:{number}: report {values['report_id']!r} is empty")
+        raise InputError(f"{where}: report {values['report_id']!r} is empty")
     return Report(**values)
+
+
+@cache
+def say_unused(path: Path, names: tuple[str, ...]) -> None:
+    """Says on standard error, once for a file, which of its fields nothing reads."""
+    if names:
+        named = ", ".join(names) if all(map(looks_like_name, names)) else f"{len(names)} of them"
+        print(f"{path}: fields that are not used: {named}", file=sys.stderr)
 
 
 ID_COLUMNS = ("report_id", "study_id", "uid")
@@ -212,8 +229,3 @@ def find_id_column(columns: Iterable[str], path: Path, id_column: str | None = N
         if name in found:
             return found[name]
     raise InputError(f"{path}: no id column {' or '.join(map(repr, wanted))}; {shown_columns(columns)} (id_column=...)")
-
-
-def write_reports(path: Path, reports: Iterable[Report]) -> int:
-    """Writes ``reports.jsonl``, whole or not at all; returns the number of reports."""
-    return write_jsonl(path, reports)

@@ -17,7 +17,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from radtune.ask.ledger import ledger_path
-from radtune.report import report_from_sections, write_reports
+from radtune.files import write_jsonl
+from radtune.report import report_from_sections
 from scripts.simulated_teacher import serving
 
 ROOT = Path(__file__).parents[1]
@@ -68,7 +69,7 @@ def teacher(answer="Output: ['zebrafish effusion']\n- zebrafish effusion: J90", 
 def reports(tmp_path):
     path = tmp_path / "reports.jsonl"
     rows = (report_from_sections(f"r{i}", None, f"A {SECRET} effusion, {i}.", "", "made") for i in range(60))
-    write_reports(path, rows)
+    write_jsonl(path, rows)
     return path
 
 
@@ -86,7 +87,7 @@ def answered(output):
 def test_killed_at_random_moments_it_loses_nothing_and_asks_nothing_twice(tmp_path):
     """Thirty kills; the server counts what it is asked, and each start must not ask what the ledger holds."""
     path, output = tmp_path / "reports.jsonl", tmp_path / "annotations.jsonl"
-    write_reports(
+    write_jsonl(
         path, (report_from_sections(f"r{i}", None, f"A {SECRET} effusion, {i}.", "", "made") for i in range(900))
     )
     chance = random.Random(5)  # noqa: S311  (no secret)

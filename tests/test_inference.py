@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from radtune.files import write_jsonl
 from radtune.findings import FINDINGS
-from radtune.report import write_reports
 from radtune.sources import synthetic
 from scripts.simulated_teacher import serving
 
@@ -47,7 +47,7 @@ def rows(path: Path) -> list[dict]:
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("reports") / "reports.jsonl"
-    write_reports(path, (made.report for made in synthetic.generate(60, 3)))
+    write_jsonl(path, (made.report for made in synthetic.generate(60, 3)))
     return path
 
 

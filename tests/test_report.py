@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radtune.config import InputError
+from radtune.files import write_jsonl
 from radtune.report import (
     Report,
     read_reports,
     report_from_sections,
     report_from_text,
     split_sections,
-    write_reports,
 )
 
 LAYOUTS = {
@@ -210,18 +211,32 @@ def test_text_carries_the_sections_that_exist() -> None:
 def test_reports_are_read_as_written(tmp_path: Path) -> None:
     reports = [
         report_from_sections("1", "p1", "Clear — “fine”.", "", "t"),
-        report_from_text("2", None, "No\u2028head.", "t"),
+        replace(report_from_text("2", None, "No\u2028head.", "t"), modality="CT", images=("a.png", "b.png")),
     ]
     path = tmp_path / "reports.jsonl"
-    assert write_reports(path, reports) == 2
+    assert write_jsonl(path, reports) == 2
     assert list(read_reports(path)) == reports
     assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_id_and_text_are_enough(tmp_path: Path) -> None:
     path = tmp_path / "reports.jsonl"
-    path.write_text('{"report_id": 12, "text": "Clear.", "more": [1]}\n\n')
+    path.write_text('{"report_id": 12, "text": "Clear."}\n\n')
     assert list(read_reports(path)) == [Report("12", None, "", "", "Clear.", "")]
+
+
+def test_fields_that_are_not_used_are_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "reports.jsonl"
+    row = {"report_id": "1", "text": "Clear.", "modality": " CT ", "body_part": "", "images": ["a.png"]}
+    path.write_text(json.dumps(row | {"reader": "R"}) + "\n" + json.dumps(row | {"report_id": "2", "site": 1}) + "\n")
+    first, second = list(read_reports(path))
+    assert (first.modality, first.body_part, first.images) == ("CT", None, ("a.png",))
+    assert list(read_reports(path)) == [first, second]
+    assert capsys.readouterr().err == f"{path}: fields that are not used: reader, site\n"
+    other = tmp_path / "other.jsonl"
+    other.write_text(json.dumps(row | {"No acute disease is seen.": 1}))
+    list(read_reports(other))
+    assert capsys.readouterr().err == f"{other}: fields that are not used: 1 of them\n"
 
 
 def test_ids_are_stripped(tmp_path: Path) -> None:
@@ -245,6 +260,7 @@ def test_ids_are_stripped(tmp_path: Path) -> None:
         ({"report_id": " ", "text": "Clear."}, "empty report_id"),
         ({"report_id": "1", "text": "Clear."}, "report_id '1' stands twice"),
         ({"report_id": True, "text": "Clear."}, "'report_id' is bool, expected a string"),
+        ({"report_id": "2", "text": "Clear.", "images": "a.png"}, "'images' is str, expected a list of strings"),
         ({"report_id": "2", "text": ["Clear."]}, "'text' is list, expected a string"),
         ({"report_id": "2", "text": "Clear.", "findings": None}, "'findings' is NoneType, expected a string"),
     ],

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from radtune.config import InputError
+from radtune.config import InputError, key
 from radtune.report import Report, report_from_text
 from radtune.sources.members import decode, read_members
 
@@ -12,21 +13,21 @@ from radtune.sources.members import decode, read_members
 _NAME = re.compile(r"(?:^|/)p(\d+)/s(\d+)\.txt$")
 
 
-def read_mimic_cxr(path: Path) -> Iterator[Report]:
-    """Reads MIMIC-CXR.
+@dataclass
+class Keys:
+    """Keys of this source."""
 
-    Args:
-        path: ``mimic-cxr-reports.zip``, streamed, or a folder that holds ``pXX/pXXXXXXXX/sXXXXXXXX.txt`` at any depth.
+    input: Path = key("mimic-cxr-reports.zip, or a folder that holds pXX/pXXXXXXXX/sXXXXXXXX.txt at any depth.")
 
-    Yields:
-        Reports whose ``report_id`` is the official tables' ``study_id`` and whose ``patient_id`` is their
-        ``subject_id``.
+
+def read(keys: Keys) -> Iterator[Report]:
+    """Reads MIMIC-CXR; report and patient ids are the official tables' ``study_id`` and ``subject_id``.
 
     Raises:
         InputError: As :func:`radtune.sources.members.read_members`; or a report is not UTF-8, or stands twice.
     """
     seen: set[str] = set()
-    for member in read_members(path, _NAME, "files/p10/p10000032/s50414267.txt"):
+    for member in read_members(keys.input, _NAME, "files/p10/p10000032/s50414267.txt"):
         subject, study = member.name.groups()
         if study in seen:
             raise InputError(f"{member.where}: report {study!r} stands twice")

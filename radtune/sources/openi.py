@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
 
-from radtune.config import InputError
+from radtune.config import InputError, key
 from radtune.report import Report, report_from_sections
 from radtune.sources.members import Member, read_members
 from radtune.sources.table import Columns, read_table
@@ -19,27 +20,25 @@ _NAME = re.compile(r"(?:^|/)\d+\.xml$")
 _UID = re.compile(r"CXR(\d+)")
 
 
-def read_openi(path: Path) -> Iterator[Report]:
-    """Reads Open-i.
+@dataclass
+class Keys:
+    """Keys of this source."""
 
-    Args:
-        path: The folder ``ecgen-radiology``, the ``.tgz`` it comes in (streamed), or a CSV with ``uid``, ``findings``
-            and ``impression``.
+    input: Path = key("The folder ecgen-radiology, its .tgz, or a CSV with uid, findings and impression.")
 
-    Yields:
-        Reports whose id is the number of the collection's id: ``1`` for ``CXR1``, in all three forms. Patients are
-        unknown.
+
+def read(keys: Keys) -> Iterator[Report]:
+    """Reads Open-i; a report's id is the number of the collection's id: ``1`` for ``CXR1``. Patients are unknown.
 
     Raises:
         InputError: As :func:`radtune.sources.members.read_members` or :func:`radtune.sources.table.read_table`; or a
             file that is no Open-i XML; or an id that stands twice.
     """
-    path = Path(path)
-    if path.name.endswith((".csv", ".csv.gz")):
-        yield from read_table(path, Columns("uid", None, None, "findings", "impression"), SOURCE)
+    if keys.input.name.endswith((".csv", ".csv.gz")):
+        yield from read_table(keys.input, Columns(id="uid", findings="findings", impression="impression"), SOURCE)
         return
     seen: set[str] = set()
-    for member in read_members(path, _NAME, "ecgen-radiology/1.xml"):
+    for member in read_members(keys.input, _NAME, "ecgen-radiology/1.xml"):
         report = _report(member)
         if report.report_id in seen:
             raise InputError(f"{member.where}: report {report.report_id!r} stands twice")

@@ -12,12 +12,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from radtune.findings import NEGATIVE, NO_FINDING, POSITIVE, UNCERTAIN
+from radtune.config import key
+from radtune.labels import Phrase, State
 from radtune.report import Report, report_from_sections
 
 COHORTS = ("mimic", "wcm")
 _REGIONS = ("devices", "lungs", "pleura", "heart", "bones")
-_STRENGTH = {POSITIVE: 2, UNCERTAIN: 1, NEGATIVE: 0}
+_STRENGTH = {State.PRESENT: 2, State.UNCERTAIN: 1, State.ABSENT: 0}
+# A label table's last column.
+_NO_FINDING = "No Finding"
 
 # How often each thing happens; chosen so that about a fifth of reports are normal and about a third of mentioned
 # findings are hedged or resolved.
@@ -34,12 +37,20 @@ _P_STRUCTURED = {"mimic": 0.05, "wcm": 0.5}
 _REPORTS_PER_PATIENT = 1.6
 
 
-@dataclass(frozen=True)
-class Phrase:
-    """A true phrase of the open-ended task, as it stands in the report, and its ICD-10-CM code."""
+@dataclass
+class Keys:
+    """Keys of this source."""
 
-    phrase: str
-    icd10: str
+    count: int = key("How many to make.", ge=1)
+    cohort: str = key("Whose reports they resemble; mimic if left out.", "mimic", choices=COHORTS)
+    seed: int = key("Other seeds give other reports and ids.", 0)
+    gold_labels: Path | None = key("Label table of the truth, to write.", None)
+    gold_phrases: Path | None = key("JSONL of the true phrases, to write.", None)
+
+
+def read(keys: Keys) -> Iterator[Report]:
+    """Makes reports; see :func:`generate`."""
+    return (made.report for made in generate(keys.count, keys.seed, keys.cohort))
 
 
 @dataclass(frozen=True)
@@ -48,12 +59,12 @@ class SyntheticReport:
 
     Attributes:
         report: The report.
-        labels: Class -> 1 positive, 0 negative, -1 uncertain; absent if not mentioned. ``No Finding`` is 1 or absent.
-        phrases: What the patient certainly has, in the order of the report.
+        labels: By class; one that is not mentioned has no state. ``No Finding`` is present or has none.
+        phrases: What the patient certainly has, in the order of the report, with its code.
     """
 
     report: Report
-    labels: dict[str, int]
+    labels: dict[str, State]
     phrases: list[Phrase]
 
 
@@ -64,13 +75,13 @@ class _Draft:
     random: random.Random
     sentences: dict[str, list[str]] = field(default_factory=lambda: {region: [] for region in _REGIONS})
     impression: list[str] = field(default_factory=list)
-    labels: dict[str, int] = field(default_factory=dict)
+    labels: dict[str, State] = field(default_factory=dict)
     phrases: list[Phrase] = field(default_factory=list)
 
-    def say(self, condition: dict[str, Any], label: int) -> None:
+    def say(self, condition: dict[str, Any], label: State) -> None:
         """Notes a label for the condition's classes: positive over uncertain over negative."""
         for name in (condition.get("finding"), condition.get("also")):
-            if name and _STRENGTH[label] >= _STRENGTH[self.labels.get(name, NEGATIVE)]:
+            if name and _STRENGTH[label] >= _STRENGTH[self.labels.get(name, State.ABSENT)]:
                 self.labels[name] = label
 
 
@@ -83,13 +94,8 @@ def _lexicon() -> dict[str, Any]:
 def generate(count: int, seed: int, cohort: str = "mimic") -> Iterator[SyntheticReport]:
     """Makes reports, one by one.
 
-    Args:
-        count: How many. A longer run begins with the reports of a shorter one.
-        seed: Other seeds give other reports and ids.
-        cohort: ``mimic`` or ``wcm``; they differ in what patients have and in layout.
-
-    Yields:
-        Reports with their truth; a patient has one report or a few.
+    A longer run begins with the reports of a shorter one. A patient has one report or a few; cohorts differ in what
+    patients have and in layout.
     """
     for index in range(count):
         rng = random.Random(f"{cohort}:{seed}:{index}")  # noqa: S311  (no secret)
@@ -113,9 +119,11 @@ def _write(rng: random.Random, report_id: str, patient_id: str, cohort: str) -> 
     if rng.random() < _P_HISTORY:
         phrase, _ = _fill(draft, rng.choice([c for c in conditions if c.get("finding") and not c.get("device")]))
         draft.sentences["devices"].insert(0, _carry(draft, "history", phrase))
-    if not any(value in (POSITIVE, UNCERTAIN) for name, value in draft.labels.items() if name != "Support Devices"):
+    if not any(
+        value in (State.PRESENT, State.UNCERTAIN) for name, value in draft.labels.items() if name != "Support Devices"
+    ):
         if all(_is_device(phrase) for phrase in draft.phrases):
-            draft.labels[NO_FINDING] = POSITIVE
+            draft.labels[_NO_FINDING] = State.PRESENT
         draft.impression.append(rng.choice(lexicon["normal"]["impression"]))
     report = report_from_sections(report_id, patient_id, _findings(draft, cohort), _impression(draft), "synthetic")
     text = report.text.lower()
@@ -129,17 +137,17 @@ def _mention(draft: _Draft, condition: dict[str, Any]) -> None:
     phrase, icd10 = _fill(draft, condition)
     chance = rng.random()
     if chance < _P_RESOLVED:
-        label, carrier = NEGATIVE, "device_removed" if device else "resolved"
+        label, carrier = State.ABSENT, "device_removed" if device else "resolved"
     elif chance < _P_RESOLVED + _P_HEDGED and not device and condition.get("finding"):
-        label, carrier = UNCERTAIN, "hedged"
+        label, carrier = State.UNCERTAIN, "hedged"
     else:
-        label, carrier = POSITIVE, "device_present" if device else "present"
+        label, carrier = State.PRESENT, "device_present" if device else "present"
         draft.phrases.append(Phrase(phrase, icd10))
     draft.say(condition, label)
     sentence = _carry(draft, carrier, phrase)
     draft.sentences[condition["region"]].append(sentence)
-    if label != NEGATIVE and not device and rng.random() < _P_RESTATED:
-        draft.impression.append(sentence if label == UNCERTAIN else f"{_capital(phrase)}.")
+    if label != State.ABSENT and not device and rng.random() < _P_RESTATED:
+        draft.impression.append(sentence if label == State.UNCERTAIN else f"{_capital(phrase)}.")
 
 
 def _versus(draft: _Draft, conditions: list[dict[str, Any]]) -> None:
@@ -153,9 +161,9 @@ def _versus(draft: _Draft, conditions: list[dict[str, Any]]) -> None:
     words = [_misspell(draft, draft.random.choice(by_finding[name]["negated"])) for name in (first, second)]
     draft.sentences["lungs"].append(carrier.format(Opacity=_capital(opacity), x=words[0], y=words[1]))
     draft.phrases.append(Phrase(opacity, icd10))
-    draft.say(by_finding["Lung Opacity"], POSITIVE)
+    draft.say(by_finding["Lung Opacity"], State.PRESENT)
     for name in (first, second):
-        draft.say(by_finding[name], UNCERTAIN)
+        draft.say(by_finding[name], State.UNCERTAIN)
 
 
 def _negations(draft: _Draft, conditions: list[dict[str, Any]]) -> None:
@@ -169,11 +177,11 @@ def _negations(draft: _Draft, conditions: list[dict[str, Any]]) -> None:
         joined = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {rng.choice(('or', 'and'))} {words[-1]}"
         draft.sentences["pleura"].append(rng.choice(carriers["negation"]).format(list=joined))
         for condition in listed:
-            draft.say(condition, NEGATIVE)
+            draft.say(condition, State.ABSENT)
     if free and rng.random() < 0.25:
         word = rng.choice(free[0]["negated"])
         draft.sentences["pleura"].append(_carry(draft, "absent", word))
-        draft.say(free[0], NEGATIVE)
+        draft.say(free[0], State.ABSENT)
 
 
 def _normal_statements(draft: _Draft) -> None:
@@ -183,7 +191,7 @@ def _normal_statements(draft: _Draft) -> None:
             continue
         draft.sentences[region].append(draft.random.choice(statements))
         if region == "heart":
-            draft.labels.setdefault("Cardiomegaly", NEGATIVE)
+            draft.labels.setdefault("Cardiomegaly", State.ABSENT)
 
 
 def _fill(draft: _Draft, condition: dict[str, Any]) -> tuple[str, str]:

@@ -1,14 +1,14 @@
 """Any table of reports: CSV or JSONL (packed with gzip or not) or Parquet, columns found by name or given."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from radtune.config import InputError
+from radtune.config import InputError, key
 from radtune.files import read_csv_rows, read_jsonl
 from radtune.privacy import no_column, shown_columns
-from radtune.report import Report, find_id_column, read_reports, report_from_sections, report_from_text
+from radtune.report import Report, find_id_column, read_reports, report_from_sections, report_from_text, say_unused
 from radtune.sources.members import MAX_REPORT_BYTES
 
 SOURCE = "table"
@@ -17,9 +17,21 @@ _CSV, _JSONL, _PARQUET = (".csv", ".csv.gz"), (".jsonl", ".jsonl.gz"), ".parquet
 
 # Names looked for, in any case, where a column is not given.
 _PATIENT_NAMES = ("patient_id", "subject_id")
-_FINDINGS_NAMES = ("findings",)
-_IMPRESSION_NAMES = ("impression",)
 _TEXT_NAMES = ("text", "report_text", "note_text", "report", "note")
+
+
+@dataclass
+class Keys:
+    """Keys of this source."""
+
+    input: Path = key("A .csv, .jsonl (either may be packed: .gz) or .parquet.")
+    id_column: str | None = key("Ids of reports; else report_id, study_id or uid.", None)
+    patient_column: str | None = key("Ids of patients; else patient_id or subject_id.", None)
+    text_column: str | None = key("Whole reports; else text, report_text, note_text, ...", None)
+    findings_column: str | None = key("Findings; else findings.", None)
+    impression_column: str | None = key("Impression; else impression.", None)
+    modality_column: str | None = key("How the images were made; else modality.", None)
+    body_part_column: str | None = key("What the images show; else body_part.", None)
 
 
 @dataclass(frozen=True)
@@ -35,22 +47,24 @@ class Columns:
     text: str | None = None
     findings: str | None = None
     impression: str | None = None
+    modality: str | None = None
+    body_part: str | None = None
+    images: str | None = None
 
 
 BY_NAME = Columns()
 
 
+def read(keys: Keys) -> Iterator[Report]:
+    """Reads a table of reports; see :func:`read_table`."""
+    given = {name.removesuffix("_column"): column for name, column in vars(keys).items() if name != "input"}
+    return read_table(keys.input, Columns(**given))
+
+
 def read_table(path: Path, columns: Columns = BY_NAME, source: str = SOURCE) -> Iterator[Report]:
-    """Reads a table of reports, row by row.
+    """Reads a table of reports, row by row: from the section columns where they are filled, else from the text column.
 
-    Args:
-        path: ``.csv``, ``.csv.gz``, ``.jsonl``, ``.jsonl.gz`` or ``.parquet``.
-        columns: Where what stands.
-        source: The reports' ``source``.
-
-    Yields:
-        Reports: from the section columns where a row has them filled, else from its text column. A row with neither
-        is a report with an empty text.
+    A row with neither is a report with an empty text. Columns that are not used are named on standard error.
 
     Raises:
         InputError: Naming file and line: no such column, a cell of the wrong type or longer than any report, an
@@ -71,11 +85,16 @@ def read_table(path: Path, columns: Columns = BY_NAME, source: str = SOURCE) -> 
         patient_id = id_cell(where, used.patient, row) or None
         findings, impression = _text(where, used.findings, row), _text(where, used.impression, row)
         if findings.strip() or impression.strip():
-            yield report_from_sections(report_id, patient_id, findings, impression, source)
+            report = report_from_sections(report_id, patient_id, findings, impression, source)
         else:
-            yield report_from_text(report_id, patient_id, _text(where, used.text, row), source)
-    if not seen:
+            report = report_from_text(report_id, patient_id, _text(where, used.text, row), source)
+        modality, body_part = (_text(where, column, row).strip() for column in (used.modality, used.body_part))
+        yield replace(
+            report, modality=modality or None, body_part=body_part or None, images=_images(where, used.images, row)
+        )
+    if used is None:
         raise InputError(f"{path}: no rows")
+    say_unused(path, tuple(name for name in row if name not in vars(used).values()))
 
 
 def read_any_reports(path: Path) -> Iterator[Report]:
@@ -132,7 +151,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _find_columns(path: Path, names: Sequence[str], given: Columns) -> Columns:
-    for name in (given.id, given.patient, given.text, given.findings, given.impression):
+    for name in vars(given).values():
         if name is not None and name not in names:
             raise InputError(f"{path}: {no_column(name, names)}")
     by_lower = {name.lower(): name for name in names}
@@ -144,9 +163,12 @@ def _find_columns(path: Path, names: Sequence[str], given: Columns) -> Columns:
     found = Columns(
         id=find_id_column(names, path, given.id),
         patient=find(given.patient, _PATIENT_NAMES),
+        modality=find(given.modality, ("modality",)),
+        body_part=find(given.body_part, ("body_part",)),
+        images=find(given.images, ("images",)),
         text=find(given.text, _TEXT_NAMES, wanted=not sections_given),
-        findings=find(given.findings, _FINDINGS_NAMES, wanted=given.text is None),
-        impression=find(given.impression, _IMPRESSION_NAMES, wanted=given.text is None),
+        findings=find(given.findings, ("findings",), wanted=given.text is None),
+        impression=find(given.impression, ("impression",), wanted=given.text is None),
     )
     if not (found.text or found.findings or found.impression):
         raise InputError(f"{path}: no column findings, impression or text; {shown_columns(names)} (text_column=...)")
@@ -176,3 +198,12 @@ def _text(where: str, column: str | None, row: dict[str | None, Any]) -> str:
     if len(value) > MAX_REPORT_BYTES:
         raise InputError(f"{where}: {column} is longer than {MAX_REPORT_BYTES:,} characters, which no report is")
     return value
+
+
+def _images(where: str, column: str | None, row: dict[str, Any]) -> tuple[str, ...] | None:
+    """The files of a row's images: a list of them, or the one that its cell names."""
+    value = row.get(column) if column else None
+    files = value if isinstance(value, list) else [_text(where, column, row)]
+    if not all(isinstance(file, str) for file in files):
+        raise InputError(f"{where}: {column} is no list of file names")
+    return tuple(filter(None, files)) or None

@@ -14,7 +14,8 @@ from chat_server import completion
 
 from radtune.ask.batch_api import state_path
 from radtune.ask.ledger import ledger_path
-from radtune.report import report_from_sections, write_reports
+from radtune.files import write_jsonl
+from radtune.report import report_from_sections
 
 ROOT = Path(__file__).parents[2]
 # A word of every report that nothing which is printed may hold.
@@ -38,7 +39,7 @@ def server(started) -> BatchServer:
 @pytest.fixture
 def reports(tmp_path):
     path = tmp_path / "reports.jsonl"
-    write_reports(path, (report_from_sections(f"r{i}", None, f"A {SECRET} {i}.", "", "made") for i in range(200)))
+    write_jsonl(path, (report_from_sections(f"r{i}", None, f"A {SECRET} {i}.", "", "made") for i in range(200)))
     return path
 
 

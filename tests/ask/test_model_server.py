@@ -18,7 +18,7 @@ from radtune.engines.guard import Endpoint
 from radtune.engines.limits import Limits
 from radtune.engines.prompt import Prompt, Sampling
 from radtune.engines.server import ServerEngine
-from radtune.report import write_reports
+from radtune.files import write_jsonl
 from radtune.sources.synthetic import generate
 from scripts.simulated_teacher import serving
 
@@ -81,7 +81,7 @@ def azure_front(model_server):
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
     path = tmp_path_factory.mktemp("cohort") / "reports.jsonl"
-    write_reports(path, [item.report for item in generate(REPORTS, seed=3)])
+    write_jsonl(path, [item.report for item in generate(REPORTS, seed=3)])
     return path
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from radtune.files import write_jsonl
 from radtune.label_files import label_columns, read_labels
-from radtune.report import report_from_sections, write_reports
+from radtune.report import report_from_sections
 from radtune.tasks import DEFAULT_RULES_TASK, load_task
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +29,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def reports(tmp_path: Path) -> Path:
     path = tmp_path / "reports.jsonl"
     texts = {"b": "No pneumothorax. Small left effusion.", "a": "Possible pneumonia.", "c": "Clear lungs."}
-    write_reports(path, [report_from_sections(name, None, "", text, "test") for name, text in texts.items()])
+    write_jsonl(path, [report_from_sections(name, None, "", text, "test") for name, text in texts.items()])
     return path
 
 

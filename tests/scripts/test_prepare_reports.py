@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from radtune.findings import read_label_table
+from radtune.label_files import read_labels
 from radtune.report import read_reports
+from radtune.tasks import load_task
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -84,10 +86,10 @@ def test_a_table_of_notes(tmp_path: Path) -> None:
     notes = tmp_path / "notes.csv"
     with notes.open("w", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["NOTE_ID", "MRN", "NOTE"])
-        writer.writerow(["a1", "m1", "HISTORY: Cough.\nFINDINGS: Clear.\nIMPRESSION: Normal."])
+        writer.writerow(["NOTE_ID", "MRN", "NOTE", "MOD", "READER"])
+        writer.writerow(["a1", "m1", "HISTORY: Cough.\nFINDINGS: Clear.\nIMPRESSION: Normal.", "CR", "R1"])
     output = tmp_path / "wcm.jsonl"
-    columns = ("id_column=NOTE_ID", "patient_column=MRN", "text_column=NOTE")
+    columns = ("id_column=NOTE_ID", "patient_column=MRN", "text_column=NOTE", "modality_column=MOD")
     finished = run("source=table", f"input={notes}", f"output={output}", *columns)
     assert finished.stdout == f"{output}: 1 reports (1 read)\n"
     assert [json.loads(line) for line in output.read_text().splitlines()] == [
@@ -98,8 +100,12 @@ def test_a_table_of_notes(tmp_path: Path) -> None:
             "impression": "Normal.",
             "text": "Findings: Clear.\nImpression: Normal.",
             "source": "table",
+            "modality": "CR",
+            "body_part": None,
+            "images": None,
         }
     ]
+    assert finished.stderr == f"{notes}: fields that are not used: READER\n"
 
 
 def test_synthetic_reports_come_with_their_truth(tmp_path: Path) -> None:
@@ -111,7 +117,7 @@ def test_synthetic_reports_come_with_their_truth(tmp_path: Path) -> None:
     assert finished.returncode == 0, finished.stderr
     texts = {report.report_id: report.text for report in read_reports(output)}
     assert len(texts) == 30
-    assert list(read_label_table(labels).rows) == list(texts)
+    assert list(read_labels(labels, load_task("multiple_choice")).answers) == list(texts)
     rows = [json.loads(line) for line in phrases.read_text().splitlines()]
     assert [row["report_id"] for row in rows] == list(texts)
     assert sum(len(row["phrases"]) for row in rows) > 10
@@ -124,6 +130,35 @@ def test_synthetic_reports_come_with_their_truth(tmp_path: Path) -> None:
     assert (tmp_path / "phrases.jsonl.manifest.json").exists()
 
 
+def test_a_source_is_one_file(tmp_path: Path) -> None:
+    """Dropped into the package, it is a source, with keys of its own, and in ``--help``."""
+    toy = """from dataclasses import dataclass
+from radtune.config import key
+from radtune.report import report_from_text
+@dataclass
+class Keys:
+    word: str = key("What reports say.")
+def read(keys):
+    yield report_from_text("1", None, f"FINDINGS: {keys.word}", "toy")
+"""
+    shutil.copytree(ROOT / "radtune", tmp_path / "radtune")
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "prepare_reports.py", tmp_path / "scripts")
+    shutil.copytree(ROOT / "configs" / "tasks", tmp_path / "configs" / "tasks")
+    (tmp_path / "radtune" / "sources" / "toy.py").write_text(toy)
+    command = [sys.executable, "scripts/prepare_reports.py"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    for arguments, said in (
+        (["source=toy", "word=Clear.", "output=r.jsonl"], "r.jsonl: 1 reports (1 read)\n"),
+        (["--help"], "source=toy: What reports say."),
+    ):
+        finished = subprocess.run(
+            [*command, *arguments], capture_output=True, text=True, cwd=tmp_path, env=environment, check=True
+        )
+        assert said in finished.stdout
+    assert [report.findings for report in read_reports(tmp_path / "r.jsonl")] == ["Clear."]
+
+
 def test_the_same_command_writes_the_same_bytes(tmp_path: Path, mimic: Path) -> None:
     outputs = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
     for output in outputs:
@@ -133,13 +168,15 @@ def test_the_same_command_writes_the_same_bytes(tmp_path: Path, mimic: Path) -> 
 
 def test_mistakes_in_keys(tmp_path: Path, mimic: Path) -> None:
     out = f"output={tmp_path}/out/r.jsonl"
-    assert fails("source=mimic_cxr", out) == "source=mimic_cxr needs input="
-    assert fails("source=synthetic", out) == "source=synthetic needs count="
-    assert fails("source=synthetic", out, "count=0") == "count must be at least 1"
-    assert fails("source=synthetic", out, "count=3", f"input={mimic}") == "source=synthetic has no input"
-    assert fails("source=mimic_cxr", f"input={mimic}", out, "sample=0") == "sample must be at least 1"
+    assert fails("source=mimic_cxr", out) == "source=mimic_cxr: missing required key: input"
+    assert fails("source=synthetic", out) == "source=synthetic: missing required key: count"
+    assert fails("source=synthetic", out, "count=0") == "source=synthetic: count: expected 1 or more"
+    assert fails("source=synthetic", out, "count=3", f"input={mimic}").startswith(
+        "source=synthetic: unknown key 'input'"
+    )
+    assert fails("source=mimic_cxr", f"input={mimic}", out, "sample=0") == "command line: sample: expected 1 or more"
     assert fails("source=mimic_cxr", f"input={mimic}", out, "text_column=a") == (
-        "text_column is for source=table, not mimic_cxr"
+        "source=mimic_cxr: unknown key 'text_column'"
     )
     assert fails("source=mimic_cxr", f"input={mimic}", f"output={mimic}") == f"{mimic}: would overwrite {mimic}"
     gold = ("source=synthetic", "count=3", f"output={tmp_path}/a.jsonl")
@@ -152,7 +189,7 @@ def test_mistakes_in_keys(tmp_path: Path, mimic: Path) -> None:
     assert fails("source=synthetic", "count=3", "output=") == "'.': expected a file name"
     assert fails("source=synthetic", "count=3", "output=/") == "'/': expected a file name"
     assert fails("source=mimic_cxr", f"input={mimic}", out, "sample=50").startswith(f"{mimic}: sample=50: ")
-    assert fails("source=mimic_cxr", f"input={tmp_path}/no.zip", out) == f"{tmp_path}/no.zip: no such file or folder"
+    assert fails("source=mimic_cxr", f"input={tmp_path}/no.zip", out) == f"{tmp_path}/no.zip: No such file or directory"
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["mimic-cxr-reports.zip"]
 
 
@@ -207,7 +244,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_the_benchmark_runs() -> None:
-    finished = run("count=30", "sample=10", script="bench_prepare.py")
+    finished = run("count=30", "sample=10", script="../benchmarks/bench_prepare.py")
     assert finished.returncode == 0, finished.stderr
     assert "30 reports" in finished.stdout
     assert "MiB peak" in finished.stdout

@@ -1,12 +1,19 @@
 """MIMIC-CXR's zip and its unpacked tree, made here in the official layout."""
 
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from radtune.config import InputError
-from radtune.sources.mimic_cxr import read_mimic_cxr
+from radtune.report import Report
+from radtune.sources.mimic_cxr import Keys, read
+
+
+def read_mimic_cxr(path: Path) -> Iterator[Report]:
+    return read(Keys(input=path))
+
 
 FIRST = """                                 FINAL REPORT
  EXAMINATION:  CHEST (PA AND LAT)

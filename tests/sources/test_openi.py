@@ -4,13 +4,19 @@ import csv
 import io
 import os
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from radtune.config import InputError
-from radtune.report import report_from_sections
-from radtune.sources.openi import read_openi
+from radtune.report import Report, report_from_sections
+from radtune.sources.openi import Keys, read
+
+
+def read_openi(path: Path) -> Iterator[Report]:
+    return read(Keys(input=path))
+
 
 XML = """<?xml version="1.0" encoding="utf-8"?>
 <eCitation>

@@ -9,9 +9,13 @@ import pytest
 import simple_icd_10_cm
 
 import radtune.sources.synthetic as synthetic
-from radtune.findings import FINDINGS, LABEL_COLUMNS, NO_FINDING, POSITIVE, UNCERTAIN
+from radtune.label_files import NO_FINDING
+from radtune.labels import State
 from radtune.report import read_reports
 from radtune.sources.synthetic import COHORTS, generate
+from radtune.tasks import load_task
+
+FINDINGS = load_task("multiple_choice").classes
 
 
 @pytest.fixture(scope="module", params=COHORTS)
@@ -44,12 +48,12 @@ def test_phrases_stand_in_the_report_in_order(made):
 
 def test_labels_are_consistent(made):
     for item in made:
-        assert set(item.labels) <= set(LABEL_COLUMNS)
+        assert set(item.labels) <= {*FINDINGS, NO_FINDING}
         assert set(item.labels.values()) <= {1, 0, -1}
         others = [v for name, v in item.labels.items() if name not in ("Support Devices", NO_FINDING)]
         if NO_FINDING in item.labels:
-            assert POSITIVE not in others
-            assert UNCERTAIN not in others
+            assert State.PRESENT not in others
+            assert State.UNCERTAIN not in others
 
 
 def test_all_classes_and_statuses_occur(made):

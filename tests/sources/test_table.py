@@ -10,7 +10,8 @@ import pytest
 from pyarrow import parquet
 
 from radtune.config import InputError
-from radtune.report import Report, report_from_sections, report_from_text, write_reports
+from radtune.files import write_jsonl
+from radtune.report import Report, report_from_sections, report_from_text
 from radtune.sources.table import Columns, read_any_reports, read_table
 
 ROWS: list[dict[str, Any]] = [
@@ -74,6 +75,14 @@ NOTE = "HISTORY: Cough.\nFINDINGS: Clear.\nIMPRESSION: Normal."
 def test_columns_found_and_given(tmp_path: Path, header: tuple[str, ...], columns: Columns, text: str) -> None:
     path = write(tmp_path / "r.csv", [dict(zip(header, ("1", NOTE, "Other."), strict=True))])
     assert [report.text for report in read_table(path, columns)] == [text]
+
+
+@pytest.mark.parametrize("images", [["a.png", "b.png"], "a.png"])
+def test_how_and_of_what_the_images_are(tmp_path: Path, images: Any) -> None:
+    rows = [{"uid": "1", "text": "A note.", "Modality": "CT", "REGION": "HEAD", "images": images}]
+    (report,) = read_table(write(tmp_path / "r.jsonl", rows), Columns(body_part="REGION"))
+    assert (report.modality, report.body_part) == ("CT", "HEAD")
+    assert report.images == (tuple(images) if isinstance(images, list) else (images,))
 
 
 def test_a_row_without_sections_falls_back_to_its_text(tmp_path: Path) -> None:
@@ -167,7 +176,7 @@ def test_absent_files(tmp_path: Path, name: str) -> None:
 
 def test_any_reports_are_ours_or_a_table(tmp_path: Path) -> None:
     ours = [report_from_sections("1", "p", "Clear.", "", "mimic_cxr")]
-    write_reports(tmp_path / "reports.jsonl", ours)
+    write_jsonl(tmp_path / "reports.jsonl", ours)
     assert list(read_any_reports(tmp_path / "reports.jsonl")) == ours
     for name in ("r.csv", "r.parquet"):
         assert list(read_any_reports(write(tmp_path / name, ROWS))) == EXPECTED

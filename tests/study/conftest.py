@@ -10,7 +10,7 @@ import pytest
 from radtune.files import write_jsonl
 from radtune.findings import FINDINGS, write_label_table
 from radtune.label_files import LabelFile, read_labels
-from radtune.report import report_from_sections, write_reports
+from radtune.report import report_from_sections
 from radtune.score.errors import find_errors, write_errors
 from radtune.score.evaluation import evaluate, write_metrics
 from radtune.study import paths
@@ -63,9 +63,9 @@ def write_inputs(study: Study) -> None:
     for task in study.tests:
         texts = [f"{'. '.join(true_labels(i, task))}. No hiatal hernia." for i in range(N_REPORTS)]
         reports = [report_from_sections(i, f"p{i}", text, "", "made-up") for i, text in zip(ids, texts, strict=True)]
-        write_reports(paths.test_reports(study, task), reports)
+        write_jsonl(paths.test_reports(study, task), reports)
         for cohort in ("wcm", "mimic"):
-            write_reports(paths.cohort_reports(study, cohort), reports)
+            write_jsonl(paths.cohort_reports(study, cohort), reports)
     status = {
         i: {name: 1 if name in true_labels(int(i), multiple_choice.NAME) else 0 for name in FINDINGS} for i in ids
     }
