@@ -44,6 +44,7 @@ class PhraseList:
     none = ""
     classes: tuple[str, ...] = ()
     parents: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    synonyms: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
     def prompt(self, use: str, report_id: str = "", seed: int = 0, vote: int = 0) -> TaskPrompt:
         """The instruction of a use; its pieces are ``{examples}`` and ``{reasoned_examples}``."""

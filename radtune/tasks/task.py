@@ -37,6 +37,8 @@ class Task(Protocol):
         certainty: Which states of a class count as a label.
         sections: Which sections of a report it reads.
         rules: Folder of the lexicon and cues that label it; None where no rules can.
+        synonyms: By class, other names for it.
+        parents: By class, the class that it is a kind of.
         matching: When a label is right, in words.
         files: What it was read from.
     """
@@ -57,6 +59,10 @@ class Task(Protocol):
     def sections(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
     def rules(self) -> Path | None: ...  # noqa: D102
+    @property
+    def synonyms(self) -> Mapping[str, tuple[str, ...]]: ...  # noqa: D102
+    @property
+    def parents(self) -> Mapping[str, str]: ...  # noqa: D102
     @property
     def matching(self) -> str: ...  # noqa: D102
     @property
