@@ -62,8 +62,6 @@ class Task(Protocol):
     @property
     def synonyms(self) -> Mapping[str, tuple[str, ...]]: ...  # noqa: D102
     @property
-    def parents(self) -> Mapping[str, str]: ...  # noqa: D102
-    @property
     def matching(self) -> str: ...  # noqa: D102
     @property
     def files(self) -> tuple[Path, ...]: ...  # noqa: D102
