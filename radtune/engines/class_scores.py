@@ -1,67 +1,67 @@
-"""A probability for each of the 13 classes, from the constrained decoder.
+"""A probability for each class, from the constrained decoder.
 
 The decoder writes a list name by name in the classes' fixed order. After the names it has written, its next symbol is
 a later class or the end of the list, and the model's token probabilities, renormalized over the closed answers' tokens
-(temperature 1), multiply to a distribution p over these symbols: exact, since every branch of every name is weighed.
-The score of class c is then
+(temperature 1), multiply to a distribution p over these symbols: exact, since every branch of every name is weighed,
+all of them in one pass. The score of class c is then
 
     p(c) / (p(c) + the sum of p over the classes behind c + p(end)),
 
 the probability that c is named, given what the answer says about all classes before c. It is in [0, 1]. In a greedy
-answer no class above 0.5 is left out; a named class may be below 0.5 where several classes compete to be next.
+answer no class above 0.5 is left out; a named class may be below 0.5 where several classes compete to be next. (Near
+the token limit the decoder may have to close a list that the model would go on with; scores do not know of it.)
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from radtune.engines.closed import Node
-from radtune.findings import FINDINGS, NORMAL
+from radtune.engines.closed import NONE, Place
 
-END = len(FINDINGS)  # the symbol that ends a list; a class's symbol is its index
+# The symbol that ends a list; a class's symbol is its number. As the last class written: none yet.
+_END = NONE
 
 
 @dataclass(frozen=True)
 class Decision:
-    """How the next symbol is spelled from one place of the answer tree.
+    """How the next symbol is spelled from one place of closed answers.
 
     Attributes:
         tokens: What has to go through the model to weigh all symbols: tokens after which more than one is possible.
-        parents: The place of each token's predecessor among :attr:`tokens`; -1 for the decision's own place.
-        branches: For the decision's own place, then for each of :attr:`tokens`: what may come next, as token and
-            either a symbol (0 to :data:`END`) or ``-1 - i`` for the i-th of :attr:`tokens`.
+        parents: The index of each token's predecessor among :attr:`tokens`; -1 for the decision's own place.
+        branches: For the decision's own place, then for each of :attr:`tokens`: the tokens that may come next, each
+            with its symbol if there is but one, else None; these are :attr:`tokens`, in their order.
     """
 
     tokens: list[int]
     parents: list[int]
-    branches: list[list[tuple[int, int]]]
+    branches: list[list[tuple[int, int | None]]]
 
 
 class ClassScores:
     """Scores of one answer, collected while it is written."""
 
-    def __init__(self) -> None:
-        """Begins before the first name."""
-        self.values = [0.0] * len(FINDINGS)
-        self._written: list[int] = []
-        self._decided = -1
+    def __init__(self, size: int) -> None:
+        """Begins before the first name of so many classes."""
+        self.values = [0.0] * size
+        self._last = _END
+        self._decided: int | None = None
 
-    def decision(self, node: Node, known: dict[Node, Decision]) -> Decision | None:
+    def decision(self, place: Place, known: dict[Place, Decision]) -> Decision | None:
         """The decision that is to be weighed at a place; None if it was weighed at an earlier one.
 
         Args:
-            node: The place.
+            place: The place.
             known: Decisions made out before, by place; added to.
         """
-        while len(symbols := _possible(node.text, self._written)) == 1 and symbols[0] != END:
-            self._written.append(symbols[0])
-        if symbols == [END] or self._decided == len(self._written):
+        while (symbol := _only(_possible(place, self._last))) not in (None, _END):
+            self._last = symbol
+        if symbol == _END or self._decided == self._last:
             return None
-        self._decided = len(self._written)
-        if node not in known:
-            known[node] = _decide(node, self._written)
-        return known[node]
+        self._decided = self._last
+        if place not in known:
+            known[place] = decide(place, self._last)
+        return known[place]
 
     def weigh(self, decision: Decision, logits: torch.Tensor) -> None:
         """Takes over the scores that a decision gives.
@@ -70,45 +70,53 @@ class ClassScores:
             decision: The decision.
             logits: ``[1 + tokens, vocabulary]``: at its own place, then after each of its tokens.
         """
-        reached = [1.0] + [0.0] * len(decision.tokens)
-        mass = [0.0] * (END + 1)
-        for place, branch in enumerate(decision.branches):
-            chances = torch.softmax(logits[place, [token for token, _ in branch]].double(), dim=0).tolist()
-            for (_, target), chance in zip(branch, chances, strict=True):
-                if target < 0:
-                    reached[-target] = reached[place] * chance
+        width = max(map(len, decision.branches))
+        ids = torch.tensor([[t for t, _ in branch] + [0] * (width - len(branch)) for branch in decision.branches])
+        none = torch.arange(width) >= torch.tensor([[len(branch)] for branch in decision.branches])
+        allowed = logits.gather(1, ids.to(logits.device)).double().masked_fill(none.to(logits.device), -torch.inf)
+        reached, mass = [1.0], [0.0] * (len(self.values) + 1)
+        # Each place comes after its predecessor, so its own chance is there when its turn comes.
+        for place, (branch, chances) in enumerate(zip(decision.branches, allowed.softmax(1).tolist(), strict=True)):
+            for (_, symbol), chance in zip(branch, chances, strict=False):
+                if symbol is None:
+                    reached.append(reached[place] * chance)
                 else:
-                    mass[target] += reached[place] * chance
-        behind = mass[END]
-        for symbol in range(END - 1, self._written[-1] if self._written else -1, -1):
+                    mass[symbol] += reached[place] * chance
+        behind = mass[_END]
+        for symbol in range(len(self.values) - 1, self._last, -1):
             behind += mass[symbol]
             self.values[symbol] = min(1.0, mass[symbol] / behind) if behind > 0 else 0.0
 
 
-def _possible(text: str, written: Sequence[int]) -> list[int]:
-    """The symbols that may follow the names written so far, given that the answer begins with this text."""
-    if written:
-        so_far = "['" + "', '".join(FINDINGS[symbol] for symbol in written)
-        spelled = {END: f"{so_far}']"}
-        spelled |= {symbol: f"{so_far}', '{FINDINGS[symbol]}" for symbol in range(written[-1] + 1, END)}
-    else:
-        spelled = {symbol: f"['{FINDINGS[symbol]}" for symbol in range(END)} | {END: f"['{NORMAL}"}
-    return [symbol for symbol, whole in spelled.items() if whole.startswith(text) or text.startswith(whole)]
+def _possible(place: Place, last: int) -> set[int]:
+    """The symbols that may follow after a class, at a place behind where it was decided; of many perhaps only two."""
+    symbols: set[int] = set()
+    for arm, _ in place.arms:
+        if arm.name != last:
+            symbols.add(arm.name)
+        elif arm.then is None:
+            symbols.add(_END)
+        else:
+            symbols |= arm.then.nearest_and_farthest
+    return symbols
 
 
-def _decide(node: Node, written: Sequence[int]) -> Decision:
+def _only(symbols: set[int]) -> int | None:
+    return next(iter(symbols)) if len(symbols) == 1 else None
+
+
+def decide(place: Place, last: int = _END) -> Decision:
+    """How the symbol behind a class is spelled from a place on."""
     decision = Decision([], [], [[]])
-    places = [(node, -1)]
+    places = [place]
     # Places are added behind the one at hand, so each comes after its predecessor.
-    for place, (here, _) in enumerate(places):
+    for number, here in enumerate(places):
         for token, child in here.children.items():
-            symbols = _possible(child.text, written)
-            if len(symbols) == 1:
-                decision.branches[place].append((token, symbols[0]))
-            else:
-                places.append((child, place - 1))
+            symbol = _only(_possible(child, last))
+            decision.branches[number].append((token, symbol))
+            if symbol is None:
+                places.append(child)
                 decision.branches.append([])
                 decision.tokens.append(token)
-                decision.parents.append(place - 1)
-                decision.branches[place].append((token, -len(decision.tokens)))
+                decision.parents.append(number - 1)
     return decision

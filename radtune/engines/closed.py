@@ -1,153 +1,283 @@
-"""Closed answers: the token sequences that a model may write, and the forced tokens among them.
+"""Closed answers: the tokens that a model may write next, worked out as far as its answers get.
 
-The answers to multiple choice are 8,192: each set of the 13 classes in their fixed order, ``['Normal']`` for none. All
-are tokenized and laid into a tree, so whatever the tokenizer makes of quotes and commas, each answer has the tokens
-that it has in training, and a model that would have written one of them writes it still.
-
-A draft of the answer, where there is one, goes through the model along with the report (speculative decoding: Leviathan
-et al. 2023). The model still chooses every token by itself; as long as it chooses the draft's, that takes no pass.
+A task of n classes allows 2**n lists: any of the names in their order, or the word for none. The tokens of each are
+those of tokenizing the whole list, as in training, so a model that would have written it writes it still. They are not
+laid out beforehand. Where some names are written and one more has to come (a :class:`State`), what may follow is read
+off the lists that end with each later name, and off those that go on with the name behind it; what all of these begin
+with is certain by then. From there on, the later names are arms: tokens, and then the end of the list or another state.
+What is certain after a name hardly ever depends on the names before it, so states are shared by all lists that leave
+the same tokens to be written: n states for most tokenizers, and two lists for each pair of names to be tokenized.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from itertools import compress, product
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import takewhile
 
-from radtune.findings import FINDINGS, NORMAL
-from radtune.tasks import multiple_choice
+from radtune.config import InputError
+from radtune.tasks.lists import ClosedList, write_list
+
+# The tokens of texts, without special ones.
+Encode = Callable[[list[str]], list[list[int]]]
+
+# Stands for the word for none where others have their number among the grammar's names.
+NONE = -1
+# Of so few names, a limit has to leave room for the longest list; of more, lists are closed in time.
+_FEW_NAMES = 16
 
 
-@dataclass(eq=False)
-class Node:
-    """A place in the tree of closed answers.
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """One more name of a list.
 
     Attributes:
-        text: What is written when it is reached.
-        children: By the token that may come next; none at the end of an answer.
+        name: Its number among the grammar's names; :data:`NONE` for the word for none.
+        tokens: How it is written.
+        then: Where the list goes on behind them; None where it ends.
     """
 
-    text: str
-    children: dict[int, "Node"] = field(default_factory=dict)
+    name: int
+    tokens: list[int]
+    then: "State | None"
 
-    def forced(self) -> tuple[list[int], "Node"]:
+
+class Place:
+    """A place between two tokens of closed answers; the same object whenever the same may follow."""
+
+    def __init__(self, arms: Sequence[tuple[Arm, int]], start: bool = False) -> None:
+        """Takes the arms that go on here, each with how many of its tokens are written.
+
+        Args:
+            arms: The arms.
+            start: Whether none of the next name is written.
+        """
+        self.arms: list[tuple[Arm, int]] = []
+        for arm, done in arms:
+            # Where nothing of an arm is left, those behind it go on.
+            self.arms += arm.then.place.arms if arm.then and done == len(arm.tokens) else [(arm, done)]
+        self._start = start
+
+    @cached_property
+    def children(self) -> dict[int, "Place"]:
+        """By the token that may come next, the place behind it; none at the end of an answer."""
+        ways: dict[int, list[tuple[Arm, int]]] = {}
+        for arm, done in self.arms:
+            if done < len(arm.tokens):
+                ways.setdefault(arm.tokens[done], []).append((arm, done + 1))
+        return {token: _behind(arms) for token, arms in ways.items()}
+
+    def allowed(self, left: int) -> list[int]:
+        """The tokens that may come next if so many are left to write, this one included: a list closes in time."""
+        if left >= self._most:
+            return list(self.children)
+        return [token for token, child in self.children.items() if child.least < left]
+
+    @cached_property
+    def least(self) -> int:
+        """The fewest tokens to the end of an answer."""
+        return min(map(_to_write, self.arms))
+
+    @cached_property
+    def _most(self) -> int:
+        return max(map(_to_write, self.arms))
+
+    def forced(self) -> tuple[list[int], "Place"]:
         """The tokens that can only be these from here on, and the next place with a choice, or the end."""
-        tokens, node = [], self
-        while len(node.children) == 1:
-            ((token, node),) = node.children.items()
+        tokens, place = [], self
+        while len(place.children) == 1:
+            ((token, place),) = place.children.items()
             tokens.append(token)
-        return tokens, node
+        return tokens, place
 
+    @cached_property
     def only_way_on(self) -> list[int]:
         """The tokens up to the next choice if the answer goes on; none if it can go on in several ways or not at all.
 
         After a name the list either ends or goes on with a comma: these are the tokens of the comma.
         """
-        ways = [(token, *child.forced()) for token, child in self.children.items()]
-        on = [[token, *forced] for token, forced, node in ways if node.children]
-        return on[0] if len(on) == 1 else []
+        on: list[int] = []
+        for token, child in self.children.items():
+            forced, place = child.forced()
+            if place.children and on:
+                return []
+            if place.children:
+                on = [token, *forced]
+        return on
+
+    def likely(self, expected: Sequence[int]) -> tuple[Arm, int] | None:
+        """The arm that a list of the expected names would take, and how much of it is written.
+
+        A name that is begun is ended. None where the list calls for one more name and none is expected.
+        """
+        names = [arm.name for arm, _ in self.arms]
+        name = next((name for name in expected if name in names), NONE if self._start else min(names))
+        goes_on = any(other > name for other in expected)
+        return self._ways.get((name, goes_on)) or self._ways.get((name, not goes_on))
+
+    @cached_property
+    def _ways(self) -> dict[tuple[int, bool], tuple[Arm, int]]:
+        return {(arm.name, arm.then is not None): (arm, done) for arm, done in self.arms}
 
 
-@dataclass(frozen=True)
-class AnswerTree:
-    """All closed answers.
+class State:
+    """Some names of a list are written, and at least one more has to come."""
 
-    Attributes:
-        root: Where each begins.
-        tokens: Of each answer.
-    """
-
-    root: Node
-    tokens: dict[str, list[int]]
+    def __init__(self, tree: "AnswerTree", names: tuple[int, ...]) -> None:
+        """Tokenizes what may follow some names, given by their numbers; at the root, none."""
+        self._tree, self._names = tree, names
+        self._later = range(names[-1] + 1 if names else 0, tree.size)
+        ends = tree.encode([(*names, name) for name in self._later])
+        ons = tree.encode([(*names, name, name + 1) for name in self._later[:-1]])
+        # How many tokens are certain when one more name has to come, whichever it is.
+        self.certain = len(common_beginning(ends + ons)) if names else 0
+        self._ends, self._ons = ([tokens[self.certain :] for tokens in lists] for lists in (ends, ons))
 
     @property
-    def longest(self) -> int:
-        """Tokens of the longest answer."""
-        return max(map(len, self.tokens.values()))
+    def tail(self) -> list[int]:
+        """What the next name that there is would be written as, if it were the last."""
+        return self._ends[0]
 
-    def draft(self, node: Node, written: Sequence[int], expected: Collection[str]) -> tuple[list[int], list[int]]:
+    @property
+    def nearest_and_farthest(self) -> set[int]:
+        """The first and the last of the names that may come next; one if there is but one."""
+        return {self._later[0], self._later[-1]}
+
+    @cached_property
+    def shortest(self) -> int:
+        """The fewest tokens to the end of an answer."""
+        return min(map(len, self._ends))
+
+    @cached_property
+    def longest(self) -> int:
+        """The most tokens to the end of an answer. Works out all states behind this one."""
+        return max(len(arm.tokens) + (arm.then.longest if arm.then else 0) for arm, _ in self.place.arms)
+
+    @cached_property
+    def place(self) -> Place:
+        """Where the next name begins."""
+        arms = [] if self._names else [Arm(NONE, self._tree.none, None)]
+        for name, end, on in reversed([*zip(self._later, self._ends, [*self._ons, None], strict=True)]):
+            arms.append(Arm(name, end, None))
+            if on is not None:
+                state, begins = self._tree.state((*self._names, name), on, self.certain)
+                arms.append(Arm(name, on[:begins], state))
+        return Place([(arm, 0) for arm in arms], start=True)
+
+
+class AnswerTree:
+    """All closed answers of a grammar, as one tokenizer writes them."""
+
+    def __init__(self, grammar: ClosedList, encode: Encode) -> None:
+        """Works out no more than how lists begin.
+
+        Args:
+            grammar: The names.
+            encode: The tokens of texts, without special ones.
+
+        Raises:
+            InputError: The tokens of a name hang on names far behind it.
+        """
+        self.size = len(grammar.names)
+        self._names = grammar.names
+        self._numbers = {name: number for number, name in enumerate(grammar.names)}
+        self._encode = encode
+        self.none = encode([write_list([grammar.none])])[0]
+        # By the last name that is written. That of a list's beginning is no other's.
+        self._states: list[list[State]] = [[] for _ in grammar.names]
+        self._begun = State(self, ())
+        self.root = self._begun.place
+
+    def encode(self, lists: Sequence[tuple[int, ...]]) -> list[list[int]]:
+        """The tokens of lists of names, given by their numbers."""
+        return self._encode([write_list([self._names[number] for number in numbers]) for numbers in lists])
+
+    def state(self, names: tuple[int, ...], on: list[int], certain: int) -> tuple[State, int]:
+        """The state behind some names.
+
+        Args:
+            names: Their numbers.
+            on: The tokens of the list of these and the next name there is, but for so many that were certain before.
+            certain: How many.
+
+        Returns:
+            The state, and how many of the tokens have to be written to reach it.
+        """
+        # Of few names it may be none: each list may be a token.
+        least = 0 if self.size <= _FEW_NAMES else 1
+        states = self._states[names[-1]]
+        for state in states:
+            begins = len(on) - len(state.tail)
+            if begins >= least and on[begins:] == state.tail:
+                return state, begins
+        state = State(self, names)
+        if (begins := state.certain - certain) < least:
+            raise InputError("this model's tokenizer runs names together: its answers cannot be held to lists of them")
+        states.append(state)
+        return state, begins
+
+    def check_limit(self, max_new_tokens: int) -> None:
+        """Refuses a limit that leaves no room for an answer.
+
+        Of few names, there has to be room for all of them. Of many there need not be: a list is closed in time, so it
+        always parses, and misses names only where the limit would have cut it off.
+
+        Raises:
+            InputError: The limit is too low.
+        """
+        few = self.size <= _FEW_NAMES
+        longest = self._begun.longest if few else max(len(arm.tokens) for arm, _ in self.root.arms if not arm.then)
+        if max_new_tokens < longest:
+            what = "closed answers" if few else "closed answers of a single class"
+            raise InputError(f"max_new_tokens={max_new_tokens} would cut {what}, which take up to {longest}")
+
+    def numbers(self, names: Sequence[str]) -> list[int]:
+        """The numbers of the grammar's names among these, ascending."""
+        return sorted(self._numbers[name] for name in names if name in self._numbers)
+
+    def draft(self, place: Place, expected: Sequence[int], left: int) -> tuple[list[int], list[int]]:
         """How an answer likely goes on.
 
         Args:
-            node: Where it is: a place with a choice.
-            written: Its tokens so far.
-            expected: The classes that it will likely name.
+            place: Where it is: a place with a choice.
+            expected: The numbers of the classes that it will likely name, ascending.
+            left: How many tokens may be written at most.
 
         Returns:
             Tokens up to the last choice that is worth drafting, and how many of them come before each choice; the first
             comes before all. Where the list is expected to end, the comma is drafted in case it does not.
         """
-        tokens = self.tokens.get(likely_answer(node.text, expected) or "", [])
-        rest = tokens[len(written) :] if tokens[: len(written)] == list(written) else []
-        places, last, here = [0], node, node
-        for place, token in enumerate(rest):
-            if place and len(here.children) > 1:
-                places.append(place)
-                last = here
-            here = here.children[token]
-        ahead = rest[: places[-1]]
-        if on := last.only_way_on():
-            ahead += on
-            places.append(len(ahead))
-        return ahead, places
+        tokens: list[int] = []
+        choices, here = [(0, place)], place
+        while way := here.likely(expected):
+            arm, done = way
+            for token in arm.tokens[done:]:
+                if tokens and len(here.children) > 1:
+                    choices.append((len(tokens), here))
+                tokens.append(token)
+                here = here.children[token]
+            if arm.then is None:
+                break
+        before, last = choices[-1]
+        positions = [position for position, _ in choices]
+        tokens = tokens[:before] + last.only_way_on
+        if last.only_way_on:
+            positions.append(len(tokens))
+        positions = [position for position in positions if position < left]
+        return tokens[: positions[-1]], positions
 
 
-def closed_answers(task: str) -> list[str]:
-    """Every answer that a task allows.
-
-    Raises:
-        ValueError: The task's answers are open.
-    """
-    if task != multiple_choice.NAME:
-        raise ValueError(f"the answers of {task} are not closed")
-    return [
-        multiple_choice.encode(list(compress(FINDINGS, chosen))) for chosen in product((0, 1), repeat=len(FINDINGS))
-    ]
+def common_beginning(lists: Sequence[list[int]]) -> list[int]:
+    """The tokens that all of some lists begin with."""
+    # Whatever the first and the last in order have in common, all in between have, too.
+    pairs = zip(min(lists), max(lists), strict=False)
+    return [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
 
 
-def answer_tree(
-    answers: Sequence[str], encode: Callable[[str], list[int]], decode: Callable[[list[int]], str]
-) -> AnswerTree:
-    """Lays answers into a tree of tokens.
-
-    Args:
-        answers: The answers that are allowed, none of them the beginning of another.
-        encode: Tokens of a text, without special ones.
-        decode: The text of tokens.
-
-    Returns:
-        The tree.
-    """
-    root, tokens = Node(""), {answer: encode(answer) for answer in answers}
-    texts: dict[int, str] = {}
-    for answer in answers:
-        node = root
-        for token in tokens[answer]:
-            child = node.children.get(token)
-            if child is None:
-                if token not in texts:
-                    texts[token] = decode([token])
-                child = node.children[token] = Node(node.text + texts[token])
-            node = child
-    return AnswerTree(root, tokens)
+def _behind(arms: list[tuple[Arm, int]]) -> Place:
+    (arm, done), *others = arms
+    return Place(arms) if others or arm.then is None or done < len(arm.tokens) else arm.then.place
 
 
-def likely_answer(text: str, expected: Collection[str]) -> str | None:
-    """The closed answer that begins with a text and behind it names the expected classes.
-
-    Args:
-        text: The beginning of an answer to multiple choice; may end anywhere.
-        expected: Classes. Those whose place in the list has passed are left out.
-
-    Returns:
-        The answer; None where the text calls for one more class and none is expected.
-    """
-    *names, begun = text.removeprefix("['").split("', '")
-    behind = FINDINGS[FINDINGS.index(names[-1]) + 1 :] if names else FINDINGS
-    hoped = [name for name in behind if name in expected]
-    if begun:
-        # The name that the text has begun with: an expected one if it may be one.
-        may_be = (n for n in (*hoped, *behind) if f"{n}', '".startswith(begun) or f"{n}']".startswith(begun))
-        name = next(may_be, NORMAL)
-        names += [name] * (name != NORMAL)
-        hoped = [other for other in hoped if name != NORMAL and FINDINGS.index(other) > FINDINGS.index(name)]
-    answer = multiple_choice.encode([*names, *hoped])
-    return answer if answer.startswith(text) else None
+def _to_write(arm: tuple[Arm, int]) -> int:
+    way, done = arm
+    return len(way.tokens) - done + (way.then.shortest if way.then else 0)

@@ -1,15 +1,15 @@
 """Rows that are decoded together: they enter, take steps, and leave when they have finished."""
 
 import random
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from radtune.config import InputError
 from radtune.engines.class_scores import ClassScores, Decision
-from radtune.engines.closed import AnswerTree, Node
-from radtune.engines.kv_cache import Feed, KeyValueCache, causal, forward
+from radtune.engines.closed import AnswerTree, Place
+from radtune.engines.kv_cache import KeyValueCache, PackedBatch, causal, forward
 from radtune.engines.prompt import Response
 from radtune.models.checkpoint import Checkpoint
 
@@ -26,42 +26,49 @@ class Row:
     Attributes:
         index: Of the prompt.
         draw: What sampling draws from.
+        limit: Where its answer is cut off.
         tree: The closed answers, where no others may be given.
-        node: Its place in there, one with a choice; None where it writes freely.
-        expected: The classes that a closed answer will likely name.
+        place: Its place in there, one with a choice; None where it writes freely.
+        expected: The numbers of the classes that a closed answer will likely name, ascending.
         scores: Of the classes, where asked for.
         written: Token ids of the answer.
-        feed: Token ids that have not yet been through the model.
+        unread: Token ids that have not yet been through the model.
         columns: How many of its columns in the cache are filled.
-        ahead: Token ids that likely follow; they go through the model with the others, so that they take no further
-            pass if the model chooses them.
-        places: How many of them come before each choice; the first choice comes before all.
+        draft: Token ids that likely follow; they go through the model with the unread ones, so that they take no
+            further pass if the model chooses them.
+        choices: How many draft tokens come before each choice; the first choice comes before all.
         ended: Whether it came to an end by itself.
     """
 
     index: int
     draw: random.Random
+    limit: int
     tree: AnswerTree | None
-    node: Node | None
-    expected: Collection[str]
+    place: Place | None
+    expected: Sequence[int]
     scores: ClassScores | None
     written: list[int]
-    feed: list[int]
+    unread: list[int]
     columns: int
-    ahead: list[int] = field(default_factory=list)
-    places: list[int] = field(default_factory=lambda: [0])
+    draft: list[int] = field(default_factory=list)
+    choices: list[int] = field(default_factory=lambda: [0])
     ended: bool = False
 
+    @property
+    def left(self) -> int:
+        """How many tokens it may still write."""
+        return self.limit - len(self.written)
+
     def look_ahead(self) -> None:
-        """Makes out what likely follows; nothing where it writes freely."""
-        self.ahead, self.places = [], [0]
-        if self.tree and self.node:
-            if self.scores:
-                # Each decision is weighed before it is taken; only the comma holds none.
-                self.ahead = self.node.only_way_on()
-                self.places += [len(self.ahead)] * bool(self.ahead)
-            else:
-                self.ahead, self.places = self.tree.draft(self.node, self.written, self.expected)
+        """Drafts what likely follows; nothing where it writes freely."""
+        self.draft, self.choices = [], [0]
+        if self.tree and self.place:
+            if not self.scores:
+                self.draft, self.choices = self.tree.draft(self.place, self.expected, self.left)
+            # Each decision is weighed before it is taken; only the comma holds none.
+            elif 0 < len(self.place.only_way_on) < self.left:
+                self.draft = self.place.only_way_on
+                self.choices = [0, len(self.draft)]
 
 
 def start_row(
@@ -69,8 +76,9 @@ def start_row(
     prompt: Sequence[int],
     columns: int,
     draw: random.Random,
+    limit: int,
     tree: AnswerTree | None,
-    expected: Collection[str],
+    expected: Sequence[int],
     scores: bool,
 ) -> Row:
     """A row that has yet to enter.
@@ -80,19 +88,20 @@ def start_row(
         prompt: Its own token ids, behind what all prompts share.
         columns: How many columns all share.
         draw: What sampling draws from.
+        limit: Where its answer is cut off.
         tree: The closed answers, where no others may be given; what all of them begin with joins the prompt.
-        expected: The classes that a closed answer will likely name.
+        expected: The numbers of the classes that a closed answer will likely name, ascending.
         scores: Whether classes are weighed.
     """
-    forced, node = tree.root.forced() if tree else ([], None)
-    weighed = ClassScores() if scores else None
-    row = Row(index, draw, tree, node, expected, weighed, list(forced), [*prompt, *forced], columns)
+    forced, place = tree.root.forced() if tree else ([], None)
+    weighed = ClassScores(tree.size) if tree and scores else None
+    row = Row(index, draw, limit, tree, place, expected, weighed, list(forced), [*prompt, *forced], columns)
     row.look_ahead()
     return row
 
 
 class Batch:
-    """Rows that are decoded together; a row's place in the list is its place in the cache."""
+    """Rows that are decoded together; a row's number in the list is its row in the cache."""
 
     def __init__(
         self,
@@ -110,7 +119,7 @@ class Batch:
         self._temperature = temperature
         self._go_on = go_on
         self._stop = set(checkpoint.tokenizer.stop_tokens)
-        self._decisions: dict[Node, Decision] = {}
+        self._decisions: dict[Place, Decision] = {}
 
     def room(self, waiting: Sequence[int], prompts: Sequence[Sequence[int]]) -> int:
         """How many of the waiting prompts should enter now."""
@@ -123,22 +132,22 @@ class Batch:
 
     @torch.inference_mode()
     def step(self, first: int) -> None:
-        """Feeds the rows from this one on, and lets each choose its next token.
+        """Takes the rows from this one on through the model, and lets each choose its next token.
 
         Raises:
             InputError: The model gives logits that are no numbers.
         """
         rows = self._rows[first:]
         device = self._cache.keys.device
-        feed = causal([row.feed + row.ahead for row in rows], [row.columns for row in rows], device)
+        batch = causal([row.unread + row.draft for row in rows], [row.columns for row in rows], device)
         wanted, at = [], []
         begun = 0
         for row in rows:
             at.append(len(wanted))
-            wanted += [begun + len(row.feed) - 1 + place for place in row.places]
-            begun += len(row.feed) + len(row.ahead)
-            row.columns += len(row.feed) + len(row.ahead)
-        hidden = forward(self._model, self._cache, feed, first, torch.tensor(wanted, device=device))
+            wanted += [begun + len(row.unread) - 1 + position for position in row.choices]
+            begun += len(row.unread) + len(row.draft)
+            row.columns += len(row.unread) + len(row.draft)
+        hidden = forward(self._model, self._cache, batch, first, torch.tensor(wanted, device=device))
         logits = self._model.unembed(hidden).float()
         if not logits.isfinite().all():
             # Closed answers would come out all the same.
@@ -147,55 +156,55 @@ class Batch:
             self._weigh(first, rows, logits[at])
         going, choice = list(range(len(rows))), 0
         while going:
-            chosen = self._choose([rows[place] for place in going], logits[[at[place] + choice for place in going]])
+            chosen = self._choose([rows[number] for number in going], logits[[at[number] + choice for number in going]])
             going = [
-                place for place, token in zip(going, chosen, strict=True) if self._write(rows[place], choice, token)
+                number for number, token in zip(going, chosen, strict=True) if self._write(rows[number], choice, token)
             ]
             choice += 1
 
     def _choose(self, rows: Sequence[Row], logits: torch.Tensor) -> list[int]:
         chosen = [0] * len(rows)
-        closed = [place for place, row in enumerate(rows) if row.node]
-        free = [place for place, row in enumerate(rows) if not row.node]
-        for places in filter(None, (closed, free)):
-            group = [rows[place] for place in places]
-            tokens = _choose_allowed(logits if len(places) == len(rows) else logits[places], group, self._temperature)
-            for place, token in zip(places, tokens, strict=True):
-                chosen[place] = token
+        closed = [number for number, row in enumerate(rows) if row.place]
+        free = [number for number, row in enumerate(rows) if not row.place]
+        for numbers in filter(None, (closed, free)):
+            group = [rows[number] for number in numbers]
+            tokens = _choose_allowed(logits if len(numbers) == len(rows) else logits[numbers], group, self._temperature)
+            for number, token in zip(numbers, tokens, strict=True):
+                chosen[number] = token
         return chosen
 
     def _write(self, row: Row, choice: int, token: int) -> bool:
         """Adds a token to a row's answer, and those that can only follow it.
 
         Returns:
-            Whether the row has gone on as it was expected to, and what follows its next choice is known, too.
+            Whether the row has followed its draft, and what comes before its next choice has been through the model.
         """
-        if row.node is None:
+        if row.place is None:
             row.ended = token in self._stop
-            row.feed = [] if row.ended else [token]
-            row.written += row.feed
+            row.unread = [] if row.ended else [token]
+            row.written += row.unread
             return False
-        place = row.places[choice]
-        forced, row.node = row.node.children[token].forced()
+        position = row.choices[choice]
+        forced, row.place = row.place.children[token].forced()
         row.written += [token, *forced]
-        if row.ahead[place : place + 1] == [token]:
+        if row.draft[position : position + 1] == [token]:
             return True
-        row.columns -= len(row.ahead) - place
-        row.feed = [token, *forced]
-        if not row.node.children:
-            row.node, row.ended = None, not self._go_on
+        row.columns -= len(row.draft) - position
+        row.unread = [token, *forced]
+        if not row.place.children:
+            row.place, row.ended = None, not self._go_on
         row.look_ahead()
         return False
 
     def leave(self) -> Iterator[tuple[int, Response]]:
         """Takes out the rows that have finished; the last row moves into each gap."""
-        for place in reversed(range(len(self._rows))):
-            row = self._rows[place]
+        for number in reversed(range(len(self._rows))):
+            row = self._rows[number]
             if row.ended or len(row.written) >= self._max_new_tokens:
                 last = self._rows.pop()
                 if last is not row:
-                    self._cache.move(len(self._rows), place, last.columns)
-                    self._rows[place] = last
+                    self._cache.move(len(self._rows), number, last.columns)
+                    self._rows[number] = last
                 text = self._tokenizer.decode(row.written, truncate_at_eos=False)
                 yield row.index, Response(text, row.ended, tuple(row.scores.values) if row.scores else None)
 
@@ -204,37 +213,39 @@ class Batch:
 
         The tokens of all names' branches follow the row as a tree: each sees the row and its own predecessors.
         """
-        decisions = [row.scores.decision(row.node, self._decisions) if row.node else None for row in rows]
+        decisions = [row.scores.decision(row.place, self._decisions) if row.place else None for row in rows]
         trees = [decision.tokens if decision else [] for decision in decisions]
-        behind = [logits[place : place + 1] for place in range(len(rows))]
+        behind = [logits[number : number + 1] for number in range(len(rows))]
         if any(trees):
-            feed = self._branches(rows, decisions)
-            after = self._model.unembed(forward(self._model, self._cache, feed, first)).float()
+            batch = self._branches(rows, decisions)
+            if (missing := batch.mask.shape[-1] - self._cache.keys.shape[-2]) > 0:
+                self._cache = self._cache.widened(missing)
+            after = self._model.unembed(forward(self._model, self._cache, batch, first)).float()
             pieces = after.split([len(tokens) for tokens in trees])
             behind = [torch.cat(known) for known in zip(behind, pieces, strict=True)]
         for row, decision, known in zip(rows, decisions, behind, strict=True):
             if decision:
                 row.scores.weigh(decision, known)
 
-    def _branches(self, rows: Sequence[Row], decisions: Sequence[Decision | None]) -> Feed:
+    def _branches(self, rows: Sequence[Row], decisions: Sequence[Decision | None]) -> PackedBatch:
         device = self._cache.keys.device
         most = max(len(decision.tokens) for decision in decisions if decision)
         mask = torch.ones(len(rows), most, max(row.columns for row in rows) + most, dtype=torch.bool)
         tokens, owners, positions, columns = [], [], [], []
-        for place, (row, decision) in enumerate(zip(rows, decisions, strict=True)):
+        for number, (row, decision) in enumerate(zip(rows, decisions, strict=True)):
             # What was drafted for the row stands in its last columns; the branches do not follow it.
-            certain, begun = row.columns - len(row.ahead), len(positions)
+            certain, begun = row.columns - len(row.draft), len(positions)
             for child, (token, parent) in enumerate(
                 zip(decision.tokens, decision.parents, strict=True) if decision else ()
             ):
                 tokens.append(token)
-                owners.append(place)
+                owners.append(number)
                 positions.append(positions[begun + parent] + 1 if parent >= 0 else certain)
                 columns.append(row.columns + child)
-                mask[place, child] = mask[place, parent] if parent >= 0 else torch.arange(mask.shape[2]) < certain
-                mask[place, child, row.columns + child] = True
+                mask[number, child] = mask[number, parent] if parent >= 0 else torch.arange(mask.shape[2]) < certain
+                mask[number, child, row.columns + child] = True
         made = (torch.tensor(values, device=device) for values in (tokens, owners, positions, columns))
-        return Feed(*made, mask.to(device))
+        return PackedBatch(*made, mask.to(device))
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -245,14 +256,14 @@ def _padded(rows: Sequence[Sequence[int]]) -> torch.Tensor:
 def _choose_allowed(logits: torch.Tensor, rows: Sequence[Row], temperature: float) -> list[int]:
     """The next token of each row, among those that its place in the tree of closed answers allows."""
     draws = [row.draw for row in rows]
-    if rows[0].node is None:
+    if rows[0].place is None:
         return _choose(logits, temperature, draws).tolist()
-    allowed = [list(row.node.children) for row in rows]
+    allowed = [row.place.allowed(row.left) for row in rows]
     ids = _padded(allowed).to(logits.device)
     some = torch.arange(ids.shape[1]) < torch.tensor([[len(tokens)] for tokens in allowed])
     narrow = logits.gather(1, ids).masked_fill(~some.to(logits.device), -torch.inf)
     chosen = _choose(narrow, temperature, draws).tolist()
-    return [tokens[place] for tokens, place in zip(allowed, chosen, strict=True)]
+    return [tokens[number] for tokens, number in zip(allowed, chosen, strict=True)]
 
 
 def _choose(logits: torch.Tensor, temperature: float, draws: Sequence[random.Random]) -> torch.Tensor:

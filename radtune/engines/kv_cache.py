@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 from torchtune.modules import TransformerDecoder, TransformerSelfAttentionLayer
 
 
@@ -26,6 +26,11 @@ class KeyValueCache:
     shared: int
 
     @torch.inference_mode()
+    def widened(self, columns: int) -> "KeyValueCache":
+        """The same with so many more columns."""
+        return KeyValueCache(pad(self.keys, (0, 0, 0, columns)), pad(self.values, (0, 0, 0, columns)), self.shared)
+
+    @torch.inference_mode()
     def move(self, source: int, target: int, columns: int) -> None:
         """Copies a row's first columns over another row."""
         for part in (self.keys, self.values):
@@ -33,7 +38,7 @@ class KeyValueCache:
 
 
 @dataclass(frozen=True)
-class Feed:
+class PackedBatch:
     """New tokens of some neighbouring rows, one row's after another's, without padding.
 
     Attributes:
@@ -51,19 +56,19 @@ class Feed:
     mask: torch.Tensor
 
     @property
-    def places(self) -> torch.Tensor:
-        """``[tokens]``, the place of each among its row's."""
+    def offsets(self) -> torch.Tensor:
+        """``[tokens]``, how many of its row's come before each."""
         return torch.arange(len(self.rows), device=self.rows.device) - torch.searchsorted(self.rows, self.rows)
 
-    def pick(self, kept: torch.Tensor) -> "Feed":
-        """Some of the tokens, by their places among all, ascending."""
-        rows, seen = self.rows[kept], self.mask[self.rows[kept], self.places[kept]]
-        picked = Feed(self.tokens[kept], rows, self.positions[kept], self.columns[kept], self.mask)
-        places = picked.places
+    def pick(self, kept: torch.Tensor) -> "PackedBatch":
+        """Some of the tokens, by their indices among all, ascending."""
+        rows, seen = self.rows[kept], self.mask[self.rows[kept], self.offsets[kept]]
+        picked = PackedBatch(self.tokens[kept], rows, self.positions[kept], self.columns[kept], self.mask)
+        offsets = picked.offsets
         # What is no token sees all columns: attention has to be to something.
-        mask = self.mask.new_ones(len(self.mask), int(places.max()) + 1, self.mask.shape[-1])
-        mask[rows, places] = seen
-        return Feed(picked.tokens, rows, picked.positions, picked.columns, mask)
+        mask = self.mask.new_ones(len(self.mask), int(offsets.max()) + 1, self.mask.shape[-1])
+        mask[rows, offsets] = seen
+        return PackedBatch(picked.tokens, rows, picked.positions, picked.columns, mask)
 
 
 @torch.inference_mode()
@@ -88,7 +93,7 @@ def make_cache(model: TransformerDecoder, rows: int, columns: int, beginning: li
     return KeyValueCache(keys, values, len(beginning))
 
 
-def causal(tokens: Sequence[Sequence[int]], lengths: Sequence[int], device: torch.device) -> Feed:
+def causal(tokens: Sequence[Sequence[int]], lengths: Sequence[int], device: torch.device) -> PackedBatch:
     """Tokens that follow one another in their rows.
 
     Args:
@@ -104,11 +109,11 @@ def causal(tokens: Sequence[Sequence[int]], lengths: Sequence[int], device: torc
     seen = begun[:, None] + torch.arange(width, device=device)
     mask = torch.arange(most, device=device) <= seen[:, :, None]
     positions = torch.arange(len(flat), device=device) - (counts.cumsum(0) - counts - begun)[rows]
-    return Feed(flat, rows, positions, positions, mask)
+    return PackedBatch(flat, rows, positions, positions, mask)
 
 
 def forward(
-    model: TransformerDecoder, cache: KeyValueCache, feed: Feed, first_row: int = 0, wanted: torch.Tensor | None = None
+    model: TransformerDecoder, cache: KeyValueCache, batch: PackedBatch, first_row: int = 0, wanted: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Takes new tokens through the model and keeps their keys and values.
 
@@ -118,7 +123,7 @@ def forward(
     Args:
         model: The model.
         cache: The cache; written to.
-        feed: The tokens.
+        batch: The tokens.
         first_row: The cache's row that is the first of theirs.
         wanted: ``[wanted]``, the tokens whose hidden states are wanted, ascending; the last layer leaves out the
             others. None for all.
@@ -126,24 +131,24 @@ def forward(
     Returns:
         Hidden states after the last layer, ``[wanted, width]``.
     """
-    rows = slice(first_row, first_row + len(feed.mask))
-    seen = (rows, slice(None), slice(feed.mask.shape[-1]))
-    hidden = model.tok_embeddings(feed.tokens)
-    asking, written = feed, (feed.rows + first_row, slice(None), feed.columns)
-    places, bias = asking.places, _bias(model, asking.mask)
+    rows = slice(first_row, first_row + len(batch.mask))
+    seen = (rows, slice(None), slice(batch.mask.shape[-1]))
+    hidden = model.tok_embeddings(batch.tokens)
+    asking, written = batch, (batch.rows + first_row, slice(None), batch.columns)
+    offsets, bias = asking.offsets, _bias(model, asking.mask)
     last = len(model.layers) - 1
     for number, (layer, keys, values) in enumerate(zip(model.layers, cache.keys, cache.values, strict=True)):
         normed = layer.sa_norm(hidden)
-        keys[written] = _turned(layer, layer.attn.k_proj(normed), feed.positions)
+        keys[written] = _turned(layer, layer.attn.k_proj(normed), batch.positions)
         values[written] = _heads(layer, layer.attn.v_proj(normed))
         if number == last and wanted is not None:
-            asking = feed.pick(wanted)
+            asking = batch.pick(wanted)
             hidden, normed = hidden[wanted], normed[wanted]
-            places, bias = asking.places, _bias(model, asking.mask)
+            offsets, bias = asking.offsets, _bias(model, asking.mask)
         # Compiled where a pass is one token a row, since it is short and its kernels are many. Four graphs (the first
         # layer or another, one row or several) then serve all layers, lengths and batches.
         attend = _compiled() if hidden.is_cuda and asking.mask.shape[1] == 1 else _attend
-        attended = attend(layer, normed, asking.positions, asking.rows, places, bias, keys[seen], values[seen])
+        attended = attend(layer, normed, asking.positions, asking.rows, offsets, bias, keys[seen], values[seen])
         hidden = hidden + attended
         hidden = hidden + layer.mlp(layer.mlp_norm(hidden))
     return hidden
@@ -162,7 +167,7 @@ def _attend(
     normed: torch.Tensor,
     positions: torch.Tensor,
     rows: torch.Tensor,
-    places: torch.Tensor,
+    offsets: torch.Tensor,
     bias: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
@@ -171,12 +176,12 @@ def _attend(
     group = attention.num_heads // attention.num_kv_heads
     query = _turned(layer, attention.q_proj(normed), positions)
     padded = query.new_zeros(len(bias), bias.shape[2] // group, *query.shape[1:])
-    padded[rows, places] = query
+    padded[rows, offsets] = query
     # [rows, key-value heads, group * most, head width]
     folded = padded.unflatten(2, (attention.num_kv_heads, group)).permute(0, 2, 3, 1, 4).flatten(2, 3)
     attended = scaled_dot_product_attention(folded, keys, values, attn_mask=bias)
     unfolded = attended.unflatten(2, (group, -1)).permute(0, 3, 1, 2, 4).flatten(2)
-    return attention.output_proj(unfolded[rows, places])
+    return attention.output_proj(unfolded[rows, offsets])
 
 
 @lru_cache(maxsize=1)

@@ -2,31 +2,31 @@
 
 What all prompts begin with (instruction and examples) goes through the model once. The rest is sorted by length; a row
 that has finished leaves the batch at once and waiting ones take its place. Forced tokens of closed answers are not
-decoded one by one, and what the rule labeler finds is their draft: the model reads it along with the report, so where
-it agrees, its answer takes no pass of its own. Greedy answers depend neither on the batch nor on the order, and
-sampling on each prompt's seed; in fp32, that is: in bf16 sums are rounded so coarsely that near ties fall either way.
+decoded one by one, and where a prompt brings a draft of its answer, the model reads it along with the report
+(speculative decoding: Leviathan et al. 2023): as long as it chooses the draft's tokens, that takes no pass of its own.
+Greedy answers depend neither on the batch nor on the order, and sampling on each prompt's seed; in fp32, that is: in
+bf16 sums are rounded so coarsely that near ties fall either way.
 """
 
 import random
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import takewhile
 
 from radtune.config import InputError
-from radtune.engines.closed import AnswerTree, answer_tree, closed_answers
+from radtune.engines.class_scores import decide
+from radtune.engines.closed import AnswerTree, common_beginning
 from radtune.engines.decoding import Batch, Row, start_row
 from radtune.engines.kv_cache import make_cache
 from radtune.engines.memory import OUT_OF_MEMORY, is_out_of_memory, rows_for_decoder
-from radtune.engines.prompt import Prompt, Request, Response, fit_prompt
-from radtune.findings import FINDINGS, POSITIVE
+from radtune.engines.prompt import Prompt, Response, Sampling, fit_prompt, limits_of
 from radtune.models.checkpoint import Checkpoint
 from radtune.models.tokenizer import prompt_tokens
-from radtune.rules import label_report
-from radtune.rules.lexicon import default_rules
+from radtune.tasks.lists import ClosedList
 
-# Columns kept free for weighing classes: the longest decision's tokens among any tokenizer's.
-_DECISION_COLUMNS = 64
+# Columns kept free for weighing classes, besides those that the first name's decision takes: a later one has a
+# comma and quotes before it. Where it needs more, the cache grows.
+_COMMA_COLUMNS = 8
 
 
 class TorchtuneEngine:
@@ -41,21 +41,24 @@ class TorchtuneEngine:
         """
         self._checkpoint = checkpoint
         self._batch_size = batch_size
-        self._trees: dict[str, AnswerTree] = {}
+        self._trees: dict[ClosedList, AnswerTree] = {}
 
-    def generate(self, prompts: Sequence[Prompt], request: Request) -> Iterator[tuple[int, Response]]:
-        """Yields the index of each prompt with its response, as they come.
+    def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[tuple[int, Response]]:
+        """Yields the index of each prompt with its response, as they come, the longest prompts first.
 
         Raises:
             InputError: A prompt has no room even without its report, or the token limit would cut closed answers.
         """
-        checkpoint = self._checkpoint
+        checkpoint, prompts = self._checkpoint, list(prompts)
+        tree = self.answer_tree(sampling.grammar) if sampling.grammar else None
+        _, max_new_tokens = limits_of(sampling)
+        spare = _decision_columns(tree) if tree and sampling.scores else 0
         fitted = [
             fit_prompt(
                 prompt,
                 lambda prompt: prompt_tokens(checkpoint.tokenizer, prompt.message),
-                checkpoint.max_positions - (_DECISION_COLUMNS if request.scores else 0),
-                request.max_new_tokens,
+                checkpoint.max_positions - spare,
+                max_new_tokens,
             )
             for prompt in prompts
         ]
@@ -64,28 +67,21 @@ class TorchtuneEngine:
             [tokens for tokens, _ in fitted],
             [prompt.seed for prompt in prompts],
             self._batch_size,
-            request.max_new_tokens,
-            request.temperature,
-            tree=self._tree(request),
-            # For one report, reading the rules would take longer than it spares.
-            expect=(lambda index: _expected(prompts[index])) if len(prompts) > 1 else lambda index: (),
-            go_on=request.go_on,
-            scores=request.scores,
+            sampling,
+            tree=tree,
+            drafts=[prompt.draft for prompt in prompts],
         )
         for index, response in answering:
             yield index, replace(response, cut_words=fitted[index][1])
 
-    def _tree(self, request: Request) -> AnswerTree | None:
-        if request.task is None:
-            return None
-        if request.task not in self._trees:
-            tokenizer = self._checkpoint.tokenizer
-            self._trees[request.task] = answer_tree(
-                closed_answers(request.task),
-                lambda text: tokenizer.encode(text, add_bos=False, add_eos=False),
-                lambda tokens: tokenizer.decode(tokens, truncate_at_eos=False),
+    def answer_tree(self, grammar: ClosedList) -> AnswerTree:
+        """The closed answers of a grammar; what was worked out of them is kept."""
+        if grammar not in self._trees:
+            encode = self._checkpoint.tokenizer.encode
+            self._trees[grammar] = AnswerTree(
+                grammar, lambda texts: [encode(text, add_bos=False, add_eos=False) for text in texts]
             )
-        return self._trees[request.task]
+        return self._trees[grammar]
 
 
 def generate(
@@ -93,13 +89,10 @@ def generate(
     prompts: Sequence[Sequence[int]],
     seeds: Sequence[str],
     batch_size: int | None,
-    max_new_tokens: int,
-    temperature: float,
+    sampling: Sampling,
     *,
     tree: AnswerTree | None = None,
-    expect: Callable[[int], Collection[str]] = lambda index: (),
-    go_on: bool = False,
-    scores: bool = False,
+    drafts: Sequence[Sequence[str]] = (),
     share_prefix: bool = True,
 ) -> Iterator[tuple[int, Response]]:
     """Generates one response for each prompt.
@@ -109,44 +102,44 @@ def generate(
         prompts: Token ids of each prompt.
         seeds: One per prompt; sampling draws from it alone, whatever else is in the batch.
         batch_size: Prompts decoded at once, halved as often as memory runs out; None for as many as free memory allows.
-        max_new_tokens: Where a response is cut off.
-        temperature: 0 takes the likeliest token.
+        sampling: How to answer; temperature and token limit are needed, the grammar is the tree's.
         tree: The closed answers, where no others may be given.
-        expect: The classes that the closed answer to a prompt will likely name, by the prompt's index. What the model
-            answers does not depend on it, only in how many passes.
-        go_on: Whether the model writes on after a closed answer.
-        scores: Whether each class gets a probability; the tree must be that of multiple choice.
+        drafts: The classes that the closed answer to each prompt will likely name; empty for none at all. What the
+            model answers does not depend on it, only in how many passes.
         share_prefix: Whether what all prompts begin with goes through the model once.
 
     Yields:
         Index of a prompt and its response, as they finish, the longest prompts first.
 
     Raises:
-        InputError: ``max_new_tokens`` would cut a closed answer, there is no memory for a single prompt, or the model's
+        InputError: The token limit would cut a closed answer, there is no memory for a single prompt, or the model's
             logits are no numbers.
     """
-    if tree is not None and max_new_tokens < tree.longest:
-        raise InputError(f"max_new_tokens={max_new_tokens} would cut closed answers, which take up to {tree.longest}")
-    beginning = _common_beginning(prompts) if share_prefix else []
+    temperature, max_new_tokens = limits_of(sampling)
+    if tree is not None:
+        tree.check_limit(max_new_tokens)
+    spare = _decision_columns(tree) if tree and sampling.scores else 0
+    beginning = _shared_beginning(prompts) if share_prefix else []
     waiting = deque(sorted(range(len(prompts)), key=lambda index: -len(prompts[index])))
     while waiting:
         # The first prompt is the longest.
-        columns = len(prompts[waiting[0]]) + max_new_tokens + (_DECISION_COLUMNS if scores else 0)
+        columns = len(prompts[waiting[0]]) + max_new_tokens + spare
         batch_size = batch_size or rows_for_decoder(checkpoint.model, columns)
         rows: list[Row] = []
         # After memory has run out: the old cache has to go before a smaller one finds room.
         cache = batch = None
         try:
             cache = make_cache(checkpoint.model, min(batch_size, len(waiting)), columns, beginning)
-            batch = Batch(checkpoint, cache, rows, max_new_tokens, temperature, go_on)
+            batch = Batch(checkpoint, cache, rows, max_new_tokens, temperature, sampling.go_on)
             while waiting or rows:
                 entering = batch.room(waiting, prompts)
                 for _ in range(entering):
                     index = waiting.popleft()
                     own = prompts[index][len(beginning) :]
                     draw = random.Random(seeds[index])  # noqa: S311  (no secret)
-                    expected = expect(index) if tree and not scores else ()
-                    rows.append(start_row(index, own, len(beginning), draw, tree, expected, scores))
+                    expected = tree.numbers(drafts[index]) if tree and drafts else []
+                    scores = sampling.scores
+                    rows.append(start_row(index, own, len(beginning), draw, max_new_tokens, tree, expected, scores))
                 # Those that enter catch up with the others before all go on together.
                 batch.step(len(rows) - entering if entering else 0)
                 yield from batch.leave()
@@ -160,18 +153,13 @@ def generate(
             waiting.extendleft(sorted((row.index for row in rows), key=lambda index: len(prompts[index])))
 
 
-def _expected(prompt: Prompt) -> list[str]:
-    """What the rule labeler finds: in less than a pass's time, what a model that learned from it will mostly answer."""
-    labels = label_report(prompt.report_text, default_rules()).labels
-    return [name for name in FINDINGS if labels.get(name) == POSITIVE]
+def _decision_columns(tree: AnswerTree) -> int:
+    return len(decide(tree.root).tokens) + _COMMA_COLUMNS
 
 
-def _common_beginning(prompts: Sequence[Sequence[int]]) -> list[int]:
+def _shared_beginning(prompts: Sequence[Sequence[int]]) -> list[int]:
     """The tokens that all prompts begin with; every prompt keeps one of its own, or there would be nothing to ask."""
     if len(prompts) < 2:
         return []
-    lists = [list(prompt) for prompt in prompts]
-    # Whatever the first and the last in order have in common, all in between have, too.
-    pairs = zip(min(lists), max(lists), strict=False)
-    common = [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
-    return common[: min(map(len, lists)) - 1]
+    common = common_beginning([list(prompt) for prompt in prompts])
+    return common[: min(map(len, prompts)) - 1]

@@ -1,7 +1,7 @@
 """What every engine takes and gives: prompts, how to answer them, and responses."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -61,23 +61,15 @@ class Sampling:
     schema: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True)
-class Request:
-    """How prompts are to be answered.
+def limits_of(sampling: Sampling) -> tuple[float, int]:
+    """Temperature and token limit, which only a server can do without.
 
-    Attributes:
-        max_new_tokens: Where a response is cut off.
-        temperature: Of sampling; 0 takes the likeliest token.
-        task: The task whose closed answers alone may be given; None for free text.
-        go_on: Whether the model writes on after a closed answer, as it does where it gives evidence.
-        scores: Whether each class gets a probability; needs a task with closed answers.
+    Raises:
+        InputError: One is not given.
     """
-
-    max_new_tokens: int
-    temperature: float
-    task: str | None = None
-    go_on: bool = False
-    scores: bool = False
+    if sampling.temperature is None or sampling.max_new_tokens is None:
+        raise InputError("a model in this process needs temperature= and max_new_tokens=")
+    return sampling.temperature, sampling.max_new_tokens
 
 
 @dataclass(frozen=True)
@@ -114,7 +106,7 @@ class Response:
 class Engine(Protocol):
     """Answers prompts."""
 
-    def generate(self, prompts: Sequence[Prompt], request: Request) -> Iterator[tuple[int, Response]]:
+    def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[tuple[int, Response]]:
         """Yields the index of each prompt with its response, as they come."""
         ...
 
