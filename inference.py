@@ -11,7 +11,6 @@ a run goes on where it was when the same command is given again: every row is on
 labels are printed. Exit code 1 if some reports have no answer.
 """
 
-import dataclasses
 import math
 import sys
 import time
@@ -25,11 +24,11 @@ from radtune.ask.predictions import Asking, predict, verify
 from radtune.ask.reading import read_report, read_reports_to_ask
 from radtune.ask.run import run
 from radtune.config import InputError, key, run_command
-from radtune.engines.choose import ENGINES, QUANTIZATIONS, ModelChoice, choose_model
-from radtune.engines.prompt import Request
+from radtune.engines.choose import ENGINES, QUANTIZATIONS, choose_model
+from radtune.engines.prompt import Sampling
 from radtune.files import check_outputs, write_manifest
 from radtune.labels import Status
-from radtune.tasks import multiple_choice
+from radtune.tasks import load_task, multiple_choice
 from radtune.tasks.legacy import TASK_NAMES, TASKS
 from radtune.tasks.rendering import PROMPT_FORMATS
 
@@ -71,6 +70,8 @@ class InferenceConfig:
     dtype: str = key("auto is bf16 on cuda, else fp32.", "auto", choices=("auto", "fp32", "bf16"))
     model: str | None = key("Name of the model at the server, with engine=openai; with vLLM also an adapter's.", None)
     base_url: str | None = key("OpenAI-compatible server, with engine=openai (or OPENAI_BASE_URL).", None)
+    azure_endpoint: str | None = key("Azure OpenAI resource, with engine=openai and api_version.", None)
+    api_version: str | None = key("Azure API version.", None)
     allow_endpoint: str | None = key("Host that reports may be sent to, if it is not this machine.", None)
     zero_retention_confirmed: bool = key("That host keeps nothing of what it is sent.", False)
     concurrency: int = key("Calls to the server under way at once.", 32)
@@ -86,14 +87,18 @@ def main(config: InferenceConfig) -> None:
     reports = [read_report(config.text)] if config.reports is None else read_reports_to_ask(config.reports)
     task = TASKS[config.task]
     instruction = task.prompt() if config.prompt == "inference" else task.training_instruction()
-    closed = config.task if config.constrain else None
-    request = Request(config.max_new_tokens, config.temperature, closed, config.evidence, config.scores)
+    asked = load_task(config.task)
+    sampling = Sampling(
+        config.temperature, config.max_new_tokens,
+        grammar=asked.grammar() if config.constrain else None, go_on=config.evidence, scores=config.scores,
+        schema=asked.json_schema() if config.constrain and config.engine == "openai" else None,
+    )  # fmt: skip
     asking = Asking(
-        task, instruction, config.prompt_format, request,
+        task, instruction, config.prompt_format, sampling,
         seed=config.seed, samples=config.samples, vote=config.vote, evidence=config.evidence,
     )  # fmt: skip
-    choice = {field.name: getattr(config, field.name) for field in dataclasses.fields(ModelChoice)}
-    model = choose_model(ModelChoice(**choice), reports)
+    check = (lambda text: asked.read(text, as_json=True).status == Status.OK) if config.constrain else None
+    model = choose_model(config, reports, check_response=check)
     if config.output is None:
         engine = model.load()
         rows = list(predict(reports, asking, engine, model.name, model.adapter))

@@ -12,7 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,29 +20,33 @@ import torch
 
 from radtune.config import InputError, key, run_command
 from radtune.engines.guard import check_endpoint, find_endpoint
-from radtune.engines.hugging_face import TransformersEngine, load_engine
+from radtune.engines.hugging_face import TransformersEngine
 from radtune.engines.limits import Limits
 from radtune.engines.local import TorchtuneEngine, generate
-from radtune.engines.prompt import Engine, Prompt, Request
+from radtune.engines.prompt import Engine, Prompt, Sampling
 from radtune.engines.server import ServerEngine
-from radtune.findings import FINDINGS, NORMAL
+from radtune.labels import State
 from radtune.models.checkpoint import Checkpoint, load_checkpoint
+from radtune.models.hugging_face import load_pretrained
 from radtune.models.tokenizer import prompt_tokens
+from radtune.rules import label_report
+from radtune.rules.lexicon import default_rules
 from radtune.sources.synthetic import generate as make_reports
-from radtune.tasks import multiple_choice, open_ended
-from radtune.tasks.legacy import TASKS
-from radtune.tasks.lists import write_list
+from radtune.tasks import Task, load_task
+from radtune.tasks.lists import ClosedList, read_list
 
-PARTS = ("speed", "closed", "parity", "valid")
-GREEDY = Request(max_new_tokens=150, temperature=0.0)
-CLOSED = Request(max_new_tokens=150, temperature=0.0, task=multiple_choice.NAME)
+CLASSES, PHRASES = load_task("multiple_choice"), load_task("open_ended")
+GREEDY = Sampling(0.0, 150)
+CLOSED = Sampling(0.0, 150, CLASSES.grammar())
 
 
 @dataclass
 class BenchConfig:
     """Keys of this command."""
 
-    what: list[str] = key(f"Parts to run, of {', '.join(PARTS)}.", ["speed", "closed", "parity", "valid"])
+    what: list[str] = key(
+        "Parts to run, of speed, closed, classes, parity, valid.", ["speed", "closed", "parity", "valid"]
+    )
     checkpoint_dir: Path = key("The model.", Path("data/mini"))
     adapter_dir: Path | None = key("LoRA adapter to put on it in the part closed, in PEFT's format.", None)
     reports: int = key("Reports of a speed run.", 200)
@@ -56,26 +60,41 @@ class BenchConfig:
 
 def main(config: BenchConfig) -> None:
     """Prints what each part finds."""
+    parts = {
+        "speed": print_speed,
+        "closed": print_closed,
+        "classes": print_classes,
+        "parity": print_parity,
+        "valid": print_valid,
+    }
     for part in config.what:
-        if part not in PARTS:
-            raise InputError(f"what: {part!r} is not one of {', '.join(PARTS)}")
+        if part not in parts:
+            raise InputError(f"what: {part!r} is not one of {', '.join(parts)}")
     for part in config.what:
-        {"speed": print_speed, "closed": print_closed, "parity": print_parity, "valid": print_valid}[part](config)
+        parts[part](config)
 
 
-def make_prompts(task: str, count: int) -> list[Prompt]:
+def make_prompts(task: Task, count: int) -> list[Prompt]:
     """Prompts about synthetic reports."""
-    instruction = TASKS[task].prompt()
+    instruction = task.prompt("inference").instruction
     return [
         Prompt(made.report.report_id, instruction, made.report.text, "llama3_chat", str(number))
         for number, made in enumerate(make_reports(count, seed=5))
     ]
 
 
-def texts(engine: Engine, prompts: Sequence[Prompt], request: Request) -> list[str]:
+def texts(engine: Engine, prompts: Sequence[Prompt], sampling: Sampling) -> list[str]:
     """The answers, in the order of the prompts."""
-    responses = dict(engine.generate(prompts, request))
+    responses = dict(engine.generate(prompts, sampling))
     return [responses[index].text for index in range(len(prompts))]
+
+
+def drafted_texts(engine: Engine, prompts: Sequence[Prompt]) -> list[str]:
+    """Closed answers to prompts whose drafts are what the rules find; looking for it counts."""
+    rules = default_rules()
+    found = (label_report(prompt.report_text, rules).labels for prompt in prompts)
+    drafts = [tuple(name for name, state in labels.items() if state == State.PRESENT) for labels in found]
+    return texts(engine, [replace(prompt, draft=draft) for prompt, draft in zip(prompts, drafts, strict=True)], CLOSED)
 
 
 def one_at_a_time(checkpoint: Checkpoint, prompts: Sequence[Prompt]) -> list[str]:
@@ -119,7 +138,7 @@ def print_speed(config: BenchConfig) -> None:
     """Reports per second: the baseline, Hugging Face's generate and our engine."""
     checkpoint, ours, theirs = _engines(config)
     print(f"speed: {config.reports} reports, batch {config.batch_size}, {torch.get_num_threads()} threads, fp32")
-    prompts = make_prompts(open_ended.NAME, config.reports)
+    prompts = make_prompts(PHRASES, config.reports)
     kinds = {
         "one at a time, no cache": partial(one_at_a_time, checkpoint, prompts),
         "transformers generate": partial(texts, theirs, prompts, GREEDY),
@@ -132,27 +151,70 @@ def print_closed(config: BenchConfig) -> None:
     """Reports per second of closed answers and of free ones, at batch sizes up to the one given."""
     checkpoint = load_checkpoint(config.checkpoint_dir, config.adapter_dir, torch.device("cpu"), torch.float32)
     print(f"closed: {config.reports} reports, {torch.get_num_threads()} threads, fp32")
-    prompts = make_prompts(multiple_choice.NAME, config.reports)
+    prompts = make_prompts(CLASSES, config.reports)
     batch_size = 1
     while batch_size <= config.batch_size:
         ours = TorchtuneEngine(checkpoint, batch_size)
-        texts(ours, prompts[:2], CLOSED)  # lays out the answers' tree and reads the rules, once per run of a command
-        kinds = {"free": partial(texts, ours, prompts, GREEDY), "constrained": partial(texts, ours, prompts, CLOSED)}
+        drafted_texts(ours, prompts[:2])  # lays out the answers' tree and reads the rules, once per run of a command
+        kinds = {"free": partial(texts, ours, prompts, GREEDY), "constrained": partial(drafted_texts, ours, prompts)}
         seconds = {f"{name}, batch {batch_size}": s for name, s in alternate(kinds, config.runs).items()}
-        _print_rates(multiple_choice.NAME, seconds, config.reports)
+        _print_rates(CLASSES.name, seconds, config.reports)
         batch_size *= 2
+
+
+def many_names(count: int) -> ClosedList:
+    """So many names of two or three words, many of which begin alike."""
+    sides = ("Left", "Right", "Bilateral", "Upper Lobe", "Lower Lobe", "Apical", "Basal")
+    found = (
+        "Opacity", "Nodule", "Mass", "Effusion", "Edema", "Collapse", "Fibrosis", "Scarring", "Cyst", "Cavity", "Abscess",
+        "Emphysema", "Bronchiectasis", "Calcification", "Granuloma", "Pneumonia", "Thickening", "Hernia", "Fracture",
+        "Infarct", "Hemorrhage", "Contusion",
+    )  # fmt: skip
+    return ClosedList(tuple(f"{side} {what}" for side in sides for what in found)[:count], "Normal")
+
+
+def print_classes(config: BenchConfig) -> None:
+    """Closed answers of a random model among 13 and among 150 classes: do they parse, and what does a token take?"""
+    checkpoint = _random(config)
+    engine, tokenizer = TorchtuneEngine(checkpoint, config.batch_size), checkpoint.tokenizer
+    prompts = make_prompts(CLASSES, config.valid_reports)
+    print(f"classes: {len(prompts)} reports, batch {config.batch_size}, {torch.get_num_threads()} threads, fp32")
+    began = time.perf_counter()
+    texts(engine, prompts, Sampling(1.0, 1))
+    reading = time.perf_counter() - began
+    for grammar in (CLASSES.grammar(), many_names(150)):
+        for run in ("laying out", "laid out"):
+            began = time.perf_counter()
+            answers = texts(engine, prompts, Sampling(1.0, 150, grammar))
+            seconds = time.perf_counter() - began - reading
+            valid = sum(answer == grammar.encode(read_list(answer).labels) for answer in answers)
+            tokens = sum(len(tokenizer.encode(answer, add_bos=False, add_eos=False)) for answer in answers)
+            print(
+                f"  {len(grammar.names):4} classes, {run:<10} {valid} of {len(answers)} parse, {tokens / len(answers):.1f} "
+                f"tokens each, {1e6 * seconds / tokens:.0f} us a token without reading the prompts"
+            )
+
+
+def _random(config: BenchConfig) -> Checkpoint:
+    """The model with weights that know nothing."""
+    checkpoint = load_checkpoint(config.checkpoint_dir, None, torch.device("cpu"), torch.float32)
+    torch.manual_seed(0)
+    for parameter in checkpoint.model.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    return checkpoint
 
 
 def _print_rates(task: str, seconds: dict[str, float], reports: int) -> None:
     slowest = max(seconds.values())
     for name, taken in seconds.items():
-        print(f"  {task:<16} {name:<24} {reports / taken:8.1f} reports/s  {slowest / taken:6.1f}x")
+        print(f"  {task.name:<16} {name:<24} {reports / taken:8.1f} reports/s  {slowest / taken:6.1f}x")
 
 
 def _engines(config: BenchConfig) -> tuple[Checkpoint, TorchtuneEngine, TransformersEngine]:
     cpu = torch.device("cpu")
     checkpoint = load_checkpoint(config.checkpoint_dir, None, cpu, torch.float32)
-    theirs = load_engine(config.checkpoint_dir, None, cpu, torch.float32, batch_size=config.batch_size)
+    loaded = load_pretrained(config.checkpoint_dir, None, cpu, torch.float32, None)
+    theirs = TransformersEngine(*loaded, config.batch_size)
     return checkpoint, TorchtuneEngine(checkpoint, config.batch_size), theirs
 
 
@@ -160,7 +222,7 @@ def print_parity(config: BenchConfig) -> None:
     """Greedy answers that differ between engines, batch sizes, orders, with and without prefix cache or constraint."""
     checkpoint, ours, theirs = _engines(config)
     print(f"parity: {config.parity_reports} reports for each task, greedy, fp32")
-    for task in TASKS:
+    for task in (CLASSES, PHRASES):
         prompts = make_prompts(task, config.parity_reports)
         expected = texts(ours, prompts, GREEDY)
         others: dict[str, Callable[[], list[str]]] = {
@@ -175,19 +237,18 @@ def print_parity(config: BenchConfig) -> None:
             server = ServerEngine(endpoint, "none", config.model, Limits(4, 120.0, 2))
             others["server"] = partial(texts, server, prompts, GREEDY)
         for name, answer in others.items():
-            print(f"  {task:<16} {name:<16} {_differ(answer(), expected)} differ")
-        if task == multiple_choice.NAME:
+            print(f"  {task.name:<16} {name:<16} {_differ(answer(), expected)} differ")
+        if task is CLASSES:
             # A model that writes something else than a closed answer cannot write it when constrained.
             well = [place for place, text in enumerate(expected) if text == _canonical(text)]
             for name, engine in (("constrained", ours), ("transformers, constrained", theirs)):
                 closed = texts(engine, prompts, CLOSED)
                 differing = _differ([closed[place] for place in well], [expected[place] for place in well])
-                print(f"  {task:<16} {name:<16} {differing} differ of {len(well)} that are closed answers anyway")
+                print(f"  {task.name:<16} {name:<16} {differing} differ of {len(well)} that are closed answers anyway")
 
 
 def _canonical(text: str) -> str:
-    labels = multiple_choice.decode(text).labels
-    return multiple_choice.encode(labels) if set(labels) <= set(FINDINGS) else write_list([NORMAL])
+    return CLASSES.grammar().encode(read_list(text).labels)
 
 
 def _differ(given: Sequence[str], expected: Sequence[str]) -> int:
@@ -204,14 +265,10 @@ def _without_prefix_cache(checkpoint: Checkpoint, prompts: Sequence[Prompt], bat
 
 def print_valid(config: BenchConfig) -> None:
     """Closed answers of a model that knows nothing, greedy and sampled."""
-    checkpoint = load_checkpoint(config.checkpoint_dir, None, torch.device("cpu"), torch.float32)
-    torch.manual_seed(0)
-    for parameter in checkpoint.model.parameters():
-        torch.nn.init.normal_(parameter, std=0.05)
-    engine = TorchtuneEngine(checkpoint, config.batch_size)
-    prompts = make_prompts(multiple_choice.NAME, config.valid_reports)
+    engine = TorchtuneEngine(_random(config), config.batch_size)
+    prompts = make_prompts(CLASSES, config.valid_reports)
     for temperature in (0.0, 1.0):
-        answers = texts(engine, prompts, Request(150, temperature, multiple_choice.NAME))
+        answers = texts(engine, prompts, Sampling(temperature, 150, CLASSES.grammar()))
         valid = sum(answer == _canonical(answer) for answer in answers)
         print(f"valid: {valid} of {len(answers)} answers of a random model at temperature {temperature:g}")
 

@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig
 from radtune.config import InputError, key, run_command
 from radtune.engines.hugging_face import continuous_batching_room
 from radtune.engines.local import generate
+from radtune.engines.prompt import Sampling
 from radtune.models.checkpoint import Checkpoint, ModelFolder, build_decoder, read_json
 from radtune.models.families import find_family
 
@@ -137,7 +138,7 @@ def _timed(work: Callable[[], object], device: torch.device) -> tuple[float, int
 
 
 def _ours(checkpoint: Checkpoint, batch_size: int, prompts: Sequence[list[int]], new_tokens: int) -> None:
-    list(generate(checkpoint, prompts, [""] * len(prompts), batch_size, new_tokens, 0.0))
+    list(generate(checkpoint, prompts, [""] * len(prompts), batch_size, Sampling(0.0, new_tokens)))
 
 
 def _theirs(model: Any, batch_size: int, prompts: Sequence[list[int]], new_tokens: int) -> None:

@@ -462,18 +462,18 @@ class LoRAFinetune:
         """Each row with the greedy answer to it, and whether that came to an end."""
         # Only validation needs the generation engine.
         from radtune.engines.local import generate
+        from radtune.engines.prompt import Sampling
         from radtune.models.checkpoint import Checkpoint
 
         settings = self.settings.validation
         messages = [user_message(row.instruction, row.input, self.settings.dataset.prompt_format) for row in rows]
         prompts = [prompt_tokens(self.tokenizer, message) for message in messages]
         checkpoint = Checkpoint(self.model.decoder, self.tokenizer, self.model.decoder.max_seq_len)
+        sampling = Sampling(0.0, settings.max_new_tokens)
         # Its shapes grow with each token, and compiling for every one would take longer than answering.
         eager = torch.compiler.set_stance("force_eager") if self.settings.compile else contextlib.nullcontext()
         with whole_model(self.model), eager, torch.no_grad():
-            responses = dict(
-                generate(checkpoint, prompts, [""] * len(rows), settings.batch_size, settings.max_new_tokens, 0)
-            )
+            responses = dict(generate(checkpoint, prompts, [""] * len(rows), settings.batch_size, sampling))
         return [(row, (responses[n].text, responses[n].finished)) for n, row in enumerate(rows)]
 
     # ------------------------------------------------------------------------------------------------ finish

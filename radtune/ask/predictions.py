@@ -1,15 +1,17 @@
 """From reports to rows of ``predictions.jsonl``, whatever the engine."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from radtune.ask.evidence import find_evidence
 from radtune.ask.model_votes import VERIFICATION_TOKENS, Verdict, count_votes, denies, verification
-from radtune.engines.prompt import Engine, Prompt, Request, Response
+from radtune.engines.prompt import Engine, Prompt, Response, Sampling
 from radtune.findings import FINDINGS
-from radtune.labels import Answer, Status
+from radtune.labels import Answer, State, Status
 from radtune.report import Report
+from radtune.rules import label_report
+from radtune.rules.lexicon import default_rules
 from radtune.tasks.legacy import Task
 from radtune.tasks.rendering import prompt_sha256
 
@@ -27,7 +29,7 @@ class Asking:
         task: The task; decodes the responses.
         instruction: Its prompt or its training instruction.
         prompt_format: ``llama3_chat`` or ``alpaca``, as in training.
-        request: How responses are drawn.
+        sampling: How responses are drawn.
         seed: Of sampling.
         samples: How often each report is asked.
         vote: How several samples become one answer, one of :data:`radtune.ask.model_votes.VOTES`.
@@ -37,7 +39,7 @@ class Asking:
     task: Task
     instruction: str
     prompt_format: str
-    request: Request
+    sampling: Sampling
     seed: int = 0
     samples: int = 1
     vote: str = "majority"
@@ -87,7 +89,7 @@ def _facts(asking: Asking, model: str, adapter: str | None) -> dict[str, Any]:
         "model": model,
         "adapter": adapter,
         "prompt_sha256": prompt_sha256(asking.instruction, asking.prompt_format),
-        "temperature": asking.request.temperature,
+        "temperature": asking.sampling.temperature,
         "seed": asking.seed,
     }
 
@@ -106,7 +108,7 @@ def verify(
         Each report with its row, as its last label is answered: without the labels that were denied, which stand in
         ``denied``. A row of which a label could not be verified is failed, and has none: it must not pass for verified.
     """
-    request = Request(VERIFICATION_TOKENS, asking.request.temperature)
+    sampling = Sampling(asking.sampling.temperature, VERIFICATION_TOKENS)
     for window in _windows(rows):
         prompts, of_row = [], []
         for place, (report, row) in enumerate(window):
@@ -117,7 +119,7 @@ def verify(
             if not row["labels"]:
                 yield report, row | {"denied": []}
         answered: dict[int, dict[str, Response]] = {}
-        for index, response in engine.generate(prompts, request):
+        for index, response in engine.generate(prompts, sampling):
             place, label = of_row[index]
             report, row = window[place]
             of_labels = answered.setdefault(place, {})
@@ -159,9 +161,15 @@ def _verified(row: dict[str, Any], responses: dict[str, Response], asking: Askin
 
 def _ask(reports: Sequence[Report], asking: Asking, engine: Engine) -> Iterator[tuple[Report, list[Response]]]:
     """Each report with its samples, once all of them are there."""
-    prompts = [_prompt(report, asking, sample) for report in reports for sample in range(asking.samples)]
+    # For one report, reading the rules would take longer than a draft spares.
+    drafted = asking.sampling.grammar is not None and len(reports) > 1
+    prompts = []
+    for report in reports:
+        labels = label_report(report.text, default_rules()).labels if drafted else {}
+        draft = tuple(name for name, state in labels.items() if state == State.PRESENT)
+        prompts += [replace(_prompt(report, asking, sample), draft=draft) for sample in range(asking.samples)]
     collected: dict[int, dict[int, Response]] = {}
-    for index, response in engine.generate(prompts, asking.request):
+    for index, response in engine.generate(prompts, asking.sampling):
         number, sample = divmod(index, asking.samples)
         of_report = collected.setdefault(number, {})
         of_report[sample] = response

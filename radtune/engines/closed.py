@@ -184,6 +184,8 @@ class AnswerTree:
         self.none = encode([write_list([grammar.none])])[0]
         # By the last name that is written. That of a list's beginning is no other's.
         self._states: list[list[State]] = [[] for _ in grammar.names]
+        # States that the tokens of a name before have not told apart from others.
+        self._run_together = 0
         self._begun = State(self, ())
         self.root = self._begun.place
 
@@ -202,15 +204,16 @@ class AnswerTree:
         Returns:
             The state, and how many of the tokens have to be written to reach it.
         """
-        # Of few names it may be none: each list may be a token.
-        least = 0 if self.size <= _FEW_NAMES else 1
         states = self._states[names[-1]]
         for state in states:
             begins = len(on) - len(state.tail)
-            if begins >= least and on[begins:] == state.tail:
+            if begins >= 0 and on[begins:] == state.tail:
                 return state, begins
         state = State(self, names)
-        if (begins := state.certain - certain) < least:
+        begins = state.certain - certain
+        # Few names may run together as they like, up to one token for each list.
+        self._run_together += begins == 0 and self.size > _FEW_NAMES
+        if begins < 0 or self._run_together > self.size:
             raise InputError("this model's tokenizer runs names together: its answers cannot be held to lists of them")
         states.append(state)
         return state, begins

@@ -2,19 +2,19 @@
 
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from radtune.config import InputError
-from radtune.engines.closed import AnswerTree, Node, answer_tree, closed_answers
+from radtune.engines.closed import AnswerTree, Place
 from radtune.engines.memory import OUT_OF_MEMORY, cache_bytes, fitting_rows, is_out_of_memory
-from radtune.engines.prompt import Prompt, Request, Response, fit_prompt
+from radtune.engines.prompt import Prompt, Response, Sampling, fit_prompt, limits_of
 from radtune.models.families import frame_of
-from radtune.models.hugging_face import load_pretrained, one_line, quietly
+from radtune.models.hugging_face import one_line, quietly
+from radtune.tasks.lists import ClosedList
 
 # Stands for the message in a chat template; no template changes it, and no message holds it.
 _MESSAGE = "radtune-message"
@@ -55,35 +55,39 @@ class TransformersEngine:
         # setting that is not given, and change answers.
         base.generation_config = GenerationConfig()
         self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(self._ends)
-        self._trees: dict[str, AnswerTree] = {}
+        self._trees: dict[ClosedList, AnswerTree] = {}
         # The paged attention that this needs is made for GPUs; elsewhere it works, slowly.
         self.continuous = model.device.type == "cuda" and hasattr(model, "generate_batch")
 
-    def generate(self, prompts: Sequence[Prompt], request: Request) -> Iterator[tuple[int, Response]]:
+    def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[tuple[int, Response]]:
         """Yields the index of each prompt with its response, batch by batch, the longest prompts first.
 
         Greedy free text on a GPU goes through transformers' own continuous batching, several batches at once.
 
         Raises:
             InputError: Scores are asked for, a prompt has no room even without its report or does not fit into memory,
-                or the model computes no numbers.
+                the token limit would cut closed answers, or the model computes no numbers.
         """
-        if request.scores:
+        if sampling.scores:
             raise InputError("scores=true needs engine=torchtune")
-        positions = self._model.config.max_position_embeddings
-        fitted = [fit_prompt(prompt, self._tokens, positions, request.max_new_tokens) for prompt in prompts]
+        temperature, max_new_tokens = limits_of(sampling)
+        tree = self._tree(sampling.grammar) if sampling.grammar else None
+        if tree:
+            tree.check_limit(max_new_tokens)
+        prompts, positions = list(prompts), self._model.config.max_position_embeddings
+        fitted = [fit_prompt(prompt, self._tokens, positions, max_new_tokens) for prompt in prompts]
         lengths = [len(tokens) for tokens, _ in fitted]
         order = sorted(range(len(prompts)), key=lambda index: -lengths[index])
-        continuous = self.continuous and request.task is None and request.temperature == 0
+        continuous = self.continuous and tree is None and temperature == 0
         while order:
-            size = self._batch_size or self._fitting_rows(lengths[order[0]] + request.max_new_tokens)
+            size = self._batch_size or self._fitting_rows(lengths[order[0]] + max_new_tokens)
             batch = order[: size * _BATCHES_AT_ONCE] if continuous else _alike(order[:size], lengths)
             tokens = [fitted[index][0] for index in batch]
             try:
                 if continuous:
-                    rows = self._generate_continuously(tokens, request.max_new_tokens, size)
+                    rows = self._generate_continuously(tokens, max_new_tokens, size)
                 else:
-                    rows = self._generate(tokens, [prompts[index].seed for index in batch], request)
+                    rows = self._generate(tokens, [prompts[index].seed for index in batch], sampling, tree)
             except OUT_OF_MEMORY as error:
                 if not is_out_of_memory(error):
                     raise
@@ -138,7 +142,10 @@ class TransformersEngine:
         return [output.generated_tokens for output in written.values()]
 
     @torch.inference_mode()
-    def _generate(self, prompts: Sequence[list[int]], seeds: Sequence[str], request: Request) -> list[list[int]]:
+    def _generate(
+        self, prompts: Sequence[list[int]], seeds: Sequence[str], sampling: Sampling, tree: AnswerTree | None
+    ) -> list[list[int]]:
+        temperature, max_new_tokens = limits_of(sampling)
         width = max(map(len, prompts))
         tokens = torch.tensor([[self._pad] * (width - len(prompt)) + prompt for prompt in prompts])
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
@@ -146,15 +153,18 @@ class TransformersEngine:
         written = self._model.generate(
             input_ids=tokens.to(self._model.device),
             attention_mask=mask.to(self._model.device),
-            generation_config=self._settings(request.max_new_tokens),
-            logits_processor=[_Steering(self._tree(request.task), draws, request, min(self._ends))],
+            # A closed answer may take up the limit; what ends it comes on top.
+            generation_config=self._settings(max_new_tokens + (tree is not None and not sampling.go_on)),
+            logits_processor=[
+                _Chooser(draws, temperature, tree, max_new_tokens, None if sampling.go_on else min(self._ends))
+            ],
         )
         return written[:, width:].tolist()
 
     def _settings(self, max_new_tokens: int) -> Any:
         from transformers import GenerationConfig
 
-        # Sampling is done by the steering, with a source of chance for each row.
+        # Sampling is done by the logits processor, with a source of chance for each row.
         return GenerationConfig(
             max_new_tokens=max_new_tokens,
             do_sample=False,
@@ -181,14 +191,13 @@ class TransformersEngine:
             *tokenizer.encode(after, add_special_tokens=False),
         ]
 
-    def _tree(self, task: str | None) -> Node | None:
-        if task is not None and task not in self._trees:
-            self._trees[task] = answer_tree(
-                closed_answers(task),
-                lambda text: self._tokenizer.encode(text, add_special_tokens=False),
-                self._tokenizer.decode,
+    def _tree(self, grammar: ClosedList) -> AnswerTree:
+        if grammar not in self._trees:
+            tokenizer = self._tokenizer
+            self._trees[grammar] = AnswerTree(
+                grammar, lambda texts: tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
             )
-        return self._trees[task].root if task is not None else None
+        return self._trees[grammar]
 
 
 def _alike(order: Sequence[int], lengths: Sequence[int]) -> list[int]:
@@ -217,62 +226,54 @@ def continuous_batching_room(batch_size: int, columns: int) -> Any:
     return ContinuousBatchingConfig(page_size=_PAGE, num_blocks=blocks, max_requests_per_batch=batch_size)
 
 
-def load_engine(
-    folder: Path,
-    adapter: Path | None,
-    device: torch.device,
-    dtype: torch.dtype,
-    quantization: str | None = None,
-    batch_size: int | None = None,
-) -> TransformersEngine:
-    """Loads a model from a folder; nothing is downloaded.
-
-    Args:
-        folder: A checkpoint as ``save_pretrained`` writes it.
-        adapter: A PEFT adapter to put on it, or None.
-        device: Where it goes.
-        dtype: What it computes in.
-        quantization: ``8bit`` or ``4bit`` to hold its weights in fewer bits with bitsandbytes, or None.
-        batch_size: Prompts decoded at once; None for as many as free memory allows.
-
-    Raises:
-        InputError: A folder does not hold what it should, or bitsandbytes is not installed.
-    """
-    return TransformersEngine(*load_pretrained(folder, adapter, device, dtype, quantization), batch_size)
-
-
-class _Steering:
+class _Chooser:
     """A logits processor that keeps each row to closed answers and draws its samples.
 
     Added to the logits, noise from a Gumbel distribution makes the likeliest token a sample (Gumbel 1954; Maddison et
     al. 2014), so greedy search samples, and each row has its own source of chance.
     """
 
-    def __init__(self, tree: Node | None, draws: Sequence[random.Random], request: Request, end: int) -> None:
-        self._nodes = [tree for _ in draws]
-        self._begun = False
+    def __init__(
+        self,
+        draws: Sequence[random.Random],
+        temperature: float,
+        tree: AnswerTree | None,
+        limit: int,
+        end: int | None,
+    ) -> None:
+        """Begins a batch.
+
+        Args:
+            draws: What each row draws from.
+            temperature: Of sampling.
+            tree: The closed answers, where no others may be given.
+            limit: Tokens that a closed answer may take.
+            end: The token behind a closed answer; None where the model writes on.
+        """
+        self._places: list[Place | None] = [tree.root if tree else None for _ in draws]
         self._noise = [torch.Generator().manual_seed(draw.getrandbits(63)) for draw in draws]
-        self._temperature = request.temperature
-        self._go_on = request.go_on
+        self._temperature = temperature
+        # The first call comes before any token is written.
+        self._left = limit + 1
+        self._limit = limit
         self._end = end
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        if self._begun:
+        self._left -= 1
+        if self._left < self._limit:
             for row, token in enumerate(input_ids[:, -1].tolist()):
-                node = self._nodes[row]
-                if node is not None:
-                    self._nodes[row] = node.children.get(token, node)
-        self._begun = True
+                if place := self._places[row]:
+                    self._places[row] = place.children.get(token, place)
         # Closed answers would come out all the same. A model may well rule out tokens, with minus infinity.
         if not scores.amax(-1).isfinite().all():
             raise InputError("the model computes no numbers: its weights are damaged, or its training diverged")
-        for row, node in enumerate(self._nodes):
-            if node is None:
+        for row, place in enumerate(self._places):
+            if place is None:
                 continue
-            if not node.children and self._go_on:
-                self._nodes[row] = None
+            if not place.children and self._end is None:
+                self._places[row] = None
                 continue
-            kept = torch.tensor(list(node.children) or [self._end], device=scores.device)
+            kept = torch.tensor(place.allowed(self._left) or [self._end], device=scores.device)
             scores[row] = torch.full_like(scores[row], -torch.inf).index_copy(0, kept, scores[row, kept])
         if self._temperature > 0:
             uniform = torch.stack([torch.rand(scores.shape[1], generator=noise) for noise in self._noise])

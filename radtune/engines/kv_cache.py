@@ -113,7 +113,11 @@ def causal(tokens: Sequence[Sequence[int]], lengths: Sequence[int], device: torc
 
 
 def forward(
-    model: TransformerDecoder, cache: KeyValueCache, batch: PackedBatch, first_row: int = 0, wanted: torch.Tensor | None = None
+    model: TransformerDecoder,
+    cache: KeyValueCache,
+    batch: PackedBatch,
+    first_row: int = 0,
+    wanted: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Takes new tokens through the model and keeps their keys and values.
 

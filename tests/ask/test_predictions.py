@@ -4,7 +4,7 @@ import pytest
 
 from radtune.ask.model_votes import count_votes, denies
 from radtune.ask.predictions import EMPTY_REPORT, Asking, predict, verify
-from radtune.engines.prompt import Request, Response
+from radtune.engines.prompt import Response, Sampling
 from radtune.findings import FINDINGS
 from radtune.labels import Answer, Status
 from radtune.report import report_from_sections
@@ -29,7 +29,7 @@ class Scripted:
 
 def ask(answer, reports=REPORTS, verified=False, **changes):
     task = TASKS[changes.pop("task", "multiple_choice")]
-    asking = Asking(task, task.prompt(), "llama3_chat", Request(50, 0.5), **changes)
+    asking = Asking(task, task.prompt(), "llama3_chat", Sampling(0.5, 50), **changes)
     engine = Scripted(answer)
     made = predict(reports, asking, engine, "model", None)
     made = verify(list(made), asking, engine) if verified else made
@@ -114,7 +114,7 @@ def test_verified_rows_come_as_their_last_label_is_answered():
         return "Yes" if "Edema" not in prompt.instruction else "No"
 
     task = TASKS["multiple_choice"]
-    asking = Asking(task, task.prompt(), "llama3_chat", Request(50, 0.5))
+    asking = Asking(task, task.prompt(), "llama3_chat", Sampling(0.5, 50))
     engine = Scripted(answer)
     given = [(report, {"labels": labels[report.report_id], "status": "ok"}) for report in reports]
     rows = {}

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from radtune.engines.prompt import Engine, Prompt, Request, Response
+from radtune.engines.prompt import Engine, Prompt, Response, Sampling
 from radtune.models.checkpoint import Checkpoint, load_checkpoint
 from radtune.sources import synthetic
+from radtune.tasks import load_task
 from radtune.tasks.legacy import TASKS
 
 MINI = Path("data/mini")
@@ -43,8 +44,11 @@ def make_prompts() -> Callable[..., list[Prompt]]:
 
 @pytest.fixture(scope="session")
 def respond() -> Callable[..., list[Response]]:
-    def respond(engine: Engine, prompts: list[Prompt], **request: object) -> list[Response]:
-        responses = dict(engine.generate(prompts, Request(**({"max_new_tokens": 70, "temperature": 0.0} | request))))
+    def respond(engine: Engine, prompts: list[Prompt], task: str | None = None, **sampling: object) -> list[Response]:
+        """Responses in the order of the prompts; closed ones of a task where it is named."""
+        grammar = load_task(task).grammar() if task else None
+        settings = {"max_new_tokens": 70, "temperature": 0.0, "grammar": grammar} | sampling
+        responses = dict(engine.generate(prompts, Sampling(**settings)))
         return [responses[index] for index in range(len(prompts))]
 
     return respond

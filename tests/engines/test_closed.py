@@ -1,136 +1,252 @@
 """Closed answers: nothing else comes out of any model, and the scores are the probabilities that they claim to be."""
 
 import random
-from itertools import compress
+import re
+from functools import lru_cache
+from itertools import compress, product
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radtune.config import InputError
-from radtune.engines.closed import answer_tree, closed_answers, likely_answer
+from radtune.engines.class_scores import decide
+from radtune.engines.closed import AnswerTree
 from radtune.engines.local import TorchtuneEngine, generate
-from radtune.findings import FINDINGS, NORMAL
+from radtune.engines.prompt import Sampling
 from radtune.models.tokenizer import prompt_tokens
-from radtune.tasks import multiple_choice
+from radtune.tasks import load_task
+from radtune.tasks.lists import ClosedList, read_list
 
 TASK = "multiple_choice"
+LISTS = load_task(TASK).grammar()
+FINDINGS = LISTS.names
+# Names that are prefixes of one another, share their beginnings, and hold what lists are written with.
+WORDS = (
+    "Lung", "Lung Opacity", "Kerley's", 'so-called "mass"', "[old]", "A", "AB", "x', 'y", "Œdème", "'", "(left)",
+    "Edema", "Pleural", "Pleural Effusion", "a, b", "No", "none", "normal",
+)  # fmt: skip
+_LONGER = [f"{a} {b}" for a, b in product(WORDS, ("of", "Effusion", "mass", "x,", "’", "2", "]", "'", "b"))]
+MANY = ClosedList(tuple(dict.fromkeys([*WORDS, *_LONGER]))[:150], "Normal")
 
 
-def test_there_is_one_answer_for_each_set_of_classes():
-    answers = closed_answers(TASK)
-    assert len(set(answers)) == 2 ** len(FINDINGS)
-    assert f"['{NORMAL}']" in answers
-    with pytest.raises(ValueError, match="not closed"):
-        closed_answers("open_ended")
+def in_pairs(text):
+    return re.findall("..?", text, re.DOTALL)
+
+
+def greedily(text):
+    """The longest pieces first, among some that run over quotes and commas, and into names."""
+    return re.findall(r"', 'P|ema', '|\['|'\]|\", |', |Lung O|Pleural E|[a-z]{1,3}|.", text, re.DOTALL)
+
+
+# By what they split at: bytes, single characters, pairs of them (so that all hangs on the length of what comes before),
+# words, and longest matches.
+TOKENIZERS = {
+    "bytes": lambda text: list(text.encode()),
+    "characters": list,
+    "pairs": in_pairs,
+    "words": lambda text: re.findall(r"\s?\w+|\s?[^\w\s]+", text),
+    "greedy": greedily,
+}
+
+
+def lay_out(grammar, tokenizer):
+    """A tree of answers whose tokens are the tokenizer's pieces."""
+    return AnswerTree(grammar, lambda texts: [tokenizer(text) for text in texts])
+
+
+@pytest.fixture(scope="module")
+def mini_tokenizer(mini):
+    return lambda text: mini.tokenizer.encode(text, add_bos=False, add_eos=False)
+
+
+@pytest.fixture(scope="module")
+def trees(mini_tokenizer):
+    """Of some number of names and a tokenizer: the tree, the tokenizer and the names; made once."""
+
+    @lru_cache
+    def trees(size, tokenizer):
+        encode, grammar = (TOKENIZERS | {"mini": mini_tokenizer})[tokenizer], LISTS if size == 13 else MANY
+        return lay_out(grammar, encode), encode, grammar
+
+    return trees
+
+
+some_names = st.sampled_from([0.01, 0.1, 0.5, 1.0]).flatmap(
+    lambda share: st.randoms(use_true_random=False).map(
+        lambda chance: lambda names: tuple(name for name in names if chance.random() < share)
+    )
+)
+every_tree = pytest.mark.parametrize("tokenizer", [*TOKENIZERS, "mini"])
+sizes = pytest.mark.parametrize("size", [13, 150])
+
+
+def follow(tree, tokens):
+    """The places that tokens lead through."""
+    places = [tree.root]
+    for token in tokens:
+        places.append(places[-1].children[token])
+    return places
+
+
+@sizes
+@every_tree
+@settings(max_examples=15)
+@given(choose=some_names)
+def test_every_list_is_written_with_the_tokens_of_training(trees, size, tokenizer, choose):
+    tree, encode, grammar = trees(size, tokenizer)
+    assert not follow(tree, encode(grammar.encode(choose(grammar.names))))[-1].children
+
+
+@sizes
+@every_tree
+@settings(max_examples=15)
+@given(chance=st.randoms(use_true_random=False), limit=st.integers(1, 300))
+def test_whatever_is_written_is_a_list_with_the_tokens_of_training(trees, size, tokenizer, chance, limit):
+    tree, encode, grammar = trees(size, tokenizer)
+    try:
+        tree.check_limit(limit)
+    except InputError:
+        limit = 10_000
+    place, written = tree.root, []
+    while place.children:
+        written.append(chance.choice(place.allowed(limit - len(written))))
+        place = place.children[written[-1]]
+    assert len(written) <= limit
+    if tokenizer == "bytes":
+        text = bytes(written).decode()
+    elif tokenizer == "mini":
+        return
+    else:
+        text = "".join(written)
+    assert encode(text) == written
+    assert text == grammar.encode([name for name in grammar.names if name in names_in(text)])
+
+
+def names_in(text):
+    return read_list(text).labels
+
+
+def test_all_lists_of_few_names_and_no_others_can_be_written(mini_tokenizer):
+    grammar = ClosedList(("A", "AB", "B's", "C", "C d"), "Normal")
+    # Even where a list is a single token.
+    for encode in (mini_tokenizer, *TOKENIZERS.values(), lambda text: [text]):
+        expected = {
+            tuple(encode(grammar.encode(list(compress(grammar.names, some))))) for some in product((0, 1), repeat=5)
+        }
+        written, open_places = set(), [((), lay_out(grammar, encode).root)]
+        while open_places:
+            tokens, place = open_places.pop()
+            open_places += [((*tokens, token), child) for token, child in place.children.items()]
+            written |= set() if place.children else {tokens}
+        assert written == expected
+
+
+def test_a_tokenizer_that_looks_too_far_ahead_is_refused():
+    # In pairs from the end: each token hangs on the length of all that follows.
+    with pytest.raises(InputError, match="runs names together"):
+        tree = lay_out(MANY, lambda text: [piece[::-1] for piece in in_pairs(text[::-1])][::-1])
+        for place in follow(tree, []):
+            assert place.forced()
+
+
+def test_limits_leave_room_for_all_of_few_names_and_for_one_of_many(trees, mini_tokenizer):
+    few, many = trees(13, "mini")[0], trees(150, "mini")[0]
+    longest = max(len(mini_tokenizer(LISTS.encode(list(compress(FINDINGS, some))))) for some in all_subsets())
+    few.check_limit(longest)
+    with pytest.raises(InputError, match=f"={longest - 1} would cut closed answers, which take up to {longest}$"):
+        few.check_limit(longest - 1)
+    longest = max(len(mini_tokenizer(MANY.encode([name]))) for name in MANY.names)
+    many.check_limit(longest)
+    with pytest.raises(InputError, match=f"would cut closed answers of a single class, which take up to {longest}$"):
+        many.check_limit(longest - 1)
+
+
+def all_subsets():
+    return product((0, 1), repeat=len(FINDINGS))
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0, 50.0])
 def test_a_random_model_gives_valid_answers_alone(random_model, make_prompts, respond, temperature):
     engine = TorchtuneEngine(random_model, 16)
-    responses = respond(engine, make_prompts(TASK, 40), task=TASK, temperature=temperature)
-    allowed = set(closed_answers(TASK))
-    assert all(response.text in allowed and response.finished for response in responses)
-    if temperature > 1:
-        assert len({response.text for response in responses}) > 10
+    for grammar, limit in ((LISTS, 70), (MANY, 25)):
+        prompts = make_prompts(TASK, 40)
+        responses = respond(engine, prompts, grammar=grammar, temperature=temperature, max_new_tokens=limit)
+        assert all(response.finished for response in responses)
+        for response in responses:
+            assert response.text == grammar.encode(names_in(response.text))
+        if temperature > 1:
+            assert len({response.text for response in responses}) > 10
 
 
 def test_the_model_goes_on_where_evidence_is_wanted(random_model, make_prompts, respond):
     responses = respond(TorchtuneEngine(random_model, 4), make_prompts(TASK, 6), task=TASK, go_on=True)
-    allowed = set(closed_answers(TASK))
-    assert all(response.text.partition("]")[0] + "]" in allowed for response in responses)
+    for response in responses:
+        assert response.text.partition("]")[0] + "]" == LISTS.encode(names_in(response.text))
     assert any(response.text.partition("]")[2] for response in responses)
 
 
-def test_a_limit_that_would_cut_answers_is_refused(mini, make_prompts, respond):
-    with pytest.raises(InputError, match="max_new_tokens=20 would cut closed answers"):
-        respond(TorchtuneEngine(mini, 4), make_prompts(TASK, 1), task=TASK, max_new_tokens=20)
-
-
-some_classes = st.lists(st.booleans(), min_size=len(FINDINGS), max_size=len(FINDINGS)).map(
-    lambda chosen: list(compress(FINDINGS, chosen))
-)
-
-
-@given(some_classes, some_classes, st.integers(0, 400))
-def test_a_likely_answer_keeps_what_is_written_and_names_what_is_expected(written, expected, length):
-    text = multiple_choice.encode(written)[:-1][:length]
-    likely = likely_answer(text, expected)
-    # A comma calls for another class: all that are expected may have had their place.
-    whole = [name for name in FINDINGS if f"'{name}'," in text]
-    assert likely is not None or text.endswith(("',", "', ", "', '"))
-    if likely is not None:
-        assert likely.startswith(text)
-        assert likely == multiple_choice.encode(labels := multiple_choice.decode(likely).labels)
-        last = FINDINGS.index(whole[-1]) if whole else -1
-        begun = text.rpartition("', '")[2] if whole else text.removeprefix("['")
-        if not begun:
-            assert labels == (*whole, *(name for name in FINDINGS[last + 1 :] if name in expected))
-
-
-@pytest.fixture(scope="module")
-def tree(mini):
-    return answer_tree(
-        closed_answers(TASK),
-        lambda text: mini.tokenizer.encode(text, add_bos=False, add_eos=False),
-        lambda tokens: mini.tokenizer.decode(tokens, truncate_at_eos=False),
-    )
-
-
-@given(some_classes, some_classes)
-def test_a_draft_stops_at_choices(tree, answer, expected):
-    tokens, node, written = tree.tokens[multiple_choice.encode(answer)], tree.root, []
-    for token in tokens:
-        if len(node.children) > 1:
-            ahead, places = tree.draft(node, written, expected)
-            assert places[0] == 0 and sorted(set(places)) == places and places[-1] == len(ahead)
-            here = node
-            for place, following in enumerate([*ahead, None]):
-                assert (len(here.children) > 1) == (place in places)
-                here = here.children.get(following)
-        node = node.children[token]
-        written.append(token)
+@sizes
+@every_tree
+@settings(max_examples=15)
+@given(answer=some_names, expected=some_names, left=st.integers(1, 400))
+def test_a_draft_stops_at_choices_and_names_what_is_expected(trees, size, tokenizer, answer, expected, left):
+    tree, encode, grammar = trees(size, tokenizer)
+    expected = tree.numbers(expected(grammar.names))
+    tokens = encode(grammar.encode(answer(grammar.names)))
+    places = follow(tree, tokens)
+    for place in places[:: len(places) // 8 or 1]:
+        if len(place.children) > 1:
+            draft, choices = tree.draft(place, expected, left)
+            assert choices[0] == 0 and sorted(set(choices)) == choices and choices[-1] == len(draft) < left
+            for position, following in enumerate([*draft, None]):
+                assert (len(place.children) > 1) == (position in choices)
+                place = place.children.get(following)
+    draft, choices = tree.draft(tree.root.forced()[1], expected, 10_000)
+    whole = encode(grammar.encode([grammar.names[number] for number in expected]))
+    likely = whole[len(tree.root.forced()[0]) :]
+    if len(choices) > 1:
+        # But for the comma at the end, in case that the list goes on.
+        assert draft[: choices[-2]] == likely[: choices[-2]]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("model", ["mini", "random_model"])
-def test_drafts_change_no_answer(request, make_prompts, tree, model, temperature):
+def test_drafts_change_no_answer(request, make_prompts, model, temperature):
     checkpoint = request.getfixturevalue(model)
     prompts = [prompt_tokens(checkpoint.tokenizer, prompt.message) for prompt in make_prompts(TASK, 9)]
     seeds = [str(number) for number in range(len(prompts))]
+    tree = TorchtuneEngine(checkpoint).answer_tree(LISTS)
 
-    def texts(expect, batch_size=4, **options):
-        answers = dict(
-            generate(checkpoint, prompts, seeds, batch_size, 60, temperature, tree=tree, expect=expect, **options)
-        )
+    def texts(drafts, batch_size=4, go_on=False):
+        sampling = Sampling(temperature, 60, go_on=go_on)
+        answers = dict(generate(checkpoint, prompts, seeds, batch_size, sampling, tree=tree, drafts=drafts))
         return [answers[index].text for index in range(len(prompts))]
 
-    none = texts(lambda index: ())
-    own = [multiple_choice.decode(text).labels for text in none]
+    none = texts([])
+    own = [names_in(text) for text in none]
     chance = random.Random(0)  # noqa: S311  (no secret)
     some = [chance.sample(FINDINGS, chance.randrange(14)) for _ in prompts]
-    assert texts(lambda index: own[index]) == none
-    assert texts(lambda index: some[index]) == none
-    assert texts(lambda index: some[index], batch_size=1) == none
-    assert texts(lambda index: FINDINGS) == none
+    assert texts(own) == texts(some) == texts(some, batch_size=1) == texts([FINDINGS] * 9) == none
     # With evidence, what the model goes on with does not depend on it either.
-    assert texts(lambda index: own[index], go_on=True) == texts(lambda index: (), go_on=True)
+    assert texts(own, go_on=True) == texts([], go_on=True)
 
 
-def test_an_answer_that_was_drafted_takes_no_pass(mini, make_prompts, tree):
+def test_an_answer_that_was_drafted_takes_no_pass(mini, make_prompts):
     prompts = [prompt_tokens(mini.tokenizer, prompt.message) for prompt in make_prompts(TASK, 16)]
+    tree = TorchtuneEngine(mini).answer_tree(LISTS)
     passes = []
     hook = mini.model.tok_embeddings.register_forward_hook(lambda *_: passes.append(1))
 
-    def answer(expect):
+    def answer(drafts):
         passes.clear()
-        answers = dict(generate(mini, prompts, [""] * 16, 16, 100, 0.0, tree=tree, expect=expect))
-        return [multiple_choice.decode(answers[index].text).labels for index in range(16)], len(passes)
+        answers = dict(generate(mini, prompts, [""] * 16, 16, Sampling(0.0, 100), tree=tree, drafts=drafts))
+        return [load_task(TASK).read(answers[index].text).labels for index in range(16)], len(passes)
 
     try:
-        own, undrafted = answer(lambda index: ())
-        drafted, passes_drafted = answer(lambda index: own[index])
+        own, undrafted = answer([])
+        drafted, passes_drafted = answer(own)
     finally:
         hook.remove()
     assert drafted == own
@@ -139,11 +255,11 @@ def test_an_answer_that_was_drafted_takes_no_pass(mini, make_prompts, tree):
     assert passes_drafted == 2 < undrafted
 
 
-def chance(checkpoint, prompt, answers, beginning, continuation):
+def chance_of(checkpoint, prompt, grammar, beginning, continuation, lists):
     """The probability of a continuation among all that closed answers allow, by plain passes without a cache."""
     tokenizer = checkpoint.tokenizer
-    rows = [tokens for answer, tokens in answers.items() if answer.startswith(beginning)]
-    fitting = [tokens for answer, tokens in answers.items() if answer.startswith(beginning + continuation)]
+    rows = [tokens for answer, tokens in lists.items() if answer.startswith(beginning)]
+    fitting = [tokens for answer, tokens in lists.items() if answer.startswith(beginning + continuation)]
     begun = tokenizer.encode(beginning, add_bos=False, add_eos=False)
     total = 1.0
     while not tokenizer.decode(begun, truncate_at_eos=False).startswith(beginning + continuation):
@@ -160,17 +276,20 @@ def chance(checkpoint, prompt, answers, beginning, continuation):
 def test_scores_are_the_probabilities_they_claim_to_be(mini, make_prompts, respond):
     prompts = make_prompts(TASK, 6)
     responses = respond(TorchtuneEngine(mini, 3), prompts, task=TASK, scores=True)
-    place = next(n for n, response in enumerate(responses) if len(multiple_choice.decode(response.text).labels) == 2)
+    labels = [load_task(TASK).read(response.text).labels for response in responses]
+    place = next(number for number, names in enumerate(labels) if len(names) == 2)
     prompt = prompt_tokens(mini.tokenizer, prompts[place].message)
-    first, second = multiple_choice.decode(responses[place].text).labels
-    answers = {answer: mini.tokenizer.encode(answer, add_bos=False, add_eos=False) for answer in closed_answers(TASK)}
+    first, second = labels[place]
+    answers = [LISTS.encode(list(compress(FINDINGS, some))) for some in all_subsets()]
+    lists = {answer: mini.tokenizer.encode(answer, add_bos=False, add_eos=False) for answer in answers}
     at = [-1, FINDINGS.index(first), FINDINGS.index(second)]
     beginnings = ["['", f"['{first}", f"['{first}', '{second}"]
     expected = []
     for step, (last, beginning) in enumerate(zip(at, beginnings, strict=True)):
         comma = "" if step == 0 else "', '"
-        mass = {name: chance(mini, prompt, answers, beginning, f"{comma}{name}") for name in FINDINGS[last + 1 :]}
-        end = chance(mini, prompt, answers, beginning, NORMAL if step == 0 else "']")
+        later = FINDINGS[last + 1 :]
+        mass = {name: chance_of(mini, prompt, LISTS, beginning, f"{comma}{name}", lists) for name in later}
+        end = chance_of(mini, prompt, LISTS, beginning, LISTS.none if step == 0 else "']", lists)
         assert sum(mass.values()) + end == pytest.approx(1)
         until = at[step + 1] + 1 if step < 2 else len(FINDINGS)
         for index in range(last + 1, until):
@@ -179,18 +298,38 @@ def test_scores_are_the_probabilities_they_claim_to_be(mini, make_prompts, respo
     assert responses[place].scores == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.parametrize("model", ["mini", "random_model"])
-def test_scores_go_with_the_answers(request, make_prompts, respond, model):
+@pytest.mark.parametrize(("model", "grammar"), [("mini", LISTS), ("random_model", LISTS), ("random_model", MANY)])
+def test_scores_go_with_the_answers(request, make_prompts, respond, model, grammar):
     checkpoint = request.getfixturevalue(model)
-    prompts = make_prompts(TASK, 20)
-    plain = respond(TorchtuneEngine(checkpoint, 8), prompts, task=TASK)
-    scored = respond(TorchtuneEngine(checkpoint, 8), prompts, task=TASK, scores=True)
+    engine, prompts = TorchtuneEngine(checkpoint, 8), make_prompts(TASK, 20)
+    # Room for all that a random model may want to list: scores do not know of a limit.
+    limit = {"grammar": grammar, "max_new_tokens": 400}
+    plain = respond(engine, prompts, **limit)
+    passes = []
+    hook = checkpoint.model.tok_embeddings.register_forward_hook(lambda *_: passes.append(1))
+    scored = respond(engine, prompts, scores=True, **limit)
+    hook.remove()
     assert [response.text for response in scored] == [response.text for response in plain]
+    assert len(passes) < 3 * sum(len(names_in(response.text)) + 1 for response in plain)
     for response in scored:
-        labels = multiple_choice.decode(response.text).labels
-        for name, score in zip(FINDINGS, response.scores, strict=True):
+        labels = names_in(response.text)
+        assert len(response.scores) == len(grammar.names)
+        for name, score in zip(grammar.names, response.scores, strict=True):
             assert 0 <= score <= 1
             assert name in labels or score <= 0.5
-    alone = [respond(TorchtuneEngine(checkpoint, 1), [prompt], task=TASK, scores=True)[0] for prompt in prompts[:4]]
-    for ours, theirs in zip(alone, scored, strict=False):
-        assert ours.scores == pytest.approx(theirs.scores, abs=1e-4)
+    engine = TorchtuneEngine(checkpoint, 1)
+    for prompt, theirs in zip(prompts[:4], scored, strict=False):
+        (alone,) = respond(engine, [prompt], scores=True, **limit)
+        assert alone.scores == pytest.approx(theirs.scores, abs=1e-4)
+
+
+@every_tree
+def test_a_decision_tells_all_symbols_apart(trees, tokenizer):
+    for size in (13, 150):
+        tree, encode, grammar = trees(size, tokenizer)
+        for last in (-1, 0, 5, size - 2):
+            before = [] if last < 0 else [grammar.names[last]]
+            tokens = encode(grammar.encode(before))
+            place = follow(tree, tokens[: len(tree.root.forced()[0])] if last < 0 else tokens[: len(tokens) - 2])[-1]
+            symbols = [symbol for branch in decide(place, last).branches for _, symbol in branch if symbol is not None]
+            assert sorted(set(symbols)) == [-1, *range(last + 1, size)] or len(place.children) < 2

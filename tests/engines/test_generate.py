@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 
 from radtune.config import InputError
 from radtune.engines.decoding import _choose
-from radtune.engines.hugging_face import load_engine
 from radtune.engines.local import generate
+from radtune.engines.prompt import Sampling
 from radtune.models.checkpoint import load_checkpoint, read_weights
+from radtune.models.hugging_face import load_pretrained
 from radtune.models.tokenizer import prompt_tokens
 from radtune.sources import synthetic
 from radtune.tasks.legacy import TASKS
@@ -41,7 +42,8 @@ def prompts(checkpoint):
 def answers(checkpoint, prompts, **changes):
     values = {"batch_size": 5, "max_new_tokens": 40, "temperature": 0.0} | changes
     seeds = values.pop("seeds", [str(n) for n in range(len(prompts))])
-    responses = dict(generate(checkpoint, prompts, seeds, **values))
+    sampling = Sampling(values["temperature"], values["max_new_tokens"])
+    responses = dict(generate(checkpoint, prompts, seeds, values["batch_size"], sampling))
     return [responses[n] for n in range(len(prompts))]
 
 
@@ -192,7 +194,7 @@ def test_adapters_that_peft_would_warn_of_are_refused(tmp_path, damage, message)
     damage(folder)
     with warnings.catch_warnings(), pytest.raises(InputError, match=message):
         warnings.simplefilter("ignore")
-        load_engine(MINI, folder, torch.device("cpu"), torch.float32)
+        load_pretrained(MINI, folder, torch.device("cpu"), torch.float32, None)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +211,7 @@ def test_configurations_that_transformers_would_warn_of_are_refused(tmp_path, ch
     config = json.loads((folder / "config.json").read_text()) | changes
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=message):
-        load_engine(folder, None, torch.device("cpu"), torch.float32)
+        load_pretrained(folder, None, torch.device("cpu"), torch.float32, None)
 
 
 def test_other_models_are_refused(tmp_path):

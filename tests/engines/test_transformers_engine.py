@@ -12,16 +12,17 @@ from safetensors.torch import save_file
 
 import radtune.engines.hugging_face as transformers_engine
 from radtune.config import InputError
-from radtune.engines.hugging_face import load_engine
+from radtune.engines.hugging_face import TransformersEngine
 from radtune.engines.memory import cache_bytes, fitting_rows
 from radtune.models.checkpoint import read_weights
+from radtune.models.hugging_face import load_pretrained
 
 MINI = Path("data/mini")
 CPU = torch.device("cpu")
 
 
-def load(folder=MINI, adapter=None, **options):
-    return load_engine(folder, adapter, CPU, torch.float32, **options)
+def load(folder=MINI, adapter=None, batch_size=None, quantization=None):
+    return TransformersEngine(*load_pretrained(folder, adapter, CPU, torch.float32, quantization), batch_size)
 
 
 @pytest.fixture(scope="module")
@@ -103,17 +104,20 @@ import sys
 from pathlib import Path
 import torch
 from radtune.config import InputError
-from radtune.engines.prompt import Prompt, Request
-from radtune.engines.hugging_face import load_engine
+from radtune.engines.prompt import Prompt, Sampling
+from radtune.engines.hugging_face import TransformersEngine
+from radtune.models.hugging_face import load_pretrained
+from radtune.tasks import load_task
 import transformers.utils.logging as log
 import warnings
 before = log.get_verbosity(), log.is_progress_bar_enabled(), warnings.filters[:]
 for folder, adapter in zip(sys.argv[1::2], sys.argv[2::2]):
     try:
-        engine = load_engine(Path(folder), Path(adapter) if adapter else None, torch.device("cpu"), torch.float32)
-        for closed in ("multiple_choice", None):
+        adapter = Path(adapter) if adapter else None
+        engine = TransformersEngine(*load_pretrained(Path(folder), adapter, torch.device("cpu"), torch.float32, None))
+        for grammar in (load_task("multiple_choice").grammar(), None):
             prompts = [Prompt("r1", "Name the diseases.", "edema", "llama3_chat", "0")]
-            list(engine.generate(prompts, Request(70 if closed else 8, 0.0, closed)))
+            list(engine.generate(prompts, Sampling(0.0, 70 if grammar else 8, grammar)))
         print("answered")
     except InputError as error:
         print(error)
