@@ -19,7 +19,7 @@ _IDS_SHOWN = 3
 
 @dataclass(frozen=True)
 class Disagreement:
-    """One report that two tables label differently for a class."""
+    """A report that two tables label differently for a class."""
 
     report_id: str
     a: Label
@@ -28,14 +28,10 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class ClassAgreement:
-    """How far two tables agree about one class.
+    """In how many of the reports that two tables hold, and what share of them, the labels of a class are equal.
 
-    Attributes:
-        agreed: In how many reports the labels are equal, of the reports that both tables hold.
-        agreement: The same as a share.
-        kappa: Cohen's kappa over the four categories; None where either table gives every report the same label (a
-            class that it never mentions, say), since there is no agreement beyond chance to speak of.
-        disagreements: The reports whose labels differ, in the order of the first table.
+    ``kappa`` is None where either table gives every report the same label (a class that it never mentions, say), since
+    there is no agreement beyond chance to speak of.
     """
 
     agreed: int
@@ -46,15 +42,9 @@ class ClassAgreement:
 
 @dataclass(frozen=True)
 class TableAgreement:
-    """How far two tables agree.
+    """How far two tables agree about the reports that both hold, for each class and ``No Finding``.
 
-    Attributes:
-        n_reports: Reports that both hold; only these are compared.
-        only_in_a: How many reports only the first holds.
-        only_in_b: How many only the second holds.
-        per_class: By class, and ``No Finding``.
-        kappa: Pooled: over the labels of all classes; None as above.
-        exact: Share of reports whose labels are all equal.
+    ``kappa`` is pooled over the classes, ``exact`` the share of reports whose labels are all equal.
     """
 
     n_reports: int
@@ -114,17 +104,13 @@ def compare_tables(task: Task, a: LabelFile, b: LabelFile) -> TableAgreement:
 
 @dataclass(frozen=True)
 class SetAgreement:
-    """How far two annotators agree about which classes reports have.
+    """How far two annotators (columns or files) agree about which classes reports have.
 
     Attributes:
-        a: The one: a column or file.
-        b: The other.
-        n_reports: Reports compared.
-        kappa: Cohen's kappa, pooled over all reports and classes; None where either never varies.
+        kappa: Cohen's kappa, pooled over all reports and classes; None where either never varies, as for a class by
+            itself that is absent.
         agreement: Share of (report, class) pairs about which they agree; None if none is compared.
         exact: Share of reports for which they give the same classes.
-        per_class_kappa: By class; None as above, for instance where a class is absent.
-        per_class_agreement: By class.
     """
 
     a: str
@@ -178,14 +164,13 @@ def agreement_text(found: TableAgreement) -> str:
         shown = ", ".join(ids) + (f" and {differ - len(ids):,} more" if differ > len(ids) else "")
         kappa = kappa_text(part.kappa)
         lines.append(f"{name:<{width}}{part.agreement:>10.3f}{kappa:>8}{differ:>9,}  {shown}".rstrip())
-    lines.append(
+    left_out = f"{found.only_in_a:,} only in a, {found.only_in_b:,} only in b"
+    return "\n".join([
+        *lines,
         f"all {len(found.per_class) - 1} classes pooled: kappa {kappa_text(found.kappa)}; all labels equal in "
-        f"{found.exact:.1%} of the reports"
-    )
-    lines.append(
-        f"{found.n_reports:,} reports compared; left out: {found.only_in_a:,} only in a, {found.only_in_b:,} only in b"
-    )
-    return "\n".join(lines)
+        f"{found.exact:.1%} of the reports",
+        f"{found.n_reports:,} reports compared; left out: {left_out}",
+    ])  # fmt: skip
 
 
 def kappa_text(kappa: float | None) -> str:

@@ -10,20 +10,15 @@ from radtune.score.scores import Score, micro_score
 from radtune.tasks.lists import fold_space
 from radtune.tasks.matching import phrases_match
 
-# A category is what stands before the dot (ICD-10-CM Official Guidelines for Coding and Reporting, section I.A.2).
-CATEGORY_LENGTH = 3
-
 
 @dataclass(frozen=True)
 class CodeScores:
-    """How far the codes of two sides agree.
+    """How far the codes of two sides agree, in full and by category.
 
     Attributes:
         code: Scores of each report's set of codes; a phrase without a code has no part in it.
-        category: The same of their categories.
         n_matched: Predicted phrases that have a code and match, by the paper's rule, a gold phrase that has one.
         same_code: Share of these that have the code of such a gold phrase; None if there are none.
-        same_category: The same of categories.
     """
 
     code: Score
@@ -45,13 +40,13 @@ def score_codes(
         return None
     matched = [match for pair in pairs for match in _matched_codes(*pair)]
     return CodeScores(
-        code=micro_score(_count(pairs, None), units, seed),
-        category=micro_score(_count(pairs, CATEGORY_LENGTH), units, seed),
+        code=micro_score(_count((a.values(), b.values()) for a, b in pairs), units, seed),
+        category=micro_score(
+            _count((map(_category, a.values()), map(_category, b.values())) for a, b in pairs), units, seed
+        ),
         n_matched=len(matched),
         same_code=_share(code in right for code, right in matched),
-        same_category=_share(
-            code[:CATEGORY_LENGTH] in {other[:CATEGORY_LENGTH] for other in right} for code, right in matched
-        ),
+        same_category=_share(any(_category(code) == _category(x) for x in right) for code, right in matched),
     )
 
 
@@ -65,20 +60,20 @@ def _codes(answer: Answer) -> dict[str, str]:
     return {phrase: code for phrase, code in codes.items() if code}
 
 
-def _count(pairs: Iterable[tuple[Mapping[str, str], Mapping[str, str]]], length: int | None) -> np.ndarray:
-    rows = []
-    for pair in pairs:
-        predicted, right = ({code[:length] for code in codes.values()} for codes in pair)
-        matched = len(predicted & right)
-        rows.append((matched, len(predicted), matched, len(right)))
-    return np.array(rows)
+def _category(code: str) -> str:
+    """What stands before the dot (ICD-10-CM Official Guidelines for Coding and Reporting, section I.A.2)."""
+    return code[:3]
 
 
-def _matched_codes(predicted: Mapping[str, str], gold: Mapping[str, str]) -> Iterable[tuple[str, frozenset[str]]]:
+def _count(pairs: Iterable[tuple[Iterable[str], Iterable[str]]]) -> np.ndarray:
+    sets = [(set(predicted), set(right)) for predicted, right in pairs]
+    return np.array([(len(a & b), len(a), len(a & b), len(b)) for a, b in sets])
+
+
+def _matched_codes(predicted: Mapping[str, str], gold: Mapping[str, str]) -> Iterable[tuple[str, list[str]]]:
     """Each predicted phrase's code with those of the gold phrases that it matches, where both have one."""
     for phrase, code in predicted.items():
-        right = frozenset(other_code for other, other_code in gold.items() if phrases_match(phrase, other))
-        if right:
+        if right := [other_code for other, other_code in gold.items() if phrases_match(phrase, other)]:
             yield code, right
 
 

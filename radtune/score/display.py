@@ -1,12 +1,11 @@
 """Metrics as a terminal shows them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from radtune.score.agreement import SetAgreement, kappa_text
 from radtune.score.codes import CodeScores
 from radtune.score.comparison import Comparison
-from radtune.score.evaluation import NOT_SHOWN, Metrics
-from radtune.score.inputs import Respelling
+from radtune.score.evaluation import NOT_SHOWN, ClassScore, Metrics
 from radtune.score.scores import Score
 
 # Names that a model makes up can be many; metrics.json has them all.
@@ -22,10 +21,7 @@ def _lines(metrics: Metrics) -> Iterator[str]:
     if metrics.per_class:
         yield from _class_table(metrics)
     for name, part in metrics.per_parent.items():
-        yield (
-            f"{name} and all below it  precision {part.precision:.3f}  recall {part.recall:.3f}  F1 {part.f1:.3f} "
-            "[{:.3f}, {:.3f}]  support {}".format(*part.ci95["f1"], part.support)
-        )
+        yield _score_line(f"{name} and all below it", part)
     known = {"micro": metrics.micro, "one-to-one": metrics.one_to_one, "exact": metrics.exact, "tokens": metrics.tokens}
     for title, score in (known | metrics.other_rules).items():
         if score:
@@ -33,10 +29,7 @@ def _lines(metrics: Metrics) -> Iterator[str]:
     if metrics.macro:
         absent = sum(score.support == 0 for score in metrics.per_class.values())
         remark = f"  ({absent} of {len(metrics.per_class)} classes without a gold case count as 0)" if absent else ""
-        yield (
-            f"macro  precision {metrics.macro['precision']:.3f}  recall {metrics.macro['recall']:.3f}  "
-            f"F1 {metrics.macro['f1']:.3f}{remark}"
-        )
+        yield "macro  precision {precision:.3f}  recall {recall:.3f}  F1 {f1:.3f}".format(**metrics.macro) + remark
     if metrics.codes:
         yield from _code_lines(metrics.codes)
     drawn = f"{metrics.bootstrap.resamples} draws of {metrics.bootstrap.n_units} {metrics.bootstrap.unit}s"
@@ -44,15 +37,17 @@ def _lines(metrics: Metrics) -> Iterator[str]:
     yield from map(_agreement_line, metrics.agreement)
     if metrics.comparison:
         yield from _comparison_lines(metrics.comparison)
-    failed = {status: count for status, count in metrics.status_counts.items() if status != "ok"}
+    failed = [f"{count} {status}" for status, count in metrics.status_counts.items() if status != "ok"]
     if failed:
-        yield f"counted as empty predictions: {', '.join(f'{count} {status}' for status, count in failed.items())}"
+        yield f"counted as empty predictions: {', '.join(failed)}"
     for side, names in metrics.respelled.items():
         if names:
-            yield f"misspelt names in {side}, taken for a class: {_respelled(names)}"
+            shown = (f"{name!r} = {spelt.finding} x{spelt.count}" for name, spelt in names.items())
+            yield f"misspelt names in {side}, taken for a class: {_first(shown)}"
     for side, names in metrics.other_names.items():
         if names:
-            yield f"names in {side} that are no class, counted as wrong: {_names(names)}"
+            shown = (f"{name if name == NOT_SHOWN else repr(name)} x{count}" for name, count in names.items())
+            yield f"names in {side} that are no class, counted as wrong: {_first(shown)}"
     if metrics.errors is not None:
         yield from _error_lines(metrics.errors)
 
@@ -71,7 +66,7 @@ def _class_table(metrics: Metrics) -> Iterator[str]:
         )
 
 
-def _score_line(title: str, score: Score) -> str:
+def _score_line(title: str, score: Score | ClassScore) -> str:
     low, high = score.ci95["f1"]
     return (
         f"{title}  precision {score.precision:.3f}  recall {score.recall:.3f}  F1 {score.f1:.3f} "
@@ -115,15 +110,7 @@ def _error_lines(errors: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
             yield f"  {kind:<14}{count:>7}{count / total:>8.1%}"
 
 
-def _respelled(names: Mapping[str, Respelling]) -> str:
-    return _shown(f"{name!r} = {spelt.finding} x{spelt.count}" for name, spelt in names.items())
-
-
-def _names(names: Mapping[str, int]) -> str:
-    return _shown(f"{name if name == NOT_SHOWN else repr(name)} x{count}" for name, count in names.items())
-
-
-def _shown(parts: Iterator[str]) -> str:
-    listed: Sequence[str] = list(parts)
+def _first(parts: Iterable[str]) -> str:
+    listed = list(parts)
     more = len(listed) - _NAMES_SHOWN
     return ", ".join(listed[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -33,13 +33,10 @@ class ErrorKind(StrEnum):
 
 @dataclass(frozen=True)
 class LabelError:
-    """One false positive or false negative.
+    """One false positive (``fp``) or false negative (``fn``).
 
     Attributes:
-        report_id: The report.
-        side: ``fp`` or ``fn``.
         label: The name or phrase that is wrong, or missing.
-        kind: Why.
         other: The label on the other side that it was compared with, where the wording differs.
         sentence: Where the report speaks of it, if it does. Patient text.
     """
@@ -57,15 +54,9 @@ def find_errors(
 ) -> Iterator[LabelError]:
     """Every error of the reports in gold, report by report in its order, false positives first.
 
-    What a report says is read by the rules. So of their own predictions no false positive is negated or uncertain; and
-    gold of a report whose call failed is missed, like any other that was not predicted.
-
-    Args:
-        task: The task, which says when a prediction is right.
-        predictions: What was predicted.
-        gold: What is right.
-        texts: The reports' texts by id.
-        ignore_blank: Whether classes that gold's label table leaves blank are left out.
+    What a report says (``texts`` by its id) is read by the rules. So of their own predictions no false positive is
+    negated or uncertain; and gold of a report whose call failed is missed, like any other that was not predicted.
+    ``ignore_blank`` leaves out classes that gold's label table leaves blank.
     """
     for report_id, truth in gold.answers.items():
         predicted, right = predictions.answers[report_id].labels, truth.labels
@@ -100,9 +91,6 @@ def report_errors(
     return found
 
 
-_ORDER = tuple(Difference)
-
-
 def _worded_otherwise(
     label: str, wrong: Sequence[str], others: Sequence[str], rules: Rules
 ) -> tuple[ErrorKind, str] | tuple[None, None]:
@@ -111,14 +99,11 @@ def _worded_otherwise(
     A conjunction may have been matched already by another of its parts; for all else only labels that are wrong
     themselves are asked, since a matched one has its counterpart.
     """
-    found: list[tuple[int, Difference, str]] = []
-    for other in others:
-        how = difference(label, other, rules)
-        if how is not None and (other in wrong or how == Difference.CONJUNCTION):
-            found.append((_ORDER.index(how), how, other))
+    pairs = ((difference(label, other, rules), other) for other in others)
+    found = [(how, other) for how, other in pairs if how and (other in wrong or how == Difference.CONJUNCTION)]
     if not found:
         return None, None
-    _, how, other = min(found, key=lambda pair: pair[0])
+    how, other = min(found, key=lambda pair: list(Difference).index(pair[0]))
     if how in (Difference.DESCRIPTION, Difference.PARAPHRASE):
         mine, theirs = wording(label, rules), wording(other, rules)
         if mine.negated != theirs.negated:
@@ -129,13 +114,11 @@ def _worded_otherwise(
 
 
 def _unpaired(side: str, said: Said, hedged: bool) -> ErrorKind:
-    if said == Said.NOTHING:
-        return ErrorKind.NOT_IN_REPORT
-    if said == Said.DENIED:
-        return ErrorKind.NEGATED
-    if said == Said.DOUBTED or hedged:
+    if said == Said.STATED and hedged:
         return ErrorKind.UNCERTAIN
-    return ErrorKind.NOT_IN_GOLD if side == FALSE_POSITIVE else ErrorKind.MISSED
+    stated = ErrorKind.NOT_IN_GOLD if side == FALSE_POSITIVE else ErrorKind.MISSED
+    kinds = {Said.NOTHING: ErrorKind.NOT_IN_REPORT, Said.DENIED: ErrorKind.NEGATED, Said.DOUBTED: ErrorKind.UNCERTAIN}
+    return kinds.get(said, stated)
 
 
 def count_kinds(errors: Sequence[LabelError]) -> dict[str, dict[str, int]]:

@@ -60,31 +60,25 @@ class Bootstrap:
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """What a metrics.json holds. What older files have not has a default, so a new metric is a field with one.
+    """What a metrics.json holds. What older files may lack has a default, so a new metric is a field with one.
 
     Attributes:
-        task: The task's name.
-        n_reports: Reports scored.
-        micro: The scores that the paper reports, by the task's own rule.
-        one_to_one: Phrases: the same where each is matched at most once; else None.
-        exact: Phrases: where only those of the same words match; else None.
-        tokens: Phrases: over the words of a report's phrases; its ``f1`` is token F1; else None.
-        codes: Phrases: ICD-10-CM codes, where both sides have some; else None.
+        micro: By the task's own rule, as the paper reports.
+        one_to_one: Phrases: the same where each is matched at most once.
+        exact: Phrases: where only those of the same words match.
+        tokens: Phrases: over the words of a report's phrases; its ``f1`` is token F1.
+        codes: Phrases: ICD-10-CM codes, where both sides have some.
         macro: Classes: plain means over all of them, those without a gold case included (as 0).
-        per_class: Classes: by class.
-        other_names: Classes: names that are none of them and how often each stands, in ``predictions`` and in
-            ``gold``; all that do not look like a name together, as :data:`NOT_SHOWN`.
+        other_names: Names that are no class and how often each stands, in ``predictions`` and in ``gold``; all that do
+            not look like a name together, as :data:`NOT_SHOWN`.
         status_counts: Predictions by status; those that are not ok count as empty.
         matching: When a prediction is right.
-        gold_blank: What a blank cell of a gold table was taken for, one of :data:`GOLD_BLANK`.
-        bootstrap: How the intervals were made.
         inputs: SHA-256 by file.
         agreement: Classes: of predictions and gold, and of the annotators with one another and with the predictions.
-        comparison: How far a second system's predictions are worse, where given.
         respelled: With lenient spelling: by side, what misspelt names were taken for.
         errors: By side (``fp``, ``fn``) and kind, how many errors there are, where they were looked into.
         per_parent: Classes that have parents: by parent; a report has it if it has the parent or any class below it.
-        other_rules: By the name of any further rule that the task counts by.
+        other_rules: By any further rule that the task counts by.
     """
 
     task: str
@@ -138,11 +132,11 @@ def evaluate(
         task: The task.
         predictions: What was predicted.
         gold: What is right.
-        gold_blank: What a blank cell of a gold table means, one of :data:`GOLD_BLANK`.
+        gold_blank: One of :data:`GOLD_BLANK`.
         patient_ids: By report id. The bootstrap draws patients where every report's is known, here or in either file.
         seed: Seed of the bootstrap.
         other: Predictions of a second system, to compare the first with.
-        annotators: Several people's labels of the same reports by name, to see how far they agree.
+        annotators: Several people's labels of the same reports, whose agreement is wanted.
 
     Raises:
         InputError: Predictions and gold are not of the same reports, gold has a status that is not ok, or
@@ -172,22 +166,13 @@ def evaluate(
         micro=rules.pop("micro"),
         **named,
         codes=None if task.classes else score_codes(predicted, right, units, seed),
-        macro={
-            name: float(np.mean([getattr(score, name) for score in per_class.values()]))
-            for name in MEASURES
-            if per_class
-        },
+        macro={x: float(np.mean([getattr(s, x) for s in per_class.values()])) for x in MEASURES if per_class},
         per_class=per_class,
         other_names={"predictions": _other_names(task, predicted), "gold": _other_names(task, right)},
         status_counts=dict(Counter(str(answer.status) for answer in predicted)),
         matching=task.matching,
         gold_blank=gold_blank,
-        bootstrap=Bootstrap(
-            resamples=RESAMPLES,
-            seed=seed,
-            unit="report" if units is None else "patient",
-            n_units=len(right) if units is None else int(units.max()) + 1,
-        ),
+        bootstrap=Bootstrap(RESAMPLES, seed, *_unit(units, len(right))),
         inputs={str(side.path): sha256_file(side.path) for side in (*sides, gold)},
         agreement=_agreements(scoring, {name: _in_order(side, gold) for name, side in annotators.items()}),
         comparison=comparison,
@@ -211,13 +196,17 @@ def _patients(report_ids: Sequence[str], patient_ids: Mapping[str, str]) -> np.n
     return np.unique([patient_ids[report_id] for report_id in report_ids], return_inverse=True)[1]
 
 
+def _unit(units: np.ndarray | None, reports: int) -> tuple[str, int]:
+    return ("report", reports) if units is None else ("patient", int(units.max()) + 1)
+
+
 def _class_scores(scoring: _Scoring) -> dict[str, ClassScore]:
     classes = scoring.counts.classes
     if classes is None:
         return {}
-    columns = {name: classes.of_class(column) for column, name in enumerate(scoring.task.classes)}
     judged = classes.judged.sum(axis=0)
-    return {name: _class_score(scoring, rows, judged[column]) for column, (name, rows) in enumerate(columns.items())}
+    names = enumerate(scoring.task.classes)
+    return {name: _class_score(scoring, classes.of_class(column), judged[column]) for column, name in names}
 
 
 def _class_score(scoring: _Scoring, rows: np.ndarray, judged: int) -> ClassScore:
@@ -235,7 +224,7 @@ def _parent_scores(scoring: _Scoring) -> dict[str, ClassScore]:
     predicted = indicators(scoring.predicted, scoring.task.classes)[0]
     scores = {}
     for parent in dict.fromkeys(parents.values()):
-        group = [column for column, name in enumerate(scoring.task.classes) if parent in _line(name, parents)]
+        group = [column for column, name in enumerate(scoring.task.classes) if _is_a(name, parent, parents)]
         gold = classes.gold[:, group].any(axis=1)
         # Absent only where gold decides all that it may be.
         judged = gold | classes.judged[:, group].all(axis=1)
@@ -245,12 +234,8 @@ def _parent_scores(scoring: _Scoring) -> dict[str, ClassScore]:
     return scores
 
 
-def _line(name: str, parents: Mapping[str, str]) -> list[str]:
-    """A class and all that stands above it."""
-    line = [name]
-    while line[-1] in parents:
-        line.append(parents[line[-1]])
-    return line
+def _is_a(name: str | None, parent: str, parents: Mapping[str, str]) -> bool:
+    return name is not None and (name == parent or _is_a(parents.get(name), parent, parents))
 
 
 def _agreements(scoring: _Scoring, annotators: Mapping[str, Sequence[Answer]]) -> list[SetAgreement]:

@@ -36,12 +36,12 @@ def read_gold(
         path: The file.
         task: The task.
         column: The column that is gold, such as a consensus.
-        columns: The annotators' columns; empty if there is one column only.
-        rule: By which of :data:`radtune.combine.RULES` gold is made of them; None if ``column`` is gold.
+        columns: The annotators' columns, if any.
+        rule: By which of :data:`radtune.combine.RULES` gold is to be made of these; None if ``column`` is gold.
         id_column: As in :func:`radtune.label_files.read_labels`.
 
     Returns:
-        By column name, the annotators' in their order; and gold under :data:`GOLD` unless a rule is to make it.
+        The annotators by column, and :data:`GOLD` unless a rule is to make it.
 
     Raises:
         InputError: The three keys contradict one another, or as :func:`radtune.label_files.read_labels`.
@@ -66,12 +66,9 @@ def combine_gold(task: Task, annotators: Sequence[LabelFile], rule: str) -> Labe
     """
     for annotator in annotators:
         check_whole(annotator)
-    first = annotators[0]
-    combined = {
-        report_id: combine(task, [annotator.answers[report_id] for annotator in annotators], rule).answer
-        for report_id in first.answers
-    }
-    return LabelFile(first.path, combined)
+    ids = annotators[0].answers
+    combined = {x: combine(task, [annotator.answers[x] for annotator in annotators], rule).answer for x in ids}
+    return LabelFile(annotators[0].path, combined)
 
 
 def respell(task: Task, file: LabelFile) -> tuple[LabelFile, dict[str, Respelling]]:
@@ -84,12 +81,11 @@ def respell(task: Task, file: LabelFile) -> tuple[LabelFile, dict[str, Respellin
     unknown = Counter(name for answer in file.answers.values() for name in answer.labels if name not in classes)
     names = {name: task.nearest(name) for name in unknown}
     meant = {name: near for name, near in names.items() if near not in (None, name)}
-    answers = {
-        report_id: answer
-        if meant.keys().isdisjoint(answer.labels)
-        else replace(answer, labels=task.distinct(meant.get(name) or name for name in answer.labels))
-        for report_id, answer in file.answers.items()
-    }
+    answers = dict(file.answers)
+    for report_id, answer in file.answers.items():
+        if not meant.keys().isdisjoint(answer.labels):
+            labels = task.distinct(meant.get(name) or name for name in answer.labels)
+            answers[report_id] = replace(answer, labels=labels)
     found = {name: Respelling(near, count) for name, count in unknown.most_common() if (near := meant.get(name))}
     return replace(file, answers=answers), found
 

@@ -22,10 +22,7 @@ class Score:
     Attributes:
         precision: Matched predictions / predictions; 0 if there are none, as in scikit-learn.
         recall: Matched gold / gold; 0 if there is none.
-        f1: Their harmonic mean; 0 if both are 0.
-        tp: Matched predictions.
-        fp: Unmatched predictions.
-        fn: Unmatched gold labels.
+        tp: Matched predictions; ``fp`` are the unmatched ones, ``fn`` unmatched gold labels.
         matched_gold: Matched gold labels; differs from ``tp`` only where a phrase may match several.
         ci95: By measure, the 2.5 % and 97.5 % quantiles of its bootstrap distribution.
     """
@@ -61,8 +58,7 @@ def micro_score(counts: np.ndarray, units: np.ndarray | None = None, seed: int =
 
     Args:
         counts: One row a report, shape (reports, 4).
-        units: What the bootstrap draws: for each report the index of its patient, shape (reports,); None draws
-            reports.
+        units: What is drawn: for each report the index of its patient, shape (reports,); None draws reports.
         seed: Seed of the bootstrap.
     """
     totals = counts.sum(axis=0)

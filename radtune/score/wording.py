@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, lru_cache
@@ -81,17 +81,13 @@ def _vocabulary() -> _Vocabulary:
     same: dict[str, str] = {}
     several: dict[str, str] = {}
     for group in document["same"]:
-        standing = _written_together(group[0])
+        standing = group[0].replace(" ", "")
         for word in group:
             if " " in word:
                 several[word] = standing
-            same.setdefault(stem(_written_together(word)), stem(standing))
+            same.setdefault(stem(word.replace(" ", "")), stem(standing))
 
     entries = [entry.replace(" ", r"[\s-]+") for entry in sorted(several, key=len, reverse=True)]
-
-    def concepts(words: Iterable[str]) -> frozenset[str]:
-        return frozenset(same.get(stem(word), stem(word)) for word in words)
-
     return _Vocabulary(
         stop=frozenset(document["stop"]),
         joining=frozenset(document["joining"]),
@@ -101,14 +97,10 @@ def _vocabulary() -> _Vocabulary:
         same=same,
         several=several,
         token=re.compile(rf"\b(?:{'|'.join(entries)})\b|{_WORD.pattern}"),
-        apart=tuple(concepts(group) for group in document["apart"]),
+        apart=tuple(frozenset(same.get(stem(word), stem(word)) for word in group) for group in document["apart"]),
         wide=frozenset(document["wide_classes"]),
         device_class=document["device_class"],
     )
-
-
-def _written_together(entry: str) -> str:
-    return entry.replace(" ", "")
 
 
 def device_class() -> str:
@@ -143,14 +135,12 @@ class Wording:
     """A phrase, taken apart.
 
     Attributes:
-        words: Its words in lower case, without those that carry nothing.
+        words: In lower case, without those that carry nothing.
         concepts: What stands for each word.
         finding: The concepts that name the finding: neither place nor degree; all of them if nothing else is left.
         parts: Its conjuncts, each as its words; one if nothing is joined in it.
         classes: The classes that the rules see in it, those too wide to tell aside.
-        hedged: Whether it holds a cue of uncertainty.
-        negated: Whether it holds a cue of negation.
-        is_device: Whether it names a device.
+        hedged: Whether it holds a cue of uncertainty; ``negated`` likewise.
     """
 
     words: tuple[str, ...]
