@@ -61,14 +61,14 @@ def read_labels(
         InputError: Naming file and line: an id that is missing, empty or doubled, a row of another task, labels or a
             status that cannot be read, no rows.
     """
-    path = Path(path)
+    path, is_jsonl = Path(path), _is_jsonl(path)
     answers: dict[str, Answer] = {}
     is_table, classes = False, tuple[str, ...]()
     for number, row in _rows(path):
         where = f"{path}:{number}"
         if not answers:
             used_id = find_id_column(row, path, id_column)
-            is_table = column is None and not _is_jsonl(path) and LABELS not in row and bool({*task.classes} & {*row})
+            is_table = column is None and not is_jsonl and LABELS not in row and bool({*task.classes} & {*row})
             if is_table:
                 classes = _table_columns(path, row, used_id, task)
         if used_id not in row:
@@ -79,7 +79,7 @@ def read_labels(
         said_by = by or column or ""
         if is_table:
             answer = _table_answer(where, row, task, classes, report_id, said_by)
-        elif _is_jsonl(path):
+        elif is_jsonl:
             answer = _json_answer(where, row, task, column, report_id, said_by)
         else:
             labels = task.distinct(_cell_labels(where, row, task, column or LABELS))
@@ -112,7 +112,8 @@ def _report_id(where: str, value: object, column: str) -> str:
 
 
 def _patient_id(row: Mapping[str, Any]) -> str | None:
-    return next((str(row[name]).strip() for name in _PATIENT_COLUMNS if row.get(name)), "") or None
+    value = row.get("patient_id") or row.get("subject_id")
+    return (str(value).strip() or None) if value else None
 
 
 def _table_columns(path: Path, columns: Collection[str], id_column: str, task: Task) -> tuple[str, ...]:
@@ -165,12 +166,10 @@ def _json_answer(where: str, row: dict[str, Any], task: Task, column: str | None
 def _json_labels(where: str, row: dict[str, Any], name: str) -> tuple[list[str], tuple[Phrase, ...]]:
     """Labels, and those of them that come with their codes and places."""
     items = row[name]
-    if not isinstance(items, list):
+    labels = [item.get("phrase") if isinstance(item, dict) else item for item in items] if type(items) is list else None
+    if labels is None or not all(isinstance(label, str) for label in labels):
         raise InputError(f"{where}: {name!r} is not a list of strings")
-    labels = [item.get("phrase") if isinstance(item, dict) else item for item in items]
-    if not all(isinstance(label, str) for label in labels):
-        raise InputError(f"{where}: {name!r} is not a list of strings")
-    located = items if any(isinstance(item, dict) for item in items) else row.get(PHRASES)
+    located = row.get(PHRASES) if labels == items else items
     return labels, tuple(map(_phrase, filter(_is_phrase, located))) if isinstance(located, list) else ()
 
 
