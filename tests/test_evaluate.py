@@ -6,37 +6,52 @@ from pathlib import Path
 
 import pytest
 
+import evaluate
+from radtune.config import InputError, parse_config
 from radtune.files import write_jsonl
 
 ROOT = Path(__file__).resolve().parents[1]
-OPENI = Path(os.environ.get("OPENI_DIR", "data/openi"))
-
-
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "evaluate.py"), *arguments],
-        cwd=folder, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+OPENI = Path(os.environ.get("OPENI_DIR", "data/openi")).absolute()
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """100 predictions, half of them right, and their gold."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """100 predictions, half of them right, and their gold; the current folder."""
     write_jsonl(
         tmp_path / "predictions.jsonl",
         ({"report_id": str(i), "task": "multiple_choice", "labels": ["Edema"], "status": "ok"} for i in range(100)),
     )
     rows = "".join(f'{i},"{"edema, fracture," if i % 2 else ""}"\n' for i in range(100))
     (tmp_path / "gold.csv").write_text(f"uid,labels\n{rows}")
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 GIVEN = ("task=multiple_choice", "predictions=predictions.jsonl", "gold=gold.csv", "output=out/metrics.json")
 
 
-def test_scores_are_written_and_shown(folder: Path) -> None:
-    done = run(folder, *GIVEN)
-    assert done.returncode == 0, done.stderr
+def run(*arguments: str) -> dict:
+    """The command in this process; returns what it writes."""
+    config = parse_config(evaluate.EvaluateConfig, arguments)
+    evaluate.main(config)
+    return json.loads(config.output.read_text())
+
+
+def test_the_command_scores_and_brings_in_nothing_heavy(folder: Path) -> None:
+    script = (
+        "import runpy, sys; sys.argv[0] = 'evaluate.py'; "
+        f"runpy.run_path({str(ROOT / 'evaluate.py')!r}, run_name='__main__'); "
+        "print(sorted({'torch', 'pandas', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules)))"
+    )
+    # Of the processor, so that a busy machine does not count.
+    before = os.times()
+    done = subprocess.run(
+        [sys.executable, "-c", script, *GIVEN], capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    after = os.times()
+    assert after.children_user + after.children_system - before.children_user - before.children_system < 2
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
     metrics = json.loads((folder / "out/metrics.json").read_text())
     assert (metrics["n_reports"], metrics["micro"]["tp"], metrics["micro"]["fp"]) == (100, 50, 50)
     low, high = metrics["micro"]["ci95"]["f1"]
@@ -47,26 +62,21 @@ def test_scores_are_written_and_shown(folder: Path) -> None:
     assert oct((folder / "out/metrics.json").stat().st_mode & 0o777) == "0o600"
     manifest = json.loads((folder / "out/metrics.json.manifest.json").read_text())
     assert manifest["config"]["gold"] == "gold.csv"
-
-
-def test_the_same_seed_gives_the_same_file(folder: Path) -> None:
-    assert run(folder, *GIVEN).returncode == 0
-    first = (folder / "out/metrics.json").read_bytes()
-    assert run(folder, *GIVEN).returncode == 0
-    assert (folder / "out/metrics.json").read_bytes() == first
+    # The same seed gives the same file.
+    assert run(*GIVEN) == metrics
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ("task=open_ended", "predictions.jsonl:1: a row of task 'multiple_choice', expected 'open_ended'"),
+        ("task=mine.yaml", "mine.yaml"),
         ("gold=absent.csv", "absent.csv: No such file"),
         ("gold_column=names", "gold.csv:2: no column 'names'"),
         ("gold_blank=ignore", "gold_blank=ignore needs a label table"),
         ("gold_blank=maybe", "gold_blank: expected one of negative, ignore"),
         ("id_column=accession", "no column 'accession' in predictions.jsonl or gold.csv"),
         ("output=gold.csv", "gold.csv: would overwrite gold.csv"),
-        ("output=x/../gold.csv", "would overwrite gold.csv"),
         ("output=link.csv", "link.csv: would overwrite gold.csv"),
         ("seed=-1", "seed: expected 0 or more"),
         ("reports=empty.jsonl", "empty.jsonl: no reports"),
@@ -75,158 +85,111 @@ def test_the_same_seed_gives_the_same_file(folder: Path) -> None:
         ("gold_columns=[labels,uid]", "gold_columns needs gold_rule=majority|union|intersection or the gold_column"),
         ("compare=absent.jsonl", "absent.jsonl: No such file"),
         ("compare_column=labels", "compare_column needs compare"),
-        ("spelling=loose", "spelling: expected one of strict, lenient"),
         ("predictons=x", "unknown key 'predictons'; did you mean 'predictions'?"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(folder: Path, change: str, message: str) -> None:
-    (folder / "x").mkdir()
     (folder / "link.csv").symlink_to("gold.csv")
     (folder / "empty.jsonl").touch()
-    before = sorted(path.name for path in folder.iterdir())
-    gold = (folder / "gold.csv").read_bytes()
-    done = run(folder, *GIVEN, change)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert (folder / "gold.csv").read_bytes() == gold
-    assert sorted(path.name for path in folder.iterdir()) == before
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(InputError) as caught:
+        run(*GIVEN, change)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 ROW = '{"report_id": "7", "task": "multiple_choice", "labels": ["Edema"], "status": "ok"}\n'
+MISSING = "broken.jsonl: no prediction for 1 report of gold.csv; first: '7'"
+STRANGER = "broken.jsonl: predictions for 1 report not in gold.csv; first: 'x7'"
 
 
 @pytest.mark.parametrize(
-    ("key", "old", "new", "message"),
+    ("key", "new", "message"),
     [
-        ("compare", ROW, "", "broken.jsonl: no prediction for 1 report of gold.csv; first: '7'"),
-        ("predictions", ROW, "", "broken.jsonl: no prediction for 1 report of gold.csv; first: '7'"),
-        (
-            "predictions",
-            ROW,
-            ROW + ROW.replace("7", "x7"),
-            "broken.jsonl: predictions for 1 report not in gold.csv; first: 'x7'",
-        ),
-        ("predictions", ROW, ROW + ROW, "broken.jsonl:9: report '7' stands twice"),
-        (
-            "predictions",
-            ROW,
-            ROW.replace("multiple_choice", "open_ended"),
-            "broken.jsonl:8: a row of task 'open_ended', expected",
-        ),
-        ("predictions", ROW, ROW.replace("]", ""), "broken.jsonl:8: not valid JSON"),
+        ("compare", "", MISSING),
+        ("predictions", "", MISSING),
+        ("predictions", ROW + ROW.replace("7", "x7"), STRANGER),
+        ("predictions", ROW + ROW, "broken.jsonl:9: report '7' stands twice"),
+        ("predictions", ROW.replace("]", ""), "broken.jsonl:8: not valid JSON"),
     ],
 )
-def test_broken_predictions_are_never_scored(folder: Path, key: str, old: str, new: str, message: str) -> None:
+def test_broken_predictions_are_never_scored(folder: Path, key: str, new: str, message: str) -> None:
     whole = (folder / "predictions.jsonl").read_text()
-    assert old in whole
-    (folder / "broken.jsonl").write_text(whole.replace(old, new))
-    done = run(folder, *GIVEN, f"{key}=broken.jsonl")
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert ROW in whole
+    (folder / "broken.jsonl").write_text(whole.replace(ROW, new))
+    with pytest.raises(InputError) as caught:
+        run(*GIVEN, f"{key}=broken.jsonl")
+    assert message in str(caught.value)
     assert not (folder / "out").exists()
 
 
-def test_two_systems(folder: Path) -> None:
+def test_two_systems(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = ({"report_id": str(i), "labels": ["Edema"] if i % 2 else []} for i in range(100))
     write_jsonl(folder / "other.jsonl", rows)
-    done = run(folder, *GIVEN, "compare=other.jsonl")
-    assert done.returncode == 0, done.stderr
-    metrics = json.loads((folder / "out/metrics.json").read_text())
+    metrics = run(*GIVEN, "compare=other.jsonl")
     comparison = metrics["comparison"]
     assert comparison["other"] == "other.jsonl"
     assert comparison["precision"]["value"] == -0.5
     assert comparison["recall"] == {"value": 0.0, "ci95": [0.0, 0.0], "p_bootstrap": 1.0, "p_randomization": 1.0}
-    assert comparison["f1"]["ci95"][1] < 0
-    assert "predictions minus other.jsonl:" in done.stdout
+    assert "predictions minus other.jsonl:" in capsys.readouterr().out
     assert {"gold.csv", "predictions.jsonl", "other.jsonl"} == metrics["inputs"].keys()
 
 
-def test_annotators_and_lenient_spelling(folder: Path) -> None:
+def test_annotators_and_lenient_spelling(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = "".join(f'{i},"edema","{"Edma, fractre" if i % 2 else "mass"}"\n' for i in range(100))
     (folder / "gold.csv").write_text(f"uid,HO,YW\n{rows}")
     union = ("gold_columns=[HO,YW]", "gold_rule=union")
-    assert run(folder, *GIVEN, *union).returncode == 0
-    strict = json.loads((folder / "out/metrics.json").read_text())
-    assert strict["other_names"]["gold"] == {"mass": 50, "Edma": 50, "fractre": 50}
-    done = run(folder, *GIVEN, *union, "spelling=lenient")
-    assert done.returncode == 0, done.stderr
-    metrics = json.loads((folder / "out/metrics.json").read_text())
+    assert run(*GIVEN, *union)["other_names"]["gold"] == {"mass": 50, "Edma": 50, "fractre": 50}
+    metrics = run(*GIVEN, *union, "spelling=lenient")
     assert metrics["other_names"]["gold"] == {"mass": 50}
     assert metrics["respelled"]["YW"]["fractre"] == {"finding": "Fracture", "count": 50}
     assert (metrics["micro"]["tp"], metrics["micro"]["fn"]) == (100, 100)
-    assert "misspelt names in YW, taken for a class: 'Edma' = Edema x50, 'fractre' = Fracture x50" in done.stdout
     assert [(pair["a"], pair["b"]) for pair in metrics["agreement"]][-1] == ("HO", "YW")
-    phrases = (*GIVEN[1:], "task=open_ended", "gold_column=HO", "spelling=lenient")
-    assert "spelling=lenient is for tasks of classes" in run(folder, *phrases).stderr
-    assert "agreement of HO and YW: kappa 0.458 pooled, 92.3% of the labels, 0.0% of the reports" in done.stdout
+    shown = capsys.readouterr().out
+    assert "misspelt names in YW, taken for a class: 'Edma' = Edema x50, 'fractre' = Fracture x50" in shown
+    assert "agreement of HO and YW: kappa 0.458 pooled, 92.3% of the labels, 0.0% of the reports" in shown
+    with pytest.raises(InputError, match="spelling=lenient is for tasks of classes"):
+        run(*GIVEN[1:], "task=open_ended", "gold_column=HO", "spelling=lenient")
 
 
-def test_errors_by_kind_and_no_text_unless_asked_for(tmp_path: Path) -> None:
+def test_errors_by_kind_and_no_text_unless_asked_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = "Zebrafish hernia. No left effusion. Possible scar."
-    write_jsonl(tmp_path / "reports.jsonl", [{"report_id": "1", "text": text}])
-    write_jsonl(tmp_path / "predictions.jsonl", [{"report_id": "1", "labels": ["left effusion", "scar"]}])
-    write_jsonl(tmp_path / "gold.jsonl", [{"report_id": "1", "labels": ["hernia"]}])
+    write_jsonl(folder / "reports.jsonl", [{"report_id": "1", "text": text}])
+    write_jsonl(folder / "predictions.jsonl", [{"report_id": "1", "labels": ["left effusion", "scar"]}])
+    write_jsonl(folder / "gold.jsonl", [{"report_id": "1", "labels": ["hernia"]}])
     given = ("task=open_ended", "predictions=predictions.jsonl", "gold=gold.jsonl", "reports=reports.jsonl")
     arguments = (*given, "errors=out/errors.jsonl", "output=out/metrics.json")
-    done = run(tmp_path, *arguments)
-    assert done.returncode == 0, done.stderr
-    counts = {"fp": {"uncertain": 1, "negated": 1}, "fn": {"missed": 1}}
-    assert json.loads((tmp_path / "out/metrics.json").read_text())["errors"] == counts
-    assert done.stdout.count("50.0%") == 2
-    for path in (tmp_path / "out").iterdir():
+    assert run(*arguments)["errors"] == {"fp": {"uncertain": 1, "negated": 1}, "fn": {"missed": 1}}
+    shown = capsys.readouterr().out
+    assert shown.count("50.0%") == 2
+    assert "hernia" not in shown
+    for path in (folder / "out").iterdir():
         assert "Zebrafish" not in path.read_text(), path.name
         assert path.stat().st_mode & 0o777 == 0o600
-    assert "hernia" not in done.stdout
-    rows = [json.loads(line) for line in (tmp_path / "out/errors.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (folder / "out/errors.jsonl").read_text().splitlines()]
     assert [(row["side"], row["label"], row["kind"]) for row in rows] == [
         ("fp", "left effusion", "negated"),
         ("fp", "scar", "uncertain"),
         ("fn", "hernia", "missed"),
     ]
-    done = run(tmp_path, *arguments, "show_text=true")
-    assert "fn missed: 'hernia' in 'Zebrafish hernia' (report 1)" in done.stdout
-    assert "Zebrafish" in (tmp_path / "out/errors.jsonl").read_text()
+    run(*arguments, "show_text=true")
+    assert "fn missed: 'hernia' in 'Zebrafish hernia' (report 1)" in capsys.readouterr().out
+    assert "Zebrafish" in (folder / "out/errors.jsonl").read_text()
 
 
-def test_a_hundred_reports_take_less_than_two_seconds(folder: Path) -> None:
-    # Of the processor, so that a busy machine does not count.
-    before = os.times()
-    assert run(folder, *GIVEN).returncode == 0
-    after = os.times()
-    assert after.children_user + after.children_system - before.children_user - before.children_system < 2
-
-
-def test_reports_narrow_both_sides_and_name_the_patients(folder: Path) -> None:
+def test_reports_narrow_both_sides_and_name_the_patients(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reports = [{"report_id": str(i), "patient_id": str(i // 5), "text": "made up"} for i in range(40)]
     write_jsonl(folder / "reports.jsonl", reports)
-    done = run(folder, *GIVEN, "reports=reports.jsonl")
-    assert done.returncode == 0, done.stderr
-    assert "gold.csv: 60 reports left out of gold, not in reports.jsonl" in done.stdout
-    metrics = json.loads((folder / "out/metrics.json").read_text())
+    metrics = run(*GIVEN, "reports=reports.jsonl")
+    assert "gold.csv: 60 reports left out of gold, not in reports.jsonl" in capsys.readouterr().out
     assert metrics["n_reports"] == 40
     assert metrics["bootstrap"] | {"unit": "patient", "n_units": 8} == metrics["bootstrap"]
 
 
-def test_heavy_packages_stay_out(folder: Path) -> None:
-    script = (
-        "import runpy, sys; sys.argv[0] = 'evaluate.py'; "
-        f"runpy.run_path({str(ROOT / 'evaluate.py')!r}, run_name='__main__'); "
-        "print(sorted({'torch', 'pandas', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, *GIVEN],
-        cwd=folder, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert done.stdout.splitlines()[-1] == "[]", done.stderr
-
-
 @pytest.mark.skipif(not (OPENI / "gold_labels.csv").exists(), reason="Open-i is not here (OPENI_DIR)")
-def test_open_i_gold_scores_itself_perfectly(tmp_path: Path) -> None:
-    gold = (OPENI / "gold_labels.csv").resolve()
-    arguments = ("task=multiple_choice", f"predictions={gold}", f"gold={gold}", "output=m.json")
-    for blank in ("negative", "ignore"):
-        done = run(tmp_path, *arguments, f"gold_blank={blank}")
-        assert done.returncode == 0, done.stderr
-        assert json.loads((tmp_path / "m.json").read_text())["micro"]["ci95"]["f1"] == [1.0, 1.0]
+@pytest.mark.parametrize("blank", ["negative", "ignore"])
+def test_open_i_gold_scores_itself_perfectly(folder: Path, blank: str) -> None:
+    gold = OPENI / "gold_labels.csv"
+    metrics = run("task=multiple_choice", f"predictions={gold}", f"gold={gold}", "output=m.json", f"gold_blank={blank}")
+    assert metrics["micro"]["ci95"]["f1"] == [1.0, 1.0]

@@ -9,7 +9,7 @@ from pathlib import Path
 from radtune.files import write_jsonl
 from radtune.label_files import LabelFile
 from radtune.rules import Rules
-from radtune.score.statements import Said, reading_rules, statement
+from radtune.score.statements import Said, known_classes, reading_rules, statement
 from radtune.score.wording import Difference, difference, wording
 from radtune.tasks import Task
 from radtune.tasks.lists import fold_space
@@ -71,7 +71,7 @@ def report_errors(
 ) -> list[LabelError]:
     """The errors of one report with this text."""
     rules = reading_rules(task)
-    classes = {*task.classes, *rules.classes}
+    classes = known_classes(rules).union(task.classes)
     matches = task.matches(predicted, gold)
     false_positives = [x for x, row in zip(predicted, matches, strict=True) if not row.any()]
     false_negatives = [x for x, column in zip(gold, matches.T, strict=True) if not column.any()]

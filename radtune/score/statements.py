@@ -46,13 +46,19 @@ def reading_rules(task: Task) -> Rules:
     return rules_for(task) if task.rules else default_rules()
 
 
+@cache
+def known_classes(rules: Rules) -> frozenset[str]:
+    """The classes that rules find."""
+    return frozenset(part.finding for part in rules.findings) - {OTHER}
+
+
 def statement(label: str, text: str, rules: Rules) -> Statement:
     """What a report says of a finding.
 
     That is what the sentence says that has most of a phrase's words; for a class of the rules, and for a phrase whose
     words are nowhere, what is said of the rules' mentions of that class.
     """
-    if label in rules.classes:
+    if label in known_classes(rules):
         return _of_classes({label}, text, rules)
     phrase = wording(label, rules)
     return _of_words(phrase, text, rules) or _of_classes(phrase.classes, text, rules)

@@ -80,24 +80,6 @@ def test_gold_must_be_whole(tmp_path: Path) -> None:
         gold_of(path, "union")
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("Pleural Efusion", "Pleural Effusion"),
-        ("pleural_effusion", "Pleural Effusion"),
-        ("Lung  opacitiy", "Lung Opacity"),
-        ("Edmea", "Edema"),
-        ("Pnuemonia", "Pneumonia"),
-        ("Fractures", "Fracture"),
-        ("enlarged cardio-mediastinum", "Enlarged Cardiomediastinum"),
-        ("Noraml", "Normal"),
-        *((name, None) for name in ("Effusion", "Pneumonitis", "Nodule", "Pneumo", "", "--")),
-    ],
-)
-def test_nearest(name: str, expected: str | None) -> None:
-    assert MC.nearest(name) == expected
-
-
 @given(st.sampled_from(MC.classes), st.data())
 def test_one_swapped_pair_of_letters_is_understood(name: str, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(name) - 2))
