@@ -9,7 +9,6 @@ import errno
 import fcntl
 import gzip
 import hashlib
-import importlib.metadata
 import io
 import json
 import os
@@ -297,8 +296,10 @@ def write_manifest(output: Path, config: Any, inputs: Iterable[Path | None] = ()
         inputs: What it was made from; hashed where these are files.
         **facts: What else is worth keeping: counts, seeds, scores. No patient text.
     """
+    from importlib import metadata  # takes as long to import as all else here, and short commands should start fast
+
     values = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config)
-    found = {name: next(importlib.metadata.Distribution.discover(name=name), None) for name in _PACKAGES}
+    found = {name: next(metadata.Distribution.discover(name=name), None) for name in _PACKAGES}
     versions = {name: package.version for name, package in found.items() if package}
     manifest = {
         "command": shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),

@@ -217,18 +217,6 @@ def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
     assert json.loads((tmp_path / f"{output.name}.manifest.json").read_text())["output"]["path"] == str(output)
 
 
-def test_help_is_quick_and_needs_no_torch() -> None:
-    heavy = "import sys; sys.argv = ['prepare_reports.py', '--help']; import runpy;"
-    heavy += "runpy.run_path('scripts/prepare_reports.py', run_name='__main__');"
-    heavy += "assert not {'torch', 'pandas', 'pyarrow', 'transformers'} & set(sys.modules)"
-    finished = subprocess.run(
-        [sys.executable, "-c", heavy], capture_output=True, text=True, cwd=ROOT, check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert finished.returncode == 0, finished.stderr
-    assert "  sample  (int or null, default: null)" in finished.stdout
-
-
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     output = tmp_path / "r.jsonl"
     command = [sys.executable, "scripts/prepare_reports.py", "source=synthetic", "count=10000000", f"output={output}"]
