@@ -20,7 +20,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -45,10 +45,7 @@ MAX_LINE = 64 * 2**20
 def write_whole(path: Path) -> Iterator[TextIO]:
     """Opens a UTF-8 text file that appears under its name, in a folder that is made if needed, when the block ends.
 
-    After an error what stood there before is left.
-
-    Raises:
-        InputError: The folder or file cannot be written, or the disk is full.
+    After an error, which is an :class:`InputError` where the disk is full, what stood there before is left.
     """
     path = Path(path)
     try:
@@ -98,31 +95,24 @@ def write_whole_folder(folder: Path) -> Iterator[Path]:
 def lock(path: Path) -> BinaryIO:
     """Keeps a file to this process until the stream returned is closed or the process ends; made where it is absent.
 
-    A folder is kept by the file ``.lock`` in it.
-
-    Raises:
-        InputError: Another process has it, it is no plain file, or it cannot be written.
+    A folder is kept by the file :data:`LOCK` in it.
     """
-    what = path.parent if path.name == LOCK else path
-    while True:
-        try:
-            _check_regular(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _check_regular(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
             stream = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
-        except OSError as error:
-            raise InputError(f"{what}: cannot write: {error.strerror}") from None
-        try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Whoever had it may have taken the file away between our opening and our locking it.
-            if os.path.samestat(os.fstat(stream.fileno()), os.stat(path)):
-                return stream
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            reason = "another process is writing there" if isinstance(error, BlockingIOError) else error.strerror
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(stream.fileno()), os.stat(path)):
+                    return stream
             stream.close()
-            raise InputError(f"{what}: {reason}") from None
-        stream.close()
+    except OSError as error:
+        what = path.parent if path.name == LOCK else path
+        held = isinstance(error, BlockingIOError)
+        reason = "another process is writing there" if held else f"cannot write: {error.strerror}"
+        raise InputError(f"{what}: {reason}") from None
 
 
 @contextmanager
@@ -156,11 +146,7 @@ def read_lines(path: Path, stream: TextIO) -> Iterator[str]:
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Reads a file of JSON objects, one a line, each with its line's number; blank lines are skipped.
-
-    Raises:
-        InputError: Naming file and line.
-    """
+    """Reads a file of JSON objects, one a line, each with its line's number; blank lines are skipped."""
     with open_text(path) as stream:
         number = 0
         try:
@@ -248,9 +234,6 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None] 
 
     So a command with several outputs, each with a manifest, does not write the first and then fail on the second. None
     stands for a file that is not asked for.
-
-    Raises:
-        InputError: Naming the output.
     """
     taken = {Path(path).resolve(): path for path in inputs if path is not None}
     for output in outputs:

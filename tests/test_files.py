@@ -21,18 +21,22 @@ from hypothesis import strategies as st
 
 from radtune.config import InputError
 from radtune.files import (
+    LOCK,
     MAX_LINE,
     check_outputs,
     jsonl_line,
+    lock,
     manifest_path,
     open_text,
     read_csv_rows,
     read_jsonl,
     sha256_file,
     sha256_text,
+    write_bytes,
     write_jsonl,
     write_manifest,
     write_whole,
+    write_whole_folder,
 )
 
 # Writes a file slowly, as a long command does, after telling that it has begun.
@@ -115,6 +119,39 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_bytes_and_folders_are_written_whole_too(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "new" / "a.png", b"\xff\x00\r\n")
+    assert (tmp_path / "new" / "a.png").read_bytes() == b"\xff\x00\r\n"
+    folder = tmp_path / "model"
+    for text in ("one", "two"):
+        with write_whole_folder(folder) as unfinished:
+            (unfinished / "deep").mkdir()
+            (unfinished / "deep" / text).write_text(text)
+    with pytest.raises(KeyError), write_whole_folder(folder) as unfinished:
+        (unfinished / "three").touch()
+        raise KeyError
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "new"]
+    assert [path.name for path in folder.rglob("*")] == ["deep", "two"]
+    assert {path.stat().st_mode & 0o777 for path in (folder, *folder.rglob("*"))} == {0o700, 0o600}
+
+
+def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "run" / LOCK
+    code = f"from pathlib import Path; from radtune.files import lock; kept = lock(Path({str(path)!r})); input('held')"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(4) == "held"
+        with pytest.raises(InputError) as caught:
+            lock(path)
+        assert str(caught.value) == f"{tmp_path / 'run'}: another process is writing there"
+        process.kill()
+    with lock(path):
+        assert path.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(InputError, match="is a device or pipe"):
+        lock(Path(os.devnull))
 
 
 @pytest.mark.parametrize(
