@@ -23,7 +23,8 @@ from functools import partial
 from pathlib import Path
 
 from radtune.config import key, run_command
-from radtune.findings import POSITIVE, read_label_table
+from radtune.label_files import read_labels
+from radtune.labels import State
 from radtune.report import Report
 from radtune.rules import ReportLabels, label_report, label_reports, rules_for
 from radtune.rules.engine import forget_sentences
@@ -74,17 +75,17 @@ def half(report: Report) -> str:
 
 def print_accuracy(reports: Sequence[Report], gold_path: Path) -> None:
     """Precision, recall and F1 by class and half; blank gold is left out, uncertain counts as not positive."""
-    gold = read_label_table(gold_path).rows
+    gold = {name: answer.states or {} for name, answer in read_labels(gold_path, TASK).answers.items()}
     for part in ("dev", "held-out"):
         members = [report for report in reports if half(report) == part]
         totals = [0, 0, 0]
         print(f"\n{part}: {len(members):,} reports\n{'':<28}{'P':>7}{'R':>7}{'F1':>7}{'tp':>6}{'fp':>5}{'fn':>5}")
         found = [(gold[report.report_id], label_ours(report.text).labels) for report in members]
-        for column, name in enumerate(TASK.classes):
+        for name in TASK.classes:
             pairs = [
-                (labels.get(name) == POSITIVE, row[column] == POSITIVE)
-                for row, labels in found
-                if row[column] is not None
+                (labels.get(name) == State.PRESENT, states[name] == State.PRESENT)
+                for states, labels in found
+                if name in states
             ]
             counts = [pairs.count(pair) for pair in ((True, True), (True, False), (False, True))]
             totals = [total + count for total, count in zip(totals, counts, strict=True)]

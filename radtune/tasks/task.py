@@ -38,7 +38,6 @@ class Task(Protocol):
         sections: Which sections of a report it reads.
         rules: Folder of the lexicon and cues that label it; None where no rules can.
         synonyms: By class, other names for it.
-        parents: By class, the class that it is a kind of.
         matching: When a label is right, in words.
         files: What it was read from.
     """
