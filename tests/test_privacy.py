@@ -2,11 +2,14 @@
 
 import pytest
 
-from radtune.findings import LABEL_COLUMNS
+from radtune.label_files import label_columns
 from radtune.privacy import looks_like_name, no_column, shown_columns
+from radtune.tasks import load_task
 
 
-@pytest.mark.parametrize("name", [*LABEL_COLUMNS, "", "x", "subject_id", "Note_Text", "NOTE (2nd)"])
+@pytest.mark.parametrize(
+    "name", [*label_columns(load_task("multiple_choice")), "", "x", "subject_id", "Note_Text", "NOTE (2nd)"]
+)
 def test_names(name: str) -> None:
     assert looks_like_name(name)
 
