@@ -28,7 +28,7 @@ from radtune.progress import progress
 from radtune.report import Report
 from radtune.rules import Mention, label_report, label_reports, rules_for
 from radtune.rules.display import evidence_text
-from radtune.sources.table import Columns, read_any_reports, read_table
+from radtune.sources import table
 from radtune.tasks import DEFAULT_RULES_TASK, load_task, text_of
 
 
@@ -97,8 +97,8 @@ def _explain_path(config: LabelConfig) -> Path | None:
 
 def _read(config: LabelConfig) -> Iterator[Report]:
     if config.id_column or config.text_column:
-        return read_table(config.reports, Columns(id=config.id_column, text=config.text_column))
-    return read_any_reports(config.reports)
+        return table.read(table.Keys(input=config.reports, id_column=config.id_column, text_column=config.text_column))
+    return table.read_any_reports(config.reports)
 
 
 def _evidence(text: str, mention: Mention) -> dict[str, Any]:

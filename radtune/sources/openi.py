@@ -11,8 +11,8 @@ from defusedxml.ElementTree import ParseError, fromstring
 
 from radtune.config import InputError, key
 from radtune.report import Report, report_from_sections
+from radtune.sources import table
 from radtune.sources.members import Member, read_members
-from radtune.sources.table import Columns, read_table
 
 SOURCE = "openi"
 # ecgen-radiology/1.xml
@@ -31,11 +31,12 @@ def read(keys: Keys) -> Iterator[Report]:
     """Reads Open-i; a report's id is the number of the collection's id: ``1`` for ``CXR1``. Patients are unknown.
 
     Raises:
-        InputError: As :func:`radtune.sources.members.read_members` or :func:`radtune.sources.table.read_table`; or a
+        InputError: As :func:`radtune.sources.members.read_members` or :func:`radtune.sources.table.read`; or a
             file that is no Open-i XML; or an id that stands twice.
     """
     if keys.input.name.endswith((".csv", ".csv.gz")):
-        yield from read_table(keys.input, Columns(id="uid", findings="findings", impression="impression"), SOURCE)
+        columns = {"id_column": "uid", "findings_column": "findings", "impression_column": "impression"}
+        yield from table.read(table.Keys(input=keys.input, **columns), SOURCE)
         return
     seen: set[str] = set()
     for member in read_members(keys.input, _NAME, "ecgen-radiology/1.xml"):

@@ -16,8 +16,16 @@ SOURCE = "table"
 _CSV, _JSONL, _PARQUET = (".csv", ".csv.gz"), (".jsonl", ".jsonl.gz"), ".parquet"
 
 # Names looked for, in any case, where a column is not given.
-_PATIENT_NAMES = ("patient_id", "subject_id")
-_TEXT_NAMES = ("text", "report_text", "note_text", "report", "note")
+_NAMES = {
+    "patient": ("patient_id", "subject_id"),
+    "findings": ("findings",),
+    "impression": ("impression",),
+    "text": ("text", "report_text", "note_text", "report", "note"),
+    "modality": ("modality",),
+    "body_part": ("body_part",),
+    "images": ("images",),
+}
+_TEXTS = ("findings", "impression", "text", "modality", "body_part")
 
 
 @dataclass
@@ -34,34 +42,7 @@ class Keys:
     body_part_column: str | None = key("What the images show; else body_part.", None)
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Names of a table's columns.
-
-    As given to :func:`read_table`, None stands for "find it by its name"; a text column given alone keeps the
-    sections' columns from being looked for, and the reverse.
-    """
-
-    id: str | None = None
-    patient: str | None = None
-    text: str | None = None
-    findings: str | None = None
-    impression: str | None = None
-    modality: str | None = None
-    body_part: str | None = None
-    images: str | None = None
-
-
-BY_NAME = Columns()
-
-
-def read(keys: Keys) -> Iterator[Report]:
-    """Reads a table of reports; see :func:`read_table`."""
-    given = {name.removesuffix("_column"): column for name, column in vars(keys).items() if name != "input"}
-    return read_table(keys.input, Columns(**given))
-
-
-def read_table(path: Path, columns: Columns = BY_NAME, source: str = SOURCE) -> Iterator[Report]:
+def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
     """Reads a table of reports, row by row: from the section columns where they are filled, else from the text column.
 
     A row with neither is a report with an empty text. Columns that are not used are named on standard error.
@@ -70,41 +51,40 @@ def read_table(path: Path, columns: Columns = BY_NAME, source: str = SOURCE) -> 
         InputError: Naming file and line: no such column, a cell of the wrong type or longer than any report, an
             empty or doubled id, no rows.
     """
-    path = Path(path)
-    used: Columns | None = None
+    path = keys.input
+    used: dict[str, str | None] = {}
+    names: dict[str, Any] = {}
     seen: set[str] = set()
     for number, row in table_rows(path):
-        used = used or _find_columns(path, list(row), columns)
+        used = used or _find_columns(list(row), keys)
         where = f"{path}:{number}"
-        report_id = id_cell(where, used.id, row)
+        report_id, patient_id = (id_cell(where, used[name], row) for name in ("id", "patient"))
         if not report_id:
-            raise InputError(f"{where}: empty {used.id}")
+            raise InputError(f"{where}: empty {used['id']}")
         if report_id in seen:
-            raise InputError(f"{where}: {used.id} {report_id!r} stands twice")
+            raise InputError(f"{where}: {used['id']} {report_id!r} stands twice")
         seen.add(report_id)
-        patient_id = id_cell(where, used.patient, row) or None
-        findings, impression = _text(where, used.findings, row), _text(where, used.impression, row)
+        names.update(row)
+        findings, impression, text, modality, body_part = (_text(where, used[name], row) for name in _TEXTS)
         if findings.strip() or impression.strip():
-            report = report_from_sections(report_id, patient_id, findings, impression, source)
+            report = report_from_sections(report_id, patient_id or None, findings, impression, source)
         else:
-            report = report_from_text(report_id, patient_id, _text(where, used.text, row), source)
-        modality, body_part = (_text(where, column, row).strip() for column in (used.modality, used.body_part))
-        yield replace(
-            report, modality=modality or None, body_part=body_part or None, images=_images(where, used.images, row)
-        )
-    if used is None:
+            report = report_from_text(report_id, patient_id or None, text, source)
+        images = _images(where, used["images"], row)
+        yield replace(report, modality=modality.strip() or None, body_part=body_part.strip() or None, images=images)
+    if not seen:
         raise InputError(f"{path}: no rows")
-    say_unused(path, tuple(name for name in row if name not in vars(used).values()))
+    say_unused(path, tuple(name for name in names if name not in used.values()))
 
 
 def read_any_reports(path: Path) -> Iterator[Report]:
     """Reads reports for labelling: our ``reports.jsonl``, or a CSV or Parquet with an id and sections or a text.
 
     Raises:
-        InputError: As :func:`radtune.report.read_reports` or :func:`read_table`.
+        InputError: As :func:`radtune.report.read_reports` or :func:`read`.
     """
     path = Path(path)
-    return read_reports(path) if path.name.endswith(_JSONL) else read_table(path)
+    return read_reports(path) if path.name.endswith(_JSONL) else read(Keys(input=path))
 
 
 def is_table(path: Path) -> bool:
@@ -150,28 +130,25 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise InputError(f"{path}: {error.strerror or 'truncated or damaged Parquet file'}") from None
 
 
-def _find_columns(path: Path, names: Sequence[str], given: Columns) -> Columns:
-    for name in vars(given).values():
-        if name is not None and name not in names:
-            raise InputError(f"{path}: {no_column(name, names)}")
+def _find_columns(names: Sequence[str], keys: Keys) -> dict[str, str | None]:
+    """Where what stands: in the columns given, else in those of a known name."""
+    given = {name.removesuffix("_column"): column for name, column in vars(keys).items() if name != "input"}
+    for column in given.values():
+        if column is not None and column not in names:
+            raise InputError(f"{keys.input}: {no_column(column, names)}")
     by_lower = {name.lower(): name for name in names}
-
-    def find(column: str | None, known: Sequence[str], wanted: bool = True) -> str | None:
-        return column or (next((by_lower[name] for name in known if name in by_lower), None) if wanted else None)
-
-    sections_given = given.findings is not None or given.impression is not None
-    found = Columns(
-        id=find_id_column(names, path, given.id),
-        patient=find(given.patient, _PATIENT_NAMES),
-        modality=find(given.modality, ("modality",)),
-        body_part=find(given.body_part, ("body_part",)),
-        images=find(given.images, ("images",)),
-        text=find(given.text, _TEXT_NAMES, wanted=not sections_given),
-        findings=find(given.findings, ("findings",), wanted=given.text is None),
-        impression=find(given.impression, ("impression",), wanted=given.text is None),
-    )
-    if not (found.text or found.findings or found.impression):
-        raise InputError(f"{path}: no column findings, impression or text; {shown_columns(names)} (text_column=...)")
+    found = {name: next((by_lower[one] for one in known if one in by_lower), None) for name, known in _NAMES.items()}
+    # A text column given alone keeps the sections' columns from being looked for, and the reverse.
+    if given["findings"] or given["impression"]:
+        found["text"] = None
+    if given["text"]:
+        found["findings"] = found["impression"] = None
+    found |= {name: column for name, column in given.items() if column}
+    found["id"] = find_id_column(names, keys.input, given["id"])
+    if not (found["text"] or found["findings"] or found["impression"]):
+        raise InputError(
+            f"{keys.input}: no column findings, impression or text; {shown_columns(names)} (text_column=...)"
+        )
     return found
 
 

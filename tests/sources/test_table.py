@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,12 @@ from pyarrow import parquet
 from radtune.config import InputError
 from radtune.files import write_jsonl
 from radtune.report import Report, report_from_sections, report_from_text
-from radtune.sources.table import Columns, read_any_reports, read_table
+from radtune.sources.table import Keys, read, read_any_reports
+
+
+def read_table(path: Path, source: str = "table", **columns: str) -> Iterator[Report]:
+    return read(Keys(input=path, **{f"{name}_column": column for name, column in columns.items()}), source)
+
 
 ROWS: list[dict[str, Any]] = [
     {"study_id": "1", "subject_id": "p1", "findings": "Clear, “fine”.\nDry.", "impression": "Normal."},
@@ -62,25 +68,25 @@ NOTE = "HISTORY: Cough.\nFINDINGS: Clear.\nIMPRESSION: Normal."
 @pytest.mark.parametrize(
     ("header", "columns", "text"),
     [
-        (("report_id", "text", "x"), Columns(), "Findings: Clear.\nImpression: Normal."),
-        (("REPORT_ID", "Note_Text", "x"), Columns(), "Findings: Clear.\nImpression: Normal."),
-        (("uid", "findings", "x"), Columns(), f"Findings: {NOTE}"),
-        (("accession", "body", "x"), Columns(id="accession", text="body"), "Findings: Clear.\nImpression: Normal."),
-        (("uid", "body", "findings"), Columns(text="body"), "Findings: Clear.\nImpression: Normal."),
-        (("uid", "text", "f"), Columns(findings="f"), "Findings: Other."),
-        (("uid", "text", "findings"), Columns(), "Findings: Other."),
-        (("uid", "text", "f"), Columns(text="text", findings="f"), "Findings: Other."),
+        (("report_id", "text", "x"), {}, "Findings: Clear.\nImpression: Normal."),
+        (("REPORT_ID", "Note_Text", "x"), {}, "Findings: Clear.\nImpression: Normal."),
+        (("uid", "findings", "x"), {}, f"Findings: {NOTE}"),
+        (("accession", "body", "x"), {"id": "accession", "text": "body"}, "Findings: Clear.\nImpression: Normal."),
+        (("uid", "body", "findings"), {"text": "body"}, "Findings: Clear.\nImpression: Normal."),
+        (("uid", "text", "f"), {"findings": "f"}, "Findings: Other."),
+        (("uid", "text", "findings"), {}, "Findings: Other."),
+        (("uid", "text", "f"), {"text": "text", "findings": "f"}, "Findings: Other."),
     ],
 )
-def test_columns_found_and_given(tmp_path: Path, header: tuple[str, ...], columns: Columns, text: str) -> None:
+def test_columns_found_and_given(tmp_path: Path, header: tuple[str, ...], columns: dict[str, str], text: str) -> None:
     path = write(tmp_path / "r.csv", [dict(zip(header, ("1", NOTE, "Other."), strict=True))])
-    assert [report.text for report in read_table(path, columns)] == [text]
+    assert [report.text for report in read_table(path, **columns)] == [text]
 
 
 @pytest.mark.parametrize("images", [["a.png", "b.png"], "a.png"])
 def test_how_and_of_what_the_images_are(tmp_path: Path, images: Any) -> None:
     rows = [{"uid": "1", "text": "A note.", "Modality": "CT", "REGION": "HEAD", "images": images}]
-    (report,) = read_table(write(tmp_path / "r.jsonl", rows), Columns(body_part="REGION"))
+    (report,) = read_table(write(tmp_path / "r.jsonl", rows), body_part="REGION")
     assert (report.modality, report.body_part) == ("CT", "HEAD")
     assert report.images == (tuple(images) if isinstance(images, list) else (images,))
 
@@ -93,25 +99,25 @@ def test_a_row_without_sections_falls_back_to_its_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "columns", "message"),
     [
-        ([{"id": "1", "text": "a"}], Columns(), ": no id column 'report_id' or 'study_id' or 'uid'; columns: id, text"),
-        ([{"uid": "1", "txet": "a"}], Columns(), ": no column findings, impression or text; columns: uid, txet"),
-        ([{"uid": "1", "text": "a"}], Columns(id="accession"), ": no column 'accession'; columns: uid, text"),
-        ([{"uid": "1", "text": "a"}], Columns(text="txt"), ": no column 'txt'; did you mean 'text'?; columns"),
-        ([{"uid": "1", "text": "a"}], Columns(patient="mrn"), ": no column 'mrn'; columns: uid, text"),
-        ([{"uid": "1", "text": "a"}, {"uid": "1", "text": "b"}], Columns(), ":2: uid '1' stands twice"),
-        ([{"uid": " ", "text": "a"}], Columns(), ":1: empty uid"),
-        ([{"uid": None, "text": "a"}], Columns(), ":1: empty uid"),
-        ([{"uid": True, "text": "a"}], Columns(), ":1: uid is bool, expected text"),
-        ([{"uid": 1.5, "text": "a"}], Columns(), ":1: uid is float, expected text"),
-        ([{"uid": "1", "text": ["secret"]}], Columns(), ":1: text is list, expected text"),
-        ([{"uid": "1", "text": "a" * 1_000_001}], Columns(), ":1: text is longer than 1,000,000 characters"),
+        ([{"id": "1", "text": "a"}], {}, ": no id column 'report_id' or 'study_id' or 'uid'; columns: id, text"),
+        ([{"uid": "1", "txet": "a"}], {}, ": no column findings, impression or text; columns: uid, txet"),
+        ([{"uid": "1", "text": "a"}], {"id": "accession"}, ": no column 'accession'; columns: uid, text"),
+        ([{"uid": "1", "text": "a"}], {"text": "txt"}, ": no column 'txt'; did you mean 'text'?; columns"),
+        ([{"uid": "1", "text": "a"}], {"patient": "mrn"}, ": no column 'mrn'; columns: uid, text"),
+        ([{"uid": "1", "text": "a"}, {"uid": "1", "text": "b"}], {}, ":2: uid '1' stands twice"),
+        ([{"uid": " ", "text": "a"}], {}, ":1: empty uid"),
+        ([{"uid": None, "text": "a"}], {}, ":1: empty uid"),
+        ([{"uid": True, "text": "a"}], {}, ":1: uid is bool, expected text"),
+        ([{"uid": 1.5, "text": "a"}], {}, ":1: uid is float, expected text"),
+        ([{"uid": "1", "text": ["secret"]}], {}, ":1: text is list, expected text"),
+        ([{"uid": "1", "text": "a" * 1_000_001}], {}, ":1: text is longer than 1,000,000 characters"),
     ],
 )
 @pytest.mark.parametrize("name", ["r.jsonl", "r.parquet"])
-def test_bad_rows(tmp_path: Path, rows: list[dict[str, Any]], columns: Columns, message: str, name: str) -> None:
+def test_bad_rows(tmp_path: Path, rows: list[dict[str, Any]], columns: dict[str, str], message: str, name: str) -> None:
     path = write(tmp_path / name, rows)
     with pytest.raises(InputError) as caught:
-        list(read_table(path, columns))
+        list(read_table(path, **columns))
     assert str(caught.value).startswith(f"{path}{message}")
     assert "secret" not in str(caught.value)
 
@@ -154,11 +160,11 @@ def test_two_columns_of_one_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "first_row", ["1,Secret effusion.", "s1,secret", "uid,Small secret effusion on the left", '1,"secret, clear"']
 )
-@pytest.mark.parametrize("columns", [Columns(), Columns(text="secrets"), Columns(id="uid", text="text")])
-def test_a_missing_header_shows_no_report(tmp_path: Path, first_row: str, columns: Columns) -> None:
+@pytest.mark.parametrize("columns", [{}, {"text": "secrets"}, {"id": "uid", "text": "text"}])
+def test_a_missing_header_shows_no_report(tmp_path: Path, first_row: str, columns: dict[str, str]) -> None:
     (tmp_path / "r.csv").write_text(f"{first_row}\n{first_row}\n")
     with pytest.raises(InputError, match=r"2 columns; is the header missing\?") as caught:
-        list(read_table(tmp_path / "r.csv", columns))
+        list(read_table(tmp_path / "r.csv", **columns))
     assert "ecret" not in str(caught.value).replace("no column 'secrets'", "")
 
 
