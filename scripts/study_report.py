@@ -8,12 +8,10 @@ from pathlib import Path
 
 from radtune.config import key, run_command
 from radtune.files import write_manifest
-from radtune.study import paths
 from radtune.study.formats import plain_text
 from radtune.study.plan import read_study
 from radtune.study.report import write_report
-from radtune.study.reported import read_reported
-from radtune.study.results import read_results
+from radtune.study.results import read_reported, read_results
 
 
 @dataclass
@@ -26,14 +24,12 @@ class StudyReportConfig:
 
 def main(config: StudyReportConfig) -> None:
     """Writes and prints."""
-    study = read_study(config.study)
-    study.run_dir = config.run_dir or study.run_dir
-    results = read_results(study)
-    page, tables = write_report(results, read_reported())
-    scores = [paths.metrics(study, cell, task) for cell in results.cells for task in cell.tasks]
+    study = read_study(config.study, config.run_dir)
+    page, tables = write_report(read_results(study), read_reported())
+    scores = [study.evaluation(cell.name, test) for cell in study.cells for test in cell.tests]
     write_manifest(page, config, [config.study, *scores])
     for table in tables:
-        if table.name.startswith("table_"):
+        if table.printed:
             print(plain_text(table), end="\n\n")
     print(page)
 

@@ -1,207 +1,297 @@
 """The study's figures: F1 by amount of data, the paper's Figures 3 and 4, F1 by class, and learning curves."""
 
-from collections.abc import Sequence
+import io
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, MaxNLocator
+from matplotlib.ticker import FormatStrFormatter, FuncFormatter, MaxNLocator
 
+from radtune.files import open_text
 from radtune.score.evaluation import Metrics
-from radtune.study.curves import Curve, read_curves
-from radtune.study.drawing import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    PURPLE,
-    STYLE,
-    VERMILION,
-    Drawing,
-    finish,
-    new_axes,
-    thousands,
+from radtune.study.plan import Cell, Kind, Study, Test, rate_text
+from radtune.study.results import Reported, Results
+from radtune.study.tables import (
+    FIGURES,
+    FINDINGS,
+    TRAINING,
+    class_cells,
+    figure_names,
+    lower_first,
+    mix_text,
+    row_label,
+    rows_of_task,
 )
-from radtune.study.plan import Cell, Kind, rate_text
-from radtune.study.reported import Reported
-from radtune.study.results import Results
-from radtune.study.score_tables import class_cells
-from radtune.study.table import TASK_TITLES, row_label
-from radtune.tasks import multiple_choice
-from radtune.tasks.legacy import TASK_NAMES
 
-# The paper's Figure 4a is multiple choice, 4b open ended.
-_PANELS = dict(zip(TASK_NAMES, "ab", strict=True))
+# Okabe & Ito's palette, which readers with any form of colour blindness can tell apart; lines differ in dash as well.
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#808080"
+# The report page replaces these two by the colours of the reader's theme.
+INK, PAPER = "#202428", "#fefefe"
+STYLE = {
+    "figure.facecolor": PAPER, "savefig.facecolor": PAPER, "axes.facecolor": "none",
+    "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
+    "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "axes.grid.axis": "y", "grid.color": GREY, "grid.alpha": 0.3, "grid.linewidth": 0.6,
+    "font.size": 10, "legend.frameon": False, "legend.fontsize": 9, "legend.handlelength": 2.6,
+    "text.parse_math": False,  # a model may have a dollar sign in its name
+    "svg.fonttype": "none",  # text stays text: it can be searched, read aloud, and takes the page's font
+    "svg.hashsalt": "radtune",
+}  # fmt: skip
+# Classes in a figure: as many as can be read on a phone.
+MOST_CLASSES = 25
 _CURVES = {
-    Kind.MIX: ("curves_mixes", "Learning curves: mixes"),
-    Kind.LEARNING_RATE: ("curves_learning_rates", "Learning curves: learning rates"),
-    Kind.SEPARATE: ("curves_separate", "Learning curves: one task alone"),
+    "mixes": (Kind.MIX, Kind.CROSS_CHECK),
+    "learning rates": (Kind.LEARNING_RATE,),
+    "one task alone": (Kind.SEPARATE,),
 }
+# torchtune's DiskLogger: `Step 12 | loss:0.31 lr:0.003 tokens_per_second_per_gpu:120.5`.
+_STEP = re.compile(r"^Step (\d+) \| (.*)$")
+_LOSS = re.compile(r"\b(loss|validation_loss):(-?(?:\d[\d.]*(?:e[-+]?\d+)?|inf|nan))")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure: ``name`` is its file's, ``title`` says what it shows, ``part`` of the report page it stands in."""
+
+    name: str
+    title: str
+    part: str
+    svg: str
+    png: bytes
+
+
+@dataclass
+class Curve:
+    """Loss by optimizer step, counted from 1; ``validation`` where the recipe measures it."""
+
+    training: list[tuple[int, float]] = field(default_factory=list)
+    validation: list[tuple[int, float]] = field(default_factory=list)
 
 
 def all_figures(results: Results, reported: Reported) -> list[Drawing]:
     """Every figure that the study has scores or logs for."""
-    found = [f1_by_size(results, reported, task) for task in results.tasks]
-    found.append(figure_3(results))
-    found += [figure_4(results, reported, task) for task in TASK_NAMES if task in results.study.separate]
-    found.append(f1_by_class(results))
-    curves = read_curves(results)
-    found += [learning_curves([pair for pair in curves if pair[0].kind == kind], kind) for kind in _CURVES]
+    study, tests = results.study, results.study.tests.values()
+    found = [f1_by_size(results, reported, test) for test in tests]
+    found += [f1_by_rate(results, reported, test) for test in tests]
+    found += [separate_figure(results, reported, study.tests[name]) for name in study.settings.separate]
+    found += [f1_by_class(results, test) for test in tests]
+    found += [learning_curves(study, name) for name in _CURVES]
     return [drawing for drawing in found if drawing is not None]
 
 
-def f1_by_size(results: Results, reported: Reported, task: str) -> Drawing | None:
+def f1_by_size(results: Results, reported: Reported, test: Test) -> Drawing | None:
     """F1 of base and mixes by total training rows, with rule labeler and teacher as lines across."""
-    mixes, base = results.scored(Kind.MIX, task), results.only(Kind.BASE, task)
-    if not mixes:
+    if not results.scored(Kind.MIX, test.name):
         return None
-    with mpl.rc_context(STYLE):
-        figure, axes = _f1_axes("Rows of fine-tuning data (both tasks)")
-        points = [(0, base)] if base else []
-        points += [(cell.total, metrics) for cell, metrics in sorted(mixes, key=lambda pair: pair[0].total)]
-        _line(axes, points, BLUE, "o", f"{results.study.model_name}, fine-tuned")
-        if base is not None:
-            axes.axhline(base.micro.f1, color=INK, linestyle="--", linewidth=1.2, label="Base model")
-        for kind, colour, dash in ((Kind.RULE_LABELER, VERMILION, "-."), (Kind.TEACHER, GREEN, ":")):
-            for cell, metrics in results.scored(kind, task):
-                label = row_label(results.study, cell)
-                axes.axhline(metrics.micro.f1, color=colour, linestyle=dash, linewidth=1.6, label=label)
-        if reported.has_mixes(results):
-            rows = [row for row in reported.tables[task].rows if row.wcm is not None and row.mimic is not None]
-            xs = [(row.wcm or 0) + (row.mimic or 0) for row in rows]
-            axes.plot(xs, [row.f1 for row in rows], color=GREY, marker="x", linewidth=1, label="Paper")
-        thousands(axes)
-        return _f1_drawing(f"f1_by_size_{task}", f"{TASK_TITLES[task]}: F1 by amount of data", figure, axes)
+    axes = _f1_axes("Rows of fine-tuning data (all tasks)")
+    points = [
+        (cell.total, metrics) for kind in (Kind.BASE, Kind.MIX) for cell, metrics in results.scored(kind, test.name)
+    ]
+    _line(axes, points, BLUE, "o", f"{results.study.settings.model_name}, fine-tuned")
+    _across(axes, results, Kind.BASE, test, INK, "--")
+    _across(axes, results, Kind.RULE_LABELER, test, VERMILION, "-.")
+    _across(axes, results, Kind.TEACHER, test, GREEN, ":")
+    if reported.has_mixes(results.study) and test.task.name in reported.tables:
+        rows = [row for row in reported.tables[test.task.name].rows if row.kind in (Kind.BASE, Kind.MIX)]
+        xs, f1s = [sum(row.mix.values()) for row in rows], [row.f1 for row in rows]
+        axes.plot(xs, f1s, color=GREY, marker="x", linewidth=1, label="Paper")
+    _thousands(axes)
+    return _finish(f"f1_by_size_{test.name}", f"{test.title}: F1 by amount of data", FIGURES, axes)
 
 
-def figure_3(results: Results) -> Drawing | None:
-    """The paper's Figure 3: multiple choice by learning rate."""
-    scored = results.scored(Kind.LEARNING_RATE, multiple_choice.NAME)
-    points = [(cell.learning_rate, metrics) for cell, metrics in scored if cell.learning_rate is not None]
-    points.sort(key=lambda point: point[0])
-    if not points:
+def f1_by_rate(results: Results, reported: Reported, test: Test) -> Drawing | None:
+    """The paper's Figure 3: F1 by learning rate."""
+    scored = results.scored(Kind.LEARNING_RATE, test.name)
+    if not scored:
         return None
-    with mpl.rc_context(STYLE):
-        figure, axes = _f1_axes("Learning rate")
-        _line(axes, points, BLUE, "o", f"Trained on {scored[0][0].mimic:,} MIMIC rows")
-        base = results.only(Kind.BASE, multiple_choice.NAME)
-        if base is not None:
-            axes.axhline(base.micro.f1, color=INK, linestyle="--", linewidth=1.2, label="Base model")
-        axes.set_xscale("log")
-        axes.set_xticks([rate for rate, _ in points], [rate_text(rate) for rate, _ in points], minor=False)
-        axes.minorticks_off()
-        title = f"Figure 3: {TASK_TITLES[multiple_choice.NAME].lower()} by learning rate"
-        return _f1_drawing("figure_3", title, figure, axes)
+    axes = _f1_axes("Learning rate")
+    points = [(cell.learning_rate or 0, metrics) for cell, metrics in scored]
+    _line(axes, points, BLUE, "o", f"Trained on {scored[0][0].total:,} rows")
+    _across(axes, results, Kind.BASE, test, INK, "--")
+    axes.set_xscale("log")
+    axes.set_xticks([rate for rate, _ in points], [rate_text(rate) for rate, _ in points], minor=False)
+    axes.minorticks_off()
+    name, title = figure_names(reported, Kind.LEARNING_RATE, test)
+    return _finish(name, f"{title} by learning rate", FIGURES, axes)
 
 
-def figure_4(results: Results, reported: Reported, task: str) -> Drawing | None:
-    """The paper's Figure 4: F1 of training on one task alone, and on both, by rows of that task.
+def separate_figure(results: Results, reported: Reported, test: Test) -> Drawing | None:
+    """The paper's Figure 4: F1 of training on one task alone, and on all, by rows of that task.
 
     What the paper's text says of its own is marked where the study has its sizes.
     """
-    separate, joint = (_by_rows(results.scored(kind, task), task) for kind in (Kind.SEPARATE, Kind.MIX))
-    if not separate:
+    if not results.scored(Kind.SEPARATE, test.name):
         return None
-    with mpl.rc_context(STYLE):
-        figure, axes = _f1_axes("Rows of this task's fine-tuning data")
-        _line(axes, separate, ORANGE, "s", "This task alone", linestyle="--")
-        _line(axes, joint, BLUE, "o", "Both tasks jointly")
-        panel = _PANELS[task]
-        paper = [(point.rows, point.f1) for point in reported.figures if point.title == f"Figure 4{panel}"]
-        if paper and joint and reported.has_mixes(results):
-            axes.plot(*zip(*paper, strict=True), "x", color=GREY, markersize=7, label="Paper")
-        thousands(axes)
-        title = f"Figure 4{panel}: {TASK_TITLES[task].lower()}, joint against separate training"
-        return _f1_drawing(f"figure_4{panel}", title, figure, axes)
+    axes = _f1_axes("Rows of this task's fine-tuning data")
+    for kind, colour, marker, label in (
+        (Kind.SEPARATE, ORANGE, "s", "This task alone"), (Kind.MIX, BLUE, "o", "All tasks jointly")
+    ):  # fmt: skip
+        points = [(rows_of_task(results.study, cell, test), m) for cell, m in results.scored(kind, test.name)]
+        _line(axes, points, colour, marker, label, "--" if kind == Kind.SEPARATE else "-")
+    paper = reported.figure(Kind.SEPARATE, test.task.name)
+    if paper and results.best_mix(test.name) and reported.has_mixes(results.study):
+        xs, f1s = [point["rows"] for point in paper.points], [point["f1"] for point in paper.points]
+        axes.plot(xs, f1s, "x", color=GREY, markersize=7, label="Paper")
+    _thousands(axes)
+    name, title = figure_names(reported, Kind.SEPARATE, test)
+    return _finish(name, f"{title}, joint against separate training", FIGURES, axes)
 
 
-def f1_by_class(results: Results) -> Drawing | None:
+def f1_by_class(results: Results, test: Test) -> Drawing | None:
     """Bars of F1 by class for base and best mix, with rule labeler and teacher as marks; classes that occur."""
-    shown = list(class_cells(results))
+    shown = list(class_cells(results, test.name)) if test.task.classes else []
     if not shown:
         return None
-    occurring = [name for name, score in reversed(shown[0][2].per_class.items()) if score.support]
+    support = {name: score.support for name, score in shown[0][2].per_class.items() if score.support}
+    kept = sorted(support, key=lambda name: -support[name])[:MOST_CLASSES]
+    occurring = [name for name in reversed(support) if name in kept]
     bars = [cell for cell in shown if cell[0].kind in (Kind.BASE, Kind.MIX)]
     height = 0.8 / max(1, len(bars))
-    with mpl.rc_context({**STYLE, "axes.grid.axis": "x"}):
-        figure, axes = new_axes("F1", "", (4.5, 5.4))
-        at = np.arange(len(occurring))
-        for cell, label, metrics in shown:
-            f1s = [metrics.per_class[name].f1 for name in occurring]
-            if cell.kind in (Kind.BASE, Kind.MIX):
-                place = at + height * ((len(bars) - 1) / 2 - bars.index((cell, label, metrics)))
-                axes.barh(place, f1s, height, color=GREY if cell.kind == Kind.BASE else BLUE, label=label)
-            else:
-                colour, marker = (VERMILION, "D") if cell.kind == Kind.RULE_LABELER else (GREEN, "o")
-                axes.plot(
-                    f1s, at, marker, color=colour, markersize=6, markeredgecolor=INK, markeredgewidth=0.6,
-                    clip_on=False, label=label,
-                )  # fmt: skip
-        axes.set_yticks(at, [f"{name} ({shown[0][2].per_class[name].support:,})" for name in occurring])
-        axes.tick_params(axis="y", length=0)
-        axes.set_xlim(0, 1)
-        return finish("f1_by_class", f"{TASK_TITLES[multiple_choice.NAME]}: F1 by class (gold cases)", figure)
+    axes = _new_axes("F1", "", (4.5, max(2.5, 1 + 0.37 * len(occurring))), grid="x")
+    at = np.arange(len(occurring))
+    for cell, label, metrics in shown:
+        f1s = [metrics.per_class[name].f1 for name in occurring]
+        if cell.kind in (Kind.BASE, Kind.MIX):
+            place = at + height * ((len(bars) - 1) / 2 - bars.index((cell, label, metrics)))
+            axes.barh(place, f1s, height, color=GREY if cell.kind == Kind.BASE else BLUE, label=label)
+        else:
+            colour, marker = (VERMILION, "D") if cell.kind == Kind.RULE_LABELER else (GREEN, "o")
+            axes.plot(
+                f1s, at, marker, color=colour, markersize=6, markeredgecolor=INK, markeredgewidth=0.6,
+                clip_on=False, label=label,
+            )  # fmt: skip
+    axes.set_yticks(at, [f"{name} ({support[name]:,})" for name in occurring])
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlim(0, 1)
+    most = f", the {MOST_CLASSES} most frequent" if len(support) > MOST_CLASSES else ""
+    return _finish(f"f1_by_class_{test.name}", f"{test.title}: F1 by class (gold cases){most}", FINDINGS, axes)
 
 
-def learning_curves(curves: Sequence[tuple[Cell, Curve]], kind: Kind) -> Drawing | None:
+def learning_curves(study: Study, name: str) -> Drawing | None:
     """Loss by optimizer step of the cells of a kind: a moving mean, each step's own loss behind it."""
+    trained = [cell for cell in study.cells if cell.trained and cell.kind in _CURVES[name]]
+    curves = [(cell, curve) for cell in trained if (curve := newest_curve(study.training(cell.name))) is not None]
     if not curves:
         return None
-    with mpl.rc_context(STYLE):
-        figure, axes = new_axes("Optimizer step", "Loss (moving mean)")
-        for i, (cell, curve) in enumerate(curves):
-            colour = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, GREY)[i % 6]
-            dash = ("-", "--", ":")[i // 6 % 3]
-            steps, losses = np.array(curve.training).T
-            axes.plot(steps, losses, color=colour, alpha=0.25, linewidth=0.8)
-            window = max(1, len(steps) // 15)
-            means = np.convolve(losses, np.ones(window) / window, mode="valid")
-            axes.plot(steps[window - 1 :], means, dash, color=colour, linewidth=1.8, label=_curve_label(cell))
-            if curve.validation:
-                axes.plot(*np.array(curve.validation).T, "o", color=colour, markersize=4)
-        thousands(axes)
-        axes.set_ylim(bottom=0)
-        name, title = _CURVES[kind]
-        return finish(name, title, figure)
+    axes = _new_axes("Optimizer step", "Loss (moving mean)")
+    for i, (cell, curve) in enumerate(curves):
+        colour = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, GREY)[i % 6]
+        dash = ("-", "--", ":")[i // 6 % 3]
+        steps, losses = np.array(curve.training).T
+        axes.plot(steps, losses, color=colour, alpha=0.25, linewidth=0.8)
+        window = max(1, len(steps) // 15)
+        means = np.convolve(losses, np.ones(window) / window, mode="valid")
+        axes.plot(steps[window - 1 :], means, dash, color=colour, linewidth=1.8, label=_curve_label(study, cell))
+        if curve.validation:
+            axes.plot(*np.array(curve.validation).T, "o", color=colour, markersize=4)
+    _thousands(axes)
+    axes.set_ylim(bottom=0)
+    return _finish(f"curves_{name.replace(' ', '_')}", f"Learning curves: {name}", TRAINING, axes)
 
 
-def _curve_label(cell: Cell) -> str:
+def _curve_label(study: Study, cell: Cell) -> str:
     if cell.learning_rate is not None:
         return f"lr {rate_text(cell.learning_rate)}"
     if cell.kind == Kind.SEPARATE:
-        return f"{TASK_TITLES[cell.tasks[0]].lower()}, {cell.total:,}"
-    return f"{cell.wcm:,} + {cell.mimic:,} rows"
+        return f"{lower_first(study.tests[cell.tests[0]].title)}, {cell.total:,}"
+    return f"{mix_text(cell)} rows{f', {cell.recipe}' if cell.kind == Kind.CROSS_CHECK else ''}"
 
 
-def _by_rows(scored: Sequence[tuple[Cell, Metrics]], task: str) -> list[tuple[int, Metrics]]:
-    return sorted(((cell.rows(task), metrics) for cell, metrics in scored), key=lambda point: point[0])
+def newest_curve(folder: Path) -> Curve | None:
+    """The losses in the newest log of a training folder; None if there is no log with losses.
+
+    A log is a ``.txt`` by torchtune's DiskLogger, or a ``.jsonl`` whose rows have ``step``, and ``loss`` or
+    ``validation_loss``. A training that was started again has one ``.txt`` a start, and one ``.jsonl`` in all.
+    """
+    logs = [sorted(folder.rglob(pattern), key=lambda path: path.stat().st_mtime_ns) for pattern in ("*.txt", "*.jsonl")]
+    for path in reversed([*logs[0], *logs[1]]):
+        curve = Curve()
+        for step, values in _log_rows(path):
+            for name, points in (("loss", curve.training), ("validation_loss", curve.validation)):
+                loss = values.get(name)
+                if isinstance(loss, float) and math.isfinite(loss):
+                    points.append((step, loss))
+        if curve.training:
+            return curve
+    return None
 
 
-def _f1_axes(x_label: str) -> tuple[Figure, Axes]:
-    figure, axes = new_axes(x_label, "Micro F1 (band: 95 % interval)")
+def _log_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+    with open_text(path) as stream:
+        for line in stream:
+            if match := _STEP.match(line):
+                yield int(match[1]), {name: float(value) for name, value in _LOSS.findall(match[2])}
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError:
+                # Other lines of a logger, or the last line of a training that is still running, or was killed.
+                continue
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                yield row["step"], row
+
+
+def _new_axes(x_label: str, y_label: str, size: tuple[float, float] = (4.5, 3.6), grid: str = "y") -> Axes:
+    """Axes of a figure of their own; its size in inches, narrow enough to be read on a phone at its own."""
+    with mpl.rc_context({**STYLE, "axes.grid.axis": grid}):
+        # Made without pyplot, which would keep every figure and look for a display.
+        axes = Figure(figsize=size, layout="constrained").subplots()
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        return axes
+
+
+def _thousands(axes: Axes) -> None:
+    """Whole numbers along x, from 0, with separators."""
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+
+
+def _f1_axes(x_label: str) -> Axes:
+    axes = _new_axes(x_label, "Micro F1 (band: 95 % interval)")
     axes.yaxis.set_major_formatter(FormatStrFormatter("%.2f"))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    return figure, axes
+    return axes
 
 
-def _f1_drawing(name: str, title: str, figure: Figure, axes: Axes) -> Drawing:
-    bottom, top = axes.get_ylim()
-    axes.set_ylim(max(0.0, bottom), min(1.0, top) if top > 1 else top)
-    return finish(name, title, figure)
+def _across(axes: Axes, results: Results, kind: Kind, test: Test, colour: str, dash: str) -> None:
+    for cell, metrics in results.scored(kind, test.name):
+        label = "Base model" if kind == Kind.BASE else row_label(results.study, cell)
+        axes.axhline(metrics.micro.f1, color=colour, linestyle=dash, linewidth=1.4, label=label)
 
 
 def _line(
-    axes: Axes, points: Sequence[tuple[float, Metrics]], colour: str, marker: str, label: str, linestyle: str = "-"
+    axes: Axes, points: Sequence[tuple[float, Metrics]], colour: str, marker: str, label: str, dash: str = "-"
 ) -> None:
+    points = sorted(points, key=lambda point: point[0])
     if not points:
         return
-    xs = [x for x, _ in points]
+    xs, f1s = [x for x, _ in points], [metrics.micro.f1 for _, metrics in points]
     low, high = zip(*(metrics.micro.ci95["f1"] for _, metrics in points), strict=True)
-    f1s = [metrics.micro.f1 for _, metrics in points]
-    axes.plot(xs, f1s, color=colour, marker=marker, linestyle=linestyle, label=label, clip_on=False)
+    axes.plot(xs, f1s, color=colour, marker=marker, linestyle=dash, label=label, clip_on=False)
     if len(points) > 1:
         axes.fill_between(xs, low, high, color=colour, alpha=0.18, linewidth=0)
     else:
         axes.vlines(xs, low, high, color=colour, alpha=0.5)
+
+
+def _finish(name: str, title: str, part: str, axes: Axes) -> Drawing:
+    """Adds the legend, and draws; an F1 is not drawn beyond 0 and 1."""
+    if part == FIGURES:
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(max(0.0, bottom), min(1.0, top))
+    svg, png = io.StringIO(), io.BytesIO()
+    with mpl.rc_context(STYLE):
+        axes.figure.legend(loc="outside lower center", ncols=2)
+        # Without a date the same scores give the same file.
+        axes.figure.savefig(svg, format="svg", metadata={"Date": None, "Title": title})
+        axes.figure.savefig(png, format="png", dpi=200, metadata={"Title": title})
+    return Drawing(name, title, part, svg.getvalue(), png.getvalue())

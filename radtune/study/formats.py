@@ -1,12 +1,93 @@
-"""Tables as CSV, Markdown, LaTeX and plain text."""
+"""What a table is, and its forms: CSV, Markdown, LaTeX and plain text."""
 
 import csv
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
 from radtune.files import write_whole
-from radtune.study.table import Table, Value
+
+Value = str | int | float | tuple[float, float] | None
+# A column: its title, or the heading over it and its neighbours, and its title.
+Key = str | tuple[str, str]
+
+# What stands where a cell has no score yet, and where a row has nothing to do with fine-tuning (as in the paper).
+MISSING = "missing"
+NOT_TRAINED = "-"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column in print: ``text`` holds names, ``signed`` differences, ``prose`` may run over several lines."""
+
+    title: str
+    group: str
+    text: bool
+    signed: bool
+    prose: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        name: Its file's.
+        title: In print.
+        part: The part of the report page that it stands in.
+        rows: Values by column; a column that a row does not have is blank there.
+        sortable: Whether the report page sorts its rows by a column when asked.
+        signed: Columns of differences, printed with their sign.
+        prose: Columns of long texts.
+        printed: Whether a terminal shows it at the end of a study.
+    """
+
+    name: str
+    title: str
+    part: str
+    rows: Sequence[dict[Key, Value]]
+    sortable: bool = False
+    signed: tuple[Key, ...] = ()
+    prose: tuple[Key, ...] = ()
+    printed: bool = False
+
+    @cached_property
+    def keys(self) -> list[Key]:
+        """Its columns from left to right."""
+        return list(dict.fromkeys(key for row in self.rows for key in row))
+
+    @cached_property
+    def columns(self) -> list[Column]:
+        """How they are printed."""
+        found = []
+        for key in self.keys:
+            group, title = key if isinstance(key, tuple) else ("", key)
+            values = [row.get(key) for row in self.rows]
+            text = any(isinstance(value, str) and value not in (MISSING, NOT_TRAINED) for value in values)
+            found.append(Column(title, group, text, key in self.signed, key in self.prose))
+        return found
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """Headings from left to right with the number of columns under each; none where there is no heading."""
+        return [(group, len(list(members))) for group, members in groupby(column.group for column in self.columns)]
+
+    @cached_property
+    def texts(self) -> list[list[str]]:
+        """Its rows in print.
+
+        A name that repeats the one above it in the first column is left blank, as in the paper, except where rows may
+        be sorted.
+        """
+        rows, above = [], None
+        for row in self.rows:
+            pairs = zip(self.keys, self.columns, strict=True)
+            texts = [value_text(row.get(key), column.signed) for key, column in pairs]
+            rows.append(["" if texts[0] == above and not self.sortable else texts[0], *texts[1:]])
+            above = texts[0]
+        return rows
 
 
 def value_text(value: Value, signed: bool = False) -> str:
@@ -24,24 +105,9 @@ def value_text(value: Value, signed: bool = False) -> str:
     return f"{value:,}" if isinstance(value, int) else value
 
 
-def printed_rows(table: Table) -> list[list[str]]:
-    """Rows as text.
-
-    A name that repeats the one above it in the first column is left blank, as in the paper, except where rows may be
-    sorted.
-    """
-    rows = []
-    above: Value = None
-    for row in table.rows:
-        texts = [value_text(value, column.signed) for value, column in zip(row, table.columns, strict=True)]
-        rows.append(["" if row[0] == above and not table.sortable else texts[0], *texts[1:]])
-        above = row[0]
-    return rows
-
-
-def column_groups(table: Table) -> list[tuple[str, int]]:
-    """Group titles from left to right with the number of columns under each; no title where there is no group."""
-    return [(group, len(list(members))) for group, members in groupby(column.group for column in table.columns)]
+def slug(text: str) -> str:
+    """A title as the name of a file or column."""
+    return "_".join("".join(c if c.isalnum() else " " for c in text.replace("Δ", "delta ")).lower().split())
 
 
 def write_table(folder: Path, table: Table) -> None:
@@ -54,12 +120,15 @@ def write_table(folder: Path, table: Table) -> None:
 
 
 def _csv_rows(table: Table) -> Iterator[list[Value]]:
-    names = ((f"{c.name}_low", f"{c.name}_high") if c.interval else (c.name,) for c in table.columns)
-    yield [name for pair in names for name in pair]
+    names = [slug(" ".join(key) if isinstance(key, tuple) else key) for key in table.keys]
+    pairs = [any(isinstance(row.get(key), tuple) for row in table.rows) for key in table.keys]
+    heads = ([f"{name}_low", f"{name}_high"] if pair else [name] for name, pair in zip(names, pairs, strict=True))
+    yield [name for head in heads for name in head]
     for row in table.rows:
         cells: list[Value] = []
-        for column, value in zip(table.columns, row, strict=True):
-            values = value if isinstance(value, tuple) else (value, value) if column.interval else (value,)
+        for key, pair in zip(table.keys, pairs, strict=True):
+            value = row.get(key)
+            values = value if isinstance(value, tuple) else (value, value) if pair else (value,)
             cells += [round(v, 4) if isinstance(v, float) else v for v in values]
         yield cells
 
@@ -68,7 +137,7 @@ def markdown(table: Table) -> str:
     """The table in Markdown, its title as a paragraph above it."""
     # Markdown has no heads over several columns.
     titles = [f"{column.group} {column.title}".strip() for column in table.columns]
-    lines = [titles, ["---" if column.text else "---:" for column in table.columns], *printed_rows(table)]
+    lines = [titles, ["---" if column.text else "---:" for column in table.columns], *table.texts]
     body = "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
     return f"**{table.title}**\n\n{body}"
 
@@ -82,7 +151,6 @@ _LATEX_SPECIAL = str.maketrans(
 
 def latex(table: Table) -> str:
     """The table as a LaTeX float; needs the booktabs package."""
-    groups = column_groups(table)
     lines = [
         r"\begin{table}",
         r"\centering",
@@ -90,11 +158,11 @@ def latex(table: Table) -> str:
         rf"\begin{{tabular}}{{{''.join('l' if column.text else 'r' for column in table.columns)}}}",
         r"\toprule",
     ]
-    if any(title for title, _ in groups):
-        spans = [rf"\multicolumn{{{n}}}{{c}}{{{title.translate(_LATEX_SPECIAL)}}}" for title, n in groups]
-        lines += [_latex_row(spans), " ".join(_rules(groups))]
+    if any(title for title, _ in table.groups):
+        spans = [rf"\multicolumn{{{n}}}{{c}}{{{title.translate(_LATEX_SPECIAL)}}}" for title, n in table.groups]
+        lines += [_latex_row(spans), " ".join(_rules(table.groups))]
     lines += [_latex_row([column.title.translate(_LATEX_SPECIAL) for column in table.columns]), r"\midrule"]
-    lines += [_latex_row([cell.translate(_LATEX_SPECIAL) for cell in row]) for row in printed_rows(table)]
+    lines += [_latex_row([cell.translate(_LATEX_SPECIAL) for cell in row]) for row in table.texts]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 
@@ -112,18 +180,15 @@ def _rules(groups: Sequence[tuple[str, int]]) -> Iterator[str]:
 
 def plain_text(table: Table) -> str:
     """The table for a terminal, its columns aligned."""
-    rows = printed_rows(table)
-    widths = [max(map(len, (column.title, *(row[i] for row in rows)))) for i, column in enumerate(table.columns)]
+    widths = [max(map(len, (column.title, *(row[i] for row in table.texts)))) for i, column in enumerate(table.columns)]
     lines = [table.title]
-    groups = column_groups(table)
-    if any(title for title, _ in groups):
-        first = 0
-        heads = []
-        for title, n in groups:
+    if any(title for title, _ in table.groups):
+        first, heads = 0, []
+        for title, n in table.groups:
             heads.append(title.center(sum(widths[first : first + n]) + 2 * (n - 1)))
             first += n
         lines.append("  ".join(heads).rstrip())
-    for row in ([column.title for column in table.columns], *rows):
+    for row in ([column.title for column in table.columns], *table.texts):
         aligned = (
             cell.ljust(width) if column.text else cell.rjust(width)
             for column, cell, width in zip(table.columns, row, widths, strict=True)

@@ -1,60 +1,91 @@
-"""What a study YAML says, and the cells (runs with a score) that follow from it."""
+"""What a study YAML says, where its files stand, and the cells (runs with a score) that follow from it."""
 
-import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from radtune.combine import RULES
-from radtune.config import InputError, key, nearest, parse_yaml
-from radtune.files import open_text
+from radtune import combine
+from radtune.config import InputError, from_mapping, key, nearest, read_yaml, split_arguments, with_overrides
 from radtune.score.evaluation import GOLD_BLANK, IGNORE
 from radtune.score.inputs import LENIENT, SPELLING
-from radtune.tasks import multiple_choice, open_ended
-from radtune.tasks.legacy import TASK_NAMES
+from radtune.tasks import Task, load_task
 
-# The two cohorts of the paper and the task whose instructions each gives.
-WCM, MIMIC = "wcm", "mimic"
-COHORT_TASK = {WCM: open_ended.NAME, MIMIC: multiple_choice.NAME}
-TASK_COHORT = {task: cohort for cohort, task in COHORT_TASK.items()}
-
+# The recipes: recipes/lora_finetune.py, and torchtune's own, which the paper trained with.
+OURS, STOCK = RECIPES = ("ours", "stock")
+# Who labels a cohort; anything else is the path of a file of labels.
+RULES, TEACHER = "rules", "teacher"
+SYNTHETIC = "synthetic"
 # Keys of a test that are not prepare_reports.py's but evaluate.py's.
 EVALUATION_KEYS = ("gold", "gold_blank", "gold_column", "gold_columns", "gold_rule", "id_column", "spelling")
+_CHOICES = {"gold_blank": GOLD_BLANK, "gold_rule": combine.RULES, "spelling": SPELLING}
+_PATH_KEYS = ("input", "gold", "reports", "labels")
+# $NAME or ${NAME} in a path; and as OmegaConf writes it.
+_VARIABLE = re.compile(r"\$\{?(?:oc\.env:)?(\w+)\}?")
 
 
 @dataclass
-class Study:
+class StudySettings:
     """A study YAML."""
 
     name: str = key("Names the study, and its folder.")
     model_name: str = key("The base model as tables call it, e.g. Llama 3.1-8B.")
-    config: Path = key("YAML of the training recipe.")
     checkpoint_dir: Path = key("Folder of the base model.")
+    config: str | dict[str, str] = key("YAML of the training recipe, or one for each of ours and stock.")
     tests: dict[str, dict[str, Any]] = key(
-        "By task: gold (and gold_..., id_column, spelling, as in evaluate.py), and reports or keys of "
-        "prepare_reports.py."
+        "By task, or by a name of your own with `task:`: gold (and gold_..., id_column, spelling, as in evaluate.py), "
+        "and reports or keys of prepare_reports.py."
     )
-    cohorts: dict[str, dict[str, Any]] = key("wcm and mimic: keys of prepare_reports.py for the training reports.", {})
-    labels: dict[str, Path] = key("mimic: a label table to use instead of running the rule labeler.", {})
+    cohorts: dict[str, dict[str, Any]] = key(
+        "Training reports by a name of your own: task (a name or the path of a task file), labels (rules, teacher or a "
+        "path), title (a heading), gold (what a simulated teacher answers from), and keys of prepare_reports.py.",
+        {},
+    )
+    training: str = key("The recipe that trains every cell.", OURS, RECIPES)
+    overrides: list[str] | dict[str, list[str]] = key("key=value for its YAML; or for each of ours and stock.", [])
     teacher: dict[str, Any] = key("simulated (true or false), model, and further keys of gpt_data_generate.py.", {})
-    mixes: list[list[int]] = key("Training mixes: [wcm rows, mimic rows] each.", [])
-    learning_rates: list[float] = key("Learning rates to try on mimic rows alone.", [])
-    learning_rate_rows: int = key("How many mimic rows each learning rate is tried on.", 0)
-    separate: dict[str, list[int]] = key("By task: numbers of rows to train on for that task alone.", {})
-    overrides: list[str] = key("key=value for the training recipe.", [])
+    mixes: list[list[int] | dict[str, int]] = key("Training mixes: rows in the order of cohorts, or by cohort.", [])
+    cross_check: list[list[int] | dict[str, int]] = key("Mixes that the other recipe trains too, to compare.", [])
+    learning_rates: list[float] = key("Learning rates to try.", [], gt=0)
+    learning_rate_rows: list[int] | dict[str, int] = key("The mix that each of them is tried on.", [])
+    separate: dict[str, list[int]] = key("By test: numbers of rows to train on for its task alone.", {}, gt=0)
     inference: dict[str, Any] = key("Keys of inference.py.", {})
-    recipe: str = key("The torchtune recipe.", "lora_finetune_single_device")
+    inference_variants: dict[str, dict[str, Any]] = key(
+        "By a name of your own: keys of inference.py to ask the last mix with once more, and the tests to do so on.", {}
+    )
     run_dir: Path | None = key("Where everything goes; runs/NAME if left out.", None)
-    seed: int = key("Seed of sampling, training and bootstrap.", 0)
+    seed: int = key("Seed of sampling, training and bootstrap.", 0, ge=0)
     note: str = key("A caution shown on top of the report.", "")
     show_text: bool = key("Whether the report quotes phrases and sentences of the test reports.", False)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Reports to train on: ``labels`` is ``rules``, ``teacher`` or a path, ``source`` keys of prepare_reports.py."""
+
+    name: str
+    title: str
+    task: Task
+    labels: str
+    gold: Path | None
+    source: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Test:
+    """Reports to score on: ``evaluation`` are keys of evaluate.py, ``source`` keys of prepare_reports.py."""
+
+    name: str
+    title: str
+    task: Task
+    gold: Path
+    reports: Path | None
+    evaluation: Mapping[str, Any]
+    source: Mapping[str, Any]
 
 
 class Kind(StrEnum):
@@ -66,117 +97,247 @@ class Kind(StrEnum):
     TEACHER = "teacher"
     LEARNING_RATE = "learning_rate"
     SEPARATE = "separate"
+    CROSS_CHECK = "cross_check"  # a mix trained by the other recipe
+    VARIANT = "variant"  # the last mix, asked in another way
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One labeler, teacher or model that the study scores.
-
-    Attributes:
-        name: Unique in the study and safe as a file name.
-        kind: What it measures.
-        tasks: The tasks it is scored on.
-        wcm: Training rows from WCM's reports (open ended).
-        mimic: Training rows from MIMIC-CXR's (multiple choice).
-        learning_rate: Where it is not the recipe's own.
-    """
+    """One labeler, teacher or model that the study scores; its name is unique and safe as a file's."""
 
     name: str
     kind: Kind
-    tasks: tuple[str, ...]
-    wcm: int = 0
-    mimic: int = 0
-    learning_rate: float | None = None
+    tests: tuple[str, ...]
+    rows: Mapping[str, int] = field(default_factory=dict)  # training rows by cohort; none of base, rules and teacher
+    recipe: str = ""  # what trains it, one of RECIPES
+    learning_rate: float | None = None  # where it is not the recipe's own
+    model: str = ""  # of a variant: the cell that is asked, with these keys of inference.py
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
         """All training rows."""
-        return self.wcm + self.mimic
+        return sum(self.rows.values())
 
-    def rows(self, task: str) -> int:
-        """Training rows of one task."""
-        return self.wcm if TASK_COHORT[task] == WCM else self.mimic
+    @property
+    def trained(self) -> bool:
+        """Whether it is trained for itself."""
+        return self.total > 0 and self.kind != Kind.VARIANT
+
+    @property
+    def rows_name(self) -> str:
+        """Names its instruction set, which cells of the same rows share."""
+        return "_".join(f"{cohort}_{count}" for cohort, count in self.rows.items() if count)
 
 
-def read_study(path: Path) -> Study:
+@dataclass(frozen=True)
+class Study:
+    """What a study's YAML holds and names, its cells in the order of the paper's tables, and where its files stand.
+
+    Names in paths may be snakemake's wildcards.
+    """
+
+    values: Mapping[str, Any]
+    settings: StudySettings
+    run_dir: Path
+    cohorts: Mapping[str, Cohort]
+    tests: Mapping[str, Test]
+    cells: Sequence[Cell] = ()
+
+    def cohort_file(self, cohort: str, name: str) -> Path:
+        """What is made of a cohort: reports.jsonl, labels.csv, annotations.jsonl, gold_...."""
+        return self.run_dir / "cohorts" / cohort / name
+
+    def weak_labels(self, cohort: Cohort) -> Path:
+        """A cohort's labels: given, or made by the rule labeler or the teacher."""
+        made = {RULES: "labels.csv", TEACHER: "annotations.jsonl"}.get(cohort.labels)
+        return self.cohort_file(cohort.name, made) if made else Path(cohort.labels)
+
+    def test_file(self, test: str, name: str) -> Path:
+        """What is made of a test: reports.jsonl, rule_labels.csv, and of synthetic reports the gold."""
+        return self.run_dir / "tests" / test / name
+
+    def test_reports(self, test: str) -> Path:
+        """The reports of a test: given, or prepared."""
+        return self.tests[test].reports or self.test_file(test, "reports.jsonl")
+
+    def predictions(self, cell: str, test: str) -> Path:
+        """What a cell answers on the reports of a test."""
+        if cell == Kind.RULE_LABELER:
+            return self.test_file(test, "rule_labels.csv")
+        return self.run_dir / "predictions" / cell / f"{test}.jsonl"
+
+    def evaluation(self, cell: str, test: str, name: str = "metrics.json") -> Path:
+        """A cell's scores on a test; or its errors.jsonl."""
+        return self.run_dir / "evaluations" / cell / test / name
+
+    def comparison(self, cell: str, test: str, other: str) -> Path:
+        """A cell's scores on a test once more, compared with those of another cell."""
+        return self.evaluation(cell, test, f"against_{other}.json")
+
+    def training(self, cell: str) -> Path:
+        """The folder that a cell's training writes: adapter, and logs."""
+        return self.run_dir / "training" / cell
+
+    def cell(self, name: str) -> Cell:
+        """The cell of a name."""
+        return next(cell for cell in self.cells if cell.name == name)
+
+
+def read_study(path: Path, run_dir: Path | None = None) -> Study:
     """Reads a study YAML.
 
     Raises:
         InputError: Naming the file and the key: see :func:`study_from_mapping`.
     """
-    with open_text(path) as stream:
-        try:
-            values = parse_yaml(stream.read())
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            raise InputError(f"{path}{f':{mark.line + 1}' if mark else ''}: not valid YAML") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected a mapping of keys to values")
-    return study_from_mapping(values, where=str(path))
+    return study_from_mapping(read_yaml(path) | ({"run_dir": str(run_dir)} if run_dir else {}), str(path))
 
 
 def study_from_mapping(values: Mapping[str, Any], where: str = "study") -> Study:
-    """Builds a study from what its YAML holds (Snakemake's ``config``).
-
-    Args:
-        values: By key.
-        where: What error messages open with.
-
-    Returns:
-        The study; its ``run_dir`` is set.
+    """Builds a study from what its YAML holds.
 
     Raises:
-        InputError: A key that is unknown, missing or ill-typed, a cohort or task that does not exist, a mix that is
-            no pair or stands twice or asks for more rows than its cohort has, training rows without their labels.
+        InputError: ``where: key: ...``: a key that is unknown, missing or ill-typed, a name that cannot be one, a
+            cohort or test that does not exist, a mix that stands twice or asks for more rows than its cohort has,
+            labels that nobody can give.
     """
-    known = [field.name for field in dataclasses.fields(Study)]
-    for name in values:
-        _check_name(where, str(name), known)
-    try:
-        config = OmegaConf.merge(OmegaConf.structured(Study), dict(values))
-        missing = sorted(OmegaConf.missing_keys(config))
-        if missing:
-            raise InputError(f"{where}: missing required key: {', '.join(missing)}")
-        study: Study = OmegaConf.to_object(config)  # type: ignore[assignment]
-    except OmegaConfBaseException as error:
-        full_key = getattr(error, "full_key", None)
-        raise InputError(f"{where}: {f'{full_key}: ' if full_key else ''}{str(error).splitlines()[0]}") from None
-    study.run_dir = study.run_dir or Path("runs") / study.name
-    _check(where, study)
+    settings = from_mapping(StudySettings, values, where)
+    run_dir = settings.run_dir or Path("runs") / settings.name
+    _check_names(where, settings, run_dir)
+    cohorts = {name: _cohort(f"{where}: cohorts.{name}", name, found) for name, found in settings.cohorts.items()}
+    tests = {name: _test(f"{where}: tests.{name}", name, found, run_dir) for name, found in settings.tests.items()}
+    files: dict[str, tuple[Path, ...]] = {}
+    for task in (part.task for part in (*cohorts.values(), *tests.values())):
+        if files.setdefault(task.name, task.files) != task.files:
+            raise InputError(f"{where}: two task files have the name {task.name!r}")
+    study = Study(values, settings, run_dir, cohorts, tests)
+    study = Study(values, settings, run_dir, cohorts, tests, _cells(where, study))
+    _check_cells(where, study)
     return study
 
 
-def cells(study: Study) -> list[Cell]:
-    """The cells of a study, in the order of the paper's tables."""
-    tasks = tuple(task for task in TASK_NAMES if task in study.tests)
-    found = [Cell(Kind.BASE.value, Kind.BASE, tasks)]
-    found += [Cell(f"mix_{wcm}_{mimic}", Kind.MIX, tasks, wcm, mimic) for wcm, mimic in study.mixes]
-    if multiple_choice.NAME in tasks:
-        found.append(Cell(Kind.RULE_LABELER.value, Kind.RULE_LABELER, (multiple_choice.NAME,)))
-    if teacher_tasks := tuple(task for task in tasks if _teacher_can_answer(study, task)):
-        found.append(Cell(Kind.TEACHER.value, Kind.TEACHER, teacher_tasks))
-    for rate in study.learning_rates:
-        name = f"lr_{rate_text(rate)}"
-        found.append(
-            Cell(name, Kind.LEARNING_RATE, (multiple_choice.NAME,), mimic=study.learning_rate_rows, learning_rate=rate)
-        )
-    for task, sizes in study.separate.items():
-        found += [Cell(f"only_{task}_{n}", Kind.SEPARATE, (task,), **{TASK_COHORT[task]: n}) for n in sizes]
+def _cohort(where: str, name: str, values: Mapping[str, Any]) -> Cohort:
+    source = _expanded(where, values)
+    missing = [name for name in ("task", "labels") if not isinstance(source.get(name), str)]
+    if missing:
+        raise InputError(f"{where}: missing required key: {', '.join(missing)}")
+    task, labels, gold = load_task(source.pop("task")), source.pop("labels"), source.pop("gold", None)
+    if labels == RULES and task.rules is None:
+        raise InputError(f"{where}.labels: no rules label {task.name}")
+    if labels not in (RULES, TEACHER) and not Path(labels).suffix:
+        raise InputError(f"{where}.labels: expected rules, teacher or the path of a file of labels")
+    return Cohort(name, source.pop("title", name), task, labels, Path(gold) if gold else None, source)
+
+
+def _test(where: str, name: str, values: Mapping[str, Any], run_dir: Path) -> Test:
+    """A test; finds now what evaluate.py would find after the training."""
+    source = _expanded(where, values)
+    task = load_task(source.pop("task", name))
+    title, reports = source.pop("title", task.title), source.pop("reports", None)
+    evaluation = {option: source.pop(option) for option in EVALUATION_KEYS if option in source}
+    made = source.get("source") == SYNTHETIC
+    if made:
+        kind = "gold_labels.csv" if task.classes else "gold_phrases.jsonl"
+        evaluation.setdefault("gold", str(run_dir / "tests" / name / kind))
+    gold = evaluation.get("gold")
+    if not gold or not isinstance(gold, str):
+        raise InputError(f"{where} has no gold, or gold is no path")
+    if made and run_dir not in Path(gold).parents:
+        raise InputError(f"{where}.gold: {gold} is written by the study, so it belongs in {run_dir}")
+    for option, choices in _CHOICES.items():
+        if option in evaluation and evaluation[option] not in choices:
+            raise InputError(f"{where}.{option} is not one of {', '.join(choices)}")
+    for option, value in (("gold_blank", IGNORE), ("spelling", LENIENT)):
+        if evaluation.get(option) == value and not task.classes:
+            raise InputError(f"{where}.{option}: {value} is for tasks of classes")
+    return Test(name, title, task, Path(gold), Path(reports) if reports else None, evaluation, source)
+
+
+def _expanded(where: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy, with the environment's variables in its paths."""
+
+    def value_of(found: re.Match[str]) -> str:
+        if found[1] not in os.environ:
+            raise InputError(f"{where}: the environment variable {found[1]} is not set")
+        return os.environ[found[1]]
+
+    paths = {name: values[name] for name in _PATH_KEYS if isinstance(values.get(name), str)}
+    return {**values, **{name: _VARIABLE.sub(value_of, path) for name, path in paths.items()}}
+
+
+def _rows(where: str, mix: Sequence[int] | Mapping[str, int], cohorts: Mapping[str, Cohort]) -> dict[str, int]:
+    """A mix as rows by cohort, in the order of cohorts."""
+    if not isinstance(mix, Mapping):
+        if len(mix) != len(cohorts):
+            raise InputError(f"{where}: {list(mix)} is not a number of rows for each of {', '.join(cohorts)}")
+        mix = dict(zip(cohorts, mix, strict=True))
+    for name in mix:
+        _check_name(f"{where}: ", name, list(cohorts))
+    rows = {name: mix.get(name, 0) for name in cohorts}
+    if min(rows.values()) < 0 or not sum(rows.values()):
+        raise InputError(f"{where}: numbers of rows must be 0 or more, and not all of them 0")
+    return rows
+
+
+def _cells(where: str, study: Study) -> list[Cell]:
+    settings, cohorts, tests = study.settings, study.cohorts, tuple(study.tests)
+    recipe, other = settings.training, next(name for name in RECIPES if name != settings.training)
+
+    def mixes(name: str) -> list[dict[str, int]]:
+        return [_rows(f"{where}: {name}", mix, cohorts) for mix in getattr(settings, name)]
+
+    def name_of(rows: Mapping[str, int]) -> str:
+        return "_".join(map(str, ("mix", *rows.values())))
+
+    found = [Cell(Kind.BASE.value, Kind.BASE, tests)]
+    found += [Cell(name_of(rows), Kind.MIX, tests, rows, recipe) for rows in mixes("mixes")]
+    last = found[-1]
+    if by_rules := tuple(name for name, test in study.tests.items() if test.task.rules):
+        found.append(Cell(Kind.RULE_LABELER.value, Kind.RULE_LABELER, by_rules))
+    if asked := tuple(name for name, test in study.tests.items() if _teacher_can_answer(settings.teacher, test)):
+        found.append(Cell(Kind.TEACHER.value, Kind.TEACHER, asked))
+    if bool(settings.learning_rates) != bool(settings.learning_rate_rows):
+        raise InputError(f"{where}: learning_rates and learning_rate_rows go together")
+    for rate in settings.learning_rates:
+        rows = _rows(f"{where}: learning_rate_rows", settings.learning_rate_rows, cohorts)
+        learnt = {cohorts[name].task.name for name, count in rows.items() if count}
+        scored = tuple(name for name, test in study.tests.items() if test.task.name in learnt)
+        found.append(Cell(f"lr_{rate_text(rate)}", Kind.LEARNING_RATE, scored, rows, recipe, rate))
+    for test, sizes in settings.separate.items():
+        _check_name(f"{where}: separate: ", test, tests)
+        own = [name for name, cohort in cohorts.items() if cohort.task.name == study.tests[test].task.name]
+        if len(own) != 1:
+            raise InputError(f"{where}: separate.{test} needs one cohort of its task, there are {len(own)}")
+        found += [Cell(f"only_{test}_{n}", Kind.SEPARATE, (test,), {own[0]: n}, recipe) for n in sizes]
+    found += [Cell(f"{name_of(r)}_{other}", Kind.CROSS_CHECK, tests, r, other) for r in mixes("cross_check")]
+    for name, values in settings.inference_variants.items():
+        closed = {"constrain", "scores"} & set(values)
+        can = tuple(test for test in tests if study.tests[test].task.classes or not closed)
+        chosen = tuple(values.get("tests", can))
+        for test in chosen:
+            _check_name(f"{where}: inference_variants.{name}.tests: ", test, can)
+        asked_with = {option: value for option, value in values.items() if option != "tests"}
+        found.append(Cell(f"{name}", Kind.VARIANT, chosen, last.rows, last.recipe, model=last.name, asked=asked_with))
     return found
 
 
-def opponents(cell: Cell, task: str) -> list[str]:
-    """The cells that a cell is compared with: a mix with the base model, and with the rules that labelled its data."""
-    if cell.kind != Kind.MIX:
-        return []
-    return [Kind.BASE.value, *([Kind.RULE_LABELER.value] if task == multiple_choice.NAME else [])]
+def opponents(study: Study, cell: Cell, test: str) -> list[str]:
+    """The cells that a cell is compared with.
+
+    A mix: the base model, and the rules where they can answer. The other recipe's: the mix of the same rows. A variant:
+    the model asked as usual.
+    """
+    if cell.kind == Kind.MIX:
+        rules = [Kind.RULE_LABELER.value] if study.tests[test].task.rules else []
+        return [Kind.BASE.value, *rules]
+    if cell.kind == Kind.CROSS_CHECK:
+        return [other.name for other in study.cells if other.kind == Kind.MIX and other.rows == cell.rows]
+    return [cell.model] if cell.kind == Kind.VARIANT else []
 
 
-def _teacher_can_answer(study: Study, task: str) -> bool:
+def _teacher_can_answer(teacher: Mapping[str, Any], test: Test) -> bool:
     """A simulated teacher answers from the truth, which only synthetic reports bring along."""
-    if study.teacher.get("simulated"):
-        return study.tests[task].get("source") == "synthetic"
-    return bool(study.teacher)
+    return test.source.get("source") == SYNTHETIC if teacher.get("simulated") else bool(teacher)
 
 
 def rate_text(rate: float) -> str:
@@ -185,82 +346,87 @@ def rate_text(rate: float) -> str:
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
-def _check(where: str, study: Study) -> None:
-    for name, known in _names_to_check(study):
-        _check_name(where, name, known)
-    if not study.name or study.name != Path(study.name).name or study.name.startswith("."):
-        raise InputError(f"{where}: name {study.name!r} cannot name a folder")
-    if set("{}") & set(str(study.run_dir)):
-        raise InputError(f"{where}: snakemake takes the braces in {str(study.run_dir)!r} for wildcards")
-    for task, test in study.tests.items():
-        _check_test(f"{where}: tests.{task}", task, test)
-    if study.seed < 0:
-        raise InputError(f"{where}: seed must be 0 or more")
-    if not isinstance(study.teacher.get("simulated", False), bool):
+def _check_names(where: str, settings: StudySettings, run_dir: Path) -> None:
+    name, teacher = settings.name, settings.teacher
+    if not name or name != Path(name).name or name.startswith("."):
+        raise InputError(f"{where}: name {name!r} cannot name a folder")
+    if set("{}") & set(str(run_dir)):
+        raise InputError(f"{where}: snakemake takes the braces in {str(run_dir)!r} for wildcards")
+    for section in ("cohorts", "tests", "inference_variants"):
+        for own in getattr(settings, section):
+            if not re.fullmatch(r"[A-Za-z][\w-]*", own):
+                raise InputError(f"{where}: {section}.{own}: letters, digits, - and _ only")
+    if not isinstance(teacher.get("simulated", False), bool):
         raise InputError(f"{where}: teacher.simulated is not true or false")
-    if study.teacher and not study.teacher.get("model"):
+    if teacher and not teacher.get("model"):
         raise InputError(f"{where}: teacher has no model")
-    for mix in study.mixes:
-        if len(mix) != 2 or min(mix) < 0 or sum(mix) == 0:
-            raise InputError(f"{where}: mixes: {mix} is not a pair of row counts [wcm, mimic]")
-    if bool(study.learning_rates) != (study.learning_rate_rows > 0):
-        raise InputError(f"{where}: learning_rates and learning_rate_rows go together")
-    if not all(0 < rate < math.inf for rate in study.learning_rates) or any(
-        n <= 0 for ns in study.separate.values() for n in ns
-    ):
-        raise InputError(f"{where}: learning rates and numbers of rows must be above 0")
-    if study.learning_rates and multiple_choice.NAME not in study.tests:
-        raise InputError(f"{where}: learning_rates are scored on {multiple_choice.NAME}, which tests does not have")
-    planned = cells(study)
-    for cell in planned:
-        if sum(other.name == cell.name for other in planned) > 1:
+    for section in ("config", "overrides"):
+        by_recipe = getattr(settings, section)
+        for recipe in by_recipe if isinstance(by_recipe, dict) else ():
+            _check_name(f"{where}: {section}: ", recipe, RECIPES)
+    if not all(map(math.isfinite, settings.learning_rates)):
+        raise InputError(f"{where}: learning_rates: not all of them are numbers")
+
+
+def _check_cells(where: str, study: Study) -> None:
+    names = [cell.name for cell in study.cells]
+    for cell in study.cells:
+        if names.count(cell.name) > 1:
             raise InputError(f"{where}: {cell.name} stands twice")
-        _check_rows(where, study, cell)
-
-
-def _check_test(where: str, task: str, test: Mapping[str, Any]) -> None:
-    """Finds now what evaluate.py would find after the training."""
-    if not test.get("gold"):
-        raise InputError(f"{where} has no gold")
-    if not isinstance(test["gold"], str):
-        raise InputError(f"{where}.gold is no path")
-    for name, choices in (("gold_blank", GOLD_BLANK), ("gold_rule", RULES), ("spelling", SPELLING)):
-        if name in test and test[name] not in choices:
-            raise InputError(f"{where}.{name} is not one of {', '.join(choices)}")
-    for name, value in (("gold_blank", IGNORE), ("spelling", LENIENT)):
-        if test.get(name) == value and task != multiple_choice.NAME:
-            raise InputError(f"{where}.{name}: {value} is for {multiple_choice.NAME}")
-
-
-def _names_to_check(study: Study) -> Iterator[tuple[str, Sequence[str]]]:
-    for names, known in (
-        (study.cohorts, list(COHORT_TASK)),
-        (study.labels, [MIMIC]),
-        (study.tests, TASK_NAMES),
-        (study.separate, list(study.tests)),
-    ):
-        for name in names:
-            yield name, known
-
-
-def _check_rows(where: str, study: Study, cell: Cell) -> None:
-    """Whether the cohorts have the rows and labels that a cell is trained on."""
-    for cohort, needed in ((WCM, cell.wcm), (MIMIC, cell.mimic)):
-        if not needed:
+        if not cell.trained:
             continue
-        if cohort not in study.cohorts:
-            raise InputError(f"{where}: {cell.name} needs cohorts.{cohort}")
-        count = study.cohorts[cohort].get("count")
-        if isinstance(count, int) and count < needed:
-            raise InputError(f"{where}: {cell.name} needs {needed} {cohort} reports, cohorts.{cohort}.count is {count}")
-        if cohort == WCM and not study.teacher:
-            raise InputError(f"{where}: {cell.name} needs a teacher to label {cohort} reports")
-        if cohort == WCM and study.teacher.get("simulated") and study.cohorts[WCM].get("source") != "synthetic":
-            raise InputError(
-                f"{where}: {cell.name} needs phrases that a simulated teacher has for synthetic reports alone"
-            )
+        used = [study.cohorts[name] for name, count in cell.rows.items() if count]
+        if len({cohort.task.name for cohort in used}) < len(used):
+            raise InputError(f"{where}: {cell.name} takes rows of one task from two cohorts")
+        for cohort in used:
+            needed, count, own = cell.rows[cohort.name], cohort.source.get("count"), f"{where}: cohorts.{cohort.name}"
+            if isinstance(count, int) and count < needed:
+                raise InputError(f"{own}: {cell.name} needs {needed} reports, count is {count}")
+            if cohort.labels == TEACHER and not study.settings.teacher:
+                raise InputError(f"{own}: {cell.name} needs a teacher to label them")
+            truth = cohort.gold or cohort.source.get("source") == SYNTHETIC
+            if cohort.labels == TEACHER and study.settings.teacher.get("simulated") and not truth:
+                raise InputError(f"{own}: a simulated teacher needs their gold, or synthetic reports")
 
 
 def _check_name(where: str, name: str, known: Sequence[str]) -> None:
     if name not in known:
-        raise InputError(f"{where}: unknown key {name!r}{nearest(name, known)}")
+        raise InputError(f"{where}unknown key {name!r}{nearest(name, known)}")
+
+
+@dataclass(frozen=True)
+class Training:
+    """Of a recipe's YAML with the study's overrides, what files and resources of a job depend on."""
+
+    config: Path
+    overrides: Sequence[str]
+    epochs: int
+    on_gpu: bool
+
+
+def read_training(study: Study) -> dict[str, Training]:
+    """The training of each recipe that a cell uses.
+
+    Raises:
+        InputError: A YAML is not given, absent or no mapping, an override is not key=value, one of the keys needed is
+            no whole number above 0, or a cell has fewer rows than one step of the stock recipe, which leaves them out.
+    """
+    found = {}
+    for recipe in dict.fromkeys(cell.recipe for cell in study.cells if cell.trained):
+        config, overrides = study.settings.config, study.settings.overrides
+        configs = config if isinstance(config, dict) else {study.settings.training: config}
+        overrides = overrides.get(recipe, []) if isinstance(overrides, dict) else overrides
+        if recipe not in configs:
+            raise InputError(f"config: no YAML for the {recipe} recipe (config: {{ours: ..., stock: ...}})")
+        path = Path(configs[recipe])
+        values = with_overrides(Any, read_yaml(path), split_arguments(overrides)[1])
+        names = ("rows_per_step",) if recipe == OURS else ("batch_size", "gradient_accumulation_steps")
+        for name in (*names, "epochs"):
+            if type(values.get(name)) is not int or values[name] < 1:
+                raise InputError(f"{path}: {name} is {values.get(name)!r}, expected a whole number above 0")
+        step = math.prod(values[name] for name in names)
+        for cell in study.cells:
+            if cell.trained and cell.recipe == recipe == STOCK and cell.total < step:
+                raise InputError(f"{cell.name}: {cell.total} rows do not fill one optimizer step of {step} ({path})")
+        found[recipe] = Training(path, overrides, values["epochs"], values.get("device") == "cuda")
+    return found

@@ -1,51 +1,126 @@
-"""What a study's cells scored."""
+"""What a study's cells scored, and what the paper reports: its tables, and the numbers that its text quotes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from radtune.config import InputError
+from radtune.config import InputError, from_mapping, read_yaml
+from radtune.files import read_jsonl
 from radtune.label_files import LabelFile, read_labels
+from radtune.score.errors import ErrorKind, LabelError
 from radtune.score.evaluation import Metrics, read_metrics
 from radtune.score.inputs import GOLD, LENIENT, combine_gold, read_gold, respell
-from radtune.study import paths
-from radtune.study.plan import Cell, Kind, Study, cells
-from radtune.tasks import load_task
-from radtune.tasks.legacy import TASK_NAMES
+from radtune.study.plan import Cell, Kind, Study, Test
+from radtune.tasks.lists import fold_space
+
+REPORTED_FILE = Path(__file__).resolve().parents[2] / "configs" / "study" / "reported.yaml"
+
+
+@dataclass(frozen=True)
+class ReportedRow:
+    """A row of a table of scores; ``mix`` has the rows by cohort, nothing where nothing is fine-tuned."""
+
+    kind: Kind
+    model: str
+    precision: float
+    recall: float
+    f1: float
+    mix: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReportedTable:
+    """The paper's table of scores of a task."""
+
+    title: str
+    section: str
+    rows: list[ReportedRow]
+
+
+@dataclass(frozen=True)
+class ReportedFigure:
+    """A figure, and the numbers that the text quotes from it: of ``learning_rate`` or ``separate`` training."""
+
+    title: str
+    kind: Kind
+    section: str
+    task: str
+    points: list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class ReportedErrors:
+    """The paper's table of a task's errors: ``side`` (fp or fn), kinds and count; and the title of that of wordings."""
+
+    title: str
+    wordings: str
+    task: str
+    rows: list[dict[str, int | str | list[str]]]
+
+
+@dataclass(frozen=True)
+class Reported:
+    """The paper's numbers: ``tables`` of scores by task, ``datasets`` of Table 1, ``agreement`` by Cohen's kappa."""
+
+    source: str
+    tables: dict[str, ReportedTable]
+    figures: list[ReportedFigure]
+    datasets: list[dict[str, int | str]]
+    errors: list[ReportedErrors]
+    agreement: list[dict[str, int | float | str]]
+
+    def row(self, cell: Cell, task: str) -> ReportedRow | None:
+        """The paper's row for a cell: the one of its kind and, for a mix, of its rows."""
+        for row in self.tables[task].rows if task in self.tables else ():
+            if row.kind == cell.kind and (cell.kind != Kind.MIX or row.mix == cell.rows):
+                return row
+        return None
+
+    def has_mixes(self, study: Study) -> bool:
+        """Whether every mix of a study is one of the paper's."""
+        paper = [row.mix for table in self.tables.values() for row in table.rows]
+        return all(cell.rows in paper for cell in study.cells if cell.kind == Kind.MIX)
+
+    def figure(self, kind: Kind, task: str) -> ReportedFigure | None:
+        """The paper's figure of this kind for a task."""
+        return next((figure for figure in self.figures if (figure.kind, figure.task) == (kind, task)), None)
+
+
+def read_reported(path: Path = REPORTED_FILE) -> Reported:
+    """Reads the paper's numbers.
+
+    Raises:
+        InputError: The file is absent or not in its form.
+    """
+    return from_mapping(Reported, read_yaml(path), str(path))
 
 
 @dataclass(frozen=True)
 class Results:
-    """Scores of a study, so far as it ran.
-
-    Attributes:
-        study: The study.
-        cells: Its cells, in the order of the paper's tables.
-        metrics: By cell name and task; a cell that has not been scored is absent.
-    """
+    """Scores of a study, so far as it ran: by names of cell and test; a cell that has not been scored is absent."""
 
     study: Study
-    cells: list[Cell]
-    metrics: dict[tuple[str, str], Metrics]
+    metrics: Mapping[tuple[str, str], Metrics]
 
-    @property
-    def tasks(self) -> list[str]:
-        """The tasks that the study tests, in the order of the paper's tables."""
-        return [task for task in TASK_NAMES if task in self.study.tests]
+    def of_kind(self, kind: Kind, test: str) -> list[Cell]:
+        """The planned cells of a kind that are scored on a test."""
+        return [cell for cell in self.study.cells if cell.kind == kind and test in cell.tests]
 
-    def of_kind(self, kind: Kind, task: str) -> list[Cell]:
-        """The planned cells of a kind that are scored on a task."""
-        return [cell for cell in self.cells if cell.kind == kind and task in cell.tasks]
-
-    def scored(self, kind: Kind, task: str) -> list[tuple[Cell, Metrics]]:
+    def scored(self, kind: Kind, test: str) -> list[tuple[Cell, Metrics]]:
         """Those of them that have a score."""
-        return [(c, m) for c in self.of_kind(kind, task) if (m := self.metrics.get((c.name, task))) is not None]
+        return [(c, m) for c in self.of_kind(kind, test) if (m := self.metrics.get((c.name, test))) is not None]
 
-    def only(self, kind: Kind, task: str) -> Metrics | None:
+    def only(self, kind: Kind, test: str) -> Metrics | None:
         """The score of a kind that has one cell: base, rule labeler, teacher."""
-        return next((metrics for _, metrics in self.scored(kind, task)), None)
+        return next((metrics for _, metrics in self.scored(kind, test)), None)
 
-    def best_mix(self, task: str) -> tuple[Cell, Metrics] | None:
-        """The mix with the highest micro F1 on a task."""
-        return max(self.scored(Kind.MIX, task), key=lambda pair: pair[1].micro.f1, default=None)
+    def kinds(self, test: str) -> set[Kind]:
+        """What has been scored on a test."""
+        return {cell.kind for cell in self.study.cells if (cell.name, test) in self.metrics}
+
+    def best_mix(self, test: str) -> tuple[Cell, Metrics] | None:
+        """The mix with the highest micro F1 on a test."""
+        return max(self.scored(Kind.MIX, test), key=lambda pair: pair[1].micro.f1, default=None)
 
 
 def read_results(study: Study) -> Results:
@@ -54,41 +129,65 @@ def read_results(study: Study) -> Results:
     Raises:
         InputError: A metrics.json is broken or of another task.
     """
-    planned = cells(study)
     found = {}
-    for cell in planned:
-        for task in cell.tasks:
-            path = paths.metrics(study, cell, task)
-            if not path.exists():
-                continue
-            metrics = read_metrics(path)
-            if metrics.task != task:
-                raise InputError(f"{path}: scores of task {metrics.task!r}, expected {task!r}")
-            found[cell.name, task] = metrics
-    return Results(study, planned, found)
+    for cell in study.cells:
+        for test in cell.tests:
+            path, task = study.evaluation(cell.name, test), study.tests[test].task.name
+            if path.exists():
+                found[cell.name, test] = read_metrics(path)
+                if found[cell.name, test].task != task:
+                    raise InputError(f"{path}: scores of task {found[cell.name, test].task!r}, expected {task!r}")
+    return Results(study, found)
 
 
-def read_study_gold(study: Study, task: str) -> LabelFile:
-    """What is right of a task's test reports, as evaluate.py takes it.
+def gold_of(test: Test) -> LabelFile:
+    """What is right of a test's reports, as evaluate.py takes it.
 
     Raises:
         InputError: It cannot be read.
     """
-    test, asked = study.tests[task], load_task(task)
-    columns, rule = test.get("gold_columns", []), test.get("gold_rule")
-    sides = read_gold(paths.gold(study, task), asked, test.get("gold_column"), columns, rule, test.get("id_column"))
-    sides = {name: _respelt(study, task, side) for name, side in sides.items()}
-    return combine_gold(asked, [sides[name] for name in columns], rule) if rule else sides[GOLD]
+    keys = [test.evaluation.get(name) for name in ("gold_column", "gold_columns", "gold_rule", "id_column")]
+    column, columns, rule, id_column = keys
+    sides = {
+        name: _spelt(test, side)
+        for name, side in read_gold(test.gold, test.task, column, columns or (), rule, id_column).items()
+    }
+    return combine_gold(test.task, list(sides.values()), rule) if rule else sides[GOLD]
 
 
-def read_predictions(study: Study, cell: Cell, task: str) -> LabelFile:
-    """What a cell predicted of a task's test reports, as evaluate.py takes it.
+def predictions_of(study: Study, cell: str, test: Test) -> LabelFile:
+    """What a cell predicted of a test's reports, as evaluate.py takes it.
 
     Raises:
         InputError: It cannot be read.
     """
-    return _respelt(study, task, read_labels(paths.predictions(study, cell, task), load_task(task)))
+    return _spelt(test, read_labels(study.predictions(cell, test.name), test.task))
 
 
-def _respelt(study: Study, task: str, file: LabelFile) -> LabelFile:
-    return respell(load_task(task), file)[0] if study.tests[task].get("spelling") == LENIENT else file
+def _spelt(test: Test, file: LabelFile) -> LabelFile:
+    return respell(test.task, file)[0] if test.evaluation.get("spelling") == LENIENT else file
+
+
+def read_errors(results: Results, test: str) -> tuple[Cell, list[LabelError]] | None:
+    """The errors of a test's best mix (as in the paper), or of the base model of a study without any.
+
+    Texts are None where errors.jsonl was written without them; then the label is the empty string.
+
+    Raises:
+        InputError: Naming file and line: errors.jsonl is not such a file.
+    """
+    best = results.best_mix(test) or next(iter(results.scored(Kind.BASE, test)), None)
+    if best is None or not (path := results.study.evaluation(best[0].name, test, "errors.jsonl")).exists():
+        return None
+    found = []
+    for number, row in read_jsonl(path):
+        try:
+            label, other, sentence = (
+                None if (text := row.get(name)) is None else fold_space(text) for name in ("label", "other", "sentence")
+            )
+            found.append(
+                LabelError(row["report_id"], row["side"], label or "", ErrorKind(row["kind"]), other, sentence)
+            )
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise InputError(f"{path}:{number}: not an error of this version of evaluate.py") from None
+    return best[0], found

@@ -1,24 +1,459 @@
-"""All tables of a study."""
+"""All tables of a study: the paper's with its numbers beside ours, those behind its figures, and more of our own."""
 
-from radtune.study.comparison_table import comparison_table
-from radtune.study.dataset_table import dataset_table
-from radtune.study.detail_tables import agreement_table, detail_table
-from radtune.study.error_tables import class_error_table, error_table, wording_table
-from radtune.study.reported import Reported
-from radtune.study.results import Results
-from radtune.study.score_tables import class_table, figure_3_table, figure_4_table, paper_table, score_table
-from radtune.study.status_table import status_table
-from radtune.study.table import Table
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from radtune.label_files import read_labels
+from radtune.labels import Answer, State, Status
+from radtune.score.errors import FALSE_NEGATIVE, FALSE_POSITIVE, ErrorKind, LabelError
+from radtune.score.evaluation import Metrics, read_metrics
+from radtune.sources.table import read_any_reports
+from radtune.study.formats import MISSING, NOT_TRAINED, Key, Table, Value, slug
+from radtune.study.plan import (
+    OURS,
+    RULES,
+    STOCK,
+    SYNTHETIC,
+    TEACHER,
+    Cell,
+    Cohort,
+    Kind,
+    Study,
+    Test,
+    opponents,
+    rate_text,
+)
+from radtune.study.results import Reported, Results, gold_of, predictions_of, read_errors
+
+# Parts of the report page.
+DATA, SCORES, FIGURES, FINDINGS, ERRORS, TRAINING = "data", "scores", "figures", "findings", "errors", "training"
+RECIPE_TITLES = {OURS: "our recipe", STOCK: "torchtune's"}
+SIDE_TITLES = {FALSE_POSITIVE: "False positive", FALSE_NEGATIVE: "False negative"}
+KIND_TITLES = {
+    ErrorKind.MISSPELLING: "Misspelling",
+    ErrorKind.DESCRIPTION: "Device, place or side described differently",
+    ErrorKind.CONJUNCTION: "Conjunction split or joined",
+    ErrorKind.PARAPHRASE: "Other paraphrase",
+    ErrorKind.UNCERTAIN: "Uncertain: “possibly”, “likely”, …",
+    ErrorKind.NEGATED: "Negated in the report",
+    ErrorKind.NOT_IN_REPORT: "Not in the report",
+    ErrorKind.NOT_IN_GOLD: "In the report, not in gold",
+    ErrorKind.MISSED: "Missed",
+}
+# What the paper calls a paraphrase, one kind in its Table 5, and takes apart in its Table 6.
+WORDINGS = (ErrorKind.MISSPELLING, ErrorKind.DESCRIPTION, ErrorKind.CONJUNCTION, ErrorKind.PARAPHRASE)
+# A page with more would be slow on a phone; errors.jsonl has them all.
+MOST_LISTED = 1000
+_STATES = {
+    State.PRESENT: "positive", State.UNCERTAIN: "uncertain", State.ABSENT: "negative", None: "not mentioned"
+}  # fmt: skip
+_DIFFERENCES: tuple[Key, ...] = ("ΔF1", "95 % CI", ("Paper", "ΔF1"))
+_SIZES = "Fine-tuning data"
 
 
 def all_tables(results: Results, reported: Reported) -> list[Table]:
     """Every table of a study in the order of the paper, then ours; those that would be empty left out."""
+    tests = results.study.tests.values()
     found = [dataset_table(results.study, reported)]
-    for task in results.tasks:
-        found.append(score_table(results, reported, task))
-        if not reported.has_mixes(results):
-            found.append(paper_table(reported, task))
-    found += [error_table(results, reported), wording_table(results), figure_3_table(results), figure_4_table(results)]
-    found += [comparison_table(results), class_table(results), status_table(results), class_error_table(results)]
-    found += [detail_table(results), agreement_table(results, reported)]
+    for test in tests:
+        found.append(score_table(results, reported, test))
+        if not reported.has_mixes(results.study):
+            found.append(paper_table(results.study, reported, test))
+    for test in tests:
+        found += error_tables(results, reported, test)
+    found += [learning_rate_table(results, reported, test) for test in tests]
+    found += [separate_table(results, reported), comparison_table(results)]
+    found += [table for test in tests for table in (class_table(results, test), status_table(results, test))]
+    found += [cell_table(results), *(agreement_table(results, reported, test) for test in tests)]
     return [table for table in found if table.rows]
+
+
+def lower_first(title: str) -> str:
+    """A title within a sentence; one that opens with an acronym stays."""
+    return title if title[1:2].isupper() else title[:1].lower() + title[1:]
+
+
+def row_label(study: Study, cell: Cell) -> str:
+    """What a table calls the labeler, teacher or model of a cell."""
+    if cell.kind == Kind.RULE_LABELER:
+        return "Rule labeler"
+    return teacher_label(study) if cell.kind == Kind.TEACHER else study.settings.model_name
+
+
+def teacher_label(study: Study) -> str:
+    """What a table calls the teacher."""
+    teacher = study.settings.teacher
+    return f"{teacher['model']}{' (simulated)' if teacher.get('simulated') else ''}"
+
+
+def mix_text(cell: Cell) -> str:
+    """A cell's rows by cohort: ``6,000 + 3,000``."""
+    return " + ".join(f"{count:,}" for count in cell.rows.values())
+
+
+def dataset_table(study: Study, reported: Reported) -> Table:
+    """Table 1: which reports the study trains on and scores, and who labelled them, beside the paper's."""
+    paper = {(row["task"], row["usage"]): row for row in reported.datasets}
+    rows: list[dict[Key, Value]] = []
+
+    def add(part: Cohort | Test, usage: str, reports: Path, trained: Value, labels: Path) -> None:
+        annotator = labels.name
+        if isinstance(part, Test):
+            annotator = "Known truth" if part.source.get("source") == SYNTHETIC else annotator
+        elif part.labels in (RULES, TEACHER):
+            annotator = "Rule labeler" if part.labels == RULES else teacher_label(study)
+        counts: dict[Key, Value] = {"Reports": MISSING, "Patients": None, "Words": None, "Labels": None}
+        if reports.exists() and labels.exists():
+            found = gold_of(part) if isinstance(part, Test) else read_labels(labels, part.task)
+            counts = _counts(reports, found.answers)
+        theirs = paper.get((part.task.name, usage), {})
+        row: dict[Key, Value] = {
+            "Task": part.title if isinstance(part, Test) else part.task.title, "Usage": usage,
+            "Dataset": _dataset(part.source, reports), "Annotator": annotator, "Reports": counts.pop("Reports"),
+            "Trained on": trained, **counts,
+        }  # fmt: skip
+        row |= {("Paper", name): theirs.get(name.lower()) for name in ("Dataset", "Annotator", "Reports")}
+        rows.append(row)
+
+    def add_cohorts(task: str) -> None:
+        for cohort in study.cohorts.values():
+            most = max((cell.rows.get(cohort.name, 0) for cell in study.cells), default=0)
+            if cohort.task.name == task and most:
+                reports = study.cohort_file(cohort.name, "reports.jsonl")
+                add(cohort, "training", reports, most, study.weak_labels(cohort))
+
+    for name, test in study.tests.items():
+        add_cohorts(test.task.name)
+        add(test, "evaluation", study.test_reports(name), NOT_TRAINED, test.gold)
+    tested = {test.task.name for test in study.tests.values()}
+    for task in dict.fromkeys(cohort.task.name for cohort in study.cohorts.values()):
+        if task not in tested:
+            add_cohorts(task)
+    return Table("table_1", "Table 1: reports and their labels", DATA, rows, printed=True)
+
+
+def _dataset(source: Mapping[str, object], reports: Path) -> str:
+    name = str(source.get("source", "table"))
+    return Path(str(source.get("input", reports))).name if name == "table" else name.replace("_", " ").capitalize()
+
+
+def _counts(reports: Path, answers: Mapping[str, Answer]) -> dict[Key, Value]:
+    """Reports, patients (None where unknown), median words of a report, mean labels of one that has been labelled."""
+    patients: set[str | None] = set()
+    words: dict[str, int] = {}
+    for report in read_any_reports(reports):
+        patients.add(report.patient_id)
+        words[report.report_id] = len(report.text.split())
+    counts = [len(answers[report_id].labels) for report_id in words if report_id in answers]
+    return {
+        "Reports": len(words),
+        "Patients": None if None in patients else len(patients),
+        "Words": int(statistics.median(words.values())) if words else None,
+        "Labels": statistics.fmean(counts) if counts else None,
+    }
+
+
+def _sizes(study: Study, rows: Mapping[str, int] | None) -> dict[Key, Value]:
+    """Rows in total and by cohort; of None, that it has nothing to do with fine-tuning."""
+    counts = {(_SIZES, cohort.title): (rows or {}).get(name, 0) for name, cohort in study.cohorts.items()}
+    total = {(_SIZES, "Total"): sum((rows or {}).values())}
+    return {key: NOT_TRAINED if rows is None else count for key, count in (total | counts).items()}
+
+
+def _scores(metrics: Metrics | None) -> dict[Key, Value]:
+    """Precision, recall, F1 and its interval."""
+    names = ("Precision", "Recall", "F1", "F1 95 % CI")
+    if metrics is None:
+        return dict.fromkeys(names, MISSING)
+    micro = metrics.micro
+    return dict(zip(names, (micro.precision, micro.recall, micro.f1, tuple(micro.ci95["f1"])), strict=True))
+
+
+def score_table(results: Results, reported: Reported, test: Test) -> Table:
+    """Table 3 or 4: precision, recall and F1 of base, mixes, rule labeler and teacher, beside the paper's."""
+    rows: list[dict[Key, Value]] = []
+    for kind in (Kind.BASE, Kind.MIX, Kind.RULE_LABELER, Kind.TEACHER):
+        for cell in results.of_kind(kind, test.name):
+            paper, metrics = reported.row(cell, test.task.name), results.metrics.get((cell.name, test.name))
+            sizes = _sizes(results.study, None if kind in (Kind.RULE_LABELER, Kind.TEACHER) else cell.rows)
+            row = {"Model": row_label(results.study, cell), **sizes, **_scores(metrics)}
+            if test.task.name in reported.tables:
+                row |= {("Paper", name): getattr(paper, name.lower(), None) for name in ("Precision", "Recall", "F1")}
+                row["Paper", "ΔF1"] = metrics.micro.f1 - paper.f1 if metrics and paper else None
+            rows.append(row)
+    numbered = reported.tables.get(test.task.name) if test.name == test.task.name else None
+    title = f"{numbered.title}: {lower_first(test.title)}" if numbered else test.title
+    name = slug(numbered.title) if numbered else f"scores_{test.name}"
+    return Table(name, f"{title}, micro-averaged", SCORES, rows, signed=_DIFFERENCES, printed=True)
+
+
+def paper_table(study: Study, reported: Reported, test: Test) -> Table:
+    """The paper's own table, whole, for studies that train on other amounts."""
+    table = reported.tables.get(test.task.name)
+    if table is None or test.name != test.task.name:
+        return Table("", "", SCORES, [])
+    rows: list[dict[Key, Value]] = []
+    for row in table.rows:
+        sizes = _sizes(study, row.mix if row.kind in (Kind.BASE, Kind.MIX) else None)
+        rows.append({"Model": row.model, **sizes, "Precision": row.precision, "Recall": row.recall, "F1": row.f1})
+    title = f"{table.title} as reported ({reported.source}, section {table.section})"
+    return Table(f"{slug(table.title)}_paper", title, SCORES, rows, printed=True)
+
+
+def error_tables(results: Results, reported: Reported, test: Test) -> Iterator[Table]:
+    """Table 5, the best mix's errors by kind, and of phrases Table 6, why labels that mean the same do not match."""
+    found = read_errors(results, test.name)
+    if found is None:
+        return
+    cell, errors = found
+    show, classes = results.study.settings.show_text, test.task.classes
+    paper = next((p for p in reported.errors if p.task == test.task.name and test.name == test.task.name), None)
+    whose = f"{results.study.settings.model_name}, {f'fine-tuned on {mix_text(cell)}' if cell.total else 'base'}"
+    kinds = [(kind,) for kind in ErrorKind] if classes else [WORDINGS, *((k,) for k in ErrorKind if k not in WORDINGS)]
+    example, named = ("Most often", True) if classes else ("Example", show)
+    wordings = paper.wordings if paper else "the wordings below"
+    rows: list[dict[Key, Value]] = []
+    for side, title in SIDE_TITLES.items():
+        for group in kinds:
+            some = [error for error in errors if error.side == side and error.kind in group]
+            theirs = [
+                row for row in (paper.rows if paper else ()) if (row["side"], set(row["kinds"])) == (side, {*group})
+            ]
+            if not some and not theirs:
+                continue
+            name = f"Paraphrase, see {wordings}" if group == WORDINGS else KIND_TITLES[group[0]]
+            row: dict[Key, Value] = {"Error": title, "Kind": name, "Count": len(some)}
+            row["Share"] = len(some) / len(errors) if errors else None
+            if paper:
+                row["Paper", "Count"] = sum(int(their["count"]) for their in theirs) or None
+            if named:
+                row[example] = _most_common(_shown(test, error, show) for error in some)
+            rows.append(row)
+    title = f"{paper.title}: {lower_first(test.title)}" if paper else test.title
+    name = slug(paper.title) if paper else f"errors_{test.name}"
+    yield Table(name, f"{title}, errors of {whose}", ERRORS, rows, prose=("Example",), printed=not classes)
+    if not classes:
+        name = slug(paper.wordings) if paper else f"wordings_{test.name}"
+        title = paper.wordings if paper else test.title
+        rows = [_wording_row([error for error in errors if error.kind == kind], kind, show) for kind in WORDINGS]
+        examples: tuple[Key, ...] = (("Example", "Generated"), ("Example", "Gold"))
+        yield Table(name, f"{title}: paraphrases by reason", ERRORS, rows, prose=examples, printed=True)
+
+
+def _wording_row(errors: Sequence[LabelError], kind: ErrorKind, show: bool) -> dict[Key, Value]:
+    row: dict[Key, Value] = {"Reason": KIND_TITLES[kind]}
+    row |= {f"{title}s": sum(error.side == side for error in errors) for side, title in SIDE_TITLES.items()}
+    if show:
+        pair = next(((e.label, e.other, e.side) for e in errors if e.label and e.other), (None, None, ""))
+        generated, gold = pair[:2] if pair[2] != FALSE_NEGATIVE else pair[1::-1]
+        row |= {("Example", "Generated"): generated, ("Example", "Gold"): gold}
+    return row
+
+
+def error_list(results: Results) -> Table:
+    """Every error of the best mixes, one a row, at most :data:`MOST_LISTED` a test.
+
+    Names of classes are shown always, phrases and sentences only where the study shows text.
+    """
+    show = results.study.settings.show_text
+    rows: list[dict[Key, Value]] = []
+    for test in results.study.tests.values():
+        _, errors = read_errors(results, test.name) or (None, [])
+        for error in errors[:MOST_LISTED]:
+            row: dict[Key, Value] = {"Task": test.title, "Report": error.report_id, "Error": error.side.upper()}
+            row |= {"Kind": KIND_TITLES[error.kind], "Label": _shown(test, error, show)}
+            rows.append(row | ({"Other side": error.other, "Sentence": error.sentence} if show else {}))
+    return Table("errors", "Every error", ERRORS, rows, True, prose=("Kind", "Label", "Other side", "Sentence"))
+
+
+def _shown(test: Test, error: LabelError, show: bool) -> str | None:
+    """A class by its name. Any other label is the model's own words, which it may have from the report."""
+    if show or error.label in test.task.classes:
+        return error.label
+    return "another name" if test.task.classes else None
+
+
+def _most_common(labels: Iterable[str | None]) -> str | None:
+    counts = Counter(label for label in labels if label)
+    return next((label for label, _ in counts.most_common(1)), None)
+
+
+def learning_rate_table(results: Results, reported: Reported, test: Test) -> Table:
+    """What Figure 3 shows: scores by learning rate."""
+    rows: list[dict[Key, Value]] = []
+    for cell in results.of_kind(Kind.LEARNING_RATE, test.name):
+        used = [results.study.cohorts[name].title for name, count in cell.rows.items() if count]
+        rate: dict[Key, Value] = {
+            "Learning rate": rate_text(cell.learning_rate or 0),
+            f"{' + '.join(used)} rows": cell.total,
+        }
+        rows.append(rate | _scores(results.metrics.get((cell.name, test.name))))
+    name, title = figure_names(reported, Kind.LEARNING_RATE, test)
+    return Table(name, f"{title} by learning rate", FIGURES, rows)
+
+
+def figure_names(reported: Reported, kind: Kind, test: Test) -> tuple[str, str]:
+    """The name of a figure's file, and what its title opens with: the paper's number where it has such a figure."""
+    figure = reported.figure(kind, test.task.name) if test.name == test.task.name else None
+    if figure is None:
+        return f"{kind}_{test.name}", test.title
+    return slug(figure.title), f"{figure.title}: {lower_first(test.title)}"
+
+
+def separate_table(results: Results, reported: Reported) -> Table:
+    """What Figure 4 shows: each task trained alone, and jointly, by rows of that task."""
+    rows: list[dict[Key, Value]] = []
+    for test in (results.study.tests[name] for name in results.study.settings.separate):
+        for kind, training in ((Kind.SEPARATE, "separate"), (Kind.MIX, "joint")):
+            for cell in results.of_kind(kind, test.name):
+                row: dict[Key, Value] = {"Task": test.title, "Training": training}
+                row["Rows of the task"] = rows_of_task(results.study, cell, test)
+                rows.append(row | _scores(results.metrics.get((cell.name, test.name))))
+    numbers = {figure.title.rstrip("abcdefgh") for figure in reported.figures if figure.kind == Kind.SEPARATE}
+    number = min(numbers, default="Separate")
+    return Table(slug(number), f"{number}: joint against separate training", FIGURES, rows)
+
+
+def rows_of_task(study: Study, cell: Cell, test: Test) -> int:
+    """Training rows of a test's task."""
+    return sum(n for name, n in cell.rows.items() if study.cohorts[name].task.name == test.task.name)
+
+
+def comparison_table(results: Results) -> Table:
+    """Systems compared on the same reports.
+
+    Mixes with the base model, and with the rules that labelled their data; the same rows trained by the other recipe;
+    the last mix asked in other ways. With p-values of the paired bootstrap and of approximate randomization.
+    """
+    rows: list[dict[Key, Value]] = []
+    for test in results.study.tests.values():
+        for cell in (cell for cell in results.study.cells if test.name in cell.tests):
+            for other in opponents(results.study, cell, test.name):
+                path = results.study.comparison(cell.name, test.name, other)
+                found = read_metrics(path) if path.exists() else None
+                if found is None or found.comparison is None:
+                    continue
+                row: dict[Key, Value] = {"Task": test.title, **_sizes(results.study, cell.rows)}
+                row |= {"System": _system(cell), "Against": _system(results.study.cell(other)), "F1": found.micro.f1}
+                f1 = found.comparison.f1
+                row |= {"ΔF1": f1.value, "95 % CI": tuple(f1.ci95)}
+                # Three decimals; what is below the smallest of them as such.
+                for name, p in (("bootstrap", f1.p_bootstrap), ("randomization", f1.p_randomization)):
+                    row["p", name] = "<0.001" if p < 0.001 else f"{p:.3f}"
+                rows.append(row)
+    title = "Systems compared on the same reports"
+    return Table("comparisons", title, SCORES, rows, signed=_DIFFERENCES, prose=("System",), printed=True)
+
+
+def _system(cell: Cell) -> str:
+    if cell.kind == Kind.VARIANT:
+        return f"{cell.name}: {' '.join(f'{name}={str(value).lower()}' for name, value in cell.asked.items())}"
+    titles = {Kind.BASE: "Base model", Kind.RULE_LABELER: "Rule labeler"}
+    return titles.get(cell.kind, f"Fine-tuned by {RECIPE_TITLES.get(cell.recipe)}")
+
+
+def class_cells(results: Results, test: str) -> Iterator[tuple[Cell, str, Metrics]]:
+    """Base, best mix, rule labeler and teacher, those that are scored on a test: cell, title, scores."""
+    yield from ((cell, "Base model", metrics) for cell, metrics in results.scored(Kind.BASE, test))
+    if best := results.best_mix(test):
+        yield best[0], f"Best mix ({mix_text(best[0])})", best[1]
+    for kind in (Kind.RULE_LABELER, Kind.TEACHER):
+        yield from ((cell, row_label(results.study, cell), metrics) for cell, metrics in results.scored(kind, test))
+
+
+def class_table(results: Results, test: Test) -> Table:
+    """F1 by class of base, best mix, rule labeler and teacher."""
+    shown = list(class_cells(results, test.name)) if test.task.classes else []
+    rows: list[dict[Key, Value]] = []
+    for name in test.task.classes if shown else ():
+        row: dict[Key, Value] = {"Class": name, "Gold cases": shown[0][2].per_class[name].support}
+        for _, title, metrics in shown:
+            score = metrics.per_class[name]
+            row["F1", title] = score.f1 if score.support + score.fp else NOT_TRAINED
+        rows.append(row)
+    return Table(f"classes_{test.name}", f"{test.title} by class", FINDINGS, rows, sortable=True)
+
+
+def status_table(results: Results, test: Test) -> Table:
+    """A confusion matrix over all pairs of a test report and a class.
+
+    Rows are the rule labeler's states, columns those of gold (a list of labels has two: named or not), and the share of
+    a row's pairs that each model names. So it can be read off what becomes of findings in doubt.
+    """
+    title = f"{test.title}: states by the rule labeler, in gold, and what the models name"
+    rows: list[dict[Key, Value]] = []
+    if results.scored(Kind.RULE_LABELER, test.name):
+        classes = test.task.classes
+        rules = read_labels(results.study.predictions(Kind.RULE_LABELER, test.name), test.task).answers
+        gold = gold_of(test).answers
+        models = [
+            (label, predictions_of(results.study, cell.name, test).answers)
+            for cell, label, _ in class_cells(results, test.name)
+            if cell.kind != Kind.RULE_LABELER
+        ]
+        pairs = {
+            (report_id, name): _STATES[(rules[report_id].states or {}).get(name)]
+            for report_id in rules
+            for name in classes
+        }
+        truth = {(report_id, name): _gold_state(gold.get(report_id), name) for report_id, name in pairs}
+        seen = [state for state in (*_STATES.values(), "named", "not named") if state in truth.values()]
+        for state in _STATES.values():
+            some = [pair for pair, rule_state in pairs.items() if rule_state == state]
+            if some:
+                counts = Counter(truth[pair] for pair in some)
+                row: dict[Key, Value] = {"Rule labeler": state, "Pairs": len(some)}
+                row |= {("Gold", name): counts[name] for name in seen}
+                for label, answers in models:
+                    named = sum(r in answers and name in answers[r].labels for r, name in some)
+                    row["Named by (share)", label] = named / len(some)
+                rows.append(row)
+    return Table(f"statuses_{test.name}", title, FINDINGS, rows)
+
+
+def _gold_state(gold: Answer | None, name: str) -> str:
+    if gold is not None and gold.states is None:
+        return "named" if name in gold.labels else "not named"
+    return _STATES[gold.states.get(name) if gold and gold.states else None]
+
+
+def cell_table(results: Results) -> Table:
+    """Every cell and test: reports, what became of the model calls, and the stricter scores."""
+    seen = {status for metrics in results.metrics.values() for status in metrics.status_counts}
+    rows: list[dict[Key, Value]] = []
+    for cell in results.study.cells:
+        for test in cell.tests:
+            metrics = results.metrics.get((cell.name, test))
+            row: dict[Key, Value] = {
+                "Cell": cell.name,
+                "Task": test,
+                "Reports": metrics.n_reports if metrics else MISSING,
+            }
+            if metrics is not None:
+                row |= {("Answers", s.value): metrics.status_counts.get(s.value, 0) for s in Status if s.value in seen}
+                row["F1", "micro"] = metrics.micro.f1
+                for title, name in (("one-to-one", "one_to_one"), ("exact", "exact"), ("words", "tokens")):
+                    row["F1", title] = score.f1 if (score := getattr(metrics, name)) else None
+                row["F1", "codes"] = metrics.codes.code.f1 if metrics.codes else None
+                row["F1", "macro"] = metrics.macro.get("f1")
+                row["Kappa"] = metrics.agreement[0].kappa if metrics.agreement else None
+                row["Other names"] = sum(metrics.other_names["predictions"].values()) if metrics.macro else None
+            rows.append(row)
+    return Table("cells", "Every cell", TRAINING, rows, sortable=True)
+
+
+def agreement_table(results: Results, reported: Reported, test: Test) -> Table:
+    """Cohen's kappa between rule labeler, annotators and gold, beside those that the paper gives in its text."""
+    rules = results.only(Kind.RULE_LABELER, test.name)
+    rows: list[dict[Key, Value]] = []
+    for pair in rules.agreement if rules else []:
+        one, other = ("Rule labeler" if name == "predictions" else name for name in (pair.a, pair.b))
+        row: dict[Key, Value] = {"Source": "this study", "One": one, "Other": other, "Reports": pair.n_reports}
+        rows.append(row | {"Kappa": pair.kappa, "Equal labels": pair.agreement, "Equal reports": pair.exact})
+    for theirs in reported.agreement if rows else ():
+        if theirs["task"] == test.task.name:
+            row = {"Source": "paper", "One": theirs["a"], "Other": theirs["b"], "Reports": theirs["reports"]}
+            rows.append(row | {"Kappa": theirs["kappa"]})
+    return Table(f"agreement_{test.name}", f"{test.title}: agreement on {len(test.task.classes)} classes", DATA, rows)

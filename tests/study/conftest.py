@@ -1,27 +1,20 @@
 """A study whose cells have been scored on made-up labels."""
 
-import dataclasses
 import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from evaluate import EvaluateConfig, main
 from radtune.files import write_jsonl
-from radtune.findings import FINDINGS, write_label_table
-from radtune.label_files import LabelFile, read_labels
+from radtune.label_files import write_label_table
 from radtune.report import report_from_sections
-from radtune.score.errors import find_errors, write_errors
-from radtune.score.evaluation import evaluate, write_metrics
-from radtune.study import paths
-from radtune.study.drawing import Drawing
-from radtune.study.figures import all_figures
-from radtune.study.plan import Cell, Kind, Study, cells, opponents, study_from_mapping
+from radtune.study.figures import Drawing, all_figures
+from radtune.study.plan import Cell, Kind, Study, Test, opponents, study_from_mapping
 from radtune.study.report import report_html
-from radtune.study.reported import read_reported
-from radtune.study.results import read_results, read_study_gold
+from radtune.study.results import read_reported, read_results
 from radtune.study.tables import all_tables
-from radtune.tasks import load_task, multiple_choice, open_ended
 
 WORDS = (
     "small pleural effusion", "enlarged cardiac silhouette", "left basal opacity", "degenerative spine changes",
@@ -37,89 +30,87 @@ def mini_values(run_dir: Path) -> dict:
         "model_name": "mini Llama",
         "note": "A mini model: its scores say nothing about the 8B model.",
         "run_dir": str(run_dir),
-        "config": "configs/mini/8B_lora_single_device.yaml",
+        "config": {"ours": "configs/mini/lora_fast.yaml", "stock": "configs/mini/lora_single_device.yaml"},
         "checkpoint_dir": "data/mini",
-        "cohorts": {"wcm": {"source": "synthetic", "count": 600}, "mimic": {"source": "synthetic", "count": 600}},
-        "teacher": {"simulated": True, "model": "GPT4-o"},
-        "tests": {
-            "multiple_choice": {"source": "synthetic", "gold": str(run_dir / "gold.csv")},
-            "open_ended": {"source": "synthetic", "gold": str(run_dir / "gold.jsonl")},
+        "cohorts": {
+            "wcm": {"title": "WCM", "task": "open_ended", "labels": "teacher", "source": "synthetic", "count": 600},
+            "mimic": {"task": "multiple_choice", "labels": "rules", "source": "synthetic", "count": 600},
         },
-        "mixes": [[100, 50], [200, 100], [400, 200], [600, 300]],
+        "teacher": {"simulated": True, "model": "GPT4-o"},
+        "tests": {"multiple_choice": {"source": "synthetic"}, "open_ended": {"source": "synthetic"}},
+        "mixes": [[100, 50], [200, 100], {"wcm": 400, "mimic": 200}, [600, 300]],
+        "cross_check": [[200, 100]],
         "learning_rates": [1e-4, 3e-4, 1e-3],
-        "learning_rate_rows": 500,
+        "learning_rate_rows": {"mimic": 500},
         "separate": {"multiple_choice": [100, 300, 500], "open_ended": [200, 600]},
+        "inference_variants": {"constrained": {"constrain": True}, "voted": {"samples": 5}},
     }
 
 
-def true_labels(report: int, task: str) -> list[str]:
-    names = FINDINGS if task == multiple_choice.NAME else WORDS
-    return [name for name in names if (report * len(name)) % 7 < 2]
+def true_labels(report: int, test: Test) -> list[str]:
+    return [name for name in test.task.classes or WORDS if (report * len(name)) % 7 < 2]
 
 
 def write_inputs(study: Study) -> None:
     """Cohorts, test reports and gold. Texts say what is true, and deny one finding more."""
     ids = [str(i) for i in range(N_REPORTS)]
-    for task in study.tests:
-        texts = [f"{'. '.join(true_labels(i, task))}. No hiatal hernia." for i in range(N_REPORTS)]
+    for test in study.tests.values():
+        cohorts = [cohort for cohort in study.cohorts.values() if cohort.task == test.task]
+        texts = [f"{'. '.join(true_labels(i, test))}. No hiatal hernia." for i in range(N_REPORTS)]
         reports = [report_from_sections(i, f"p{i}", text, "", "made-up") for i, text in zip(ids, texts, strict=True)]
-        write_jsonl(paths.test_reports(study, task), reports)
-        for cohort in ("wcm", "mimic"):
-            write_jsonl(paths.cohort_reports(study, cohort), reports)
-    status = {
-        i: {name: 1 if name in true_labels(int(i), multiple_choice.NAME) else 0 for name in FINDINGS} for i in ids
-    }
-    for i in ids[:7]:
-        status[i]["Pneumonia"], status[i]["Fracture"] = -1, None
-    write_label_table(paths.gold(study, multiple_choice.NAME), status)
-    write_label_table(paths.weak_labels(study, "mimic"), status)
-    phrases = [{"report_id": i, "labels": true_labels(int(i), open_ended.NAME)} for i in ids]
-    write_jsonl(paths.gold(study, open_ended.NAME), phrases)
-    write_jsonl(paths.weak_labels(study, "wcm"), phrases)
+        for path in (
+            study.test_reports(test.name), *(study.cohort_file(cohort.name, "reports.jsonl") for cohort in cohorts)
+        ):  # fmt: skip
+            write_jsonl(path, reports)
+        states = {i: {name: int(name in true_labels(int(i), test)) for name in test.task.classes} for i in ids}
+        for i in ids[:7] if test.task.classes else ():
+            states[i]["Pneumonia"] = -1
+            del states[i]["Fracture"]
+        for path in (test.gold, *map(study.weak_labels, cohorts)):
+            if test.task.classes:
+                write_label_table(path, test.task, states)
+            else:
+                write_jsonl(path, [{"report_id": i, "labels": true_labels(int(i), test)} for i in ids])
 
 
-def write_predictions(study: Study, cell: Cell, task: str) -> LabelFile:
+def write_predictions(study: Study, cell: Cell, test: Test) -> None:
     """Truth with errors in it, the fewer the more rows."""
-    chance = random.Random(f"{cell.name} {task}")  # noqa: S311  (no secret)
+    chance = random.Random(f"{cell.name} {test.name}")  # noqa: S311  (no secret)
     more = {"teacher": 0.95, "rule_labeler": 0.85}.get(cell.kind, 0.7 + 0.2 * cell.total / (cell.total + 500))
-    names = FINDINGS if task == multiple_choice.NAME else WORDS
+    names = test.task.classes or WORDS
     labels = [
-        [name for name in names if (name in true_labels(i, task)) == (chance.random() < more)] for i in range(N_REPORTS)
+        [name for name in names if (name in true_labels(i, test)) == (chance.random() < more)] for i in range(N_REPORTS)
     ]
-    path = paths.predictions(study, cell, task)
+    path = study.predictions(cell.name, test.name)
     if cell.kind == Kind.RULE_LABELER:
-        write_label_table(
-            path, {str(i): {name: 1 if name in some else -1 for name in FINDINGS[:9]} for i, some in enumerate(labels)}
-        )
-    else:
-        rows = [{"report_id": str(i), "labels": some, "status": "ok"} for i, some in enumerate(labels)]
-        rows[0] |= {"labels": [], "status": "truncated"}
-        write_jsonl(path, rows)
-    return read_labels(path, load_task(task))
+        states = {str(i): {name: 1 if name in some else -1 for name in names[:9]} for i, some in enumerate(labels)}
+        write_label_table(path, test.task, states)
+        return
+    rows = [{"report_id": str(i), "labels": some, "status": "ok"} for i, some in enumerate(labels)]
+    rows[0] |= {"labels": [], "status": "truncated"}
+    write_jsonl(path, rows)
 
 
 def score_cells(study: Study, skip: tuple[str, ...] = ()) -> None:
-    """Writes what a study leaves of every cell and task but the skipped cells, as if it had run."""
+    """Writes what a study leaves of every cell and test but the skipped cells, as if it had run."""
     write_inputs(study)
-    texts = {str(i): f"{'. '.join(true_labels(i, open_ended.NAME))}. No hiatal hernia." for i in range(N_REPORTS)}
-    for task in study.tests:
-        gold = read_study_gold(study, task)
-        predicted = {
-            cell.name: write_predictions(study, cell, task)
-            for cell in cells(study)
-            if task in cell.tasks and cell.name not in skip
-        }
-        for cell in (cell for cell in cells(study) if cell.name in predicted):
-            mine = predicted[cell.name]
-            write_metrics(paths.metrics(study, cell, task), evaluate(load_task(task), mine, gold))
-            errors = find_errors(load_task(task), mine, gold, texts)
+    for test in study.tests.values():
+        scored = [cell for cell in study.cells if test.name in cell.tests and cell.name not in skip]
+        for cell in scored:
+            write_predictions(study, cell, test)
+        for cell in scored:
+            keys = {
+                "task": test.task.name, "predictions": study.predictions(cell.name, test.name),
+                "gold": test.gold, "reports": study.test_reports(test.name),
+            }  # fmt: skip
             # With sentences, so that it is the page that leaves them out.
-            write_errors(paths.errors(study, cell, task), errors, show_text=True)
-            for other in set(opponents(cell, task)) & set(predicted):
-                path = paths.comparison(study, cell, task, other)
-                write_metrics(path, evaluate(load_task(task), mine, gold, other=predicted[other]))
-            if cell.total:
-                log = paths.training_dir(study, cell) / "logs" / "log_1.txt"
+            errors = study.evaluation(cell.name, test.name, "errors.jsonl")
+            main(EvaluateConfig(**keys, output=study.evaluation(cell.name, test.name), errors=errors, show_text=True))
+            for other in set(opponents(study, cell, test.name)) & {cell.name for cell in scored}:
+                path = study.comparison(cell.name, test.name, other)
+                main(EvaluateConfig(**keys, output=path, compare=study.predictions(other, test.name)))
+            if cell.trained:
+                log = study.training(cell.name) / "logs" / "log_1.txt"
                 log.parent.mkdir(parents=True, exist_ok=True)
                 log.write_text("".join(f"Step {i} | loss:{1 / i} lr:0.001 \n" for i in range(1, 41)))
 
@@ -139,9 +130,9 @@ def score() -> Callable[..., None]:
 @pytest.fixture
 def few_values(study_values: dict) -> dict:
     """What the YAML of a study with five cells holds: each one scored costs time."""
-    return study_values | {
-        "mixes": [[100, 50], [200, 100]], "separate": {}, "learning_rates": [], "learning_rate_rows": 0,
-    }  # fmt: skip
+    for name in ("separate", "learning_rates", "learning_rate_rows", "cross_check", "inference_variants"):
+        del study_values[name]
+    return study_values | {"mixes": [[100, 50], [200, 100]]}
 
 
 @pytest.fixture(scope="session")
@@ -173,6 +164,8 @@ def page(scored_study: Study, figures: list[Drawing]) -> str:
 @pytest.fixture(scope="session")
 def telling_page(scored_study: Study, figures: list[Drawing]) -> str:
     """The page of a study that shows text."""
-    study = dataclasses.replace(scored_study, show_text=True)
-    results, reported = read_results(study), read_reported()
+    results, reported = (
+        read_results(study_from_mapping(dict(scored_study.values) | {"show_text": True})),
+        read_reported(),
+    )
     return report_html(results, reported, all_tables(results, reported), figures)

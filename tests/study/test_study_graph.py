@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from radtune.study.plan import cells, read_study
+from radtune.study.plan import opponents, read_study, study_from_mapping
 
 GIVEN = (
     "data/mimic/mimic-cxr-2.0.0-negbio.csv.gz", "data/curated/mimic_100.csv", "data/curated/nih_midrc_100.csv"
@@ -44,21 +44,21 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_paper_study_names_every_cell(paper: Path) -> None:
     found = messages(snakemake(paper, "configs/study/paper.yaml", "-n"))
     study = read_study(Path("configs/study/paper.yaml"))
-    planned = cells(study)
-    assert len(planned) == 22
-    scored = {f"Scoring {cell.name} on {task}" for cell in planned for task in cell.tasks}
-    assert {message for message in found if message.startswith("Scoring")} == scored
-    trained = {cell.name for cell in planned if cell.total}
-    assert {m.split()[1].rstrip(":") for m in found if m.startswith("Training")} == trained
-    assert {m.removeprefix("Building the instructions of ") for m in found if m.startswith("Building")} == trained
-    asked = {f"Asking {name} about the {task} test reports" for name in ("the teacher", "base") for task in study.tests}
-    assert asked <= found
-    mixes = [f"mix_{wcm}_{mimic}" for wcm, mimic in study.mixes]
-    compared = {
-        f"Comparing {mix} with {other} on multiple_choice" for mix in mixes for other in ("base", "rule_labeler")
+    assert len(study.cells) == 23
+    pairs = [(cell, test) for cell in study.cells for test in cell.tests]
+    wanted = {f"Scoring {cell.name} on {test}" for cell, test in pairs}
+    wanted |= {
+        f"Comparing {cell.name} with {o} on {test}" for cell, test in pairs for o in opponents(study, cell, test)
     }
-    compared |= {f"Comparing {mix} with base on open_ended" for mix in mixes}
-    assert {message for message in found if message.startswith("Comparing")} == compared
+    trained = [cell for cell in study.cells if cell.trained]
+    wanted |= {f"Training {cell.name}: follow runs/paper/logs/train_{cell.name}.log" for cell in trained}
+    wanted |= {f"Building the instructions of {cell.rows_name}" for cell in trained}
+    wanted |= {
+        f"Asking {name} about the {test} test reports" for name in ("the teacher", "base") for test in study.tests
+    }
+    assert wanted <= found
+    # The exact run is torchtune's recipe; one cell is trained by ours.
+    assert [cell.name for cell in trained if cell.recipe == "ours"] == ["mix_6000_3000_ours"]
     assert not (paper / "runs").exists()
 
 
@@ -67,7 +67,7 @@ def test_snakemake_takes_the_slurm_profile(paper: Path) -> None:
         pytest.skip("no snakemake-executor-plugin-slurm (pip install -e '.[slurm]')")
     profile = ["--profile", "configs/study/slurm", "-n", "--quiet", "reason"]
     output = snakemake(paper, "configs/study/paper.yaml", *profile, "--until", "label_test_by_rules")
-    assert "Labelling the test reports by rules" in output
+    assert "Labelling the multiple_choice test reports by rules" in output
 
 
 def test_slurm_profile_names_rules_of_the_graph() -> None:
@@ -105,47 +105,51 @@ REPORT = {"Writing tables, figures and runs/mini/report.html"}
 
 
 def one_rate_more(study: dict) -> set[str]:
+    """Its rows are those of the other rates."""
     study["learning_rates"] = [*study["learning_rates"], 3e-3]
     return {
-        "Building the instructions of lr_3e-3", "Training lr_3e-3: follow runs/mini/logs/train_lr_3e-3.log",
+        "Training lr_3e-3: follow runs/mini/logs/train_lr_3e-3.log",
         "Asking lr_3e-3 about the multiple_choice test reports", "Scoring lr_3e-3 on multiple_choice",
     }  # fmt: skip
 
 
 def one_mix_less(study: dict) -> set[str]:
-    del study["mixes"][0]
+    del study["mixes"][1]
     return set()
+
+
+def other_variant(study: dict) -> set[str]:
+    study["inference_variants"]["votes"]["samples"] = 3
+    last = "_".join(map(str, ("mix", *study["mixes"][-1])))
+    return {
+        "Asking votes about the multiple_choice test reports", "Scoring votes on multiple_choice",
+        f"Comparing votes with {last} on multiple_choice",
+    }  # fmt: skip
 
 
 def other_teacher(study: dict) -> set[str]:
     """It labelled the wcm rows, so whatever was not trained on them stays."""
     study["teacher"]["drop"] = 0.2
-    tasks = ("multiple_choice", "open_ended")
-    models = [
-        *(f"mix_{a}_{b}" for a, b in study["mixes"]),
-        *(f"only_open_ended_{n}" for n in study["separate"]["open_ended"]),
-    ]
-    redone = {"Asking the teacher for phrases of the wcm reports"}
-    redone |= {f"Asking the teacher about the {task} test reports" for task in tasks}
-    redone |= {f"Scoring teacher on {task}" for task in tasks}
-    redone |= {f"Building the instructions of {model}" for model in models}
-    redone |= {f"Training {model}: follow runs/mini/logs/train_{model}.log" for model in models}
-    for model in models:
-        for task in tasks if model.startswith("mix") else ("open_ended",):
-            redone |= {f"Asking {model} about the {task} test reports", f"Scoring {model} on {task}"}
-            if model.startswith("mix"):
-                redone.add(f"Comparing {model} with base on {task}")
-        if model.startswith("mix"):
-            redone.add(f"Comparing {model} with rule_labeler on multiple_choice")
+    planned = study_from_mapping(study)
+    redone = {"Asking the teacher about the wcm reports"}
+    redone |= {f"Asking the teacher about the {test} test reports" for test in planned.tests}
+    redone |= {f"Scoring teacher on {test}" for test in planned.tests}
+    for cell in planned.cells:
+        if cell.rows.get("wcm") and cell.trained:
+            redone.add(f"Building the instructions of {cell.rows_name}")
+            redone.add(f"Training {cell.name}: follow runs/mini/logs/train_{cell.name}.log")
+        for test in cell.tests if cell.rows.get("wcm") else ():
+            redone |= {f"Asking {cell.name} about the {test} test reports", f"Scoring {cell.name} on {test}"}
+            redone |= {f"Comparing {cell.name} with {o} on {test}" for o in opponents(planned, cell, test)}
     return redone
 
 
-@pytest.mark.parametrize("change", [one_rate_more, one_mix_less, other_teacher])
+@pytest.mark.parametrize("change", [one_rate_more, one_mix_less, other_variant, other_teacher])
 def test_a_change_redoes_only_what_depends_on_it(done: Path, change: Callable[[dict], set[str]]) -> None:
     study = yaml.safe_load((done / "study.yaml").read_text())
     redone = change(study)
     changed = done / f"{change.__name__}.yaml"
-    changed.write_text(yaml.safe_dump(study))
+    changed.write_text(yaml.safe_dump(study, sort_keys=False))
     assert messages(snakemake(done, changed.name, "-n")) == redone | REPORT
 
 

@@ -6,53 +6,90 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radtune.config import InputError
-from radtune.study import paths
-from radtune.study.plan import Kind, Study, cells, opponents, rate_text, read_study, study_from_mapping
+from radtune.study.plan import Kind, opponents, rate_text, read_study, read_training, study_from_mapping
 
 
 def test_cells_in_the_order_of_the_tables(study_values: dict) -> None:
     study = study_from_mapping(study_values)
-    planned = cells(study)
-    assert [cell.name for cell in planned] == [
+    assert [cell.name for cell in study.cells] == [
         "base", "mix_100_50", "mix_200_100", "mix_400_200", "mix_600_300", "rule_labeler", "teacher",
         "lr_1e-4", "lr_3e-4", "lr_1e-3",
         "only_multiple_choice_100", "only_multiple_choice_300", "only_multiple_choice_500",
-        "only_open_ended_200", "only_open_ended_600",
+        "only_open_ended_200", "only_open_ended_600", "mix_200_100_stock", "constrained", "voted",
     ]  # fmt: skip
-    by_name = {cell.name: cell for cell in planned}
-    mix = by_name["mix_200_100"]
-    assert (mix.kind, mix.wcm, mix.mimic, mix.total) == (Kind.MIX, 200, 100, 300)
-    assert (mix.rows("open_ended"), mix.rows("multiple_choice")) == (200, 100)
-    assert mix.tasks == by_name["teacher"].tasks == ("multiple_choice", "open_ended")
-    assert by_name["rule_labeler"].tasks == ("multiple_choice",)
-    assert (by_name["lr_3e-4"].mimic, by_name["lr_3e-4"].wcm, by_name["lr_3e-4"].learning_rate) == (500, 0, 3e-4)
-    assert (by_name["only_open_ended_600"].wcm, by_name["only_open_ended_600"].tasks) == (600, ("open_ended",))
-    assert paths.metrics(study, mix, "open_ended") == study.run_dir / "evaluations/mix_200_100/open_ended/metrics.json"
+    mix, rate, alone = study.cell("mix_200_100"), study.cell("lr_3e-4"), study.cell("only_open_ended_600")
+    assert (mix.kind, mix.rows, mix.total, mix.recipe) == (Kind.MIX, {"wcm": 200, "mimic": 100}, 300, "ours")
+    assert mix.tests == study.cell("teacher").tests == ("multiple_choice", "open_ended")
+    assert study.cell("rule_labeler").tests == ("multiple_choice",)
+    assert (rate.rows_name, rate.learning_rate, rate.tests) == ("mimic_500", 3e-4, ("multiple_choice",))
+    assert (alone.rows, alone.tests) == ({"wcm": 600}, ("open_ended",))
+    assert study.cell("mix_200_100_stock").rows_name == mix.rows_name == "wcm_200_mimic_100"
+    # What only a task of classes can be asked is asked of no other.
+    assert [study.cell(name).tests for name in ("constrained", "voted")] == [("multiple_choice",), tuple(study.tests)]
+    assert study.cell("voted").model == "mix_600_300"
+    assert [cell.name for cell in study.cells if cell.recipe == "stock"] == ["mix_200_100_stock"]
+    assert study.evaluation("base", "open_ended") == study.run_dir / "evaluations/base/open_ended/metrics.json"
 
 
-def test_only_mixes_are_compared_and_rules_only_where_they_can_answer(study_values: dict) -> None:
-    by_name = {cell.name: cell for cell in cells(study_from_mapping(study_values))}
-    assert opponents(by_name["mix_200_100"], "multiple_choice") == ["base", "rule_labeler"]
-    assert opponents(by_name["mix_200_100"], "open_ended") == ["base"]
-    assert all(opponents(cell, task) == [] for cell in by_name.values() for task in cell.tasks if cell.kind != Kind.MIX)
+def test_who_is_compared_with_whom(study_values: dict) -> None:
+    study = study_from_mapping(study_values)
+    found = {(cell.name, test): opponents(study, cell, test) for cell in study.cells for test in cell.tests}
+    assert found["mix_200_100", "multiple_choice"] == ["base", "rule_labeler"]
+    assert found["mix_200_100", "open_ended"] == ["base"]
+    assert found["mix_200_100_stock", "open_ended"] == ["mix_200_100"]
+    assert found["constrained", "multiple_choice"] == ["mix_600_300"]
+    assert not any(others for (cell, _), others in found.items() if cell.startswith(("lr", "only", "base", "teacher")))
 
 
 def test_a_study_may_have_one_task_and_no_teacher(study_values: dict) -> None:
-    for name in ("teacher", "mixes", "learning_rates", "learning_rate_rows", "separate", "cohorts", "run_dir"):
-        del study_values[name]
-    del study_values["tests"]["open_ended"]
-    study = study_from_mapping(study_values)
-    assert [cell.name for cell in cells(study)] == ["base", "rule_labeler"]
+    for name in ("name", "model_name", "config", "checkpoint_dir", "tests"):
+        study_values[f"needed_{name}"] = study_values[name]
+    values = {name.removeprefix("needed_"): value for name, value in study_values.items() if name.startswith("needed_")}
+    del values["tests"]["open_ended"]
+    study = study_from_mapping(values)
+    assert [cell.name for cell in study.cells] == ["base", "rule_labeler"]
     assert study.run_dir == Path("runs/made-up")
+
+
+def test_tasks_cohorts_and_tests_of_ones_own(study_values: dict, tmp_path: Path) -> None:
+    (tmp_path / "organs.yaml").write_text(
+        "name: organs\ntitle: CT organs\nkind: classes\nclasses: [Liver lesion, Cyst]\n"
+        "prompts: {inference: 'Which of {classes}?'}\n"
+    )
+    organs = str(tmp_path / "organs.yaml")
+    values = {name: study_values[name] for name in ("name", "model_name", "config", "checkpoint_dir")} | {
+        "cohorts": {
+            "liver": {"task": organs, "labels": "labels.csv", "source": "table", "input": "x.csv"},
+            "chest": {"task": "multiple_choice", "labels": "rules", "source": "table", "input": "y.csv"},
+        },
+        "tests": {
+            "ct": {"task": organs, "reports": "r.jsonl", "gold": "g.csv"},
+            "mesh": {
+                "task": "multiple_choice", "title": "MeSH", "input": "$STUDY_DIR/r.csv", "gold": "${STUDY_DIR}/g.csv"
+            },
+        },
+        "mixes": [[10, 0], {"chest": 20}],
+        "separate": {"mesh": [5]},
+    }  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STUDY_DIR", "given")
+        study = study_from_mapping(values)
+        patch.delenv("STUDY_DIR")
+        with pytest.raises(InputError, match="environment variable STUDY_DIR is not set"):
+            study_from_mapping(values)
+    assert [cell.name for cell in study.cells] == ["base", "mix_10_0", "mix_0_20", "rule_labeler", "only_mesh_5"]
+    assert study.cell("rule_labeler").tests == ("mesh",)
+    assert [test.title for test in study.tests.values()] == ["CT organs", "MeSH"]
+    assert (study.tests["mesh"].gold, study.tests["mesh"].source) == (Path("given/g.csv"), {"input": "given/r.csv"})
+    assert study.cell("only_mesh_5").rows == {"chest": 5}
 
 
 def test_yaml_and_mapping_are_the_same_study(study_values: dict, tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
-    path.write_text(yaml.safe_dump(study_values))
-    assert read_study(path) == study_from_mapping(study_values)
-    # PyYAML reads a bare 3e-4 as a string.
-    path.write_text(path.read_text().replace("0.0003", "3e-4"))
-    assert read_study(path) == study_from_mapping(study_values)
+    path.write_text(yaml.safe_dump(study_values, sort_keys=False).replace("0.0003", "3e-4"))
+    read, given = read_study(path), study_from_mapping(study_values)
+    assert (read.settings, read.cells) == (given.settings, given.cells)
+    assert read_study(path, Path("elsewhere")).run_dir == Path("elsewhere")
 
 
 def change(values: dict, where: str, value: object) -> dict:
@@ -67,41 +104,45 @@ def change(values: dict, where: str, value: object) -> dict:
 @pytest.mark.parametrize(
     ("where", "value", "message"),
     [
-        ("mixs", [[1, 2]], "study: unknown key 'mixs'; did you mean 'mixes'?"),
-        ("cohorts.mimc", {}, "study: unknown key 'mimc'; did you mean 'mimic'?"),
-        ("tests.open_endd", {"gold": "x"}, "study: unknown key 'open_endd'; did you mean 'open_ended'?"),
-        ("separate.multiple", [1], "study: unknown key 'multiple'"),
+        ("mixs", [[1, 2]], "unknown key 'mixs'; did you mean 'mixes'?"),
+        ("tests.open_endd", {"gold": "x"}, "'open_endd' is none of"),
+        ("separate.multiple", [1], "separate: unknown key 'multiple'"),
         ("name", "../up", "cannot name a folder"),
+        ("name", "", "cannot name a folder"),
         ("name", None, "name"),
-        ("seed", "many", "seed: Value 'many'"),
-        ("seed", -1, "seed must be 0 or more"),
-        ("labels", {"wcm": "x.csv"}, "unknown key 'wcm'"),
-        ("cohorts.wcm.source", "openi", "needs phrases that a simulated teacher has for synthetic reports alone"),
-        ("learning_rates", [float("nan")], "must be above 0"),
-        ("learning_rates", [float("inf")], "must be above 0"),
-        ("mixes", [[1, "x"]], "mixes[0][1]: Value 'x'"),
-        ("mixes", [[1, 2, 3]], "mixes: [1, 2, 3] is not a pair"),
-        ("mixes", [[0, 0]], "mixes: [0, 0] is not a pair"),
+        ("seed", "many", "seed"),
+        ("seed", -1, "seed"),
+        ("training", "theirs", "training"),
+        ("run_dir", "runs/{x}", "snakemake takes the braces"),
+        ("cohorts.wcm.task", None, "cohorts.wcm: missing required key: task"),
+        ("cohorts.wcm.labels", "rules", "cohorts.wcm.labels: no rules label open_ended"),
+        ("cohorts.wcm.labels", "nobody", "expected rules, teacher or the path"),
+        ("cohorts.wcm.source", "openi", "cohorts.wcm: a simulated teacher needs their gold, or synthetic reports"),
+        ("cohorts.a b", {"task": "open_ended", "labels": "teacher"}, "cohorts.a b: letters, digits"),
+        ("mixes", [[1, "x"]], "mixes[0]"),
+        ("mixes", [[1, 2, 3]], "mixes: [1, 2, 3] is not a number of rows for each of wcm, mimic"),
+        ("mixes", [{"wcn": 1}], "mixes: unknown key 'wcn'; did you mean 'wcm'?"),
+        ("mixes", [[0, 0]], "not all of them 0"),
+        ("mixes", [[-1, 2]], "must be 0 or more"),
         ("mixes", [[100, 50], [100, 50]], "mix_100_50 stands twice"),
-        ("mixes", [[601, 0]], "mix_601_0 needs 601 wcm reports, cohorts.wcm.count is 600"),
+        ("mixes", [[601, 0]], "cohorts.wcm: mix_601_0 needs 601 reports, count is 600"),
         ("learning_rates", [1e-4, 0.0001], "lr_1e-4 stands twice"),
-        ("learning_rates", [0.0], "must be above 0"),
-        ("learning_rate_rows", 0, "learning_rates and learning_rate_rows go together"),
-        ("separate.open_ended", [0], "must be above 0"),
+        ("learning_rates", [0.0], "learning_rates"),
+        ("learning_rates", [float("nan")], "learning_rates"),
+        ("learning_rate_rows", [], "learning_rates and learning_rate_rows go together"),
+        ("separate.open_ended", [0], "separate.open_ended"),
+        ("inference_variants.voted.tests", ["all"], "inference_variants.voted.tests: unknown key 'all'"),
         ("tests.open_ended", {"reports": "x.jsonl"}, "tests.open_ended has no gold"),
         ("tests.open_ended", {"gold": "x", "gold_blank": "skip"}, "gold_blank is not one of negative, ignore"),
-        ("tests.open_ended", {"gold": 7}, "tests.open_ended.gold is no path"),
-        ("tests.multiple_choice.gold_rule", "xor", "gold_rule is not one of union, intersection"),
-        ("tests.multiple_choice.spelling", "loose", "spelling is not one of strict, lenient"),
-        ("tests.open_ended.spelling", "lenient", "tests.open_ended.spelling: lenient is for multiple_choice"),
-        ("tests.open_ended.gold_blank", "ignore", "tests.open_ended.gold_blank: ignore is for multiple_choice"),
-        ("name", "", "cannot name a folder"),
-        ("run_dir", "runs/{x}", "snakemake takes the braces"),
-        ("tests", {"open_ended": {"gold": "x"}}, "unknown key 'multiple_choice'"),
+        ("tests.open_ended", {"gold": 7}, "tests.open_ended has no gold, or gold is no path"),
+        ("tests.open_ended.gold", "runs/other/gold.jsonl", "is written by the study, so it belongs in"),
+        ("tests.multiple_choice.gold_rule", "xor", "gold_rule is not one of"),
+        ("tests.open_ended.spelling", "lenient", "tests.open_ended.spelling: lenient is for tasks of classes"),
+        ("tests", {"open_ended": {"gold": "x"}}, "separate: unknown key 'multiple_choice'"),
         ("teacher", {"simulated": "yes", "model": "x"}, "teacher.simulated is not true or false"),
         ("teacher", {"simulated": True}, "teacher has no model"),
-        ("teacher", {}, "needs a teacher to label wcm reports"),
-        ("cohorts", {"wcm": {"source": "synthetic"}}, "needs cohorts.mimic"),
+        ("teacher", {}, "cohorts.wcm: mix_100_50 needs a teacher"),
+        ("config", {"mine": "x.yaml"}, "config: unknown key 'mine'"),
     ],
 )
 def test_mistakes_are_named(study_values: dict, where: str, value: object, message: str) -> None:
@@ -111,41 +152,47 @@ def test_mistakes_are_named(study_values: dict, where: str, value: object, messa
     assert "\n" not in str(caught.value)
 
 
-def test_missing_keys_are_named(study_values: dict) -> None:
-    del study_values["config"], study_values["tests"]
-    with pytest.raises(InputError, match="missing required key: config, tests"):
-        study_from_mapping(study_values)
+STOCK = "batch_size: 2\ngradient_accumulation_steps: 4\nepochs: 3\ndevice: cuda\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "overrides", "message"),
     [
-        ("[1, 2]", "expected a mapping"),
-        ("a: [", "study.yaml:1: not valid YAML"),
-        ("a: 1\na: 2", "study.yaml:2: not valid"),
+        (STOCK, [], None),
+        (None, [], "recipe.yaml: No such file"),
+        ("a: [1\n", [], "recipe.yaml:2: not valid YAML"),
+        ("epochs: 1\n", [], "batch_size is None, expected a whole number above 0"),
+        (STOCK, ["batch_size"], "is not key=value"),
+        (STOCK, ["epochs=many"], "epochs is 'many'"),
+        (STOCK, ["epochs=0"], "epochs is 0"),
+        (STOCK, ["batch_size=true"], "batch_size is True"),
+        (STOCK, ["gradient_accumulation_steps=100"], "mix_100_50: 150 rows do not fill one optimizer step of 200"),
     ],
 )
-def test_broken_yaml_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "study.yaml"
-    path.write_text(text)
-    with pytest.raises(InputError, match=message):
-        read_study(path)
+def test_what_cannot_be_trained_is_told_before(
+    few_values: dict, tmp_path: Path, text: str | None, overrides: list[str], message: str | None
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    if text is not None:
+        recipe.write_text(text)
+    values = few_values | {"training": "stock", "config": str(recipe), "overrides": overrides}
+    if message is None:
+        found = read_training(study_from_mapping(values))["stock"]
+        assert (found.epochs, found.on_gpu) == (3, True)
+        return
+    with pytest.raises(InputError) as caught:
+        read_training(study_from_mapping(values))
+    assert message in str(caught.value)
+
+
+def test_both_recipes_have_their_own_yaml(study_values: dict) -> None:
+    found = read_training(study_from_mapping(study_values | {"overrides": {"stock": ["epochs=2"]}}))
+    assert {recipe: training.epochs for recipe, training in found.items()} == {"ours": 1, "stock": 2}
+    with pytest.raises(InputError, match="no YAML for the stock recipe"):
+        read_training(study_from_mapping(study_values | {"config": "configs/mini/lora_fast.yaml"}))
 
 
 @given(st.integers(1, 9999), st.integers(-9, 0))
 def test_rate_text_reads_back(digits: int, exponent: int) -> None:
     rate = float(f"{digits}e{exponent}")
     assert float(rate_text(rate)) == rate
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), unique=True), st.lists(st.integers(1, 99), unique=True)
-)
-def test_cell_names_are_unique_and_safe(mixes: list[tuple[int, int]], sizes: list[int]) -> None:
-    study = Study(
-        name="x", model_name="x", config=Path("x"), checkpoint_dir=Path("x"), tests={"multiple_choice": {}},
-        mixes=[list(mix) for mix in mixes], separate={"multiple_choice": sizes},
-    )  # fmt: skip
-    names = [cell.name for cell in cells(study)]
-    assert len(set(names)) == len(names)
-    assert all(name.replace("_", "").replace("-", "").isalnum() for name in names)

@@ -10,15 +10,15 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from torchtune.training.metric_logging import DiskLogger
 
 from radtune.files import write_jsonl
-from radtune.study import paths
-from radtune.study.drawing import INK, PAPER, Drawing
-from radtune.study.figures import f1_by_size
+from radtune.study.figures import INK, PAPER, Drawing, f1_by_size, newest_curve
 from radtune.study.plan import Study, study_from_mapping
-from radtune.study.report import headline, inline_svg, report_html, write_report
-from radtune.study.reported import read_reported
-from radtune.study.results import read_results
+from radtune.study.report import inline_svg, report_html, write_report
+from radtune.study.results import read_reported, read_results
 from radtune.study.tables import all_tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,10 +58,11 @@ def test_page_is_whole_and_loads_nothing(page: str) -> None:
 
 
 def test_page_says_what_matters(page: str, scored_study: Study) -> None:
-    best = headline(read_results(scored_study), read_reported(), "multiple_choice")
-    assert best.metrics is not None
-    assert f"{best.metrics.micro.f1:.2f}" in page
-    assert [name for name, _ in best.others] == ["base model", "rule labeler", "teacher"]
+    best = read_results(scored_study).best_mix("multiple_choice")
+    assert best is not None
+    assert f"{best[1].micro.f1:.2f}" in page
+    assert re.search(r"For comparison: base model 0\.\d\d, rule labeler 0\.\d\d, teacher 0\.\d\d<", page)
+    assert "Paper: 0.67 on 9,000 rows; base model 0.54, rule labeler 0.63, teacher 0.86<" in page
     for text in ("its scores say nothing about the 8B model", "Table 3 as reported", "Pleural Effusion", "truncated"):
         assert text in page, text
     assert page.count("<svg") == 9
@@ -80,14 +81,17 @@ NASTY = """<script>alert(1)</script></style><img src="x" onerror='alert(1)'>{{ 7
 
 
 def test_page_takes_no_name_for_markup(scored_study: Study, tmp_path: Path) -> None:
-    study = dataclasses.replace(
-        scored_study, run_dir=tmp_path, model_name=NASTY, note=NASTY, name=NASTY, show_text=True
+    settings = dataclasses.replace(
+        scored_study.settings, model_name=NASTY, note=NASTY, name=NASTY, show_text=True
     )  # fmt: skip
+    study = dataclasses.replace(
+        scored_study, run_dir=tmp_path, settings=settings, values={"name": NASTY, "note": NASTY, "model_name": NASTY}
+    )
     results = dataclasses.replace(read_results(scored_study), study=study)
     best = results.best_mix("open_ended")
     assert best is not None
     error = {"report_id": NASTY, "side": "fp", "kind": "paraphrase", "label": NASTY, "other": NASTY, "sentence": NASTY}
-    write_jsonl(paths.errors(study, best[0], "open_ended"), [error])
+    write_jsonl(study.evaluation(best[0].name, "open_ended", "errors.jsonl"), [error])
     page = report_html(results, read_reported(), [], [])
     parser = Balance()
     parser.feed(page)
@@ -98,8 +102,11 @@ def test_page_takes_no_name_for_markup(scored_study: Study, tmp_path: Path) -> N
 
 
 def test_figures_take_names_as_they_stand(scored_study: Study) -> None:
-    study = dataclasses.replace(scored_study, model_name="a$b_1$c <d>")
-    figure = f1_by_size(dataclasses.replace(read_results(scored_study), study=study), read_reported(), "open_ended")
+    settings = dataclasses.replace(scored_study.settings, model_name="a$b_1$c <d>")
+    results = dataclasses.replace(
+        read_results(scored_study), study=dataclasses.replace(scored_study, settings=settings)
+    )
+    figure = f1_by_size(results, read_reported(), scored_study.tests["open_ended"])
     assert figure is not None
     assert ">a$b_1$c &lt;d&gt;, fine-tuned</text>" in figure.svg
 
@@ -116,7 +123,7 @@ def test_page_of_a_study_that_has_not_run(study_values: dict) -> None:
     results, reported = read_results(study_from_mapping(study_values)), read_reported()
     page, tables = write_report(results, reported)
     text = page.read_text()
-    assert "0 of 21 scores" in text
+    assert "0 of 26 scores" in text
     assert "no mix scored yet" in text
     assert '<td class="missing">missing</td>' in text
     assert "a &lt;b&gt;note&lt;/b&gt;" in text
@@ -127,7 +134,7 @@ def test_page_of_a_study_that_has_not_run(study_values: dict) -> None:
 def test_figures_are_those_of_the_study(figures: list[Drawing]) -> None:
     assert [figure.name for figure in figures] == [
         "f1_by_size_multiple_choice", "f1_by_size_open_ended", "figure_3", "figure_4a", "figure_4b",
-        "f1_by_class", "curves_mixes", "curves_learning_rates", "curves_separate",
+        "f1_by_class_multiple_choice", "curves_mixes", "curves_learning_rates", "curves_one_task_alone",
     ]  # fmt: skip
     for figure in figures:
         assert ElementTree.fromstring(figure.svg).tag.endswith("svg")  # noqa: S314  (ours)
@@ -137,7 +144,7 @@ def test_figures_are_those_of_the_study(figures: list[Drawing]) -> None:
 
 
 def test_figures_are_the_same_for_the_same_scores(scored_study: Study, figures: list[Drawing]) -> None:
-    assert f1_by_size(read_results(scored_study), read_reported(), "multiple_choice") == figures[0]
+    assert f1_by_size(read_results(scored_study), read_reported(), scored_study.tests["multiple_choice"]) == figures[0]
 
 
 def test_inline_figures_take_the_page_s_colours(figures: list[Drawing]) -> None:
@@ -151,7 +158,7 @@ def test_inline_figures_take_the_page_s_colours(figures: list[Drawing]) -> None:
 def test_command(few_values: dict, tmp_path: Path, score: Callable[..., None]) -> None:
     few_values["mixes"] = [[100, 50]]
     study_file = tmp_path / "study.yaml"
-    study_file.write_text(yaml.safe_dump(few_values))
+    study_file.write_text(yaml.safe_dump(few_values, sort_keys=False))
     score(study_from_mapping(few_values), skip=("teacher",))
     done = subprocess.run(
         [sys.executable, "scripts/study_report.py", f"study={study_file}"],
@@ -178,3 +185,41 @@ def test_command_refuses_a_misspelt_key(study_values: dict, tmp_path: Path) -> N
     assert done.returncode == 2
     assert done.stderr.strip().endswith("unknown key 'modelname'; did you mean 'model_name'?")
     assert not (tmp_path / "run").exists()
+
+
+def test_losses_are_read_from_either_recipes_log(tmp_path: Path) -> None:
+    assert newest_curve(tmp_path) is None
+    assert newest_curve(tmp_path / "absent") is None
+    logger = DiskLogger(str(tmp_path / "logs"))
+    for step in range(1, 4):
+        logger.log_dict({"loss": 1 / step, "lr": 1e-4, "tokens_per_second_per_gpu": 70.5}, step)
+    logger.log("validation_loss", 0.7, 3)
+    logger.close()
+    curve = newest_curve(tmp_path)
+    assert curve is not None
+    assert curve.training == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    assert curve.validation == [(3, 0.7)]
+    # A history holds what was before a stop, too; the last line of a training that was killed is torn.
+    rows = [{"step": 1, "loss": 0.9}, {"step": 2, "validation_loss": 0.85}, {"event": "saved"}]
+    (tmp_path / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 3, "lo')
+    curve = newest_curve(tmp_path)
+    assert curve is not None
+    assert (curve.training, curve.validation) == ([(1, 0.9)], [(2, 0.85)])
+
+
+def test_the_newest_log_with_losses_counts(tmp_path: Path) -> None:
+    for name, loss, time in (("log_1.txt", 3.0, 100), ("log_2.txt", 2.0, 200), ("notes.txt", None, 300)):
+        (tmp_path / name).write_text(f"Step 1 | loss:{loss} lr:0.1 \n")
+        os.utime(tmp_path / name, (time, time))
+    curve = newest_curve(tmp_path)
+    assert curve is not None
+    assert curve.training == [(1, 2.0)]
+
+
+@given(points=st.lists(st.tuples(st.integers(0, 10**6), st.floats()), min_size=1))
+def test_losses_that_are_no_numbers_are_left_out(tmp_path_factory, points) -> None:
+    folder = tmp_path_factory.mktemp("logs")
+    (folder / "log.txt").write_text("".join(f"Step {step} | loss:{loss} lr:nan \n" for step, loss in points))
+    finite = [point for point in points if abs(point[1]) < float("inf")]
+    curve = newest_curve(folder)
+    assert (curve.training if curve else []) == finite

@@ -15,7 +15,7 @@ import pytest
 STUDY = """
 name: small
 model_name: mini Llama
-config: configs/mini/lora_single_device.yaml
+config: configs/mini/lora_fast.yaml
 checkpoint_dir: data/mini
 teacher: {{simulated: true, model: teacher, drop: {drop}}}
 tests:
@@ -29,7 +29,7 @@ RUN = Path("runs/small")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
-    for name in ("configs", "scripts", "data", "inference.py", "evaluate.py", "gpt_data_generate.py"):
+    for name in ("configs", "scripts", "data", "recipes", "inference.py", "evaluate.py", "gpt_data_generate.py"):
         (folder / name).symlink_to(Path(name).resolve())
     return folder
 
@@ -67,7 +67,7 @@ def test_killed_study_goes_on(folder):
         time.sleep(0.05)
     second = finish(snakemake(folder, 0.05))
     assert second[0] != 0
-    assert "runs/small is in use by another run" in second[1]
+    assert "runs/small: another process is writing there" in second[1]
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     labels = folder / RUN / "tests/multiple_choice/rule_labels.csv"

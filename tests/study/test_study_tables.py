@@ -6,15 +6,33 @@ import pytest
 import yaml
 
 from radtune.config import InputError
-from radtune.study import paths
-from radtune.study.formats import latex, markdown, plain_text, printed_rows, value_text, write_table
-from radtune.study.plan import Kind, Study, study_from_mapping
-from radtune.study.reported import Reported, read_reported
-from radtune.study.results import Results, read_results
-from radtune.study.score_tables import score_table
-from radtune.study.table import Column, Table
-from radtune.study.tables import all_tables
-from radtune.tasks.legacy import TASK_NAMES
+from radtune.files import write_jsonl
+from radtune.score.errors import ErrorKind, LabelError, write_errors
+from radtune.study.formats import MISSING, Table, latex, markdown, plain_text, value_text, write_table
+from radtune.study.plan import Kind, Study, read_study, study_from_mapping
+from radtune.study.results import (
+    Reported,
+    Results,
+    gold_of,
+    predictions_of,
+    read_errors,
+    read_reported,
+    read_results,
+)
+from radtune.study.tables import (
+    KIND_TITLES,
+    MOST_LISTED,
+    agreement_table,
+    all_tables,
+    cell_table,
+    class_table,
+    comparison_table,
+    dataset_table,
+    error_list,
+    error_tables,
+    score_table,
+    status_table,
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,79 +50,273 @@ def test_reported_numbers_agree_with_each_other(reported: Reported) -> None:
         for row in table.rows:
             f1 = 2 * row.precision * row.recall / (row.precision + row.recall)
             assert row.f1 == pytest.approx(f1, abs=0.0101), row
-    assert set(reported.tables) == set(TASK_NAMES)
-    assert max(row.f1 for row in reported.tables["multiple_choice"].rows if row.kind == Kind.MIX) == 0.67
-    assert max(row.f1 for row in reported.tables["open_ended"].rows if row.kind == Kind.MIX) == 0.91
+    best = {task: max(row.f1 for row in table.rows if row.kind == Kind.MIX) for task, table in reported.tables.items()}
+    assert best == {"multiple_choice": 0.67, "open_ended": 0.91}
+
+
+@pytest.mark.parametrize("broken", [{"tables": {}}, [], {"source": "x", "figures": [], "tables": {"a": {"rows": []}}}])
+def test_a_broken_reported_file_is_refused(tmp_path: Path, broken: object) -> None:
+    path = tmp_path / "reported.yaml"
+    path.write_text(yaml.safe_dump(broken))
+    with pytest.raises(InputError, match=r"reported\.yaml: "):
+        read_reported(path)
 
 
 def test_score_table_has_the_paper_beside_what_it_also_ran(results: Results, reported: Reported) -> None:
-    table = score_table(results, reported, "multiple_choice")
-    assert table.name == "table_3"
-    by_label = {(row[0], row[1]): row for row in table.rows}
-    assert by_label["mini Llama", 0][-4:-1] == [0.46, 0.65, 0.54]
-    assert by_label["mini Llama", 300][-4:] == [None] * 4
-    assert by_label["Rule labeler", "-"][-4:-1] == [0.82, 0.51, 0.63]
-    teacher = by_label["GPT4-o (simulated)", "-"]
-    assert teacher[-4:-1] == [0.83, 0.89, 0.86]
-    micro = results.metrics["teacher", "multiple_choice"].micro
-    assert teacher[4:8] == [micro.precision, micro.recall, micro.f1, micro.ci95["f1"]]
-    assert teacher[-1] == pytest.approx(micro.f1 - 0.86)
+    table = score_table(results, reported, results.study.tests["multiple_choice"])
+    assert (table.name, table.title) == ("table_3", "Table 3: multiple choice, micro-averaged")
+    by_label = {(row["Model"], row["Fine-tuning data", "Total"]): row for row in table.rows}
+
+    def paper(row: dict) -> list:
+        return [row["Paper", name] for name in ("Precision", "Recall", "F1")]
+
+    assert paper(by_label["mini Llama", 0]) == [0.46, 0.65, 0.54]
+    assert paper(by_label["mini Llama", 300]) == [None] * 3
+    assert paper(by_label["Rule labeler", "-"]) == [0.82, 0.51, 0.63]
+    teacher, micro = by_label["GPT4-o (simulated)", "-"], results.metrics["teacher", "multiple_choice"].micro
+    assert [teacher["F1"], teacher["F1 95 % CI"]] == [micro.f1, tuple(micro.ci95["f1"])]
+    assert teacher["Paper", "ΔF1"] == pytest.approx(micro.f1 - 0.86)
 
 
-def test_paper_tables_stand_whole_beside_other_sizes(results: Results, reported: Reported, study_values: dict) -> None:
+def test_paper_tables_stand_whole_beside_other_sizes(results: Results, reported: Reported) -> None:
     assert "table_3_paper" in [table.name for table in all_tables(results, reported)]
-    study_values |= {"mixes": [[5000, 2500], [6000, 3000]], "cohorts": {"wcm": {"source": "synthetic"}, "mimic": {}}}
-    paper_sizes = read_results(study_from_mapping(study_values))
-    tables = {table.name: table for table in all_tables(paper_sizes, reported)}
+    tables = {
+        table.name: table for table in all_tables(read_results(read_study(Path("configs/study/paper.yaml"))), reported)
+    }
     assert "table_3_paper" not in tables
-    assert tables["table_3"].rows[1][-4:-1] == [0.61, 0.72, 0.66]
-    # Table 4 of the paper has no such row.
-    assert tables["table_4"].rows[1][-4:-1] == [None, None, None]
-    assert tables["table_4"].rows[2][-2] == 0.91
+    assert [row["Paper", "F1"] for row in tables["table_3"].rows] == [
+        0.54,
+        0.51,
+        0.53,
+        0.59,
+        0.66,
+        0.67,
+        0.64,
+        0.63,
+        0.86,
+    ]
+    # Table 4 of the paper has no row for 5,000 + 2,500.
+    assert [row["Paper", "F1"] for row in tables["table_4"].rows] == [0.83, 0.86, 0.85, 0.89, None, 0.91, 0.89, 0.93]
 
 
-def test_missing_cells_are_shown(
-    study_values: dict, few_values: dict, reported: Reported, score: Callable[..., None]
-) -> None:
-    nothing = all_tables(read_results(study_from_mapping(study_values)), reported)
-    assert [table.name for table in nothing] == [
-        "table_1", "table_3", "table_3_paper", "table_4", "table_4_paper", "figure_3", "figure_4", "cells",
+def test_missing_cells_are_shown(few_values: dict, reported: Reported, score: Callable[..., None]) -> None:
+    study = study_from_mapping(few_values)
+    assert [table.name for table in all_tables(read_results(study), reported)] == [
+        "table_1", "table_3", "table_3_paper", "table_4", "table_4_paper", "cells",
     ]  # fmt: skip
-    study = study_from_mapping(few_values)
     score(study, skip=("mix_200_100", "base"))
-    table = score_table(read_results(study), reported, "open_ended")
-    assert [row[4] == "missing" for row in table.rows] == [True, False, True, False]
-
-
-def test_scores_of_another_task_are_refused(few_values: dict, score: Callable[..., None]) -> None:
-    study = study_from_mapping(few_values)
-    score(study, skip=("mix_100_50", "mix_200_100", "teacher", "rule_labeler"))
-    base = read_results(study).cells[0]
-    other = paths.metrics(study, base, "open_ended").read_bytes()
-    paths.metrics(study, base, "multiple_choice").write_bytes(other)
+    table = score_table(read_results(study), reported, study.tests["open_ended"])
+    assert [row["F1"] == MISSING for row in table.rows] == [True, False, True, False]
+    study.evaluation("base", "multiple_choice").parent.mkdir(parents=True, exist_ok=True)
+    other = study.evaluation("teacher", "open_ended").read_bytes()
+    study.evaluation("base", "multiple_choice").write_bytes(other)
     with pytest.raises(InputError, match="scores of task 'open_ended', expected 'multiple_choice'"):
         read_results(study)
 
 
-def test_class_table_marks_classes_that_do_not_occur(results: Results, reported: Reported) -> None:
-    table = next(table for table in all_tables(results, reported) if table.name == "classes")
-    assert len(table.rows) == 13
-    assert [column.title for column in table.columns[2:]] == [
-        "Base model", "Best mix (600 + 300)", "Rule labeler", "GPT4-o (simulated)",
+def test_table_1_counts_reports_patients_words_and_labels(results: Results, reported: Reported) -> None:
+    rows = dataset_table(results.study, reported).rows
+    assert [(row["Task"], row["Usage"], row["Annotator"], row["Paper", "Annotator"]) for row in rows] == [
+        ("Multiple choice", "training", "Rule labeler", "NegBio"),
+        ("Multiple choice", "evaluation", "Known truth", "Radiologists"),
+        ("Open ended", "training", "GPT4-o (simulated)", "GPT4-o"),
+        ("Open ended", "evaluation", "Known truth", "Radiologists"),
+    ]
+    assert {(row["Reports"], row["Patients"]) for row in rows} == {(60, 60)}
+    assert [row["Trained on"] for row in rows] == [500, "-", 600, "-"]
+    gold = gold_of(results.study.tests["multiple_choice"]).answers
+    assert rows[1]["Labels"] == pytest.approx(sum(len(answer.labels) for answer in gold.values()) / 60)
+
+
+def test_table_1_names_files_that_people_gave(study_values: dict, reported: Reported) -> None:
+    study_values["cohorts"]["mimic"] |= {"labels": "given/negbio.csv.gz", "source": "mimic_cxr", "input": "x.zip"}
+    study_values["tests"]["multiple_choice"] = {"source": "table", "input": "some/test.csv", "gold": "some/gold.csv"}
+    rows = dataset_table(study_from_mapping(study_values), reported).rows
+    assert [[row[name] for name in ("Dataset", "Annotator", "Reports")] for row in rows[:2]] == [
+        ["Mimic cxr", "negbio.csv.gz", "missing"], ["test.csv", "gold.csv", "missing"],
     ]  # fmt: skip
-    assert table.rows[0][2] == results.metrics["base", "multiple_choice"].per_class["Atelectasis"].f1
+
+
+def test_comparisons_are_with_base_rules_the_other_recipe_and_the_model_asked_as_usual(results: Results) -> None:
+    rows = {
+        (row["Task"], row["Fine-tuning data", "Total"], row["System"]): {} for row in comparison_table(results).rows
+    }
+    for row in comparison_table(results).rows:
+        rows[row["Task"], row["Fine-tuning data", "Total"], row["System"]][row["Against"]] = row["ΔF1"]
+    ours, stock = "Fine-tuned by our recipe", "Fine-tuned by torchtune's"
+    mix = {"Base model", "Rule labeler"}
+    assert {key: set(others) for key, others in rows.items()} == {
+        ("Multiple choice", 300, ours): mix, ("Multiple choice", 900, ours): mix,
+        ("Multiple choice", 300, stock): {ours},
+        ("Multiple choice", 900, "constrained: constrain=true"): {ours},
+        ("Multiple choice", 900, "voted: samples=5"): {ours},
+        ("Open ended", 300, ours): {"Base model"}, ("Open ended", 900, ours): {"Base model"},
+        ("Open ended", 300, stock): {ours}, ("Open ended", 900, "voted: samples=5"): {ours},
+    }  # fmt: skip
+    f1 = {name: results.metrics[name, "open_ended"].micro.f1 for name in ("mix_200_100", "mix_200_100_stock")}
+    difference = rows["Open ended", 300, stock][ours]
+    assert difference == pytest.approx(f1["mix_200_100_stock"] - f1["mix_200_100"])
+
+
+def test_class_and_status_tables_count_every_pair_once(results: Results) -> None:
+    test = results.study.tests["multiple_choice"]
+    table = class_table(results, test)
+    assert [row["Class"] for row in table.rows] == list(test.task.classes)
+    titles = [column.title for column in table.columns[2:]]
+    assert titles == ["Base model", "Best mix (600 + 300)", "Rule labeler", "GPT4-o (simulated)"]
+    assert table.rows[0]["F1", "Base model"] == results.metrics["base", test.name].per_class["Atelectasis"].f1
+    rows = status_table(results, test).rows
+    assert [row["Rule labeler"] for row in rows] == ["positive", "uncertain", "not mentioned"]
+    assert sum(row["Pairs"] for row in rows) == 60 * 13
+    for row in rows:
+        counts = [row["Gold", state] for state in ("positive", "uncertain", "negative", "not mentioned")]
+        assert sum(counts) == row["Pairs"]
+        assert all(0 <= share <= 1 for key, share in row.items() if key[0] == "Named by (share)")
+    # Seven reports each have Pneumonia in doubt and no word of a fracture.
+    assert [sum(row["Gold", state] for row in rows) for state in ("uncertain", "not mentioned")] == [7, 7]
+
+
+def test_gold_that_is_a_list_or_misspelt_or_by_several(few_values: dict, scored_study: Study, tmp_path: Path) -> None:
+    path = tmp_path / "gold.csv"
+
+    def study_of(gold: str, **test: object) -> Study:
+        path.write_text(gold)
+        values = few_values | {"run_dir": str(scored_study.run_dir), "mixes": [[200, 100]]}
+        return study_from_mapping(values | {"tests": {"multiple_choice": {"gold": str(path), **test}}})
+
+    answers = gold_of(scored_study.tests["multiple_choice"]).answers
+    lines = "".join(f'{i},"{", ".join(answer.labels)}"\n' for i, answer in answers.items())
+    study = study_of("uid,consensus\n" + lines, gold_column="consensus", id_column="uid")
+    table = status_table(read_results(study), study.tests["multiple_choice"])
+    assert sum(row["Gold", "named"] for row in table.rows) == sum(len(answer.labels) for answer in answers.values())
+    study = study_of("uid,labels\n1,Edma\n2,Fracture\n", spelling="lenient")
+    assert [a.labels for a in gold_of(study.tests["multiple_choice"]).answers.values()] == [("Edema",), ("Fracture",)]
+    few = study_from_mapping(dict(study.values) | {"run_dir": str(tmp_path)})
+    write_jsonl(few.predictions("base", "multiple_choice"), [{"report_id": "1", "labels": ["Fractur"]}])
+    assert predictions_of(few, "base", few.tests["multiple_choice"]).answers["1"].labels == ("Fracture",)
+    two = 'report_id,A,B\n1,"Edema, Fracture",Edema\n2,,Pneumonia\n'
+    study = study_of(two, gold_columns=["A", "B"], gold_rule="intersection")
+    assert [a.labels for a in gold_of(study.tests["multiple_choice"]).answers.values()] == [("Edema",), ()]
+
+
+def test_every_cell_has_a_row_and_agreement_is_beside_the_papers(results: Results, reported: Reported) -> None:
+    rows = cell_table(results).rows
+    assert [(row["Cell"], row["Task"]) for row in rows] == list(results.metrics)
+    assert {row["Answers", "truncated"] for row in rows if row["Cell"] != "rule_labeler"} == {1}
+    rows = agreement_table(results, reported, results.study.tests["multiple_choice"]).rows
+    assert [rows[0][name] for name in ("Source", "One", "Other", "Reports")] == [
+        "this study",
+        "Rule labeler",
+        "gold",
+        60,
+    ]
+    assert [row["Kappa"] for row in rows if row["Source"] == "paper"] == [0.53, 0.52, 0.88]
+
+
+def test_all_tables_have_a_form_everywhere(results: Results, reported: Reported) -> None:
+    tables = all_tables(results, reported)
+    names = [table.name for table in tables]
+    assert {f"table_{n}" for n in (1, 3, 4, 5, 6)} | {"figure_3", "figure_4", "comparisons"} <= set(names)
+    assert len(set(names)) == len(names)
+    for table in tables:
+        assert latex(table).isascii(), table.name
+        assert all(len(row) == len(table.columns) for row in table.texts), table.name
+
+
+ERRORS = [
+    LabelError("1", "fp", "left basal opacity", ErrorKind.DESCRIPTION, "opacity at left base", "Opacity at left base."),
+    LabelError("1", "fn", "opacity at left base", ErrorKind.DESCRIPTION, "left basal opacity", "Opacity at left base."),
+    LabelError("2", "fn", "large heart", ErrorKind.PARAPHRASE, "cardiomegaly", "The heart is large."),
+    LabelError("2", "fp", "possible edema", ErrorKind.UNCERTAIN, None, "Possible edema."),
+    LabelError("3", "fp", "possible edema", ErrorKind.UNCERTAIN, None, "Possible edema."),
+    LabelError("3", "fp", "possible mass", ErrorKind.UNCERTAIN, None, "Possible mass."),
+    LabelError("4", "fn", "old fracture", ErrorKind.MISSED, None, "Old  fracture."),
+]  # fmt: skip
+
+
+@pytest.fixture(params=[True, False])
+def erring(request: pytest.FixtureRequest, few_values: dict, scored_study: Study) -> Results:
+    """A study that shows text, or does not, whose only mix made these errors; its scores are borrowed."""
+    study = study_from_mapping(few_values | {"mixes": [[200, 100]], "show_text": request.param})
+    made_up = [
+        LabelError("1", "fp", "chest tube of Mr X", ErrorKind.NOT_IN_REPORT),
+        LabelError("1", "fn", "Edema", ErrorKind.MISSED),
+    ]
+    for test, errors in (("open_ended", ERRORS), ("multiple_choice", made_up)):
+        path = study.evaluation("mix_200_100", test)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(scored_study.evaluation("mix_200_100", test).read_bytes())
+        write_errors(path.parent / "errors.jsonl", errors, show_text=True)
+    return read_results(study)
+
+
+def test_tables_5_and_6_count_by_side_and_kind_beside_the_paper(erring: Results, reported: Reported) -> None:
+    kinds, wordings = error_tables(erring, reported, erring.study.tests["open_ended"])
+    assert kinds.title == "Table 5: open ended, errors of mini Llama, fine-tuned on 200 + 100"
+    assert [list(row.values())[:5] for row in kinds.rows] == [
+        ["False positive", "Paraphrase, see Table 6", 1, 1 / 7, 10],
+        ["False positive", KIND_TITLES[ErrorKind.UNCERTAIN], 3, 3 / 7, 18],
+        ["False positive", KIND_TITLES[ErrorKind.NOT_IN_GOLD], 0, 0.0, 1],
+        ["False negative", "Paraphrase, see Table 6", 2, 2 / 7, None],
+        ["False negative", KIND_TITLES[ErrorKind.MISSED], 1, 1 / 7, 22],
+    ]
+    assert [list(row.values())[:3] for row in wordings.rows] == [
+        ["Misspelling", 0, 0], ["Device, place or side described differently", 1, 1],
+        ["Conjunction split or joined", 0, 0], ["Other paraphrase", 0, 1],
+    ]  # fmt: skip
+    shown = [
+        kinds,
+        wordings,
+        error_list(erring),
+        *error_tables(erring, reported, erring.study.tests["multiple_choice"]),
+    ]
+    values = {value for table in shown for row in table.rows for value in row.values()}
+    assert {"another name", "Edema"} <= values or erring.study.settings.show_text
+    texts = {text for error in ERRORS for text in (error.label, error.other, error.sentence) if text}
+    if not erring.study.settings.show_text:
+        assert not (texts | {"chest tube of Mr X"}) & values
+        return
+    assert [row.get("Example") for row in kinds.rows] == [
+        "left basal opacity", "possible edema", None, "opacity at left base", "old fracture",
+    ]  # fmt: skip
+    # The generated label before gold's.
+    assert list(wordings.rows[3].values())[3:] == ["cardiomegaly", "large heart"]
+    listed = error_list(erring).rows
+    assert len(listed) == len(ERRORS) + 2 < MOST_LISTED
+    assert list(listed[-1].values())[1:] == ["4", "FN", "Missed", "old fracture", None, "Old fracture."]
+
+
+def test_a_study_without_mixes_shows_the_base_models_errors(few_values: dict, scored_study: Study) -> None:
+    values = few_values | {"mixes": [], "run_dir": str(scored_study.run_dir)}
+    cell, errors = read_errors(read_results(study_from_mapping(values)), "multiple_choice") or (None, [])
+    assert cell is not None
+    assert cell.kind == Kind.BASE
+    assert errors
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"report_id": "1", "side": "fp"},
+        {"report_id": "1", "side": "fp", "kind": "boredom"},
+        {"report_id": "1", "side": "fp", "kind": "missed", "label": 3},
+    ],
+)
+def test_a_broken_errors_file_is_refused(erring: Results, row: dict) -> None:
+    path = erring.study.evaluation("mix_200_100", "open_ended", "errors.jsonl")
+    write_jsonl(path, [{"report_id": "1", "side": "fn", "kind": "missed", "label": "x"}, row])
+    with pytest.raises(InputError, match=r"errors.jsonl:2: not an error of this version"):
+        read_errors(erring, "open_ended")
 
 
 TABLE = Table(
     "small",
     "A_title & 95 %",
+    "data",
     [
-        Column("model", "Model", text=True),
-        Column("n", "Rows", "Data"),
-        Column("f1", "F1"),
-        Column("ci", "CI", interval=True),
+        {"Model": "a|b", ("Data", "Rows"): 1500, "F1": 0.666, "CI": (0.6, 0.7)},
+        {"Model": "a|b", ("Data", "Rows"): 3000, "F1": "missing", "CI": None},
     ],
-    [["a|b", 1500, 0.666, (0.6, 0.7)], ["a|b", 3000, "missing", None]],
 )
 
 
@@ -112,7 +324,7 @@ def test_formats(tmp_path: Path) -> None:
     write_table(tmp_path, TABLE)
     with open(tmp_path / "small.csv", newline="") as stream:
         rows = list(csv.reader(stream))
-    assert rows[0] == ["model", "n", "f1", "ci_low", "ci_high"]
+    assert rows[0] == ["model", "data_rows", "f1", "ci_low", "ci_high"]
     assert rows[1:] == [["a|b", "1500", "0.666", "0.6", "0.7"], ["a|b", "3000", "missing", "", ""]]
     assert (tmp_path / "small.md").read_text() == markdown(TABLE)
     assert markdown(TABLE).splitlines()[2:] == [
@@ -126,8 +338,7 @@ def test_formats(tmp_path: Path) -> None:
     assert r" & \multicolumn{1}{c}{Data} & " in latex(TABLE)
     assert r"\cmidrule(lr){2-2}" in latex(TABLE)
     assert r"a|b & 1,500 & 0.67 & 0.60--0.70 \\" in latex(TABLE)
-    lines = plain_text(TABLE).splitlines()
-    assert lines[2:] == [
+    assert plain_text(TABLE).splitlines()[2:] == [
         "Model   Rows       F1         CI",
         "a|b    1,500     0.67  0.60–0.70",
         "       3,000  missing",
@@ -135,58 +346,22 @@ def test_formats(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
-    [(None, ""), (13500, "13,500"), (0.666, "0.67"), (1.0, "1.00"), ((0.5, 0.75), "0.50–0.75"), ("-", "-")],
-)
-def test_values_in_print(value: object, text: str) -> None:
-    assert value_text(value) == text
-
-
-@pytest.mark.parametrize("broken", [{"tables": {}}, [], {"source": "x", "figures": [], "tables": {"a": {"rows": []}}}])
-def test_a_broken_reported_file_is_refused(tmp_path: Path, broken: object) -> None:
-    path = tmp_path / "reported.yaml"
-    path.write_text(yaml.safe_dump(broken))
-    with pytest.raises(InputError, match="not in the form of"):
-        read_reported(path)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
+    ("value", "signed", "text"),
     [
-        (0.1, "+0.10"),
-        (-0.35, "−0.35"),
-        (-0.004, "0.00"),
-        (0.004, "0.00"),
-        (-0.006, "−0.01"),
-        (None, ""),
-        ((-0.1, 0.25), "−0.10 to +0.25"),
+        (None, False, ""), (13500, False, "13,500"), (0.666, False, "0.67"), ((0.5, 0.75), False, "0.50–0.75"),
+        ("-", False, "-"), (0.1, True, "+0.10"), (-0.35, True, "−0.35"), (-0.004, True, "0.00"), (0.004, True, "0.00"),
+        ((-0.1, 0.25), True, "−0.10 to +0.25"),
     ],
-)
-def test_differences_have_their_sign(value: object, text: str) -> None:
-    assert value_text(value, signed=True) == text
+)  # fmt: skip
+def test_values_in_print(value: object, signed: bool, text: str) -> None:
+    assert value_text(value, signed) == text
 
 
-def test_latex_knows_the_signs_of_our_tables() -> None:
-    columns = [Column("kind", "Kind", text=True), Column("d", "ΔF1", signed=True)]
-    text = latex(Table("x", "Tab", columns, [["Uncertain: “possibly”, …", -0.1], ["<0.001", 0.1]]))
+def test_latex_knows_the_signs_of_our_tables_and_sorted_ones_repeat_names() -> None:
+    rows = [{"Kind": "Uncertain: “possibly”, …", "ΔF1": -0.1}, {"Kind": "<0.001", "ΔF1": 0.1}]
+    text = latex(Table("x", "Tab", "data", rows, signed=("ΔF1",)))
     # Plain, it would be printed as an inverted exclamation mark (OT1).
     assert r"$<$0.001 & +0.10 \\" in text
     assert r"Kind & $\Delta$F1 \\" in text
     assert r"Uncertain: ``possibly'', \ldots{} & $-$0.10 \\" in text
-    assert text.isascii()
-
-
-def test_all_tables_are_ascii_in_latex_and_rows_fit_columns(results: Results, reported: Reported) -> None:
-    tables = all_tables(results, reported)
-    assert {"table_1", "table_3", "table_4", "table_5", "table_6", "figure_3", "figure_4", "comparisons"} <= {
-        table.name for table in tables
-    }
-    for table in tables:
-        assert latex(table).isascii(), table.name
-        assert all(len(row) == len(table.columns) for row in table.rows), table.name
-        assert len({column.name for column in table.columns}) == len(table.columns), table.name
-
-
-def test_sortable_tables_repeat_every_name() -> None:
-    table = Table("x", "T", [Column("a", "A", text=True)], [["same"], ["same"]], sortable=True)
-    assert printed_rows(table) == [["same"], ["same"]]
+    assert Table("x", "T", "data", [{"A": "same"}] * 2, sortable=True).texts == [["same"], ["same"]]
