@@ -127,40 +127,41 @@ class RateLimiter:
     learn.microsoft.com/azure/ai-services/openai/how-to/quota). Without a limit on answers that is the longest so far.
     """
 
-    def __init__(self, limits: Limits, max_new_tokens: int | None) -> None:
-        """Begins a run whose answers are cut off at so many tokens; None if the server decides."""
+    def __init__(self, limits: Limits) -> None:
+        """Begins with nothing sent."""
         self._requests = Window(limits.requests_per_minute)
         self._tokens = Window(limits.tokens_per_minute)
-        self._max_new_tokens = max_new_tokens
         self._longest_answer = 0
         self._tokens_per_character = _LEAST_TOKENS_PER_CHARACTER
         self._held_until = -math.inf
 
-    def wait_s(self, now: float, characters: int) -> float:
-        """Seconds until a prompt of that length may be sent."""
-        tokens = self._tokens.wait_s(now, self._estimate(characters))
+    def wait_s(self, now: float, characters: int, max_new_tokens: int | None) -> float:
+        """Seconds until a prompt of that length may be sent, its answer cut off at so many tokens."""
+        tokens = self._tokens.wait_s(now, self._estimate(characters, max_new_tokens))
         return max(0.0, self._held_until - now, self._requests.wait_s(now, 1), tokens)
 
-    def enter(self, now: float, characters: int) -> Spent:
+    def enter(self, now: float, characters: int, max_new_tokens: int | None) -> Spent:
         """Counts a call that is sent now; its tokens are for :meth:`settle`, once the answer is there."""
         self._requests.spend(now, 1)
-        return self._tokens.spend(now, self._estimate(characters))
+        return self._tokens.spend(now, self._estimate(characters, max_new_tokens))
 
-    def settle(self, now: float, characters: int, spent: Spent, usage: Mapping[str, int] | None) -> None:
+    def settle(
+        self, now: float, characters: int, max_new_tokens: int | None, spent: Spent, usage: Mapping[str, int] | None
+    ) -> None:
         """Learns from what the server has counted for a call."""
         prompt, answer = (usage or {}).get("prompt_tokens", 0), (usage or {}).get("completion_tokens", 0)
         if prompt > 0:
             self._tokens_per_character = max(self._tokens_per_character, prompt / max(1, characters))
         self._longest_answer = max(self._longest_answer, answer)
         if usage:
-            self._tokens.correct(now, spent, prompt + max(answer, self._max_new_tokens or 0))
+            self._tokens.correct(now, spent, prompt + max(answer, max_new_tokens or 0))
 
     def hold(self, now: float, seconds: float) -> None:
         """Lets nothing through for a while."""
         self._held_until = max(self._held_until, now + seconds)
 
-    def _estimate(self, characters: int) -> int:
-        longest = self._longest_answer if self._max_new_tokens is None else self._max_new_tokens
+    def _estimate(self, characters: int, max_new_tokens: int | None) -> int:
+        longest = self._longest_answer if max_new_tokens is None else max_new_tokens
         return math.ceil(characters * self._tokens_per_character) + longest
 
 

@@ -125,6 +125,8 @@ class ServerEngine:
         self._credential = credential
         self._model = model
         self._limits = limits
+        # For all that is asked: a second round begins within the first one's minute.
+        self._rate = RateLimiter(limits)
         self._pay_again = pay_again or (lambda prompt, response: True)
         self._check_response = check_response
         # Parameters that the server does not take.
@@ -171,7 +173,6 @@ class ServerEngine:
     ) -> Iterator[tuple[int, Response]]:
         waiting: list[tuple[float, int, _Call]] = []
         number = itertools.count()
-        rate = RateLimiter(self._limits, sampling.max_new_tokens)
         failed: list[tuple[int, Response]] = []
         answered, reason, told = False, "", False
         while True:
@@ -188,13 +189,13 @@ class ServerEngine:
                     calls = f"{len(threads.running):,} calls"
                     print(f"stopping: {calls} under way are waited for; once more drops them", file=sys.stderr)
                 waiting.clear()
-            pause_s = self._send(threads, waiting, rate, sampling)
+            pause_s = self._send(threads, waiting, sampling)
             if not threads.running and not waiting:
                 break
             if (done := threads.wait(pause_s)) is None:
                 continue
             call, result = done
-            response, again_s = self._read(call, result, rate)
+            response, again_s = self._read(call, result, sampling.max_new_tokens)
             if again_s is not None:
                 heappush(waiting, (time.monotonic() + again_s, next(number), call))
             elif response.error is None or _is_too_long(response) or response.error in _OF_ONE_REPORT:
@@ -216,9 +217,7 @@ class ServerEngine:
         if not threads.stopping:
             yield from failed
 
-    def _send(
-        self, threads: "_Threads", waiting: list[tuple[float, int, _Call]], rate: RateLimiter, sampling: Sampling
-    ) -> float | None:
+    def _send(self, threads: "_Threads", waiting: list[tuple[float, int, _Call]], sampling: Sampling) -> float | None:
         """Sends the calls whose time has come, first come, first served: none is overtaken for ever by shorter ones.
 
         Returns:
@@ -226,26 +225,28 @@ class ServerEngine:
         """
         while waiting:
             now, (due, _, call) = time.monotonic(), waiting[0]
-            pause_s = max(due - now, rate.wait_s(now, len(call.message)))
+            pause_s = max(due - now, self._rate.wait_s(now, len(call.message), sampling.max_new_tokens))
             if pause_s > 0:
                 return pause_s
             heappop(waiting)
             asked = {_SCHEMA: bool(sampling.schema), _SEED: bool(sampling.temperature)}
             call.sent = tuple(name for name, wanted in asked.items() if wanted and name not in self._refused)
-            call.spent = rate.enter(now, len(call.message))
+            call.spent = self._rate.enter(now, len(call.message), sampling.max_new_tokens)
             sent = sampling if _SCHEMA in call.sent else replace(sampling, schema=None)
             seed = seed_number(call.prompt.seed) if _SEED in call.sent else None
             threads.start(call, request_body(self._endpoint, self._model, call.message, sent, seed))
         return None
 
-    def _read(self, call: _Call, result: "httpx2.Response | str", rate: RateLimiter) -> tuple[Response, float | None]:
+    def _read(
+        self, call: _Call, result: "httpx2.Response | str", max_new_tokens: int | None
+    ) -> tuple[Response, float | None]:
         """What came of an attempt, and in how many seconds the call is to be sent again; None if that is its end."""
         now, pause_s = time.monotonic(), None
         if isinstance(result, str):
             response, may_pass = failure(result), True
         elif result.is_success:
             response = replace(read_reply(result.content), as_json=_SCHEMA in call.sent)
-            rate.settle(now, len(call.message), call.spent, response.usage)
+            self._rate.settle(now, len(call.message), max_new_tokens, call.spent, response.usage)
             may_pass = response.error is not None
         elif name := _refused(call.sent, result):
             self._leave_out(name)
@@ -260,7 +261,7 @@ class ServerEngine:
             pause_s = asked_pause_s(result.headers) if may_pass else None
             if pause_s is not None:
                 # What one call is told holds for all: the others would only be refused as well.
-                rate.hold(now, pause_s)
+                self._rate.hold(now, pause_s)
         call.attempts += 1
         if may_pass and call.attempts <= self._limits.max_retries and self._pay_again(call.prompt, response):
             if pause_s is None:

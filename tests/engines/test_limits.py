@@ -120,33 +120,30 @@ def test_no_header_breaks_a_run_or_stops_it_for_ever(text, number):
         assert pause_s is None or 0 <= pause_s <= LONGEST_PAUSE_S
 
 
-def limiter(requests=None, max_tokens=10):
-    return RateLimiter(Limits(8, 1.0, 0, requests, 10**6), max_tokens)
-
-
 def test_a_call_counts_by_its_length_and_the_longest_answer_it_may_get():
-    def costs(rate, usage):
-        spent = rate.enter(0.0, 400)
+    def costs(max_new_tokens, usage):
+        rate = RateLimiter(Limits(8, 1.0, 0, None, 10**6))
+        spent = rate.enter(0.0, 400, max_new_tokens)
         before = spent.cost
-        rate.settle(0.0, 400, spent, usage)
-        return [before, spent.cost, rate.enter(0.0, 400).cost]
+        rate.settle(0.0, 400, max_new_tokens, spent, usage)
+        return [before, spent.cost, rate.enter(0.0, 400, max_new_tokens).cost]
 
-    assert costs(limiter(), None) == [110, 110, 110]
+    assert costs(10, None) == [110, 110, 110]
     # The server counts two characters a token: so will the next call.
     counted = {"prompt_tokens": 200, "completion_tokens": 4}
-    assert costs(limiter(), counted) == [110, 210, 210]
-    assert costs(limiter(max_tokens=None), counted) == [100, 204, 204]
+    assert costs(10, counted) == [110, 210, 210]
+    assert costs(None, counted) == [100, 204, 204]
     # It never falls below what prose takes.
-    assert costs(limiter(), {"prompt_tokens": 50}) == [110, 60, 110]
+    assert costs(10, {"prompt_tokens": 50}) == [110, 60, 110]
 
 
 def test_a_hold_stops_all_calls_and_a_shorter_one_does_not_end_it():
-    rate = limiter(requests=60)
-    rate.enter(0.0, 1)
-    assert rate.wait_s(1.0, 1) == 0
+    rate = RateLimiter(Limits(8, 1.0, 0, 60))
+    rate.enter(0.0, 1, 10)
+    assert rate.wait_s(1.0, 1, 10) == 0
     rate.hold(1.0, 0.5)
     rate.hold(1.1, 0.1)
-    assert rate.wait_s(1.1, 1) == pytest.approx(0.4)
+    assert rate.wait_s(1.1, 1, 10) == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize(
