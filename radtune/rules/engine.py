@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from radtune.label_files import NO_FINDING
 from radtune.labels import State
-from radtune.rules.lexicon import OTHER, CueRule, FindingRules, Rules, Status, default_rules
+from radtune.rules.lexicon import OTHER, CueRule, FindingRules, Rules, Status
 from radtune.rules.notation import word_openings
 from radtune.rules.phrases import Hit
 from radtune.rules.reading import SENTENCE_END, reading_copy
@@ -74,9 +74,8 @@ class _Cue(NamedTuple):
     rule: CueRule
 
 
-def label_report(text: str, rules: Rules | None = None) -> ReportLabels:
+def label_report(text: str, rules: Rules) -> ReportLabels:
     """Labels one report, or the sections of it that count."""
-    rules = rules or default_rules()
     mentions: list[Mention] = []
     at = 0
     for sentence in reading_copy(text).split(SENTENCE_END):

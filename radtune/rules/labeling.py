@@ -61,14 +61,14 @@ def _cores() -> int:
 def _label_in_pool(
     reports: Iterator[Report], task: Task, processes: int, evidence: bool
 ) -> Iterator[tuple[Report, ReportLabels]]:
-    waiting: deque[tuple[list[Report], Future[list[ReportLabels]] | Future[list[bytes]]]] = deque()
+    waiting: deque[tuple[list[Report], Future[list[ReportLabels | bytes]]]] = deque()
     rules_for(task).compile()  # here once; forked processes inherit them
     pool = ProcessPoolExecutor(processes, initializer=_start_worker, initargs=(task,))
     try:
         while (batch := list(islice(reports, _BATCH))) or waiting:
             if batch:
                 texts = [text_of(task, report) for report in batch]
-                waiting.append((batch, pool.submit(_label_texts if evidence else _send_labels, texts, task)))
+                waiting.append((batch, pool.submit(_label_texts, texts, task, evidence)))
             if not batch or len(waiting) >= processes * _AHEAD:
                 done, labelled = waiting.popleft()
                 for report, found in zip(done, labelled.result(), strict=True):
@@ -93,14 +93,10 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _label_texts(texts: list[str], task: Task) -> list[ReportLabels]:
-    rules = rules_for(task)
-    return [label_report(text, rules) for text in texts]
-
-
-def _send_labels(texts: list[str], task: Task) -> list[bytes]:
-    names = label_columns(task)
-    return [bytes(_SEND[found.labels.get(name)] for name in names) for found in _label_texts(texts, task)]
+def _label_texts(texts: list[str], task: Task, evidence: bool) -> list[ReportLabels | bytes]:
+    rules, names = rules_for(task), label_columns(task)
+    found = (label_report(text, rules) for text in texts)
+    return [labels if evidence else bytes(_SEND[labels.labels.get(name)] for name in names) for labels in found]
 
 
 def _receive_labels(sent: bytes, task: Task) -> ReportLabels:
