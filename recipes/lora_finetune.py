@@ -30,16 +30,7 @@ from radtune.config import EXIT_INPUT_ERROR, InputError, help_text, parse_config
 from radtune.files import LOCK, lock, sha256_file, write_manifest
 from radtune.instructions import Instruction
 from radtune.models.checkpoint import load_trainable, open_model
-from radtune.models.export import (
-    ADAPTER,
-    MERGED,
-    TORCHTUNE,
-    FineTuned,
-    model_card,
-    write_adapter,
-    write_merged,
-    write_torchtune,
-)
+from radtune.models.export import FOLDERS, FineTuned, export, model_card
 from radtune.models.tokenizer import check_tokenizer, prompt_tokens
 from radtune.progress import progress
 from radtune.score.scores import ratios
@@ -144,7 +135,7 @@ class LoRAFinetune:
         self.quantized = bool(settings.model.get("quantize_base")) or "qlora" in str(settings.model.get(COMPONENT))
         if self.quantized and self.world.size > 1:
             raise InputError("model.quantize_base works in one process; with several GPUs use a config without it")
-        for name in (ADAPTER, MERGED, TORCHTUNE):
+        for name in FOLDERS:
             if folder.resolve().is_relative_to((self.output_dir / name).resolve()):
                 raise InputError(f"output_dir={self.output_dir} would overwrite the base model in {folder}")
         self.base = open_model(folder)
@@ -293,16 +284,14 @@ class LoRAFinetune:
         multiple = -(-settings.tokens_per_batch // 1024) * 128 if self.world.device.type == "cuda" else 1
         return make_batches(rows, settings.packing, settings.tokens_per_batch, self.world.size, multiple)
 
-    def _epoch(self, epoch: int, done: int) -> Iterator[tuple[int, list[Batch]]]:
-        """The number of each step of an epoch and its batches, without the steps already done."""
-        order = step_rows(len(self.rows), self.settings.rows_per_step, self.settings.seed, epoch)
-        for number, indices in enumerate(order, start=epoch * self.epoch_steps + 1):
-            if done < number <= self.steps:
-                yield number, self._batches([self.rows[index] for index in indices])
-
-    def _all_steps(self) -> Iterator[tuple[int, list[Batch]]]:
-        for epoch in range(self.step // self.epoch_steps, -(-self.steps // self.epoch_steps)):
-            yield from self._epoch(epoch, self.step)
+    def _steps_to_do(self) -> Iterator[tuple[int, list[Batch]]]:
+        """The number of each step that is not yet done, and its batches."""
+        done = self.step
+        for epoch in range(done // self.epoch_steps, -(-self.steps // self.epoch_steps)):
+            order = step_rows(len(self.rows), self.settings.rows_per_step, self.settings.seed, epoch)
+            for number, indices in enumerate(order, start=epoch * self.epoch_steps + 1):
+                if done < number <= self.steps:
+                    yield number, self._batches([self.rows[index] for index in indices])
 
     def _loss(self, batch: Batch) -> torch.Tensor:
         """The summed loss of a batch."""
@@ -373,7 +362,7 @@ class LoRAFinetune:
         if self._validation_due() and self.validated_step < self.step:
             self._validate()
         shown: dict[str, float] = {}
-        steps = prefetch(self._all_steps(), self.world.device.type == "cuda")
+        steps = prefetch(self._steps_to_do(), self.world.device.type == "cuda")
         if self.world.leads:
             steps = progress(steps, "steps", self.steps - self.step, lambda: f"loss {shown.get('loss', math.nan):.4f}")
         self.model.train()
@@ -491,11 +480,7 @@ class LoRAFinetune:
             OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(settings))),
         )  # fmt: skip
         tuned = FineTuned(self.base, adapter, settings.model, self.dtype, card)
-        writers = (
-            [write_adapter] + [write_merged] * settings.write_merged + [write_torchtune] * settings.write_torchtune
-        )
-        for write in writers:
-            path = write(self.output_dir, tuned)
+        for path in export(self.output_dir, tuned, settings.write_merged, settings.write_torchtune):
             inputs = [*self.files, *self.held_out_files, base / "config.json"]
             write_manifest(path, settings, inputs, **facts, validation=scores)
             self.say(f"written to {path.parent}")

@@ -1,6 +1,7 @@
 """A model on disk in Hugging Face's layout, base or merged, with or without an adapter, read into torchtune's modules.
 
-Training and inference read it here alike, one weight after the other, so that the model is held once.
+Training and inference read it here alike, one weight after the other, so that the model is held once. What is absent,
+damaged or does not fit is an InputError.
 """
 
 import json
@@ -43,11 +44,7 @@ class ModelFolder:
     family: Family
 
     def files(self) -> list[Path]:
-        """The safetensors files: those that the index names, else those that are there.
-
-        Raises:
-            InputError: One is missing, or there is none.
-        """
+        """The safetensors files that the index names, else those that are there."""
         index = self.path / INDEX
         if index.is_file():
             try:
@@ -70,7 +67,7 @@ class ModelFolder:
             yield from read_weights(path)
 
     def sizes(self) -> dict[str, Any]:
-        """What its family's builders take; an InputError where ``config.json`` lacks some."""
+        """What its family's builders take."""
         try:
             return self.family.arguments(self.config)
         except (KeyError, TypeError, ValueError) as error:
@@ -108,9 +105,6 @@ class Adapter:
         """A base model's weight and what the adapter adds: scale * up @ down (Hu et al. 2021, section 4.1).
 
         Summed in float32: rounded once, to what the model will be held in, and not to the folder's bfloat16 before.
-
-        Raises:
-            InputError: It has another shape.
         """
         if name not in self.pairs:
             return weight
@@ -121,7 +115,7 @@ class Adapter:
 
 
 def open_model(folder: Path) -> ModelFolder:
-    """Reads a model folder's ``config.json``; an InputError where it is absent, of no known family, or lacks a size."""
+    """Reads a model folder's ``config.json``, of a known family and with all sizes."""
     path = folder / "config.json"
     config = read_json(path)
     family = find_family(config, path)
@@ -132,7 +126,7 @@ def open_model(folder: Path) -> ModelFolder:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; an InputError where it is absent or holds something else."""
+    """A JSON object from a file."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -145,7 +139,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_weights(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors of a safetensors file, one by one, on the CPU; an InputError where it is absent or damaged."""
+    """The tensors of a safetensors file, one by one, on the CPU."""
     try:
         with safe_open(path, framework="pt") as stream:
             for name in stream.keys():  # noqa: SIM118  (no mapping)
@@ -155,7 +149,7 @@ def read_weights(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def read_adapter(folder: Path) -> Adapter:
-    """Reads a LoRA adapter in PEFT's format; an InputError for any other, damaged ones, and failed trainings."""
+    """Reads a plain LoRA adapter in PEFT's format."""
     config, tensors = read_json(folder / ADAPTER_CONFIG), dict(read_weights(folder / ADAPTER_WEIGHTS))
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if type(rank) is not int or rank < 1 or type(alpha) not in (int, float):
@@ -163,7 +157,7 @@ def read_adapter(folder: Path) -> Adapter:
     for variant in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern"):
         if config.get(variant):
             raise InputError(f"{folder / ADAPTER_CONFIG}: {variant} is not supported")
-    check_finite(tensors, folder)
+    check_finite(tensors.items(), folder)
     pairs = {}
     for name, down in tensors.items():
         if name.endswith(".lora_A.weight") and (up := tensors.get(name.replace("lora_A", "lora_B"))) is not None:
@@ -175,15 +169,16 @@ def read_adapter(folder: Path) -> Adapter:
     return Adapter(str(folder), pairs, alpha / rank)
 
 
-def check_finite(adapter: dict[str, torch.Tensor], folder: Path) -> None:
-    """Raises an InputError for the adapter of a training that came to nothing: with values that are no numbers."""
-    for name, weights in adapter.items():
-        if not weights.isfinite().all():
-            raise InputError(f"{folder}: adapter weight {name} holds values that are no numbers")
+def check_finite(weights: Weights, folder: Path) -> None:
+    """Refuses what a training left that came to nothing: weights with values that are no numbers."""
+    for name, weight in weights:
+        # Thirty times as fast on a CPU as isfinite().all(), and without a copy.
+        if weight.is_floating_point() and not all(end.isfinite() for end in weight.detach().aminmax()):
+            raise InputError(f"{folder}: weight {name} holds values that are no numbers")
 
 
 def merged(weights: Weights, adapter: Adapter) -> Iterator[tuple[str, torch.Tensor]]:
-    """Weights of a base model with an adapter added to them; an InputError where it does not fit."""
+    """Weights of a base model with an adapter added to them."""
     left = set(adapter.pairs)
     for name, weight in weights:
         left.discard(name)
@@ -193,11 +188,7 @@ def merged(weights: Weights, adapter: Adapter) -> Iterator[tuple[str, torch.Tens
 
 
 def load_checkpoint(folder: Path, adapter: Path | None, device: torch.device, dtype: torch.dtype) -> Checkpoint:
-    """Loads a model for inference, with the LoRA adapter of a folder in PEFT's format merged in if one is given.
-
-    Raises:
-        InputError: A file absent or damaged, a model of no known family, or an adapter that does not fit it.
-    """
+    """Loads a model for inference, with the LoRA adapter of a folder in PEFT's format merged in if one is given."""
     base = open_model(folder)
     weights = base.weights() if adapter is None else merged(base.weights(), read_adapter(adapter))
     model = build_decoder(base, weights, device, dtype)
@@ -225,18 +216,10 @@ def load_trainable(
     seed: int,
     quantized: bool,
 ) -> nn.Module:
-    """Builds a model with a folder's weights and a fresh adapter, of which only the adapter is trainable.
+    """The base model's weights in what ``make`` builds, and a fresh adapter, which alone is trainable.
 
-    Args:
-        make: Builds torchtune's decoder with LoRA.
-        base: The base model.
-        device: Where a quantized model is built; any other is built on the CPU, and moved by the caller.
-        dtype: What weights are held in.
-        seed: Of the adapter's start: the same on any device and with any number of processes.
-        quantized: Whether the layers hold their weights in 4 bits.
-
-    Raises:
-        InputError: Weights that are missing or do not fit.
+    A quantized model, whose layers hold 4 bits, is built on its device; any other on the CPU, and moved by the caller.
+    The adapter's start follows from the seed alone, on any device and with any number of processes.
     """
     place = device if quantized else torch.device("cpu")
     # 4-bit weights are made from what they are built with, so they need real ones.

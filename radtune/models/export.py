@@ -28,7 +28,7 @@ from radtune.models.checkpoint import (
     read_weights,
 )
 
-ADAPTER, MERGED, TORCHTUNE = "adapter", "merged", "torchtune"
+FOLDERS = ADAPTER, MERGED, TORCHTUNE = ("adapter", "merged", "torchtune")
 # What a folder needs besides weights so that transformers, vLLM and torchtune load it.
 _BESIDE_WEIGHTS = (
     "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
@@ -74,8 +74,17 @@ def peft_weights(adapter: Adapter) -> dict[str, torch.Tensor]:
     }
 
 
-def write_adapter(output_dir: Path, tuned: FineTuned) -> Path:
-    """Writes ``adapter/``, which peft loads onto the base model, and returns its weights' file."""
+def export(output_dir: Path, tuned: FineTuned, merged: bool, torchtune: bool) -> Iterator[Path]:
+    """Writes ``adapter/``, and the others where asked for; yields a file of weights of each as it is there."""
+    yield _write_adapter(output_dir, tuned)
+    if merged:
+        yield _write_merged(output_dir, tuned)
+    if torchtune:
+        yield _write_torchtune(output_dir, tuned)
+
+
+def _write_adapter(output_dir: Path, tuned: FineTuned) -> Path:
+    """What peft loads onto the base model."""
     adapter = tuned.adapter()
     config = {
         "peft_type": "LORA",
@@ -94,8 +103,8 @@ def write_adapter(output_dir: Path, tuned: FineTuned) -> Path:
     return output_dir / ADAPTER / ADAPTER_WEIGHTS
 
 
-def write_merged(output_dir: Path, tuned: FineTuned) -> Path:
-    """Writes ``merged/``, which needs no adapter, one weight file at a time, and returns the first of them."""
+def _write_merged(output_dir: Path, tuned: FineTuned) -> Path:
+    """What needs no adapter, written one weight file at a time."""
     base, files = tuned.base, tuned.base.files()
     size = 0
     with _whole_folder(output_dir / MERGED, tuned.card) as folder:
@@ -115,8 +124,8 @@ def write_merged(output_dir: Path, tuned: FineTuned) -> Path:
     return output_dir / MERGED / files[0].name
 
 
-def write_torchtune(output_dir: Path, tuned: FineTuned) -> Path:
-    """Writes ``torchtune/``: ``adapter_0.pt`` and the merged ``model.pt``, in torchtune's names; returns the latter."""
+def _write_torchtune(output_dir: Path, tuned: FineTuned) -> Path:
+    """``adapter_0.pt`` and the merged ``model.pt``, in torchtune's names."""
     base = tuned.base
     weights = (base.family.to_torchtune(*named, base.config) for named in _merged(tuned, base.files()))
     with _whole_folder(output_dir / TORCHTUNE, tuned.card) as folder:

@@ -57,11 +57,6 @@ class Family:
     load_tokenizer: Callable[[Path, int, int | None], Any]
     frame: ChatFrame
 
-    def fits(self, config: dict[str, Any]) -> bool:
-        """Whether a ``config.json`` is of this family."""
-        same = config.get("model_type") == self.model_type and bool(config.get("tie_word_embeddings")) == self.tied
-        return same and self.rope.items() <= rope_of(config).items()
-
     def to_torchtune(self, name: str, weight: torch.Tensor, config: dict[str, Any]) -> tuple[str, torch.Tensor]:
         """A weight of Hugging Face's layout in torchtune's; a KeyError or RuntimeError where it is of another model."""
         return _renamed(name, self.weights), self._reordered(name, weight, config, (2, -1))
@@ -89,17 +84,13 @@ def rope_of(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_family(config: dict[str, Any], where: object) -> Family:
-    """The family that a ``config.json`` is of.
-
-    Raises:
-        InputError: None; the message names those there are.
-    """
+    """The family that a ``config.json`` is of; for one of none, an InputError that names those there are."""
+    kind, tied, rope = config.get("model_type"), bool(config.get("tie_word_embeddings")), rope_of(config)
     for family in FAMILIES:
-        if family.fits(config):
+        if (kind, tied) == (family.model_type, family.tied) and family.rope.items() <= rope.items():
             return family
-    tied = "tied" if config.get("tie_word_embeddings") else "untied"
     raise InputError(
-        f"{where}: model type {config.get('model_type')!r}, rotary positions {rope_of(config)['rope_type']!r}, {tied} "
+        f"{where}: model type {kind!r}, rotary positions {rope['rope_type']!r}, {'tied' if tied else 'untied'} "
         f"embeddings: of no family that is trained and run here ({', '.join(family.name for family in FAMILIES)}); "
         "engine=transformers runs others, too"
     )

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torchtune.models.convert_weights import hf_to_tune, tune_to_hf, tune_to_peft_adapter_weights
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from radtune.config import InputError
-from radtune.models.checkpoint import fresh_adapter, load_checkpoint, load_trainable, open_model
+from radtune.models.checkpoint import INDEX, fresh_adapter, load_checkpoint, load_trainable, open_model
 from radtune.models.export import FineTuned, peft_weights
 from radtune.models.families import FAMILIES, find_family, frame_of
 from radtune.models.tokenizer import prompt_tokens
@@ -97,22 +98,45 @@ def test_positions_as_transformers_5_writes_them(base):
     assert base.family.arguments(config) == base.family.arguments(base.config)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"num_attention_heads": 0}, r"config\.json: num_attention_heads is missing or no number above 0"),
-        ({"vocab_size": "many"}, r"config\.json: vocab_size is missing"),
-        ({"num_hidden_layers": 5}, "9 weights are missing; first: layers.4"),
-        ({"num_hidden_layers": 3}, r"layers\.3\..* does not fit its config\.json"),
-        ({"intermediate_size": 256}, r"of shape \[256, 512\] does not fit its config\.json"),
-        ({"num_attention_heads": 7}, r"config\.json: not that of a Llama 3\.1"),
-        ({"rms_norm_eps": None}, r"config\.json: not that of a Llama 3\.1"),
-    ],
-)
-def test_a_config_that_does_not_fit_its_weights(tmp_path, changes, message):
-    folder = Path(shutil.copytree(MINI, tmp_path / "model"))
+def change_config(folder, **changes):
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def without_norm(folder):
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, folder / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda f: change_config(f, num_attention_heads=0),
+            r"config\.json: num_attention_heads is missing or no number",
+        ),
+        (lambda f: change_config(f, vocab_size="many"), r"config\.json: vocab_size is missing"),
+        (lambda f: change_config(f, num_hidden_layers=5), r"9 weights are missing; first: layers\.4"),
+        (lambda f: change_config(f, num_hidden_layers=3), r"layers\.3\..* does not fit its config\.json"),
+        (lambda f: change_config(f, intermediate_size=256), r"of shape \[256, 512\] does not fit its config\.json"),
+        (lambda f: change_config(f, num_attention_heads=7), r"config\.json: not that of a Llama 3\.1"),
+        (lambda f: change_config(f, rms_norm_eps=None), r"config\.json: not that of a Llama 3\.1"),
+        (lambda f: (f / "config.json").write_text("["), r"config\.json: not valid JSON"),
+        (lambda f: (f / "config.json").write_text("[]"), r"config\.json: expected a JSON object"),
+        (lambda f: (f / "config.json").unlink(), r"config\.json: No such file"),
+        (lambda f: (f / "model.safetensors").unlink(), r"model: no \*\.safetensors"),
+        (lambda f: (f / "model.safetensors").write_bytes(b"x" * 100), "cannot be read as safetensors"),
+        (without_norm, r"1 weights are missing; first: norm\.scale"),
+        (lambda f: (f / INDEX).write_text('{"weight_map": {"lm_head.weight": 3}}'), r"index\.json: no weight_map"),
+        (lambda f: (f / INDEX).write_text('{"weight_map": {"a": "b.safetensors"}}'), r"b\.safetensors: no such file"),
+        (lambda f: (f / "original" / "tokenizer.model").unlink(), r"tokenizer\.model: no such file"),
+        (lambda f: (f / "original" / "tokenizer.model").write_text("x"), r"tokenizer\.model: not a tokenizer"),
+    ],
+)
+def test_a_damaged_folder_is_one_line(tmp_path, damage, message):
+    folder = Path(shutil.copytree(MINI, tmp_path / "model"))
+    damage(folder)
     with pytest.raises(InputError, match=message) as caught:
         load_checkpoint(folder, None, CPU, torch.float32)
     assert "\n" not in str(caught.value)

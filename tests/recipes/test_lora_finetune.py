@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from recipe_runs import adapter_bytes, figures
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from radtune.files import read_jsonl, write_jsonl
 
@@ -128,7 +128,7 @@ def test_a_folder_has_one_run_at_a_time(train, tmp_path):
     assert second.wait().code == 2
     assert f"{tmp_path / 'run'}: another process is writing there" in second.err
     # torchrun ends its report with what stands in this file.
-    assert "another run" in json.loads((tmp_path / "told").read_text())["message"]["extraInfo"]["py_callstack"]
+    assert "another process" in json.loads((tmp_path / "told").read_text())["message"]["extraInfo"]["py_callstack"]
     first.process.kill()
     first.process.join()
     assert train("run", "max_steps=1").wait().code == 0
@@ -288,7 +288,6 @@ def little_memory():
         (["model.max_seq_len=200"], None, "model.max_seq_len=200 is less than the longest row"),
         (["write_torchtune=True", "max_steps=1"], megabytes, "model.pt: cannot write"),
         (["tokens_per_batch=100"], None, "tokens_per_batch=100 is less than the longest row"),
-        (["model.num_layers=5"], None, "weights are missing; first: layers.4"),
         (["model.embed_dim=128"], None, "does not fit its config.json, or the YAML's model"),
         (["tokenizer._component_=radtune.train.llama3_tokenizer",
           "tokenizer.path=data/mini/original/tokenizer.model"], None,
@@ -317,31 +316,6 @@ def test_a_logger_that_cannot_write(train, tmp_path):
     run = train("run", *logger, before=small_files).wait()
     assert run.code == 2
     assert run.err.splitlines()[-1] == "lora_finetune: error: metric_logger: cannot write: File too large"
-
-
-def test_weights_that_are_missing_or_cut_off(train, tmp_path):
-    model = tmp_path / "model"
-    shutil.copytree("data/mini", model)
-    (model / "model.safetensors").unlink()
-    assert f"{model}: no *.safetensors" in train("a", f"checkpoint_dir={model}").wait().err
-    content = Path("data/mini/model.safetensors").read_bytes()
-    (model / "model.safetensors").write_bytes(content[:100_000])
-    assert "cannot be read as safetensors" in train("b", f"checkpoint_dir={model}").wait().err
-    weights = load_file("data/mini/model.safetensors")
-    del weights["model.norm.weight"]
-    save_file(weights, model / "model.safetensors")
-    assert "1 weights are missing; first: norm.scale" in train("c", f"checkpoint_dir={model}").wait().err
-
-
-def test_a_damaged_model_folder(train, tmp_path):
-    model = tmp_path / "model"
-    shutil.copytree("data/mini", model)
-    (model / "model.safetensors.index.json").write_text('{"weight_map": {"lm_head.weight": 3}}')
-    assert "index.json: no weight_map" in train("a", f"checkpoint_dir={model}").wait().err
-    config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps({**config, "num_attention_heads": 0}))
-    run = train("b", f"checkpoint_dir={model}").wait()
-    assert run.err.splitlines()[-1].endswith("config.json: num_attention_heads is missing or no number above 0")
 
 
 def test_the_base_model_is_not_overwritten(train, tmp_path):
