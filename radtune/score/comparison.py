@@ -43,8 +43,7 @@ def compare_counts(
         other: Name of the second system's file.
         first: Counts of the first, shape (reports, 4), columns as in :mod:`radtune.score.scores`.
         second: Counts of the second, likewise.
-        units: For each report the index of its patient, shape (reports,): patients are drawn and swapped as a whole;
-            None for reports.
+        units: As in :func:`radtune.score.scores.micro_score`: patients are drawn and swapped as a whole.
         seed: Seed of the draws.
     """
     first, second = sum_by_unit(first, units), sum_by_unit(second, units)

@@ -3,8 +3,9 @@
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +23,7 @@ from radtune.score.comparison import Comparison, compare_counts
 from radtune.score.inputs import Respelling, check_present, check_whole
 from radtune.score.scores import MEASURES, RESAMPLES, Score, micro_score
 from radtune.tasks import Task
-from radtune.tasks.counting import Counts, indicators
+from radtune.tasks.counting import ClassCounts, indicators
 
 # What a blank cell of a gold table means. MIMIC-CXR: not mentioned, so not positive. Open-i: not decided, so that
 # (report, class) pair is left out of the counts on both sides.
@@ -104,16 +105,8 @@ class Metrics:
     other_rules: dict[str, Score] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Scoring:
-    """What metrics are made of: answers of the same reports in one order, what is right of them, what is drawn."""
-
-    task: Task
-    predicted: Sequence[Answer]
-    gold: Sequence[Answer]
-    counts: Counts
-    units: np.ndarray | None
-    seed: int
+# Scores of counts, shape (reports, 4), with intervals by the units and seed of this evaluation.
+_Scorer = Callable[[np.ndarray], Score]
 
 
 def evaluate(
@@ -152,14 +145,14 @@ def evaluate(
     units = _patients(list(gold.answers), _patient_ids(predictions) | _patient_ids(gold) | dict(patient_ids))
     predicted, right = _in_order(predictions, gold), list(gold.answers.values())
     counts = task.count(predicted, right, gold_blank == IGNORE)
-    scoring = _Scoring(task, predicted, right, counts, units, seed)
-    rules = {rule: micro_score(rows, units, seed) for rule, rows in counts.rules.items()}
+    score = partial(micro_score, units=units, seed=seed)
+    rules = {rule: score(rows) for rule, rows in counts.rules.items()}
     named = {rule: rules.pop(rule, None) for rule in ("one_to_one", "exact", "tokens")}
     comparison = None
     if other is not None:
         theirs = task.count(_in_order(other, gold), right, gold_blank == IGNORE).rules["micro"]
         comparison = compare_counts(str(other.path), counts.rules["micro"], theirs, units, seed)
-    per_class = _class_scores(scoring)
+    per_class = _class_scores(task, counts.classes, score)
     return Metrics(
         task=task.name,
         n_reports=len(right),
@@ -174,9 +167,9 @@ def evaluate(
         gold_blank=gold_blank,
         bootstrap=Bootstrap(RESAMPLES, seed, *_unit(units, len(right))),
         inputs={str(side.path): sha256_file(side.path) for side in (*sides, gold)},
-        agreement=_agreements(scoring, {name: _in_order(side, gold) for name, side in annotators.items()}),
+        agreement=_agreements(task, counts.classes, {name: _in_order(x, gold) for name, x in annotators.items()}),
         comparison=comparison,
-        per_parent=_parent_scores(scoring),
+        per_parent=_parent_scores(task, predicted, counts.classes, score),
         other_rules=rules,
     )
 
@@ -200,37 +193,33 @@ def _unit(units: np.ndarray | None, reports: int) -> tuple[str, int]:
     return ("report", reports) if units is None else ("patient", int(units.max()) + 1)
 
 
-def _class_scores(scoring: _Scoring) -> dict[str, ClassScore]:
-    classes = scoring.counts.classes
+def _class_scores(task: Task, classes: ClassCounts | None, score: _Scorer) -> dict[str, ClassScore]:
     if classes is None:
         return {}
     judged = classes.judged.sum(axis=0)
-    names = enumerate(scoring.task.classes)
-    return {name: _class_score(scoring, classes.of_class(column), judged[column]) for column, name in names}
+    names = enumerate(task.classes)
+    return {name: _class_score(score(classes.of_class(column)), judged[column]) for column, name in names}
 
 
-def _class_score(scoring: _Scoring, rows: np.ndarray, judged: int) -> ClassScore:
-    """Scores of counts of one class, shape (reports, 4), in so many reports."""
-    score = dataclasses.asdict(micro_score(rows, scoring.units, scoring.seed))
-    support = score["tp"] + score["fn"]
-    del score["matched_gold"]
-    return ClassScore(**score, support=support, tn=int(judged) - support - score["fp"])
+def _class_score(score: Score, judged: int) -> ClassScore:
+    """The score of one class in so many reports."""
+    values = dataclasses.asdict(score)
+    del values["matched_gold"]
+    return ClassScore(**values, support=score.tp + score.fn, tn=int(judged) - score.tp - score.fp - score.fn)
 
 
-def _parent_scores(scoring: _Scoring) -> dict[str, ClassScore]:
-    classes, parents = scoring.counts.classes, scoring.task.parents
-    if classes is None or not parents:
-        return {}
-    predicted = indicators(scoring.predicted, scoring.task.classes)[0]
+def _parent_scores(
+    task: Task, predicted: Sequence[Answer], classes: ClassCounts | None, score: _Scorer
+) -> dict[str, ClassScore]:
     scores = {}
-    for parent in dict.fromkeys(parents.values()):
-        group = [column for column, name in enumerate(scoring.task.classes) if _is_a(name, parent, parents)]
+    for parent in dict.fromkeys(task.parents.values()) if classes else ():
+        group = [column for column, name in enumerate(task.classes) if _is_a(name, parent, task.parents)]
         gold = classes.gold[:, group].any(axis=1)
         # Absent only where gold decides all that it may be.
         judged = gold | classes.judged[:, group].all(axis=1)
-        found = predicted[:, group].any(axis=1) & judged
+        found = indicators(predicted, task.classes)[0][:, group].any(axis=1) & judged
         rows = np.stack([found & gold, found, found & gold, gold], axis=1).astype(int)
-        scores[parent] = _class_score(scoring, rows, judged.sum())
+        scores[parent] = _class_score(score(rows), judged.sum())
     return scores
 
 
@@ -238,15 +227,16 @@ def _is_a(name: str | None, parent: str, parents: Mapping[str, str]) -> bool:
     return name is not None and (name == parent or _is_a(parents.get(name), parent, parents))
 
 
-def _agreements(scoring: _Scoring, annotators: Mapping[str, Sequence[Answer]]) -> list[SetAgreement]:
+def _agreements(
+    task: Task, classes: ClassCounts | None, annotators: Mapping[str, Sequence[Answer]]
+) -> list[SetAgreement]:
     """Of predictions and gold, of predictions and each annotator, and of each two annotators."""
-    classes, names = scoring.counts.classes, scoring.task.classes
     if classes is None:
         return []
-    people = [(name, indicators(answers, names)[0]) for name, answers in annotators.items()]
+    people = [(name, indicators(answers, task.classes)[0]) for name, answers in annotators.items()]
     predicted = ("predictions", classes.predicted)
     pairs = [(predicted, ("gold", classes.gold)), *((predicted, person) for person in people), *combinations(people, 2)]
-    return [compare_sets(names, *first, *second, classes.judged) for first, second in pairs]
+    return [compare_sets(task.classes, *first, *second, classes.judged) for first, second in pairs]
 
 
 def _other_names(task: Task, answers: Sequence[Answer]) -> dict[str, int]:
