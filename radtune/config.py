@@ -8,7 +8,6 @@ No value stands in such words: it may be a patient's.
 import copy
 import dataclasses
 import enum
-import math
 import operator
 import os
 import re
@@ -23,7 +22,7 @@ from typing import Any, TypeVar
 import msgspec
 import yaml
 
-from radtune.privacy import nearest, shown
+from radtune.privacy import NOT_SHOWN, looks_like_name, nearest, shown
 
 Config = TypeVar("Config")
 
@@ -382,8 +381,7 @@ def _dataclass(schema: Any, values: Mapping[str, Any], path: str) -> Any:
     others: dict[str, Any] = {}
     for name, value in values.items():
         if name not in hints:
-            full = _join(path, name)
-            rest = _rest(schema)
+            full, rest = f"{path}.{name}" if path else str(name), _rest(schema)
             if not rest or not isinstance(value, Mapping):
                 raise _Refusal(full, f"unknown key {shown(full)}{nearest(str(name), hints)}")
             others[name] = _convert(_item_hint(hints[rest[0]]), value, full, {})
@@ -417,7 +415,8 @@ def _check(value: Any, path: str, limits: Mapping[str, Any]) -> None:
     if choices and value not in choices:
         raise _Refusal(path, f"{path}: expected one of {', '.join(choices)}{nearest(str(value), choices)}")
     for name, (holds, _) in _RANGES.items():
-        if limits.get(name) is not None and not (math.isfinite(value) and holds(value, limits[name])):
+        # Infinity less itself is no number.
+        if limits.get(name) is not None and not (value - value == 0 and holds(value, limits[name])):
             raise _Refusal(path, f"{path}: expected {_range_words(limits)}")
 
 
@@ -427,7 +426,9 @@ def _range_words(limits: Mapping[str, Any]) -> str:
 
 
 def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else str(name)
+    # The keys of a mapping may be anything.
+    named = name if looks_like_name(name) or shown(name) != NOT_SHOWN else NOT_SHOWN
+    return f"{path}.{named}" if path else named
 
 
 def _type_name(hint: Any) -> str:
