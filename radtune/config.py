@@ -129,7 +129,7 @@ def read_yaml(path: Path, root: type = dict) -> Any:
         InputError: With the line: the file cannot be read, or holds something else.
     """
     try:
-        loaded = parse_yaml(path.read_text(encoding="utf-8"))
+        loaded = _parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -258,7 +258,7 @@ for _kind, _pattern in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?a:{_pattern})\Z"), None)
 
 
-def parse_yaml(text: str) -> Any:
+def _parse_yaml(text: str) -> Any:
     """A YAML text's content, see :func:`read_yaml`; or a ``yaml.YAMLError``."""
     loader = _Loader(text)
     loader.deep_construct = True  # refuses an anchor inside of what it names
@@ -336,7 +336,7 @@ def _read(hint: Any, text: str) -> Any:
     if not any(_origin(member) in (Any, object, *_CONTAINERS) for member in members):
         return text if str in members or Path in members else text.strip()
     try:
-        value = parse_yaml(text)
+        value = _parse_yaml(text)
     except yaml.YAMLError:
         return text  # which is no list or mapping, and refused as such
     return value if isinstance(value, (dict, list)) or str not in members else text
