@@ -1,79 +1,203 @@
 """Asking through the Batch API of OpenAI and Azure OpenAI: half the price, and an answer within a day.
 
-Requests go to the provider as a file, which is made in memory and never on this machine's disk. Before each step there
-its intent is written down (:mod:`radtune.ask.batch_state`), so a process that is killed between a step and its
-record finds what it has done by listing the provider's batches. One process at a time may work on a state file; the
-ledger's lock sees to that.
+Requests go to the provider as a file, which is made in memory and never on this machine's disk. Before and after each
+step there it is written down in a small file beside the output (ids and hashes, no report), so a process that is killed
+between a step and its record finds what it has done by listing the provider's batches: nothing is asked twice or
+forgotten. One process at a time may work on that file; the ledger's lock sees to that.
 """
 
 import json
 import re
+import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from radtune.ask.batch_calls import Provider, request_url
-from radtune.ask.batch_state import BatchState, Part, read_state
-from radtune.ask.teacher_calls import Sampling
-from radtune.engines import prompt as engines
-from radtune.engines.chat import read_error, read_reply, request_body
+from radtune.ask.costs import Budget
+from radtune.ask.questions import Question
+from radtune.ask.run import Run
+from radtune.config import InputError, from_mapping
+from radtune.engines.chat import read_error, read_reply, request_body, seed_number
 from radtune.engines.guard import Credential, Endpoint
-from radtune.engines.prompt import Response as Reply
-from radtune.files import jsonl_line
+from radtune.engines.prompt import Response
+from radtune.files import jsonl_line, open_text, write_whole
 
 if TYPE_CHECKING:
-    from openai.types import Batch
+    from openai.types import Batch, FileObject
 
 # Both services take 50,000 requests and 200 MB a file (OpenAI, "Batch API"; Microsoft, "Create a batch").
 MOST_REQUESTS = 50_000
 MOST_BYTES = 190_000_000
-
+# Of a file of answers: more than any batch of 200 MB gets.
+_MOST_ANSWERED_BYTES = 2 * 2**30
+# A file of 190 MB takes minutes on a slow line.
+_TIMEOUT_S = 600.0
+# For what may be done twice: reading, listing and deleting.
+_RETRIES = 4
+# Azure looks a file over before it makes a batch of it.
+_PREPARING = {"pending", "running", "notRunning"}
+_LONGEST_PREPARING_S, _FIRST_LOOK_S, _LAST_LOOK_S = 600.0, 0.25, 8.0
+# Where reports are not collected and deleted sooner, OpenAI is asked to delete them after two weeks instead of a month.
+_EXPIRY = {"anchor": "created_at", "seconds": 14 * 24 * 3600}
+_METADATA_KEY = "radtune_part"
 _ENDED = {"completed", "failed", "expired", "cancelled"}
 _CODE = re.compile(r"[a-z]+(?:_[a-z0-9]+)*")
 
+Result = TypeVar("Result")
 
-@dataclass(frozen=True)
-class Submitted:
-    """What became of the questions that were to be asked.
+
+@dataclass
+class Part:
+    """One batch, from the intent to make it until its last file at the provider is deleted.
 
     Attributes:
-        batch_ids: The new batches.
-        requests: How many questions they hold.
-        waiting: How many were left out, because an earlier batch has still to answer them.
+        part_id: Names it at the provider, in the batch's metadata and the file's name.
+        keys: Hashes of the questions that wait for its answers.
+        as_json: Whether its answers are held to a JSON schema.
+        file_id: Of the file of requests, once the provider has it.
+        batch_id: Of the batch, once the provider has made it.
+        leftover: Files to delete, once all answers have been handed over; None before that.
     """
 
-    batch_ids: list[str]
-    requests: int
-    waiting: int
+    part_id: str
+    keys: list[str]
+    as_json: bool
+    file_id: str | None = None
+    batch_id: str | None = None
+    leftover: list[str] | None = None
+
+
+@dataclass
+class BatchState:
+    """The batches of a run, oldest first, and the base URL of their provider."""
+
+    endpoint: str
+    parts: list[Part]
+
+    def save(self, path: Path) -> None:
+        """Writes the file, whole or not at all; takes it away when no batch is left."""
+        if not self.parts:
+            path.unlink(missing_ok=True)
+            return
+        with write_whole(path) as stream:
+            json.dump(asdict(self), stream)
+
+
+def state_path(output: Path) -> Path:
+    """Where the batches of an output file are written down: ``x.jsonl`` -> ``x.jsonl.batches.json``."""
+    return output.with_name(f"{output.name}.batches.json")
+
+
+def read_state(path: Path, endpoint: str | None = None) -> BatchState:
+    """The batches that a run has left with a provider; none if the file is absent.
+
+    Raises:
+        InputError: It is no such file, or its batches are at another endpoint than the caller means.
+    """
+    if not path.exists():
+        return BatchState(endpoint or "", [])
+    with open_text(path) as stream:
+        try:
+            state = from_mapping(BatchState, json.load(stream), str(path))
+        except (ValueError, RecursionError):
+            raise InputError(f"{path}: not a file of batches written here") from None
+    if endpoint is not None and state.endpoint != endpoint:
+        raise InputError(f"{path}: holds batches at {state.endpoint}, not at {endpoint}; collect them there first")
+    return state
+
+
+def pending_keys(path: Path) -> set[str]:
+    """Hashes of the questions that batches have been given and not yet answered."""
+    return {key for part in read_state(path).parts for key in part.keys}
 
 
 @dataclass(frozen=True)
 class BatchStatus:
-    """How a batch is doing.
+    """How a batch is doing: the provider's word (``missing`` where it does not know it), and how many of its questions.
 
-    Attributes:
-        batch_id: Its id.
-        status: The provider's word: ``in_progress``, ``completed``, ``failed``, ...; ``missing`` where the provider
-            does not know it.
-        requests: How many questions it holds.
-        done: How many of them have been answered.
-        failed: How many of them could not be.
-        reason: The provider's code for why all of it failed, if it did.
+    ``reason`` is the provider's code for why all of it failed, if it did.
     """
 
     batch_id: str
     status: str
     requests: int
-    done: int
-    failed: int
-    reason: str | None
+    done: int = 0
+    failed: int = 0
+    reason: str | None = None
 
-    @property
-    def ended(self) -> bool:
-        """Whether it will not go on; what it has not answered is asked again by the next submit."""
-        return self.status in _ENDED
+    def __str__(self) -> str:
+        if self.status == "missing":
+            return (
+                f"{self.batch_id}: the provider does not know it; {self.requests:,} questions wait for it in vain. "
+                "Made with another key? If not, remove OUTPUT.batches.json when no other batch is under way"
+            )
+        done = f"{self.done:,} of {self.requests:,} done, {self.failed:,} failed"
+        return f"{self.batch_id}: {self.status}, {done}{f' ({self.reason})' if self.reason else ''}"
+
+
+def submit_missing(run: Run, budget: Budget, submit: Callable[[Sequence[Question]], tuple[int, int]]) -> str:
+    """Hands what a run would ask to a Batch API instead.
+
+    Args:
+        run: What to ask.
+        budget: What it may cost.
+        submit: :func:`submit` of an endpoint.
+
+    Returns:
+        What was done, in words.
+    """
+    missing = run.missing()
+    affordable = list(takewhile(lambda question: budget.admit(question.prompt, question.sampling), missing))
+    requests, batches = submit(affordable)
+    lines = [f"{requests:,} questions in {batches:,} new batches; batch=collect fetches them"]
+    if run.waiting:
+        lines.append(f"{len(run.waiting):,} questions are in earlier batches")
+    if left := len(missing) - len(affordable):
+        lines.append(f"{left:,} questions left out: the most that they may cost is over max_cost")
+    return "\n".join(lines)
+
+
+def submit(
+    questions: Iterable[Question],
+    endpoint: Endpoint,
+    credential: Credential,
+    model: str,
+    path: Path,
+    most_requests: int = MOST_REQUESTS,
+    most_bytes: int = MOST_BYTES,
+) -> tuple[int, int]:
+    """Hands questions to the provider in as few batches as it takes; of several with one key, one is asked.
+
+    Args:
+        questions: What to ask.
+        endpoint: The provider; already checked by its guards.
+        credential: Its key, or what gives a token.
+        model: The model, on Azure a deployment of a batch type.
+        path: Where the batches are written down.
+        most_requests: Most questions in a batch.
+        most_bytes: Largest file of a batch.
+
+    Returns:
+        How many questions, in how many batches.
+
+    Raises:
+        InputError: The provider refuses or cannot be reached. Batches made by then stay; called again, it goes on.
+    """
+    state = read_state(path, endpoint.url)
+    with Provider(endpoint, credential, state, path) as provider:
+        provider.reconcile()
+        pending = {key for part in state.parts for key in part.keys}
+        new = {question.key_sha256: question for question in questions if question.key_sha256 not in pending}
+        batches = 0
+        for keys, content, as_json in _files(endpoint, model, new, most_requests, most_bytes):
+            provider.make_batch(Part(uuid.uuid4().hex, keys, as_json), content)
+            batches += 1
+    return len(new), batches
 
 
 @dataclass(frozen=True)
@@ -82,134 +206,92 @@ class Collected:
 
     Attributes:
         statuses: Of every batch, as they were found.
-        replies: By the hash of their question, the replies of those that have ended. When the iterator has come to the
-            end of a batch, the batch is forgotten and its files at the provider are deleted; stopped earlier, it gives
-            the same replies again next time.
+        responses: By the hash of their question, the responses of those that have ended. When the iterator has come to
+            the end of a batch, the batch is forgotten and its files at the provider are deleted; stopped earlier, it
+            gives the same responses again next time.
     """
 
     statuses: list[BatchStatus]
-    replies: Iterator[tuple[str, Reply]]
+    responses: Iterator[tuple[str, Response]]
 
 
-def state_path(output: Path) -> Path:
-    """Where the batches of an output file are written down: ``x.jsonl`` -> ``x.jsonl.batches.json``."""
-    return output.with_name(f"{output.name}.batches.json")
-
-
-def submit(
-    endpoint: Endpoint,
-    credential: Credential,
-    sampling: Sampling,
-    questions: Iterable[tuple[str, str]],
-    schema: dict[str, Any] | None,
-    state_path: Path,
-    most_requests: int = MOST_REQUESTS,
-    most_bytes: int = MOST_BYTES,
-) -> Submitted:
-    """Hands questions to the provider in as few batches as it takes.
-
-    Args:
-        endpoint: The provider; already checked by its guards.
-        credential: Its key, or what gives a token.
-        sampling: Model (on Azure a deployment of a batch type) and parameters.
-        questions: A hash that names the question, and its message. Of several with one hash, one is asked.
-        schema: Value of ``response_format.json_schema``; None for free text.
-        state_path: Where the batches are written down.
-        most_requests: Most questions in a batch.
-        most_bytes: Largest file of a batch.
+def look(endpoint: Endpoint, credential: Credential, path: Path) -> Collected:
+    """Looks at the batches that were submitted.
 
     Raises:
-        InputError: The provider refuses or cannot be reached. Batches made by then stay; called again, it goes on.
+        InputError: The provider refuses or cannot be reached; also while the responses are read.
     """
-    state = read_state(state_path, endpoint.url)
-    with Provider(endpoint, credential) as provider:
-        provider.reconcile(state)
-        skipped = state.pending_keys()
-        asked: set[str] = set()
-        waiting: set[str] = set()
-
-        def new() -> Iterator[tuple[str, str]]:
-            for key, message in questions:
-                if key in skipped:
-                    waiting.add(key)
-                elif key not in asked:
-                    asked.add(key)
-                    yield key, message
-
-        batch_ids = []
-        for keys, content in _files(endpoint, sampling, new(), schema, most_requests, most_bytes):
-            part = Part(uuid.uuid4().hex, keys, as_json=schema is not None)
-            batch_ids.append(provider.make_batch(state, part, content))
-    return Submitted(batch_ids, len(asked), len(waiting))
-
-
-def collect(endpoint: Endpoint, credential: Credential, state_path: Path) -> Collected:
-    """Looks at the batches that were submitted, and gives the replies of those that have ended.
-
-    Args:
-        endpoint: The provider.
-        credential: Its key, or what gives a token.
-        state_path: Where the batches were written down.
-
-    Raises:
-        InputError: The provider refuses or cannot be reached; also while the replies are read.
-    """
-    state = read_state(state_path, endpoint.url)
-    with Provider(endpoint, credential) as provider:
-        provider.reconcile(state)
+    state = read_state(path, endpoint.url)
+    with Provider(endpoint, credential, state, path) as provider:
+        provider.reconcile()
         found = [(part, provider.look(part) if part.leftover is None else None) for part in state.parts]
     statuses = [_status(part, batch) for part, batch in found if part.leftover is None]
-    return Collected(statuses, _replies(endpoint, credential, state, found))
+
+    def responses() -> Iterator[tuple[str, Response]]:
+        with Provider(endpoint, credential, state, path) as provider:
+            yield from provider.responses(found)
+
+    return Collected(statuses, responses())
 
 
-def batches_text(statuses: Sequence[BatchStatus]) -> str:
-    """How the batches are doing, in words: a line each."""
-    lines = []
-    for status in statuses:
-        line = (
-            f"{status.batch_id}: {status.status}, {status.done:,} of {status.requests:,} done, {status.failed:,} failed"
+def collect(run: Run, budget: Budget, look: Callable[[], Collected]) -> str:
+    """Keeps what batches have answered by now.
+
+    Args:
+        run: What was asked.
+        budget: Counts what it cost.
+        look: :func:`look` at an endpoint.
+
+    Returns:
+        How the batches are doing, in words.
+
+    Raises:
+        InputError: A batch answers questions that this run does not ask. They are paid for, and collecting them ends
+            with deleting them at the provider.
+    """
+    questions = run.questions()
+    if foreign := run.waiting - questions.keys():
+        raise InputError(
+            f"{len(foreign):,} questions in the batches are none of this command's; collect them with the output, "
+            "reports, task, model and parameters that they were submitted with"
         )
-        if status.reason:
-            line += f" ({status.reason})"
-        if status.status == "missing":
-            line = (
-                f"{status.batch_id}: the provider does not know it; {status.requests:,} questions wait for it in vain. "
-                "Made with another key? If not, remove OUTPUT.batches.json when no other batch is under way"
-            )
-        lines.append(line)
-    return "\n".join(lines) or "no batch under way"
+    collected = look()
+    for key, response in collected.responses:
+        # A start that was killed within a batch has kept some of its answers, and they come again.
+        if not run.has_answer(questions[key]):
+            budget.add(response)
+            run.take(questions[key], response)
+    return "\n".join(map(str, collected.statuses)) or "no batch under way"
 
 
 def _files(
-    endpoint: Endpoint,
-    sampling: Sampling,
-    questions: Iterable[tuple[str, str]],
-    schema: dict[str, Any] | None,
-    most_requests: int,
-    most_bytes: int,
-) -> Iterator[tuple[list[str], bytes]]:
+    endpoint: Endpoint, model: str, questions: dict[str, Question], most_requests: int, most_bytes: int
+) -> Iterator[tuple[list[str], bytes, bool]]:
     keys: list[str] = []
     content = bytearray()
-    for key, message in questions:
-        how = engines.Sampling(sampling.temperature, sampling.max_tokens, schema=schema)
-        body = request_body(endpoint, sampling.model, message, how)
+    held_to_json = False
+    for key, question in questions.items():
+        sampling = question.sampling
+        seed = seed_number(question.prompt.seed) if sampling.temperature else None
+        body = request_body(endpoint, model, question.prompt.message, sampling, seed)
         request = {"custom_id": key, "method": "POST", "url": request_url(endpoint), "body": body}
-        line = jsonl_line(request).encode("utf-8")
-        if keys and (len(keys) == most_requests or len(content) + len(line) > most_bytes):
-            yield keys, bytes(content)
+        line, as_json = jsonl_line(request).encode("utf-8"), sampling.schema is not None
+        full = len(keys) == most_requests or len(content) + len(line) > most_bytes or as_json != held_to_json
+        if keys and full:
+            yield keys, bytes(content), held_to_json
             keys, content = [], bytearray()
+        held_to_json = as_json
         keys.append(key)
         content += line
     if keys:
-        yield keys, bytes(content)
+        yield keys, bytes(content), held_to_json
 
 
 def _status(part: Part, batch: "Batch | None") -> BatchStatus:
     batch_id = part.batch_id or ""
     if batch is None:
-        return BatchStatus(batch_id, "missing", len(part.keys), 0, 0, None)
-    counts = batch.request_counts
-    errors = getattr(batch.errors, "data", None)
+        return BatchStatus(batch_id, "missing", len(part.keys))
+    counts, errors = batch.request_counts, getattr(batch.errors, "data", None)
     return BatchStatus(
         batch_id,
         _code(batch.status) or "unknown",
@@ -220,27 +302,8 @@ def _status(part: Part, batch: "Batch | None") -> BatchStatus:
     )
 
 
-def _replies(
-    endpoint: Endpoint, credential: Credential, state: BatchState, found: list[tuple[Part, "Batch | None"]]
-) -> Iterator[tuple[str, Reply]]:
-    with Provider(endpoint, credential) as provider:
-        for part, batch in found:
-            if batch is not None and batch.status in _ENDED:
-                named = (batch.output_file_id, batch.error_file_id)
-                results = [file_id for file_id in named if isinstance(file_id, str) and file_id]
-                for file_id in results:
-                    yield from _read(provider.read_file(file_id), part)
-                part.leftover = [*filter(None, [part.file_id]), *results]
-                part.keys = []
-                state.save()
-            if part.leftover is not None:
-                provider.delete_files(part.leftover)
-                state.parts.remove(part)
-                state.save()
-
-
-def _read(content: bytes, part: Part) -> Iterator[tuple[str, Reply]]:
-    """The replies in a file of results. Requests that were not run (expired, cancelled) are in it without one."""
+def _read(content: bytes, part: Part) -> Iterator[tuple[str, Response]]:
+    """The responses in a file of results. Requests that were not run (expired, cancelled) are in it without one."""
     keys = set(part.keys)
     for line in content.splitlines():
         try:
@@ -260,3 +323,191 @@ def _count(value: Any) -> int:
 
 def _code(text: Any) -> str | None:
     return text if isinstance(text, str) and _CODE.fullmatch(text) else None
+
+
+class Refused(InputError):
+    """A provider's error, by its code alone: its words may quote a report."""
+
+    def __init__(self, endpoint: Endpoint, doing: str, code: str) -> None:
+        hints = {
+            "401": f"the key in {endpoint.key_variable} is not accepted; ",
+            "404": "it may have no Batch API; ",
+        }
+        hint = hints.get(code[:3], "")
+        super().__init__(f"{endpoint.url}: cannot {doing} ({code}); {hint}run the same command again to go on")
+        self.code = code
+
+    @property
+    def for_certain(self) -> bool:
+        """Whether nothing has come of the call: a status of the 400s, but for those that speak of time."""
+        return self.code.startswith("4") and self.code[:3] not in ("408", "409")
+
+
+class Provider:
+    """Where batches are made, one call after another, each written down in a state. Use as a context manager.
+
+    Every method raises :class:`Refused` where the provider refuses or cannot be reached.
+    """
+
+    def __init__(self, endpoint: Endpoint, credential: Credential, state: BatchState, path: Path) -> None:
+        """Opens a client of the endpoint."""
+        from radtune.engines.client import open_client
+
+        self._endpoint, self._state, self._path = endpoint, state, path
+        # The client makes no attempt but the first: a batch that is made again is paid for again.
+        self._once = open_client(endpoint, credential, _TIMEOUT_S, most_bytes=_MOST_ANSWERED_BYTES)
+        self._patiently = self._once.with_options(max_retries=_RETRIES)
+
+    def __enter__(self) -> "Provider":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._once.close()
+
+    def make_batch(self, part: Part, content: bytes) -> None:
+        """Uploads a file of requests and makes a batch of it."""
+        self._state.parts.append(part)
+        self._save()
+        create_file, create_batch = self._once.files.create, self._once.batches.create
+        try:
+            given = (_file_name(part), content, "application/jsonl")
+            upload = partial(create_file, file=given, purpose="batch", **self._expiry("expires_after"))
+            file = self._call("upload a file of requests", upload, ("id",))
+            part.file_id = file.id
+            self._save()
+            self._wait_until_prepared(file)
+            make = partial(
+                create_batch,
+                input_file_id=file.id,
+                endpoint=request_url(self._endpoint),
+                completion_window="24h",
+                metadata={_METADATA_KEY: part.part_id},
+                **self._expiry("output_expires_after"),
+            )
+            part.batch_id = self._call("make a batch", make, ("id",)).id
+        except Refused as refusal:
+            if refusal.for_certain:
+                # Where this fails, too, the next start does it.
+                with suppress(Refused):
+                    self._drop(part)
+            raise
+        self._save()
+
+    def reconcile(self) -> None:
+        """Finds out what became of batches whose making was not written down to its end."""
+        unknown = [part for part in self._state.parts if part.batch_id is None]
+        if not unknown:
+            return
+        batches = self._call("list the batches", lambda: tuple(self._patiently.batches.list(limit=100)), ("id",))
+        # By what the provider was given to remember; if it does not give that back, by the file.
+        made: dict[Any, Batch] = {}
+        for batch in batches:
+            remembered = batch.metadata.get(_METADATA_KEY) if isinstance(batch.metadata, dict) else None
+            made |= {name: batch for name in (batch.input_file_id, remembered) if isinstance(name, str)}
+        for part in unknown:
+            if batch := made.get(part.part_id) or made.get(part.file_id):
+                part.batch_id, part.file_id = batch.id, batch.input_file_id
+                self._save()
+            else:
+                self._drop(part)
+
+    def look(self, part: Part) -> "Batch | None":
+        """A batch as it is now; None if the provider does not know it."""
+        try:
+            return self._call("look at a batch", partial(self._patiently.batches.retrieve, part.batch_id), ("status",))
+        except Refused as refusal:
+            if refusal.code.startswith("404"):
+                return None
+            raise
+
+    def responses(self, found: Iterable[tuple[Part, "Batch | None"]]) -> Iterator[tuple[str, Response]]:
+        """By the hash of their question, the responses of the batches that have ended.
+
+        When the iterator has come to the end of a batch, the batch is forgotten and its files are deleted; stopped
+        earlier, it gives the same responses again next time.
+        """
+        for part, batch in found:
+            if batch is not None and batch.status in _ENDED:
+                named = (batch.output_file_id, batch.error_file_id)
+                results = [file_id for file_id in named if isinstance(file_id, str) and file_id]
+                for file_id in results:
+                    content = self._call("read the answers", partial(self._patiently.files.content, file_id)).content
+                    yield from _read(content, part)
+                part.leftover = [*filter(None, [part.file_id]), *results]
+                part.keys = []
+                self._save()
+            if part.leftover is not None:
+                self._delete(part.leftover)
+                self._state.parts.remove(part)
+                self._save()
+
+    def _drop(self, part: Part) -> None:
+        """Forgets a batch that was never made; its file holds reports, so it goes first."""
+        file_ids = [part.file_id] if part.file_id else []
+        if not file_ids:
+            listed = partial(self._patiently.files.list, purpose="batch")
+            files = self._call("list the files", lambda: tuple(listed()), ("id",))
+            file_ids = [file.id for file in files if file.filename == _file_name(part)]
+        self._delete(file_ids)
+        self._state.parts.remove(part)
+        self._save()
+
+    def _delete(self, file_ids: Iterable[str]) -> None:
+        for file_id in file_ids:
+            try:
+                self._call("delete a file of reports or answers", partial(self._patiently.files.delete, file_id))
+            except Refused as refusal:
+                # It may be gone already.
+                if not refusal.code.startswith("404"):
+                    raise
+
+    def _save(self) -> None:
+        self._state.save(self._path)
+
+    def _wait_until_prepared(self, file: "FileObject") -> None:
+        pause_s, until = _FIRST_LOOK_S, time.monotonic() + _LONGEST_PREPARING_S
+        while file.status in _PREPARING and time.monotonic() < until:
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LAST_LOOK_S)
+            file = self._call("look at a file", partial(self._patiently.files.retrieve, file.id), ("id",))
+
+    def _expiry(self, name: str) -> dict[str, Any]:
+        # Azure knows this in some regions and versions only.
+        openai_itself = self._endpoint.may_store and not self._endpoint.takes_azure_credentials
+        return {name: _EXPIRY} if openai_itself else {}
+
+    def _call(self, doing: str, call: Callable[[], Result], fields: tuple[str, ...] = ()) -> Result:
+        """Makes a call. The package takes any answer as it comes, so the fields that are needed are looked for here."""
+        import openai
+
+        try:
+            result = call()
+            items = result if isinstance(result, tuple) else (result,)
+            if all(isinstance(getattr(item, field, None), str) for item in items for field in fields):
+                return result
+            code = "malformed_answer"
+        except InputError:
+            # A token that cannot be had.
+            raise
+        except openai.APITimeoutError:
+            code = "timeout"
+        except openai.APIConnectionError:
+            code = "connection_failed"
+        except openai.APIStatusError as error:
+            code = read_error(error.status_code, error.response.content).error or str(error.status_code)
+        except (openai.OpenAIError, ValueError, TypeError, AttributeError):
+            code = "malformed_answer"
+        # Raised out here, so that it carries no other exception along: that one would know the request.
+        raise Refused(self._endpoint, doing, code)
+
+
+def request_url(endpoint: Endpoint) -> str:
+    """The path that a batch is for; Azure's form with API versions leaves the ``/v1`` out.
+
+    From Microsoft, "Getting started with Azure OpenAI batch deployments", and OpenAI's API reference.
+    """
+    return "/chat/completions" if endpoint.is_azure else "/v1/chat/completions"
+
+
+def _file_name(part: Part) -> str:
+    return f"radtune-{part.part_id}.jsonl"

@@ -4,8 +4,6 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from radtune.findings import NORMAL
-
 # Unicode's categories of what is no letter but an order to the terminal: control (ESC, NUL, C1) and format characters
 # (bidirectional overrides), half surrogate pairs, separators of lines and paragraphs.
 _ORDERS = ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -15,7 +13,7 @@ def row_text(row: Mapping[str, Any]) -> str:
     """A row of predictions in words: each label with its evidence and score, or what became of the answer.
 
     Args:
-        row: As :func:`radtune.ask.predictions.predict` makes it.
+        row: As :func:`radtune.ask.rows.make_row` makes it.
 
     Returns:
         Lines; they may hold words of the report. Characters that would steer a terminal are escaped.
@@ -34,7 +32,7 @@ def row_text(row: Mapping[str, Any]) -> str:
     if row["status"] != "ok":
         lines.append(f"no answer that can be read ({row['status']}): {row['response'] or row.get('error', '')}")
     elif not lines:
-        lines.append(f"{NORMAL}: no label")
+        lines.append("no label")
     lines += [f"denied: {label}" for label in row.get("denied", ())]
     others = [f"{name} {score:.2f}" for name, score in scores.items() if name not in row["labels"]]
     if others:

@@ -1,22 +1,37 @@
-"""What a model quotes as evidence for its labels, and where that stands in the report.
+"""The words of the report that a model quotes for its labels.
 
-Models write evidence in many forms, and nothing in an answer is guessed beyond these rules:
-
-- A quotation is what stands in quotes on one line. Names of classes in there are words of the report, no labels. On a
-  line without quotes, words that stand in the report are a quotation too.
-- A label is named by a part of a line that is nothing but its name (``**Edema**:``, ``| Edema |``, ``"Edema":``,
-  ``Evidence for Edema``), or in passing ("the patient has edema").
-- On a line that opens with a quotation, it belongs to the label behind it; else to the one before it, on its line or
-  on lines before.
+One form is read, that which the prompts ask for: behind the list a line for each label, which opens with its name (a
+bullet, a number and emphasis aside) and goes on with the report's words, in quotes or not. Lines below it that open
+with no name go on with it. A label that is written of in another way has no evidence and is unsupported.
 """
 
-from collections import defaultdict
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from radtune.ask.quotations import COLON, JOINT, WORD, Reader, Span, class_key, read_line
-from radtune.tasks import open_ended
-from radtune.tasks.open_ended import locate
+from radtune.tasks import Task
+from radtune.tasks.lists import fold_space
+from radtune.tasks.phrase_list import locate
+
+# Bounded, so that an answer of nothing but quotes is read in one pass. An apostrophe within a word is no quote.
+_QUOTED = re.compile(r"[\"“„«]([^\"“”„«»]{1,300})[\"”“»]|(?<!\w)['‘`]((?:[^'‘’`]|['’](?=\w)){1,300})['’`](?!\w)")
+_OPENING = re.compile(r"[\W\d_]*(?:(?:evidence|support)\s+(?:for|of)\s+(?:the\s+)?)?", re.IGNORECASE)
+# What ends a name at the beginning of a line.
+_SEPARATOR = re.compile(r"[:;|=>()\t–—→\"“„«‘`]|\s-|-\s|\*\*|\s'|$")
+# The quote or emphasis that closes a name, and opens no quotation.
+_CLOSING = re.compile(r"^[\"'”’`*_]+(?!\w)")
+_GAP = re.compile(r"[\s_-]+")
+_AROUND = " \t\r:;,.…-–—=<>→*#_~|()[]{}'\"‘’“”„«»`"
+_WORD = re.compile(r"[^\W\d_]+")
+# Words that name no finding: function words, headings, and words that say no more than that something is there.
+_EMPTY_WORDS = frozenset(
+    _WORD.findall(
+        "a an the this that these those it its he she his her they their there which who as at by for from in into of "
+        "on or and but to with within without than then also is are was were be been being has have had do does did "
+        "may might can could should would will no not none nor neither never yes any some other evidence findings "
+        "finding impression report patient present seen noted positive negative"
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -25,119 +40,66 @@ class Evidence:
 
     Attributes:
         label: The label.
-        quote: What the model quotes; None where it gives nothing. Of an open-ended phrase, the phrase itself.
+        quote: What the model quotes; None where it gives nothing. Of a phrase, the phrase itself.
         start: Its offset in the report's text, in characters; None where it is not in the report or says nothing.
         end: The offset after it.
     """
 
     label: str
     quote: str | None
-    start: int | None
-    end: int | None
-
-    @property
-    def supported(self) -> bool:
-        """Whether the quotation is in the report, and more than empty words ("no", "there is")."""
-        return self.start is not None
+    start: int | None = None
+    end: int | None = None
 
 
-def find_evidence(task: str, labels: Sequence[str], rest: str, report_text: str) -> list[Evidence]:
-    """Finds the evidence for each label: of the quotations that belong to it, the first that stands in the report.
+def find_evidence(task: Task, labels: Sequence[str], rest: str, text: str) -> list[Evidence]:
+    """The evidence for each label, in their order: the first quotation that stands in the report and says something.
 
-    A quotation stands in the report if it is found there, case and white space folded, and supports its label if one
-    of its words of two or more letters is no empty word (a function word, a negation, "present", a heading).
+    It stands there if it is found with case and white space folded, and says something if one of its words of two or
+    more letters is no empty word (a function word, a negation, "present", a heading). Where none does, the label has
+    its first quotation without offsets.
 
     Args:
-        task: The task's name.
+        task: The task; phrases are their own evidence.
         labels: The labels of an answer.
         rest: What follows the list in the answer.
-        report_text: The report.
-
-    Returns:
-        One for each label, in their order. Where no quotation supports a label, it has the first one without offsets.
+        text: The report.
     """
-    reader = Reader(labels, report_text)
-    if task == open_ended.NAME:
-        return [_best(reader, label, [label]) for label in labels]
-    quotes = _quotes_by_class(rest, reader)
-    return [_best(reader, label, quotes.get(class_key(label), ())) for label in labels]
+    folded = fold_space(text).casefold()
+    quotes: dict[str, list[str]] = {}
+    if task.classes:
+        for key, quote in _quotes(rest, {_key(name) for name in (*task.classes, *labels)}):
+            quotes.setdefault(key, []).append(quote)
+    return [_best(label, quotes.get(_key(label), []) if task.classes else [label], text, folded) for label in labels]
 
 
-def _best(reader: Reader, label: str, quotes: Sequence[str]) -> Evidence:
+def _best(label: str, quotes: Sequence[str], text: str, folded: str) -> Evidence:
     for quote in quotes:
-        if reader.stands(quote) and (place := locate(quote, reader.report_text)) != (None, None):
+        words = _WORD.findall(quote.casefold())
+        says_something = any(len(word) > 1 and word not in _EMPTY_WORDS for word in words)
+        # Folded strings first: a pattern for each of thousands of quotations would take seconds.
+        if says_something and fold_space(quote).casefold() in folded and (place := locate(quote, text)) != (None, None):
             return Evidence(label, quote, *place)
-    return Evidence(label, quotes[0] if quotes else None, None, None)
+    return Evidence(label, quotes[0] if quotes else None)
 
 
-def _quotes_by_class(rest: str, reader: Reader) -> dict[str, list[str]]:
-    """What is quoted for each class, by its key, in the order of the answer."""
-    found: dict[str, list[str]] = defaultdict(list)
-    current: tuple[str, ...] = ()  # what quotations on following lines belong to
-    waiting = False  # whether it has none so far
-    for line in filter(WORD.search, rest.splitlines()):
-        spans = read_line(line, reader, current if waiting else ())
-        parts = list(_parts(line, spans))
-        if _quotation_leads(line, spans, waiting):
-            shared, current = _before_names(parts), ()
-        else:
-            shared, current = _behind_names(parts, current)
-        # Several classes named together share their line's quotations, but not those of the lines below.
-        current = current if len(current) == 1 else ()
-        if spans:
-            waiting = bool(current) and spans[-1].key is not None
-        for keys, quote in shared:
-            for key in keys:
-                found[key].append(quote)
-    return found
-
-
-def _parts(line: str, spans: Sequence[Span]) -> Iterator[tuple[str, ...] | str]:
-    """Quotations, and the classes between them, those that are named together ("edema and effusion") in one."""
-    together: tuple[str, ...] = ()
-    for number, span in enumerate(spans):
-        if span.key is None:
-            yield span.quote
+def _quotes(rest: str, names: set[str]) -> Iterator[tuple[str, str]]:
+    """Each quotation with the key of the name that its line, or a line above, opens with."""
+    current = None
+    for line in rest.splitlines():
+        opening = _OPENING.match(line)
+        start = opening.end() if opening else 0
+        end = _SEPARATOR.search(line, start)
+        name = _key(line[start : end.start() if end else len(line)])
+        if name in names:
+            current, line = name, _CLOSING.sub("", line[end.start() if end else len(line) :], count=1)
+        if current is None:
             continue
-        together += () if span.key in together else (span.key,)
-        following = spans[number + 1] if number + 1 < len(spans) else None
-        if following is None or not following.key or not JOINT.fullmatch(line[span.end : following.start]):
-            yield together
-            together = ()
+        quoted = [found[1] or found[2] for found in _QUOTED.finditer(line)]
+        for quote in quoted or [line]:
+            if words := quote.strip(_AROUND):
+                yield current, words
 
 
-def _behind_names(
-    parts: Sequence[tuple[str, ...] | str], current: tuple[str, ...]
-) -> tuple[list[tuple[tuple[str, ...], str]], tuple[str, ...]]:
-    """Each quotation with the classes before it, and the classes that were named last."""
-    shared = []
-    for part in parts:
-        if isinstance(part, str):
-            shared.append((current, part))
-        else:
-            current = part
-    return shared, current
-
-
-def _before_names(parts: Sequence[tuple[str, ...] | str]) -> list[tuple[tuple[str, ...], str]]:
-    """Each quotation with the classes behind it; one that trails the last of them with that."""
-    following = next(part for part in reversed(parts) if not isinstance(part, str))
-    shared = []
-    for part in reversed(parts):
-        if isinstance(part, str):
-            shared.append((following, part))
-        else:
-            following = part
-    return shared[::-1]
-
-
-def _quotation_leads(line: str, spans: Sequence[Span], waiting: bool) -> bool:
-    """Whether a line opens with the quotation of a label behind it, and not with that of a label on the line above."""
-    name = next((number for number, span in enumerate(spans) if span.key), 0)
-    if name == 0:
-        return False
-    colon = COLON.match(line, spans[name].end)
-    if colon and (name + 1 < len(spans) or not WORD.search(line, colon.end())):
-        return False  # the label has quotations of its own, on this line or below
-    between = line[spans[name - 1].end : spans[name].start]
-    return not waiting or not WORD.search(between)
+def _key(name: str) -> str:
+    """A name with case, the gaps between its words and signs around it folded."""
+    return _GAP.sub(" ", name).strip(_AROUND).casefold()

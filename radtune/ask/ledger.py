@@ -1,24 +1,30 @@
-"""The ledger of a labelling run: every answer that was ever paid for, appended line by line, so that a kill loses none.
+"""The ledger of a run: every answer that was ever paid for, in SQLite beside the output, so that a kill loses none.
 
-A line stands in the file, whole, as soon as its answer has come. A process that dies while it writes leaves at most
-one unfinished line at the end, which the next one takes away. Nothing else is ever changed or removed: after a change
-of model, prompt or parameters the old answers stay, and asking as before costs nothing.
+An answer is committed as soon as it has come. Nothing is ever removed: after a change of model, prompt or parameters
+the old answers stay, and asking as before costs nothing. ``sqlite3 OUTPUT.ledger 'SELECT * FROM answers'`` shows it,
+also while a run writes it. The ledgers of earlier versions, JSON lines under the same name, are taken over when opened.
 """
 
 import json
 import os
+import sqlite3
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from radtune.config import InputError
 from radtune.files import jsonl_line, lock
 
-# How every line begins; tells one that a kill cut short from a file that is none of ours.
-_BEGINS = b'{"key_sha256": "'
-_KEY_LENGTH = 64
-_KEY_END = len(_BEGINS) + _KEY_LENGTH
+# "radt"; tells our files from other databases.
+_APPLICATION_ID = 0x72616474
+# Of a ledger that was made as one, and of one that was taken over.
+_NEW, _TAKEN_OVER = 1, 2
+_TABLE = "CREATE TABLE IF NOT EXISTS answers (key_sha256 TEXT PRIMARY KEY, report_id TEXT, answer TEXT NOT NULL)"
+_INSERT = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)"
+_SQLITE_BEGINS = b"SQLite format 3\0"
+# How every line of an earlier ledger begins.
+_LINE_BEGINS = b'{"key_sha256": "'
 
 
 def ledger_path(output: Path) -> Path:
@@ -27,120 +33,158 @@ def ledger_path(output: Path) -> Path:
 
 
 class Ledger:
-    """A file of answers that one process at a time appends to, by the hash of what was asked.
+    """Answers by the hash of what was asked, written by one process at a time. Use as a context manager.
 
-    Use as a context manager. In memory it holds two numbers an answer, not the answers.
+    Attributes:
+        path: The file; None for a ledger in memory.
+        taken_over: Whether it holds answers of an earlier version, by that version's keys.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Opens or makes the file, locks it and reads which answers it holds.
+    def __init__(self, path: Path | None) -> None:
+        """Opens or makes the file, and locks it.
 
         Raises:
             InputError: Another process has it, it cannot be written, or it holds something else than answers.
         """
-        self.path = Path(path)
-        # By key, where its line begins and how long it is, newline included.
-        self._places: dict[bytes, tuple[int, int]] = {}
-        self._size = 0
-        self._made_folders = [folder for folder in self.path.parents if not os.path.lexists(folder)]
-        self._lock = lock(self.path)
-        self._file = self._lock.fileno()
+        self.path = Path(path) if path is not None else None
+        self._lock: BinaryIO | None = None
+        self._made_folders: list[Path] = []
+        if self.path is not None:
+            self._made_folders = [folder for folder in self.path.parents if not os.path.lexists(folder)]
+            # Another kind of lock than SQLite's own, which lets others read meanwhile. The handle stays open until
+            # SQLite has closed its own: closing any handle of a process takes SQLite's locks away.
+            self._lock = lock(self.path)
         try:
-            self._read()
+            self._open()
         except BaseException:
-            self._lock.close()
+            self._unlock()
             raise
+
+    def _open(self) -> None:
+        if self.path is not None and self._lock and (head := self._lock.read(len(_SQLITE_BEGINS))):
+            if _LINE_BEGINS.startswith(head):
+                taken_over = _take_over(self.path)
+                self._lock.close()
+                self._lock = taken_over
+            elif head != _SQLITE_BEGINS:
+                raise _foreign(self.path, 1)
+        try:
+            self._db = _connect(self.path or ":memory:", "WAL", _NEW)
+            self.taken_over = self._db.execute("PRAGMA user_version").fetchone()[0] == _TAKEN_OVER
+            self._keys = {key for (key,) in self._db.execute("SELECT key_sha256 FROM answers")}
+        except sqlite3.Error as error:
+            raise InputError(f"{self.path}: cannot read: {error}") from None
 
     def __enter__(self) -> "Ledger":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._size == 0:
+    def __exit__(self, *error: object) -> None:
+        # On a full disk the last answers stay in the file's write-ahead log, where the next start finds them.
+        with suppress(sqlite3.Error):
+            self._db.close()
+        if self.path is not None and not self._keys:
             self.path.unlink(missing_ok=True)
-        self._lock.close()
+        self._unlock()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __contains__(self, key_sha256: str) -> bool:
+        return key_sha256 in self._keys
+
+    def get(self, key_sha256: str) -> dict[str, Any] | None:
+        """The latest answer to a question, as it was appended; None if there is none."""
+        if key_sha256 not in self._keys:
+            return None
+        try:
+            found = self._db.execute("SELECT answer FROM answers WHERE key_sha256 = ?", [key_sha256]).fetchone()
+            return json.loads(found[0])
+        except (sqlite3.Error, ValueError, RecursionError, TypeError):
+            # The decoder's own message may quote the answer, and the answer may hold a patient's text.
+            raise InputError(f"{self.path}: the answer {key_sha256} is damaged; remove it to go on") from None
+
+    def append(self, key_sha256: str, answer: dict[str, Any]) -> None:
+        """Keeps an answer; it is in the file on return.
+
+        Raises:
+            InputError: The file cannot be written, e.g. because the disk is full.
+        """
+        try:
+            self._db.execute(_INSERT, [key_sha256, answer.get("report_id"), jsonl_line(answer).rstrip("\n")])
+        except sqlite3.Error as error:
+            raise InputError(f"{self.path}: cannot write: {error}") from None
+        self._keys.add(key_sha256)
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
         for folder in self._made_folders:
             # Only where nothing has come to stand in it: a dry run leaves nothing behind.
             with suppress(OSError):
                 folder.rmdir()
 
-    def __len__(self) -> int:
-        return len(self._places)
 
-    def __contains__(self, key_sha256: str) -> bool:
-        return bytes.fromhex(key_sha256) in self._places
-
-    def get(self, key_sha256: str) -> dict[str, Any] | None:
-        """The latest answer to a question, as it was appended; None if there is none.
-
-        Raises:
-            InputError: Its line is damaged.
-        """
-        place = self._places.get(bytes.fromhex(key_sha256))
-        if place is None:
-            return None
-        try:
-            return json.loads(os.pread(self._file, place[1], place[0]))
-        except (ValueError, RecursionError):
-            # The decoder's own message may quote the line, and the line may hold a patient's text.
-            raise InputError(f"{self.path}: the line at byte {place[0]:,} is damaged; remove it to go on") from None
-
-    def append(self, key_sha256: str, answer: dict[str, Any]) -> None:
-        """Writes an answer; it is in the file on return.
-
-        Args:
-            key_sha256: Hash of all that was asked.
-            answer: What came back.
-
-        Raises:
-            InputError: The file cannot be written, e.g. because the disk is full.
-        """
-        line = jsonl_line({"key_sha256": key_sha256, **answer}).encode("utf-8")
-        try:
-            written = 0
-            while written < len(line):
-                written += os.pwrite(self._file, line[written:], self._size + written)
-        except OSError as error:
-            # The size counts whole lines only.
-            os.ftruncate(self._file, self._size)
-            raise InputError(f"{self.path}: cannot write: {error.strerror}") from None
-        self._enter(line)
-
-    def _read(self) -> None:
-        with open(self.path, "rb") as stream:
-            for number, line in enumerate(stream, start=1):
-                if line.endswith(b"\n") and line.startswith(_BEGINS):
-                    try:
-                        self._enter(line)
-                    except ValueError:
-                        raise self._foreign(number) from None
-                elif line.endswith(b"\n") or not (line.startswith(_BEGINS) or _BEGINS.startswith(line)):
-                    raise self._foreign(number)
-                elif _is_whole(line):
-                    # Only the newline was cut off.
-                    os.pwrite(self._file, b"\n", self._size + len(line))
-                    self._enter(line + b"\n")
-                    return
-                else:
-                    # Cut short by a kill; what it was about is asked again.
-                    os.ftruncate(self._file, self._size)
-                    return
-
-    def _enter(self, line: bytes) -> None:
-        # The key is cut out of the line: reading a hundred thousand answers as JSON would take seconds.
-        key = bytes.fromhex(line[len(_BEGINS) : _KEY_END].decode("ascii"))
-        if len(key) * 2 != _KEY_LENGTH:
-            raise ValueError
-        self._places[key] = (self._size, len(line))
-        self._size += len(line)
-
-    def _foreign(self, number: int) -> InputError:
-        return InputError(f"{self.path}:{number}: not an answer written here; give another output=")
-
-
-def _is_whole(line: bytes) -> bool:
+def _connect(path: Path | str, journal: str, version: int) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None)
     try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        return False
+        # Ours have an id; another program's database has tables of its own.
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        if application != _APPLICATION_ID and db.execute("SELECT 1 FROM sqlite_master").fetchone():
+            raise InputError(f"{path}: not answers written here; give another output=")
+        db.execute(f"PRAGMA journal_mode={journal}")
+        # A kill loses nothing that was committed; a power cut may lose the last answers, as with any file.
+        db.execute("PRAGMA synchronous=NORMAL")
+        if application != _APPLICATION_ID:
+            db.execute(f"PRAGMA application_id={_APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version={version}")
+        db.execute(_TABLE)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _take_over(path: Path) -> BinaryIO:
+    """Puts an SQLite file with the same answers in the place of an earlier version's ledger, whole or not at all.
+
+    Returns:
+        A handle on the new file, locked.
+    """
+    new = path.with_name(f".{path.name}.tmp")
+    try:
+        new.unlink(missing_ok=True)
+        taken_over = lock(new)
+        try:
+            db = _connect(new, "DELETE", _TAKEN_OVER)
+            db.execute("BEGIN")
+            db.executemany(_INSERT, _lines(path))
+            db.execute("COMMIT")
+            db.close()
+            os.replace(new, path)
+        except BaseException:
+            taken_over.close()
+            new.unlink(missing_ok=True)
+            raise
+    except (OSError, sqlite3.Error) as error:
+        raise InputError(f"{path}: cannot write: {getattr(error, 'strerror', None) or error}") from None
+    return taken_over
+
+
+def _lines(path: Path) -> Iterator[tuple[str, Any, str]]:
+    with open(path, "rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                answer = json.loads(line)
+                key = bytes.fromhex(answer.pop("key_sha256")).hex()
+                if len(key) != 64:
+                    raise ValueError
+            except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+                if not line.endswith(b"\n") and _LINE_BEGINS.startswith(line[: len(_LINE_BEGINS)]):
+                    # Cut short by a kill; what it was about is asked again.
+                    return
+                raise _foreign(path, number) from None
+            yield key, answer.get("report_id"), jsonl_line(answer).rstrip("\n")
+
+
+def _foreign(path: Path, number: int) -> InputError:
+    return InputError(f"{path}:{number}: not an answer written here; give another output=")

@@ -1,146 +1,159 @@
-"""What a teacher is asked about a report: the prompt, its drawn examples, and the hash that all of it is known by."""
+"""What is asked of a report: a question for each sample, known by the hash of all that may change its answer."""
 
 import json
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from typing import Any
 
-from radtune.ask.teacher_calls import Sampling
-from radtune.config import InputError
-from radtune.engines.chat import MOST_TOKENS
+from radtune.engines.choose import Model
+from radtune.engines.prompt import Prompt, Sampling
 from radtune.files import sha256_text
 from radtune.report import Report
-from radtune.tasks import open_ended
-from radtune.tasks.legacy import TASKS
-from radtune.tasks.open_ended import SeedExample
-from radtune.tasks.rendering import prompt_sha256, user_message
-
-# Table 2 of the paper with drawn examples, or what a fine-tuned model is asked.
-PROMPTS = ("labelling", "inference")
-# There are 990 ways to draw three of eleven examples in order; far fewer votes decide as well.
-MOST_VOTES = 100
+from radtune.tasks import Task, TaskPrompt, prompt_sha256, text_of
 
 
 @dataclass(frozen=True)
-class Labelling:
-    """What every report of a run is asked.
+class Asking:
+    """What every report of a run is asked, and what is made of the answers.
 
     Attributes:
-        task: The task's name.
-        prompt: One of :data:`PROMPTS`; multiple choice has one prompt for both.
-        seed: Draws the seed examples of each report's labelling prompt.
-        sampling: Model and parameters.
-        response_format: One of :data:`radtune.ask.teacher_answers.RESPONSE_FORMATS`.
-        votes: How often each report is asked, with other examples each time.
+        task: The task; reads the answers.
+        use: Which of its prompts, one of :data:`radtune.tasks.USES`.
+        sampling: How answers are drawn.
+        seed: Of sampling, and of the examples that are drawn for each report.
+        samples: How often each report is asked.
+        vote: How several samples become one answer, a rule of :func:`radtune.combine.combine`.
+        prompt_format: One of :data:`radtune.tasks.PROMPT_FORMATS`.
+        evidence: Whether the model's evidence is looked up in the report.
+        reask: Whether what cannot be used, or quotes what is not in the report, is asked once more with the reason.
+        verify: Whether each label is asked about once more, and dropped where the model denies it.
     """
 
-    task: str
-    prompt: str
-    seed: int
+    task: Task
+    use: str
     sampling: Sampling
-    response_format: str = "text"
-    votes: int = 1
+    seed: int = 0
+    samples: int = 1
+    vote: str = "majority"
+    prompt_format: str = "llama3_chat"
+    evidence: bool = False
+    reask: bool = False
+    verify: bool = False
 
-    @property
-    def draws_examples(self) -> bool:
-        """Whether each report and vote has examples of its own."""
-        return self.task == open_ended.NAME and self.prompt == "labelling"
+    @cached_property
+    def _fixed_prompt(self) -> TaskPrompt:
+        return self.task.prompt(self.use)
+
+    def prompt(self, report: Report, sample: int) -> TaskPrompt:
+        """The instruction for one sample of a report."""
+        if self.task.draws_examples(self.use):
+            return self.task.prompt(self.use, report.report_id, self.seed, sample)
+        return self._fixed_prompt
 
 
 @dataclass(frozen=True)
 class Question:
-    """One vote on one report.
+    """One question about one report.
 
     Attributes:
-        report: The report.
-        vote: Its number, from 0.
-        instruction: The prompt without the report.
-        seed_example_ids: Of the examples in the prompt.
-        prompt_sha256: Of the prompt without the report.
+        prompt: It, as an engine takes it.
+        sampling: How it is to be answered.
         key_sha256: Of all that may change the answer: two questions with the same key need one answer.
-        complaint: What was wrong with the first answer, where this asks once more; else None.
+        old_key_sha256: The key by which earlier versions kept a teacher's answer to it.
+        prompt_sha256: Of the prompt without the report.
+        example_ids: Of the examples in the prompt.
+        sample: Its number, from 0.
     """
 
-    report: Report
-    vote: int
-    instruction: str
-    seed_example_ids: tuple[str, ...]
-    prompt_sha256: str
+    prompt: Prompt
+    sampling: Sampling
     key_sha256: str
-    complaint: str | None = None
+    old_key_sha256: str
+    prompt_sha256: str
+    example_ids: tuple[str, ...] = ()
+    sample: int = 0
 
 
-def check_labelling(labelling: Labelling) -> None:
-    """Refuses names and numbers that mean nothing, and votes that could only agree.
-
-    Raises:
-        InputError: Naming the key.
-    """
-    temperature, max_tokens = labelling.sampling.temperature, labelling.sampling.max_tokens
-    if not labelling.sampling.model.isprintable() or not labelling.sampling.model.strip():
-        raise InputError("model must be a name")
-    if temperature is not None and not 0 <= temperature < math.inf:
-        raise InputError("temperature must be 0 or more, or null")
-    if max_tokens is not None and not 1 <= max_tokens <= MOST_TOKENS:
-        raise InputError(f"max_tokens must be from 1 to {MOST_TOKENS:,}, or null")
-    if not 1 <= labelling.votes <= MOST_VOTES:
-        raise InputError(f"votes must be from 1 to {MOST_VOTES}")
-    if labelling.votes > 1 and temperature == 0 and not labelling.draws_examples:
-        raise InputError(
-            "votes=... with temperature=0 asks the same question for the same answer: only open_ended with "
-            "prompt=labelling draws other examples for each vote; give a temperature, e.g. 1"
-        )
-
-
-def message(question: Question) -> str:
-    """The user's message that asks it."""
-    asked = user_message(question.instruction, question.report.text)
-    return f"{asked}\n\n{question.complaint}" if question.complaint else asked
-
-
-def questions_for(report: Report, labelling: Labelling) -> Iterator[Question]:
-    """What a run asks about a report, vote by vote."""
-    for vote in range(labelling.votes):
-        examples: Sequence[SeedExample] = ()
-        if labelling.draws_examples:
-            examples = open_ended.drawn_examples(labelling.seed, report.report_id, vote)
-        elif labelling.task == open_ended.NAME:
-            examples = open_ended.fixed_examples()
-        instruction, prompt_hash = _instruction(labelling.task, labelling.prompt, tuple(examples))
-        ids = tuple(example.example_id for example in examples)
-        sampling = labelling.sampling
-        decides = [report.text, labelling.task, prompt_hash, ids]
-        decides += [sampling.model, sampling.temperature, sampling.max_tokens, labelling.response_format]
-        if vote:
-            # Where no examples are drawn, the votes on a report differ in nothing else.
-            decides.append(vote)
-        yield Question(report, vote, instruction, ids, prompt_hash, sha256_text(json.dumps(decides)))
+def questions_for(report: Report, asking: Asking, model: Model) -> Iterator[Question]:
+    """What a run asks about a report, sample by sample."""
+    text = text_of(asking.task, report)
+    for sample in range(asking.samples):
+        prompt = asking.prompt(report, sample)
+        # The first sample is what a run with one sample would give.
+        seed = ":".join([str(asking.seed), asking.task.name, report.report_id, *([str(sample)] if sample else [])])
+        asked = Prompt(report.report_id, prompt.instruction, text, asking.prompt_format, seed)
+        yield _question(asked, asking.task, asking.sampling, model, prompt.example_ids, sample)
 
 
 def asked_again(question: Question, complaint: str) -> Question:
-    """The same question with what was wrong with its first answer; its own key, so it has its own answer.
-
-    Args:
-        question: What was asked.
-        complaint: What to say about the answer; in words for the model, which may quote the answer.
-    """
-    return Question(
-        question.report,
-        question.vote,
-        question.instruction,
-        question.seed_example_ids,
-        question.prompt_sha256,
-        sha256_text(json.dumps([question.key_sha256, complaint])),
-        complaint,
+    """The same question with what was wrong with its first answer; its own key, so it has its own answer."""
+    return replace(
+        question,
+        prompt=replace(question.prompt, complaint=complaint),
+        key_sha256=sha256_text(json.dumps([question.key_sha256, complaint])),
+        old_key_sha256=sha256_text(json.dumps([question.old_key_sha256, complaint])),
     )
 
 
-@cache
-def _instruction(task: str, prompt: str, examples: tuple[SeedExample, ...]) -> tuple[str, str]:
-    # Cached: thousands of reports share the 990 prompts that three of eleven examples make.
-    if task == open_ended.NAME and prompt == "labelling":
-        instruction = open_ended.labelling_prompt(examples)
-    else:
-        instruction = TASKS[task].prompt()
-    return instruction, prompt_sha256(instruction)
+def about_label(report: Report, label: str, instruction: str, sampling: Sampling, asking: Asking, model: Model) -> Any:
+    """The question that verifies one label of a report's answer."""
+    seed = f"{asking.seed}:{label}:{report.report_id}"
+    prompt = Prompt(report.report_id, instruction, text_of(asking.task, report), asking.prompt_format, seed)
+    return _question(prompt, asking.task, sampling, model)
+
+
+def _question(
+    prompt: Prompt,
+    task: Task,
+    sampling: Sampling,
+    model: Model,
+    example_ids: tuple[str, ...] = (),
+    sample: int = 0,
+) -> Question:
+    prompt_hash = _prompt_sha256(prompt.instruction, prompt.prompt_format)
+    response_format = "json_schema" if sampling.schema else "text"
+    decides: list[Any] = [prompt.report_text, task.name, prompt_hash, example_ids]
+    decides += [model.name, sampling.temperature, sampling.max_new_tokens, response_format]
+    if sample:
+        decides.append(sample)
+    old_key = key = sha256_text(json.dumps(decides))
+    # Of a local model, what tells its weights from others of that name; a server may move to another node or port.
+    more: dict[str, Any] = {} if model.settings["engine"] == "openai" else dict(model.settings)
+    if sampling.temperature:
+        more["seed"] = prompt.seed
+    more |= {name: True for name in ("go_on", "scores") if getattr(sampling, name)}
+    if sampling.grammar and not sampling.schema:
+        more["grammar"] = True
+    if more:
+        key = sha256_text(json.dumps([*decides, more], sort_keys=True))
+    return Question(prompt, sampling, key, old_key, prompt_hash, example_ids, sample)
+
+
+# Cached: thousands of reports share a prompt, or the 990 that three of eleven examples make.
+_prompt_sha256 = cache(prompt_sha256)
+
+
+def old_row_keys(report: Report, asking: Asking, model: Model) -> tuple[str, str]:
+    """The keys by which earlier versions of inference.py kept a report's whole row, as asked and as verified."""
+    sampling = asking.sampling
+    request = {
+        "max_new_tokens": sampling.max_new_tokens,
+        "temperature": sampling.temperature,
+        "task": asking.task.name if sampling.grammar else None,
+        "go_on": sampling.go_on,
+        "scores": sampling.scores,
+    }
+    named = {
+        "task": asking.task.name,
+        "instruction": asking.prompt(report, 0).instruction,
+        "prompt_format": asking.prompt_format,
+        "request": request,
+        "seed": asking.seed,
+        "samples": asking.samples,
+        "vote": asking.vote,
+        "evidence": asking.evidence,
+    }
+    made_with = json.dumps([model.settings, named], sort_keys=True)
+    asked = f"{made_with}\n{report.report_id}\n{report.text}"
+    return sha256_text(asked), sha256_text(f"verified {asked}")

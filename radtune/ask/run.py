@@ -1,25 +1,42 @@
-"""A run over many reports that can be stopped at any moment and goes on where it was.
+"""A run over reports that can be stopped at any moment and goes on where it was, whatever the engine.
 
-Rows are kept in ``OUTPUT.ledger``: appended one by one, whole or not at all, by one process at a time. What is asked
-for again the same way is taken from there, also after the run: a file that has grown costs only its new reports, and
-rows that are to be verified are not made anew.
+Each answer is kept and read once as it comes. What is asked for again the same way is taken from the ledger: a file
+that has grown costs only its new reports, a killed run only the calls that were under way.
 """
 
-import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+import time
+from collections import Counter, deque
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from radtune.ask.ledger import Ledger, ledger_path
-from radtune.ask.predictions import Asking, empty_row, predict, verify
+from radtune.ask.costs import Budget
+from radtune.ask.ledger import Ledger
+from radtune.ask.questions import Asking, Question, about_label, asked_again, old_row_keys, questions_for
+from radtune.ask.rows import (
+    EMPTY_REPORT,
+    Reading,
+    failed_row,
+    make_row,
+    quarantine_row,
+    read_answer,
+    record,
+    verified_row,
+)
+from radtune.ask.verify import VERIFICATION_TOKENS, denies, verification
 from radtune.engines.choose import Model
-from radtune.engines.prompt import Engine
-from radtune.files import manifest_path, sha256_text, write_jsonl
+from radtune.engines.prompt import Engine, Response, Sampling
+from radtune.files import jsonl_line, manifest_path, write_whole
 from radtune.labels import Status
 from radtune.progress import progress
 from radtune.report import Report
+from radtune.rules import label_report, rules_for
+from radtune.tasks import text_of
+
+# Prompts that a local engine gets at once: enough to sort by length, few enough to hold a million reports' run.
+_WINDOW = 4_096
 
 
 @dataclass
@@ -27,128 +44,312 @@ class Outcome:
     """What a run did.
 
     Attributes:
-        asked: Reports asked about now; the others were there from a run before.
-        interrupted: Whether it was stopped before the last report.
-        statuses: Rows in the output by status.
-        failed: Rows in the output without an answer; the same run asks for them again.
-        empty: Rows in the output of reports without text.
+        asked: Questions that were answered now, or failed.
+        asked_again: How many of them were asked once more with a complaint.
+        seconds: That asking took.
+        interrupted: Whether it was stopped before the last question.
+        stopped_by_cost: Whether the limit on cost left questions unasked.
+        rows: Rows in the output.
+        status_counts: Them by status.
+        empty: Those of reports without text.
+        problems: Those with problems.
+        tokens: Tokens of prompts and answers that they took.
+        models: Models that answered, as their servers name them, with the number of rows.
     """
 
     asked: int = 0
+    asked_again: int = 0
+    seconds: float = 0.0
     interrupted: bool = False
-    statuses: Counter[str] = field(default_factory=Counter)
-    failed: int = 0
+    stopped_by_cost: bool = False
+    rows: int = 0
+    status_counts: Counter[str] = field(default_factory=Counter)
     empty: int = 0
+    problems: int = 0
+    tokens: int = 0
+    models: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def failed(self) -> int:
+        """Rows without an answer; the same command asks for them again."""
+        return self.status_counts[Status.FAILED] - self.empty
+
+    def count(self, row: dict[str, Any]) -> None:
+        """Counts a row of the output."""
+        self.rows += 1
+        self.status_counts[row["status"]] += 1
+        self.empty += row.get("error") == EMPTY_REPORT
+        self.problems += bool(row.get("problems"))
+        self.tokens += sum((row.get("usage") or {}).values())
+        if row.get("endpoint"):
+            self.models[row["model_returned"] or "unknown"] += 1
+
+    def text(self) -> str:
+        """It in one line."""
+        rate = self.asked / self.seconds if self.seconds else 0.0
+        statuses = ", ".join(f"{count:,} {status}" for status, count in sorted(self.status_counts.items()))
+        tokens = f"; {self.tokens:,} tokens" if self.tokens else ""
+        return f"{self.asked:,} answers in {self.seconds:.1f} s ({rate:.1f} a second): {statuses or 'no rows'}{tokens}"
+
+    def facts(self) -> dict[str, Any]:
+        """It for a manifest."""
+        return asdict(self) | {"status_counts": dict(self.status_counts), "models": dict(self.models)}
 
 
-def run(reports: Sequence[Report], asking: Asking, verified: bool, model: Model, output: Path) -> Outcome:
-    """Asks about every report that has no row yet, and writes the rows.
+class Run:
+    """Reports, what is asked of them, and what has been answered so far."""
 
-    Stopped with Ctrl-C, it writes the rows that there are; killed, it leaves them in the ledger. Either way the same
-    command goes on from there. Rows without an answer are asked for again.
-
-    Args:
-        reports: The reports.
-        asking: What to ask.
-        verified: Whether each found label is asked about once more.
-        model: What answers; loaded only if there is something to ask.
-        output: Where the rows go, in the order of the reports.
-
-    Returns:
-        What was done.
-
-    Raises:
-        InputError: The engine gives up (the rows so far are kept), or a file cannot be written.
-    """
-    with Ledger(ledger_path(output)) as ledger:
-        return _Run(reports, asking, verified, model, ledger).finish(output)
-
-
-class _Run:
-    """One run while it lasts."""
-
-    def __init__(self, reports: Sequence[Report], asking: Asking, verified: bool, model: Model, ledger: Ledger) -> None:
-        self._reports, self._asking, self._model, self._ledger = reports, asking, model, ledger
-        # A row that another model or another question made is not taken over.
-        made_with = json.dumps([model.settings, asdict(asking) | {"task": asking.task.name}], sort_keys=True)
-        self._first = _keys(reports, made_with)
-        self._last = _keys(reports, f"verified {made_with}") if verified else self._first
-        self._verified = verified
-        # Rows without an answer are no part of the ledger: they are asked for again.
-        self._unanswered: dict[str, dict[str, Any]] = {}
-        self._asked: set[str] = set()
-
-    def finish(self, output: Path) -> Outcome:
-        """Asks what is missing, and writes the rows."""
-        outcome = Outcome()
-        try:
-            self._ask()
-        except KeyboardInterrupt:
-            outcome.interrupted = True
-        outcome.asked = len(self._asked)
-        if outcome.interrupted and not any(self._last[report.report_id] in self._ledger for report in self._reports):
-            # What an earlier run has written stays.
-            return outcome
-        if outcome.interrupted:
-            # That of an earlier run would vouch for rows that are not there.
-            manifest_path(output).unlink(missing_ok=True)
-        write_jsonl(output, self._rows(outcome))
-        return outcome
-
-    def _ask(self) -> None:
-        missing = [
-            report
-            for report in self._reports
-            if report.text.strip() and self._last[report.report_id] not in self._ledger
-        ]
-        unasked = [report for report in missing if self._first[report.report_id] not in self._ledger]
-        if not missing:
-            return
-        engine = self._model.load()
-        answered = predict(unasked, self._asking, engine, self._model.name, self._model.adapter)
-        self._keep(answered, self._first, len(unasked), "reports")
-        if self._verified:
-            rows = [(report, row) for report in missing if (row := self._ledger.get(self._first[report.report_id]))]
-            self._keep(self._verify(rows, engine), self._last, len(rows), "reports verified")
-
-    def _verify(
-        self, rows: Sequence[tuple[Report, dict[str, Any]]], engine: Engine
-    ) -> Iterator[tuple[Report, dict[str, Any]]]:
-        for report, row in verify(rows, self._asking, engine):
-            row.pop("key_sha256", None)
-            yield report, row
-
-    def _keep(
-        self, answered: Iterable[tuple[Report, dict[str, Any]]], keys: dict[str, str], total: int, what: str
+    def __init__(
+        self,
+        reports: Sequence[Report],
+        asking: Asking,
+        model: Model,
+        ledger: Ledger,
+        budget: Budget | None = None,
+        host: str | None = None,
+        waiting: Collection[str] = (),
     ) -> None:
-        troubles: Counter[str] = Counter()
+        """Begins a run.
 
-        def figures() -> str:
-            return ", ".join(f"{count:,} {status}" for status, count in troubles.items())
+        Args:
+            reports: The reports.
+            asking: What to ask about each.
+            model: What answers; loaded only if there is something to ask.
+            ledger: Where answers are kept.
+            budget: What all of it may cost.
+            host: The server that questions go to, recorded with each answer; None for a model in this process.
+            waiting: Hashes of the questions that batches have still to answer, which are not asked otherwise.
+        """
+        self.reports, self.outcome = reports, Outcome()
+        self._asking, self._model, self._ledger, self._host = asking, model, ledger, host
+        self._budget = budget or Budget()
+        self.waiting = frozenset(waiting)
+        self._readings: dict[str, Reading] = {}
+        self._failures: dict[str, str] = {}
+        self._engine: Engine | None = None
 
-        for report, row in progress(answered, what, total, figures):
-            self._asked.add(report.report_id)
-            if row["status"] == Status.FAILED:
-                self._unanswered[report.report_id] = row
-            else:
-                self._ledger.append(keys[report.report_id], row)
-            if row["status"] != Status.OK:
-                troubles[row["status"]] += 1
+    def ask(self) -> None:
+        """Asks every question that has no answer yet: first all, then second ones, then about each label.
 
-    def _rows(self, outcome: Outcome) -> Iterator[dict[str, Any]]:
-        for report in self._reports:
-            row = self._ledger.get(self._last[report.report_id]) or self._unanswered.get(report.report_id)
+        However this ends, the ledger holds every answer that came. A signal sets ``outcome.interrupted``.
+
+        Raises:
+            InputError: The engine gives up, or the ledger cannot be written.
+        """
+        began = time.monotonic()
+        try:
+            for what in ("answers", "second answers", "labels verified"):
+                questions = self._missing(what)
+                if questions and not self.outcome.stopped_by_cost:
+                    self._ask(questions, what)
+        except KeyboardInterrupt:
+            self.outcome.interrupted = True
+        finally:
+            self.outcome.seconds = time.monotonic() - began
+
+    def missing(self) -> list[Question]:
+        """What would be asked now, as far as it is known before what is missing has been answered."""
+        return [q for what in ("answers", "second answers", "labels verified") for q in self._missing(what)]
+
+    def questions(self) -> dict[str, Question]:
+        """By its keys, each question that this run asks."""
+        stages = ("answers", "second answers", "labels verified")
+        asked = [q for what in stages for report in self._with_text() for q in self._of_stage(what, report)]
+        return {key: q for q in asked for key in (q.old_key_sha256, q.key_sha256)}
+
+    def has_answer(self, question: Question) -> bool:
+        """Whether the ledger has the answer to a question."""
+        return self._stored_key(question) is not None
+
+    def take(self, question: Question, response: Response) -> str:
+        """Keeps and reads what came back; returns the status of the answer."""
+        self.outcome.asked += 1
+        self.outcome.asked_again += question.prompt.complaint is not None
+        if response.error is not None:
+            self._failures[question.key_sha256] = response.error
+            return Status.FAILED
+        said = record(question, response, self._asking, self._model, self._host)
+        self._ledger.append(question.key_sha256, said)
+        return self._read(question, said).answer.status
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """A row for each report whose questions are all answered, or that failed, in the order of the reports."""
+        for report in self.reports:
+            row = self._row(report)
             if row is not None:
-                row.pop("key_sha256", None)
-                outcome.failed += row["status"] == Status.FAILED
-            elif not report.text.strip():
-                row = empty_row(report, self._asking, self._model.name, self._model.adapter)
-                row |= {"denied": []} if self._verified else {}
-                outcome.empty += 1
-            if row is not None:
-                outcome.statuses[row["status"]] += 1
                 yield row
 
+    def _with_text(self) -> Iterator[Report]:
+        return (report for report in self.reports if text_of(self._asking.task, report).strip())
 
-def _keys(reports: Sequence[Report], made_with: str) -> dict[str, str]:
-    return {report.report_id: sha256_text(f"{made_with}\n{report.report_id}\n{report.text}") for report in reports}
+    def _missing(self, what: str) -> list[Question]:
+        # Two reports may have the same words, and so the same question.
+        asked: dict[str, Question] = {}
+        for report in self._with_text():
+            if self._old_row(report, self._asking.verify) is None:
+                asked |= {question.key_sha256: question for question in self._of_stage(what, report)}
+        return [
+            question
+            for question in asked.values()
+            if self._stored_key(question) is None
+            and question.key_sha256 not in self._failures
+            and self.waiting.isdisjoint((question.key_sha256, question.old_key_sha256))
+        ]
+
+    def _of_stage(self, what: str, report: Report) -> Iterator[Question]:
+        asking = self._asking
+        if what == "labels verified":
+            row = self._unverified_row(report) if asking.verify else None
+            if row is not None and row["status"] == Status.OK:
+                yield from (self._about(report, label) for label in row["labels"])
+        elif self._old_row(report, verified=False) is None:
+            for question in questions_for(report, asking, self._model):
+                if what == "answers":
+                    yield question
+                elif asking.reask and (found := self._answer(question)) and found[1].complaint:
+                    yield asked_again(question, found[1].complaint)
+
+    def _about(self, report: Report, label: str) -> Question:
+        sampling = Sampling(self._asking.sampling.temperature, VERIFICATION_TOKENS)
+        return about_label(report, label, verification(label), sampling, self._asking, self._model)
+
+    def _ask(self, questions: Sequence[Question], what: str) -> None:
+        failed = tokens = 0
+
+        def figures() -> str:
+            used = f", {tokens:,} tokens" if tokens else ""
+            return f"{failed:,} failed{used}{self._budget.shown()}"
+
+        with closing(self._responses(questions)) as responses:
+            for question, response in progress(responses, what, len(questions), figures):
+                self._budget.settle(question.prompt, response)
+                tokens += sum((response.usage or {}).values())
+                failed += self.take(question, response) == Status.FAILED
+
+    def _responses(self, questions: Sequence[Question]) -> Iterator[tuple[Question, Response]]:
+        """Asks until no question is left or the next one might cost too much."""
+        self._engine = self._engine or self._model.load()
+        left, sampling = deque(questions), questions[0].sampling
+        before = len(left) + 1
+        # Once the calls under way have turned out cheaper than they might have been, there may be money for more.
+        while 0 < len(left) < before:
+            before, sent = len(left), list[Question]()
+
+            def prompts(sent: list[Question] = sent) -> Iterator[Any]:
+                while left and (self._host or len(sent) < _WINDOW) and self._budget.admit(left[0].prompt, sampling):
+                    sent.append(left.popleft())
+                    yield self._with_draft(sent[-1])
+
+            with closing(self._engine.generate(prompts(), sampling)) as responses:  # type: ignore[type-var]
+                for index, response in responses:
+                    yield sent[index], response
+        self.outcome.stopped_by_cost |= bool(left)
+
+    def _with_draft(self, question: Question) -> Any:
+        task = self._asking.task
+        if self._host or not question.sampling.grammar or task.rules is None or len(self.reports) == 1:
+            return question.prompt
+        found = label_report(question.prompt.report_text, rules_for(task))
+        return replace(question.prompt, draft=task.labels_of(found.labels))
+
+    def _stored_key(self, question: Question) -> str | None:
+        keys = (question.key_sha256, question.old_key_sha256)
+        return next((key for key in keys if key in self._ledger), None)
+
+    def _read(self, question: Question, said: dict[str, Any]) -> Reading:
+        reading = read_answer(said, self._asking.task, question.prompt.report_text)
+        if not self._asking.evidence:
+            # Of a hundred thousand answers, only what is needed later.
+            reading = replace(reading, answer=replace(reading.answer, rest=""))
+        self._readings[question.key_sha256] = reading
+        return reading
+
+    def _answer(self, question: Question) -> tuple[dict[str, Any] | None, Reading] | None:
+        """What is kept of an answer and its reading; only the latter where it was read before."""
+        if (reading := self._readings.get(question.key_sha256)) is not None:
+            return None, reading
+        key = self._stored_key(question)
+        said = self._ledger.get(key) if key else None
+        return (said, self._read(question, said)) if said is not None else None
+
+    def _best(self, question: Question) -> tuple[Question, Reading] | None:
+        """The question with its answer: the second one where that was asked for and has fewer problems."""
+        if (found := self._answer(question)) is None:
+            return None
+        first = found[1]
+        again = asked_again(question, first.complaint) if first.complaint else question
+        second = self._answer(again)
+        return (again, second[1]) if second and second[1].badness < first.badness else (question, first)
+
+    def _row(self, report: Report) -> dict[str, Any] | None:
+        asking = self._asking
+        if (old := self._old_row(report, asking.verify)) is not None:
+            return old
+        if not text_of(asking.task, report).strip():
+            row = failed_row(
+                report, asking, self._model, EMPTY_REPORT, next(questions_for(report, asking, self._model))
+            )
+            return verified_row(row, ()) if asking.verify else row
+        row = self._unverified_row(report)
+        return self._verified(report, row) if asking.verify and row and row["status"] != Status.FAILED else row
+
+    def _unverified_row(self, report: Report) -> dict[str, Any] | None:
+        if (old := self._old_row(report, verified=False)) is not None:
+            return old
+        questions = list(questions_for(report, self._asking, self._model))
+        best = [self._best(question) for question in questions]
+        known = [found for found in best if found is not None]
+        if len(known) == len(questions):
+            said = [self._ledger.get(self._stored_key(question) or "") or {} for question, _ in known]
+            return make_row(report, self._asking, said, [reading for _, reading in known])
+        return self._failed(report, questions)
+
+    def _verified(self, report: Report, row: dict[str, Any]) -> dict[str, Any] | None:
+        questions = {label: self._about(report, label) for label in row["labels"]}
+        keys = {label: self._stored_key(question) for label, question in questions.items()}
+        if None in keys.values():
+            # It must not pass for verified.
+            return self._failed(report, list(questions.values()))
+        said = {label: self._ledger.get(key or "") or {} for label, key in keys.items()}
+        denied = [
+            label
+            for label, answer in said.items()
+            if not answer["refused"] and denies(self._asking.task, answer["response"], label, answer["finished"])
+        ]
+        return verified_row(row, denied)
+
+    def _failed(self, report: Report, questions: Sequence[Question]) -> dict[str, Any] | None:
+        """A row that says why there is no answer; None where nobody has asked yet."""
+        for question in questions:
+            if error := self._failures.get(question.key_sha256):
+                first = next(questions_for(report, self._asking, self._model))
+                return failed_row(report, self._asking, self._model, error, first)
+        return None
+
+    def _old_row(self, report: Report, verified: bool) -> dict[str, Any] | None:
+        """The whole row that an earlier version of inference.py kept."""
+        if not self._ledger.taken_over:
+            return None
+        return self._ledger.get(old_row_keys(report, self._asking, self._model)[verified])
+
+
+def write_rows(run: Run, output: Path, quarantine: Path | None = None) -> None:
+    """Writes a run's rows, and those with problems once more to ``quarantine``, which is absent if none has any.
+
+    Where a run was stopped before it has any answer, what an earlier one has written stays.
+
+    Raises:
+        InputError: A file cannot be written.
+    """
+    if run.outcome.interrupted and not any(row["status"] != Status.FAILED for row in run.rows()):
+        return
+    # The manifest of an earlier start describes another file from here on.
+    manifest_path(output).unlink(missing_ok=True)
+    with write_whole(output) as stream, write_whole(quarantine) if quarantine else nullcontext() as aside:
+        for row in run.rows():
+            run.outcome.count(row)
+            stream.write(jsonl_line(row))
+            if aside is not None and row.get("problems"):
+                aside.write(jsonl_line(quarantine_row(row)))
+    if quarantine and not run.outcome.problems:
+        quarantine.unlink()

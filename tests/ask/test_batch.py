@@ -14,25 +14,33 @@ from batch_server import BatchServer, refusal, running_batches
 from chat_server import completion
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from starlette.responses import Response
+from scripted_engine import asking, model_of
+from starlette import responses
 
-from radtune.ask.batch_api import BatchStatus, Submitted, batches_text, collect, state_path, submit
-from radtune.ask.batch_state import pending_keys, read_state
-from radtune.ask.teacher_calls import Sampling
+from radtune.ask.batch_api import BatchStatus, Collected, collect, look, pending_keys, read_state, state_path, submit
+from radtune.ask.costs import Budget, Price
+from radtune.ask.ledger import Ledger
+from radtune.ask.questions import Question, questions_for
+from radtune.ask.run import Run
 from radtune.config import InputError
-from radtune.engines import prompt
 from radtune.engines.chat import request_body
 from radtune.engines.guard import Endpoint
+from radtune.engines.prompt import Prompt, Response, Sampling
+
+ASKED = Sampling(0.0, 64)
 
 
-def Reply(text="", finished=True, **more):
-    return prompt.Response(text, finished, **more)
+def question(key, text, sampling=ASKED):
+    return Question(Prompt("r", "List.", text, "llama3_chat", "0"), sampling, key, key, "")
 
 
-SAMPLING = Sampling("some-model", 0.0, 64)
-ASKED = prompt.Sampling(SAMPLING.temperature, SAMPLING.max_tokens)
+def message(text):
+    return question("", text).prompt.message
+
+
 REPORT = "Zebra effusion beside the seventh striped rib of number"
-QUESTIONS = [(f"key{i}", f"{REPORT} {i}") for i in range(5)]
+QUESTIONS = [question(f"key{i}", f"{REPORT} {i}") for i in range(5)]
+KEYS = {f"key{i}" for i in range(5)}
 USAGE = {"prompt_tokens": 10, "completion_tokens": 2}
 
 
@@ -56,7 +64,7 @@ def path(tmp_path) -> Path:
 
 
 def send(server, path, questions=QUESTIONS, **more):
-    return submit(more.pop("endpoint", server.endpoint), "key", SAMPLING, questions, None, path, **more)
+    return submit(questions, more.pop("endpoint", server.endpoint), "key", "some-model", path, **more)
 
 
 def answer(request):
@@ -64,8 +72,8 @@ def answer(request):
 
 
 def gather(server, path):
-    collection = collect(server.endpoint, "key", path)
-    return collection.statuses, dict(collection.replies)
+    collected = look(server.endpoint, "key", path)
+    return collected.statuses, dict(collected.responses)
 
 
 def forms(server):
@@ -85,36 +93,45 @@ def forms(server):
 def test_questions_go_out_and_replies_come_back(server, path, form):
     endpoint, files_path, header, value = forms(server)[form]
     submitted = send(server, path, endpoint=endpoint)
-    assert submitted == Submitted(list(server.batches), 5, 0)
+    assert submitted == (5, 1)
     _, _, request = server.calls[0]
     assert request.url.path == files_path and request.headers[header] == value
     assert request.url.query == ("api-version=2024-10-21" if form == "azure" else "")
-    (batch_id,) = submitted.batch_ids
+    (batch_id,) = server.batches
     url = "/chat/completions" if form == "azure" else "/v1/chat/completions"
     assert server.requests(batch_id) == [
-        {"custom_id": key, "method": "POST", "url": url, "body": request_body(endpoint, SAMPLING.model, message, ASKED)}
-        for key, message in QUESTIONS
+        {
+            "custom_id": asked.key_sha256,
+            "method": "POST",
+            "url": url,
+            "body": request_body(endpoint, "some-model", asked.prompt.message, ASKED),
+        }
+        for asked in QUESTIONS
     ]
-    assert pending_keys(path) == {key for key, _ in QUESTIONS}
+    assert pending_keys(path) == KEYS
 
     server.batches[batch_id] |= {"status": "in_progress", "request_counts": {"total": 5, "completed": 2, "failed": 1}}
-    running = collect(endpoint, "key", path)
-    assert list(running.replies) == []
+    running = look(endpoint, "key", path)
+    assert list(running.responses) == []
     assert [dataclasses.astuple(status) for status in running.statuses] == [(batch_id, "in_progress", 5, 2, 1, None)]
-    assert not running.statuses[0].ended
 
     server.end(batch_id, answer)
-    ended = collect(endpoint, "key", path)
-    assert ended.statuses[0].ended and ended.statuses[0].done == 5
-    assert dict(ended.replies) == {
-        key: Reply(message.upper(), usage=USAGE, finish_reason="stop") for key, message in QUESTIONS
+    ended = look(endpoint, "key", path)
+    assert ended.statuses[0].done == 5
+    assert dict(ended.responses) == {
+        asked.key_sha256: Response(asked.prompt.message.upper(), True, usage=USAGE, finish_reason="stop")
+        for asked in QUESTIONS
     }
     assert server.files == {} and not path.exists() and pending_keys(path) == set()
 
 
 def test_a_schema_is_sent_and_its_answers_are_known_by_it(server, path):
     schema = {"name": "x", "strict": True, "schema": {"type": "object"}}
-    (batch_id,) = submit(server.endpoint, "key", SAMPLING, QUESTIONS[:1], schema, path).batch_ids
+    held = dataclasses.replace(QUESTIONS[0], sampling=dataclasses.replace(ASKED, schema=schema, temperature=1.0))
+    # What is held to a schema and what is not go out apart: which is which is known by the batch.
+    assert send(server, path, [held, QUESTIONS[1]]) == (2, 2)
+    batch_id = next(iter(server.batches))
+    assert 0 <= server.requests(batch_id)[0]["body"]["seed"] < 2**31
     assert server.requests(batch_id)[0]["body"]["response_format"] == {"type": "json_schema", "json_schema": schema}
     server.end(batch_id, answer)
     assert gather(server, path)[1]["key0"].as_json
@@ -127,36 +144,37 @@ def test_no_batch_is_larger_than_it_may_be_and_none_is_missing(server, tmp_path,
     server.__init__()
     server.url = url
     path.unlink(missing_ok=True)
-    questions = [(f"key{i}", "x" * 40 * i) for i in range(count)]
+    questions = [question(f"key{i}", "x" * 40 * i) for i in range(count)]
     submitted = send(server, path, questions, most_requests=most_requests, most_bytes=most_bytes)
-    assert submitted.requests == count and server.asked() == [key for key, _ in questions]
+    assert submitted[0] == count and server.asked() == [asked.key_sha256 for asked in questions]
     for batch in server.batches.values():
         lines = batch["asked"].splitlines()
         assert len(lines) <= most_requests and (len(batch["asked"]) <= most_bytes or len(lines) == 1)
 
 
 def test_what_waits_for_an_answer_is_not_asked_again(server, path):
-    first = send(server, path, QUESTIONS[:3])
+    send(server, path, QUESTIONS[:3])
     second = send(server, path, [*QUESTIONS, *QUESTIONS])
-    assert (second.requests, second.waiting) == (2, 3)
-    assert sorted(server.asked()) == sorted(key for key, _ in QUESTIONS)
-    server.end(first.batch_ids[0], answer)
+    assert second == (2, 1)
+    assert sorted(server.asked()) == sorted(KEYS)
+    server.end(next(iter(server.batches)), answer)
     statuses, replies = gather(server, path)
-    assert [status.ended for status in statuses] == [True, False]
+    assert [status.status for status in statuses] == ["completed", "validating"]
     assert set(replies) == {"key0", "key1", "key2"} and pending_keys(path) == {"key3", "key4"}
-    assert send(server, path, QUESTIONS[:3]).requests == 3
-    assert send(server, path, QUESTIONS) == Submitted([], 0, 5)
+    assert send(server, path, QUESTIONS[:3]) == (3, 1)
+    assert send(server, path, QUESTIONS) == (0, 0)
 
 
 PROGRAM = """
 import sys
 from pathlib import Path
 from radtune.ask.batch_api import submit
-from radtune.ask.teacher_calls import Sampling
+from radtune.ask.questions import Question
 from radtune.engines.guard import Endpoint
-questions = [(f"key{i}", f"report {i}") for i in range(6)]
-endpoint = Endpoint(sys.argv[1], "127.0.0.1")
-submit(endpoint, "key", Sampling("m", 0.0, 64), questions, None, Path(sys.argv[2]), most_requests=3)
+from radtune.engines.prompt import Prompt, Sampling
+prompts = [Prompt("r", "List.", f"report {i}", "llama3_chat", "0") for i in range(6)]
+questions = [Question(p, Sampling(0.0, 64), f"key{i}", f"key{i}", "") for i, p in enumerate(prompts)]
+submit(questions, Endpoint(sys.argv[1], "127.0.0.1"), "key", "m", Path(sys.argv[2]), most_requests=3)
 """
 
 
@@ -182,13 +200,13 @@ def test_a_kill_at_any_step_asks_nothing_twice_and_leaves_no_file(server, path, 
     process = subprocess.Popen([sys.executable, "-c", PROGRAM, server.endpoint.url, str(path)])
     assert process.wait(timeout=30) == -signal.SIGKILL
     server.before = server.after = lambda method, called: None
-    questions = [(f"key{i}", f"report {i}") for i in range(6)]
+    questions = [question(f"key{i}", f"report {i}") for i in range(6)]
     send(server, path, questions)
     assert sorted(server.asked()) == [f"key{i}" for i in range(6)]
     assert set(server.files) == {batch["input_file_id"] for batch in server.batches.values()}
     for batch_id in server.batches:
         server.end(batch_id, answer)
-    assert set(gather(server, path)[1]) == {key for key, _ in questions}
+    assert set(gather(server, path)[1]) == {asked.key_sha256 for asked in questions}
     assert server.files == {} and not path.exists()
 
 
@@ -212,7 +230,7 @@ def test_a_provider_that_forgets_what_it_was_given_to_remember_is_known_by_the_f
     batch["metadata"] = None
     # Batches of other people, whose input may be no file.
     server.batches |= {f"other_{i}": batch | {"id": f"other_{i}", "input_file_id": None} for i in range(5)}
-    assert send(server, path) == Submitted([], 0, 5)
+    assert send(server, path) == (0, 0)
 
 
 def test_a_bad_key_is_named(server, path):
@@ -220,7 +238,7 @@ def test_a_bad_key_is_named(server, path):
     with pytest.raises(InputError, match=r"cannot upload .* \(401 invalid_api_key\); the key in OPENAI_API_KEY"):
         send(server, path)
     server.before = lambda method, called: None
-    assert send(server, path).requests == 5
+    assert send(server, path) == (5, 1)
 
 
 def test_a_token_that_cannot_be_had_says_so_itself(server, path):
@@ -228,16 +246,16 @@ def test_a_token_that_cannot_be_had_says_so_itself(server, path):
         raise InputError("AZURE_OPENAI_AD_TOKEN: gone")
 
     with pytest.raises(InputError, match="AZURE_OPENAI_AD_TOKEN: gone"):
-        submit(server.endpoint, token, SAMPLING, QUESTIONS, None, path)
-    assert submit(server.endpoint, lambda: "token", SAMPLING, QUESTIONS, None, path).requests == 5
+        submit(QUESTIONS, server.endpoint, token, "m", path)
+    assert submit(QUESTIONS, server.endpoint, lambda: "token", "m", path) == (5, 1)
     assert server.calls[-1][2].headers["authorization"] == "Bearer token"
 
 
 def test_azure_takes_a_token_at_every_step(server, path):
     endpoint = forms(server)["azure"][0]
-    submit(endpoint, lambda: "token", SAMPLING, QUESTIONS, None, path)
+    submit(QUESTIONS, endpoint, lambda: "token", "m", path)
     server.end(next(iter(server.batches)), answer)
-    assert len(list(collect(endpoint, lambda: "token", path).replies)) == 5
+    assert len(list(look(endpoint, lambda: "token", path).responses)) == 5
     assert {call[0] for call in server.calls} == {"POST", "GET", "DELETE"}
     assert {call[2].headers["authorization"] for call in server.calls} == {"Bearer token"}
     assert not any("api-key" in call[2].headers for call in server.calls)
@@ -254,15 +272,16 @@ def test_a_refusal_leaves_nothing_behind_and_is_told_by_its_code(server, path, d
 
 
 def test_a_failed_batch_gives_its_questions_back(server, path):
-    (batch_id,) = send(server, path).batch_ids
+    send(server, path)
+    (batch_id,) = server.batches
     server.batches[batch_id] |= {
         "status": "failed",
         "errors": {"object": "list", "data": [{"code": "token_limit_exceeded", "message": REPORT}]},
     }
     (status,), replies = gather(server, path)
-    assert (status.status, status.reason, status.ended, replies) == ("failed", "token_limit_exceeded", True, {})
+    assert (status.status, status.reason, replies) == ("failed", "token_limit_exceeded", {})
     assert server.files == {} and pending_keys(path) == set()
-    assert send(server, path).requests == 5
+    assert send(server, path) == (5, 1)
 
 
 def test_what_expired_is_asked_again_and_what_was_refused_is_told(server, path):
@@ -274,29 +293,32 @@ def test_what_expired_is_asked_again_and_what_was_refused_is_told(server, path):
             "key3": (200, {"choices": [{}]}),
         }.get(request["custom_id"])
 
-    server.end(send(server, path).batch_ids[0], some, status="expired")
+    send(server, path)
+    server.end(next(iter(server.batches)), some, status="expired")
     _, replies = gather(server, path)
-    assert replies["key0"].text == QUESTIONS[0][1].upper()
-    assert replies["key1"] == Reply(error="400 context_length_exceeded")
+    assert replies["key0"].text == QUESTIONS[0].prompt.message.upper()
+    assert replies["key1"] == Response("", True, error="400 context_length_exceeded")
     assert replies["key2"].refused and replies["key3"].error == "malformed_answer"
     assert "key4" not in replies and pending_keys(path) == set()
 
 
 def test_results_that_are_none_are_passed_over(server, path):
-    (batch_id,) = send(server, path).batch_ids
+    send(server, path)
+    (batch_id,) = server.batches
     server.end(batch_id, answer)
     file_id = server.batches[batch_id]["output_file_id"]
     whole = server.contents[file_id].splitlines()
     odd = [b"{", b"[]", b"null", b'{"custom_id": 3}', b'{"custom_id": "key1", "response": null}', b"\xff", b"[" * 10000]
     other = json.dumps({"custom_id": "other", "response": {"status_code": 200, "body": {}}}).encode()
     server.contents[file_id] = b"\n".join([*odd, other, whole[0], whole[0], *whole[3:]])
-    replies = list(collect(server.endpoint, "key", path).replies)
+    replies = list(look(server.endpoint, "key", path).responses)
     assert [key for key, _ in replies] == ["key0", "key3", "key4"]
 
 
 def test_replies_that_were_not_all_taken_come_again(server, path):
-    server.end(send(server, path).batch_ids[0], answer)
-    replies = collect(server.endpoint, "key", path).replies
+    send(server, path)
+    server.end(next(iter(server.batches)), answer)
+    replies = look(server.endpoint, "key", path).responses
     next(replies)
     replies.close()
     assert len(server.files) == 2 and len(pending_keys(path)) == 5
@@ -304,11 +326,12 @@ def test_replies_that_were_not_all_taken_come_again(server, path):
 
 
 def test_files_that_could_not_be_deleted_are_deleted_next_time(server, path):
-    server.end(send(server, path).batch_ids[0], answer)
+    send(server, path)
+    server.end(next(iter(server.batches)), answer)
     server.before = lambda method, called: refusal(403) if method == "DELETE" else None
     taken = []
     with pytest.raises(InputError, match=r"cannot delete a file of reports or answers \(403 some_error\)"):
-        taken.extend(collect(server.endpoint, "key", path).replies)
+        taken.extend(look(server.endpoint, "key", path).responses)
     assert len(taken) == 5 and pending_keys(path) == set() and len(server.files) == 2
     server.before = lambda method, called: None
     assert gather(server, path) == ([], {})
@@ -316,10 +339,11 @@ def test_files_that_could_not_be_deleted_are_deleted_next_time(server, path):
 
 
 def test_a_batch_that_the_provider_does_not_know_is_kept_and_told(server, path):
-    (batch_id,) = send(server, path).batch_ids
+    send(server, path)
+    (batch_id,) = server.batches
     del server.batches[batch_id]
     (status,), replies = gather(server, path)
-    assert (status.status, status.ended, replies, len(pending_keys(path))) == ("missing", False, {}, 5)
+    assert (status.status, replies, len(pending_keys(path))) == ("missing", {}, 5)
 
 
 def test_statuses_are_told_a_line_each():
@@ -328,13 +352,12 @@ def test_statuses_are_told_a_line_each():
         BatchStatus("batch_2", "failed", 10, 0, 0, "token_limit_exceeded"),
         BatchStatus("batch_3", "missing", 10, 0, 0, None),
     ]
-    assert batches_text(statuses).splitlines() == [
+    assert [str(status) for status in statuses] == [
         "batch_1: in_progress, 1,200 of 5,000 done, 3 failed",
         "batch_2: failed, 0 of 10 done, 0 failed (token_limit_exceeded)",
         "batch_3: the provider does not know it; 10 questions wait for it in vain. Made with another key? "
         "If not, remove OUTPUT.batches.json when no other batch is under way",
     ]
-    assert batches_text([]) == "no batch under way"
 
 
 def test_a_file_that_azure_still_looks_over_is_waited_for(server, path):
@@ -350,13 +373,13 @@ def test_openai_is_told_to_forget_and_no_other(server, path):
     assert server.fields["expires_after[seconds]"] == "1209600"
     assert batch["output_expires_after"] == {"anchor": "created_at", "seconds": 1209600}
     assert server.requests(batch["id"])[0]["body"]["store"] is False
-    send(server, path, [("other", "x")], endpoint=dataclasses.replace(openai, host="x.openai.azure.com"))
+    send(server, path, [question("other", "x")], endpoint=dataclasses.replace(openai, host="x.openai.azure.com"))
     assert set(server.fields) == {"purpose"} and "output_expires_after" not in list(server.batches.values())[1]
 
 
 def test_batches_are_collected_where_they_were_made(server, path):
     send(server, path)
-    for call in (send, lambda server, path, endpoint: collect(endpoint, "key", path)):
+    for call in (send, lambda server, path, endpoint: look(endpoint, "key", path)):
         with pytest.raises(InputError, match=rf"holds batches at {server.url}/v1, not at {server.url}/openai/v1"):
             call(server, path, endpoint=forms(server)["azure v1"][0])
 
@@ -375,29 +398,46 @@ def test_a_file_of_something_else_is_refused_as_it_is(server, path, content):
 @pytest.mark.parametrize("body", [b"<html>busy</html>", b"{", b"[]", b"{}", b"null", b'"text"'])
 @pytest.mark.parametrize("media_type", ["text/html", "application/json"])
 def test_a_server_that_knows_no_batches_is_one_line(server, path, body, media_type):
-    server.before = lambda method, called: Response(body, media_type=media_type)
+    server.before = lambda method, called: responses.Response(body, media_type=media_type)
     with pytest.raises(InputError, match=r"cannot upload a file of requests \(malformed_answer\)"):
         send(server, path)
     server.before = lambda method, called: None
     send(server, path)
-    server.before = lambda method, called: Response(body, media_type=media_type)
+    server.before = lambda method, called: responses.Response(body, media_type=media_type)
     with pytest.raises(InputError, match=r"cannot look at a batch \(malformed_answer\)"):
-        collect(server.endpoint, "key", path)
+        look(server.endpoint, "key", path)
 
 
 def test_nobody_listening_is_one_line(path):
     with pytest.raises(InputError, match="cannot upload a file of requests \\(connection_failed\\)"):
-        submit(Endpoint("http://127.0.0.1:1/v1", "127.0.0.1"), "key", SAMPLING, QUESTIONS, None, path)
+        submit(QUESTIONS, Endpoint("http://127.0.0.1:1/v1", "127.0.0.1"), "key", "m", path)
 
 
 def test_no_report_and_no_key_is_written_down_or_logged(server, path, caplog, capfd, monkeypatch):
     monkeypatch.setenv("OPENAI_LOG", "debug")
     caplog.set_level(logging.DEBUG)
-    submit(server.endpoint, "secret-key", SAMPLING, QUESTIONS, None, path)
+    submit(QUESTIONS, server.endpoint, "secret-key", "m", path)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     written = path.read_text()
     server.end(next(iter(server.batches)), answer)
-    list(collect(server.endpoint, "secret-key", path).replies)
+    list(look(server.endpoint, "secret-key", path).responses)
     said = written + caplog.text + "".join(capfd.readouterr())
     assert "key0" in written and "Zebra" not in said and "ZEBRA" not in said and "secret-key" not in said
+
+
+def test_what_a_batch_brought_is_kept_by_its_question_once(reports, tmp_path):
+    asked = {report.report_id: next(questions_for(report, asking(), model_of(None))) for report in reports}
+    used = {"prompt_tokens": 1000, "completion_tokens": 1000}
+    brought = [(asked["r4"].key_sha256, Response("['Effusion']", True, model="m-2024", usage=used))]
+    # Submitted by an earlier version, under its key.
+    brought += [(asked["r2"].old_key_sha256, Response("", True, error="500"))]
+    budget = Budget(None, Price(2.0, 3.0, 0.5, "2026-01-01", "made up", "some-model"))
+    with Ledger(tmp_path / "a.ledger") as ledger:
+        run = Run(reports, asking(), model_of(None), ledger, budget, "api.openai.com")
+        assert collect(run, budget, lambda: Collected([], iter(brought))) == "no batch under way"
+        collect(run, budget, lambda: Collected([], iter(brought[:1])))
+        rows = list(run.rows())
+        assert (run.outcome.asked, budget.spent, len(ledger)) == (2, 0.005, 1)
+    assert [(row["report_id"], row["status"]) for row in rows] == [("r2", "failed"), ("r4", "ok")]
+    assert (rows[1]["model_returned"], rows[1]["endpoint"]) == ("m-2024", "api.openai.com")

@@ -5,26 +5,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radtune.ask.costs import (
-    TYPICAL_ANSWER_TOKENS,
+    FREE,
+    PRICES_FILE,
     Budget,
+    Price,
     check_budget,
     estimate,
-    estimate_text,
-    most_tokens,
+    find_price,
+    most_tokens_of,
+    price_at,
 )
-from radtune.ask.prices import FREE, PRICES_FILE, Price, find_price, price_at
-from radtune.ask.teacher_calls import Sampling
 from radtune.config import InputError
 from radtune.engines.guard import Endpoint, find_endpoint
-from radtune.engines.prompt import Response
-
-
-def Reply(text="", finished=True, **more):
-    return Response(text, finished, **more)
-
+from radtune.engines.prompt import Prompt, Response, Sampling
 
 PRICE = Price(5.0, 15.0, 0.5, "2026-01-31", "a list", "some-model")
-SAMPLING = Sampling("some-model", 0.0, 1024)
+SAMPLING = Sampling(0.0, 1024)
 LOOPBACK = Endpoint("http://127.0.0.1:1/v1", "127.0.0.1")
 OPENAI = find_endpoint(None, None, None, {})
 
@@ -110,60 +106,57 @@ def test_a_model_in_two_lists_is_refused(prices):
         find_price("some-model", prices)
 
 
+def check(max_cost, price, sampling=SAMPLING, model="some-model", path=PRICES_FILE):
+    check_budget(max_cost, price, model, sampling, path)
+
+
 def test_a_limit_that_could_not_be_kept_is_refused(prices):
-    check_budget(None, None, SAMPLING)
-    check_budget(1.0, PRICE, SAMPLING)
-    check_budget(1.0, FREE, Sampling("m", 0.0, None))
+    check(None, None)
+    check(1.0, PRICE)
+    check(1.0, FREE, Sampling(0.0, None))
     for amount in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(InputError, match="max_cost must be above 0"):
-            check_budget(amount, PRICE, SAMPLING)
-    with pytest.raises(InputError, match=r"'some-model'.*add to .*prices\.yaml.* some-model: \{input: "):
-        check_budget(1.0, None, SAMPLING, prices)
+            check(amount, PRICE)
     with pytest.raises(InputError, match="max_tokens"):
-        check_budget(1.0, PRICE, Sampling("m", 0.0, None))
-
-
-def test_the_line_that_the_refusal_proposes_can_be_added_as_it_is(prices):
-    with pytest.raises(InputError) as error:
-        check_budget(1.0, None, Sampling("my-deployment", 0.0, 8), prices)
+        check(1.0, PRICE, Sampling(0.0, None))
+    with pytest.raises(InputError, match=r"'my-deployment'.*add to .*prices\.yaml") as error:
+        check(1.0, None, model="my-deployment", path=prices)
+    # The line that the refusal proposes can be added as it is.
     line = str(error.value).split("under models: ")[1].split(" (US")[0]
     prices.write_text(f"{LIST}    {line}\n")
     assert find_price("my-deployment", prices).output == 10.0
 
 
-def test_an_estimate_counts_calls_tokens_and_price():
-    found = estimate(["x" * 4000] * 1000, SAMPLING, PRICE)
-    assert (found.calls, found.prompt_tokens, found.completion_tokens) == (1000, 1_000_000, 200_000)
-    assert found.cost == pytest.approx(8.0)
-    assert found.most == pytest.approx(1000 * (4016 * 5 + 1024 * 15) / 1e6)
-    assert estimate(["x"] * 2, Sampling("m", 0.0, 10), PRICE.in_batch).completion_tokens == 20
-    assert estimate(["x" * 4000], SAMPLING, PRICE.in_batch).cost == pytest.approx(0.004)
-    assert FREE.in_batch is FREE and PRICE.in_batch.in_batch == PRICE.in_batch
-    unknown = estimate(iter(["x"]), Sampling("m", None, None), None)
-    assert (unknown.cost, unknown.most, unknown.completion_tokens) == (None, None, TYPICAL_ANSWER_TOKENS)
-    assert estimate([], SAMPLING, PRICE).most == 0.0
+def prompt(message):
+    return Prompt("r", "", message, "llama3_chat", "")
 
 
-def test_the_estimate_says_what_would_leave_the_machine_and_where_to():
-    def text(price, endpoint, sampling=SAMPLING):
-        return estimate_text(estimate(["x" * 4000] * 1000, sampling, price), price, sampling, endpoint, "all reports")
+def test_the_estimate_counts_calls_tokens_and_price_and_needs_nobody():
+    around = len(prompt("").message)
+
+    def text(price, endpoint, sampling=SAMPLING, model="some-model"):
+        return estimate([prompt("x" * (4000 - around))] * 1000, sampling, price, model, endpoint)
 
     said = text(PRICE, OPENAI)
     assert "1,000 calls to some-model at api.openai.com" in said
     assert "about 1,000,000 tokens of prompts and 200,000 of answers" in said
     assert "price: $5 and $15 per million tokens of prompts and answers (2026-01-31, a list)" in said
     assert "about $8.00, $35.44 at the very most" in said
-    assert "all reports would leave this machine, for https://api.openai.com/v1; nothing has been sent" in said
-    dated = Sampling("some-model-2025-01-01", 0.0, None)
-    assert "(listed as some-model, 2026-01-31, a list)" in text(PRICE, OPENAI, dated)
-    assert "without max_tokens no limit" in text(PRICE, OPENAI, dated)
+    assert "about $4.00, $17.72 at the very most" in text(PRICE.in_batch, OPENAI)
+    assert "10,000 of answers" in text(PRICE, OPENAI, Sampling(0.0, 10))
+    dated = text(PRICE, OPENAI, Sampling(0.0, None), "some-model-2025-01-01")
+    assert "(listed as some-model, 2026-01-31, a list)" in dated and "without max_tokens no limit" in dated
     assert f"no price known for some-model; {PRICES_FILE.name} says how" in text(None, OPENAI)
-    assert "no cost: a server on this machine\nnothing would leave this machine" in text(FREE, LOOPBACK)
+    assert "no cost: a server on this machine" in text(FREE, LOOPBACK)
+    assert "calls to data/mini at this machine" in (said := text(FREE, None, model="data/mini"))
+    assert "no cost: a model on this machine" in said
+    assert FREE.in_batch.free and PRICE.in_batch.in_batch == PRICE.in_batch
+    assert price_at(None, "data/mini") is FREE
 
 
 @given(st.text())
 def test_a_text_has_no_more_tokens_than_bytes(text):
-    assert most_tokens(text) >= len(text.encode("utf-8", "replace")) >= len(text)
+    assert most_tokens_of(text) >= len(text.encode("utf-8", "replace")) >= len(text)
 
 
 OUTCOMES = st.sampled_from(["counted", "uncounted", "timeout", "429 rate_limit_exceeded", "refused"])
@@ -172,60 +165,59 @@ OUTCOMES = st.sampled_from(["counted", "uncounted", "timeout", "429 rate_limit_e
 @settings(max_examples=150)
 @given(st.data(), st.floats(0.001, 0.2), st.integers(1, 8))
 def test_whatever_is_in_flight_and_however_it_ends_the_limit_holds(data, max_cost, in_flight):
-    budget, bill, under_way = Budget(max_cost, PRICE, {"type": "object"}), 0.0, []
+    budget, bill, under_way = Budget(max_cost, PRICE), 0.0, []
+    sampling = Sampling(0.0, 300, schema={"type": "object"})
+
+    def count(sent):
+        # The worst that a server may count: every byte a token, every answer to its end.
+        most = most_tokens_of(sent.message)
+        return {"prompt_tokens": data.draw(st.integers(0, most)), "completion_tokens": data.draw(st.integers(0, 300))}
+
     for number in range(60):
-        message = f"m{number % 3}" * data.draw(st.integers(1, 400))
         if len(under_way) == in_flight:
             sent = under_way.pop(data.draw(st.integers(0, in_flight - 1)))
-            outcome = data.draw(OUTCOMES)
-            # The worst that a server may count: every byte a token, every answer to its end.
-            prompt, answer = data.draw(st.integers(0, most_tokens(sent))), data.draw(st.integers(0, 300))
-            usage = {"prompt_tokens": prompt, "completion_tokens": answer}
-            bill += 0.0 if outcome[0].isdigit() else PRICE.cost(prompt, answer)
-            replies = {
-                "counted": Reply("x", usage=usage),
-                "uncounted": Reply("x"),
-                "refused": Reply(refused=True),
-            }
-            budget.settle(sent, replies.get(outcome) or Reply(error=outcome))
-        if budget.admit(message, 300):
-            under_way.append(message)
+            while True:
+                outcome, usage = data.draw(OUTCOMES), count(sent)
+                bill += 0.0 if outcome[0].isdigit() else PRICE.cost(*usage.values())
+                responses = {
+                    "counted": Response("x", True, usage=usage),
+                    "uncounted": Response("x", True),
+                    "refused": Response("", True, refused=True),
+                }
+                response = responses.get(outcome) or Response("", True, error=outcome)
+                if not (response.error and data.draw(st.booleans()) and budget.pay_again(sent, response)):
+                    break
+            budget.settle(sent, response)
+        asked = prompt(f"{number}:" + "m" * data.draw(st.integers(1, 1200)))
+        if budget.admit(asked, sampling):
+            under_way.append(asked)
         assert bill <= budget.spent + 1e-9
         assert budget.spent <= max_cost + 1e-9
-    for message in under_way:
-        budget.settle(message, Reply(error="timeout"))
+    for sent in under_way:
+        budget.settle(sent, Response("", True, error="timeout"))
     assert budget.spent <= max_cost + 1e-9
 
 
 def test_what_was_reserved_and_not_used_can_be_spent():
-    budget = Budget(0.02, PRICE)
-    assert budget.admit("x", 1000) and not budget.admit("x", 1000)
-    budget.settle("x", Reply("y", usage={"prompt_tokens": 10, "completion_tokens": 10}))
-    assert budget.spent == pytest.approx(0.0002) and budget.admit("x", 1000)
-    budget.settle("x", Reply(error="500"))
+    budget, longest = Budget(0.02, PRICE), Sampling(0.0, 1000)
+    assert budget.admit(prompt("x"), longest) and not budget.admit(prompt("y"), longest)
+    budget.settle(prompt("x"), Response("y", True, usage={"prompt_tokens": 10, "completion_tokens": 10}))
+    assert budget.spent == pytest.approx(0.0002) and budget.admit(prompt("y"), longest)
+    budget.settle(prompt("y"), Response("", True, error="500"))
     assert budget.spent == pytest.approx(0.0002)
 
 
 def test_what_cannot_be_bounded_is_not_admitted_under_a_limit():
-    assert not Budget(1e9, PRICE).admit("x", None)
-    assert Budget(None, PRICE).admit("x", None)
-    assert Budget(1.0, FREE).admit("x", None)
-    with pytest.raises(InputError, match="price"):
-        Budget(1.0, None)
-
-
-def test_what_earlier_starts_spent_counts_where_it_is_given():
-    assert not Budget(0.02, PRICE, spent=0.019).admit("x", 1000)
+    endless = Sampling(0.0, None)
+    assert not Budget(1e9, PRICE).admit(prompt("x"), endless)
+    assert Budget(None, PRICE).admit(prompt("x"), endless)
+    assert Budget(1.0, FREE).admit(prompt("x"), endless)
 
 
 def test_spend_is_shown_where_there_is_a_price():
     budget = Budget(5.0, PRICE)
-    budget.admit("x", 100_000)
-    budget.settle("x", Reply("y", usage={"prompt_tokens": 1, "completion_tokens": 100_000}))
+    budget.admit(prompt("x"), Sampling(0.0, 100_000))
+    budget.settle(prompt("x"), Response("y", True, usage={"prompt_tokens": 1, "completion_tokens": 100_000}))
     assert budget.shown() == ", $1.50 of $5.00 spent"
     assert Budget(None, PRICE).shown() == ", $0.00 spent"
     assert Budget(None, None).shown() == Budget(None, FREE).shown() == ""
-    unpriced = Budget(None, None)
-    assert unpriced.admit("x", None)
-    unpriced.settle("x", Reply("y"))
-    assert unpriced.spent == 0.0

@@ -24,7 +24,7 @@ def unread(response):
 def test_a_cut_report_is_marked(cut, line):
     row = {"labels": ["Edema"], "status": "ok", "scores": {"Edema": 0.5, "Fracture": 0.25}, "cut_words": cut}
     assert row_text(row) == f"Edema  0.50\nothers: Fracture 0.25\n{line}"
-    assert row_text({"labels": [], "status": "ok", "cut_words": cut}) == f"Normal: no label\n{line}"
+    assert row_text({"labels": [], "status": "ok", "cut_words": cut}) == f"no label\n{line}"
     assert row_text(row | {"cut_words": 0}).count("\n") == 1
 
 
@@ -60,3 +60,14 @@ def test_whatever_is_answered_stays_on_the_screen(response):
     shown = unread(response)
     assert all(c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in shown)
     shown.encode()
+
+
+def test_a_row_is_shown_in_words():
+    row = {
+        "labels": ["Edema"],
+        "status": "ok",
+        "evidence": [{"label": "Edema", "quote": "edema", "start": 3, "end": 8}],
+        "scores": {"Edema": 0.75, "Fracture": 0.25},
+        "denied": ["Fracture"],
+    }
+    assert row_text(row) == "Edema  0.75  “edema” (at 3-8)\ndenied: Fracture\nothers: Fracture 0.25"

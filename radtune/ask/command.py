@@ -1,0 +1,331 @@
+"""The two commands that ask a model about reports: one set of keys, one way through.
+
+``gpt_data_generate.py`` and ``inference.py`` differ in their defaults alone, and in that the former puts rows to look
+at aside.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import sys
+import typing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from radtune.ask import batch_api
+from radtune.ask.costs import PRICES_FILE, Budget, check_budget, estimate, price_at
+from radtune.ask.display import row_text
+from radtune.ask.ledger import Ledger, ledger_path
+from radtune.ask.questions import Asking
+from radtune.ask.run import Run, write_rows
+from radtune.config import InputError, key
+from radtune.engines.choose import ENGINES, QUANTIZATIONS, Model, choose_model
+from radtune.engines.guard import (
+    Endpoint,
+    check_batch_endpoint,
+    check_endpoint,
+    find_endpoint,
+    read_credential,
+    what_leaves,
+)
+from radtune.engines.limits import Limits, check_limits
+from radtune.engines.prompt import Engine, Sampling
+from radtune.files import check_outputs, write_manifest
+from radtune.labels import Status
+from radtune.report import Report, report_from_text
+from radtune.sources.table import read_any_reports
+from radtune.tasks import PROMPT_FORMATS, USES, load_task, text_of
+
+VOTES = ("majority", "union")
+RESPONSE_FORMATS = ("text", "json_schema")
+BATCH_MODES = ("submit", "collect")
+# Below it, logits divided by the temperature leave the range of numbers.
+MIN_TEMPERATURE = 0.01
+# There are 990 ways to draw three of eleven examples in order; far fewer samples decide as well.
+MOST_SAMPLES = 100
+
+
+@dataclass
+class AskConfig:
+    """Keys of both commands; those of one are made by :func:`keys_with`."""
+
+    task: str = key("What to ask: a task in configs/tasks/, or the path of a task file.")
+    reports: Path | None = key("reports.jsonl, or a CSV or Parquet with an id and findings/impression or text.", None)
+    output: Path | None = key("Where rows go; answers are kept in OUTPUT.ledger.", None)
+    text: str | None = key("One report, instead of reports; its labels are printed. Else standard input is read.", None)
+    engine: str = key("What runs the model; openai is any server that speaks its API.", "torchtune", ENGINES)
+    checkpoint_dir: Path | None = key(
+        "Model folder: a base model or one with merged weights, in Hugging Face's layout.", None
+    )
+    adapter_dir: Path | None = key("LoRA adapter to put on it, in PEFT's format as torchtune writes it.", None)
+    quantization: str | None = key("Weights in fewer bits, with engine=transformers.", None, QUANTIZATIONS)
+    prompt: str = key("Which of the task's prompts.", "inference", USES)
+    prompt_format: str = key("How instruction and report are framed; as in training.", "llama3_chat", PROMPT_FORMATS)
+    temperature: float | None = key("Of sampling; 0 is greedy, null leaves it to a server.", 0.1)
+    max_new_tokens: int | None = key("Where an answer is cut off; null leaves it to a server.", 150, ge=1, le=10**9)
+    max_tokens: int | None = key("Another name of max_new_tokens.", -1)
+    constrain: bool = key("Allow only lists of the task's classes.", False)
+    scores: bool = key("A probability for each class; with constrain=true.", False)
+    evidence: bool = key("Look up in the report what the model quotes for each label.", False)
+    response_format: str = key("Free text, or JSON where a server can be held to it.", "text", RESPONSE_FORMATS)
+    samples: int = key("How often each report is asked.", 1, ge=1, le=MOST_SAMPLES)
+    votes: int | None = key("Another name of samples.", None, ge=1, le=MOST_SAMPLES)
+    vote: str = key("What of several answers is kept: what most say, or what any says.", "majority", VOTES)
+    reask: bool = key(
+        "Ask once more, with the reason, where an answer cannot be used or quotes what is not there.", False
+    )
+    verify: bool = key("Ask about each found label once more, and drop those that the model denies.", False)
+    seed: int = key("Of sampling, and of the examples that are drawn for each report.", 0)
+    batch_size: int | None = key("Reports decoded at once; null for what memory has room for.", None, ge=1)
+    device: str = key("cpu, cuda or auto.", "auto", ("auto", "cpu", "cuda"))
+    dtype: str = key("auto is bf16 on cuda, else fp32.", "auto", ("auto", "fp32", "bf16"))
+    model: str | None = key("Name of the model at the server, or Azure's deployment.", None)
+    base_url: str | None = key("OpenAI-compatible server, e.g. http://127.0.0.1:8000/v1 (or OPENAI_BASE_URL).", None)
+    azure_endpoint: str | None = key("Azure OpenAI resource, e.g. https://NAME.openai.azure.com.", None)
+    api_version: str | None = key("Azure's API version, e.g. 2024-10-21.", None)
+    allow_endpoint: str | None = key("Host outside this machine that reports may be sent to.", None)
+    zero_retention_confirmed: bool = key("That host keeps no report and shows it to nobody.", False)
+    concurrency: int = key("Calls to the server under way at once.", 32)
+    requests_per_minute: int | None = key("At most so many calls in any minute.", None)
+    tokens_per_minute: int | None = key("At most so many tokens in any minute.", None)
+    timeout_s: float = key("Seconds one attempt may take.", 120.0)
+    max_retries: int = key("Attempts after the first, where a call fails in a way that may pass.", 5)
+    max_cost: float | None = key("US dollars that this start may spend; it stops before it would pass them.", None)
+    prices: Path | None = key("US dollars per million tokens, by model; configs/prices.yaml if left out.", None)
+    batch: str | None = key("Asks by the Batch API instead: submit, then collect until done.", None, BATCH_MODES)
+    stored_files_confirmed: bool = key("That host may keep the reports of a batch until it is collected.", False)
+    dry_run: bool = key("Only says what would be sent where, and what it would cost.", False)
+
+
+def keys_with(name: str, **defaults: Any) -> type[AskConfig]:
+    """The keys of a command: those of :class:`AskConfig`, some with other defaults."""
+    hints = typing.get_type_hints(AskConfig)
+    fields = []
+    for declared in dataclasses.fields(AskConfig):
+        default = defaults.get(declared.name, declared.default)
+        fields.append(
+            (declared.name, hints[declared.name], dataclasses.field(default=default, metadata=declared.metadata))
+        )
+    made = dataclasses.make_dataclass(name, fields, kw_only=True)
+    return typing.cast(type[AskConfig], made)
+
+
+def ask(config: AskConfig, quarantine: bool = False) -> None:
+    """Asks about reports, keeps what is answered, writes rows and says what was done.
+
+    Args:
+        config: The keys.
+        quarantine: Whether rows with problems stand in ``OUTPUT.quarantine.jsonl``, too.
+    """
+    asking = asking_of(config)
+    reports = _reports(config, asking)
+    prices = config.prices or PRICES_FILE
+    output, kept = config.output, []
+    aside = output.with_name(f"{output.name}.quarantine.jsonl") if output and quarantine else None
+    inputs = [config.reports, *asking.task.files, prices]
+    if output is not None:
+        kept = [ledger_path(output), batch_api.state_path(output)]
+        check_outputs([output, aside, *kept], inputs)
+    endpoint = _endpoint(config)
+    price = price_at(endpoint, config.model or "", prices)
+    price = price.in_batch if price and config.batch else price
+    check_budget(config.max_cost, price, config.model or "", asking.sampling, prices)
+    budget = Budget(config.max_cost, price)
+    model = _model(config, asking, reports, endpoint, budget)
+    waiting = batch_api.pending_keys(kept[1]) if kept else ()
+    with Ledger(kept[0] if kept else None) as ledger:
+        run = Run(reports, asking, model, ledger, budget, endpoint.host if endpoint else None, waiting)
+        if config.dry_run:
+            print(_dry_run(run, reports, model, asking, budget, endpoint))
+            return
+        if config.batch and endpoint:
+            service = endpoint, read_credential(endpoint, os.environ)
+            if config.batch == "submit":
+                submit = partial(
+                    batch_api.submit, endpoint=endpoint, credential=service[1], model=model.name, path=kept[1]
+                )
+                print(batch_api.submit_missing(run, budget, submit))
+                return
+            print(batch_api.collect(run, budget, partial(batch_api.look, *service, kept[1])))
+        else:
+            run.ask()
+        if output is None:
+            if run.outcome.interrupted:
+                raise KeyboardInterrupt
+            _show(run)
+            return
+        write_rows(run, output, aside)
+    _finish(config, run, budget, inputs, aside)
+
+
+def asking_of(config: AskConfig) -> Asking:
+    """What is asked, checked.
+
+    Raises:
+        InputError: Naming keys that do not go together.
+    """
+    task = load_task(config.task)
+    temperature, at_server = config.temperature, config.engine == "openai"
+    longest = config.max_new_tokens if config.max_tokens == -1 else config.max_tokens
+    samples = config.votes or config.samples
+    grammar = task.grammar()
+    if temperature is not None and not (temperature == 0 or MIN_TEMPERATURE <= temperature < math.inf):
+        raise InputError(f"temperature must be 0 (greedy), or {MIN_TEMPERATURE} or more")
+    if longest is not None and not 1 <= longest <= 10**9:
+        raise InputError("max_tokens must be from 1 to 1,000,000,000, or null")
+    if not at_server and (temperature is None or longest is None):
+        raise InputError("temperature=null and max_new_tokens=null go with engine=openai")
+    if config.constrain and grammar is None:
+        raise InputError(f"constrain=true: the answers of task {task.name} are open")
+    if config.scores and not (config.constrain and not at_server):
+        raise InputError("scores=true needs constrain=true and a model that runs here")
+    if config.response_format != "text" and not at_server:
+        raise InputError("response_format=json_schema goes with engine=openai; constrain=true with a model here")
+    schema = task.json_schema() if at_server and (config.constrain or config.response_format != "text") else None
+    if schema and config.evidence and task.classes:
+        raise InputError(
+            "evidence=true: a server that is held to a JSON schema gives none; needs a model that runs here"
+        )
+    if samples > 1 and temperature == 0 and not task.draws_examples(config.prompt):
+        raise InputError(f"samples={samples} at temperature=0 would all be alike")
+    if config.batch and not at_server:
+        raise InputError("batch= goes with engine=openai")
+    if config.batch and config.output is None:
+        raise InputError("batch= needs reports= and output=")
+    sampling = Sampling(
+        temperature,
+        longest,
+        grammar if config.constrain and not at_server else None,
+        config.evidence and bool(task.classes),
+        config.scores,
+        schema,
+    )
+    return Asking(
+        task, config.prompt, sampling, config.seed, samples, config.vote,
+        config.prompt_format, config.evidence, config.reask, config.verify,
+    )  # fmt: skip
+
+
+def _reports(config: AskConfig, asking: Asking) -> list[Report]:
+    if (config.reports is None) != (config.output is None):
+        raise InputError("reports= and output= go together; neither for one report in text= or on standard input")
+    if config.reports is None:
+        return [_one_report(config.text)]
+    if config.text is not None:
+        raise InputError("give reports= or text=, not both")
+    reports = list(read_any_reports(config.reports))
+    if not any(text_of(asking.task, report).strip() for report in reports):
+        raise InputError(f"{config.reports}: {'none of the reports has text' if reports else 'no reports'}")
+    return reports
+
+
+def _one_report(text: str | None) -> Report:
+    if text is None and (sys.stdin is None or sys.stdin.isatty()):
+        raise InputError("give reports= and output=, or text=, or a report on standard input")
+    try:
+        text = sys.stdin.read() if text is None else text
+        text.encode()
+    except UnicodeError:
+        raise InputError("the report is not UTF-8") from None
+    if not text.strip():
+        raise InputError("the report is empty")
+    return report_from_text("text", None, text, "text")
+
+
+def _endpoint(config: AskConfig) -> Endpoint | None:
+    if config.engine != "openai":
+        return None
+    if not config.model or not config.model.isprintable() or not config.model.strip():
+        raise InputError("missing required key: model (its name at the server)")
+    return find_endpoint(config.base_url, config.azure_endpoint, config.api_version, os.environ)
+
+
+def _model(
+    config: AskConfig, asking: Asking, reports: list[Report], endpoint: Endpoint | None, budget: Budget
+) -> Model:
+    if endpoint is None:
+        return choose_model(config, reports)
+    limits = Limits(
+        config.concurrency, config.timeout_s, config.max_retries, config.requests_per_minute, config.tokens_per_minute
+    )
+    check_limits(limits)
+    name = config.model or ""
+    for local in ("checkpoint_dir", "adapter_dir", "quantization"):
+        if getattr(config, local) is not None:
+            raise InputError(f"{local}= does not go with engine=openai: the server has its own models, give model=")
+    if not config.dry_run:
+        leaving = what_leaves(reports)
+        check_endpoint(endpoint, config.allow_endpoint, config.zero_retention_confirmed, leaving)
+        if config.batch == "submit":
+            check_batch_endpoint(endpoint, config.stored_files_confirmed, leaving)
+
+    def load() -> Engine:
+        from radtune.engines.server import ServerEngine
+
+        credential = read_credential(endpoint, os.environ)
+        keeps = partial(_keeps_to, asking.sampling.schema)
+        return ServerEngine(endpoint, credential, name, limits, budget.pay_again, keeps)
+
+    # Not its address: a server is started on another node or port, and the run goes on.
+    return Model(load, name, None, {"engine": "openai", "model": name})
+
+
+def _keeps_to(schema: dict[str, Any] | None, text: str) -> bool:
+    try:
+        return schema is None or json.loads(text).keys() == schema["schema"]["properties"].keys()
+    except (ValueError, RecursionError, AttributeError):
+        return False
+
+
+def _dry_run(
+    run: Run, reports: list[Report], model: Model, asking: Asking, budget: Budget, endpoint: Endpoint | None
+) -> str:
+    missing = run.missing()
+    said = estimate((question.prompt for question in missing), asking.sampling, budget.price, model.name, endpoint)
+    if endpoint is None or endpoint.is_loopback:
+        return f"{said}\nnothing would leave this machine; nothing has been asked"
+    asked = {question.prompt.report_id for question in missing}
+    leaving = what_leaves([report for report in reports if report.report_id in asked])
+    return f"{said}\n{leaving} would leave this machine, for {endpoint.url}; nothing has been sent"
+
+
+def _show(run: Run) -> None:
+    (row,) = run.rows()
+    if row["status"] == Status.FAILED:
+        raise InputError(f"no answer: {row['error']}")
+    print(row_text(row))
+
+
+def _finish(config: AskConfig, run: Run, budget: Budget, inputs: list[Path | None], aside: Path | None) -> None:
+    """Says what was done, and what is left to do."""
+    outcome, reports = run.outcome, run.reports
+    print(f"{len(reports):,} reports, {outcome.text()}{budget.shown()}")
+    if outcome.interrupted:
+        rows = f" with {outcome.rows:,} of {len(reports):,} rows for {config.output}" if outcome.rows else ""
+        print(f"stopped{rows}; the same command goes on from there")
+        raise KeyboardInterrupt
+    assert config.output is not None  # noqa: S101  (one report has no rows to finish)
+    facts = {"reports": len(reports), **outcome.facts(), "spent": round(budget.spent, 6)}
+    write_manifest(config.output, config, inputs, **facts)
+    print(f"written to {config.output}")
+    if aside and outcome.problems:
+        print(f"{outcome.problems:,} rows to look at, with the reason: {aside}")
+    missing = len(reports) - outcome.rows
+    if missing:
+        waiting = batch_api.pending_keys(batch_api.state_path(config.output))
+        asks = "batch=collect fetches them" if waiting else "batch=submit asks them"
+        print(
+            f"{missing:,} reports have no answer yet: {'max_cost' if outcome.stopped_by_cost else asks}",
+            file=sys.stderr,
+        )
+    elif outcome.stopped_by_cost:
+        print("max_cost has left out questions that reask=true or verify=true would ask", file=sys.stderr)
+    if outcome.empty:
+        print(f"{outcome.empty:,} reports have no text", file=sys.stderr)
+    if outcome.failed:
+        print(f"{outcome.failed:,} reports failed; the same command asks them again", file=sys.stderr)
+    if outcome.failed or missing:
+        sys.exit(1)

@@ -1,0 +1,216 @@
+"""From answers to rows of ``annotations.jsonl`` and ``predictions.jsonl``."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from radtune.ask.evidence import find_evidence
+from radtune.ask.questions import Asking, Question
+from radtune.combine import combine
+from radtune.engines.choose import Model
+from radtune.engines.prompt import Response
+from radtune.files import now
+from radtune.labels import Answer, Phrase, Status
+from radtune.report import Report
+from radtune.tasks import Task, text_of
+from radtune.tasks.codes import check_code
+from radtune.tasks.lists import write_list
+
+# The error of a report that nothing was asked about.
+EMPTY_REPORT = "empty_report"
+# What a row says of its (first) answer besides the answer; the last three only where a server gave it.
+_PROVENANCE = ("finish_reason", "model_returned", "fingerprint", "endpoint", "created")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one answer says.
+
+    Attributes:
+        answer: Its labels.
+        problems: What is wrong with it, for people; none of it quotes the report.
+        complaint: The same for the model, which may quote the answer; None where asking again would not help.
+    """
+
+    answer: Answer
+    problems: tuple[str, ...] = ()
+    complaint: str | None = None
+
+    @property
+    def badness(self) -> tuple[bool, int]:
+        """The less, the better."""
+        return self.answer.status != Status.OK, len(self.problems)
+
+
+def record(question: Question, response: Response, asking: Asking, model: Model, host: str | None) -> dict[str, Any]:
+    """An answer as the ledger keeps it: all that a reader or a reviewer may want to know of how it came to be.
+
+    Among it is what MI-CLEAR-LLM (Park et al., Korean J Radiol 25, 2024) asks authors to state: the model and version
+    that answered, the date, the parameters, the prompt, and how the answer was come by.
+    """
+    return {
+        "report_id": question.prompt.report_id,
+        "task": asking.task.name,
+        "vote": question.sample,
+        "asked_again": question.prompt.complaint is not None,
+        "response": response.text,
+        "finished": response.finished,
+        "refused": response.refused,
+        "finish_reason": response.finish_reason,
+        "as_json": response.as_json,
+        "cut_words": response.cut_words,
+        "scores": response.scores,
+        "usage": response.usage,
+        "model": model.name,
+        "adapter": model.adapter,
+        "model_returned": response.model,
+        "fingerprint": response.fingerprint,
+        "temperature": question.sampling.temperature,
+        "max_tokens": question.sampling.max_new_tokens,
+        "seed": asking.seed,
+        "prompt_sha256": question.prompt_sha256,
+        "seed_example_ids": question.example_ids,
+        "endpoint": host,
+        "created": now(),
+    }
+
+
+def read_answer(said: Mapping[str, Any], task: Task, text: str) -> Reading:
+    """Reads an answer as the ledger holds it.
+
+    A phrase that is not in the report, or a code that ICD-10-CM does not have, is a problem but no reason to drop the
+    label.
+    """
+    if said["refused"]:
+        filtered = said["finish_reason"] == "content_filter"
+        problem = "stopped by a content filter" if filtered else "refused"
+        return Reading(Answer((), status=Status.REFUSED), (problem,))
+    answer = task.read(said["response"], text, said["finished"], said["as_json"])
+    if answer.status == Status.TRUNCATED:
+        problem = "cut off by the token limit before its list was complete"
+        return Reading(answer, (problem,), "Your earlier answer was too long. Give the list only, without reasoning.")
+    if answer.status != Status.OK:
+        complaint = "Your earlier answer held no list that could be read. Begin with: Output: ["
+        return Reading(answer, ("no list in the answer",), complaint)
+    absent = [phrase.phrase for phrase in answer.phrases if phrase.start is None]
+    unknown = [phrase.icd10 for phrase in answer.phrases if phrase.icd10 and not check_code(phrase.icd10).exists]
+    problems, complaints = [], []
+    if absent:
+        problems.append(f"{len(absent)} of {len(answer.phrases)} phrases not in the report")
+        complaints.append(
+            f"These phrases of your earlier answer do not stand in the report word for word: {write_list(absent)}."
+        )
+    if unknown:
+        problems.append(f"{len(unknown)} codes that ICD-10-CM does not have")
+        complaints.append(f"These codes of your earlier answer do not exist: {', '.join(unknown)}.")
+    return Reading(answer, tuple(problems), " ".join([*complaints, "Answer again."]) if complaints else None)
+
+
+def make_row(
+    report: Report, asking: Asking, said: Sequence[Mapping[str, Any]], readings: Sequence[Reading]
+) -> dict[str, Any]:
+    """The row of a report, of what was said of it (as the ledger holds it) in each sample.
+
+    Where they apply, it has ``evidence`` (label, quote, start, end) and ``unsupported`` (labels whose evidence is not
+    in the report), ``scores`` (by class), ``agreement`` and ``votes`` (of several samples) and ``cut_words`` (words of
+    the report's middle that did not fit into the model).
+    """
+    answers = [reading.answer for reading in readings]
+    answer, agreement = answers[0], {}
+    if len(answers) > 1:
+        combined = combine(asking.task, answers, asking.vote)
+        answer, agreement = combined.answer, dict(combined.agreement)
+    row: dict[str, Any] = {
+        "report_id": report.report_id,
+        "task": asking.task.name,
+        "labels": list(answer.labels),
+        "phrases": [_phrase(phrase, agreement) for phrase in answer.phrases],
+    }
+    if asking.evidence:
+        rest = "\n".join(answer.rest for answer in answers)
+        found = find_evidence(asking.task, answer.labels, rest, text_of(asking.task, report))
+        row["evidence"] = [asdict(evidence) for evidence in found]
+        row["unsupported"] = [evidence.label for evidence in found if evidence.start is None]
+    if scores := [one["scores"] for one in said if one.get("scores")]:
+        means = (sum(of_class) / len(scores) for of_class in zip(*scores, strict=True))
+        # Digits beyond these depend on what else was in the batch.
+        row["scores"] = {name: float(f"{mean:.4g}") for name, mean in zip(asking.task.classes, means, strict=True)}
+    if len(answers) > 1:
+        row["agreement"] = agreement
+        row["votes"] = [
+            {
+                "labels": list(answer.labels),
+                "status": str(answer.status),
+                "response": one["response"],
+                "seed_example_ids": one["seed_example_ids"],
+            }
+            for answer, one in zip(answers, said, strict=True)
+        ]
+    usage: Counter[str] = Counter()
+    for one in said:
+        usage.update(one["usage"] or {})
+    problems = list(dict.fromkeys(problem for reading in readings for problem in reading.problems))
+    row |= {"response": said[0]["response"], "status": str(answer.status), "error": None, "problems": problems}
+    row["asked_again"] = any(one["asked_again"] for one in said)
+    if cut_words := said[0].get("cut_words"):
+        row["cut_words"] = cut_words
+    return row | _provenance(said[0], asking) | ({"usage": dict(usage) or None} if said[0]["endpoint"] else {})
+
+
+def failed_row(report: Report, asking: Asking, model: Model, error: str, question: Question) -> dict[str, Any]:
+    """The row of a report that no answer came for; its text is not all there is to say why."""
+    problem = "a report without text" if error == EMPTY_REPORT else f"no answer: {error}"
+    said = {"model": model.name, "adapter": model.adapter, "temperature": asking.sampling.temperature}
+    said |= {"prompt_sha256": question.prompt_sha256, "seed_example_ids": question.example_ids, "seed": asking.seed}
+    return {
+        "report_id": report.report_id,
+        "task": asking.task.name,
+        "labels": [],
+        "phrases": [],
+        "response": "",
+        "status": str(Status.FAILED),
+        "error": error,
+        "problems": [problem],
+        "asked_again": False,
+        **_provenance(said, asking),
+    }
+
+
+def verified_row(row: dict[str, Any], denied: Sequence[str]) -> dict[str, Any]:
+    """A row without the labels that the model denies when asked about them; these stand in ``denied``."""
+    dropped = set(denied)
+    row = row | {"labels": [label for label in row["labels"] if label not in dropped], "denied": list(denied)}
+    for name, of_item in (("phrases", "phrase"), ("evidence", "label")):
+        if name in row:
+            row[name] = [item for item in row[name] if item[of_item] not in dropped]
+    if "unsupported" in row:
+        row["unsupported"] = [label for label in row["unsupported"] if label not in dropped]
+    return row
+
+
+def quarantine_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Which problems a row has, and the answer to judge them by."""
+    kept = ("report_id", "task", "status", "problems", "labels", "phrases", "response")
+    return {name: row[name] for name in kept}
+
+
+def _provenance(said: Mapping[str, Any], asking: Asking) -> dict[str, Any]:
+    row = {name: said.get(name) for name in ("model", "adapter", "prompt_sha256", "temperature")}
+    row |= {"seed": said.get("seed", asking.seed), "seed_example_ids": said["seed_example_ids"]}
+    return row | ({name: said[name] for name in _PROVENANCE} if said.get("endpoint") else {})
+
+
+def _phrase(phrase: Phrase, agreement: Mapping[str, float]) -> dict[str, Any]:
+    row = asdict(phrase)
+    if phrase.icd10:
+        code = check_code(phrase.icd10)
+        row |= {
+            "icd10": code.code,
+            "code_exists": code.exists,
+            "code_is_leaf": code.is_leaf,
+            "code_description": code.description,
+        }
+    if agreement:
+        row["agreement"] = agreement[phrase.phrase]
+    return row
