@@ -32,11 +32,13 @@ class Arm:
 
     Attributes:
         name: Its number among the grammar's names; :data:`NONE` for the word for none.
+        after: The name before it, by its number; :data:`NONE` where it comes first.
         tokens: How it is written.
         then: Where the list goes on behind them; None where it ends.
     """
 
     name: int
+    after: int
     tokens: list[int]
     then: "State | None"
 
@@ -155,12 +157,13 @@ class State:
     @cached_property
     def place(self) -> Place:
         """Where the next name begins."""
-        arms = [] if self._names else [Arm(NONE, self._tree.none, None)]
+        after = self._names[-1] if self._names else NONE
+        arms = [] if self._names else [Arm(NONE, NONE, self._tree.none, None)]
         for name, end, on in reversed([*zip(self._later, self._ends, [*self._ons, None], strict=True)]):
-            arms.append(Arm(name, end, None))
+            arms.append(Arm(name, after, end, None))
             if on is not None:
                 state, begins = self._tree.state((*self._names, name), on, self.certain)
-                arms.append(Arm(name, on[:begins], state))
+                arms.append(Arm(name, after, on[:begins], state))
         return Place([(arm, 0) for arm in arms], start=True)
 
 
@@ -178,7 +181,7 @@ class AnswerTree:
             InputError: The tokens of a name hang on names far behind it.
         """
         self.size = len(grammar.names)
-        self._names = grammar.names
+        self.names = grammar.names
         self._numbers = {name: number for number, name in enumerate(grammar.names)}
         self._encode = encode
         self.none = encode([write_list([grammar.none])])[0]
@@ -191,7 +194,7 @@ class AnswerTree:
 
     def encode(self, lists: Sequence[tuple[int, ...]]) -> list[list[int]]:
         """The tokens of lists of names, given by their numbers."""
-        return self._encode([write_list([self._names[number] for number in numbers]) for numbers in lists])
+        return self._encode([write_list([self.names[number] for number in numbers]) for numbers in lists])
 
     def state(self, names: tuple[int, ...], on: list[int], certain: int) -> tuple[State, int]:
         """The state behind some names.

@@ -94,7 +94,7 @@ def start_row(
         scores: Whether classes are weighed.
     """
     forced, place = tree.root.forced() if tree else ([], None)
-    weighed = ClassScores(tree.size) if tree and scores else None
+    weighed = ClassScores(tree) if tree and scores else None
     row = Row(index, draw, limit, tree, place, expected, weighed, list(forced), [*prompt, *forced], columns)
     row.look_ahead()
     return row
@@ -187,6 +187,8 @@ class Batch:
         position = row.choices[choice]
         forced, row.place = row.place.children[token].forced()
         row.written += [token, *forced]
+        if row.scores:
+            row.scores.advance(row.place)
         if row.draft[position : position + 1] == [token]:
             return True
         row.columns -= len(row.draft) - position

@@ -52,12 +52,13 @@ class TorchtuneEngine:
         checkpoint, prompts = self._checkpoint, list(prompts)
         tree = self.answer_tree(sampling.grammar) if sampling.grammar else None
         _, max_new_tokens = limits_of(sampling)
-        spare = _decision_columns(tree) if tree and sampling.scores else 0
+        # Branches of a decision stand behind the row, and have the positions that they would have in its answer.
+        deepest = decide(tree, tree.root).depth + _COMMA_COLUMNS if tree and sampling.scores else 0
         fitted = [
             fit_prompt(
                 prompt,
                 lambda prompt: prompt_tokens(checkpoint.tokenizer, prompt.message),
-                checkpoint.max_positions - spare,
+                checkpoint.max_positions - deepest,
                 max_new_tokens,
             )
             for prompt in prompts
@@ -154,7 +155,7 @@ def generate(
 
 
 def _decision_columns(tree: AnswerTree) -> int:
-    return len(decide(tree.root).tokens) + _COMMA_COLUMNS
+    return len(decide(tree, tree.root).tokens) + _COMMA_COLUMNS
 
 
 def _shared_beginning(prompts: Sequence[Sequence[int]]) -> list[int]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from radtune.config import InputError
 from radtune.engines.class_scores import decide
-from radtune.engines.closed import AnswerTree
+from radtune.engines.closed import AnswerTree, common_beginning
 from radtune.engines.local import TorchtuneEngine, generate
 from radtune.engines.prompt import Sampling
 from radtune.models.tokenizer import prompt_tokens
@@ -301,7 +301,7 @@ def test_scores_are_the_probabilities_they_claim_to_be(mini, make_prompts, respo
 @pytest.mark.parametrize(("model", "grammar"), [("mini", LISTS), ("random_model", LISTS), ("random_model", MANY)])
 def test_scores_go_with_the_answers(request, make_prompts, respond, model, grammar):
     checkpoint = request.getfixturevalue(model)
-    engine, prompts = TorchtuneEngine(checkpoint, 8), make_prompts(TASK, 20)
+    engine, prompts = TorchtuneEngine(checkpoint, 8), make_prompts(TASK, 3 if grammar is MANY else 20)
     # Room for all that a random model may want to list: scores do not know of a limit.
     limit = {"grammar": grammar, "max_new_tokens": 400}
     plain = respond(engine, prompts, **limit)
@@ -323,13 +323,54 @@ def test_scores_go_with_the_answers(request, make_prompts, respond, model, gramm
         assert alone.scores == pytest.approx(theirs.scores, abs=1e-4)
 
 
-@every_tree
-def test_a_decision_tells_all_symbols_apart(trees, tokenizer):
-    for size in (13, 150):
-        tree, encode, grammar = trees(size, tokenizer)
-        for last in (-1, 0, 5, size - 2):
-            before = [] if last < 0 else [grammar.names[last]]
-            tokens = encode(grammar.encode(before))
-            place = follow(tree, tokens[: len(tree.root.forced()[0])] if last < 0 else tokens[: len(tokens) - 2])[-1]
-            symbols = [symbol for branch in decide(place, last).branches for _, symbol in branch if symbol is not None]
-            assert sorted(set(symbols)) == [-1, *range(last + 1, size)] or len(place.children) < 2
+@pytest.mark.parametrize(("grammar", "tokenizer"), [(LISTS, "mini"), (MANY, "mini"), (MANY, "characters")])
+def test_a_decision_tells_all_symbols_apart(mini_tokenizer, grammar, tokenizer):
+    encode = TOKENIZERS.get(tokenizer, mini_tokenizer)
+    tree, size = lay_out(grammar, encode), len(grammar.names)
+    for last in (-1, 0, 5, size - 2):
+        place = tree.root
+        if last >= 0:
+            both = [encode(grammar.encode(names)) for names in ([grammar.names[last]], grammar.names[last : last + 2])]
+            place = follow(tree, common_beginning(both))[-1]
+        branches = [branch for branches in decide(tree, place, last).branches for branch in branches]
+        symbols = {symbols[0] for _, symbols in branches if symbols is not None}
+        assert symbols == {-1, *range(last + 1, size)}
+
+
+PREFIXES = ClosedList(("Lung", "Lung Opacity", "Edema (left)", "Edema (left) old", "Mass"), "Normal")
+
+
+def test_what_is_told_by_one_token_with_the_end_of_a_name_is_weighed_as_well(random_model, make_prompts, respond):
+    prompts = make_prompts(TASK, 12)
+    engine = TorchtuneEngine(random_model, 5)
+    responses = respond(engine, prompts, grammar=PREFIXES, scores=True, temperature=50.0)
+    assert len({response.text for response in responses}) > 4
+    lists = [list(compress(PREFIXES.names, some)) for some in product((0, 1), repeat=5)]
+    for prompt, response in zip(prompts, responses, strict=True):
+        chances = list_chances(random_model, prompt, lists)
+        before = ()
+        for number, (name, score) in enumerate(zip(PREFIXES.names, response.scores, strict=True)):
+            alike = [c for names, c in chances if tuple(n for n in names if n in PREFIXES.names[:number]) == before]
+            naming = [
+                c for names, c in chances
+                if name in names and tuple(n for n in names if n in PREFIXES.names[:number]) == before
+            ]  # fmt: skip
+            assert score == pytest.approx(sum(naming) / sum(alike), abs=1e-4)
+            before += (name,) if name in names_in(response.text) else ()
+
+
+def list_chances(checkpoint, prompt, lists):
+    """The probability of each list, token by token among all that lists allow, by plain passes without a cache."""
+    tokenizer = checkpoint.tokenizer
+    tokens = [tokenizer.encode(PREFIXES.encode(names), add_bos=False, add_eos=False) for names in lists]
+    begun = prompt_tokens(tokenizer, prompt.message)
+    with torch.inference_mode():
+        logits = [checkpoint.model(torch.tensor([[*begun, *written]]))[0, len(begun) - 1 :] for written in tokens]
+    chances = []
+    for names, written, of_list in zip(lists, tokens, logits, strict=True):
+        chance = 1.0
+        for place, token in enumerate(written):
+            allowed = sorted({other[place] for other in tokens if other[:place] == written[:place]})
+            chance *= torch.softmax(of_list[place, allowed].double(), 0)[allowed.index(token)].item()
+        chances.append((names, chance))
+    return chances
