@@ -65,8 +65,8 @@ class Row:
         if self.tree and self.place:
             if not self.scores:
                 self.draft, self.choices = self.tree.draft(self.place, self.expected, self.left)
-            # Each decision is weighed before it is taken; only the comma holds none.
-            elif 0 < len(self.place.only_way_on) < self.left:
+            # Each decision is weighed before it is taken; only the comma behind a certain name holds none.
+            elif len({arm.name for arm, _ in self.place.arms}) == 1 and 0 < len(self.place.only_way_on) < self.left:
                 self.draft = self.place.only_way_on
                 self.choices = [0, len(self.draft)]
 

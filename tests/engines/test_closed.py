@@ -2,6 +2,7 @@
 
 import random
 import re
+from dataclasses import replace
 from functools import lru_cache
 from itertools import compress, product
 
@@ -341,7 +342,7 @@ PREFIXES = ClosedList(("Lung", "Lung Opacity", "Edema (left)", "Edema (left) old
 
 
 def test_what_is_told_by_one_token_with_the_end_of_a_name_is_weighed_as_well(random_model, make_prompts, respond):
-    prompts = make_prompts(TASK, 12)
+    prompts = [replace(prompt, instruction="List.") for prompt in make_prompts(TASK, 12)]
     engine = TorchtuneEngine(random_model, 5)
     responses = respond(engine, prompts, grammar=PREFIXES, scores=True, temperature=50.0)
     assert len({response.text for response in responses}) > 4
