@@ -20,19 +20,9 @@ from radtune.config import InputError, key, run_command
 from radtune.files import check_outputs, write_manifest
 from radtune.label_files import LabelFile, column_names, read_labels
 from radtune.report import Report
+from radtune.score import inputs
 from radtune.score.display import metrics_text
 from radtune.score.evaluation import GOLD_BLANK, IGNORE, evaluate, write_metrics
-from radtune.score.inputs import (
-    COMPARE,
-    GOLD,
-    LENIENT,
-    PREDICTIONS,
-    SPELLING,
-    combine_gold,
-    keep_reports,
-    read_gold,
-    respell,
-)  # fmt: skip
 from radtune.sources.table import read_any_reports
 from radtune.tasks import Task, load_task, task_names
 
@@ -53,10 +43,8 @@ class EvaluateConfig:
     gold_rule: str | None = key("Makes gold of these columns, where no gold_column is.", None, RULES)
     id_column: str | None = key("Column or JSON key of the report ids; else report_id, study_id or uid.", None)
     gold_blank: str = key("Meaning of a blank cell in a gold table: negative, or not scored.", "negative", GOLD_BLANK)
-    spelling: str = key("Names that are nearly a class: wrong, or taken for it.", "strict", SPELLING)
-    reports: Path | None = key(
-        "reports.jsonl (or a CSV); only these are scored, and its patients are the bootstrap's units.", None
-    )
+    spelling: str = key("Names that are nearly a class: wrong, or taken for it.", "strict", inputs.SPELLING)
+    reports: Path | None = key("reports.jsonl (or a CSV): only these are scored; its patients are what is drawn.", None)
     errors: Path | None = key("JSONL to write: every error and its kind; needs reports.", None)
     show_text: bool = key("Whether errors have the report's sentence, and examples are shown.", False)
     seed: int = key("Seed of the bootstrap.", 0, ge=0)
@@ -64,8 +52,8 @@ class EvaluateConfig:
 
 def main(config: EvaluateConfig) -> None:
     """Scores, writes and shows."""
-    inputs = [config.predictions, config.gold, config.reports, config.compare]
-    check_outputs([config.output, config.errors], inputs)
+    files = [config.predictions, config.gold, config.reports, config.compare]
+    check_outputs([config.output, config.errors], files)
     task = load_task(config.task)
     _check(config, task)
     sides = _read_sides(config, task)
@@ -75,27 +63,31 @@ def main(config: EvaluateConfig) -> None:
         if not reports:
             raise InputError(f"{config.reports}: no reports")
         for name, side in sides.items():
-            sides[name], left_out = keep_reports(side, reports)
+            sides[name], left_out = inputs.keep_reports(side, reports)
             if left_out:
                 print(f"{side.path}: {left_out} reports left out of {name}, not in {config.reports}")
     respelled = {}
-    if config.spelling == LENIENT:
+    if config.spelling == inputs.LENIENT:
         for name, side in sides.items():
-            sides[name], respelled[name] = respell(task, side)
+            sides[name], respelled[name] = inputs.respell(task, side)
     annotators = {name: sides[name] for name in config.gold_columns}
-    gold = combine_gold(task, list(annotators.values()), config.gold_rule) if config.gold_rule else sides[GOLD]
+    gold = (
+        inputs.combine_gold(task, list(annotators.values()), config.gold_rule)
+        if config.gold_rule
+        else sides[inputs.GOLD]
+    )
     patient_ids = {report.report_id: report.patient_id for report in reports.values() if report.patient_id is not None}
-    predictions = sides[PREDICTIONS]
+    predictions = sides[inputs.PREDICTIONS]
     metrics = evaluate(
-        task, predictions, gold, config.gold_blank, patient_ids, config.seed, sides.get(COMPARE), annotators
+        task, predictions, gold, config.gold_blank, patient_ids, config.seed, sides.get(inputs.COMPARE), annotators
     )
     counts, examples = None, ""
     if config.errors:
         counts, examples = _write_errors(config, config.errors, task, predictions, gold, reports)
-        write_manifest(config.errors, config, inputs, errors=counts)
+        write_manifest(config.errors, config, files, errors=counts)
     metrics = dataclasses.replace(metrics, respelled=respelled, errors=counts)
     write_metrics(config.output, metrics)
-    write_manifest(config.output, config, inputs, f1=metrics.micro.f1)
+    write_manifest(config.output, config, files, f1=metrics.micro.f1)
     print(metrics_text(metrics) + examples)
     print(config.output)
 
@@ -103,8 +95,8 @@ def main(config: EvaluateConfig) -> None:
 def _check(config: EvaluateConfig, task: Task) -> None:
     if config.errors and not config.reports:
         raise InputError("errors needs the texts: give reports=reports.jsonl")
-    if config.spelling == LENIENT and not task.classes:
-        raise InputError(f"spelling={LENIENT} is for tasks of classes: {task.name} has no list to be spelt by")
+    if config.spelling == inputs.LENIENT and not task.classes:
+        raise InputError(f"spelling={inputs.LENIENT} is for tasks of classes: {task.name} has no list to be spelt by")
     if config.compare_column and not config.compare:
         raise InputError("compare_column needs compare, the second system's predictions")
 
@@ -115,11 +107,11 @@ def _read_sides(config: EvaluateConfig, task: Task) -> dict[str, LabelFile]:
     ids = {path: config.id_column for path in files if config.id_column and config.id_column in column_names(path)}
     if config.id_column and not ids:
         raise InputError(f"no column {config.id_column!r} in {' or '.join(map(str, files))} (id_column=...)")
-    columns = {PREDICTIONS: config.prediction_column, COMPARE: config.compare_column}
-    paths = {PREDICTIONS: config.predictions, COMPARE: config.compare}
+    columns = {inputs.PREDICTIONS: config.prediction_column, inputs.COMPARE: config.compare_column}
+    paths = {inputs.PREDICTIONS: config.predictions, inputs.COMPARE: config.compare}
     sides = {name: read_labels(path, task, columns[name], ids.get(path)) for name, path in paths.items() if path}
     rule, id_column = config.gold_rule, ids.get(config.gold)
-    return sides | read_gold(config.gold, task, config.gold_column, config.gold_columns, rule, id_column)
+    return sides | inputs.read_gold(config.gold, task, config.gold_column, config.gold_columns, rule, id_column)
 
 
 def _write_errors(
