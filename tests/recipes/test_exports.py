@@ -11,7 +11,7 @@ from torchtune.models.llama3_1 import llama3_1
 from torchtune.training import FullModelTorchTuneCheckpointer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from radtune.models.checkpoint import load_checkpoint
+from radtune.models.checkpoint import load_checkpoint, open_model
 
 TOKENS = torch.arange(5, 1205, 17)[None]
 CPU = torch.device("cpu")
@@ -71,15 +71,7 @@ def test_torchtune_folder_loads_with_torchtune(trained, logits, tmp_path):
         checkpoint_dir=str(trained / "torchtune"), checkpoint_files=["model.pt"], output_dir=str(tmp_path),
         model_type="LLAMA3",
     )  # fmt: skip
-    model = llama3_1(
-        vocab_size=1408,
-        num_layers=4,
-        num_heads=8,
-        num_kv_heads=2,
-        embed_dim=256,
-        intermediate_dim=512,
-        max_seq_len=4096,
-    )
+    model = llama3_1(**open_model(Path("data/mini")).sizes())
     model.load_state_dict(checkpointer.load_checkpoint()["model"])
     assert_close(model(TOKENS), logits)
     adapter = torch.load(trained / "torchtune" / "adapter_0.pt", weights_only=True)
