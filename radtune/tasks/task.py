@@ -42,28 +42,15 @@ class Task(Protocol):
         files: What it was read from.
     """
 
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def title(self) -> str: ...  # noqa: D102
-    @property
-    def classes(self) -> tuple[str, ...]: ...  # noqa: D102
-    @property
-    def parents(self) -> Mapping[str, str]: ...  # noqa: D102
-    @property
-    def none(self) -> str: ...  # noqa: D102
-    @property
-    def certainty(self) -> tuple[State, ...]: ...  # noqa: D102
-    @property
-    def sections(self) -> tuple[str, ...]: ...  # noqa: D102
-    @property
-    def rules(self) -> Path | None: ...  # noqa: D102
-    @property
-    def synonyms(self) -> Mapping[str, tuple[str, ...]]: ...  # noqa: D102
-    @property
-    def matching(self) -> str: ...  # noqa: D102
-    @property
-    def files(self) -> tuple[Path, ...]: ...  # noqa: D102
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    none: str
+    certainty: tuple[State, ...]
+    sections: tuple[str, ...]
+    rules: Path | None
+    matching: str
+    files: tuple[Path, ...]
 
     def prompt(self, use: str, report_id: str = "", seed: int = 0, vote: int = 0) -> TaskPrompt:
         """The instruction of one of :data:`radtune.tasks.USES`, without the report."""

@@ -10,7 +10,6 @@ from radtune.engines.prompt import Engine, Prompt, Response, Sampling
 from radtune.models.checkpoint import Checkpoint, load_checkpoint
 from radtune.sources import synthetic
 from radtune.tasks import load_task
-from radtune.tasks.legacy import TASKS
 
 MINI = Path("data/mini")
 
@@ -33,7 +32,7 @@ def random_model() -> Checkpoint:
 @pytest.fixture(scope="session")
 def make_prompts() -> Callable[..., list[Prompt]]:
     def make(task: str, count: int, extra: str = "") -> list[Prompt]:
-        instruction = TASKS[task].prompt()
+        instruction = load_task(task).prompt("inference").instruction
         return [
             Prompt(made.report.report_id, instruction, made.report.text + extra, "llama3_chat", str(number))
             for number, made in enumerate(synthetic.generate(count, 77))

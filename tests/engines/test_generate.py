@@ -18,7 +18,7 @@ from radtune.models.checkpoint import load_checkpoint, read_weights
 from radtune.models.hugging_face import load_pretrained
 from radtune.models.tokenizer import prompt_tokens
 from radtune.sources import synthetic
-from radtune.tasks.legacy import TASKS
+from radtune.tasks import load_task, task_names
 from radtune.tasks.rendering import user_message
 
 MINI = Path("data/mini")
@@ -32,9 +32,9 @@ def checkpoint():
 @pytest.fixture(scope="module")
 def prompts(checkpoint):
     reports = [item.report for item in synthetic.generate(12, 77)]
-    tasks = list(TASKS.values())
+    instructions = [load_task(name).prompt("inference").instruction for name in task_names()]
     return [
-        prompt_tokens(checkpoint.tokenizer, user_message(tasks[n % 2].prompt(), report.text))
+        prompt_tokens(checkpoint.tokenizer, user_message(instructions[n % 2], report.text))
         for n, report in enumerate(reports)
     ]
 
@@ -103,7 +103,9 @@ def test_both_tokenizers_agree(checkpoint):
 
     tokenizer = AutoTokenizer.from_pretrained(MINI)
     for item in synthetic.generate(50, 78, "wcm"):
-        text = user_message(TASKS["open_ended"].prompt(), item.report.text + "\nÄ 12345 ‘x’  \t\n\n.")
+        text = user_message(
+            load_task("open_ended").prompt("inference").instruction, item.report.text + "\nÄ 12345 ‘x’  \t\n\n."
+        )
         ours = prompt_tokens(checkpoint.tokenizer, text)
         theirs = tokenizer.apply_chat_template(
             [{"role": "user", "content": text}], add_generation_prompt=True, return_dict=False
