@@ -119,9 +119,8 @@ def _write(rng: random.Random, report_id: str, patient_id: str, cohort: str) -> 
     if rng.random() < _P_HISTORY:
         phrase, _ = _fill(draft, rng.choice([c for c in conditions if c.get("finding") and not c.get("device")]))
         draft.sentences["devices"].insert(0, _carry(draft, "history", phrase))
-    if not any(
-        value in (State.PRESENT, State.UNCERTAIN) for name, value in draft.labels.items() if name != "Support Devices"
-    ):
+    devices = {condition["finding"] for condition in conditions if condition.get("device")}
+    if not any(state != State.ABSENT for name, state in draft.labels.items() if name not in devices):
         if all(_is_device(phrase) for phrase in draft.phrases):
             draft.labels[_NO_FINDING] = State.PRESENT
         draft.impression.append(rng.choice(lexicon["normal"]["impression"]))
@@ -153,15 +152,16 @@ def _mention(draft: _Draft, condition: dict[str, Any]) -> None:
 def _versus(draft: _Draft, conditions: list[dict[str, Any]]) -> None:
     """An opacity that is there, with two explanations that are both uncertain."""
     by_finding = {c["finding"]: c for c in conditions if c.get("finding") and not c.get("also")}
-    if "Lung Opacity" in draft.labels:
+    seen = _lexicon()["versus"]["seen"]
+    if seen in draft.labels:
         return
-    opacity, icd10 = _fill(draft, by_finding["Lung Opacity"])
-    first, second = draft.random.sample(["Atelectasis", "Pneumonia", "Consolidation", "Edema"], 2)
+    opacity, icd10 = _fill(draft, by_finding[seen])
+    first, second = draft.random.sample(_lexicon()["versus"]["explained_by"], 2)
     carrier = draft.random.choice(_lexicon()["carriers"]["versus"])
     words = [_misspell(draft, draft.random.choice(by_finding[name]["negated"])) for name in (first, second)]
     draft.sentences["lungs"].append(carrier.format(Opacity=_capital(opacity), x=words[0], y=words[1]))
     draft.phrases.append(Phrase(opacity, icd10))
-    draft.say(by_finding["Lung Opacity"], State.PRESENT)
+    draft.say(by_finding[seen], State.PRESENT)
     for name in (first, second):
         draft.say(by_finding[name], State.UNCERTAIN)
 
@@ -190,8 +190,8 @@ def _normal_statements(draft: _Draft) -> None:
         if region == "impression" or draft.sentences[region] or draft.random.random() < 0.35:
             continue
         draft.sentences[region].append(draft.random.choice(statements))
-        if region == "heart":
-            draft.labels.setdefault("Cardiomegaly", State.ABSENT)
+        if denied := _lexicon()["normal_denies"].get(region):
+            draft.labels.setdefault(denied, State.ABSENT)
 
 
 def _fill(draft: _Draft, condition: dict[str, Any]) -> tuple[str, str]:
