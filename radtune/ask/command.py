@@ -26,12 +26,10 @@ from radtune.engines.choose import ENGINES, QUANTIZATIONS, Model, choose_model
 from radtune.engines.guard import (
     Endpoint,
     check_batch_endpoint,
-    check_endpoint,
     find_endpoint,
     read_credential,
     what_leaves,
 )
-from radtune.engines.limits import Limits, check_limits
 from radtune.engines.prompt import Engine, Sampling
 from radtune.files import check_outputs, write_manifest
 from radtune.labels import Status
@@ -246,31 +244,17 @@ def _endpoint(config: AskConfig) -> Endpoint | None:
 def _model(
     config: AskConfig, asking: Asking, reports: list[Report], endpoint: Endpoint | None, budget: Budget
 ) -> Model:
-    if endpoint is None:
-        return choose_model(config, reports)
-    limits = Limits(
-        config.concurrency, config.timeout_s, config.max_retries, config.requests_per_minute, config.tokens_per_minute
-    )
-    check_limits(limits)
-    name = config.model or ""
-    for local in ("checkpoint_dir", "adapter_dir", "quantization"):
-        if getattr(config, local) is not None:
-            raise InputError(f"{local}= does not go with engine=openai: the server has its own models, give model=")
-    if not config.dry_run:
-        leaving = what_leaves(reports)
-        check_endpoint(endpoint, config.allow_endpoint, config.zero_retention_confirmed, leaving)
-        if config.batch == "submit":
-            check_batch_endpoint(endpoint, config.stored_files_confirmed, leaving)
+    if endpoint and config.dry_run:
+        # Nothing is sent, so neither a key nor leave is needed.
+        return Model(_no_engine, config.model or "", None, {"engine": config.engine})
+    model = choose_model(config, reports, budget.pay_again, partial(_keeps_to, asking.sampling.schema))
+    if endpoint and config.batch == "submit":
+        check_batch_endpoint(endpoint, config.stored_files_confirmed, what_leaves(reports))
+    return model
 
-    def load() -> Engine:
-        from radtune.engines.server import ServerEngine
 
-        credential = read_credential(endpoint, os.environ)
-        keeps = partial(_keeps_to, asking.sampling.schema)
-        return ServerEngine(endpoint, credential, name, limits, budget.pay_again, keeps)
-
-    # Not its address: a server is started on another node or port, and the run goes on.
-    return Model(load, name, None, {"engine": "openai", "model": name})
+def _no_engine() -> Engine:
+    raise AssertionError("a dry run asks nothing")
 
 
 def _keeps_to(schema: dict[str, Any] | None, text: str) -> bool:
