@@ -8,20 +8,22 @@ r"""Labels reports with a chat model: an OpenAI-compatible server, OpenAI, Azure
 Every answer is on disk as soon as it has come (OUTPUT.ledger), so a run that was stopped or killed goes on where it
 was, and no question is asked twice. What has failed or has changed is asked when the command is started again. Rows
 with problems stand in OUTPUT.quarantine.jsonl, too. Keys come from the environment: OPENAI_API_KEY,
-AZURE_OPENAI_API_KEY or AZURE_OPENAI_AD_TOKEN; base_url from OPENAI_BASE_URL if not given. inference.py is the same
-command with other defaults. Exit code 1 if some reports have no answer.
+AZURE_OPENAI_API_KEY or AZURE_OPENAI_AD_TOKEN; base_url from OPENAI_BASE_URL if not given, and model the paper's
+gpt-4o-2024-05-13. inference.py is the same command with other defaults. Exit code 1 if some reports have no answer.
 """
+
+from dataclasses import replace
 
 from radtune.ask.command import AskConfig, ask, keys_with
 from radtune.config import run_command
 from radtune.tasks import DEFAULT_TASK
 
-# The paper's teacher and how it was asked (section 2.2).
+# The paper's teacher, and how it was asked (section 2.2).
+MODEL = "gpt-4o-2024-05-13"
 GenerateConfig = keys_with(
     "GenerateConfig",
     task=DEFAULT_TASK,
     engine="openai",
-    model="gpt-4o-2024-05-13",
     prompt="labelling",
     temperature=0.0,
     max_new_tokens=1024,
@@ -31,7 +33,8 @@ GenerateConfig = keys_with(
 
 def main(config: AskConfig) -> None:
     """Asks, records, and prints what came out."""
-    ask(config, quarantine=True)
+    at_server = config.engine == "openai"
+    ask(replace(config, model=config.model or MODEL) if at_server else config, quarantine=True)
 
 
 if __name__ == "__main__":

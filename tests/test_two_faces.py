@@ -75,3 +75,14 @@ def test_both_answer_for_one_report_and_say_what_it_would_cost(serve):
         said = run(face, server, "text=Clear.", "dry_run=true", "max_tokens=10")
         assert "1 calls to m at 127.0.0.1" in said and "and 10 of answers" in said and "nothing has been asked" in said
     assert len(server.requests) == 2
+
+
+def test_a_local_model_labels_as_it_infers():
+    keys = ["checkpoint_dir=data/mini", "task=multiple_choice", "prompt=inference", "temperature=0", "max_tokens=60"]
+    keys += ["engine=torchtune", "constrain=true", "text=Findings: Large right pleural effusion."]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    said = {
+        subprocess.run([sys.executable, face, *keys], cwd=ROOT, env=environment, check=True, capture_output=True).stdout
+        for face in FACES
+    }
+    assert len(said) == 1 and said != {b""}

@@ -53,23 +53,14 @@ Result = TypeVar("Result")
 
 @dataclass
 class Part:
-    """One batch, from the intent to make it until its last file at the provider is deleted.
+    """One batch, from the intent to make it until its last file at the provider is deleted."""
 
-    Attributes:
-        part_id: Names it at the provider, in the batch's metadata and the file's name.
-        keys: Hashes of the questions that wait for its answers.
-        as_json: Whether its answers are held to a JSON schema.
-        file_id: Of the file of requests, once the provider has it.
-        batch_id: Of the batch, once the provider has made it.
-        leftover: Files to delete, once all answers have been handed over; None before that.
-    """
-
-    part_id: str
-    keys: list[str]
-    as_json: bool
-    file_id: str | None = None
-    batch_id: str | None = None
-    leftover: list[str] | None = None
+    part_id: str  # names it at the provider, in the batch's metadata and the file's name
+    keys: list[str]  # hashes of the questions that wait for its answers
+    as_json: bool  # whether its answers are held to a JSON schema
+    file_id: str | None = None  # of the file of requests, once the provider has it
+    batch_id: str | None = None  # once the provider has made it
+    leftover: list[str] | None = None  # files to delete, once all answers have been handed over
 
 
 @dataclass
@@ -118,17 +109,14 @@ def pending_keys(path: Path) -> set[str]:
 
 @dataclass(frozen=True)
 class BatchStatus:
-    """How a batch is doing: the provider's word (``missing`` where it does not know it), and how many of its questions.
-
-    ``reason`` is the provider's code for why all of it failed, if it did.
-    """
+    """How a batch is doing."""
 
     batch_id: str
-    status: str
+    status: str  # the provider's word; ``missing`` where it does not know the batch
     requests: int
     done: int = 0
     failed: int = 0
-    reason: str | None = None
+    reason: str | None = None  # the provider's code for why all of it failed
 
     def __str__(self) -> str:
         if self.status == "missing":
@@ -141,16 +129,7 @@ class BatchStatus:
 
 
 def submit_missing(run: Run, budget: Budget, submit: Callable[[Sequence[Question]], tuple[int, int]]) -> str:
-    """Hands what a run would ask to a Batch API instead.
-
-    Args:
-        run: What to ask.
-        budget: What it may cost.
-        submit: :func:`submit` of an endpoint.
-
-    Returns:
-        What was done, in words.
-    """
+    """Hands what a run would ask to :func:`submit` instead, as far as the budget goes; says what was done."""
     missing = run.missing()
     affordable = list(takewhile(lambda question: budget.admit(question.prompt, question.sampling), missing))
     requests, batches = submit(affordable)
@@ -179,8 +158,8 @@ def submit(
         credential: Its key, or what gives a token.
         model: The model, on Azure a deployment of a batch type.
         path: Where the batches are written down.
-        most_requests: Most questions in a batch.
-        most_bytes: Largest file of a batch.
+        most_requests: In a batch.
+        most_bytes: In its file.
 
     Returns:
         How many questions, in how many batches.
@@ -202,13 +181,10 @@ def submit(
 
 @dataclass(frozen=True)
 class Collected:
-    """What a look at the batches brought.
+    """What a look at the batches brought: the status of each, and the responses of those that have ended.
 
-    Attributes:
-        statuses: Of every batch, as they were found.
-        responses: By the hash of their question, the responses of those that have ended. When the iterator has come to
-            the end of a batch, the batch is forgotten and its files at the provider are deleted; stopped earlier, it
-            gives the same responses again next time.
+    When the iterator over these, by the hash of their question, has come to the end of a batch, the batch is forgotten
+    and its files at the provider are deleted; stopped earlier, it gives the same responses again next time.
     """
 
     statuses: list[BatchStatus]
@@ -235,15 +211,7 @@ def look(endpoint: Endpoint, credential: Credential, path: Path) -> Collected:
 
 
 def collect(run: Run, budget: Budget, look: Callable[[], Collected]) -> str:
-    """Keeps what batches have answered by now.
-
-    Args:
-        run: What was asked.
-        budget: Counts what it cost.
-        look: :func:`look` at an endpoint.
-
-    Returns:
-        How the batches are doing, in words.
+    """Keeps what batches have answered by a :func:`look`, and says how they are doing.
 
     Raises:
         InputError: A batch answers questions that this run does not ask. They are paid for, and collecting them ends
@@ -421,11 +389,7 @@ class Provider:
             raise
 
     def responses(self, found: Iterable[tuple[Part, "Batch | None"]]) -> Iterator[tuple[str, Response]]:
-        """By the hash of their question, the responses of the batches that have ended.
-
-        When the iterator has come to the end of a batch, the batch is forgotten and its files are deleted; stopped
-        earlier, it gives the same responses again next time.
-        """
+        """The responses of the batches that have ended, as in :class:`Collected`."""
         for part, batch in found:
             if batch is not None and batch.status in _ENDED:
                 named = (batch.output_file_id, batch.error_file_id)

@@ -123,7 +123,7 @@ def ask(config: AskConfig, quarantine: bool = False) -> None:
     prices = config.prices or PRICES_FILE
     output, kept = config.output, []
     aside = output.with_name(f"{output.name}.quarantine.jsonl") if output and quarantine else None
-    inputs = [config.reports, *asking.task.files, prices]
+    inputs = [config.reports, *asking.task.files, *([prices] if config.engine == "openai" else [])]
     if output is not None:
         kept = [ledger_path(output), batch_api.state_path(output)]
         check_outputs([output, aside, *kept], inputs)

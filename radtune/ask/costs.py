@@ -27,23 +27,14 @@ _MOST = 10**9
 
 @dataclass(frozen=True)
 class Price:
-    """What a model costs.
-
-    Attributes:
-        input: US dollars per million tokens of prompts.
-        output: The same for answers.
-        batch_factor: By which both are multiplied in a batch.
-        date: The day for which the source gave it.
-        source: Where it was read.
-        model: The name that it is listed under; not the one asked for where that one has a date more.
-    """
+    """What a model costs, in US dollars per million tokens of prompts and of answers."""
 
     input: float
     output: float
-    batch_factor: float
-    date: str
+    batch_factor: float  # by which both are multiplied in a batch
+    date: str  # the day for which the source gave it
     source: str
-    model: str
+    model: str  # the name that it is listed under; the one asked for may have a date more
 
     @property
     def in_batch(self) -> "Price":

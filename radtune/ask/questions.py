@@ -54,24 +54,14 @@ class Asking:
 
 @dataclass(frozen=True)
 class Question:
-    """One question about one report.
-
-    Attributes:
-        prompt: It, as an engine takes it.
-        sampling: How it is to be answered.
-        key_sha256: Of all that may change the answer: two questions with the same key need one answer.
-        old_key_sha256: The key by which earlier versions kept a teacher's answer to it.
-        prompt_sha256: Of the prompt without the report.
-        example_ids: Of the examples in the prompt.
-        sample: Its number, from 0.
-    """
+    """One question about one report."""
 
     prompt: Prompt
     sampling: Sampling
-    key_sha256: str
-    old_key_sha256: str
-    prompt_sha256: str
-    example_ids: tuple[str, ...] = ()
+    key_sha256: str  # of all that may change the answer: two questions with the same key need one answer
+    old_key_sha256: str  # by which earlier versions kept a teacher's answer to it
+    prompt_sha256: str  # of the prompt without the report
+    example_ids: tuple[str, ...] = ()  # of the examples in the prompt
     sample: int = 0
 
 

@@ -37,37 +37,25 @@ from radtune.tasks import text_of
 
 # Prompts that a local engine gets at once: enough to sort by length, few enough to hold a million reports' run.
 _WINDOW = 4_096
+# What is asked after what, in the words of progress: each depends on the answers before it.
+_STAGES = ("answers", "second answers", "labels verified")
 
 
 @dataclass
 class Outcome:
-    """What a run did.
-
-    Attributes:
-        asked: Questions that were answered now, or failed.
-        asked_again: How many of them were asked once more with a complaint.
-        seconds: That asking took.
-        interrupted: Whether it was stopped before the last question.
-        stopped_by_cost: Whether the limit on cost left questions unasked.
-        rows: Rows in the output.
-        status_counts: Them by status.
-        empty: Those of reports without text.
-        problems: Those with problems.
-        tokens: Tokens of prompts and answers that they took.
-        models: Models that answered, as their servers name them, with the number of rows.
-    """
+    """What a run did: questions that were answered now or failed, and the rows in its output."""
 
     asked: int = 0
-    asked_again: int = 0
+    asked_again: int = 0  # of these, with a complaint
     seconds: float = 0.0
     interrupted: bool = False
     stopped_by_cost: bool = False
     rows: int = 0
     status_counts: Counter[str] = field(default_factory=Counter)
-    empty: int = 0
-    problems: int = 0
-    tokens: int = 0
-    models: Counter[str] = field(default_factory=Counter)
+    empty: int = 0  # rows of reports without text
+    problems: int = 0  # rows with problems
+    tokens: int = 0  # of prompts and answers of all rows
+    models: Counter[str] = field(default_factory=Counter)  # as their servers name them, with the number of rows
 
     @property
     def failed(self) -> int:
@@ -109,16 +97,10 @@ class Run:
         host: str | None = None,
         waiting: Collection[str] = (),
     ) -> None:
-        """Begins a run.
+        """Begins a run by a model that is loaded only if there is something to ask.
 
-        Args:
-            reports: The reports.
-            asking: What to ask about each.
-            model: What answers; loaded only if there is something to ask.
-            ledger: Where answers are kept.
-            budget: What all of it may cost.
-            host: The server that questions go to, recorded with each answer; None for a model in this process.
-            waiting: Hashes of the questions that batches have still to answer, which are not asked otherwise.
+        ``host`` is the server that questions go to, None for a model in this process; ``waiting`` are the hashes of
+        questions that batches have still to answer, which are not asked otherwise.
         """
         self.reports, self.outcome = reports, Outcome()
         self._asking, self._model, self._ledger, self._host = asking, model, ledger, host
@@ -138,7 +120,7 @@ class Run:
         """
         began = time.monotonic()
         try:
-            for what in ("answers", "second answers", "labels verified"):
+            for what in _STAGES:
                 questions = self._missing(what)
                 if questions and not self.outcome.stopped_by_cost:
                     self._ask(questions, what)
@@ -149,12 +131,11 @@ class Run:
 
     def missing(self) -> list[Question]:
         """What would be asked now, as far as it is known before what is missing has been answered."""
-        return [q for what in ("answers", "second answers", "labels verified") for q in self._missing(what)]
+        return [q for what in _STAGES for q in self._missing(what)]
 
     def questions(self) -> dict[str, Question]:
         """By its keys, each question that this run asks."""
-        stages = ("answers", "second answers", "labels verified")
-        asked = [q for what in stages for report in self._with_text() for q in self._of_stage(what, report)]
+        asked = [q for what in _STAGES for report in self._with_text() for q in self._of_stage(what, report)]
         return {key: q for q in asked for key in (q.old_key_sha256, q.key_sha256)}
 
     def has_answer(self, question: Question) -> bool:
@@ -206,8 +187,8 @@ class Run:
             for question in questions_for(report, asking, self._model):
                 if what == "answers":
                     yield question
-                elif asking.reask and (found := self._answer(question)) and found[1].complaint:
-                    yield asked_again(question, found[1].complaint)
+                elif asking.reask and (found := self._answer(question)) and found.complaint:
+                    yield asked_again(question, found.complaint)
 
     def _about(self, report: Report, label: str) -> Question:
         sampling = Sampling(self._asking.sampling.temperature, VERIFICATION_TOKENS)
@@ -264,22 +245,19 @@ class Run:
         self._readings[question.key_sha256] = reading
         return reading
 
-    def _answer(self, question: Question) -> tuple[dict[str, Any] | None, Reading] | None:
-        """What is kept of an answer and its reading; only the latter where it was read before."""
-        if (reading := self._readings.get(question.key_sha256)) is not None:
-            return None, reading
-        key = self._stored_key(question)
-        said = self._ledger.get(key) if key else None
-        return (said, self._read(question, said)) if said is not None else None
+    def _answer(self, question: Question) -> Reading | None:
+        """What an answer says; read from the ledger where it did not come in this run."""
+        if question.key_sha256 not in self._readings and (key := self._stored_key(question)):
+            self._read(question, self._ledger.get(key) or {})
+        return self._readings.get(question.key_sha256)
 
     def _best(self, question: Question) -> tuple[Question, Reading] | None:
         """The question with its answer: the second one where that was asked for and has fewer problems."""
-        if (found := self._answer(question)) is None:
+        if (first := self._answer(question)) is None:
             return None
-        first = found[1]
         again = asked_again(question, first.complaint) if first.complaint else question
         second = self._answer(again)
-        return (again, second[1]) if second and second[1].badness < first.badness else (question, first)
+        return (again, second) if second and second.badness < first.badness else (question, first)
 
     def _row(self, report: Report) -> dict[str, Any] | None:
         asking = self._asking
