@@ -38,7 +38,7 @@ from radtune.tasks import text_of
 # Prompts that a local engine gets at once: enough to sort by length, few enough to hold a million reports' run.
 _WINDOW = 4_096
 # What is asked after what, in the words of progress: each depends on the answers before it.
-_STAGES = ("answers", "second answers", "labels verified")
+_FIRST, _SECOND, _LABELS = "answers", "second answers", "labels verified"
 
 
 @dataclass
@@ -120,7 +120,7 @@ class Run:
         """
         began = time.monotonic()
         try:
-            for what in _STAGES:
+            for what in self._stages():
                 questions = self._missing(what)
                 if questions and not self.outcome.stopped_by_cost:
                     self._ask(questions, what)
@@ -131,11 +131,12 @@ class Run:
 
     def missing(self) -> list[Question]:
         """What would be asked now, as far as it is known before what is missing has been answered."""
-        return [q for what in _STAGES for q in self._missing(what)]
+        return [q for what in self._stages() for q in self._missing(what)]
 
     def questions(self) -> dict[str, Question]:
         """By its keys, each question that this run asks."""
-        asked = [q for what in _STAGES for report in self._with_text() for q in self._of_stage(what, report)]
+        stages = dict.fromkeys([_FIRST, _SECOND, *self._stages()])
+        asked = [q for what in stages for report in self._with_text() for q in self._of_stage(what, report)]
         return {key: q for q in asked for key in (q.old_key_sha256, q.key_sha256)}
 
     def has_answer(self, question: Question) -> bool:
@@ -160,6 +161,9 @@ class Run:
             if row is not None:
                 yield row
 
+    def _stages(self) -> list[str]:
+        return [_FIRST, *([_SECOND] if self._asking.reask else []), *([_LABELS] if self._asking.verify else [])]
+
     def _with_text(self) -> Iterator[Report]:
         return (report for report in self.reports if text_of(self._asking.task, report).strip())
 
@@ -179,15 +183,15 @@ class Run:
 
     def _of_stage(self, what: str, report: Report) -> Iterator[Question]:
         asking = self._asking
-        if what == "labels verified":
-            row = self._unverified_row(report) if asking.verify else None
+        if what == _LABELS:
+            row = self._unverified_row(report)
             if row is not None and row["status"] == Status.OK:
                 yield from (self._about(report, label) for label in row["labels"])
         elif self._old_row(report, verified=False) is None:
             for question in questions_for(report, asking, self._model):
-                if what == "answers":
+                if what == _FIRST:
                     yield question
-                elif asking.reask and (found := self._answer(question)) and found.complaint:
+                elif (found := self._answer(question)) and found.complaint:
                     yield asked_again(question, found.complaint)
 
     def _about(self, report: Report, label: str) -> Question:
