@@ -86,7 +86,7 @@ def compile_scanner(
                 word, regex = nodes[0].regex, phrase_regex(nodes, head=gapped)
                 openings.update(nodes[0].openings)
                 all_open_known = all_open_known and bool(nodes[0].openings)
-                by_word = branches.setdefault(_first_character(word), {})
+                by_word = branches.setdefault(word.removeprefix("\\")[0], {})
                 by_word.setdefault(word, []).append(_Alternative(regex[len(word) :], name, phrase, gapped))
     numbered: list[tuple[str, str, bool]] = [("", "", False)]  # a regular expression counts its groups from 1
     parts = []
@@ -117,7 +117,3 @@ def _alternation(alternatives: Iterable[_Alternative], numbered: list[tuple[str,
             endings.append(f"{rest.removeprefix(SPACE)}()")
         written.append(f"{SPACE}(?:{'|'.join(endings)})" if spaced else "|".join(endings))
     return "|".join(written)
-
-
-def _first_character(word: str) -> str:
-    return word[1] if word.startswith("\\") else word[0]

@@ -119,8 +119,10 @@ NAMES = st.text("ab c'’-/.,:?+()[]{}|~*!&\\\"\nİß", min_size=1, max_size=12)
 
 @given(st.lists(NAMES, min_size=1, max_size=4, unique=True))
 def test_any_names_give_rules_or_one_line(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
-    folder = tmp_path_factory.getbasetemp()
-    (folder / LEXICON).touch()
+    folder = tmp_path_factory.getbasetemp() / "names"
+    folder.mkdir(exist_ok=True)
+    for file in (LEXICON, CUES):
+        (folder / file).touch()
     try:
         rules = load_rules(folder, names)
     except InputError as error:
