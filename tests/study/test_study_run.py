@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -24,6 +23,7 @@ tests:
 inference: {{batch_size: 12, max_new_tokens: 40}}
 """
 RUN = Path("runs/small")
+SNAKEMAKE = (sys.executable, "-m", "snakemake", "-s", "scripts/Snakefile", "--configfile")
 
 
 @pytest.fixture(scope="module")
@@ -36,19 +36,8 @@ def folder(tmp_path_factory):
 
 def snakemake(folder, drop, count=12, **options):
     (folder / "small.yaml").write_text(STUDY.format(drop=drop, count=count))
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "-s",
-        "scripts/Snakefile",
-        "--configfile",
-        "small.yaml",
-        "--cores",
-        "1",
-    ]
     return subprocess.Popen(
-        [*command, "--nolock", "--rerun-incomplete", "--quiet", "host", "reason"],
+        [*SNAKEMAKE, "small.yaml", "--cores", "1", "--nolock", "--rerun-incomplete", "--quiet", "host", "reason"],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, **options,
     )  # fmt: skip
 
@@ -96,38 +85,25 @@ def test_other_reports_are_labelled_anew(folder):
         assert metrics["n_reports"] == 10
 
 
+def dry_run(folder, name, text, *options):
+    (folder / name).write_text(text)
+    return subprocess.run(
+        [*SNAKEMAKE, name, "-n", "-p", *options], cwd=folder, capture_output=True, text=True, timeout=60
+    )
+
+
 def test_unknown_key_is_one_line(folder):
-    (folder / "wrong.yaml").write_text(STUDY.format(drop=0, count=12) + "mixs: [[1, 1]]\n")
-    command = [sys.executable, "-m", "snakemake", "-s", "scripts/Snakefile", "--configfile", "wrong.yaml", "-n"]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    result = dry_run(folder, "wrong.yaml", STUDY.format(drop=0, count=12) + "mixs: [[1, 1]]\n")
     assert result.returncode != 0
     assert "wrong.yaml: unknown key 'mixs'; did you mean 'mixes'?" in result.stdout + result.stderr
 
 
-def test_a_folder_given_to_snakemake_is_the_reports_too(folder):
-    (folder / "small.yaml").write_text(STUDY.format(drop=0.05, count=12).replace("runs/small", "runs/other"))
-    command = [sys.executable, "-m", "snakemake", "-s", "scripts/Snakefile", "--configfile", "small.yaml", "-n", "-p"]
-    result = subprocess.run(
-        [*command, "--config", "run_dir=runs/other"], cwd=folder, capture_output=True, text=True, timeout=60
-    )
-    assert result.returncode == 0, result.stderr
-    assert re.search(r"run_dir=runs/other study=\S*small.yaml > runs/other/tables.txt", result.stdout)
-
-
-def test_gold_that_would_overwrite_another_studys_is_refused(folder):
-    (folder / "copy.yaml").write_text(STUDY.format(drop=0.05, count=12).replace("name: small", "name: copy"))
-    command = [sys.executable, "-m", "snakemake", "-s", "scripts/Snakefile", "--configfile", "copy.yaml", "-n"]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
-    assert result.returncode != 0
-    assert "is written by the study, so it belongs in runs/copy" in result.stdout + result.stderr
-
-
-def test_a_folder_may_have_a_blank_in_its_name(folder):
-    study = STUDY.format(drop=0.05, count=12).replace("runs/small", "runs/a b") + 'run_dir: "runs/a b"\n'
-    (folder / "blank.yaml").write_text(study)
-    command = [sys.executable, "-m", "snakemake", "-s", "scripts/Snakefile", "--configfile", "blank.yaml", "-n", "-p"]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+def test_a_folder_given_to_snakemake_may_have_a_blank_and_is_the_reports_too(folder):
+    study = STUDY.format(drop=0.05, count=12).replace(", gold: runs/small/tests/multiple_choice/gold_labels.csv", "")
+    result = dry_run(folder, "blank.yaml", study, "--config", "run_dir=runs/a b")
     assert result.returncode == 0, result.stderr
     # The lines of commands, quotes resolved as the shell would.
     words = [word for line in result.stdout.splitlines() if "python" in line for word in shlex.split(line)]
-    assert {"output=runs/a b/tests/multiple_choice/reports.jsonl", "runs/a b/tables.txt"} <= set(words)
+    assert {"output=runs/a b/tests/multiple_choice/reports.jsonl", "run_dir=runs/a b", "runs/a b/tables.txt"} <= set(
+        words
+    )
