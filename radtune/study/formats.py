@@ -64,8 +64,9 @@ class Table:
         found = []
         for key in self.keys:
             group, title = key if isinstance(key, tuple) else ("", key)
-            values = [row.get(key) for row in self.rows]
-            text = any(isinstance(value, str) and value not in (MISSING, NOT_TRAINED) for value in values)
+            words = [value for row in self.rows if isinstance(value := row.get(key), str)]
+            # 3e-4 and <0.001 are numbers in print.
+            text = any(word not in (MISSING, NOT_TRAINED) and word[:1] not in "<0123456789" for word in words)
             found.append(Column(title, group, text, key in self.signed, key in self.prose))
         return found
 

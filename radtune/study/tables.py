@@ -29,7 +29,7 @@ from radtune.study.results import Reported, Results, gold_of, predictions_of, re
 
 # Parts of the report page.
 DATA, SCORES, FIGURES, FINDINGS, ERRORS, TRAINING = "data", "scores", "figures", "findings", "errors", "training"
-RECIPE_TITLES = {OURS: "our recipe", STOCK: "torchtune's"}
+RECIPE_TITLES = {OURS: "our recipe", STOCK: "torchtune's recipe"}
 SIDE_TITLES = {FALSE_POSITIVE: "False positive", FALSE_NEGATIVE: "False negative"}
 KIND_TITLES = {
     ErrorKind.MISSPELLING: "Misspelling",
@@ -155,9 +155,13 @@ def _counts(reports: Path, answers: Mapping[str, Answer]) -> dict[Key, Value]:
     }
 
 
-def _sizes(study: Study, rows: Mapping[str, int] | None) -> dict[Key, Value]:
+def _titles(study: Study) -> dict[str, str]:
+    return {name: cohort.title for name, cohort in study.cohorts.items()}
+
+
+def _sizes(titles: Mapping[str, str], rows: Mapping[str, int] | None) -> dict[Key, Value]:
     """Rows in total and by cohort; of None, that it has nothing to do with fine-tuning."""
-    counts = {(_SIZES, cohort.title): (rows or {}).get(name, 0) for name, cohort in study.cohorts.items()}
+    counts = {(_SIZES, title): (rows or {}).get(name, 0) for name, title in titles.items()}
     total = {(_SIZES, "Total"): sum((rows or {}).values())}
     return {key: NOT_TRAINED if rows is None else count for key, count in (total | counts).items()}
 
@@ -177,7 +181,7 @@ def score_table(results: Results, reported: Reported, test: Test) -> Table:
     for kind in (Kind.BASE, Kind.MIX, Kind.RULE_LABELER, Kind.TEACHER):
         for cell in results.of_kind(kind, test.name):
             paper, metrics = reported.row(cell, test.task.name), results.metrics.get((cell.name, test.name))
-            sizes = _sizes(results.study, None if kind in (Kind.RULE_LABELER, Kind.TEACHER) else cell.rows)
+            sizes = _sizes(_titles(results.study), None if kind in (Kind.RULE_LABELER, Kind.TEACHER) else cell.rows)
             row = {"Model": row_label(results.study, cell), **sizes, **_scores(metrics)}
             if test.task.name in reported.tables:
                 row |= {("Paper", name): getattr(paper, name.lower(), None) for name in ("Precision", "Recall", "F1")}
@@ -194,9 +198,11 @@ def paper_table(study: Study, reported: Reported, test: Test) -> Table:
     table = reported.tables.get(test.task.name)
     if table is None or test.name != test.task.name:
         return Table("", "", SCORES, [])
+    titles = {name: name.upper() for row in table.rows for name in row.mix}
+    titles |= {name: cohort.title for name, cohort in study.cohorts.items() if name in titles}
     rows: list[dict[Key, Value]] = []
     for row in table.rows:
-        sizes = _sizes(study, row.mix if row.kind in (Kind.BASE, Kind.MIX) else None)
+        sizes = _sizes(titles, row.mix if row.kind in (Kind.BASE, Kind.MIX) else None)
         rows.append({"Model": row.model, **sizes, "Precision": row.precision, "Recall": row.recall, "F1": row.f1})
     title = f"{table.title} as reported ({reported.source}, section {table.section})"
     return Table(f"{slug(table.title)}_paper", title, SCORES, rows, printed=True)
@@ -335,7 +341,7 @@ def comparison_table(results: Results) -> Table:
                 found = read_metrics(path) if path.exists() else None
                 if found is None or found.comparison is None:
                     continue
-                row: dict[Key, Value] = {"Task": test.title, **_sizes(results.study, cell.rows)}
+                row: dict[Key, Value] = {"Task": test.title, **_sizes(_titles(results.study), cell.rows)}
                 row |= {"System": _system(cell), "Against": _system(results.study.cell(other)), "F1": found.micro.f1}
                 f1 = found.comparison.f1
                 row |= {"ΔF1": f1.value, "95 % CI": tuple(f1.ci95)}

@@ -143,7 +143,7 @@ def test_comparisons_are_with_base_rules_the_other_recipe_and_the_model_asked_as
     }
     for row in comparison_table(results).rows:
         rows[row["Task"], row["Fine-tuning data", "Total"], row["System"]][row["Against"]] = row["ΔF1"]
-    ours, stock = "Fine-tuned by our recipe", "Fine-tuned by torchtune's"
+    ours, stock = "Fine-tuned by our recipe", "Fine-tuned by torchtune's recipe"
     mix = {"Base model", "Rule labeler"}
     assert {key: set(others) for key, others in rows.items()} == {
         ("Multiple choice", 300, ours): mix, ("Multiple choice", 900, ours): mix,
