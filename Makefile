@@ -20,11 +20,12 @@ help: ## Shows this list
 
 install: $(VENV)/.installed ## Makes .venv from the lock (constraints.txt)
 
+# Python compiles a module when it is first imported; most of these never are.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: radtune needs Python 3.11 or 3.12 (PYTHON=...)"; exit 2; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
 	@echo "installing from constraints.txt (about two minutes) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[study,teacher,dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[study,teacher,dev]'
 	@touch $@
 
 demo: STUDY = mini
