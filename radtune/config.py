@@ -16,6 +16,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,29 +57,23 @@ def key(
     """Declares one key, a dataclass field; it is required unless it has a default.
 
     A dataclass as default gives the key keys of its own below it. The value, or each item of a list or mapping, must be
-    one of ``choices``, at least ``ge``, more than ``gt``, at most ``le``. A mapping marked ``rest`` takes all sections
-    that no other key has the name of.
+    one of ``choices`` and in range. A mapping marked ``rest`` takes all sections that no other key has the name of.
     """
     limits = {"help": help, "choices": tuple(choices), "ge": ge, "gt": gt, "le": le, "rest": rest}
-    if isinstance(default, type):
-        return dataclasses.field(default_factory=default, metadata=limits, kw_only=True)
-    if isinstance(default, (list, dict)):
-        return dataclasses.field(default_factory=lambda: copy.deepcopy(default), metadata=limits, kw_only=True)
-    return dataclasses.field(default=default, metadata=limits, kw_only=True)
+    if not isinstance(default, (type, list, dict)):
+        return dataclasses.field(default=default, metadata=limits, kw_only=True)
+    make = default if isinstance(default, type) else lambda: copy.deepcopy(default)
+    return dataclasses.field(default_factory=make, metadata=limits, kw_only=True)
 
 
 def parse_config(schema: type[Config], arguments: Sequence[str]) -> Config:
-    """Builds a config from a YAML file and ``key=value`` overrides, the later winning.
+    """Builds a config from a YAML file and ``key=value`` overrides, which win; or an :class:`InputError`.
 
     In the file ``${section.key}`` stands for the value of another key, as in torchtune's configs.
-
-    Raises:
-        InputError: An argument that is neither; a file that cannot be read; and as :func:`from_mapping`.
     """
     config_file, overrides = split_arguments(arguments)
-    values: dict[str, Any] = {}
-    if config_file is not None:
-        values = read_yaml(config_file)
+    values = read_yaml(config_file) if config_file else {}
+    if config_file:
         values = _interpolated(values, with_overrides(schema, values, overrides), config_file)
     try:
         return typing.cast(Config, _convert(schema, with_overrides(schema, values, overrides), "", {}))
@@ -92,11 +87,8 @@ def parse_config(schema: type[Config], arguments: Sequence[str]) -> Config:
 def from_mapping(schema: type[Config], values: Any, where: str) -> Config:
     """Builds a dataclass of dataclasses, lists, tuples, dicts and plain values from a mapping that YAML or JSON holds.
 
-    Its ``__post_init__`` may check what belongs together, by raising an :class:`InputError`.
-
-    Raises:
-        InputError: ``where: section.key[0]: ...``: a key that is unknown (with the nearest one) or missing, or a value
-            of another type, out of range or none of the choices.
+    Its ``__post_init__`` may check what belongs together, by raising an :class:`InputError`, as is raised here for
+    keys that are unknown or missing and values that do not fit: ``where: section.key[0]: ...``.
     """
     try:
         return typing.cast(Config, _convert(schema, values, "", {}))
@@ -123,10 +115,7 @@ def read_yaml(path: Path, root: type = dict) -> Any:
     """The mapping (or list) in a YAML file; an empty file's is empty.
 
     Numbers, true, false and null are YAML 1.2's (5e-3 is a number; 007, 1_000, yes and 2026-11-27 are texts), keys are
-    texts as written, and no key stands twice.
-
-    Raises:
-        InputError: With the line: the file cannot be read, or holds something else.
+    texts as written, and no key stands twice. What cannot be read is an :class:`InputError` with the line.
     """
     try:
         loaded = _parse_yaml(path.read_text(encoding="utf-8"))
@@ -157,7 +146,7 @@ def run_command(main: Callable[[Config], None], schema: type[Config], arguments:
     # files go with it. Under nohup it was told to ignore the terminal.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _raise_interrupt)
+            signal.signal(number, signal.default_int_handler)
     try:
         if any(argument in ("-h", "--help") for argument in arguments):
             print(help_text(schema, sys.modules[main.__module__].__doc__ or ""), flush=True)
@@ -172,10 +161,6 @@ def run_command(main: Callable[[Config], None], schema: type[Config], arguments:
     except BrokenPipeError:
         # The reader of our output went away (`... | head`): nothing is wrong, and nobody listens.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _raise_interrupt(signum: int, frame: types.FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def help_text(schema: type, description: str) -> str:
@@ -209,12 +194,11 @@ def split_arguments(arguments: Sequence[str]) -> tuple[Path | None, list[tuple[s
     """Splits a command line into its ``--config`` file and its ``key=value`` overrides, or refuses it."""
     config_file: Path | None = None
     overrides = []
-    rest = list(arguments)
-    while rest:
-        argument = rest.pop(0)
+    rest = iter(arguments)
+    for argument in rest:
         name, equals, text = argument.partition("=")
         if name == "--config":
-            value = text if equals else (rest.pop(0) if rest else "")
+            value = text if equals else next(rest, "")
             if not value:
                 raise InputError("--config needs a file name")
             if config_file is not None:
@@ -295,6 +279,7 @@ def _interpolated(value: Any, values: Mapping[str, Any], where: Path, depth: int
 
 
 def _keys(schema: Any) -> list[tuple[dataclasses.Field[Any], Any]]:
+    """The fields that are keys, each with its type."""
     hints = typing.get_type_hints(schema)
     return [(field, hints[field.name]) for field in dataclasses.fields(schema) if field.init]
 
@@ -318,14 +303,15 @@ def _below(hint: Any, name: str) -> Any:
     for member in _members(hint):
         if dataclasses.is_dataclass(member):
             keys = {field.name: hint for field, hint in _keys(member)}
-            return keys.get(name) or next((_item_hint(keys[rest]) for rest in _rest(member)), Any)
+            return keys.get(name) or _item_hint(keys.get(_rest(member)))
         if _origin(member) is dict:
             return _item_hint(member)
     return Any
 
 
-def _rest(schema: Any) -> list[str]:
-    return [field.name for field in dataclasses.fields(schema) if field.metadata.get("rest")]
+def _rest(schema: Any) -> str:
+    """The key that takes all other sections; empty where there is none."""
+    return next((field.name for field in dataclasses.fields(schema) if field.metadata.get("rest")), "")
 
 
 def _read(hint: Any, text: str) -> Any:
@@ -348,27 +334,23 @@ def _convert(hint: Any, value: Any, path: str, limits: Mapping[str, Any]) -> Any
         return value
     for member in members:
         origin, items = _origin(member), typing.get_args(member)
-        if dataclasses.is_dataclass(member) or origin in _CONTAINERS:
-            if isinstance(value, Mapping) and dataclasses.is_dataclass(member):
-                return _dataclass(member, value, path)
-            if isinstance(value, Mapping) and origin is dict:
-                below = _item_hint(member)
-                return {name: _convert(below, item, _join(path, name), limits) for name, item in value.items()}
-            if isinstance(value, (list, tuple)) and origin in (list, tuple):
-                if origin is list or not items or Ellipsis in items:
-                    items = (_item_hint(member),) * len(value)
-                if len(items) == len(value):
-                    pairs = enumerate(zip(items, value, strict=True))
-                    return origin(_convert(below, item, f"{path}[{i}]", limits) for i, (below, item) in pairs)
-            continue
+        if isinstance(value, Mapping) and dataclasses.is_dataclass(member):
+            return _dataclass(member, value, path)
+        if isinstance(value, Mapping) and origin is dict:
+            below = _item_hint(member)
+            return {name: _convert(below, item, _join(path, name), limits) for name, item in value.items()}
+        if isinstance(value, (list, tuple)) and origin in (list, tuple):
+            if origin is list or not items or Ellipsis in items:
+                items = (_item_hint(member),) * len(value)
+            if len(items) == len(value):
+                pairs = enumerate(zip(items, value, strict=True))
+                return origin(_convert(below, item, f"{path}[{i}]", limits) for i, (below, item) in pairs)
         if isinstance(value, str) and (origin is typing.Literal or isinstance(member, enum.EnumType)):
             _check(value, path, {"choices": items or list(member)})
-        try:
+        with suppress(TypeError, ValueError):  # msgspec's is one
             plain = _plain(member, value)
-        except (TypeError, ValueError):  # msgspec's is one
-            continue
-        _check(plain, path, limits)
-        return plain
+            _check(plain, path, limits)
+            return plain
     if not path:
         raise _Refusal(path, "expected a mapping of keys to values")
     how = f"; write {path}=[a, b]" if isinstance(value, str) and {list, tuple} & set(map(_origin, members)) else ""
@@ -377,15 +359,15 @@ def _convert(hint: Any, value: Any, path: str, limits: Mapping[str, Any]) -> Any
 
 
 def _dataclass(schema: Any, values: Mapping[str, Any], path: str) -> Any:
-    hints, given, missing = {field.name: hint for field, hint in _keys(schema)}, {}, []
-    others: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in hints:
-            full, rest = f"{path}.{name}" if path else str(name), _rest(schema)
-            if not rest or not isinstance(value, Mapping):
-                raise _Refusal(full, f"unknown key {shown(full)}{nearest(str(name), hints)}")
-            others[name] = _convert(_item_hint(hints[rest[0]]), value, full, {})
-    for field, hint in _keys(schema):
+    keys, rest = _keys(schema), _rest(schema)
+    hints = {field.name: hint for field, hint in keys}
+    given, missing, others = dict[str, Any](), [], {}
+    for name in [name for name in values if name not in hints]:
+        full = f"{path}.{name}" if path else str(name)
+        if not rest or not isinstance(values[name], Mapping):
+            raise _Refusal(full, f"unknown key {shown(full)}{nearest(str(name), hints)}")
+        others[name] = _convert(_item_hint(hints[rest]), values[name], full, {})
+    for field, hint in keys:
         name = _join(path, field.name)
         if field.name in values:
             given[field.name] = _convert(hint, values[field.name], name, field.metadata)
@@ -396,7 +378,7 @@ def _dataclass(schema: Any, values: Mapping[str, Any], path: str) -> Any:
     if missing:
         raise _Refusal(path, f"missing required key: {', '.join(missing)}")
     if others:
-        given[_rest(schema)[0]] = given.get(_rest(schema)[0], {}) | others
+        given[rest] = given.get(rest, {}) | others
     try:
         return schema(**given)
     except InputError as error:

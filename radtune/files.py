@@ -117,11 +117,7 @@ def lock(path: Path) -> BinaryIO:
 
 @contextmanager
 def open_text(path: Path) -> Iterator[TextIO]:
-    """Opens a UTF-8 text file, gzip-packed if its name ends in ``.gz``.
-
-    Raises:
-        InputError: The file is absent, unreadable, not UTF-8, or a damaged gzip; also while it is being read.
-    """
+    """Opens a UTF-8 text file, packed if its name ends in ``.gz``; errors of reading it are InputErrors, too."""
     path = Path(path)
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as binary:
@@ -138,23 +134,22 @@ def open_text(path: Path) -> Iterator[TextIO]:
 def read_lines(path: Path, stream: TextIO) -> Iterator[str]:
     """The lines of a text file, ends included; refuses any over :data:`MAX_LINE`: a small packed file may hold one."""
     number = 0
-    while line := stream.readline(MAX_LINE + 1):
-        number += 1
-        if len(line) > MAX_LINE:
-            raise InputError(f"{path}:{number}: longer than {MAX_LINE:,} characters")
-        yield line
+    try:
+        while line := stream.readline(MAX_LINE + 1):
+            number += 1
+            if len(line) > MAX_LINE:
+                raise InputError(f"{path}:{number}: longer than {MAX_LINE:,} characters")
+            yield line
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: line {number + 1} or near it is not UTF-8") from None
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Reads a file of JSON objects, one a line, each with its line's number; blank lines are skipped."""
     with open_text(path) as stream:
-        number = 0
-        try:
-            for number, line in enumerate(read_lines(path, stream), start=1):
-                if line.strip():
-                    yield number, _json_object(path, number, line)
-        except UnicodeDecodeError:
-            raise InputError(f"{path}: line {number + 1} or near it is not UTF-8") from None
+        for number, line in enumerate(read_lines(path, stream), start=1):
+            if line.strip():
+                yield number, _json_object(path, number, line)
 
 
 def _json_object(path: Path, number: int, line: str) -> dict[str, Any]:
@@ -187,11 +182,7 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> int:
 
 
 def read_csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Reads a CSV's rows by column name, each with the number of its last line; blank cells are empty strings.
-
-    Raises:
-        InputError: No header, doubled column, a row with more or fewer cells than the header, or broken quoting.
-    """
+    """Reads a CSV's rows by column name, each with the number of its last line; blank cells are empty strings."""
     with open_text(path) as stream:
         # Strict, so that a file cut off within a quoted cell is an error and not a shorter report.
         reader = csv.reader(read_lines(path, stream), strict=True)
@@ -209,8 +200,6 @@ def read_csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 yield reader.line_num, dict(zip(header, cells, strict=True))
         except csv.Error as error:
             raise InputError(f"{path}:{reader.line_num}: not valid CSV: {error}") from None
-        except UnicodeDecodeError:
-            raise InputError(f"{path}: line {reader.line_num + 1} or near it is not UTF-8") from None
 
 
 def sha256_file(path: Path) -> str:
@@ -230,10 +219,9 @@ def manifest_path(output: Path) -> Path:
 
 
 def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None] = ()) -> None:
-    """Refuses outputs that would overwrite an input or one another or cannot be written; for the start of a command.
+    """Refuses outputs that cannot be written or would overwrite an input or one another, before any work is done.
 
-    So a command with several outputs, each with a manifest, does not write the first and then fail on the second. None
-    stands for a file that is not asked for.
+    Each output brings a manifest. None stands for a file that is not asked for.
     """
     taken = {Path(path).resolve(): path for path in inputs if path is not None}
     for output in outputs:
@@ -271,13 +259,9 @@ def _check_regular(path: Path) -> None:
 
 
 def write_manifest(output: Path, config: Any, inputs: Iterable[Path | None] = (), **facts: Any) -> Path:
-    """Writes what made an output file, beside it.
+    """Writes what made an output file, beside it: the config (a dataclass or dict), and the hashes of input files.
 
-    Args:
-        output: The file; it must exist.
-        config: The command's config, a dataclass or a dict.
-        inputs: What it was made from; hashed where these are files.
-        **facts: What else is worth keeping: counts, seeds, scores. No patient text.
+    ``facts`` are counts, seeds, scores: no patient text.
     """
     from importlib import metadata  # takes as long to import as all else here, and short commands should start fast
 

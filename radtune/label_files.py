@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,12 @@ _STATES = {f"{state:d}{end}": state for state in State for end in ("", ".0")}
 
 @dataclass(frozen=True)
 class LabelFile:
-    """What a file says of reports.
-
-    Attributes:
-        path: The file.
-        answers: By report id, in the file's order.
-        has_states: Whether it is a label table, which may leave classes undecided.
-    """
+    """What a file says of reports, by report id in the file's order."""
 
     path: Path
     answers: dict[str, Answer]
     has_states: bool = False
+    """Whether it is a label table, which may leave classes undecided."""
 
 
 def label_columns(task: Task) -> tuple[str, ...]:
@@ -50,16 +45,11 @@ def read_labels(
     Args:
         path: Packed with gzip or not: JSONL with ``labels`` (predictions.jsonl) or ``phrases`` (annotations.jsonl); a
             CSV with a column of labels, separated by commas or written as a list; or a label table: a CSV with a column
-            a class and, where present, ``No Finding``, such as the official ``mimic-cxr-2.0.0-negbio.csv.gz`` and
-            ``-chexpert.csv.gz``. A class without a column is not mentioned anywhere.
+            a class and, where present, ``No Finding``, such as the official ``mimic-cxr-2.0.0-negbio.csv.gz``.
         task: Whose labels they are; rows that name another one are refused.
         column: The column (or JSON key) with the labels, such as an annotator's; None for the usual ones.
         id_column: The same of the report ids; None for the usual ones.
         by: Who says so; else the column, or the model that a row names.
-
-    Raises:
-        InputError: Naming file and line: an id that is missing, empty or doubled, a row of another task, labels or a
-            status that cannot be read, no rows.
     """
     path, is_jsonl = Path(path), _is_jsonl(path)
     answers: dict[str, Answer] = {}
@@ -134,9 +124,8 @@ def _table_answer(
         if cell := row[name].strip():
             if cell not in _STATES:
                 # Where columns are shifted, a report may stand here.
-                shown = (
-                    repr(cell) if len(cell) <= 20 and len(cell.split()) == 1 else f"a text of {len(cell)} characters"
-                )
+                is_word = len(cell) <= 20 and len(cell.split()) == 1
+                shown = repr(cell) if is_word else f"a text of {len(cell)} characters"
                 raise InputError(f"{where}: {name} is {shown}, expected 1, 0, -1 or blank")
             states[name] = _STATES[cell]
     return Answer(task.labels_of(states), report_id, by, states=states, patient_id=_patient_id(row))
@@ -151,16 +140,9 @@ def _json_answer(where: str, row: dict[str, Any], task: Task, column: str | None
         if name not in row:
             raise InputError(f"{where}: no {column or LABELS!r}{_nearest_column(name, row)}")
         labels, phrases = _json_labels(where, row, name)
-    provenance = {key: value for key, value in row.items() if key not in _NOT_PROVENANCE}
-    return Answer(
-        task.distinct(labels),
-        report_id,
-        by or str(row.get("model") or ""),
-        status,
-        phrases=phrases,
-        patient_id=_patient_id(row),
-        provenance=provenance,
-    )
+    by = by or str(row.get("model") or "")
+    answer = Answer(task.distinct(labels), report_id, by, status, phrases=phrases, patient_id=_patient_id(row))
+    return replace(answer, provenance={key: value for key, value in row.items() if key not in _NOT_PROVENANCE})
 
 
 def _json_labels(where: str, row: dict[str, Any], name: str) -> tuple[list[str], tuple[Phrase, ...]]:
@@ -179,10 +161,8 @@ def _is_phrase(item: object) -> bool:
 
 def _phrase(item: dict[str, Any]) -> Phrase:
     code, start, end = item.get("icd10"), item.get("start"), item.get("end")
-    placed = isinstance(start, int) and isinstance(end, int)
-    return Phrase(
-        item["phrase"], code if isinstance(code, str) else None, start if placed else None, end if placed else None
-    )
+    place = (start, end) if isinstance(start, int) and isinstance(end, int) else (None, None)
+    return Phrase(item["phrase"], code if isinstance(code, str) else None, *place)
 
 
 def _cell_labels(where: str, row: Mapping[str, str], task: Task, column: str) -> Iterable[str]:
@@ -206,13 +186,7 @@ def _nearest_column(name: str, columns: Iterable[str]) -> str:
 
 
 def write_label_table(path: Path, task: Task, rows: Mapping[str, Mapping[str, State | int | None]]) -> None:
-    """Writes a label table, whole or not at all.
-
-    Args:
-        path: The CSV.
-        task: Whose classes are its columns.
-        rows: By report id, in the order to write, the state of each class; a missing one is not mentioned.
-    """
+    """Writes a label table: by report id, in the order to write, the state of each class; None is not mentioned."""
     columns = label_columns(task)
     with write_whole(path) as stream:
         writer = csv.writer(stream, lineterminator="\n")

@@ -21,9 +21,6 @@ def progress(
         what: Its name in the plural, e.g. ``reports``.
         total: Their number, where known.
         also: Further figures to show, e.g. ``3 failed``; asked for each time.
-
-    Yields:
-        The items, unchanged.
     """
     if sys.stderr.isatty():
         from tqdm import tqdm  # only a terminal needs it, and short commands should start fast

@@ -163,11 +163,7 @@ _LEFT_OUT = {"findings": "", "impression": "", "source": ""}
 
 
 def read_reports(path: Path) -> Iterator[Report]:
-    """Reads ``reports.jsonl``; ids are stripped, and fields that are not used are named on standard error.
-
-    Raises:
-        InputError: Naming file and line: a field missing or of the wrong type, an empty report, a doubled id.
-    """
+    """Reads ``reports.jsonl``; ids are stripped, and fields that are not used are named on standard error."""
     seen: set[str] = set()
     unused: dict[str, None] = {}
     for number, row in read_jsonl(path):
@@ -216,11 +212,7 @@ ID_COLUMNS = ("report_id", "study_id", "uid")
 
 
 def find_id_column(columns: Iterable[str], path: Path, id_column: str | None = None) -> str:
-    """The column that holds report ids: the one given, else ``report_id``, ``study_id`` or ``uid`` in any case.
-
-    Raises:
-        InputError: None of them is there.
-    """
+    """The column that holds report ids: the one given, else ``report_id``, ``study_id`` or ``uid`` in any case."""
     columns = list(columns)
     wanted = (id_column,) if id_column else ID_COLUMNS
     # Database exports shout: STUDY_ID.
