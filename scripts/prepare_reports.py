@@ -63,9 +63,8 @@ PrepareConfig = _with_source_keys()
 def main(config: Any) -> None:
     """Prepares the reports."""
     source = SOURCES[config.source]
-    own = {field.name for field in fields(source.Keys)}
-    given = {name: value for name, value in vars(config).items() if name in own or name not in _COMMON}
-    given = {name: value for name, value in given.items() if value is not None}
+    taken = _COMMON - {field.name for field in fields(source.Keys)}
+    given = {name: value for name, value in vars(config).items() if name not in taken and value is not None}
     keys = from_mapping(source.Keys, given, f"source={config.source}")
     inputs = [config.input, config.exclude_ids]
     check_outputs([config.output, config.gold_labels, config.gold_phrases], inputs)
@@ -77,14 +76,12 @@ def main(config: Any) -> None:
     print(f"{config.output}: {counts.kept:,} reports ({counts})")
     if excluded:
         print(f"{config.exclude_ids}: ids that belong to no report: {counts.unmatched_exclude_ids:,}")
-    if isinstance(keys, synthetic.Keys):
+    if isinstance(keys, synthetic.Keys) and (keys.gold_labels or keys.gold_phrases):
         _write_gold(config, keys)
 
 
 def _write_gold(config: Any, keys: synthetic.Keys) -> None:
     """Writes the truth of the reports that were kept."""
-    if not (keys.gold_labels or keys.gold_phrases):
-        return
     kept = {report.report_id for report in read_reports(config.output)}
     made = synthetic.generate(keys.count, keys.seed, keys.cohort)
     truths = {truth.report.report_id: truth for truth in made if truth.report.report_id in kept}

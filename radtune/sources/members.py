@@ -41,10 +41,6 @@ def read_members(path: Path, names: re.Pattern[str], example: str) -> Iterator[M
         path: The collection.
         names: Searched for in a file's name, with ``/`` between its folders; other files are passed over.
         example: A name that matches, for the message that none does.
-
-    Raises:
-        InputError: The collection is absent, damaged, encrypted or without a matching file, or one of these is longer
-            than :data:`MAX_REPORT_BYTES`.
     """
     path, empty = Path(path), True
     is_tar = path.name.endswith((".tgz", ".tar.gz"))

@@ -21,11 +21,7 @@ class Keys:
 
 
 def read(keys: Keys) -> Iterator[Report]:
-    """Reads MIMIC-CXR; report and patient ids are the official tables' ``study_id`` and ``subject_id``.
-
-    Raises:
-        InputError: As :func:`radtune.sources.members.read_members`; or a report is not UTF-8, or stands twice.
-    """
+    """Reads MIMIC-CXR; report and patient ids are the official tables' ``study_id`` and ``subject_id``."""
     seen: set[str] = set()
     for member in read_members(keys.input, _NAME, "files/p10/p10000032/s50414267.txt"):
         subject, study = member.name.groups()

@@ -28,12 +28,7 @@ class Keys:
 
 
 def read(keys: Keys) -> Iterator[Report]:
-    """Reads Open-i; a report's id is the number of the collection's id: ``1`` for ``CXR1``. Patients are unknown.
-
-    Raises:
-        InputError: As :func:`radtune.sources.members.read_members` or :func:`radtune.sources.table.read`; or a
-            file that is no Open-i XML; or an id that stands twice.
-    """
+    """Reads Open-i; a report's id is the number of the collection's id: ``1`` for ``CXR1``. Patients are unknown."""
     if keys.input.name.endswith((".csv", ".csv.gz")):
         columns = {"id_column": "uid", "findings_column": "findings", "impression_column": "impression"}
         yield from table.read(table.Keys(input=keys.input, **columns), SOURCE)

@@ -37,11 +37,7 @@ class Selection:
 
 @dataclass
 class Counts:
-    """What became of the reports of a source: those read are the kept ones and four kinds of dropped ones.
-
-    Attributes:
-        unmatched_exclude_ids: How many of the ids to exclude belong to no report.
-    """
+    """What became of the reports of a source: those read are the kept ones and four kinds of dropped ones."""
 
     read: int = 0
     kept: int = 0
@@ -50,6 +46,7 @@ class Counts:
     duplicates: int = 0
     not_sampled: int = 0
     unmatched_exclude_ids: int = 0
+    """How many of the ids to exclude belong to no report."""
 
     def __str__(self) -> str:
         dropped = {
@@ -83,19 +80,8 @@ def write_selection(output: Path, reports: Iterable[Report], selection: Selectio
     """Writes the kept reports as ``reports.jsonl``, in the order of the source, whole or not at all.
 
     Memory grows with the reports' ids (and digests of their texts, if duplicates are dropped), not with their texts:
-    which are kept is known at the source's end, so they wait in a temporary file beside the output.
-
-    Args:
-        output: The file.
-        reports: The source.
-        selection: What to keep.
-        where: What to call the source in a message.
-
-    Returns:
-        What became of the reports.
-
-    Raises:
-        InputError: None or fewer than ``sample`` reports are left, or a report is empty and sections are not required.
+    which are kept is known at the source's end, so they wait in a temporary file beside the output. ``where`` is what
+    to call the source in a message.
     """
     counts = Counts()
     # The temporary file has mode 0600 and no name, so no kill leaves patients' text behind.
@@ -123,9 +109,7 @@ def _eligible(
 ) -> list[_Spooled]:
     """Writes the reports that may be kept to the temporary file; counts the others."""
     excluded = set(map(normal_id, selection.excluded))
-    excluded_seen: set[str] = set()
-    excluded_texts: set[bytes] = set()
-    texts_seen: set[bytes] = set()
+    excluded_seen, excluded_texts, texts_seen = set[str](), set[bytes](), set[bytes]()
     spooled: list[_Spooled] = []
     offset = 0
     for report in reports:
@@ -174,20 +158,11 @@ def excluded_ids(report_ids: Iterable[str], excluded: Iterable[str]) -> set[str]
 
 
 def read_ids(path: Path) -> frozenset[str]:
-    """Reads report ids: one a line, or the id column of a CSV, JSONL or Parquet file.
-
-    Returns:
-        The ids, in their normal form (:func:`normal_id`).
-
-    Raises:
-        InputError: The file is absent, empty, no text, or a line or row holds no id.
-    """
-    path = Path(path)
-    ids = set(map(normal_id, _id_column(path) if is_table(path) else _id_lines(path)))
-    ids.discard("")
+    """Reads report ids, one a line or the id column of a table, in their normal form (:func:`normal_id`)."""
+    ids = frozenset(map(normal_id, _id_column(path) if is_table(path) else _id_lines(path))) - {""}
     if not ids:
         raise InputError(f"{path}: no ids")
-    return frozenset(ids)
+    return ids
 
 
 def _id_column(path: Path) -> Iterator[str]:

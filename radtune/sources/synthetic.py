@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from radtune.config import key
-from radtune.labels import Phrase, State
+from radtune.labels import NO_FINDING, Phrase, State
 from radtune.report import Report, report_from_sections
 
 COHORTS = ("mimic", "wcm")
-_REGIONS = ("devices", "lungs", "pleura", "heart", "bones")
+# By region, its heading in a structured report.
+_REGIONS = {
+    "devices": "Tubes and lines", "lungs": "Lungs", "pleura": "Pleura", "heart": "Heart/Mediastinum", "bones": "Bones",
+}  # fmt: skip
 _STRENGTH = {State.PRESENT: 2, State.UNCERTAIN: 1, State.ABSENT: 0}
-# A label table's last column.
-_NO_FINDING = "No Finding"
 
 # How often each thing happens; chosen so that about a fifth of reports are normal and about a third of mentioned
 # findings are hedged or resolved.
@@ -92,11 +93,7 @@ def _lexicon() -> dict[str, Any]:
 
 
 def generate(count: int, seed: int, cohort: str = "mimic") -> Iterator[SyntheticReport]:
-    """Makes reports, one by one.
-
-    A longer run begins with the reports of a shorter one. A patient has one report or a few; cohorts differ in what
-    patients have and in layout.
-    """
+    """Makes reports; a longer run begins with those of a shorter one. Cohorts differ in diseases and in layout."""
     for index in range(count):
         rng = random.Random(f"{cohort}:{seed}:{index}")  # noqa: S311  (no secret)
         patient = int(index / _REPORTS_PER_PATIENT)
@@ -114,15 +111,15 @@ def _write(rng: random.Random, report_id: str, patient_id: str, cohort: str) -> 
             _versus(draft, conditions)
     _negations(draft, conditions)
     _normal_statements(draft)
-    for _ in range(rng.random() < _P_FILLER):
+    if rng.random() < _P_FILLER:
         draft.sentences["devices"].insert(0, rng.choice(lexicon["carriers"]["filler"]))
     if rng.random() < _P_HISTORY:
         phrase, _ = _fill(draft, rng.choice([c for c in conditions if c.get("finding") and not c.get("device")]))
         draft.sentences["devices"].insert(0, _carry(draft, "history", phrase))
     devices = {condition["finding"] for condition in conditions if condition.get("device")}
-    if not any(state != State.ABSENT for name, state in draft.labels.items() if name not in devices):
-        if all(_is_device(phrase) for phrase in draft.phrases):
-            draft.labels[_NO_FINDING] = State.PRESENT
+    if {state for name, state in draft.labels.items() if name not in devices} <= {State.ABSENT}:
+        if all(phrase.icd10 in _device_codes() for phrase in draft.phrases):
+            draft.labels[NO_FINDING] = State.PRESENT
         draft.impression.append(rng.choice(lexicon["normal"]["impression"]))
     report = report_from_sections(report_id, patient_id, _findings(draft, cohort), _impression(draft), "synthetic")
     text = report.text.lower()
@@ -211,8 +208,7 @@ def _misspell(draft: _Draft, phrase: str) -> str:
 
 def _carry(draft: _Draft, carrier: str, phrase: str) -> str:
     template = draft.random.choice(_lexicon()["carriers"][carrier])
-    sentence = template.format(x=phrase, X=_capital(phrase), a=_article(phrase))
-    return sentence.replace("  ", " ")
+    return template.format(x=phrase, X=_capital(phrase), a=_article(phrase)).replace("  ", " ")
 
 
 def _article(phrase: str) -> str:
@@ -230,17 +226,10 @@ def _device_codes() -> frozenset[str]:
     return frozenset(code for c in _lexicon()["condition"] if c.get("device") for _, code in c["phrases"])
 
 
-def _is_device(phrase: Phrase) -> bool:
-    return phrase.icd10 in _device_codes()
-
-
-_STRUCTURED_HEADINGS = ("Tubes and lines", "Lungs", "Pleura", "Heart/Mediastinum", "Bones")
-
-
 def _findings(draft: _Draft, cohort: str) -> str:
     if draft.random.random() < _P_STRUCTURED[cohort]:
-        filled = zip(_STRUCTURED_HEADINGS, _REGIONS, strict=True)
-        return "\n".join(f"{heading}: {' '.join(draft.sentences[r]) or 'None.'}" for heading, r in filled)
+        filled = ((heading, " ".join(draft.sentences[region])) for region, heading in _REGIONS.items())
+        return "\n".join(f"{heading}: {said or 'None.'}" for heading, said in filled)
     return " ".join(sentence for region in _REGIONS for sentence in draft.sentences[region])
 
 

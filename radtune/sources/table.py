@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,6 @@ def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
     """Reads a table of reports, row by row: from the section columns where they are filled, else from the text column.
 
     A row with neither is a report with an empty text. Columns that are not used are named on standard error.
-
-    Raises:
-        InputError: Naming file and line: no such column, a cell of the wrong type or longer than any report, an
-            empty or doubled id, no rows.
     """
     path = keys.input
     used: dict[str, str | None] = {}
@@ -78,12 +75,7 @@ def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
 
 
 def read_any_reports(path: Path) -> Iterator[Report]:
-    """Reads reports for labelling: our ``reports.jsonl``, or a CSV or Parquet with an id and sections or a text.
-
-    Raises:
-        InputError: As :func:`radtune.report.read_reports` or :func:`read`.
-    """
-    path = Path(path)
+    """Reads reports for labelling: our ``reports.jsonl``, or a CSV or Parquet with an id and sections or a text."""
     return read_reports(path) if path.name.endswith(_JSONL) else read(Keys(input=path))
 
 
@@ -93,14 +85,7 @@ def is_table(path: Path) -> bool:
 
 
 def table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Reads the rows of a CSV, JSONL or Parquet file.
-
-    Yields:
-        Number of the line (of the row, in a Parquet file) and the row by column name.
-
-    Raises:
-        InputError: Another format, or the file is absent, damaged, or has two columns of one name.
-    """
+    """The rows of a CSV, JSONL or Parquet file by column name, each with its line's number (or its own, in Parquet)."""
     if path.name.endswith(_CSV):
         return read_csv_rows(path)
     if path.name.endswith(_JSONL):
@@ -119,11 +104,8 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             names = file.schema_arrow.names
             if len(set(names)) < len(names):
                 raise InputError(f"{path}: two columns have the same name; {shown_columns(names)}")
-            number = 0
-            for batch in file.iter_batches(batch_size=1000):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
+            batches = file.iter_batches(batch_size=1000)
+            yield from enumerate(chain.from_iterable(batch.to_pylist() for batch in batches), start=1)
     except (pa.ArrowException, UnicodeDecodeError):
         raise InputError(f"{path}: no Parquet file, or a truncated or damaged one") from None
     except OSError as error:
@@ -153,11 +135,7 @@ def _find_columns(names: Sequence[str], keys: Keys) -> dict[str, str | None]:
 
 
 def id_cell(where: str, column: str | None, row: dict[str, Any]) -> str:
-    """The id in a row's column, stripped; the empty string if the column is None or the cell is blank.
-
-    Raises:
-        InputError: Naming ``where``: the cell is neither text nor a whole number.
-    """
+    """The id in a row's column, stripped; the empty string if the column is None or the cell is blank."""
     value = row.get(column) if column else None
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # a column of whole numbers with gaps comes as floats
