@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radtune.config import InputError, from_mapping, help_text, key, nearest, parse_config, read_yaml
+from radtune.config import InputError, from_mapping, help_text, key, parse_config, read_yaml
 
 
 @dataclass
@@ -26,13 +26,6 @@ class Keys:
     source: str = key("Where from.", "openi", choices=("openi", "mimic_cxr"))
     tasks: list[str] = key("Which ones.", ["a", "b"])
     sizes: dict[str, int] = key("How large.", {})
-
-
-@dataclass
-class PathKeys:
-    output: Path = key("Where to.", Path("o"))
-    others: list[Path] = key("Where from.", [])
-    text: str = key("Any words.", "")
 
 
 GIVEN = "output=out.jsonl"
@@ -51,24 +44,17 @@ def test_defaults() -> None:
     [
         ("output=a b/c.jsonl", "output", Path("a b/c.jsonl")),
         ("text=No effusion: clear", "text", "No effusion: clear"),
-        ("text=a=b=c", "text", "a=b=c"),
         ("text=[a, {b: c}]", "text", "[a, {b: c}]"),
         ("text=null", "text", "null"),
-        ("text=", "text", ""),
-        ("text=12", "text", "12"),
         ("text=${5} and 3%", "text", "${5} and 3%"),
         ("text= two ", "text", " two "),
-        ("count=7", "count", 7),
         ("count=-7", "count", -7),
         ("rate=3e-4", "rate", 3e-4),
         ("rate=1", "rate", 1.0),
         ("show_text=true", "show_text", True),
-        ("show_text=False", "show_text", False),
-        ("limit=5", "limit", 5),
         ("limit=null", "limit", None),
         ("limit=", "limit", None),
         ("tasks=[c, 1, 007, no, 2026-11-27]", "tasks", ["c", "1", "007", "no", "2026-11-27"]),
-        ("tasks=[]", "tasks", []),
         ("sizes={a: 1}", "sizes", {"a": 1}),
         ("sizes.a=1", "sizes", {"a": 1}),
         ("source=mimic_cxr", "source", "mimic_cxr"),
@@ -86,30 +72,21 @@ def test_values(argument: str, name: str, value: object) -> None:
     [
         (["cuont=3"], "command line: unknown key 'cuont'; did you mean 'count'?"),
         (["zzz=3"], "command line: unknown key 'zzz'"),
-        (["=3"], "command line: unknown key ''"),
         (["count.a=1"], "command line: count: expected int"),
         (["sizes.a=x"], "command line: sizes.a: expected int"),
         (["count"], "'count' is not key=value (see --help)"),
-        (["--count=3"], "'--count' is not key=value (see --help)"),
         (["--config"], "--config needs a file name"),
-        (["--config="], "--config needs a file name"),
         (["--config", "a.yaml", "--config=b.yaml"], "--config is given twice"),
         (["No acute", "disease."], "(not shown) is not key=value (see --help)"),
         (["no acute disease=x"], "command line: unknown key (not shown)"),
         (["count=1.5"], "command line: count: expected int"),
-        (["count=12:30"], "command line: count: expected int"),
         (["count=010"], "command line: count: expected int"),
-        (["count=null"], "command line: count: expected int"),
         (["rate=fast"], "command line: rate: expected float"),
         (["rate=nan"], "command line: rate: expected more than 0 and at most 1"),
-        (["rate=0"], "command line: rate: expected more than 0 and at most 1"),
         (["limit=0"], "command line: limit: expected 1 or more"),
-        (["show_text=maybe"], "command line: show_text: expected bool"),
         (["tasks=c"], "command line: tasks: expected list of str; write tasks=[a, b]"),
-        (["tasks=[c"], "command line: tasks: expected list of str; write tasks=[a, b]"),
         (["tasks=" + "[" * 5000], "command line: tasks: expected list of str; write tasks=[a, b]"),
         (["tasks=[c,[d]]"], "command line: tasks[1]: expected str"),
-        (["tasks=[{c: d}]"], "command line: tasks[0]: expected str"),
         (["tasks=[1.5]"], "command line: tasks[0]: expected str; write it in quotes"),
         (["sizes={a: 1, a: 2}"], "command line: sizes: expected dict of str to int"),
         (["sizes=1"], "command line: sizes: expected dict of str to int"),
@@ -133,6 +110,8 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
     for option in (["--config", str(config)], [f"--config={config}"]):
         parsed = parse_config(Keys, ["count=1", *option, "count=2"])
         assert parsed == Keys(output=Path("from_file.jsonl"), count=2, tasks=["x"])
+    config.write_text("# nothing\n")
+    assert parse(f"--config={config}") == parse()
 
 
 def test_one_key_may_use_another(tmp_path: Path) -> None:
@@ -149,28 +128,20 @@ def test_one_key_may_use_another(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"cuont: 3\n", ": unknown key 'cuont'; did you mean 'count'?"),
-        (b"count: many\n", ": count: expected int"),
         (b"count: 1_000\n", ": count: expected int"),
         (b"limit: -1" + b"0" * 400 + b"\n", ": limit: expected 1 or more"),
         (b"rate: .inf\n", ": rate: expected more than 0 and at most 1"),
         (b"sizes: {No acute disease is seen.: x}\n", ": sizes.(not shown): expected int"),
-        (b"sizes: {Pleural Effusion: x}\n", ": sizes.Pleural Effusion: expected int"),
         (b"show_text: yes\n", ": show_text: expected bool"),
-        (b"tasks: one\n", ": tasks: expected list of str"),
         (b"- a\n", ": expected a mapping of keys to values"),
         (b"count: 3\n  text: [\n", ":2: not valid YAML: mapping values are not allowed here"),
         (b"text: caf\xe9\n", ": not UTF-8 at byte 9"),
         (b"text: !!python/object/apply:os.getcwd []\n", ":1: not valid YAML: could not determine a constructor"),
         (b"12: 3\n", ": unknown key '12'"),
         (b"count: 3\ntext: a\ncount: 4\n", ":3: not valid YAML: key 'count' stands twice"),
-        (b"sizes: {a: 1, a: 2}\n", ":1: not valid YAML: key 'a' stands twice"),
-        (b"text: !!timestamp x\n", ":1: not valid YAML: could not determine a constructor"),
         (b"count: !!int ''\n", ": not valid YAML: holds an impossible number or tag"),
-        (b"text: !!bool perhaps\n", ": not valid YAML: holds an impossible number or tag"),
         (b"{[a]: 1}\n", ":1: not valid YAML: a key is no text"),
-        (b"count: " + b"9" * 5000 + b"\n", ": not valid YAML: holds an impossible number or tag"),
         (b"tasks: " + b"[" * 5000, ": not valid YAML: nested too deeply"),
-        (b"tasks: " + b"[" * 200 + b"]" * 200, ": tasks[0]: expected str"),
         (b"tasks: &a [*a]\n", ":1: not valid YAML: found unconstructable recursive node"),
     ],
 )
@@ -183,25 +154,9 @@ def test_bad_files(tmp_path: Path, content: bytes, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("content", "where"),
-    [
-        ('output: "a\\0b"', "output"),
-        ('others: [a, "a\\0b"]', "others[1]"),
-        ('output: ${text}\ntext: "a\\0b"', "output"),
-    ],
-)
-def test_a_file_name_with_a_nul(tmp_path: Path, content: str, where: str) -> None:
-    (tmp_path / "keys.yaml").write_text(content)
-    with pytest.raises(InputError) as caught:
-        parse_config(PathKeys, [f"--config={tmp_path}/keys.yaml"])
-    assert str(caught.value) == f"{tmp_path}/keys.yaml: {where}: expected path"
-
-
-def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
-    config = tmp_path / "keys.yaml"
-    config.write_text("# nothing\n")
-    assert parse(f"--config={config}") == parse()
+def test_a_file_name_with_a_nul() -> None:
+    with pytest.raises(InputError, match=r"^f\.yaml: output: expected path$"):
+        from_mapping(Keys, {"output": "a\0b"}, "f.yaml")
 
 
 @pytest.mark.parametrize(("name", "reason"), [("no.yaml", "No such file or directory"), (".", "Is a directory")])
@@ -344,11 +299,6 @@ def test_defaults_are_not_shared() -> None:
     assert parse().tasks == ["a", "b"]
 
 
-def test_nearest() -> None:
-    assert nearest("Edma", ("Edema", "Fracture")) == "; did you mean 'Edema'?"
-    assert nearest("qqq", ("Edema", "Fracture")) == ""
-
-
 COMMAND = '''"""Prints its text."""
 from dataclasses import dataclass
 from radtune.config import InputError, key, run_command
@@ -368,45 +318,26 @@ run_command(main, Keys)
 '''
 
 
-def run(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = tmp_path / "say.py"
-    command.write_text(COMMAND)
-    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
-    return subprocess.run(
-        [sys.executable, command, *arguments], capture_output=True, text=True, env=environment, check=False
-    )
-
-
-def test_a_command_runs(tmp_path: Path) -> None:
-    finished = run(tmp_path, "times=2")
-    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "hello\nhello\n", "")
-
-
-def test_a_command_fails_with_one_line_and_2(tmp_path: Path) -> None:
-    for argument, line in (
-        ("text=bad", "two lines"),
-        ("txt=a", "command line: unknown key 'txt'; did you mean 'text'?"),
-    ):
-        finished = run(tmp_path, argument)
-        assert (finished.returncode, finished.stdout) == (2, "")
-        assert finished.stderr == f"say.py: error: {line}\n"
-
-
-def test_a_command_explains_itself(tmp_path: Path) -> None:
-    finished = run(tmp_path, "nonsense", "--help")
-    assert finished.returncode == 0
-    assert finished.stdout.startswith("Prints its text.\n\nkeys")
-
-
-def test_a_command_prints_accents_anywhere(tmp_path: Path) -> None:
-    assert run(tmp_path, "text=café").stdout == "caf?\n"
-
-
-def test_a_command_bears_a_reader_that_leaves(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "code", "output", "error"),
+    [
+        ("times=2 text=café", 0, "caf?\ncaf?\n", ""),
+        ("text=bad", 2, "", "say.py: error: two lines\n"),
+        ("txt=a", 2, "", "say.py: error: command line: unknown key 'txt'; did you mean 'text'?\n"),
+        ("times=100000 | head -1", 0, "hello\n", ""),
+        ("nonsense --help | head -3", 0, "Prints its text.\n\nkeys (key=value on the command line, or in a YAML ", ""),
+    ],
+    ids=["an accent on any terminal", "an error", "a slip", "a reader that leaves", "help"],
+)
+def test_a_command(tmp_path: Path, arguments: str, code: int, output: str, error: str) -> None:
     (tmp_path / "say.py").write_text(COMMAND)
-    shell = f"{sys.executable} {tmp_path / 'say.py'} times=100000 | head -1"
-    finished = subprocess.run(["bash", "-o", "pipefail", "-c", shell], capture_output=True, text=True, check=False)
-    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "hello\n", "")
+    shell = f"{sys.executable} {tmp_path / 'say.py'} {arguments}"
+    finished = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", shell], capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert (finished.returncode, finished.stderr) == (code, error)
+    assert finished.stdout.startswith(output) and (output or not finished.stdout)
 
 
 @pytest.mark.parametrize(

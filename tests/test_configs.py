@@ -46,6 +46,13 @@ def recipe_of(path):
     return "lora_finetune_single_device" if "single_device" in path.stem else "lora_finetune_distributed"
 
 
+def header_of(path):
+    header = path.read_text().split("\n\n")[0]
+    assert all(line.startswith("#") for line in header.splitlines())
+    assert ("tune download" in header) == (path.parent.name == "llama3_1")
+    return header
+
+
 def stock_config(name):
     """torchtune's own 8B config for a recipe: the keys that the recipe reads."""
     import torchtune
@@ -66,16 +73,10 @@ def test_training_yaml_is_valid(path):
     assert set(config) <= set(known) | ({"fsdp_cpu_offload"} if "distributed" in recipe_of(path) else set())
     for name in ("tokenizer", "checkpointer"):
         assert set(config[name]) <= set(known[name]) | {"special_tokens_path"}
-
-
-@pytest.mark.parametrize("path", TRAINING, ids=str)
-def test_header_gives_launch_and_override(path):
-    header = path.read_text().split("\n\n")[0]
-    assert all(line.startswith("#") for line in header.splitlines())
+    header = header_of(path)
     assert f"--config {path}" in header
     assert recipe_of(path) in header
     assert "Override any key" in header
-    assert ("tune download" in header) == (path.parent.name == "llama3_1")
 
 
 @pytest.mark.parametrize("path", [path for path in TRAINING if path.parent.name == "llama3_1"], ids=str)
@@ -111,11 +112,8 @@ def test_fast_yaml_is_read_and_whole(path):
         component(getattr(settings, name), name)
     if "bitsandbytes" not in settings.optimizer["_component_"] or importlib.util.find_spec("bitsandbytes"):
         component(settings.optimizer, "optimizer")
-    header = path.read_text().split("\n\n")[0]
-    assert all(line.startswith("#") for line in header.splitlines())
     launch = f"tune run --nproc_per_node 1 recipes/lora_finetune.py --config {path}"
-    assert header.count(launch) == 2
-    assert ("tune download" in header) == (path.parent.name == "llama3_1")
+    assert header_of(path).count(launch) == 2
 
 
 @pytest.mark.parametrize("path", FAST, ids=str)

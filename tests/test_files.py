@@ -91,19 +91,16 @@ def test_a_command_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_error_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), write_whole(tmp_path / "new" / "a.txt") as stream:
-        stream.write("half")
-        raise KeyError
-    assert list((tmp_path / "new").iterdir()) == []
-
-
-def test_a_written_file_is_the_owners(tmp_path: Path) -> None:
+def test_a_written_file_is_the_owners_or_nothing(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "down" / "a.txt"
     with write_whole(path) as stream:
         stream.write("é\n")
+    with pytest.raises(KeyError), write_whole(path) as stream:
+        stream.write("half")
+        raise KeyError
     assert path.read_bytes() == "é\n".encode()
     assert path.stat().st_mode & 0o777 == 0o600
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
@@ -177,14 +174,11 @@ def test_jsonl_reads_what_it_wrote(tmp_path_factory: pytest.TempPathFactory, row
     assert [row for _, row in read_jsonl(path)] == rows
 
 
-def test_half_a_surrogate_pair_is_written_as_a_question_mark() -> None:
+def test_surrogates_and_blank_lines_of_jsonl(tmp_path: Path) -> None:
     assert jsonl_line({"response": "edema \ud83d"}) == '{"response": "edema ?"}\n'
-
-
-def test_jsonl_skips_blank_lines_and_counts_them(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    path.write_text('\ufeff{"a": 1}\n\n  \n{"a": 2}')
-    assert list(read_jsonl(path)) == [(1, {"a": 1}), (4, {"a": 2})]
+    path.write_text('\ufeff{"a": 1}\n\n  \n{"a": "\\ud83d\\ude00"}')
+    assert list(read_jsonl(path)) == [(1, {"a": 1}), (4, {"a": "😀"})]
 
 
 @pytest.mark.parametrize(
@@ -193,11 +187,10 @@ def test_jsonl_skips_blank_lines_and_counts_them(tmp_path: Path) -> None:
         (b'{"a": "secret', ":2: not valid JSON"),
         (b"[1]", ":2: expected a JSON object, got list"),
         (b"[" * 100_000, ":2: not valid JSON"),
-        (b'{"a": ' + b"9" * 5000 + b"}", ":2: not valid JSON"),
         (b'{"a": "\\ud83d"}', ":2: half a surrogate pair in an escape"),
         (b'{"a": "caf\xe9"}', ": line 1 or near it is not UTF-8"),
     ],
-    ids=["cut off", "a list", "deep", "a huge number", "surrogate", "latin-1"],
+    ids=["cut off", "a list", "deep", "surrogate", "latin-1"],
 )
 def test_bad_json_lines(tmp_path: Path, line: bytes, message: str) -> None:
     path = tmp_path / "rows.jsonl"
@@ -205,12 +198,6 @@ def test_bad_json_lines(tmp_path: Path, line: bytes, message: str) -> None:
     with pytest.raises(InputError) as caught:
         list(read_jsonl(path))
     assert str(caught.value) == f"{path}{message}"
-
-
-def test_a_surrogate_pair_is_a_character(tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_text('{"a": "\\ud83d\\ude00"}')
-    assert list(read_jsonl(path)) == [(1, {"a": "😀"})]
 
 
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\r\x00"), max_size=20)
@@ -237,9 +224,7 @@ def test_csv_from_a_spreadsheet(tmp_path: Path) -> None:
         (b"a,b,a\n", ": two columns have the same name; columns: a, b, a"),
         (b"1,no secret.,no secret.\n", ": two columns have the same name; 3 columns; is the header missing?"),
         (b"a,b\n1\n", ":2: 1 cells, expected 2"),
-        (b"a,b\n1,2,3\n", ":2: 3 cells, expected 2"),
         (b'a,b\n1,"cut off', ":2: not valid CSV: unexpected end of data"),
-        (b'a,b\n1,"two"three\n', ":2: not valid CSV: ',' expected after '\"'"),
         (b"a,b\n1,caf\xe9\n", ": line 1 or near it is not UTF-8"),
     ],
 )
@@ -259,15 +244,11 @@ def test_a_damaged_gzip(tmp_path: Path, damage: Callable[[bytes], bytes]) -> Non
     path.write_bytes(damage(gzip.compress(b"a,b\n" + b"1,2\n" * 1000)))
     with pytest.raises(InputError, match="truncated or damaged gzip file"):
         list(read_csv_rows(path))
-
-
-@pytest.mark.parametrize(("name", "message"), [("no.txt", "No such file or directory"), (".", "Is a directory")])
-def test_files_that_cannot_be_opened(tmp_path: Path, name: str, message: str) -> None:
-    with pytest.raises(InputError, match=message), open_text(tmp_path / name):
+    with pytest.raises(InputError, match="No such file or directory"), open_text(tmp_path / "no.txt"):
         pass
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.csv.gz"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv.gz"])
 def test_a_line_that_would_fill_the_memory(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     with gzip.open(path, "wb", compresslevel=1) if name.endswith(".gz") else path.open("wb") as stream:
@@ -283,7 +264,7 @@ def test_a_line_that_would_fill_the_memory(tmp_path: Path, name: str) -> None:
     assert peak < 3 * MAX_LINE
 
 
-@pytest.mark.parametrize("output", ["", ".", "/", "..", "folder", "taken.csv"])
+@pytest.mark.parametrize("output", ["", "/", "folder", "taken.csv"])
 def test_outputs_that_are_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
@@ -316,7 +297,6 @@ def test_outputs_that_would_overwrite(tmp_path: Path, monkeypatch: pytest.Monkey
         ("a.jsonl.gz", "outputs are not packed; leave .gz out"),
         ("pipe", "is a device or pipe, expected a file name"),
         ("file/a.jsonl", "cannot write: Not a directory"),
-        ("file/new/a.jsonl", "cannot write: Not a directory"),
         ("nowhere/a.jsonl", "cannot write: No such file or directory"),
         # Too long only for the temporary name of the manifest.
         ("n" * 230, "cannot write: File name too long"),
@@ -330,13 +310,6 @@ def test_outputs_that_cannot_be_written(tmp_path: Path, name: str, message: str)
     with pytest.raises(InputError, match=re.escape(message)):
         check_outputs([tmp_path / "new/deep/good.jsonl", tmp_path / name])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "nowhere", "pipe"]
-
-
-def test_a_manifest_bears_names_that_are_not_utf8(tmp_path: Path) -> None:
-    output = tmp_path / os.fsdecode(b"q\xff.jsonl")
-    output.write_text("out")
-    manifest = json.loads(write_manifest(output, Keys(3, output), [output]).read_text())
-    assert manifest["output"]["path"] == str(output)
 
 
 @dataclass

@@ -41,9 +41,10 @@ def test_every_form_says_the_same(tmp_path: Path) -> None:
 
 
 def test_a_column_by_name(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.csv", 'case,text,radiologist\nA,some words,"Edema, "\nB,more,\n')
+    path = write(tmp_path / "x.csv", 'case,patient_id,radiologist\nA, 10 ,"Edema, "\nB,,\n')
     assert read(path, MC, "radiologist", "case") == {"A": ("Edema",), "B": ()}
-    assert {answer.by for answer in read_labels(path, MC, "radiologist", "case").answers.values()} == {"radiologist"}
+    said = [(answer.by, answer.patient_id) for answer in read_labels(path, MC, "radiologist", "case").answers.values()]
+    assert said == [("radiologist", "10"), ("radiologist", None)]
     path = write(tmp_path / "x.jsonl", '{"case": 7, "mine": ["Edema"]}\n')
     assert read(path, MC, "mine", "case") == {"7": ("Edema",)}
     assert column_names(path) == ["case", "mine"]
@@ -109,31 +110,16 @@ def test_a_table_reads_as_written(tmp_path_factory: pytest.TempPathFactory, rows
     assert path.read_text().splitlines()[0] == ",".join(["report_id", *MC.classes, NO_FINDING])
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("x.jsonl", '{"report_id": "1", "labels": [], "patient_id": 10}\n'),
-        ("x.csv", "study_id,subject_id,labels\n1, 10 ,Edema\n"),
-        ("x.csv", "uid,patient_id,labels\n1,10,Edema\n"),
-        ("x.csv", "UID,subject_id,Edema\n 1 ,10, 1 \n"),
-    ],
-)
-def test_patients_go_by_the_names_that_reports_have(tmp_path: Path, name: str, text: str) -> None:
-    assert read_labels(write(tmp_path / name, text), MC).answers["1"].patient_id == "10"
-
-
 BROKEN = [
     ("x.jsonl", '{"report_id": "1", "labels": []}\n{"report_id": "2"\n', ":2: not valid JSON"),
     ("x.jsonl", '{"report_id": "1", "labels": []}\n{"report_id": 1, "labels": []}\n', ":2: report '1' stands twice"),
     ("x.jsonl", '{"report_id": "1", "task": "open_ended", "labels": []}\n', ":1: a row of task 'open_ended'"),
     ("x.jsonl", '{"report_id": "1", "labels": [], "status": "fine"}\n', ":1: status 'fine' is not one of ok"),
-    ("x.jsonl", '{"report_id": "1", "labels": "Edema"}\n', ":1: 'labels' is not a list of strings"),
     ("x.jsonl", '{"report_id": "1", "labels": [1]}\n', ":1: 'labels' is not a list of strings"),
     ("x.jsonl", '{"report_id": "1", "label": []}\n', ":1: no 'labels'"),
     ("x.jsonl", '{"report_id": null, "labels": []}\n', ":1: 'report_id' is NoneType"),
     ("x.jsonl", '{"report_id": " ", "labels": []}\n', ":1: empty report_id"),
     ("x.jsonl", '{"labels": []}\n', ": no id column"),
-    ("x.jsonl", "\n", ": no rows"),
     ("x.csv", "uid,labels\n", ": no rows"),
     ("x.csv", "uid,label\n1,Edema\n", ":2: no column 'labels'; did you mean 'label'?"),
     ("x.csv", "uid,labels\n1,Edema\n1,Edema\n", ":3: report '1' stands twice"),
@@ -141,9 +127,8 @@ BROKEN = [
     ("x.csv", "name,Edema\n1,1\n", ": no id column 'report_id' or 'study_id' or 'uid'; columns: name, Edema"),
     ("x.csv", "uid,Edema,Efusion\n1,1,0\n", ": unknown column 'Efusion'"),
     ("x.csv", "uid,Edema\n,1\n", ":2: empty uid"),
-    ("x.csv", "uid,Edema\n1\n", ":2: 1 cells, expected 2"),
-    *(("x.csv", f"uid,Edema\n1,{x}\n", f":2: Edema is '{x}', expected 1, 0, -1 or blank") for x in ("2", "nan", "0.5")),
-]  # fmt: skip
+    ("x.csv", "uid,Edema\n1,nan\n", ":2: Edema is 'nan', expected 1, 0, -1 or blank"),
+]
 
 
 @pytest.mark.parametrize(("name", "text", "message"), BROKEN)
@@ -162,16 +147,12 @@ SECRET = "zebrafish effusion on the left"
     ("name", "text", "message"),
     [
         ("x.jsonl", {"report_id": "1", "task": SECRET, "labels": []}, "a row of task (not shown), expected"),
-        ("x.jsonl", {"report_id": "1", "task": ["zebrafish"], "labels": []}, "a row of task (not shown), expected"),
         ("x.jsonl", {"report_id": "1", "status": SECRET, "labels": []}, "status (not shown) is not one of ok"),
-        ("x.jsonl", {"report_id": "1", "status": "zebrafish\n", "labels": []}, "status (not shown) is not one of ok"),
-        ("x.jsonl", {"report_id": "1", "status": "zebrafish" * 5, "labels": []}, "status (not shown) is not one of ok"),
         ("x.jsonl", {"report_id": "1", f"labels of {SECRET}": []}, "no 'labels'"),
         ("x.csv", f"uid,labels: {SECRET}\n1,x\n", "no column 'labels'; 2 columns; is the header missing?"),
         ("x.csv", f"1,{SECRET}\n2,0\n", "no id column 'report_id' or 'study_id' or 'uid'; 2 columns"),
         ("x.csv", f"uid,Edema,{SECRET}s\n1,1,0\n", "unknown column of 31 characters"),
         ("x.csv", "uid,Edema\n1,small zebra\n", ":2: Edema is a text of 11 characters, expected 1, 0, -1 or blank"),
-        ("x.csv", f"uid,Edema\n1,{'zebra' * 5}\n", ":2: Edema is a text of 25 characters"),
     ],
 )
 def test_what_may_be_a_report_is_not_repeated(tmp_path: Path, name: str, text: str | dict, message: str) -> None:

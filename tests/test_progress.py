@@ -8,12 +8,9 @@ from radtune import progress as progress_module
 from radtune.progress import progress
 
 
-def test_items_pass_through_without_a_word_when_quick(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain_lines_away_from_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(progress(iter("abc"), "letters")) == ["a", "b", "c"]
     assert capsys.readouterr() == ("", "")
-
-
-def test_plain_lines_away_from_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress_module, "SECONDS_BETWEEN_LINES", 0.0)
     assert list(progress([1, 2], "reports", total=2, also=lambda: "1 failed")) == [1, 2]
     out, lines = capsys.readouterr()

@@ -21,17 +21,11 @@ from radtune.report import (
 
 LAYOUTS = {
     "plain": ("FINDINGS: Clear lungs.\nIMPRESSION: Normal.", "Clear lungs.", "Normal."),
-    "lower case": ("findings: clear lungs.\nimpression: normal.", "clear lungs.", "normal."),
     "title case": ("Findings: Clear lungs.\nImpression: Normal.", "Clear lungs.", "Normal."),
-    "headings on their own lines": ("FINDINGS:\nClear lungs.\n\nIMPRESSION:\nNormal.", "Clear lungs.", "Normal."),
     "no colons, own lines": ("FINDINGS\nClear lungs.\nIMPRESSION\nNormal.", "Clear lungs.", "Normal."),
-    "title case, no colons": ("Findings\nClear lungs.\n\nImpression\nNormal.", "Clear lungs.", "Normal."),
     "no colons, wide space": ("FINDINGS   Clear lungs.\nIMPRESSION  Normal.", "Clear lungs.", "Normal."),
     "no colons, tab": ("FINDINGS\tClear lungs.\nIMPRESSION\tNormal.", "Clear lungs.", "Normal."),
     "dashes": ("Findings - clear lungs.\nImpression - normal.", "clear lungs.", "normal."),
-    "long dashes": ("FINDINGS – clear lungs.\nIMPRESSION — normal.", "clear lungs.", "normal."),
-    "blank before the colon": ("FINDINGS : Clear lungs.\nIMPRESSION : Normal.", "Clear lungs.", "Normal."),
-    "no blank after the colon": ("FINDINGS:Clear lungs.\nIMPRESSION:Normal.", "Clear lungs.", "Normal."),
     "Windows line ends": ("FINDINGS:\r\nClear lungs.\r\nIMPRESSION:\r\nNormal.\r\n", "Clear lungs.", "Normal."),
     "old Mac line ends": ("FINDINGS:\rClear lungs.\rIMPRESSION:\rNormal.\r", "Clear lungs.", "Normal."),
     "non-breaking indents": (
@@ -42,11 +36,9 @@ LAYOUTS = {
     "underlined": ("FINDINGS\n--------\nClear lungs.\n\nIMPRESSION\n==========\nNormal.", "Clear lungs.", "Normal."),
     "markdown": ("## Findings\nClear lungs.\n\n**Impression:** Normal.", "Clear lungs.", "Normal."),
     "starred": ("*** FINDINGS ***\nClear lungs.\n*** IMPRESSION ***\nNormal.", "Clear lungs.", "Normal."),
-    "singular": ("FINDING: Clear lungs.\nIMPRESSIONS: Normal.", "Clear lungs.", "Normal."),
     "bracketed plural": ("FINDING(S): Clear lungs.\nIMPRESSION(S): Normal.", "Clear lungs.", "Normal."),
     "bracketed remark": ("FINDINGS (portable view): Clear lungs.\nIMPRESSION: Normal.", "Clear lungs.", "Normal."),
     "other words": ("OBSERVATIONS: Clear lungs.\nCONCLUSION: Normal.", "Clear lungs.", "Normal."),
-    "opinion": ("Findings: Clear lungs.\nOpinion: Normal.", "Clear lungs.", "Normal."),
     "qualified": ("CHEST FINDINGS: Clear lungs.\nFINAL IMPRESSION: Normal.", "Clear lungs.", "Normal."),
     "more qualified": ("Chest x-ray findings:\nClear lungs.\nOverall impression:\nNormal.", "Clear lungs.", "Normal."),
     "the referrer's impression": (
@@ -61,7 +53,6 @@ LAYOUTS = {
     ),
     "combined": ("FINDINGS AND IMPRESSION: Clear lungs.", "Clear lungs.", ""),
     "combined with a slash": ("FINDINGS/IMPRESSION:\n1. Clear lungs.", "1. Clear lungs.", ""),
-    "combined with an ampersand": ("Findings & Impression\nClear lungs.", "Clear lungs.", ""),
     "impression with recommendation": ("IMPRESSION AND RECOMMENDATION(S): Normal. Repeat.", "", "Normal. Repeat."),
     "findings only": ("INDICATION: Cough.\nFINDINGS: Clear lungs.", "Clear lungs.", ""),
     "impression only": ("HISTORY: Cough.\nIMPRESSION: Normal.", "", "Normal."),
@@ -76,14 +67,12 @@ LAYOUTS = {
     "a blanked section": ("FINDINGS: ___\nIMPRESSION: Normal.", "", "Normal."),
     "blanks that stand for words": ("FINDINGS: ___ catheter ends in the ___.", "___ catheter ends in the ___.", ""),
     "none": ("Portable view of the chest. Clear lungs.", "", ""),
-    "empty": ("", "", ""),
     "white space": (" \n\t\n ", "", ""),
     "sections that end the impression": (
         "IMPRESSION: Normal.\nRECOMMENDATION(S): None.\nNOTIFICATION: By phone.",
         "",
         "Normal.",
     ),
-    "a signature": ("IMPRESSION: Normal.\nElectronically signed by: A. Reader", "", "Normal."),
     "a ruled line at the end": ("IMPRESSION: Normal.\n______________________\nFINAL REPORT", "", "Normal."),
     "subheadings in capitals": (
         "FINDINGS:\nLUNGS: Clear.\nHEART: Large.\nIMPRESSION: Cardiomegaly.",
@@ -96,7 +85,6 @@ LAYOUTS = {
         "Normal",
     ),
     "one line, title case": ("Comparison: None. Findings: Clear lungs. Impression: Normal.", "Clear lungs.", "Normal."),
-    "one line, a section after": ("IMPRESSION: Normal. RECOMMENDATION: None.", "", "Normal."),
     "indented, as MIMIC-CXR": (
         "                                 FINAL REPORT\n EXAMINATION:  CHEST (PA AND LAT)\n \n"
         " INDICATION:  ___ year old with cough  // acute process?\n \n COMPARISON:  ___\n \n FINDINGS: \n \n"
@@ -130,35 +118,17 @@ def test_layouts(name: str) -> None:
     assert split_sections(body) == (findings, impression)
 
 
-@given(st.text(max_size=300) | st.lists(st.sampled_from(list(LAYOUTS.values())), max_size=3).map(str))
-def test_any_text_is_split(body: str) -> None:
-    findings, impression = split_sections(body)
-    assert findings == findings.strip()
-    assert impression == impression.strip()
-
-
 _PIECES = [
-    "FINDINGS",
-    "Findings",
-    "findings",
-    "IMPRESSION:",
-    "Impression",
-    "AND",
-    "/",
-    ":",
-    "-",
-    "\n",
-    " ",
-    "\t",
-    "\r\n",
-]
-_PIECES += ["Comparison:", "FINAL REPORT", "clear.", "___", "____________", "**", "(", ")", "exam", "\n\n", "Chest "]
+    "FINDINGS", "Findings", "findings", "IMPRESSION:", "Impression", "AND", "/", ":", "-", "\n", " ", "\t", "\r\n",
+    "Comparison:", "FINAL REPORT", "clear.", "___", "____________", "**", "(", ")", "exam", "\n\n", "Chest ",
+]  # fmt: skip
 
 
-@given(st.lists(st.sampled_from(_PIECES), max_size=40).map("".join))
+@given(st.text(max_size=300) | st.lists(st.sampled_from(_PIECES), max_size=40).map("".join))
 def test_sections_are_pieces_of_the_report(body: str) -> None:
     whole = "".join(body.split())
     for section in split_sections(body):
+        assert section == section.strip()
         for line in section.splitlines():
             assert "".join(line.split()) in whole
 
@@ -173,23 +143,14 @@ def test_a_prepared_text_splits_into_its_sections(findings: str, impression: str
     assert report_from_text("1", None, report.text, "test") == report
 
 
-@pytest.mark.parametrize(
-    "odd",
-    [
-        " " * 1_000_000,
-        "\n" * 500_000,
-        "FINDINGS" + " " * 1_000_000 + "x",
-        " FINDINGS:" * 50_000,
-        "FINDINGS:\n" * 50_000,
-        "CHEST " * 160_000,
-        "FINDINGS AND " * 80_000,
-        "#*_=" * 250_000,
-        ("\n" + " " * 60 + "IMPRESSION") * 14_000,
-        "FINDINGS (" * 100_000,
-        "x" * 1_000_000,
-    ],
-    ids=lambda odd: repr(odd[:13]),
-)
+ODD = [
+    " " * 1_000_000, "\n" * 500_000, "FINDINGS" + " " * 1_000_000 + "x", " FINDINGS:" * 50_000, "FINDINGS:\n" * 50_000,
+    "CHEST " * 160_000, "FINDINGS AND " * 80_000, "#*_=" * 250_000, ("\n" + " " * 60 + "IMPRESSION") * 14_000,
+    "FINDINGS (" * 100_000, "x" * 1_000_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: repr(odd[:13]))
 def test_odd_megabytes_take_linear_time(odd: str) -> None:
     started = time.process_time()
     split_sections(odd)
@@ -197,13 +158,10 @@ def test_odd_megabytes_take_linear_time(odd: str) -> None:
     assert time.process_time() - started < 10
 
 
-def test_a_report_without_headings_keeps_its_body() -> None:
+def test_text_carries_the_sections_that_exist_or_the_body() -> None:
     report = report_from_text("7", "70", "  Portable chest. Clear.\n", "test")
     assert report == Report("7", "70", "", "", "Portable chest. Clear.", "test")
     assert not report.has_sections
-
-
-def test_text_carries_the_sections_that_exist() -> None:
     assert report_from_sections("1", None, " Clear. ", "", "t").text == "Findings: Clear."
     assert report_from_sections("1", None, "Clear.", "Normal.", "t").text == "Findings: Clear.\nImpression: Normal."
 
@@ -217,12 +175,6 @@ def test_reports_are_read_as_written(tmp_path: Path) -> None:
     assert write_jsonl(path, reports) == 2
     assert list(read_reports(path)) == reports
     assert path.stat().st_mode & 0o777 == 0o600
-
-
-def test_id_and_text_are_enough(tmp_path: Path) -> None:
-    path = tmp_path / "reports.jsonl"
-    path.write_text('{"report_id": 12, "text": "Clear."}\n\n')
-    assert list(read_reports(path)) == [Report("12", None, "", "", "Clear.", "")]
 
 
 def test_fields_that_are_not_used_are_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -239,16 +191,14 @@ def test_fields_that_are_not_used_are_named_once(tmp_path: Path, capsys: pytest.
     assert capsys.readouterr().err == f"{other}: fields that are not used: 1 of them\n"
 
 
-def test_ids_are_stripped(tmp_path: Path) -> None:
+def test_ids_are_stripped_and_a_text_is_enough(tmp_path: Path) -> None:
     path = tmp_path / "reports.jsonl"
     path.write_text(
-        '{"report_id": " 12\\t", "patient_id": " p ", "text": "Clear."}\n'
-        '{"report_id": "13", "patient_id": " ", "text": "Clear."}\n'
+        '{"report_id": " 12\\t", "patient_id": " p ", "text": "Clear."}\n{"report_id": 13, "text": "Clear."}\n\n'
     )
-    assert [(report.report_id, report.patient_id) for report in read_reports(path)] == [("12", "p"), ("13", None)]
-    path.write_text('{"report_id": "12", "text": "Clear."}\n{"report_id": " 12", "text": "Clear."}\n')
-    with pytest.raises(InputError, match=":2: report_id '12' stands twice"):
-        list(read_reports(path))
+    assert list(read_reports(path)) == [
+        Report(name, p, "", "", "Clear.", "") for name, p in (("12", "p"), ("13", None))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -258,7 +208,7 @@ def test_ids_are_stripped(tmp_path: Path) -> None:
         ({"report_id": "2"}, "no 'text'"),
         ({"report_id": "2", "text": "  "}, "report '2' is empty"),
         ({"report_id": " ", "text": "Clear."}, "empty report_id"),
-        ({"report_id": "1", "text": "Clear."}, "report_id '1' stands twice"),
+        ({"report_id": " 1", "text": "Clear."}, "report_id '1' stands twice"),
         ({"report_id": True, "text": "Clear."}, "'report_id' is bool, expected a string"),
         ({"report_id": "2", "text": "Clear.", "images": "a.png"}, "'images' is str, expected a list of strings"),
         ({"report_id": "2", "text": ["Clear."]}, "'text' is list, expected a string"),

@@ -91,16 +91,14 @@ OUTSIDE = b"""<?xml version="1.0"?><!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/p
     ("data", "message"),
     [
         (b"<eCitation>\n<uId id='CXR1'>", "1.xml:2: not valid XML"),
-        (b"", "1.xml:1: not valid XML"),
         (b"<eCitation/>", '1.xml: no <uId id="CXR..."/>'),
         (b"<eCitation><uId id='PMC1'/></eCitation>", '1.xml: no <uId id="CXR..."/>'),
         (BOMB, "1.xml: declares XML entities, which no report does"),
         (OUTSIDE, "1.xml: declares XML entities, which no report does"),
         (b"<?xml version='1.0' encoding='klingon'?><a/>", "1.xml: not valid XML: unknown encoding"),
         (b"<eCitation>\n\ncaf\xe9</eCitation>", "1.xml:3: not valid XML"),
-        (b"<a>" * 100_000, "1.xml:1: not valid XML"),
     ],
-    ids=["cut off", "empty", "no id", "another id", "bomb", "outside", "encoding", "latin-1", "deep"],
+    ids=["cut off", "no id", "another id", "bomb", "outside", "encoding", "latin-1"],
 )
 def test_bad_xml_is_named(tmp_path: Path, data: bytes, message: str) -> None:
     folder = make_folder(tmp_path / "f", {"1.xml": data})
@@ -113,12 +111,6 @@ def test_a_doubled_id(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "f", {"1.xml": xml("1"), "2.xml": xml("1")})
     with pytest.raises(InputError, match=r"2\.xml: report '1' stands twice"):
         list(read_openi(folder))
-
-
-def test_a_table_without_its_columns(tmp_path: Path) -> None:
-    (tmp_path / "reports.csv").write_text("uid,finding,impression\n1,a,b\n")
-    with pytest.raises(InputError, match="no column 'findings'; did you mean 'finding'"):
-        list(read_openi(tmp_path / "reports.csv"))
 
 
 def test_the_real_collection() -> None:

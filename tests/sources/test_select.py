@@ -50,26 +50,8 @@ def test_samples_nest_and_keep_the_order(tmp_path: Path) -> None:
     assert [report_id for report_id in large if report_id in set(small)] == small == sorted(small, key=int)
     assert counts == Counts(read=100, kept=15, not_sampled=85)
     assert select(tmp_path, reports, sample=15, seed=4)[0] != small
-    assert select(tmp_path, reports, sample=100)[0] == [report.report_id for report in reports]
-
-
-def test_a_sample_does_not_depend_on_the_order(tmp_path: Path) -> None:
-    reports = make(100)
-    drawn, _ = select(tmp_path, reports, sample=20)
-    assert select(tmp_path, reports[::-1], sample=20)[0] == drawn[::-1]
-
-
-def test_a_sample_holds_the_reports_unchanged(tmp_path: Path) -> None:
-    reports = make(50)
-    write_selection(tmp_path / "out.jsonl", reports, Selection(sample=10), "in.zip")
-    assert set(read_reports(tmp_path / "out.jsonl")) < set(reports)
-
-
-@given(st.integers(0, 5), st.lists(st.text(min_size=1), unique=True, max_size=20))
-def test_priorities_are_a_fair_order(seed: int, report_ids: list[str]) -> None:
-    priorities = [priority(seed, report_id) for report_id in report_ids]
-    assert len(set(priorities)) == len(report_ids)
-    assert priorities == [priority(seed, report_id) for report_id in report_ids]
+    assert select(tmp_path, reports[::-1], sample=15, seed=3)[0] == small[::-1]
+    assert set(read_reports(tmp_path / "reports.jsonl")) < set(reports)
 
 
 def test_priority_is_what_the_manuals_say() -> None:
@@ -101,7 +83,7 @@ def test_the_first_of_the_same_texts_stays(tmp_path: Path) -> None:
     assert select(tmp_path, reports, drop_duplicates=True) == (["1", "2"], Counts(read=3, kept=2, duplicates=1))
 
 
-@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]])
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0]])
 @pytest.mark.parametrize("sample", [None, 1])
 def test_a_copy_of_an_excluded_report_goes_with_it(tmp_path: Path, order: list[int], sample: int | None) -> None:
     named = [("1", "A"), ("2", "B"), ("3", "A"), ("4", "A")]
@@ -129,27 +111,13 @@ FORMS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("written", FORMS)
-def test_an_id_is_excluded_in_whichever_form(written: str) -> None:
-    assert excluded_ids([*FORMS, "50000002"], frozenset({written})) == set(FORMS)
-
-
-@pytest.mark.parametrize(
-    ("report_id", "normal"),
-    [
-        ("CXR12", "12"),
-        ("ecgen-radiology/12.xml", "12"),
-        ("note-3.txt", "note-3"),
-        ("2024/17", "2024/17"),
-        ("007", "007"),
-        ("1.5", "1.5"),
-        ("s", "s"),
-        ("as1", "as1"),
-        ("s1a", "s1a"),
-    ],
-)
-def test_normal_ids(report_id: str, normal: str) -> None:
-    assert normal_id(report_id) == normal
+def test_an_id_is_excluded_in_whichever_form() -> None:
+    for written in FORMS:
+        assert excluded_ids([*FORMS, "50000002"], frozenset({written})) == set(FORMS)
+    for report_id, normal in (("CXR12", "12"), ("ecgen-radiology/12.xml", "12"), ("note-3.txt", "note-3")):
+        assert normal_id(report_id) == normal
+    for report_id in ("2024/17", "007", "1.5", "s", "as1", "s1a"):
+        assert normal_id(report_id) == report_id
 
 
 @given(st.text())
@@ -181,12 +149,8 @@ def test_the_draw_leaves_no_other_file_while_it_runs(tmp_path: Path) -> None:
         ("ids.txt", "s1\n\n  2 \r\n2\n"),
         ("ids.csv", "x,report_id\na,s1\nb,2\n"),
         ("ids.csv", "subject_id,study_id\n10,s1\n11, 2\n"),
-        ("ids.csv", "study_id\n1.0\n2.0\n"),
-        ("ids.txt", "\"1\"\n'2'\n"),
-        ("ids.txt", "p10/p10/s1.txt\np10/p11/s2.txt\n"),
         ("ids.jsonl", '{"report_id": "s1"}\n{"report_id": "2", "labels": []}\n'),
         ("ids.jsonl", '{"report_id": 1}\n{"report_id": 2.0}\n'),
-        ("ids.jsonl", '{"study_id": "s1"}\n{"study_id": 2}\n'),
     ],
 )
 def test_ids_are_read(tmp_path: Path, name: str, content: str) -> None:
@@ -203,12 +167,8 @@ def test_ids_are_read_from_parquet(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("ids.txt", "1\n2 3\n", ":2: expected one id a line"),
-        ("ids.txt", "study_id,x\n", ":1: expected one id a line"),
         ("ids.txt", "\n", ": no ids"),
-        ("ids.csv", "report_id\n", ": no ids"),
         ("ids.csv", "1\n2\n", ": no id column"),
-        ("ids.csv", "x,report_id\na,\n", ":2: empty report_id"),
-        ("ids.jsonl", '{"id": "1"}\n', ": no id column"),
         ("ids.jsonl", '{"report_id": "1"}\n{}\n', ":2: empty report_id"),
         ("ids.jsonl", '{"report_id": true}\n', ":1: report_id is bool"),
         ("no.txt", None, ": No such file"),

@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from radtune.config import InputError
 from radtune.files import write_jsonl
-from radtune.report import Report, report_from_sections, report_from_text
+from radtune.report import Report, report_from_sections
 from radtune.sources.table import Keys, read, read_any_reports
 
 
@@ -21,7 +21,7 @@ def read_table(path: Path, source: str = "table", **columns: str) -> Iterator[Re
 
 
 ROWS: list[dict[str, Any]] = [
-    {"study_id": "1", "subject_id": "p1", "findings": "Clear, “fine”.\nDry.", "impression": "Normal."},
+    {"study_id": " 1", "subject_id": "p1 ", "findings": "Clear, “fine”.\nDry.", "impression": "Normal."},
     {"study_id": "2", "subject_id": "", "findings": "", "impression": "Effusion."},
     {"study_id": "3", "subject_id": "p3", "findings": "", "impression": ""},
 ]
@@ -55,10 +55,12 @@ def test_all_formats_hold_the_same(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["r.jsonl", "r.parquet"])
 def test_numbers_and_gaps(tmp_path: Path, name: str) -> None:
     rows = [
-        {"uid": 7, "patient_id": 70.0, "findings": "Clear.", "impression": None},
-        {"uid": 8, "patient_id": None, "findings": None, "impression": None},
+        {"uid": 7, "patient_id": 70.0, "findings": "Clear.", "impression": None, "text": None},
+        {"uid": 8, "patient_id": None, "findings": None, "impression": None, "text": "A note."},
+        {"uid": 9, "patient_id": None, "findings": None, "impression": None, "text": None},
     ]
-    expected = [report_from_sections("7", "70", "Clear.", "", "table"), Report("8", None, "", "", "", "table")]
+    expected = [report_from_sections("7", "70", "Clear.", "", "table"), Report("8", None, "", "", "A note.", "table")]
+    expected.append(Report("9", None, "", "", "", "table"))
     assert list(read_table(write(tmp_path / name, rows))) == expected
 
 
@@ -69,12 +71,11 @@ NOTE = "HISTORY: Cough.\nFINDINGS: Clear.\nIMPRESSION: Normal."
     ("header", "columns", "text"),
     [
         (("report_id", "text", "x"), {}, "Findings: Clear.\nImpression: Normal."),
-        (("REPORT_ID", "Note_Text", "x"), {}, "Findings: Clear.\nImpression: Normal."),
+        (("REPORT_ID", "Note_Text", "findings"), {}, "Findings: Other."),
         (("uid", "findings", "x"), {}, f"Findings: {NOTE}"),
         (("accession", "body", "x"), {"id": "accession", "text": "body"}, "Findings: Clear.\nImpression: Normal."),
         (("uid", "body", "findings"), {"text": "body"}, "Findings: Clear.\nImpression: Normal."),
         (("uid", "text", "f"), {"findings": "f"}, "Findings: Other."),
-        (("uid", "text", "findings"), {}, "Findings: Other."),
         (("uid", "text", "f"), {"text": "text", "findings": "f"}, "Findings: Other."),
     ],
 )
@@ -91,11 +92,6 @@ def test_how_and_of_what_the_images_are(tmp_path: Path, images: Any) -> None:
     assert report.images == (tuple(images) if isinstance(images, list) else (images,))
 
 
-def test_a_row_without_sections_falls_back_to_its_text(tmp_path: Path) -> None:
-    path = write(tmp_path / "r.csv", [{"uid": "1", "findings": "", "text": "A note."}])
-    assert list(read_table(path, source="wcm")) == [report_from_text("1", None, "A note.", "wcm")]
-
-
 @pytest.mark.parametrize(
     ("rows", "columns", "message"),
     [
@@ -103,9 +99,7 @@ def test_a_row_without_sections_falls_back_to_its_text(tmp_path: Path) -> None:
         ([{"uid": "1", "txet": "a"}], {}, ": no column findings, impression or text; columns: uid, txet"),
         ([{"uid": "1", "text": "a"}], {"id": "accession"}, ": no column 'accession'; columns: uid, text"),
         ([{"uid": "1", "text": "a"}], {"text": "txt"}, ": no column 'txt'; did you mean 'text'?; columns"),
-        ([{"uid": "1", "text": "a"}], {"patient": "mrn"}, ": no column 'mrn'; columns: uid, text"),
         ([{"uid": "1", "text": "a"}, {"uid": "1", "text": "b"}], {}, ":2: uid '1' stands twice"),
-        ([{"uid": " ", "text": "a"}], {}, ":1: empty uid"),
         ([{"uid": None, "text": "a"}], {}, ":1: empty uid"),
         ([{"uid": True, "text": "a"}], {}, ":1: uid is bool, expected text"),
         ([{"uid": 1.5, "text": "a"}], {}, ":1: uid is float, expected text"),
@@ -125,18 +119,16 @@ def test_bad_rows(tmp_path: Path, rows: list[dict[str, Any]], columns: dict[str,
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("r.csv", b"", "empty, expected a CSV header"),
         ("r.csv", b"uid,text\n", "no rows"),
-        ("r.csv", b"uid,text\n1,a,b\n", ":2: 3 cells, expected 2"),
+        ("no.parquet", None, "No such file"),
         ("r.csv", b'uid,text\n1,"' + b"x" * 200_000, "field larger than field limit"),
-        ("r.jsonl", b"", "no rows"),
         ("r.parquet", b"", "no Parquet file, or a truncated or damaged one"),
-        ("r.parquet", b"PAR1 and no more", "no Parquet file, or a truncated or damaged one"),
         ("r.xlsx", b"PK", r"expected \.csv, \.jsonl"),
     ],
 )
-def test_bad_files(tmp_path: Path, name: str, content: bytes, message: str) -> None:
-    (tmp_path / name).write_bytes(content)
+def test_bad_files(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
         list(read_table(tmp_path / name))
 
@@ -157,27 +149,13 @@ def test_two_columns_of_one_name(tmp_path: Path) -> None:
         list(read_table(tmp_path / "r.parquet"))
 
 
-@pytest.mark.parametrize(
-    "first_row", ["1,Secret effusion.", "s1,secret", "uid,Small secret effusion on the left", '1,"secret, clear"']
-)
+@pytest.mark.parametrize("first_row", ["s1,secret", "uid,Small secret effusion on the left", '1,"secret, clear"'])
 @pytest.mark.parametrize("columns", [{}, {"text": "secrets"}, {"id": "uid", "text": "text"}])
 def test_a_missing_header_shows_no_report(tmp_path: Path, first_row: str, columns: dict[str, str]) -> None:
     (tmp_path / "r.csv").write_text(f"{first_row}\n{first_row}\n")
     with pytest.raises(InputError, match=r"2 columns; is the header missing\?") as caught:
         list(read_table(tmp_path / "r.csv", **columns))
     assert "ecret" not in str(caught.value).replace("no column 'secrets'", "")
-
-
-def test_ids_are_stripped(tmp_path: Path) -> None:
-    path = write(tmp_path / "r.csv", [{"uid": " 1 ", "subject_id": " p ", "text": "A note."}])
-    (report,) = read_table(path)
-    assert (report.report_id, report.patient_id) == ("1", "p")
-
-
-@pytest.mark.parametrize("name", ["no.csv", "no.jsonl", "no.parquet"])
-def test_absent_files(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match=f"{name}: .*No such file"):
-        list(read_table(tmp_path / name))
 
 
 def test_any_reports_are_ours_or_a_table(tmp_path: Path) -> None:
