@@ -113,7 +113,7 @@ def print_cpu(config: BenchConfig) -> None:
     with rough_server(Manner(0.05)) as server:
         kinds: dict[str, Callable[[], object]] = {
             "the engine": lambda: ask(server, asked, limits),
-            "openai, chat.completions.create": lambda: _bare_calls(server, asked, limits),
+            "openai, chat.completions.create": lambda: _bare_calls(server, asked),
         }
         taken: dict[str, list[float]] = {name: [] for name in kinds}
         ask(server, asked[:100], limits)
@@ -127,10 +127,10 @@ def print_cpu(config: BenchConfig) -> None:
         print(f"{name}: {min(milliseconds):.2f} ms CPU a call ({shown}), {IN_FLIGHT} under way", flush=True)
 
 
-def _bare_calls(server: Rough, asked: Sequence[Prompt], limits: Limits) -> None:
+def _bare_calls(server: Rough, asked: Sequence[Prompt]) -> None:
     """The same calls as the package's manual makes them, from as many threads as calls may be under way."""
     endpoint = Endpoint(server.url, "127.0.0.1")
-    with open_client(endpoint, "key", 30.0, limits.concurrency) as client, ThreadPoolExecutor(IN_FLIGHT) as threads:
+    with open_client(endpoint, "key", 30.0) as client, ThreadPoolExecutor(IN_FLIGHT) as threads:
         bodies = [request_body(endpoint, "model", prompt.message, SAMPLING) for prompt in asked]
         list(threads.map(lambda body: client.chat.completions.create(**body), bodies))
 

@@ -10,7 +10,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -47,6 +47,7 @@ _EXPIRY = {"anchor": "created_at", "seconds": 14 * 24 * 3600}
 _METADATA_KEY = "radtune_part"
 _ENDED = {"completed", "failed", "expired", "cancelled"}
 _CODE = re.compile(r"[a-z]+(?:_[a-z0-9]+)*")
+_HINTS = {"401": "the key in {variable} is not accepted; ", "404": "it may have no Batch API; "}
 
 Result = TypeVar("Result")
 
@@ -62,6 +63,11 @@ class Part:
     batch_id: str | None = None  # once the provider has made it
     leftover: list[str] | None = None  # files to delete, once all answers have been handed over
 
+    @property
+    def file_name(self) -> str:
+        """Of the file of requests."""
+        return f"radtune-{self.part_id}.jsonl"
+
 
 @dataclass
 class BatchState:
@@ -69,14 +75,6 @@ class BatchState:
 
     endpoint: str
     parts: list[Part]
-
-    def save(self, path: Path) -> None:
-        """Writes the file, whole or not at all; takes it away when no batch is left."""
-        if not self.parts:
-            path.unlink(missing_ok=True)
-            return
-        with write_whole(path) as stream:
-            json.dump(asdict(self), stream)
 
 
 def state_path(output: Path) -> Path:
@@ -107,33 +105,12 @@ def pending_keys(path: Path) -> set[str]:
     return {key for part in read_state(path).parts for key in part.keys}
 
 
-@dataclass(frozen=True)
-class BatchStatus:
-    """How a batch is doing."""
-
-    batch_id: str
-    status: str  # the provider's word; ``missing`` where it does not know the batch
-    requests: int
-    done: int = 0
-    failed: int = 0
-    reason: str | None = None  # the provider's code for why all of it failed
-
-    def __str__(self) -> str:
-        if self.status == "missing":
-            return (
-                f"{self.batch_id}: the provider does not know it; {self.requests:,} questions wait for it in vain. "
-                "Made with another key? If not, remove OUTPUT.batches.json when no other batch is under way"
-            )
-        done = f"{self.done:,} of {self.requests:,} done, {self.failed:,} failed"
-        return f"{self.batch_id}: {self.status}, {done}{f' ({self.reason})' if self.reason else ''}"
-
-
-def submit_missing(run: Run, budget: Budget, submit: Callable[[Sequence[Question]], tuple[int, int]]) -> str:
-    """Hands what a run would ask to :func:`submit` instead, as far as the budget goes; says what was done."""
+def submit_missing(run: Run, budget: Budget, batches: "Batches", model: str) -> str:
+    """Hands what a run would ask to a Batch API instead, as far as it can be paid; says in words what was done."""
     missing = run.missing()
     affordable = list(takewhile(lambda question: budget.admit(question.prompt, question.sampling), missing))
-    requests, batches = submit(affordable)
-    lines = [f"{requests:,} questions in {batches:,} new batches; batch=collect fetches them"]
+    requests, made = batches.submit(affordable, model)
+    lines = [f"{requests:,} questions in {made:,} new batches; batch=collect fetches them"]
     if run.waiting:
         lines.append(f"{len(run.waiting):,} questions are in earlier batches")
     if left := len(missing) - len(affordable):
@@ -141,77 +118,8 @@ def submit_missing(run: Run, budget: Budget, submit: Callable[[Sequence[Question
     return "\n".join(lines)
 
 
-def submit(
-    questions: Iterable[Question],
-    endpoint: Endpoint,
-    credential: Credential,
-    model: str,
-    path: Path,
-    most_requests: int = MOST_REQUESTS,
-    most_bytes: int = MOST_BYTES,
-) -> tuple[int, int]:
-    """Hands questions to the provider in as few batches as it takes; of several with one key, one is asked.
-
-    Args:
-        questions: What to ask.
-        endpoint: The provider; already checked by its guards.
-        credential: Its key, or what gives a token.
-        model: The model, on Azure a deployment of a batch type.
-        path: Where the batches are written down.
-        most_requests: In a batch.
-        most_bytes: In its file.
-
-    Returns:
-        How many questions, in how many batches.
-
-    Raises:
-        InputError: The provider refuses or cannot be reached. Batches made by then stay; called again, it goes on.
-    """
-    state = read_state(path, endpoint.url)
-    with Provider(endpoint, credential, state, path) as provider:
-        provider.reconcile()
-        pending = {key for part in state.parts for key in part.keys}
-        new = {question.key_sha256: question for question in questions if question.key_sha256 not in pending}
-        batches = 0
-        for keys, content, as_json in _files(endpoint, model, new, most_requests, most_bytes):
-            provider.make_batch(Part(uuid.uuid4().hex, keys, as_json), content)
-            batches += 1
-    return len(new), batches
-
-
-@dataclass(frozen=True)
-class Collected:
-    """What a look at the batches brought: the status of each, and the responses of those that have ended.
-
-    When the iterator over these, by the hash of their question, has come to the end of a batch, the batch is forgotten
-    and its files at the provider are deleted; stopped earlier, it gives the same responses again next time.
-    """
-
-    statuses: list[BatchStatus]
-    responses: Iterator[tuple[str, Response]]
-
-
-def look(endpoint: Endpoint, credential: Credential, path: Path) -> Collected:
-    """Looks at the batches that were submitted.
-
-    Raises:
-        InputError: The provider refuses or cannot be reached; also while the responses are read.
-    """
-    state = read_state(path, endpoint.url)
-    with Provider(endpoint, credential, state, path) as provider:
-        provider.reconcile()
-        found = [(part, provider.look(part) if part.leftover is None else None) for part in state.parts]
-    statuses = [_status(part, batch) for part, batch in found if part.leftover is None]
-
-    def responses() -> Iterator[tuple[str, Response]]:
-        with Provider(endpoint, credential, state, path) as provider:
-            yield from provider.responses(found)
-
-    return Collected(statuses, responses())
-
-
-def collect(run: Run, budget: Budget, look: Callable[[], Collected]) -> str:
-    """Keeps what batches have answered by a :func:`look`, and says how they are doing.
+def collect(run: Run, budget: Budget, batches: "Batches") -> str:
+    """Keeps what batches have answered by now; says in words how they are doing.
 
     Raises:
         InputError: A batch answers questions that this run does not ask. They are paid for, and collecting them ends
@@ -223,145 +131,107 @@ def collect(run: Run, budget: Budget, look: Callable[[], Collected]) -> str:
             f"{len(foreign):,} questions in the batches are none of this command's; collect them with the output, "
             "reports, task, model and parameters that they were submitted with"
         )
-    collected = look()
-    for key, response in collected.responses:
+    statuses, responses = batches.look()
+    for key, response in responses:
         # A start that was killed within a batch has kept some of its answers, and they come again.
         if not run.has_answer(questions[key]):
             budget.add(response)
             run.take(questions[key], response)
-    return "\n".join(map(str, collected.statuses)) or "no batch under way"
-
-
-def _files(
-    endpoint: Endpoint, model: str, questions: dict[str, Question], most_requests: int, most_bytes: int
-) -> Iterator[tuple[list[str], bytes, bool]]:
-    keys: list[str] = []
-    content = bytearray()
-    held_to_json = False
-    for key, question in questions.items():
-        sampling = question.sampling
-        seed = seed_number(question.prompt.seed) if sampling.temperature else None
-        body = request_body(endpoint, model, question.prompt.message, sampling, seed)
-        request = {"custom_id": key, "method": "POST", "url": request_url(endpoint), "body": body}
-        line, as_json = jsonl_line(request).encode("utf-8"), sampling.schema is not None
-        full = len(keys) == most_requests or len(content) + len(line) > most_bytes or as_json != held_to_json
-        if keys and full:
-            yield keys, bytes(content), held_to_json
-            keys, content = [], bytearray()
-        held_to_json = as_json
-        keys.append(key)
-        content += line
-    if keys:
-        yield keys, bytes(content), held_to_json
-
-
-def _status(part: Part, batch: "Batch | None") -> BatchStatus:
-    batch_id = part.batch_id or ""
-    if batch is None:
-        return BatchStatus(batch_id, "missing", len(part.keys))
-    counts, errors = batch.request_counts, getattr(batch.errors, "data", None)
-    return BatchStatus(
-        batch_id,
-        _code(batch.status) or "unknown",
-        len(part.keys),
-        _count(getattr(counts, "completed", None)),
-        _count(getattr(counts, "failed", None)),
-        _code(getattr(errors[0], "code", None)) if isinstance(errors, list) and errors else None,
-    )
-
-
-def _read(content: bytes, part: Part) -> Iterator[tuple[str, Response]]:
-    """The responses in a file of results. Requests that were not run (expired, cancelled) are in it without one."""
-    keys = set(part.keys)
-    for line in content.splitlines():
-        try:
-            row = json.loads(line)
-            key, response = row["custom_id"], row["response"]
-            status, body = response["status_code"], json.dumps(response["body"]).encode("utf-8")
-        except (ValueError, RecursionError, KeyError, TypeError):
-            continue
-        if isinstance(key, str) and key in keys and isinstance(status, int):
-            keys.remove(key)
-            yield key, replace(read_reply(body), as_json=part.as_json) if status == 200 else read_error(status, body)
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) else 0
-
-
-def _code(text: Any) -> str | None:
-    return text if isinstance(text, str) and _CODE.fullmatch(text) else None
+    return "\n".join(statuses) or "no batch under way"
 
 
 class Refused(InputError):
     """A provider's error, by its code alone: its words may quote a report."""
 
     def __init__(self, endpoint: Endpoint, doing: str, code: str) -> None:
-        hints = {
-            "401": f"the key in {endpoint.key_variable} is not accepted; ",
-            "404": "it may have no Batch API; ",
-        }
-        hint = hints.get(code[:3], "")
+        hint = _HINTS.get(code[:3], "").format(variable=endpoint.key_variable)
         super().__init__(f"{endpoint.url}: cannot {doing} ({code}); {hint}run the same command again to go on")
         self.code = code
 
-    @property
-    def for_certain(self) -> bool:
-        """Whether nothing has come of the call: a status of the 400s, but for those that speak of time."""
-        return self.code.startswith("4") and self.code[:3] not in ("408", "409")
 
+class Batches:
+    """The batches of a run at a provider, each step there written down. Use as a context manager.
 
-class Provider:
-    """Where batches are made, one call after another, each written down in a state. Use as a context manager.
-
-    Every method raises :class:`Refused` where the provider refuses or cannot be reached.
+    Every method raises :class:`Refused` where the provider refuses or cannot be reached. Batches made by then stay;
+    called again, it goes on.
     """
 
-    def __init__(self, endpoint: Endpoint, credential: Credential, state: BatchState, path: Path) -> None:
-        """Opens a client of the endpoint."""
+    def __init__(self, endpoint: Endpoint, credential: Credential, path: Path) -> None:
+        """Reads what is written down in ``path``; the endpoint has been checked by its guards."""
         from radtune.engines.client import open_client
 
-        self._endpoint, self._state, self._path = endpoint, state, path
+        self._endpoint, self._path = endpoint, path
+        self._state = read_state(path, endpoint.url)
         # The client makes no attempt but the first: a batch that is made again is paid for again.
         self._once = open_client(endpoint, credential, _TIMEOUT_S, most_bytes=_MOST_ANSWERED_BYTES)
         self._patiently = self._once.with_options(max_retries=_RETRIES)
 
-    def __enter__(self) -> "Provider":
+    def __enter__(self) -> "Batches":
         return self
 
     def __exit__(self, *error: object) -> None:
         self._once.close()
 
-    def make_batch(self, part: Part, content: bytes) -> None:
-        """Uploads a file of requests and makes a batch of it."""
+    def submit(
+        self,
+        questions: Iterable[Question],
+        model: str,
+        most_requests: int = MOST_REQUESTS,
+        most_bytes: int = MOST_BYTES,
+    ) -> tuple[int, int]:
+        """Asks those that no batch is asked yet, in as few batches as it takes; gives the numbers of both.
+
+        Of several questions with one key, one is asked. ``model`` is on Azure a deployment of a batch type.
+        """
+        self._reconcile()
+        pending = {key for part in self._state.parts for key in part.keys}
+        new = {question.key_sha256: question for question in questions if question.key_sha256 not in pending}
+        batches = 0
+        for part, content in _files(self._endpoint, model, new, most_requests, most_bytes):
+            self._make_batch(part, content)
+            batches += 1
+        return len(new), batches
+
+    def look(self) -> tuple[list[str], Iterator[tuple[str, Response]]]:
+        """How each batch is doing, and by the hash of their question the responses of those that have ended.
+
+        When the iterator has come to the end of a batch, the batch is forgotten and its files at the provider are
+        deleted; stopped earlier, it gives the same responses again next time.
+        """
+        self._reconcile()
+        found = [(part, self._look(part) if part.leftover is None else None) for part in self._state.parts]
+        statuses = [_status(part, batch) for part, batch in found if part.leftover is None]
+        return statuses, self._responses(found)
+
+    def _make_batch(self, part: Part, content: bytes) -> None:
         self._state.parts.append(part)
         self._save()
-        create_file, create_batch = self._once.files.create, self._once.batches.create
         try:
-            given = (_file_name(part), content, "application/jsonl")
-            upload = partial(create_file, file=given, purpose="batch", **self._expiry("expires_after"))
+            given = (part.file_name, content, "application/jsonl")
+            upload = partial(self._once.files.create, file=given, purpose="batch", **self._expiry("expires_after"))
             file = self._call("upload a file of requests", upload, ("id",))
             part.file_id = file.id
             self._save()
             self._wait_until_prepared(file)
             make = partial(
-                create_batch,
+                self._once.batches.create,
                 input_file_id=file.id,
-                endpoint=request_url(self._endpoint),
+                endpoint=_request_url(self._endpoint),
                 completion_window="24h",
                 metadata={_METADATA_KEY: part.part_id},
                 **self._expiry("output_expires_after"),
             )
             part.batch_id = self._call("make a batch", make, ("id",)).id
         except Refused as refusal:
-            if refusal.for_certain:
+            # A status of the 400s says that nothing has come of the call, but for those that speak of time.
+            if refusal.code.startswith("4") and refusal.code[:3] not in ("408", "409"):
                 # Where this fails, too, the next start does it.
                 with suppress(Refused):
                     self._drop(part)
             raise
         self._save()
 
-    def reconcile(self) -> None:
+    def _reconcile(self) -> None:
         """Finds out what became of batches whose making was not written down to its end."""
         unknown = [part for part in self._state.parts if part.batch_id is None]
         if not unknown:
@@ -379,7 +249,7 @@ class Provider:
             else:
                 self._drop(part)
 
-    def look(self, part: Part) -> "Batch | None":
+    def _look(self, part: Part) -> "Batch | None":
         """A batch as it is now; None if the provider does not know it."""
         try:
             return self._call("look at a batch", partial(self._patiently.batches.retrieve, part.batch_id), ("status",))
@@ -388,8 +258,7 @@ class Provider:
                 return None
             raise
 
-    def responses(self, found: Iterable[tuple[Part, "Batch | None"]]) -> Iterator[tuple[str, Response]]:
-        """The responses of the batches that have ended, as in :class:`Collected`."""
+    def _responses(self, found: Iterable[tuple[Part, "Batch | None"]]) -> Iterator[tuple[str, Response]]:
         for part, batch in found:
             if batch is not None and batch.status in _ENDED:
                 named = (batch.output_file_id, batch.error_file_id)
@@ -401,9 +270,7 @@ class Provider:
                 part.keys = []
                 self._save()
             if part.leftover is not None:
-                self._delete(part.leftover)
-                self._state.parts.remove(part)
-                self._save()
+                self._delete(part, part.leftover)
 
     def _drop(self, part: Part) -> None:
         """Forgets a batch that was never made; its file holds reports, so it goes first."""
@@ -411,12 +278,10 @@ class Provider:
         if not file_ids:
             listed = partial(self._patiently.files.list, purpose="batch")
             files = self._call("list the files", lambda: tuple(listed()), ("id",))
-            file_ids = [file.id for file in files if file.filename == _file_name(part)]
-        self._delete(file_ids)
-        self._state.parts.remove(part)
-        self._save()
+            file_ids = [file.id for file in files if file.filename == part.file_name]
+        self._delete(part, file_ids)
 
-    def _delete(self, file_ids: Iterable[str]) -> None:
+    def _delete(self, part: Part, file_ids: Iterable[str]) -> None:
         for file_id in file_ids:
             try:
                 self._call("delete a file of reports or answers", partial(self._patiently.files.delete, file_id))
@@ -424,9 +289,15 @@ class Provider:
                 # It may be gone already.
                 if not refusal.code.startswith("404"):
                     raise
+        self._state.parts.remove(part)
+        self._save()
 
     def _save(self) -> None:
-        self._state.save(self._path)
+        if not self._state.parts:
+            self._path.unlink(missing_ok=True)
+            return
+        with write_whole(self._path) as stream:
+            json.dump(asdict(self._state), stream)
 
     def _wait_until_prepared(self, file: "FileObject") -> None:
         pause_s, until = _FIRST_LOOK_S, time.monotonic() + _LONGEST_PREPARING_S
@@ -444,12 +315,12 @@ class Provider:
         """Makes a call. The package takes any answer as it comes, so the fields that are needed are looked for here."""
         import openai
 
+        code = "malformed_answer"
         try:
             result = call()
             items = result if isinstance(result, tuple) else (result,)
             if all(isinstance(getattr(item, field, None), str) for item in items for field in fields):
                 return result
-            code = "malformed_answer"
         except InputError:
             # A token that cannot be had.
             raise
@@ -460,12 +331,34 @@ class Provider:
         except openai.APIStatusError as error:
             code = read_error(error.status_code, error.response.content).error or str(error.status_code)
         except (openai.OpenAIError, ValueError, TypeError, AttributeError):
-            code = "malformed_answer"
+            pass
         # Raised out here, so that it carries no other exception along: that one would know the request.
         raise Refused(self._endpoint, doing, code)
 
 
-def request_url(endpoint: Endpoint) -> str:
+def _files(
+    endpoint: Endpoint, model: str, questions: dict[str, Question], most_requests: int, most_bytes: int
+) -> Iterator[tuple[Part, bytes]]:
+    """New batches, each with its file of requests."""
+    content, part = bytearray(), Part(uuid.uuid4().hex, [], False)
+    for key, question in questions.items():
+        sampling = question.sampling
+        seed = seed_number(question.prompt.seed) if sampling.temperature else None
+        body = request_body(endpoint, model, question.prompt.message, sampling, seed)
+        request = {"custom_id": key, "method": "POST", "url": _request_url(endpoint), "body": body}
+        line, as_json = jsonl_line(request).encode("utf-8"), sampling.schema is not None
+        full = len(part.keys) == most_requests or len(content) + len(line) > most_bytes
+        if part.keys and (full or as_json != part.as_json):
+            yield part, bytes(content)
+            content, part = bytearray(), Part(uuid.uuid4().hex, [], False)
+        part.as_json = as_json
+        part.keys.append(key)
+        content += line
+    if part.keys:
+        yield part, bytes(content)
+
+
+def _request_url(endpoint: Endpoint) -> str:
     """The path that a batch is for; Azure's form with API versions leaves the ``/v1`` out.
 
     From Microsoft, "Getting started with Azure OpenAI batch deployments", and OpenAI's API reference.
@@ -473,5 +366,36 @@ def request_url(endpoint: Endpoint) -> str:
     return "/chat/completions" if endpoint.is_azure else "/v1/chat/completions"
 
 
-def _file_name(part: Part) -> str:
-    return f"radtune-{part.part_id}.jsonl"
+def _status(part: Part, batch: "Batch | None") -> str:
+    """How a batch is doing, in the provider's word, with its code for why all of it failed, if it did."""
+    requests = len(part.keys)
+    if batch is None:
+        return (
+            f"{part.batch_id}: the provider does not know it; {requests:,} questions wait for it in vain. "
+            "Made with another key? If not, remove OUTPUT.batches.json when no other batch is under way"
+        )
+    counts = [getattr(batch.request_counts, name, None) for name in ("completed", "failed")]
+    done, failed = (count if isinstance(count, int) else 0 for count in counts)
+    errors = getattr(batch.errors, "data", None)
+    reason = _code(getattr(errors[0], "code", None)) if isinstance(errors, list) and errors else None
+    counted = f"{done:,} of {requests:,} done, {failed:,} failed"
+    return f"{part.batch_id}: {_code(batch.status) or 'unknown'}, {counted}{f' ({reason})' if reason else ''}"
+
+
+def _read(content: bytes, part: Part) -> Iterator[tuple[str, Response]]:
+    """The responses in a file of results. Requests that were not run (expired, cancelled) are in it without one."""
+    keys = set(part.keys)
+    for line in content.splitlines():
+        try:
+            row = json.loads(line)
+            key, response = row["custom_id"], row["response"]
+            status, body = response["status_code"], json.dumps(response["body"]).encode("utf-8")
+        except (ValueError, RecursionError, KeyError, TypeError):
+            continue
+        if isinstance(key, str) and key in keys and isinstance(status, int):
+            keys.remove(key)
+            yield key, replace(read_reply(body), as_json=part.as_json) if status == 200 else read_error(status, body)
+
+
+def _code(text: Any) -> str | None:
+    return text if isinstance(text, str) and _CODE.fullmatch(text) else None

@@ -86,12 +86,15 @@ class AskConfig:
     api_version: str | None = key("Azure's API version, e.g. 2024-10-21.", None)
     allow_endpoint: str | None = key("Host outside this machine that reports may be sent to.", None)
     zero_retention_confirmed: bool = key("That host keeps no report and shows it to nobody.", False)
-    concurrency: int = key("Calls to the server under way at once.", 32)
-    requests_per_minute: int | None = key("At most so many calls in any minute.", None)
-    tokens_per_minute: int | None = key("At most so many tokens in any minute.", None)
-    timeout_s: float = key("Seconds one attempt may take.", 120.0)
-    max_retries: int = key("Attempts after the first, where a call fails in a way that may pass.", 5)
-    max_cost: float | None = key("US dollars that this start may spend; it stops before it would pass them.", None)
+    # Each call under way is a connection, and processes may have 1,024 files open unless told otherwise.
+    concurrency: int = key("Calls to the server under way at once.", 32, ge=1, le=1_000)
+    requests_per_minute: int | None = key("At most so many calls in any minute.", None, ge=1, le=10**12)
+    tokens_per_minute: int | None = key("At most so many tokens in any minute.", None, ge=1, le=10**12)
+    timeout_s: float = key("Seconds one attempt may take.", 120.0, gt=0)
+    max_retries: int = key("Attempts after the first, where a call fails in a way that may pass.", 5, ge=0)
+    max_cost: float | None = key(
+        "US dollars that this start may spend; it stops before it would pass them.", None, gt=0
+    )
     prices: Path | None = key("US dollars per million tokens, by model; configs/prices.yaml if left out.", None)
     batch: str | None = key("Asks by the Batch API instead: submit, then collect until done.", None, BATCH_MODES)
     stored_files_confirmed: bool = key("That host may keep the reports of a batch until it is collected.", False)
@@ -140,14 +143,11 @@ def ask(config: AskConfig, quarantine: bool = False) -> None:
             print(_dry_run(run, reports, model, asking, budget, endpoint))
             return
         if config.batch and endpoint:
-            service = endpoint, read_credential(endpoint, os.environ)
-            if config.batch == "submit":
-                submit = partial(
-                    batch_api.submit, endpoint=endpoint, credential=service[1], model=model.name, path=kept[1]
-                )
-                print(batch_api.submit_missing(run, budget, submit))
-                return
-            print(batch_api.collect(run, budget, partial(batch_api.look, *service, kept[1])))
+            with batch_api.Batches(endpoint, read_credential(endpoint, os.environ), kept[1]) as batches:
+                if config.batch == "submit":
+                    print(batch_api.submit_missing(run, budget, batches, model.name))
+                    return
+                print(batch_api.collect(run, budget, batches))
         else:
             run.ask()
         if output is None:

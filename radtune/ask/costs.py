@@ -75,7 +75,13 @@ def find_price(model: str, path: Path = PRICES_FILE) -> Price | None:
     Raises:
         InputError: The file cannot be read, or an entry in it is not of the expected form.
     """
-    prices = _read_prices(path)
+    prices: dict[str, Price] = {}
+    for number, values in enumerate(read_yaml(path, list), start=1):
+        entry = from_mapping(_PriceList, values, f"{path}: list {number}")
+        for name, cost in entry.models.items():
+            if name in prices:
+                raise InputError(f"{path}: {name} stands twice")
+            prices[name] = Price(cost.input, cost.output, entry.batch_factor, entry.date, entry.source, name)
     dated = _DATED.fullmatch(model)
     return prices.get(model) or (prices.get(dated[1]) if dated else None)
 
@@ -92,27 +98,10 @@ def price_at(endpoint: Endpoint | None, model: str, path: Path = PRICES_FILE) ->
     return FREE if price is None and endpoint.is_loopback else price
 
 
-def _read_prices(path: Path) -> dict[str, Price]:
-    prices: dict[str, Price] = {}
-    for number, values in enumerate(read_yaml(path, list), start=1):
-        entry = from_mapping(_PriceList, values, f"{path}: list {number}")
-        for model, cost in entry.models.items():
-            if model in prices:
-                raise InputError(f"{path}: {model} stands twice")
-            prices[model] = Price(cost.input, cost.output, entry.batch_factor, entry.date, entry.source, model)
-    return prices
-
-
 def check_budget(max_cost: float | None, price: Price | None, model: str, sampling: Sampling, path: Path) -> None:
-    """Refuses a limit on cost that could not be kept.
-
-    Raises:
-        InputError: It is no amount, the model has no price, or its answers no length.
-    """
+    """Refuses a limit on cost that could not be kept: the model has no price, or its answers no length."""
     if max_cost is None:
         return
-    if not 0 < max_cost < math.inf:
-        raise InputError("max_cost must be above 0, in US dollars, or null")
     if price is None:
         raise InputError(
             f"max_cost needs the price of {model!r}, which is not listed; add to {path}, under models: "
@@ -181,13 +170,12 @@ class Budget:
     """
 
     def __init__(self, max_cost: float | None = None, price: Price | None = None) -> None:
-        """Begins a run, with a limit in US dollars and the model's price (see :func:`check_budget`), if any."""
         self.max_cost = max_cost
         self.price = price
         self.spent = 0.0
         self._reserved = 0.0
         # By prompt, the most tokens that it and its answer may have.
-        self._under_way: dict[Prompt, tuple[int, int | None]] = {}
+        self._under_way: dict[Prompt, tuple[int, float]] = {}
 
     def admit(self, prompt: Prompt, sampling: Sampling) -> bool:
         """Whether a prompt may be sent now; reserves the most that it can cost if so.
@@ -196,10 +184,11 @@ class Budget:
         """
         # The schema is sent with each call, and the server counts it as part of the prompt.
         schema = most_tokens_of(json.dumps(sampling.schema)) if sampling.schema else 0
-        most = most_tokens_of(prompt.message) + schema, sampling.max_new_tokens
-        if not self._affords(self._most(*most)):
+        most = most_tokens_of(prompt.message) + schema, sampling.max_new_tokens or 0
+        # check_budget has seen to it that answers without a limit cost nothing, or have no limit on their cost.
+        if not self._affords(self._cost(*most)):
             return False
-        self._reserved += self._most(*most)
+        self._reserved += self._cost(*most)
         self._under_way[prompt] = most
         return True
 
@@ -211,12 +200,12 @@ class Budget:
         """
         most = self._under_way.pop(prompt)
         # Sums of many small amounts drift; below nothing they would let too much through.
-        self._reserved = max(0.0, self._reserved - self._most(*most)) if self._under_way else 0.0
-        self.spent += self._cost(*most, response)
+        self._reserved = max(0.0, self._reserved - self._cost(*most)) if self._under_way else 0.0
+        self.spent += self._cost_of(response, *most)
 
     def pay_again(self, prompt: Prompt, response: Response) -> bool:
         """Whether an admitted prompt whose attempt came to this may be sent once more; counts that attempt if so."""
-        cost = self._cost(*self._under_way[prompt], response)
+        cost = self._cost_of(response, *self._under_way[prompt])
         if not self._affords(cost):
             return False
         self.spent += cost
@@ -224,9 +213,7 @@ class Budget:
 
     def add(self, response: Response) -> None:
         """Counts a response to what an earlier start has admitted, as those of a batch are."""
-        if self.price is not None and response.usage:
-            used = response.usage
-            self.spent += self.price.cost(used.get("prompt_tokens", 0), used.get("completion_tokens", 0))
+        self.spent += self._cost_of(response, 0, 0)
 
     def shown(self) -> str:
         """What is spent, to stand behind other figures; empty where there is no price."""
@@ -238,16 +225,12 @@ class Budget:
     def _affords(self, cost: float) -> bool:
         return self.max_cost is None or self.spent + self._reserved + cost <= self.max_cost
 
-    def _cost(self, most: int, longest: int | None, response: Response) -> float:
+    def _cost(self, prompt_tokens: float, completion_tokens: float) -> float:
+        return self.price.cost(prompt_tokens, completion_tokens) if self.price else 0.0
+
+    def _cost_of(self, response: Response, most_prompt: int, most_answer: float) -> float:
         # An error that begins with an HTTP status is a refusal, or work that the server has not managed to do.
-        if self.price is None or (response.error is not None and response.error[:1].isdigit()):
+        if response.error is not None and response.error[:1].isdigit():
             return 0.0
         usage = response.usage or {}
-        return self.price.cost(usage.get("prompt_tokens", most), usage.get("completion_tokens", longest or 0))
-
-    def _most(self, prompt_tokens: int, longest: int | None) -> float:
-        if self.price is None:
-            return 0.0
-        if longest is None:
-            return math.inf if self.max_cost is not None and self.price.output > 0 else 0.0
-        return self.price.cost(prompt_tokens, longest)
+        return self._cost(usage.get("prompt_tokens", most_prompt), usage.get("completion_tokens", most_answer))

@@ -5,6 +5,7 @@ Answers are read strictly. A server's own message may quote the report, so of an
 
 import json
 import re
+from collections.abc import Collection
 from typing import Any
 
 from radtune.engines.guard import Endpoint
@@ -14,6 +15,8 @@ from radtune.files import sha256_text
 TIMEOUT, NO_CONNECTION, MALFORMED, EMPTY = "timeout", "connection_failed", "malformed_answer", "empty_answer"
 # OpenAI's code for a message that its model has no room for; taken for the words of all other servers, too.
 TOO_LONG = "context_length_exceeded"
+# Parameters that some servers do not know.
+SCHEMA, SEED = "response_format", "seed"
 
 # A server's error code is kept if it looks like one (model_not_found, BadRequestError), not like a word of a report.
 _CODE = re.compile(r"[a-z]+(?:_[a-z0-9]+)+|(?:[A-Z][a-z]+){2,}")
@@ -45,7 +48,7 @@ _TOO_LONG_STATUSES = {400, 413, 422, 500}
 # "seed", 'seed' or `seed`, also within a JSON string; "Unrecognized request argument supplied: seed"; "seed: Extra
 # inputs are not permitted". Neither an echo of the request ("seed": 12) nor the word alone, which stands in reports of
 # brachytherapy.
-_SEED = re.compile(rb"""['`]seed['`]|"seed\\?"(?! ?: ?\d)|supplied: seed\b|\bseed: Extra""")
+_SEED_NAMED = re.compile(rb"""['`]seed['`]|"seed\\?"(?! ?: ?\d)|supplied: seed\b|\bseed: Extra""")
 _DECLINED = "content_filter"
 # How Azure declines a prompt, by itself and through gateways, whose code is then "400" (LiteLLM). No report has them.
 _DECLINES = re.compile(
@@ -81,22 +84,17 @@ _SPECIAL = re.compile(
 def request_body(
     endpoint: Endpoint, model: str, message: str, sampling: Sampling, seed: int | None = None
 ) -> dict[str, Any]:
-    """The JSON object that asks one question; in its message nothing can be read as a special token.
-
-    ``seed`` is what sampling draws from, from 0 to 2**31 - 1; None leaves it to the server.
-    """
-    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": defuse(utf8(message))}]}
-    if sampling.temperature is not None:
-        body["temperature"] = sampling.temperature
-    if sampling.max_new_tokens is not None:
-        body["max_tokens"] = sampling.max_new_tokens
-    if seed is not None:
-        body["seed"] = seed
-    if sampling.schema is not None:
-        body["response_format"] = {"type": "json_schema", "json_schema": sampling.schema}
-    if endpoint.may_store:
-        body["store"] = False
-    return body
+    """The JSON object that asks one question; a seed of None is left to the server."""
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": defuse(utf8(message))}],
+        "temperature": sampling.temperature,
+        "max_tokens": sampling.max_new_tokens,
+        SEED: seed,
+        SCHEMA: {"type": "json_schema", "json_schema": sampling.schema} if sampling.schema is not None else None,
+        "store": False if endpoint.may_store else None,
+    }
+    return {name: value for name, value in body.items() if value is not None}
 
 
 def read_reply(content: bytes) -> Response:
@@ -142,31 +140,23 @@ def read_error(status: int, content: bytes) -> Response:
 
 
 def failure(code: str) -> Response:
-    """What came of a call that got no answer."""
+    """A response without an answer."""
     return Response("", True, error=code)
 
 
-def refuses_schema(status: int, content: bytes) -> bool:
-    """Whether an HTTP error is about ``response_format``, which some servers and models do not know."""
+def refused_parameter(status: int, content: bytes, sent: Collection[str]) -> str | None:
+    """Which of the parameters sent, :data:`SCHEMA` and :data:`SEED`, an HTTP error is about; None if about neither."""
     if status not in (400, 422):
-        return False
+        return None
     error = _error(content)
-    named = error.get("param")
-    if isinstance(named, str) and named:
-        return named.startswith("response_format")
-    if b"response_format" in content or b"json_schema" in content:
-        return True
-    return str(error.get("code")).startswith("unsupported")
-
-
-def refuses_seed(status: int, content: bytes) -> bool:
-    """Whether an HTTP error is about ``seed``, which some servers do not know."""
-    if status not in (400, 422):
-        return False
-    named = _error(content).get("param")
-    if isinstance(named, str) and named:
-        return named == "seed"
-    return _SEED.search(content) is not None
+    if isinstance(named := error.get("param"), str) and named:
+        named = SCHEMA if named.startswith(SCHEMA) else named
+    # The seed is left out only where the error names it, the schema also where nothing is named.
+    elif SEED in sent and _SEED_NAMED.search(content):
+        named = SEED
+    elif SCHEMA.encode() in content or b"json_schema" in content or str(error.get("code")).startswith("unsupported"):
+        named = SCHEMA
+    return named if named in sent else None
 
 
 def seed_number(seed: str) -> int:

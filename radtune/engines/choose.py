@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from radtune.config import InputError
 from radtune.engines.guard import check_endpoint, find_endpoint, read_credential, what_leaves
-from radtune.engines.limits import Limits, check_limits
+from radtune.engines.limits import Limits
 from radtune.engines.prompt import Engine, Prompt, Response
 from radtune.report import Report
 
@@ -148,7 +148,6 @@ def _at_server(
     limits = Limits(
         keys.concurrency, keys.timeout_s, keys.max_retries, keys.requests_per_minute, keys.tokens_per_minute
     )
-    check_limits(limits)
     endpoint = find_endpoint(keys.base_url, keys.azure_endpoint, keys.api_version, os.environ)
     check_endpoint(endpoint, keys.allow_endpoint, keys.zero_retention_confirmed, what_leaves(reports))
     credential = read_credential(endpoint, os.environ)

@@ -26,7 +26,7 @@ _LONGEST_CONNECT_S = 10.0
 
 
 def open_client(
-    endpoint: Endpoint, credential: Credential, timeout_s: float, connections: int = 1, most_bytes: int = MOST_BYTES
+    endpoint: Endpoint, credential: Credential, timeout_s: float, most_bytes: int = MOST_BYTES
 ) -> openai.OpenAI:
     """The openai package's client of an endpoint: silent, never retrying by itself, and true to the guarded host."""
     for name in ("openai", "httpx2", "httpcore2"):
@@ -50,7 +50,6 @@ def open_client(
             follow_redirects=False,
             trust_env=not endpoint.is_loopback,
             verify=_ssl_context(),
-            limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
             event_hooks={"response": [functools.partial(_bound, timeout_s, most_bytes)]},
         ),
     }

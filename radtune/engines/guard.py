@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from radtune.config import InputError
@@ -10,8 +10,6 @@ from radtune.report import Report
 
 # Where the openai client goes when it is told nothing.
 DEFAULT_URL = "https://api.openai.com/v1"
-
-LAST_PORT = 65535
 
 # Narrower than the standard on purpose. A user name, a query or an odd letter is how one URL comes to mean different
 # hosts to different readers, and how a key comes to be in a URL.
@@ -30,9 +28,12 @@ _TOKEN_VARIABLE = "AZURE_OPENAI_AD_TOKEN"  # noqa: S105  (a name)
 
 # PhysioNet, "Use of MIMIC Data with Large Language Models and Online Services", 24 September 2025: its first wish and
 # its rule for everything else.
-_PHYSIONET = "https://physionet.org/news/post/llm-responsible-use"
-_PHYSIONET_FIRST = "Use locally deployed LLMs"
-_PHYSIONET_RULE = "zero data retention, no use of data for model training, and no human review"
+_PHYSIONET = (
+    "Whoever holds MIMIC-CXR or other credentialed data has agreed to pass it on to nobody. PhysioNet's advice is: "
+    "“Use locally deployed LLMs”; of any other service, whoever sends reports there has to verify “zero data "
+    "retention, no use of data for model training, and no human review” "
+    "(https://physionet.org/news/post/llm-responsible-use)."
+)
 
 # A key, or what gives a token that is valid now.
 Credential = str | Callable[[], str]
@@ -119,33 +120,29 @@ def _endpoint(name: str, url: str, azure_api_version: str | None = None) -> Endp
     if match is None:
         # The URL is not repeated: what is wrong with it may be a key inside.
         raise InputError(f"{name}: expected http(s)://HOST[:PORT][/PATH] without user, query or fragment")
-    if match[3] and not 1 <= int(match[3]) <= LAST_PORT:
-        raise InputError(f"{name}: a port is a number from 1 to {LAST_PORT}")
+    if match[3] and not 1 <= int(match[3]) <= 65535:
+        raise InputError(f"{name}: a port is a number from 1 to 65535")
     endpoint = Endpoint(match[0].rstrip("/"), match[2].lower(), azure_api_version)
     if match[1] == "http" and not endpoint.is_loopback:
         raise InputError(f"{name}: http to {endpoint.host} would send reports unencrypted; use https")
     return endpoint
 
 
-def what_leaves(reports: Iterable[Report]) -> str:
+def what_leaves(reports: Sequence[Report]) -> str:
     """What is sent of these reports, in words: how many, and which sections."""
-    with_sections = whole = 0
-    for report in reports:
-        with_sections += report.has_sections
-        whole += not report.has_sections
+    sectioned = sum(report.has_sections for report in reports)
     parts = []
-    if with_sections:
-        parts.append(f"the findings and impression of {with_sections:,} report{'s' * (with_sections != 1)}")
-    if whole:
-        parts.append(f"the whole text of {whole:,} report{'s' * (whole != 1)} without these sections")
+    for count, sections, behind in (
+        (sectioned, "the findings and impression", ""),
+        (len(reports) - sectioned, "the whole text", " without these sections"),
+    ):
+        if count:
+            parts.append(f"{sections} of {count:,} report{'s' * (count != 1)}{behind}")
     return " and ".join(parts) or "no report"
 
 
 def check_endpoint(
-    endpoint: Endpoint,
-    allow_endpoint: str | None,
-    zero_retention_confirmed: bool,
-    leaving: str = _EVERY_REPORT,
+    endpoint: Endpoint, allow_endpoint: str | None, zero_retention_confirmed: bool, leaving: str = _EVERY_REPORT
 ) -> None:
     """Lets reports go to this machine's own servers, and anywhere else only where the user has said so twice.
 
@@ -159,7 +156,7 @@ def check_endpoint(
         raise InputError(f"allow_endpoint is {allow_endpoint!r}, but the reports would be sent to {host!r}")
     if allow_endpoint is None or not zero_retention_confirmed:
         raise InputError(
-            f"{leaving} would leave this machine, for {host}. {_physionet()} If that holds for your account, or your "
+            f"{leaving} would leave this machine, for {host}. {_PHYSIONET} If that holds for your account, or your "
             f"data is under no such agreement: allow_endpoint={host} zero_retention_confirmed=true"
         )
 
@@ -176,17 +173,9 @@ def check_batch_endpoint(endpoint: Endpoint, stored_files_confirmed: bool, leavi
     if not endpoint.is_loopback and not stored_files_confirmed:
         raise InputError(
             f"a batch is a file: {leaving} would lie at {endpoint.host} until batch=collect has deleted them, so no "
-            f"promise of zero retention covers a batch. {_physionet()} If your data may be kept there: "
+            f"promise of zero retention covers a batch. {_PHYSIONET} If your data may be kept there: "
             "stored_files_confirmed=true"
         )
-
-
-def _physionet() -> str:
-    return (
-        "Whoever holds MIMIC-CXR or other credentialed data has agreed to pass it on to nobody. PhysioNet's advice is: "
-        f"“{_PHYSIONET_FIRST}”; of any other service, whoever sends reports there has to verify “{_PHYSIONET_RULE}” "
-        f"({_PHYSIONET})."
-    )
 
 
 def read_credential(endpoint: Endpoint, environment: Mapping[str, str]) -> Credential:

@@ -5,17 +5,11 @@ import math
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-
-from radtune.config import InputError
 
 # The longest pause that a server is granted, whatever it asks for; Azure has been seen to ask for a day.
 LONGEST_PAUSE_S = 120.0
-
-# More than any service grants, and few enough to reckon with.
-MOST_A_MINUTE = 10**12
-# Each call under way is a connection, and processes may have 1,024 files open unless told otherwise.
-MOST_CONCURRENT = 1000
 
 # One minute, and a second for calls that reach the server nearer to one another than they were sent.
 _WINDOW_S = 61.0
@@ -34,8 +28,7 @@ class Limits:
         timeout_s: Seconds one attempt may take.
         max_retries: Attempts after the first.
         requests_per_minute: Attempts that may be sent in any minute; None for any number.
-        tokens_per_minute: Tokens of prompts and answers in any minute, counted as :class:`RateLimiter` says; None for
-            any number.
+        tokens_per_minute: Tokens of prompts and answers in any minute, counted as :class:`RateLimiter` says.
     """
 
     concurrency: int
@@ -43,23 +36,6 @@ class Limits:
     max_retries: int
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
-
-
-def check_limits(limits: Limits) -> None:
-    """Refuses limits under which nothing could be asked.
-
-    Raises:
-        InputError: Naming the key.
-    """
-    if not 1 <= limits.concurrency <= MOST_CONCURRENT:
-        raise InputError(f"concurrency must be from 1 to {MOST_CONCURRENT:,}")
-    if not 0 < limits.timeout_s < math.inf:
-        raise InputError("timeout_s must be above 0, and finite")
-    if limits.max_retries < 0:
-        raise InputError("max_retries must be 0 or more")
-    for name in ("requests_per_minute", "tokens_per_minute"):
-        if (limit := getattr(limits, name)) is not None and not 1 <= limit <= MOST_A_MINUTE:
-            raise InputError(f"{name} must be from 1 to {MOST_A_MINUTE:,}, or null")
 
 
 @dataclass
@@ -73,22 +49,18 @@ class Spent:
 class Window:
     """What was spent of one limit within the last minute, and when there is room for more.
 
-    A leaky bucket (aiolimiter's, say) starts full and refills, so its first minute lets nearly twice the limit pass.
-    This one remembers what it has let pass, so no minute exceeds the limit, and paces calls evenly besides: servers
+    It remembers what it has let pass, so no minute exceeds the limit, and paces calls evenly besides: servers
     look at shorter spans, too, and refuse a minute's worth that comes in a second.
     """
 
     def __init__(self, limit: int | None) -> None:
-        """Begins with nothing spent."""
-        self._limit = limit
+        self._limit = limit or math.inf
         self._log: deque[Spent] = deque()
         self._total = 0
         self._paced_until = -math.inf
 
     def wait_s(self, now: float, cost: int) -> float:
         """Seconds until so much may be spent; 0 if it may be now. More than the limit at once goes alone."""
-        if self._limit is None:
-            return 0.0
         while self._log and self._log[0].at <= now - _WINDOW_S:
             self._total -= self._log.popleft().cost
         until = self._paced_until - _SLACK_S
@@ -102,21 +74,19 @@ class Window:
 
     def spend(self, now: float, cost: int) -> Spent:
         """Takes so much of the limit."""
-        spent = Spent(now, cost)
-        if self._limit is not None:
-            self._log.append(spent)
-            self._take(now, cost, self._limit)
+        self._log.append(spent := Spent(now, cost))
+        self._take(now, cost)
         return spent
 
     def correct(self, now: float, spent: Spent, cost: int) -> None:
         """Sets right what a call was thought to take."""
-        if self._limit is not None and spent.at > now - _WINDOW_S:
-            self._take(now, cost - spent.cost, self._limit)
+        if spent.at > now - _WINDOW_S:
+            self._take(now, cost - spent.cost)
             spent.cost = cost
 
-    def _take(self, now: float, cost: int, limit: int) -> None:
+    def _take(self, now: float, cost: int) -> None:
         self._total += cost
-        self._paced_until = max(self._paced_until, now) + cost * _WINDOW_S / limit
+        self._paced_until = max(self._paced_until, now) + cost * _WINDOW_S / self._limit
 
 
 class RateLimiter:
@@ -128,7 +98,6 @@ class RateLimiter:
     """
 
     def __init__(self, limits: Limits) -> None:
-        """Begins with nothing sent."""
         self._requests = Window(limits.requests_per_minute)
         self._tokens = Window(limits.tokens_per_minute)
         self._longest_answer = 0
@@ -149,12 +118,12 @@ class RateLimiter:
         self, now: float, characters: int, max_new_tokens: int | None, spent: Spent, usage: Mapping[str, int] | None
     ) -> None:
         """Learns from what the server has counted for a call."""
-        prompt, answer = (usage or {}).get("prompt_tokens", 0), (usage or {}).get("completion_tokens", 0)
-        if prompt > 0:
-            self._tokens_per_character = max(self._tokens_per_character, prompt / max(1, characters))
+        if not usage:
+            return
+        prompt, answer = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
+        self._tokens_per_character = max(self._tokens_per_character, prompt / max(1, characters))
         self._longest_answer = max(self._longest_answer, answer)
-        if usage:
-            self._tokens.correct(now, spent, prompt + max(answer, max_new_tokens or 0))
+        self._tokens.correct(now, spent, prompt + max(answer, max_new_tokens or 0))
 
     def hold(self, now: float, seconds: float) -> None:
         """Lets nothing through for a while."""
@@ -168,27 +137,12 @@ class RateLimiter:
 def asked_pause_s(headers: Mapping[str, str]) -> float | None:
     """The pause that a refusal's headers ask for, at most :data:`LONGEST_PAUSE_S`; None if they ask for none."""
     for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name)
-        seconds = _number(value)
-        if seconds is not None:
-            seconds *= unit_s
-        elif value and name == "retry-after":
-            seconds = _seconds_until(value)
-        if seconds is not None and seconds >= 0:
+        value, seconds = headers.get(name, ""), math.nan
+        with suppress(TypeError, ValueError, OverflowError):
+            # A header may also give a date.
+            seconds = max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+        with suppress(ValueError):
+            seconds = float(value) * unit_s
+        if 0 <= seconds < math.inf:
             return min(seconds, LONGEST_PAUSE_S)
     return None
-
-
-def _seconds_until(date: str) -> float | None:
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(date).timestamp() - time.time())
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None

@@ -26,13 +26,14 @@ from radtune.engines.chat import (
     EMPTY,
     MALFORMED,
     NO_CONNECTION,
+    SCHEMA,
+    SEED,
     TIMEOUT,
     TOO_LONG,
     failure,
     read_error,
     read_reply,
-    refuses_schema,
-    refuses_seed,
+    refused_parameter,
     request_body,
     seed_number,
 )
@@ -63,12 +64,11 @@ _OF_ONE_REPORT = {"400 string_above_max_length", "400 invalid_prompt"}
 # most three words in ten left out for nothing.
 _KEPT_PERCENT = 70
 
-# Parameters that some servers do not know, and what is said where they are left out.
-_SCHEMA, _SEED = "response_format", "seed"
 _LEFT_OUT = {
-    _SCHEMA: "takes no JSON schema in response_format; asking for free text instead",
-    _SEED: "takes no seed; asking without one, so the same command may draw other answers",
+    SCHEMA: "takes no JSON schema in response_format; asking for free text instead",
+    SEED: "takes no seed; asking without one, so the same command may draw other answers",
 }
+_BROKEN_SCHEMA = "does not keep to the JSON schema that it takes; answers may be unreadable"
 # What ends a process in order; see :func:`radtune.config.run_command`.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -82,7 +82,7 @@ class _Call:
         prompt: As it was given.
         message: What is sent of it.
         cut_words: Words of the report that are left out of that.
-        attempts: How often it was sent in vain.
+        failed_attempts: How often it was sent in vain.
         sent: The parameters of the last attempt that a server may refuse.
         spent: What that attempt takes of the limit on tokens.
     """
@@ -91,7 +91,7 @@ class _Call:
     prompt: Prompt
     message: str
     cut_words: int = 0
-    attempts: int = 0
+    failed_attempts: int = 0
     sent: tuple[str, ...] = ()
     spent: Spent = field(default_factory=lambda: Spent(0.0, 0))
 
@@ -131,20 +131,18 @@ class ServerEngine:
         self._check_response = check_response
         # Parameters that the server does not take.
         self._refused: set[str] = set()
-        self._warned_of_schema = False
+        self._warned: set[str] = set()
 
     def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[tuple[int, Response]]:
         """Yields the index of each prompt with its response, as they come.
 
         Prompts are taken one by one, as calls become free. Where a report is too long for the server's model, its
         prompt is asked again without words of its middle, until the server takes it; if it never does, the response has
-        the server's error. A server that cuts prompts by itself, or lets them run past its model's positions
-        (``transformers serve``), says nothing of it.
+        the server's error. ``transformers serve`` refuses none: it lets prompts run past its model's positions.
 
         Sampling draws from each prompt's seed as far as the server heeds it: OpenAI's promises no more than its best
         effort, and ``transformers serve`` samples only where the model's generation_config.json says do_sample. Seed
-        and schema are left out, with one warning each, once the server refuses them; of one that takes the schema and
-        does not keep to it is warned, too.
+        and schema are left out, with one warning each, once the server refuses them.
 
         A signal to stop lets no further call begin; those under way are waited for, no longer than the time-out, and
         given. A second signal drops them.
@@ -185,8 +183,7 @@ class ServerEngine:
                 heappush(waiting, (time.monotonic(), next(number), _Call(*taken, taken[1].message)))
             if threads.stopping:
                 if threads.running and not reason and not told:
-                    told = True
-                    calls = f"{len(threads.running):,} calls"
+                    told, calls = True, f"{len(threads.running):,} calls"
                     print(f"stopping: {calls} under way are waited for; once more drops them", file=sys.stderr)
                 waiting.clear()
             pause_s = self._send(threads, waiting, sampling)
@@ -229,11 +226,11 @@ class ServerEngine:
             if pause_s > 0:
                 return pause_s
             heappop(waiting)
-            asked = {_SCHEMA: bool(sampling.schema), _SEED: bool(sampling.temperature)}
+            asked = {SCHEMA: bool(sampling.schema), SEED: bool(sampling.temperature)}
             call.sent = tuple(name for name, wanted in asked.items() if wanted and name not in self._refused)
             call.spent = self._rate.enter(now, len(call.message), sampling.max_new_tokens)
-            sent = sampling if _SCHEMA in call.sent else replace(sampling, schema=None)
-            seed = seed_number(call.prompt.seed) if _SEED in call.sent else None
+            sent = sampling if SCHEMA in call.sent else replace(sampling, schema=None)
+            seed = seed_number(call.prompt.seed) if SEED in call.sent else None
             threads.start(call, request_body(self._endpoint, self._model, call.message, sent, seed))
         return None
 
@@ -245,11 +242,12 @@ class ServerEngine:
         if isinstance(result, str):
             response, may_pass = failure(result), True
         elif result.is_success:
-            response = replace(read_reply(result.content), as_json=_SCHEMA in call.sent)
+            response = replace(read_reply(result.content), as_json=SCHEMA in call.sent)
             self._rate.settle(now, len(call.message), max_new_tokens, call.spent, response.usage)
             may_pass = response.error is not None
-        elif name := _refused(call.sent, result):
-            self._leave_out(name)
+        elif name := refused_parameter(result.status_code, result.content, call.sent):
+            self._refused.add(name)
+            self._warn_once(_LEFT_OUT[name])
             return failure(str(result.status_code)), 0.0
         else:
             response = read_error(result.status_code, result.content)
@@ -262,28 +260,23 @@ class ServerEngine:
             if pause_s is not None:
                 # What one call is told holds for all: the others would only be refused as well.
                 self._rate.hold(now, pause_s)
-        call.attempts += 1
-        if may_pass and call.attempts <= self._limits.max_retries and self._pay_again(call.prompt, response):
+        call.failed_attempts += 1
+        if may_pass and call.failed_attempts <= self._limits.max_retries and self._pay_again(call.prompt, response):
             if pause_s is None:
-                pause_s = min(_FIRST_PAUSE_S * 2.0 ** (call.attempts - 1), _LAST_PAUSE_S)
+                pause_s = min(_FIRST_PAUSE_S * 2.0 ** (call.failed_attempts - 1), _LAST_PAUSE_S)
                 pause_s += random.uniform(0, _FIRST_PAUSE_S)  # noqa: S311  (no secret)
             return response, pause_s
-        if response.error is None:
-            response = replace(response, cut_words=call.cut_words)
-            self._check_schema(response)
-        return response, None
-
-    def _leave_out(self, parameter: str) -> None:
-        if parameter not in self._refused:
-            self._refused.add(parameter)
-            print(f"{self._endpoint.host} {_LEFT_OUT[parameter]}", file=sys.stderr)
-
-    def _check_schema(self, response: Response) -> None:
-        # An answer that was cut off or declined says nothing about the server.
+        if response.error is not None:
+            return response, None
+        # An answer that was cut off or declined says nothing about how the server keeps to the schema.
         whole = response.as_json and response.finished and not response.refused
-        if self._check_response and whole and not self._warned_of_schema and not self._check_response(response.text):
-            self._warned_of_schema = True
-            said = "does not keep to the JSON schema that it takes; answers may be unreadable"
+        if whole and self._check_response and not self._check_response(response.text):
+            self._warn_once(_BROKEN_SCHEMA)
+        return replace(response, cut_words=call.cut_words), None
+
+    def _warn_once(self, said: str) -> None:
+        if said not in self._warned:
+            self._warned.add(said)
             print(f"{self._endpoint.host} {said}", file=sys.stderr)
 
     def _why(self, errors: Sequence[str]) -> str:
@@ -301,24 +294,14 @@ class ServerEngine:
             "5": "the server fails",
         }
         meaning = next((meaning for begin, meaning in meanings.items() if errors[-1].startswith(begin)), "refused")
-        kinds = list(dict.fromkeys(errors))
         failed = f"{len(errors)} calls in a row failed alike ({errors[-1]}): {meaning}"
-        if len(kinds) > 1:
+        if len(kinds := dict.fromkeys(errors)) > 1:
             failed = f"all calls fail now ({', '.join(kinds)})"
         return f"{self._endpoint.url}: {failed}. Stopped; run the same command again to go on"
 
 
 def _is_too_long(response: Response) -> bool:
     return response.error is not None and response.error.endswith(TOO_LONG)
-
-
-def _refused(sent: tuple[str, ...], refusal: "httpx2.Response") -> str | None:
-    """The parameter that a refusal is about, if any."""
-    # The seed first: it is left out only where the error names it, the schema also where nothing is named.
-    for name, refuses in ((_SEED, refuses_seed), (_SCHEMA, refuses_schema)):
-        if name in sent and refuses(refusal.status_code, refusal.content):
-            return name
-    return None
 
 
 def _shorten(call: _Call) -> bool:

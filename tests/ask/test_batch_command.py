@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from batch_server import BatchServer, running_batches
+from batch_server import BatchServer
 from chat_server import completion
 
 from radtune.ask.batch_api import state_path
@@ -24,18 +24,9 @@ ROOT = Path(__file__).parents[2]
 SECRET = "zebrafish"
 
 
-@pytest.fixture(scope="module")
-def started():
-    with running_batches() as server:
-        yield server
-
-
 @pytest.fixture
-def server(started) -> BatchServer:
-    url = started.url
-    started.__init__()
-    started.url = url
-    return started
+def server(batch_server) -> BatchServer:
+    return batch_server
 
 
 @pytest.fixture
@@ -112,16 +103,11 @@ def test_collecting_that_was_stopped_again_and_again_doubles_nothing(server, rep
     assert not state.exists() and server.files == {}
 
 
-def test_batches_of_other_questions_are_left_for_the_command_that_asked_them(server, reports):
+def test_batches_of_other_questions_are_left_and_odd_words_about_a_batch_passed_over(server, reports):
     run(server, reports, "batch=submit")
     code, out, err = run(server, reports, "batch=collect", "model=another")
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "200 questions in the batches are none of this command's" in err
-    assert len(server.files) == 1
-
-
-def test_odd_words_of_a_provider_about_a_batch_are_passed_over(server, reports):
-    run(server, reports, "batch=submit")
+    assert "200 questions in the batches are none of this command's" in err and len(server.files) == 1
     (batch,) = server.batches.values()
     kept = dict(batch)
     odd = {"status": SECRET.upper(), "metadata": [1], "input_file_id": 5, "errors": {"data": {"a": 1}}}

@@ -48,11 +48,8 @@ def prices(tmp_path):
         ("some-model-2024-05-13", "some-model-2024-05-13"),
         ("some-model-2025-01-01", "some-model"),
         ("some-model-0613", "some-model"),
-        ("some-model-pro", None),
         ("some-model-pro-2025-01-01", None),
-        ("some", None),
         ("some-model-", None),
-        ("", None),
     ],
 )
 def test_a_dated_name_has_the_price_of_the_name_before_its_date_and_no_other_has(prices, model, listed):
@@ -81,16 +78,12 @@ def test_a_server_on_this_machine_is_free_unless_its_model_is_listed(prices):
     ("old", "new", "said"),
     [
         (LIST, "models: {}", "expected a list"),
-        (LIST, "- [", "not valid YAML"),
         ("  date: 2026-01-31\n", "", "list 1: missing required key: date"),
-        ("{input: 5.00, output: 15}", "{input: 5.00}", "list 1: missing required key: models.some-model.output"),
         ("input: 5.00", "input: -5", "list 1: models.some-model.input: expected 0 or more and at most"),
         ("input: 5.00", "input: .inf", "models.some-model.input: expected 0 or more and at most"),
-        ("input: 5.00", "input: true", "models.some-model.input: expected float"),
         ("input: 5.00", f"input: 1{'0' * 400}", "models.some-model.input: expected float"),
-        ("batch_factor: 0.5", "batch_factor: half", "list 1: batch_factor: expected float"),
         ("some-model-2024-05-13", "some-model", "not valid YAML"),
-        (LIST, "[" * 5000, "not valid YAML"),
+        (LIST, LIST + LIST, "some-model stands twice"),
     ],
 )
 def test_a_broken_list_is_told_with_its_place(prices, old, new, said):
@@ -100,27 +93,14 @@ def test_a_broken_list_is_told_with_its_place(prices, old, new, said):
         find_price("some-model", prices)
 
 
-def test_a_model_in_two_lists_is_refused(prices):
-    prices.write_text(LIST + LIST)
-    with pytest.raises(InputError, match="some-model stands twice"):
-        find_price("some-model", prices)
-
-
-def check(max_cost, price, sampling=SAMPLING, model="some-model", path=PRICES_FILE):
-    check_budget(max_cost, price, model, sampling, path)
-
-
 def test_a_limit_that_could_not_be_kept_is_refused(prices):
-    check(None, None)
-    check(1.0, PRICE)
-    check(1.0, FREE, Sampling(0.0, None))
-    for amount in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(InputError, match="max_cost must be above 0"):
-            check(amount, PRICE)
+    check_budget(None, None, "some-model", SAMPLING, prices)
+    check_budget(1.0, PRICE, "some-model", SAMPLING, prices)
+    check_budget(1.0, FREE, "some-model", Sampling(0.0, None), prices)
     with pytest.raises(InputError, match="max_tokens"):
-        check(1.0, PRICE, Sampling(0.0, None))
+        check_budget(1.0, PRICE, "some-model", Sampling(0.0, None), prices)
     with pytest.raises(InputError, match=r"'my-deployment'.*add to .*prices\.yaml") as error:
-        check(1.0, None, model="my-deployment", path=prices)
+        check_budget(1.0, None, "my-deployment", SAMPLING, prices)
     # The line that the refusal proposes can be added as it is.
     line = str(error.value).split("under models: ")[1].split(" (US")[0]
     prices.write_text(f"{LIST}    {line}\n")
@@ -205,13 +185,6 @@ def test_what_was_reserved_and_not_used_can_be_spent():
     assert budget.spent == pytest.approx(0.0002) and budget.admit(prompt("y"), longest)
     budget.settle(prompt("y"), Response("", True, error="500"))
     assert budget.spent == pytest.approx(0.0002)
-
-
-def test_what_cannot_be_bounded_is_not_admitted_under_a_limit():
-    endless = Sampling(0.0, None)
-    assert not Budget(1e9, PRICE).admit(prompt("x"), endless)
-    assert Budget(None, PRICE).admit(prompt("x"), endless)
-    assert Budget(1.0, FREE).admit(prompt("x"), endless)
 
 
 def test_spend_is_shown_where_there_is_a_price():

@@ -3,17 +3,18 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from radtune.engines.chat import (
     MOST_TOKENS,
+    defuse,
     failure,
     read_error,
     read_reply,
-    refuses_schema,
-    refuses_seed,
+    refused_parameter,
     request_body,
+    seed_number,
 )
 from radtune.engines.guard import Endpoint
 from radtune.engines.prompt import Response, Sampling
@@ -36,7 +37,6 @@ completions = st.builds(lambda some, choice: some | {"choices": [choice]}, field
 bodies = values | completions
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=60) | bodies.map(lambda body: json.dumps(body).encode()))
 def test_any_bytes_become_a_reply_that_can_be_written_down(content):
     reply = read_reply(content)
@@ -54,7 +54,6 @@ def test_a_count_of_tokens_that_cannot_be_is_none(count):
     assert read_reply(json.dumps(body).encode()).usage == {"prompt_tokens": 3}
 
 
-@settings(deadline=None)
 @given(st.integers(300, 599), st.binary(max_size=60) | bodies.map(lambda body: json.dumps(body).encode()))
 def test_any_error_becomes_a_status_and_a_code(status, content):
     reply = read_error(status, content)
@@ -62,68 +61,49 @@ def test_any_error_becomes_a_status_and_a_code(status, content):
         "", True, refused=True, finish_reason="content_filter"
     )
     assert len((reply.error or "").split(" ")) <= 2
-    assert isinstance(refuses_schema(status, content), bool)
-    assert isinstance(refuses_seed(status, content), bool)
+    assert refused_parameter(status, content, ["seed"]) in (None, "seed")
+    assert refused_parameter(status, content, []) is None
 
 
 # Messages as servers word them; each may stand beside more or within "error".
-LONG = {
-    "openai": (400, "Your input exceeds the context window of this model."),
-    "vllm": (
+LONG = [
+    (400, "Your input exceeds the context window of this model."),  # OpenAI
+    (
         400,
-        "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens (4000 in the ...",
-    ),
-    "vllm, prompt": (
-        400,
-        "The decoder prompt (length 10127) is longer than the maximum model length of 8192. Make sure",
-    ),
-    "vllm, no max_tokens": (400, "max_tokens must be at least 1, got -186."),
-    "sglang": (400, "The input (61709 tokens) is longer than the model's context length (40960 tokens)."),
-    "sglang, sum": (400, "Requested token count exceeds the model's maximum context length of 202752 tokens."),
-    "llama.cpp": (400, "request (14429 tokens) exceeds the available context size (8192 tokens), try increasing it"),
-    "llama.cpp, before": (
-        500,
-        "the request exceeds the available context size. try increasing the context size or ...",
-    ),
-    "llama-cpp-python": (400, "Requested tokens (2285) exceed context window of 2048"),
-    "lm studio": (400, "The number of tokens to keep from the initial prompt is greater than the context length."),
-    "tgi": (422, "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 1512. Given: 1000 `inputs`"),
-    "tgi, prompt": (422, "Input validation error: `inputs` must have less than 1024 tokens. Given: 1168"),
-    "tensorrt-llm": (
+        "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens (4000 in the",
+    ),  # vLLM
+    (400, "The decoder prompt (length 10127) is longer than the maximum model length of 8192. Make sure"),
+    (400, "max_tokens must be at least 1, got -186."),
+    (400, "The input (61709 tokens) is longer than the model's context length (40960 tokens)."),  # SGLang
+    (400, "Requested token count exceeds the model's maximum context length of 202752 tokens."),
+    (400, "request (14429 tokens) exceeds the available context size (8192 tokens), try increasing it"),  # llama.cpp
+    (500, "the request exceeds the available context size. try increasing the context size or ..."),
+    (400, "Requested tokens (2285) exceed context window of 2048"),  # llama-cpp-python
+    (400, "The number of tokens to keep from the initial prompt is greater than the context length."),  # LM Studio
+    (422, "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 1512. Given: 1000 `inputs`"),  # TGI
+    (422, "Input validation error: `inputs` must have less than 1024 tokens. Given: 1168"),
+    (
         400,
         "The sum of prompt length (9351.0), query length (0) should not exceed max_num_tokens (8192)",
-    ),
-    "a proxy": (413, "Request Entity Too Large"),
-}
+    ),  # TensorRT-LLM
+    (413, "Request Entity Too Large"),  # a proxy
+]
+BODIES = [
+    lambda said: {"object": "error", "message": said, "type": "BadRequestError", "param": None, "code": 400},
+    lambda said: {"error": {"message": said, "type": "BadRequestError", "param": "input_tokens", "code": 400}},
+    lambda said: {"error": said, "error_type": "validation"},
+    lambda said: f"<html>{said}</html>",
+    lambda said: {"error": {"message": "no", "type": "invalid_request_error", "code": "context_length_exceeded"}},
+    lambda said: {"error": {"message": "no", "type": "exceed_context_size_error", "code": 400, "n_ctx": 8192}},
+]
 
 
-@pytest.mark.parametrize("server", LONG)
-@pytest.mark.parametrize(
-    "body",
-    [
-        lambda said: {"object": "error", "message": said, "type": "BadRequestError", "param": None, "code": 400},
-        lambda said: {"error": {"message": said, "type": "BadRequestError", "param": "input_tokens", "code": 400}},
-        lambda said: {"error": said, "error_type": "validation"},
-        lambda said: f"<html>{said}</html>",
-    ],
-)
-def test_a_message_that_is_too_long_has_one_code_whatever_the_server_says(server, body):
-    status, said = LONG[server]
-    content = json.dumps(body(f"{said} Zebra.")).encode()
-    reply = read_error(status, content)
-    assert reply == failure(f"{status} context_length_exceeded")
-    assert not refuses_seed(status, content) and not refuses_schema(status, content)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        {"message": "no", "type": "invalid_request_error", "code": "context_length_exceeded"},
-        {"message": "no", "type": "exceed_context_size_error", "code": 400, "n_prompt_tokens": 14429, "n_ctx": 8192},
-    ],
-)
-def test_so_it_has_where_only_a_code_says_it(error):
-    assert read_error(400, json.dumps({"error": error}).encode()) == failure("400 context_length_exceeded")
+@pytest.mark.parametrize(("status", "said"), LONG)
+def test_a_message_that_is_too_long_has_one_code_whatever_the_server_says(status, said):
+    for body in BODIES:
+        content = json.dumps(body(f"{said} Zebra.")).encode()
+        assert read_error(status, content) == failure(f"{status} context_length_exceeded")
+        assert refused_parameter(status, content, ["seed", "response_format"]) is None
 
 
 @pytest.mark.parametrize(
@@ -150,11 +130,52 @@ def test_other_errors_keep_their_code(status, body, error):
     ],
 )
 def test_other_refusals_do_not_cost_the_seed(body):
-    assert not refuses_seed(400, json.dumps(body).encode())
+    assert refused_parameter(400, json.dumps(body).encode(), ["seed"]) is None
 
 
-@pytest.mark.parametrize("endpoint", [LOCAL, OPENAI])
-def test_only_who_would_store_a_request_is_told_not_to(endpoint):
+def test_only_who_would_store_a_request_is_told_not_to():
     body = {"model": "m", "messages": [{"role": "user", "content": "a?"}]}
-    storing = {"store": False} if endpoint is OPENAI else {}
-    assert request_body(endpoint, "m", "a\ud800", Sampling(None, None)) == body | storing
+    assert request_body(LOCAL, "m", "a\ud800", Sampling(None, None)) == body
+    assert request_body(OPENAI, "m", "a\ud800", Sampling(None, None)) == body | {"store": False}
+
+
+@given(st.text())
+def test_a_seed_is_a_number_that_servers_take(seed):
+    assert 0 <= seed_number(seed) < 2**31
+    assert seed_number(seed) == seed_number(seed) != seed_number(seed + "x")
+
+
+# As their tokenizer.json or their model card has them.
+SPECIAL_TOKENS = """
+    <|begin_of_text|> <|eot_id|> <|start_header_id|> <|end_header_id|> <|reserved_special_token_5|> <|python_tag|>
+    <s> </s> <unk> <pad> <bos> <eos> <mask> <cls> <sep> <BOS_TOKEN> <|START_OF_TURN_TOKEN|> <<SYS>> <</SYS>>
+    <start_of_turn> <end_of_turn> <start_of_image> <image_soft_token> <unused7> <turn|> <|turn> <|channel> <channel|>
+    [INST] [/INST] [TOOL_CALLS] [/TOOL_RESULTS] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [SYSTEM_PROMPT] [/THINK] [IMG]
+    <|im_start|> <|im_end|> <|endoftext|> <|fim_prefix|> <|fim-prefix|> <|vision_start|> <think> </think> <tool_call>
+    </tool_call> <|assistant|> <|end|> <|return|> <|channel|> <|message|> <|User|> <|EOT|> <fim_prefix> <fim-suffix>
+    <file_sep> <repo_name> <extra_id_0> <SPECIAL_12> <reserved_106> <seed:bos> <sop> [gMASK] [MASK] [CLS] [|endofturn|]
+    <｜begin▁of▁sentence｜> <｜end▁of▁sentence｜> <｜User｜> <｜Assistant｜> <｜tool▁calls▁begin｜>
+    <｜fim▁hole｜> <｜▁pad▁｜>
+""".split()  # noqa: SIM905  (a list would be no easier to read)
+token_soup = st.lists(st.sampled_from(SPECIAL_TOKENS) | st.text("<>[]|｜/ ab5\n", max_size=4), max_size=12).map("".join)
+
+
+@given(token_soup)
+def test_no_special_token_survives(message):
+    sent = defuse(message)
+    assert not [token for token in SPECIAL_TOKENS if token in sent]
+    assert sent.replace(" ", "") == message.replace(" ", "")
+    assert defuse(sent) == sent
+
+
+@given(st.text().filter(lambda text: "<" not in text and "[" not in text))
+def test_a_message_without_brackets_is_sent_as_it_is(message):
+    assert defuse(message) == message
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["nodule <5 mm, >3 cm", "<b>bold</b> <br/> <sup>2</sup>", "[left] [x] [**2101-1-1**] [Image 4]", "a < b, c <- d"],
+)
+def test_what_reports_hold_is_sent_as_it_is(text):
+    assert defuse(text) == text

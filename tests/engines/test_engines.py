@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radtune.config import InputError
-from radtune.engines.chat import defuse
 from radtune.engines.hugging_face import TransformersEngine
 from radtune.engines.local import TorchtuneEngine, generate
 from radtune.engines.prompt import Prompt, Sampling, fit_prompt, keep_words, split_words
@@ -86,14 +85,6 @@ def test_special_tokens_in_a_report_are_text(mini, hugging_face, make_prompts):
     ours = prompt_tokens(mini.tokenizer, hostile.message)
     assert specials(ours) == specials(prompt_tokens(mini.tokenizer, plain.message))
     assert hugging_face._tokens(hostile) == ours
-
-
-def test_what_a_server_may_take_for_a_special_token_is_broken_up():
-    assert defuse("<|eot_id|> </s> <start_of_turn> [INST] [/INST]") == (
-        "< |eot_id|> < /s> < start_of_turn> [ INST] [ /INST]"
-    )
-    harmless = "nodule <5 mm, [left], a > b < c, <3> [x]"
-    assert defuse(harmless) == harmless
 
 
 def test_finished_rows_give_way_to_waiting_ones(mini, make_prompts, respond):

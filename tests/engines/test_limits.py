@@ -3,16 +3,14 @@
 import random
 import time
 from bisect import bisect_left
-from dataclasses import replace
 from email.utils import formatdate
 from itertools import accumulate
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from radtune.config import InputError
-from radtune.engines.limits import LONGEST_PAUSE_S, Limits, RateLimiter, Window, asked_pause_s, check_limits
+from radtune.engines.limits import LONGEST_PAUSE_S, Limits, RateLimiter, Window, asked_pause_s
 
 
 def sent(window, costs, now=0.0, late=lambda: 0.0):
@@ -33,8 +31,6 @@ def most_in_a_minute(arrivals, costs):
     return max(sums[bisect_left(arrivals, start + 60)] - sums[index] for index, start in enumerate(arrivals))
 
 
-# A busy machine is no failure.
-@settings(deadline=None)
 @given(
     st.integers(1, 60),
     st.lists(st.tuples(st.integers(1, 20), st.floats(0, 3), st.floats(0, 0.99)), min_size=1, max_size=150),
@@ -47,7 +43,7 @@ def test_no_minute_exceeds_the_limit_however_late_calls_arrive(limit, calls):
     assert most_in_a_minute([at for at, _ in arrived], [cost for _, cost in arrived]) <= limit
 
 
-@pytest.mark.parametrize("limit", [1, 7, 600, 10_000])
+@pytest.mark.parametrize("limit", [1, 600, 10_000])
 def test_a_limit_is_used_to_the_full_and_evenly(limit):
     chance = random.Random(1)  # noqa: S311
     times = sent(Window(limit), [1] * (limit * 4 + 1), late=lambda: chance.random() * min(0.1, 6 / limit))
@@ -64,13 +60,10 @@ def test_a_limit_of_tokens_is_used_to_the_full():
     assert most_in_a_minute(times, costs) <= 100_000
 
 
-def test_what_exceeds_a_limit_by_itself_goes_alone():
+def test_no_limit_is_no_wait_and_what_exceeds_a_limit_by_itself_goes_alone():
+    assert sent(Window(None), [10**9] * 100) == [0.0] * 100
     times = sent(Window(100), [1, 500, 1])
     assert times[1] >= 60 and times[2] - times[1] >= 60
-
-
-def test_no_limit_is_no_wait():
-    assert sent(Window(None), [10**9] * 100) == [0.0] * 100
 
 
 def test_a_correction_counts_from_then_on():
@@ -90,7 +83,6 @@ def test_a_correction_counts_from_then_on():
     ("headers", "seconds"),
     [
         ({"retry-after": "20"}, 20.0),
-        ({"retry-after": "0.5"}, 0.5),
         ({"retry-after-ms": "1500", "retry-after": "2"}, 1.5),
         ({"retry-after-ms": "soon", "retry-after": "2"}, 2.0),
         ({"retry-after": "86400"}, LONGEST_PAUSE_S),
@@ -98,21 +90,15 @@ def test_a_correction_counts_from_then_on():
         ({"retry-after": "Sat, 01 Jan 2000 00:00:00 GMT"}, 0.0),
         ({"retry-after": "-5"}, None),
         ({"retry-after": "nan"}, None),
-        ({"retry-after": "inf"}, None),
         ({"retry-after": "soon"}, None),
-        ({"retry-after": ""}, None),
         ({}, None),
     ],
 )
 def test_the_pause_that_a_server_asks_for_is_read(headers, seconds):
     assert asked_pause_s(headers) == seconds
-
-
-def test_a_pause_may_be_asked_for_as_a_date():
     assert 5 < asked_pause_s({"retry-after": formatdate(time.time() + 10, usegmt=True)}) <= 10
 
 
-@settings(deadline=None)
 @given(st.text(max_size=12), st.text("0123456789.hmsd-einf", max_size=12))
 def test_no_header_breaks_a_run_or_stops_it_for_ever(text, number):
     for value in (text, number):
@@ -144,21 +130,3 @@ def test_a_hold_stops_all_calls_and_a_shorter_one_does_not_end_it():
     rate.hold(1.0, 0.5)
     rate.hold(1.1, 0.1)
     assert rate.wait_s(1.1, 1, 10) == pytest.approx(0.4)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"concurrency": 1_000_000}, "concurrency must be from 1 to 1,000"),
-        ({"concurrency": 0}, "concurrency must be from 1 to 1,000"),
-        ({"timeout_s": float("inf")}, "timeout_s must be above 0, and finite"),
-        ({"timeout_s": float("nan")}, "timeout_s must be above 0, and finite"),
-        ({"max_retries": -1}, "max_retries must be 0 or more"),
-        ({"requests_per_minute": 10**400}, "requests_per_minute must be from 1 to"),
-        ({"tokens_per_minute": 0}, "tokens_per_minute must be from 1 to"),
-    ],
-)
-def test_limits_under_which_nothing_could_be_asked_are_refused(change, message):
-    check_limits(limits := Limits(4, 5.0, 0))
-    with pytest.raises(InputError, match=message):
-        check_limits(replace(limits, **change))

@@ -13,12 +13,10 @@ from types import FunctionType
 
 import pytest
 from chat_server import completion, error
-from hypothesis import given
-from hypothesis import strategies as st
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
 from radtune.config import InputError
-from radtune.engines.chat import defuse, failure, seed_number
+from radtune.engines.chat import failure, seed_number
 from radtune.engines.guard import Endpoint
 from radtune.engines.limits import Limits
 from radtune.engines.prompt import Prompt, Sampling
@@ -622,45 +620,3 @@ def test_what_no_server_gives_is_refused_before_any_call(serve):
         with pytest.raises(InputError, match="needs a model that runs here"):
             ask(server, PROMPTS, sampling)
     assert server.requests == []
-
-
-@given(st.text())
-def test_a_seed_is_a_number_that_servers_take(seed):
-    assert 0 <= seed_number(seed) < 2**31
-    assert seed_number(seed) == seed_number(seed) != seed_number(seed + "x")
-
-
-# As their tokenizer.json or their model card has them.
-SPECIAL_TOKENS = """
-    <|begin_of_text|> <|eot_id|> <|start_header_id|> <|end_header_id|> <|reserved_special_token_5|> <|python_tag|>
-    <s> </s> <unk> <pad> <bos> <eos> <mask> <cls> <sep> <BOS_TOKEN> <|START_OF_TURN_TOKEN|> <<SYS>> <</SYS>>
-    <start_of_turn> <end_of_turn> <start_of_image> <image_soft_token> <unused7> <turn|> <|turn> <|channel> <channel|>
-    [INST] [/INST] [TOOL_CALLS] [/TOOL_RESULTS] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [SYSTEM_PROMPT] [/THINK] [IMG]
-    <|im_start|> <|im_end|> <|endoftext|> <|fim_prefix|> <|fim-prefix|> <|vision_start|> <think> </think> <tool_call>
-    </tool_call> <|assistant|> <|end|> <|return|> <|channel|> <|message|> <|User|> <|EOT|> <fim_prefix> <fim-suffix>
-    <file_sep> <repo_name> <extra_id_0> <SPECIAL_12> <reserved_106> <seed:bos> <sop> [gMASK] [MASK] [CLS] [|endofturn|]
-    <｜begin▁of▁sentence｜> <｜end▁of▁sentence｜> <｜User｜> <｜Assistant｜> <｜tool▁calls▁begin｜>
-    <｜fim▁hole｜> <｜▁pad▁｜>
-""".split()  # noqa: SIM905  (a list would be no easier to read)
-token_soup = st.lists(st.sampled_from(SPECIAL_TOKENS) | st.text("<>[]|｜/ ab5\n", max_size=4), max_size=12).map("".join)
-
-
-@given(token_soup)
-def test_no_special_token_survives(message):
-    sent = defuse(message)
-    assert not [token for token in SPECIAL_TOKENS if token in sent]
-    assert sent.replace(" ", "") == message.replace(" ", "")
-    assert defuse(sent) == sent
-
-
-@given(st.text().filter(lambda text: "<" not in text and "[" not in text))
-def test_a_message_without_brackets_is_sent_as_it_is(message):
-    assert defuse(message) == message
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["nodule <5 mm, >3 cm", "<b>bold</b> <br/> <sup>2</sup>", "[left] [x] [**2101-1-1**] [Image 4]", "a < b, c <- d"],
-)
-def test_what_reports_hold_is_sent_as_it_is(text):
-    assert defuse(text) == text

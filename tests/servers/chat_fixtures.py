@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from batch_server import BatchServer, running_batches
 from chat_server import Answer, Server, running
 
 from radtune.report import Report, report_from_sections
@@ -33,6 +34,19 @@ def serve(start_server, idle_servers) -> Iterator[Callable[[Answer], Server]]:
 
     yield serve
     idle_servers.extend(used)
+
+
+@pytest.fixture(scope="session")
+def running_batch_server() -> Iterator[BatchServer]:
+    with running_batches() as server:
+        yield server
+
+
+@pytest.fixture
+def batch_server(running_batch_server) -> BatchServer:
+    """A provider of batches that has been asked nothing yet."""
+    running_batch_server.clear()
+    return running_batch_server
 
 
 @pytest.fixture
