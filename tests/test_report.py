@@ -21,9 +21,7 @@ from radtune.report import (
 
 LAYOUTS = {
     "plain": ("FINDINGS: Clear lungs.\nIMPRESSION: Normal.", "Clear lungs.", "Normal."),
-    "title case": ("Findings: Clear lungs.\nImpression: Normal.", "Clear lungs.", "Normal."),
     "no colons, own lines": ("FINDINGS\nClear lungs.\nIMPRESSION\nNormal.", "Clear lungs.", "Normal."),
-    "no colons, wide space": ("FINDINGS   Clear lungs.\nIMPRESSION  Normal.", "Clear lungs.", "Normal."),
     "no colons, tab": ("FINDINGS\tClear lungs.\nIMPRESSION\tNormal.", "Clear lungs.", "Normal."),
     "dashes": ("Findings - clear lungs.\nImpression - normal.", "clear lungs.", "normal."),
     "Windows line ends": ("FINDINGS:\r\nClear lungs.\r\nIMPRESSION:\r\nNormal.\r\n", "Clear lungs.", "Normal."),
@@ -34,12 +32,9 @@ LAYOUTS = {
         "Normal.",
     ),
     "underlined": ("FINDINGS\n--------\nClear lungs.\n\nIMPRESSION\n==========\nNormal.", "Clear lungs.", "Normal."),
-    "markdown": ("## Findings\nClear lungs.\n\n**Impression:** Normal.", "Clear lungs.", "Normal."),
     "starred": ("*** FINDINGS ***\nClear lungs.\n*** IMPRESSION ***\nNormal.", "Clear lungs.", "Normal."),
-    "bracketed plural": ("FINDING(S): Clear lungs.\nIMPRESSION(S): Normal.", "Clear lungs.", "Normal."),
     "bracketed remark": ("FINDINGS (portable view): Clear lungs.\nIMPRESSION: Normal.", "Clear lungs.", "Normal."),
     "other words": ("OBSERVATIONS: Clear lungs.\nCONCLUSION: Normal.", "Clear lungs.", "Normal."),
-    "qualified": ("CHEST FINDINGS: Clear lungs.\nFINAL IMPRESSION: Normal.", "Clear lungs.", "Normal."),
     "more qualified": ("Chest x-ray findings:\nClear lungs.\nOverall impression:\nNormal.", "Clear lungs.", "Normal."),
     "the referrer's impression": (
         "CLINICAL IMPRESSION: Cough.\nFINDINGS: Clear lungs.\nIMPRESSION: Normal.",
@@ -51,13 +46,10 @@ LAYOUTS = {
         "Clear lungs.",
         "",
     ),
-    "combined": ("FINDINGS AND IMPRESSION: Clear lungs.", "Clear lungs.", ""),
     "combined with a slash": ("FINDINGS/IMPRESSION:\n1. Clear lungs.", "1. Clear lungs.", ""),
     "impression with recommendation": ("IMPRESSION AND RECOMMENDATION(S): Normal. Repeat.", "", "Normal. Repeat."),
-    "findings only": ("INDICATION: Cough.\nFINDINGS: Clear lungs.", "Clear lungs.", ""),
     "impression only": ("HISTORY: Cough.\nIMPRESSION: Normal.", "", "Normal."),
     "reversed": ("IMPRESSION: Normal.\nFINDINGS: Clear lungs.", "Clear lungs.", "Normal."),
-    "numbered": ("IMPRESSION:\n1. Effusion.\n2. No edema.", "", "1. Effusion.\n2. No edema."),
     "repeated": (
         "FINDINGS: Clear lungs.\nIMPRESSION: Normal.\nADDENDUM: Reviewed again.\nFINDINGS: Small nodule.",
         "Clear lungs.\nSmall nodule.",
@@ -67,7 +59,6 @@ LAYOUTS = {
     "a blanked section": ("FINDINGS: ___\nIMPRESSION: Normal.", "", "Normal."),
     "blanks that stand for words": ("FINDINGS: ___ catheter ends in the ___.", "___ catheter ends in the ___.", ""),
     "none": ("Portable view of the chest. Clear lungs.", "", ""),
-    "white space": (" \n\t\n ", "", ""),
     "sections that end the impression": (
         "IMPRESSION: Normal.\nRECOMMENDATION(S): None.\nNOTIFICATION: By phone.",
         "",

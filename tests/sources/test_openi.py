@@ -91,6 +91,7 @@ OUTSIDE = b"""<?xml version="1.0"?><!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/p
     ("data", "message"),
     [
         (b"<eCitation>\n<uId id='CXR1'>", "1.xml:2: not valid XML"),
+        (xml("1"), "1.xml: report '1' stands twice"),
         (b"<eCitation/>", '1.xml: no <uId id="CXR..."/>'),
         (b"<eCitation><uId id='PMC1'/></eCitation>", '1.xml: no <uId id="CXR..."/>'),
         (BOMB, "1.xml: declares XML entities, which no report does"),
@@ -98,19 +99,13 @@ OUTSIDE = b"""<?xml version="1.0"?><!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/p
         (b"<?xml version='1.0' encoding='klingon'?><a/>", "1.xml: not valid XML: unknown encoding"),
         (b"<eCitation>\n\ncaf\xe9</eCitation>", "1.xml:3: not valid XML"),
     ],
-    ids=["cut off", "no id", "another id", "bomb", "outside", "encoding", "latin-1"],
+    ids=["cut off", "doubled", "no id", "another id", "bomb", "outside", "encoding", "latin-1"],
 )
 def test_bad_xml_is_named(tmp_path: Path, data: bytes, message: str) -> None:
-    folder = make_folder(tmp_path / "f", {"1.xml": data})
+    folder = make_folder(tmp_path / "f", {"0.xml": xml("1"), "1.xml": data})
     with pytest.raises(InputError) as caught:
         list(read_openi(folder))
     assert str(caught.value).endswith(message)
-
-
-def test_a_doubled_id(tmp_path: Path) -> None:
-    folder = make_folder(tmp_path / "f", {"1.xml": xml("1"), "2.xml": xml("1")})
-    with pytest.raises(InputError, match=r"2\.xml: report '1' stands twice"):
-        list(read_openi(folder))
 
 
 def test_the_real_collection() -> None:

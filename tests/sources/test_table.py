@@ -133,20 +133,16 @@ def test_bad_files(tmp_path: Path, name: str, content: bytes | None, message: st
         list(read_table(tmp_path / name))
 
 
-def test_a_parquet_cut_off_anywhere(tmp_path: Path) -> None:
+def test_a_bad_parquet(tmp_path: Path) -> None:
+    parquet.write_table(pa.table([["1"], ["A"], ["B"]], names=["uid", "text", "text"]), tmp_path / "r.parquet")
+    with pytest.raises(InputError, match="two columns have the same name; columns: uid, text, text"):
+        list(read_table(tmp_path / "r.parquet"))
     path = write(tmp_path / "r.parquet", ROWS)
     whole = path.read_bytes()
     for length in range(0, len(whole), max(1, len(whole) // 30)):
         path.write_bytes(whole[:length])
         with pytest.raises(InputError, match="truncated or damaged"):
             list(read_table(path))
-
-
-def test_two_columns_of_one_name(tmp_path: Path) -> None:
-    table = pa.table([["1"], ["A note."], ["Another."]], names=["uid", "text", "text"])
-    parquet.write_table(table, tmp_path / "r.parquet")
-    with pytest.raises(InputError, match="two columns have the same name; columns: uid, text, text"):
-        list(read_table(tmp_path / "r.parquet"))
 
 
 @pytest.mark.parametrize("first_row", ["s1,secret", "uid,Small secret effusion on the left", '1,"secret, clear"'])
