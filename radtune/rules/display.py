@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import groupby
+from operator import itemgetter
 
 from radtune.rules.engine import Mention, ReportLabels
 
@@ -16,13 +17,10 @@ _COLOURS = {_CUE: "4", "ignored": "2", "negative": "32", "uncertain": "33", "pos
 
 
 def evidence_text(text: str, found: ReportLabels, colours: bool) -> str:
-    """Labels, the text with its evidence marked, and a line for each mention.
-
-    Marked with a terminal's colours, or else by signs on a line below each line of text.
-    """
+    """Labels, the text with its evidence marked in a terminal's colours or by signs below, a line for each mention."""
     lines = [f"{value:>2}  {name}" for name, value in found.labels.items()]
     lines += ["", *_marked(text, found.mentions, colours), ""]
-    names = [f"\x1b[{_COLOURS[mark]}m{mark}\x1b[m" if colours else f"{_SIGNS[mark]} {mark}" for mark in _ORDER[::-1]]
+    names = [_coloured(mark, mark) if colours else f"{_SIGNS[mark]} {mark}" for mark in _ORDER[::-1]]
     lines.append("marks: " + ", ".join(names))
     return "\n".join([*lines, *(_mention_line(text, mention) for mention in found.mentions)])
 
@@ -37,17 +35,16 @@ def _marked(text: str, mentions: tuple[Mention, ...], colours: bool) -> Iterator
         # A report is data: whatever it holds, it must not steer the terminal.
         shown = "".join(c if c.isprintable() else " " for c in text[start:end])
         if colours:
-            runs = [(mark, len(list(run))) for mark, run in groupby(marks[start:end])]
-            line, at = "", 0
-            for mark, length in runs:
-                words = shown[at : at + length]
-                line += f"\x1b[{_COLOURS[mark]}m{words}\x1b[m" if mark else words
-                at += length
-            yield line
+            runs = groupby(zip(shown, marks[start:end], strict=True), key=itemgetter(1))
+            yield "".join(_coloured(mark, "".join(letter for letter, _ in run)) for mark, run in runs)
             continue
         yield shown
         if below := "".join(_SIGNS.get(mark, " ") for mark in marks[start:end]).rstrip():
             yield below
+
+
+def _coloured(mark: str, words: str) -> str:
+    return f"\x1b[{_COLOURS[mark]}m{words}\x1b[m" if mark else words
 
 
 def _lines(text: str) -> Iterator[tuple[int, int]]:

@@ -34,7 +34,6 @@ class Mention(NamedTuple):
     Attributes:
         finding: One of the task's classes, or ``Other`` for an abnormality outside them.
         status: ``ignored`` if it says nothing about the images shown (a history, a question to the radiologist).
-        phrase: The lexicon's phrase that found it.
         rule: What decided the status: a cue group of ``cues.toml``; ``stated`` where no cue reaches the mention;
             ``normal`` or ``equivocal`` where the phrase itself says so.
         cue_start: Where the deciding cue starts; None without one.
@@ -52,12 +51,9 @@ class Mention(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ReportLabels:
-    """What a report says.
+    """What a report says, by class in their order, with the evidence in the order of the text.
 
-    Attributes:
-        labels: By class, in the classes' order; a class that is not mentioned has none. ``No Finding`` is present or
-            has none.
-        mentions: The evidence, in the order of the text.
+    A class that is not mentioned has no label; ``No Finding`` is present or has none.
     """
 
     labels: dict[str, State]
@@ -103,7 +99,7 @@ def _label_sentence(sentence: str, rules: Rules) -> tuple[Mention, ...]:
         return ()
     stops = _Stops(sentence, openings, rules)
     cues = _find_cues(sentence, rules, stops)
-    mentions = [_decide(sentence, part, hit, cues, stops) for part, hit in found]
+    mentions = (_decide(sentence, part, hit, cues, stops) for part, hit in found)
     return tuple(sorted(mentions, key=lambda m: (m.start, m.end, m.finding)))
 
 
@@ -142,7 +138,6 @@ class _Stops(dict[tuple[str, ...], list[int]]):
 
 
 def _find_cues(sentence: str, rules: Rules, stops: _Stops) -> list[_Cue]:
-    """The cues of a sentence, in their order."""
     cues = []
     for hit in rules.cue_scanner.scan(sentence):
         rule = rules.cues[hit.name]

@@ -34,14 +34,12 @@ def label_reports(
 ) -> Iterator[tuple[Report, ReportLabels]]:
     """Labels what a task reads of reports, in their order; they are read as needed, never all at once.
 
-    Args:
-        reports: Any number.
-        task: Whose rules label them.
-        processes: How many to use for inputs of :data:`POOL_FROM` reports and more; all available cores if None.
-            Smaller inputs stay in this process.
-        evidence: Whether the mentions are wanted too; without them several processes have far less to send.
+    Inputs of :data:`POOL_FROM` reports and more are dealt to processes, one for each available core unless given. They
+    have far less to send without ``evidence``, the mentions.
     """
-    processes = processes or _cores()
+    if processes is None:
+        # A batch scheduler may give a job fewer cores than the machine has; only Linux can tell.
+        processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     reports = iter(reports)
     first = list(islice(reports, POOL_FROM))
     if processes == 1 or len(first) < POOL_FROM:
@@ -51,11 +49,6 @@ def label_reports(
             yield report, found if evidence else ReportLabels(found.labels, ())
         return
     yield from _label_in_pool(chain(first, reports), task, processes, evidence)
-
-
-def _cores() -> int:
-    # A batch scheduler may give a job fewer cores than the machine has; only Linux can tell.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _label_in_pool(

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from radtune.config import InputError, from_mapping, nearest
+from radtune.files import open_text
 from radtune.label_files import NO_FINDING
 from radtune.rules.notation import PhraseError
 from radtune.rules.phrases import Scanner, compile_scanner
@@ -29,10 +30,7 @@ _NO_SIGN_OF_A_NAME = re.compile(r"[^\w',:?+/.]+|\.(?!\w)")
 
 @dataclass(frozen=True, eq=False)
 class FindingRules:
-    """How one class, or :data:`OTHER`, is found; as its part in ``lexicon.toml``, which says what each key means.
-
-    The name of a scanner's hit is the kind of phrase.
-    """
+    """How one class, or :data:`OTHER`, is found; the name of a scanner's hit is the kind of phrase."""
 
     finding: str
     scanner: Scanner
@@ -58,9 +56,7 @@ class CueRule:
 class Rules:
     """Everything the engine needs; cues and stops by their names.
 
-    Attributes:
-        findings: How each class is found, in their order, and :data:`OTHER` where the lexicon has it.
-        by_opening: Which of them a word that starts so may mention; under the empty string, those to look for always.
+    ``by_opening`` tells which findings a word that starts so may mention; the empty string, those to look for always.
     """
 
     findings: tuple[FindingRules, ...]
@@ -77,7 +73,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class _LexiconPart:
-    """A class in ``lexicon.toml``."""
+    """A class in ``lexicon.toml``, which says what each key means."""
 
     mentions: tuple[str, ...] = ()
     normal: tuple[str, ...] = ()
@@ -105,11 +101,7 @@ class _CueFile:
 
 
 def rules_for(task: Task) -> Rules:
-    """The rules that label a task, read and compiled on first use.
-
-    Raises:
-        InputError: It has none, or as :func:`load_rules`.
-    """
+    """The rules that label a task, read and compiled on first use; an InputError if it has none."""
     if task.rules is None:
         raise InputError(f"task {task.name}: no rules label it: its file names no folder with a lexicon (rules: ...)")
     return _rules_in(task.rules, task.classes, tuple(task.synonyms.items()))
@@ -131,11 +123,8 @@ def load_rules(
     """Reads and compiles the lexicon of a folder, and its cues or, where it has none, the general ones.
 
     A class without a part in the lexicon is found by its name and synonyms, one or many of it; where they stand inside
-    another class's name ("cyst" in "renal cyst"), that class alone is meant.
-
-    Raises:
-        InputError: Naming the file and the entry: unknown heading or key, ill-typed value, a phrase that breaks the
-            notation, a stop that is not defined.
+    another class's name ("cyst" in "renal cyst"), that class alone is meant. What is wrong is an InputError that names
+    file and entry.
     """
     cue_file = folder / CUES if (folder / CUES).exists() else _GENERAL / CUES
     stops, cues, cue_scanner = _read_cues(cue_file, classes, own=cue_file.parent == folder)
@@ -213,10 +202,9 @@ def _read_cues(path: Path, classes: Sequence[str], own: bool) -> tuple[dict[str,
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        with open_text(path) as stream:
+            return tomllib.loads(stream.read())
+    except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: not valid TOML: {error}") from None
 
 

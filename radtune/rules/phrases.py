@@ -12,13 +12,7 @@ from radtune.rules.notation import SPACE, expand_start, parse_phrase, phrase_reg
 
 
 class Hit(NamedTuple):
-    """Where a phrase was found.
-
-    Attributes:
-        head: Offset from which its last words stand: behind the gap of a phrase with a gap, else ``start``.
-        name: The group it belongs to.
-        phrase: As written in the file.
-    """
+    """Where a phrase of a group (``name``) was found; ``head`` is where its last words start, those behind a gap."""
 
     start: int
     end: int
@@ -68,10 +62,7 @@ def compile_scanner(
 ) -> Scanner:
     """Compiles named groups of phrases, the group that should win at the same word first.
 
-    ``words`` are the lists for ``{name}`` in a phrase.
-
-    Raises:
-        PhraseError: A phrase breaks the notation.
+    ``words`` are the lists for ``{name}`` in a phrase. A PhraseError if one breaks the notation.
     """
     # Alternatives are sorted into branches by first character, then by first word. The regular expression engine
     # tells branches apart by their first character and skips text that opens none, and a word shared by many phrases

@@ -28,11 +28,7 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class ClassAgreement:
-    """In how many of the reports that two tables hold, and what share of them, the labels of a class are equal.
-
-    ``kappa`` is None where either table gives every report the same label (a class that it never mentions, say), since
-    there is no agreement beyond chance to speak of.
-    """
+    """In how many of the reports that two tables hold, and what share of them, the labels of a class are equal."""
 
     agreed: int
     agreement: float
@@ -42,10 +38,7 @@ class ClassAgreement:
 
 @dataclass(frozen=True)
 class TableAgreement:
-    """How far two tables agree about the reports that both hold, for each class and ``No Finding``.
-
-    ``kappa`` is pooled over the classes, ``exact`` the share of reports whose labels are all equal.
-    """
+    """How far two tables agree about reports that both hold; ``exact`` is the share whose labels are all equal."""
 
     n_reports: int
     only_in_a: int
@@ -58,28 +51,22 @@ class TableAgreement:
 def cohen_kappa(pairs: Mapping[tuple[Label, Label], int]) -> float | None:
     """Cohen's kappa (Educational and Psychological Measurement 20, 1960), unweighted, from counts of pairs of labels.
 
-    None where either side never varies.
+    None where either side never varies: there is no agreement beyond chance to speak of.
     """
     first: Counter[Label] = Counter()
     second: Counter[Label] = Counter()
     for (a, b), count in pairs.items():
-        if count:
-            first[a] += count
-            second[b] += count
-    if len(first) < 2 or len(second) < 2:
+        first[a] += count
+        second[b] += count
+    if len(+first) < 2 or len(+second) < 2:
         return None
-    total = first.total()
-    observed = sum(count for (a, b), count in pairs.items() if a == b) / total
-    by_chance = sum(first[label] * second[label] for label in first) / total**2
+    observed = sum(count for (a, b), count in pairs.items() if a == b) / first.total()
+    by_chance = sum(first[label] * second[label] for label in first) / first.total() ** 2
     return (observed - by_chance) / (1 - by_chance)
 
 
 def compare_tables(task: Task, a: LabelFile, b: LabelFile) -> TableAgreement:
-    """Compares two label tables over the reports that both hold.
-
-    Raises:
-        InputError: One of the files is none, or they have no report in common.
-    """
+    """Compares two label tables over the reports that both hold; an InputError where there are none."""
     for file in (a, b):
         if not file.has_states:
             raise InputError(f"{file.path}: no label table: none of its columns is a class of {task.name}")
@@ -106,11 +93,8 @@ def compare_tables(task: Task, a: LabelFile, b: LabelFile) -> TableAgreement:
 class SetAgreement:
     """How far two annotators (columns or files) agree about which classes reports have.
 
-    Attributes:
-        kappa: Cohen's kappa, pooled over all reports and classes; None where either never varies, as for a class by
-            itself that is absent.
-        agreement: Share of (report, class) pairs about which they agree; None if none is compared.
-        exact: Share of reports for which they give the same classes.
+    ``agreement`` is the share of (report, class) pairs, None if none is compared; ``exact`` that of reports for which
+    they give the same classes. ``kappa`` is pooled over all pairs.
     """
 
     a: str
@@ -130,32 +114,23 @@ def compare_sets(
 
     ``judged`` says likewise which of these count.
     """
-    pooled = _two_by_two(first, second, judged)
-    tables = {name: _two_by_two(*(side[:, i] for side in (first, second, judged))) for i, name in enumerate(classes)}
-    return SetAgreement(
-        a,
-        b,
-        n_reports=len(first),
-        kappa=cohen_kappa(pooled),
-        agreement=_equal(pooled),
-        exact=float(((first == second) | ~judged).all(axis=1).mean()),
-        per_class_kappa={name: cohen_kappa(table) for name, table in tables.items()},
-        per_class_agreement={name: _equal(table) for name, table in tables.items()},
-    )
+    kappa, agreement = _figures(first, second, judged)
+    exact = float(((first == second) | ~judged).all(axis=1).mean())
+    by_class = {name: _figures(first[:, i], second[:, i], judged[:, i]) for i, name in enumerate(classes)}
+    kappas, agreements = ({name: figures[which] for name, figures in by_class.items()} for which in (0, 1))
+    return SetAgreement(a, b, len(first), kappa, agreement, exact, kappas, agreements)
 
 
-def _two_by_two(first: np.ndarray, second: np.ndarray, judged: np.ndarray) -> dict[tuple[Label, Label], int]:
+def _figures(first: np.ndarray, second: np.ndarray, judged: np.ndarray) -> tuple[float | None, float | None]:
+    """Kappa and the share of equal labels."""
     states = (State.PRESENT, State.ABSENT)
-    return {(a, b): int(((first == bool(a)) & (second == bool(b)) & judged).sum()) for a in states for b in states}
-
-
-def _equal(pairs: Mapping[tuple[Label, Label], int]) -> float | None:
-    total = sum(pairs.values())
-    return sum(count for (a, b), count in pairs.items() if a == b) / total if total else None
+    pairs = {(a, b): int(((first == bool(a)) & (second == bool(b)) & judged).sum()) for a in states for b in states}
+    total, equal = sum(pairs.values()), sum(count for (a, b), count in pairs.items() if a == b)
+    return cohen_kappa(pairs), equal / total if total else None
 
 
 def agreement_text(found: TableAgreement) -> str:
-    """A table of the classes, to read; the first few disagreeing reports by id."""
+    """A table of the classes to read."""
     width = max(28, *(len(name) + 2 for name in found.per_class))
     lines = [f"{'':<{width}}{'agreement':>10}{'kappa':>8}{'differ':>9}  reports that differ"]
     for name, part in found.per_class.items():
@@ -164,13 +139,12 @@ def agreement_text(found: TableAgreement) -> str:
         shown = ", ".join(ids) + (f" and {differ - len(ids):,} more" if differ > len(ids) else "")
         kappa = kappa_text(part.kappa)
         lines.append(f"{name:<{width}}{part.agreement:>10.3f}{kappa:>8}{differ:>9,}  {shown}".rstrip())
-    left_out = f"{found.only_in_a:,} only in a, {found.only_in_b:,} only in b"
-    return "\n".join([
-        *lines,
+    lines += [
         f"all {len(found.per_class) - 1} classes pooled: kappa {kappa_text(found.kappa)}; all labels equal in "
         f"{found.exact:.1%} of the reports",
-        f"{found.n_reports:,} reports compared; left out: {left_out}",
-    ])  # fmt: skip
+        f"{found.n_reports:,} reports compared; left out: {found.only_in_a:,} only in a, {found.only_in_b:,} only in b",
+    ]
+    return "\n".join(lines)
 
 
 def kappa_text(kappa: float | None) -> str:

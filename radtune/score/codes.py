@@ -13,12 +13,10 @@ from radtune.tasks.matching import phrases_match
 
 @dataclass(frozen=True)
 class CodeScores:
-    """How far the codes of two sides agree, in full and by category.
+    """How far each report's sets of codes agree; phrases without a code have no part in them.
 
-    Attributes:
-        code: Scores of each report's set of codes; a phrase without a code has no part in it.
-        n_matched: Predicted phrases that have a code and match, by the paper's rule, a gold phrase that has one.
-        same_code: Share of these that have the code of such a gold phrase; None if there are none.
+    ``n_matched`` predicted phrases with a code match, by the paper's rule, a gold phrase that has one. ``same_code`` is
+    the share of these that have its code, None if there are none; ``same_category`` likewise.
     """
 
     code: Score
@@ -31,19 +29,16 @@ class CodeScores:
 def score_codes(
     predicted: Sequence[Answer], gold: Sequence[Answer], units: np.ndarray | None = None, seed: int = 0
 ) -> CodeScores | None:
-    """Scores the codes that stand beside the phrases of the same reports; None if either side has no code at all.
-
-    ``units`` and ``seed`` as in :func:`radtune.score.scores.micro_score`.
-    """
+    """Scores the codes beside the phrases of the same reports; None if either side has no code at all."""
     pairs = [(_codes(answer), _codes(truth)) for answer, truth in zip(predicted, gold, strict=True)]
     if not any(found for found, _ in pairs) or not any(right for _, right in pairs):
         return None
     matched = [match for pair in pairs for match in _matched_codes(*pair)]
+    codes = _count((a.values(), b.values()) for a, b in pairs)
+    categories = _count((map(_category, a.values()), map(_category, b.values())) for a, b in pairs)
     return CodeScores(
-        code=micro_score(_count((a.values(), b.values()) for a, b in pairs), units, seed),
-        category=micro_score(
-            _count((map(_category, a.values()), map(_category, b.values())) for a, b in pairs), units, seed
-        ),
+        code=micro_score(codes, units, seed),
+        category=micro_score(categories, units, seed),
         n_matched=len(matched),
         same_code=_share(code in right for code, right in matched),
         same_category=_share(any(_category(code) == _category(x) for x in right) for code, right in matched),

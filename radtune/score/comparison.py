@@ -4,18 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from radtune.score.scores import MEASURES, RESAMPLES, batches, ratios, resampled_totals, sum_by_unit
+from radtune.score.scores import RESAMPLES, batches, ratios, resampled_totals, sum_by_unit
 
 
 @dataclass(frozen=True)
 class Difference:
-    """By how much a measure of the first system exceeds that of the second.
+    """By how much a measure of the first system exceeds that of the second; p-values are two-sided.
 
-    Attributes:
-        value: The difference over all reports.
-        ci95: The 2.5 % and 97.5 % quantiles of its paired bootstrap distribution.
-        p_bootstrap: Two-sided: twice the share of resamples on the far side of 0, ties counted in full.
-        p_randomization: Two-sided: how often swapping the systems' outputs at random gives as large a difference.
+    ``p_bootstrap`` is twice the share of resamples on the far side of 0, ties counted in full; ``p_randomization`` how
+    often swapping the systems' outputs at random gives as large a difference.
     """
 
     value: float
@@ -37,14 +34,9 @@ class Comparison:
 def compare_counts(
     other: str, first: np.ndarray, second: np.ndarray, units: np.ndarray | None = None, seed: int = 0
 ) -> Comparison:
-    """Compares two systems by their counts of the same reports, with :data:`RESAMPLES` resamples and as many swaps.
+    """Compares two systems by their counts of the same reports, shape (reports, 4), columns as in ``scores``.
 
-    Args:
-        other: Name of the second system's file.
-        first: Counts of the first, shape (reports, 4), columns as in :mod:`radtune.score.scores`.
-        second: Counts of the second, likewise.
-        units: As in :func:`radtune.score.scores.micro_score`: patients are drawn and swapped as a whole.
-        seed: Seed of the draws.
+    With :data:`RESAMPLES` resamples and as many swaps; ``units``, where given, are drawn and swapped as a whole.
     """
     first, second = sum_by_unit(first, units), sum_by_unit(second, units)
     observed = ratios(first.sum(axis=0)) - ratios(second.sum(axis=0))
@@ -55,13 +47,8 @@ def compare_counts(
     tails = np.minimum((drawn <= 0).sum(axis=0), (drawn >= 0).sum(axis=0))
     p_bootstrap = np.minimum(1, 2 * (tails + 1) / (RESAMPLES + 1))
     p_randomization = _randomization(first, second, observed, seed)
-    differences = (
-        Difference(
-            float(observed[i]), (float(low[i]), float(high[i])), float(p_bootstrap[i]), float(p_randomization[i])
-        )
-        for i in range(len(MEASURES))
-    )
-    return Comparison(other, *differences)
+    columns = zip(*(part.tolist() for part in (observed, low, high, p_bootstrap, p_randomization)), strict=True)
+    return Comparison(other, *(Difference(value, (low, high), *p_values) for value, low, high, *p_values in columns))
 
 
 def _randomization(first: np.ndarray, second: np.ndarray, observed: np.ndarray, seed: int) -> np.ndarray:

@@ -36,8 +36,7 @@ class LabelError:
     """One false positive (``fp``) or false negative (``fn``).
 
     Attributes:
-        label: The name or phrase that is wrong, or missing.
-        other: The label on the other side that it was compared with, where the wording differs.
+        other: The label on the other side that says the same in other words.
         sentence: Where the report speaks of it, if it does. Patient text.
     """
 
@@ -69,7 +68,7 @@ def find_errors(
 def report_errors(
     task: Task, report_id: str, predicted: Sequence[str], gold: Sequence[str], text: str
 ) -> list[LabelError]:
-    """The errors of one report with this text."""
+    """The errors of one report."""
     rules = reading_rules(task)
     classes = known_classes(rules).union(task.classes)
     matches = task.matches(predicted, gold)
@@ -114,11 +113,10 @@ def _worded_otherwise(
 
 
 def _unpaired(side: str, said: Said, hedged: bool) -> ErrorKind:
-    if said == Said.STATED and hedged:
-        return ErrorKind.UNCERTAIN
-    stated = ErrorKind.NOT_IN_GOLD if side == FALSE_POSITIVE else ErrorKind.MISSED
-    kinds = {Said.NOTHING: ErrorKind.NOT_IN_REPORT, Said.DENIED: ErrorKind.NEGATED, Said.DOUBTED: ErrorKind.UNCERTAIN}
-    return kinds.get(said, stated)
+    if said == Said.STATED and not hedged:
+        return ErrorKind.NOT_IN_GOLD if side == FALSE_POSITIVE else ErrorKind.MISSED
+    kinds = {Said.NOTHING: ErrorKind.NOT_IN_REPORT, Said.DENIED: ErrorKind.NEGATED}
+    return kinds.get(said, ErrorKind.UNCERTAIN)
 
 
 def count_kinds(errors: Sequence[LabelError]) -> dict[str, dict[str, int]]:

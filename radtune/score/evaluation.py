@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
@@ -68,7 +68,6 @@ class Metrics:
         one_to_one: Phrases: the same where each is matched at most once.
         exact: Phrases: where only those of the same words match.
         tokens: Phrases: over the words of a report's phrases; its ``f1`` is token F1.
-        codes: Phrases: ICD-10-CM codes, where both sides have some.
         macro: Classes: plain means over all of them, those without a gold case included (as 0).
         other_names: Names that are no class and how often each stands, in ``predictions`` and in ``gold``; all that do
             not look like a name together, as :data:`NOT_SHOWN`.
@@ -119,17 +118,9 @@ def evaluate(
     other: LabelFile | None = None,
     annotators: Mapping[str, LabelFile] = MappingProxyType({}),
 ) -> Metrics:
-    """Scores predictions.
+    """Scores predictions, compared with those of another system and with annotators where these are given.
 
-    Args:
-        task: The task.
-        predictions: What was predicted.
-        gold: What is right.
-        gold_blank: One of :data:`GOLD_BLANK`.
-        patient_ids: By report id. The bootstrap draws patients where every report's is known, here or in either file.
-        seed: Seed of the bootstrap.
-        other: Predictions of a second system, to compare the first with.
-        annotators: Several people's labels of the same reports, whose agreement is wanted.
+    The bootstrap draws patients where every report's is known, in ``patient_ids`` (by report) or in either file.
 
     Raises:
         InputError: Predictions and gold are not of the same reports, gold has a status that is not ok, or
@@ -142,10 +133,11 @@ def evaluate(
     for side in sides:
         check_present(f"{side.path}: predictions for", side.answers, f"not in {gold.path}", gold.answers)
         check_present(f"{side.path}: no prediction for", gold.answers, f"of {gold.path}", side.answers)
-    units = _patients(list(gold.answers), _patient_ids(predictions) | _patient_ids(gold) | dict(patient_ids))
+    units = _patients(gold.answers, _patient_ids(predictions) | _patient_ids(gold) | dict(patient_ids))
     predicted, right = _in_order(predictions, gold), list(gold.answers.values())
     counts = task.count(predicted, right, gold_blank == IGNORE)
     score = partial(micro_score, units=units, seed=seed)
+    unit = ("report", len(right)) if units is None else ("patient", int(units.max()) + 1)
     rules = {rule: score(rows) for rule, rows in counts.rules.items()}
     named = {rule: rules.pop(rule, None) for rule in ("one_to_one", "exact", "tokens")}
     comparison = None
@@ -165,7 +157,7 @@ def evaluate(
         status_counts=dict(Counter(str(answer.status) for answer in predicted)),
         matching=task.matching,
         gold_blank=gold_blank,
-        bootstrap=Bootstrap(RESAMPLES, seed, *_unit(units, len(right))),
+        bootstrap=Bootstrap(RESAMPLES, seed, *unit),
         inputs={str(side.path): sha256_file(side.path) for side in (*sides, gold)},
         agreement=_agreements(task, counts.classes, {name: _in_order(x, gold) for name, x in annotators.items()}),
         comparison=comparison,
@@ -182,27 +174,20 @@ def _patient_ids(side: LabelFile) -> dict[str, str]:
     return {name: answer.patient_id for name, answer in side.answers.items() if answer.patient_id is not None}
 
 
-def _patients(report_ids: Sequence[str], patient_ids: Mapping[str, str]) -> np.ndarray | None:
+def _patients(report_ids: Iterable[str], patient_ids: Mapping[str, str]) -> np.ndarray | None:
     """Index of each report's patient, shape (reports,); None if some patient is not known."""
-    if any(report_id not in patient_ids for report_id in report_ids):
-        return None
-    return np.unique([patient_ids[report_id] for report_id in report_ids], return_inverse=True)[1]
-
-
-def _unit(units: np.ndarray | None, reports: int) -> tuple[str, int]:
-    return ("report", reports) if units is None else ("patient", int(units.max()) + 1)
+    patients = [patient_ids.get(report_id) for report_id in report_ids]
+    return None if None in patients else np.unique(patients, return_inverse=True)[1]
 
 
 def _class_scores(task: Task, classes: ClassCounts | None, score: _Scorer) -> dict[str, ClassScore]:
     if classes is None:
         return {}
-    judged = classes.judged.sum(axis=0)
-    names = enumerate(task.classes)
-    return {name: _class_score(score(classes.of_class(column)), judged[column]) for column, name in names}
+    scored = zip(task.classes, classes.judged.sum(axis=0), strict=True)
+    return {name: _class_score(score(classes.of_class(i)), judged) for i, (name, judged) in enumerate(scored)}
 
 
 def _class_score(score: Score, judged: int) -> ClassScore:
-    """The score of one class in so many reports."""
     values = dataclasses.asdict(score)
     del values["matched_gold"]
     return ClassScore(**values, support=score.tp + score.fn, tn=int(judged) - score.tp - score.fp - score.fn)
@@ -230,7 +215,6 @@ def _is_a(name: str | None, parent: str, parents: Mapping[str, str]) -> bool:
 def _agreements(
     task: Task, classes: ClassCounts | None, annotators: Mapping[str, Sequence[Answer]]
 ) -> list[SetAgreement]:
-    """Of predictions and gold, of predictions and each annotator, and of each two annotators."""
     if classes is None:
         return []
     people = [(name, indicators(answers, task.classes)[0]) for name, answers in annotators.items()]
@@ -253,11 +237,7 @@ def write_metrics(path: Path, metrics: Metrics) -> None:
 
 
 def read_metrics(path: Path) -> Metrics:
-    """Reads metrics.json, of this version or another: what it lacks has its default, what is not known is passed over.
-
-    Raises:
-        InputError: It is absent, or not such a file.
-    """
+    """Reads metrics.json of any version: what it lacks has its default, what is not known is passed over."""
     import msgspec  # which evaluate.py has no need of
 
     with open_text(path) as stream:

@@ -30,18 +30,7 @@ class Respelling:
 def read_gold(
     path: Path, task: Task, column: str | None, columns: Sequence[str], rule: str | None, id_column: str | None
 ) -> dict[str, LabelFile]:
-    """Reads gold, and the annotators whose agreement is asked for.
-
-    Args:
-        path: The file.
-        task: The task.
-        column: The column that is gold, such as a consensus.
-        columns: The annotators' columns, if any.
-        rule: By which of :data:`radtune.combine.RULES` gold is to be made of these; None if ``column`` is gold.
-        id_column: As in :func:`radtune.label_files.read_labels`.
-
-    Returns:
-        The annotators by column, and :data:`GOLD` unless a rule is to make it.
+    """Reads the annotators whose agreement is asked for, by column, and :data:`GOLD` unless a rule is to make it.
 
     Raises:
         InputError: The three keys contradict one another, or as :func:`radtune.label_files.read_labels`.
@@ -59,11 +48,7 @@ def read_gold(
 
 
 def combine_gold(task: Task, annotators: Sequence[LabelFile], rule: str) -> LabelFile:
-    """Makes gold of what several annotators found in the same reports, which are columns of one file.
-
-    Raises:
-        InputError: An annotation has a status that is not ok.
-    """
+    """Makes gold of what several annotators found, which are columns of one file; an InputError if one is not ok."""
     for annotator in annotators:
         check_whole(annotator)
     ids = annotators[0].answers
@@ -72,30 +57,21 @@ def combine_gold(task: Task, annotators: Sequence[LabelFile], rule: str) -> Labe
 
 
 def respell(task: Task, file: LabelFile) -> tuple[LabelFile, dict[str, Respelling]]:
-    """Takes misspelt names for the classes that they are nearest to.
-
-    Returns:
-        The labels so read; and by name as it stands in the file, the most frequent first, what it was taken for.
-    """
+    """Takes misspelt names for the classes that they are nearest to; and tells which, the most frequent first."""
     classes = set(task.classes)
     unknown = Counter(name for answer in file.answers.values() for name in answer.labels if name not in classes)
-    names = {name: task.nearest(name) for name in unknown}
-    meant = {name: near for name, near in names.items() if near not in (None, name)}
+    meant = {name: near for name in unknown if (near := task.nearest(name)) not in (None, name)}
     answers = dict(file.answers)
     for report_id, answer in file.answers.items():
         if not meant.keys().isdisjoint(answer.labels):
-            labels = task.distinct(meant.get(name) or name for name in answer.labels)
+            labels = task.distinct(meant.get(name, name) for name in answer.labels)
             answers[report_id] = replace(answer, labels=labels)
-    found = {name: Respelling(near, count) for name, count in unknown.most_common() if (near := meant.get(name))}
+    found = {name: Respelling(meant[name], count) for name, count in unknown.most_common() if name in meant}
     return replace(file, answers=answers), found
 
 
 def keep_reports(file: LabelFile, report_ids: Collection[str]) -> tuple[LabelFile, int]:
-    """What a file says of these reports alone, and how many others it has.
-
-    Raises:
-        InputError: It says nothing of one of them.
-    """
+    """What a file says of these reports alone, each of which must be there; and how many others it has."""
     check_present(f"{file.path}: nothing for", report_ids, "to score", file.answers)
     answers = {report_id: answer for report_id, answer in file.answers.items() if report_id in report_ids}
     return replace(file, answers=answers), len(file.answers) - len(answers)

@@ -17,11 +17,9 @@ _DRAWN_AT_ONCE = 2**24
 
 @dataclass(frozen=True)
 class Score:
-    """Micro-averaged scores.
+    """Micro-averaged scores; a ratio of nothing is 0, as in scikit-learn.
 
     Attributes:
-        precision: Matched predictions / predictions; 0 if there are none, as in scikit-learn.
-        recall: Matched gold / gold; 0 if there is none.
         tp: Matched predictions; ``fp`` are the unmatched ones, ``fn`` unmatched gold labels.
         matched_gold: Matched gold labels; differs from ``tp`` only where a phrase may match several.
         ci95: By measure, the 2.5 % and 97.5 % quantiles of its bootstrap distribution.
@@ -38,11 +36,7 @@ class Score:
 
 
 def ratios(totals: np.ndarray) -> np.ndarray:
-    """Precision, recall and F1 of summed counts, shape (..., 4); 0 where a ratio has no denominator.
-
-    Returns:
-        Shape (..., 3), in the order of :data:`MEASURES`.
-    """
+    """:data:`MEASURES` of summed counts, shapes (..., 4) to (..., 3); 0 where a ratio has no denominator."""
     totals = np.asarray(totals, dtype=float)
     precision = _divide(totals[..., MATCHED_PREDICTIONS], totals[..., PREDICTIONS])
     recall = _divide(totals[..., MATCHED_GOLD], totals[..., GOLD])
@@ -54,12 +48,9 @@ def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def micro_score(counts: np.ndarray, units: np.ndarray | None = None, seed: int = 0) -> Score:
-    """Micro-averaged scores of many reports, with their intervals.
+    """Micro-averaged scores of counts, shape (reports, 4), with their intervals.
 
-    Args:
-        counts: One row a report, shape (reports, 4).
-        units: What is drawn: for each report the index of its patient, shape (reports,); None draws reports.
-        seed: Seed of the bootstrap.
+    ``units`` are what is drawn: for each report the index of its patient, shape (reports,); None draws reports.
     """
     totals = counts.sum(axis=0)
     low, high = bootstrap_interval(sum_by_unit(counts, units), seed)
@@ -83,22 +74,15 @@ def sum_by_unit(counts: np.ndarray, units: np.ndarray | None) -> np.ndarray:
 
 
 def bootstrap_interval(counts: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarray:
-    """95 % percentile intervals of precision, recall and F1, drawing the rows of ``counts`` with replacement.
-
-    Returns:
-        Lower and upper bounds, shape (2, 3), in the order of :data:`MEASURES`.
-    """
+    """95 % percentile intervals of :data:`MEASURES`, rows drawn with replacement: lower and upper, shape (2, 3)."""
     return np.quantile(ratios(resampled_totals(counts, seed, resamples)), [0.025, 0.975], axis=0)
 
 
 def resampled_totals(counts: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarray:
-    """Column sums of as many rows as there are, shape (n, columns), drawn with replacement, again and again.
+    """Column sums of as many rows as there are, drawn with replacement, again and again: shape (resamples, columns).
 
     Rows with equal counts are interchangeable, so how often each distinct row is drawn is one multinomial draw; this
     is the ordinary bootstrap, at a cost that hardly grows with the number of reports.
-
-    Returns:
-        Sums, shape (resamples, columns).
     """
     rows, frequency = np.unique(counts, axis=0, return_counts=True)
     chance = np.random.default_rng(seed)

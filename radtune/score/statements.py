@@ -13,7 +13,7 @@ from radtune.rules import OTHER, Mention, Rules, label_report, rules_for
 from radtune.rules.lexicon import FindingRules, default_rules
 from radtune.rules.phrases import compile_scanner
 from radtune.rules.reading import SENTENCE_END, reading_copy
-from radtune.score.wording import Token, Wording, covered, device_class, tokens, wording
+from radtune.score.wording import Token, Wording, covered, tokens, vocabulary, wording
 from radtune.tasks import Task
 
 # Of a phrase's finding words, the share that a sentence must have to speak of it.
@@ -48,15 +48,14 @@ def reading_rules(task: Task) -> Rules:
 
 @cache
 def known_classes(rules: Rules) -> frozenset[str]:
-    """The classes that rules find."""
+    """The classes that the rules find."""
     return frozenset(part.finding for part in rules.findings) - {OTHER}
 
 
 def statement(label: str, text: str, rules: Rules) -> Statement:
-    """What a report says of a finding.
+    """What a report says of a finding, in the sentence that has most of the phrase's words.
 
-    That is what the sentence says that has most of a phrase's words; for a class of the rules, and for a phrase whose
-    words are nowhere, what is said of the rules' mentions of that class.
+    For a class of the rules, and a phrase whose words are nowhere, what it says of the rules' mentions of that class.
     """
     if label in known_classes(rules):
         return _of_classes({label}, text, rules)
@@ -92,7 +91,9 @@ def _said_here(phrase: Wording, sentence: str, words: Sequence[Token], rules: Ru
         # "Effusion is unlikely on the left": the cue stands between the words, so only the finding itself may go.
         start, end = [(word.start, word.end) for word in words if covered([word.concept], phrase.finding)][-1]
     marked = f"{sentence[:start]}{_MARK}{sentence[end:]}"
-    mentions = label_report(marked, _mark_rules(device_class() if phrase.is_device else OTHER, rules)).mentions
+    mentions = label_report(
+        marked, _mark_rules(vocabulary().device_class if phrase.is_device else OTHER, rules)
+    ).mentions
     return max((_said(mention, reading_copy(marked)) for mention in mentions), default=Said.STATED)
 
 

@@ -15,8 +15,6 @@ from rapidfuzz.distance import OSA
 from radtune.labels import NO_FINDING, State
 from radtune.rules import Rules, label_report
 
-WORDS_FILE = Path(__file__).with_name("wording.toml")
-
 
 class Difference(StrEnum):
     """In what two phrases for the same finding differ."""
@@ -41,7 +39,8 @@ _PLURAL = re.compile(r"ies$")
 _DOUBLED = re.compile(r"([^aeiouls])\1$")
 _SHORTEST_STEM = 3
 # hyper- and hypo- are two letters apart, and each other's opposite.
-_OPPOSITES = (("hyper", "hypo"), ("inter", "intra"), ("supra", "infra"))
+_OPPOSITES = ({"hyper", "hypo"}, {"inter", "intra"}, {"supra", "infra"})
+_PREFIX = re.compile("hyper|hypo|inter|intra|supra|infra")
 # Of the fewer finding words of two phrases, the share that must be common: more than half, so that "calcified
 # granuloma" and "calcified nipple" stay apart.
 _COMMON_SHARE = 0.5
@@ -55,8 +54,8 @@ def stem(word: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Vocabulary:
-    """Words of wording.toml, by stem."""
+class Vocabulary:
+    """Words by stem."""
 
     stop: frozenset[str]
     joining: frozenset[str]
@@ -76,8 +75,10 @@ class _Vocabulary:
 
 
 @cache
-def _vocabulary() -> _Vocabulary:
-    document: dict[str, Any] = tomllib.loads(WORDS_FILE.read_text(encoding="utf-8"))
+def vocabulary() -> Vocabulary:
+    """What stands in wording.toml."""
+    file = Path(__file__).with_name("wording.toml")
+    document: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
     same: dict[str, str] = {}
     several: dict[str, str] = {}
     for group in document["same"]:
@@ -86,9 +87,8 @@ def _vocabulary() -> _Vocabulary:
             if " " in word:
                 several[word] = standing
             same.setdefault(stem(word.replace(" ", "")), stem(standing))
-
     entries = [entry.replace(" ", r"[\s-]+") for entry in sorted(several, key=len, reverse=True)]
-    return _Vocabulary(
+    return Vocabulary(
         stop=frozenset(document["stop"]),
         joining=frozenset(document["joining"]),
         degree=frozenset(map(stem, document["degree"])),
@@ -103,11 +103,6 @@ def _vocabulary() -> _Vocabulary:
     )
 
 
-def device_class() -> str:
-    """The class that devices have in the shipped rules."""
-    return _vocabulary().device_class
-
-
 class Token(NamedTuple):
     """A word of a text, or an entry of several words that one word stands for; offsets in characters."""
 
@@ -119,7 +114,7 @@ class Token(NamedTuple):
 
 def tokens(lower: str) -> list[Token]:
     """The words of a text in lower case, without the sides of the heart's chambers."""
-    known = _vocabulary()
+    known = vocabulary()
     found = list(known.token.finditer(lower))
     kept = []
     for match, following in zip_longest(found, found[1:]):
@@ -136,7 +131,6 @@ class Wording:
 
     Attributes:
         words: In lower case, without those that carry nothing.
-        concepts: What stands for each word.
         finding: The concepts that name the finding: neither place nor degree; all of them if nothing else is left.
         parts: Its conjuncts, each as its words; one if nothing is joined in it.
         classes: The classes that the rules see in it, those too wide to tell aside.
@@ -156,7 +150,7 @@ class Wording:
 @lru_cache(maxsize=100_000)
 def wording(phrase: str, rules: Rules) -> Wording:
     """Takes a phrase apart, with what rules know of it."""
-    known = _vocabulary()
+    known = vocabulary()
     lower = phrase.lower()
     parts = _parts(lower, known)
     words = tuple(word for part in parts for word in part)
@@ -176,7 +170,7 @@ def wording(phrase: str, rules: Rules) -> Wording:
     )
 
 
-def _parts(lower: str, known: _Vocabulary) -> tuple[tuple[str, ...], ...]:
+def _parts(lower: str, known: Vocabulary) -> tuple[tuple[str, ...], ...]:
     """The conjuncts of a phrase; "left and right" joins no findings, so a part of sides alone goes with the next."""
     parts: list[list[str]] = [[]]
     for word, *_ in tokens(_JOINED_BY_SIGN.sub(_JOIN, lower)):
@@ -189,23 +183,18 @@ def _parts(lower: str, known: _Vocabulary) -> tuple[tuple[str, ...], ...]:
 
 
 def same_word(first: str, second: str) -> bool:
-    """Whether two stems or words are the same but for a slip of spelling.
+    """Whether two stems or words are the same but for slips of spelling: letters swapped, left out, added or changed.
 
-    One slip (a letter swapped, left out, added or changed) in words of four letters and more that begin alike, two
-    from nine on.
+    One slip in words of four letters and more that begin alike, two from nine on.
     """
     if first == second:
         return True
     length = min(len(first), len(second))
     if length < 4 or (length < 6 and first[0] != second[0]):
         return False
-    if any(_opposite(first, second, *pair) for pair in _OPPOSITES):
+    if {prefix[0] for prefix in map(_PREFIX.match, (first, second)) if prefix} in _OPPOSITES:
         return False
     return OSA.distance(first, second, score_cutoff=2) <= (2 if length >= 9 else 1)
-
-
-def _opposite(first: str, second: str, one: str, other: str) -> bool:
-    return (first.startswith(one) and second.startswith(other)) or (first.startswith(other) and second.startswith(one))
 
 
 def difference(first: str, second: str, rules: Rules) -> Difference | None:
@@ -217,7 +206,7 @@ def difference(first: str, second: str, rules: Rules) -> Difference | None:
         return Difference.CONJUNCTION
     if not _same_finding(a, b):
         return None
-    known = _vocabulary()
+    known = vocabulary()
     singular = ({_PLURAL.sub("y", word).removesuffix("s") for word in words} for words in (a.words, b.words))
     differing = set.symmetric_difference(*singular)
     described = {word for word in differing if stem(word) in known.place | known.device}
@@ -234,7 +223,7 @@ def _misspelt(first: str, second: str) -> bool:
     if len(a) != len(b):
         return False
     pairs = [(x, y) for x, y in zip(a, b, strict=True) if x != y]
-    known = _vocabulary().place | _vocabulary().device | _vocabulary().degree
+    known = vocabulary().place | vocabulary().device | vocabulary().degree
     return all(same_word(x, y) and stem(x) != stem(y) and not {stem(x), stem(y)} <= known for x, y in pairs)
 
 
@@ -253,7 +242,7 @@ def covered(wanted: Collection[str], given: Collection[str]) -> float:
 
 
 def _same_finding(a: Wording, b: Wording) -> bool:
-    for group in _vocabulary().apart:
+    for group in vocabulary().apart:
         named = a.concepts & group, b.concepts & group
         if all(named) and not named[0] & named[1]:
             return False

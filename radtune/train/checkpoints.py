@@ -16,37 +16,23 @@ from radtune.files import write_bytes
 _NAME = re.compile(r"step_(\d{8})\.pt")
 
 
-def checkpoint_path(folder: Path, step: int) -> Path:
-    """Where the state after a step stands."""
-    return folder / f"step_{step:08d}.pt"
-
-
 def checkpoint_files(folder: Path) -> list[Path]:
     """The checkpoints of a folder, the newest first; files that are being written are none."""
     return sorted((path for path in folder.glob("step_*.pt") if _NAME.fullmatch(path.name)), reverse=True)
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], keep: int) -> Path:
-    """Saves a run's state and removes all but the newest checkpoints, and those of later steps: of another past.
+    """Saves a run's state, under its ``step``, and removes all but the newest checkpoints.
 
-    Args:
-        folder: The run's ``checkpoints`` folder.
-        state: Tensors, numbers, texts, lists and dicts; ``step`` names the file.
-        keep: How many checkpoints stay, this one included.
-
-    Returns:
-        The file.
-
-    Raises:
-        InputError: It cannot be written; those that were there still are.
+    Those of later steps go, too: they are of another past. Where it cannot be written (an InputError), all stay.
     """
     content = io.BytesIO()
     torch.save(state, content)
-    path = checkpoint_path(folder, state["step"])
+    path = folder / f"step_{state['step']:08d}.pt"
     write_bytes(path, content.getvalue())
     found = checkpoint_files(folder)
-    upto = [other for other in found if other <= path]
-    for other in set(found) - set(upto[:keep]):
+    at = found.index(path)
+    for other in found[:at] + found[at + keep :]:
         other.unlink(missing_ok=True)
     # What a killed process had begun to write.
     for rest in folder.glob(".step_*.tmp"):
@@ -55,11 +41,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any], keep: int) -> Path:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a run's state, on the CPU.
-
-    Raises:
-        InputError: The file is absent, cut off or damaged.
-    """
+    """Reads a run's state, on the CPU; an InputError if the file is absent, cut off or damaged."""
     try:
         # torch reads on over a wrong byte in a tensor, but each file of its archive has a checksum.
         with zipfile.ZipFile(path) as archive:
@@ -73,14 +55,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def newest_whole(folder: Path) -> tuple[Path | None, dict[str, Any], list[str]]:
-    """The newest checkpoint that can be read.
-
-    Args:
-        folder: The run's ``checkpoints`` folder, which need not exist.
-
-    Returns:
-        Its file and state, None and nothing where there is none; and a message for each damaged one passed over.
-    """
+    """The newest checkpoint that can be read, None where there is none; its state; the damaged ones passed over."""
     passed_over = []
     for path in checkpoint_files(folder):
         try:

@@ -29,8 +29,7 @@ class Row:
     Attributes:
         tokens: Token ids without the last one, which predicts nothing, shape (length,).
         targets: The token after each, :data:`IGNORED` where it is not trained on, shape (length,).
-        prefix: How many tokens it shares with all rows of its kind, and predicts nothing at.
-        kind: Rows of one kind have the same prefix.
+        prefix: How many tokens it shares with all rows of its ``kind``, and predicts nothing at.
     """
 
     tokens: torch.Tensor
@@ -45,11 +44,7 @@ class Row:
 
 
 def make_rows(tokenizer: Any, instructions: Sequence[Instruction], prompt_format: str) -> tuple[list[Row], int]:
-    """Tokenizes rows and finds the prefix of each kind, a kind being a task with its instruction.
-
-    Returns:
-        The rows, and how many of them the tokenizer's ``max_seq_len`` cut.
-    """
+    """Tokenizes rows and finds the prefix of each kind: a task with its instruction. Also how many rows were cut."""
     kinds: dict[tuple[str, str], int] = {}
     tokenized, cut = _tokenized(tokenizer, instructions, prompt_format)
     plain = [
@@ -57,15 +52,14 @@ def make_rows(tokenizer: Any, instructions: Sequence[Instruction], prompt_format
         for row, (tokens, labels) in zip(instructions, tokenized, strict=True)
     ]
     prefixes = [_shared([item[:2] for item in plain if item[2] == kind]) for kind in kinds.values()]
-    return [
-        Row(torch.tensor(tokens), torch.tensor(targets), prefixes[kind], kind) for tokens, targets, kind in plain
-    ], cut
+    rows = [Row(torch.tensor(tokens), torch.tensor(targets), prefixes[kind], kind) for tokens, targets, kind in plain]
+    return rows, cut
 
 
 def _tokenized(
     tokenizer: Any, instructions: Sequence[Instruction], prompt_format: str
 ) -> tuple[list[tuple[list[int], list[int]]], int]:
-    """Tokens of each row and what is trained on at them, and how many rows were cut."""
+    """Tokens of each row and what is trained on at them; how many rows the tokenizer's ``max_seq_len`` cut."""
     rows, cut = [], 0
     for row in instructions:
         message = user_message(row.instruction, row.input, prompt_format)
@@ -82,9 +76,7 @@ def _shared(rows: Sequence[tuple[list[int], list[int]]]) -> int:
     # What the first and the last in alphabetical order share, all share.
     first, last = min(tokens for tokens, _ in rows), max(tokens for tokens, _ in rows)
     shared = next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
-    untrained = (
-        next((i for i, target in enumerate(targets) if target != IGNORED), len(targets)) for _, targets in rows
-    )
+    untrained = (next((i for i, t in enumerate(targets) if t != IGNORED), len(targets)) for _, targets in rows)
     return max(0, min(shared, *untrained, *(len(tokens) - 1 for tokens, _ in rows)))
 
 
@@ -116,14 +108,8 @@ def instruction_dataset(
 ) -> InstructionDataset | PackedDataset:
     """Builds the dataset that the YAMLs of torchtune's stock recipes name.
 
-    Args:
-        tokenizer: The recipe's tokenizer; its ``max_seq_len`` limits rows.
-        data_files: One or several ``instructions.jsonl``.
-        prompt_format: ``llama3_chat`` or ``alpaca``, the same as in inference.
-        packed: Whether rows share sequences of ``max_seq_len`` tokens, without attending to one another.
-
-    Returns:
-        The dataset; the loss is taken on answers and, as in all of torchtune, on the header tokens before them.
+    Rows are cut at the tokenizer's ``max_seq_len``; ``packed``, they share sequences of that length, without attending
+    to one another. The loss is taken on answers and, as in all of torchtune, on the header tokens before them.
     """
     try:
         if prompt_format not in PROMPT_FORMATS:

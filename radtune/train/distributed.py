@@ -36,11 +36,7 @@ class World:
 
 
 def start_world(device: str) -> World:
-    """Joins the processes that torchrun started; alone, nothing of torch.distributed is touched.
-
-    Raises:
-        InputError: No CUDA device where one is asked for.
-    """
+    """Joins the processes that torchrun started; alone, nothing of torch.distributed is touched."""
     started = (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0"))
     size, rank, local = (int(os.environ.get(name, default)) for name, default in started)
     place = torch.device("cpu")
@@ -144,15 +140,11 @@ def set_parameters(parameters: dict[str, nn.Parameter], tensors: dict[str, torch
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Loads an optimizer's state that :func:`whole` made, sharding what has the shape of its parameter."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    sharded = {
-        number: {
-            name: _like(parameters[number], value)
-            if isinstance(value, torch.Tensor) and value.shape == parameters[number].shape
-            else value
-            for name, value in values.items()
-        }
-        for number, values in state["state"].items()
-    }
+    sharded = {number: dict(values) for number, values in state["state"].items()}
+    for number, values in sharded.items():
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameters[number].shape:
+                values[name] = _like(parameters[number], value)
     optimizer.load_state_dict({"state": sharded, "param_groups": state["param_groups"]})
 
 

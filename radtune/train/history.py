@@ -3,6 +3,7 @@
 import io
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,38 +12,26 @@ from radtune.files import read_jsonl, write_bytes, write_jsonl
 
 
 class History:
-    """A run's figures, each row flushed as it comes.
-
-    Attributes:
-        path: The file.
-        rows: What is in it.
-    """
+    """A run's figures, each row flushed as it comes; ``rows`` is what the file holds."""
 
     def __init__(self, path: Path, upto_step: int, validated_step: int) -> None:
         """Opens the file and drops what a run that stopped had done after its last checkpoint.
 
-        Args:
-            path: The file; made where it is absent.
-            upto_step: The last step that stays.
-            validated_step: The last validation that stays.
+        Of its rows, those up to a step stay, and validations up to another.
         """
         self.path = path
         self.rows: list[dict[str, Any]] = []
         if upto_step and path.is_file():
-            self.rows = [
-                row
-                for row in _whole_rows(path)
-                if row["step"] <= (validated_step if "validation_loss" in row else upto_step)
-            ]
+            # A killed process may leave half a line, and only at the end.
+            with suppress(InputError):
+                for _, row in read_jsonl(path):
+                    if row["step"] <= (validated_step if "validation_loss" in row else upto_step):
+                        self.rows.append(row)
         write_jsonl(path, self.rows)
         self._stream = open(path, "a", encoding="utf-8")  # noqa: SIM115  (as long as the run)
 
     def add(self, **figures: Any) -> None:
-        """Appends a row.
-
-        Raises:
-            InputError: The disk is full.
-        """
+        """Appends a row; an InputError where the disk is full."""
         self.rows.append(figures)
         try:
             self._stream.write(json.dumps(figures) + "\n")
@@ -56,28 +45,8 @@ class History:
         self._stream.close()
 
 
-def _whole_rows(path: Path) -> list[dict[str, Any]]:
-    rows = []
-    try:
-        for _, row in read_jsonl(path):
-            rows.append(row)
-    except InputError:
-        # A killed process may leave half a line, and only at the end.
-        pass
-    return rows
-
-
 def draw_curve(rows: list[dict[str, Any]], path: Path, title: str) -> None:
-    """Draws loss, validation loss and F1 over steps as a PNG.
-
-    Args:
-        rows: A history's.
-        path: The picture.
-        title: Its heading.
-
-    Raises:
-        InputError: It cannot be written.
-    """
+    """Draws a history's loss, validation loss and F1 over steps as a PNG."""
     # Half a second to import, and only the end of a run needs it.
     from matplotlib.figure import Figure
 

@@ -20,12 +20,9 @@ CHUNK = 1024
 
 
 class SummedLoss(nn.Module):
-    """A decoder that gives the summed loss of a batch instead of logits.
+    """A torchtune ``TransformerDecoder`` that gives the summed loss of a batch instead of logits.
 
     The output layer is computed only at places that have a target: one in ten to twenty of a report's tokens.
-
-    Attributes:
-        decoder: A torchtune ``TransformerDecoder``.
     """
 
     def __init__(self, decoder: nn.Module) -> None:
@@ -57,11 +54,9 @@ class SummedLoss(nn.Module):
 
 @dataclass(frozen=True)
 class RowBlock:
-    """The rows of one group as a padded batch, for SDPA.
+    """The rows of one group, whose prefix begins at ``start``, as a padded batch for SDPA.
 
     Attributes:
-        start: Where the group's prefix begins.
-        prefix: Its length.
         places: Where the tokens of each row stand in the pack, shape (rows, longest); padding repeats a row's last.
         kept: Which places are no padding, shape (rows * longest,).
         mask: What each token sees of the prefix and of its row, shape (rows, 1, longest, prefix + longest).

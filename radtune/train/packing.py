@@ -17,13 +17,7 @@ PACKINGS = ("none", "rows", "shared_prefix")
 
 @dataclass(frozen=True)
 class Group:
-    """Rows behind one prefix, as they stand in a pack.
-
-    Attributes:
-        start: Where the prefix begins.
-        prefix: Its length; 0 for rows that share nothing.
-        lengths: Tokens of each row behind the prefix, in order.
-    """
+    """Rows behind one prefix, as they stand in a pack: where and how long it is, and each row's tokens behind it."""
 
     start: int
     prefix: int
@@ -41,11 +35,10 @@ class Batch:
 
     Attributes:
         tokens: Token ids, shape (sequences, length); a pack is one sequence.
-        positions: Their positions, the same shape; None where they count from 0.
+        positions: The same shape; None where they count from 0.
         groups: What attends to what in a pack; None for padded rows, which are causal.
-        places: Where a target stands in the flattened tokens, shape (trained,).
-        targets: The targets there, shape (trained,).
-        padding: Tokens that only fill up.
+        places: Where the targets stand in the flattened tokens, shape (trained,).
+        padding: How many tokens only fill up.
     """
 
     tokens: torch.Tensor
@@ -57,10 +50,10 @@ class Batch:
 
 
 def make_batches(rows: Iterable[Row], packing: str, max_tokens: int, ways: int = 1, multiple: int = 1) -> list[Batch]:
-    """Arranges the rows of one optimizer step.
+    """Arranges the rows of one optimizer step, but those without a target, since they change nothing.
 
     Args:
-        rows: The rows; those without a target are left out, since they change nothing.
+        rows: The rows.
         packing: One of :data:`PACKINGS`.
         max_tokens: The most tokens of a batch, padding included; a longer row is a batch by itself.
         ways: Over how many processes the batches, the largest first, will be dealt: one for each if that can be.

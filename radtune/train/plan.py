@@ -41,20 +41,16 @@ def learning_rates(make_scheduler: Callable[[Any], Any], learning_rate: float, s
 
 @dataclass(frozen=True)
 class Plan:
-    """The figures of a run.
+    """The figures of a run; tokens are those of an epoch.
 
     Attributes:
         rows: By task and source, how many rows.
         cut: Rows longer than ``tokenizer.max_seq_len``.
         untrained: Rows of which nothing is left to train on.
         row_tokens: Tokens of all rows, as each would be computed alone.
-        computed_tokens: Tokens computed in an epoch, padding included.
-        padding: Padding among them.
-        trained_tokens: Tokens with a target.
-        steps: Optimizer steps.
-        warmup: Steps before the highest learning rate.
-        peak: The highest learning rate reached.
-        asked: The optimizer's learning rate.
+        computed_tokens: With ``padding``.
+        warmup: Optimizer steps before the highest learning rate.
+        peak: The highest learning rate reached; ``asked`` is the optimizer's.
     """
 
     rows: dict[tuple[str, str], int]

@@ -108,11 +108,7 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def component(section: dict[str, Any], name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """The function or class that a section of a name has as ``_component_``, and its arguments, which it must know.
-
-    Raises:
-        InputError: No such component, or an argument that it does not take, with the nearest it does.
-    """
+    """The function or class that a section has as ``_component_``, and its arguments, which it must know."""
     path, arguments = section.get(COMPONENT), {key: value for key, value in section.items() if key != COMPONENT}
     if not isinstance(path, str):
         raise InputError(f"{name}.{COMPONENT} is missing")
@@ -128,22 +124,9 @@ def component(section: dict[str, Any], name: str) -> tuple[Callable[..., Any], d
 
 
 def build(section: dict[str, Any], name: str, *inputs: Any, **more: Any) -> Any:
-    """Calls a component with positional inputs, the section's arguments and more.
-
-    Raises:
-        InputError: As :func:`component`; or it refuses its arguments.
-    """
+    """Calls a :func:`component` with inputs, the section's arguments and more; an InputError where it refuses them."""
     found, arguments = component(section, name)
     try:
         return found(*inputs, **arguments, **more)
-    except (
-        AssertionError,
-        AttributeError,
-        ImportError,
-        LookupError,
-        OSError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except Exception as error:  # whatever a component may raise
         raise InputError(f"{name}: {section[COMPONENT]}: {' '.join(str(error).split())[:300]}") from None
