@@ -98,7 +98,7 @@ def request_body(
 
 
 def read_reply(content: bytes) -> Response:
-    """The answer in a chat completion, as its server sent it; an error where it is none."""
+    """The answer in a chat completion; an error where it is none."""
     try:
         body = json.loads(content)
         choices = body["choices"]
@@ -125,10 +125,9 @@ def read_reply(content: bytes) -> Response:
 
 
 def read_error(status: int, content: bytes) -> Response:
-    """The answer in an HTTP error: its status and, where it has one, its code.
+    """The status and code of an HTTP error; :data:`TOO_LONG` where a message is too long, however that is put.
 
-    That of a message too long for the model is :data:`TOO_LONG`, however the server puts it. A prompt that the provider
-    declines is no error.
+    A prompt that the provider declines is no error.
     """
     error = _error(content)
     if status == 400 and _DECLINES.search(content):

@@ -43,17 +43,11 @@ _EVERY_REPORT = "the findings and impression of every report"
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A chat completions service.
+    """A chat completions service."""
 
-    Attributes:
-        url: The base URL, of an OpenAI-compatible server or of an Azure OpenAI resource.
-        host: The host in it, in lower case.
-        azure_api_version: Azure's API version; None for any other service.
-    """
-
-    url: str
-    host: str
-    azure_api_version: str | None = None
+    url: str  # the base URL, of an OpenAI-compatible server or of an Azure OpenAI resource
+    host: str  # in the URL, in lower case
+    azure_api_version: str | None = None  # None for any other service
 
     @property
     def is_loopback(self) -> bool:
@@ -72,10 +66,7 @@ class Endpoint:
 
     @property
     def takes_azure_credentials(self) -> bool:
-        """Whether Azure's keys and tokens go there: also to Azure's newer form, ``base_url=https://HOST/openai/v1/``.
-
-        That one is spoken to like any OpenAI-compatible server and takes key or token as a bearer token.
-        """
+        """Whether Azure's keys and tokens go there: also to its newer form, which speaks like OpenAI's own server."""
         return self.is_azure or _AZURE_HOSTS.fullmatch(self.host) is not None
 
     @property

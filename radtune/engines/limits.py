@@ -21,21 +21,13 @@ _LEAST_TOKENS_PER_CHARACTER = 0.25
 
 @dataclass(frozen=True)
 class Limits:
-    """How hard the server may be pressed, and how long it may take.
+    """How hard the server may be pressed, and how long it may take."""
 
-    Attributes:
-        concurrency: Calls under way at once.
-        timeout_s: Seconds one attempt may take.
-        max_retries: Attempts after the first.
-        requests_per_minute: Attempts that may be sent in any minute; None for any number.
-        tokens_per_minute: Tokens of prompts and answers in any minute, counted as :class:`RateLimiter` says.
-    """
-
-    concurrency: int
-    timeout_s: float
-    max_retries: int
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
+    concurrency: int  # calls under way at once
+    timeout_s: float  # of one attempt
+    max_retries: int  # attempts after the first
+    requests_per_minute: int | None = None  # attempts that may be sent in any minute; None for any number
+    tokens_per_minute: int | None = None  # of prompts and answers, counted as RateLimiter says
 
 
 @dataclass

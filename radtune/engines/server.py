@@ -75,25 +75,15 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass
 class _Call:
-    """A prompt on its way.
-
-    Attributes:
-        index: Of the prompt.
-        prompt: As it was given.
-        message: What is sent of it.
-        cut_words: Words of the report that are left out of that.
-        failed_attempts: How often it was sent in vain.
-        sent: The parameters of the last attempt that a server may refuse.
-        spent: What that attempt takes of the limit on tokens.
-    """
+    """A prompt on its way."""
 
     index: int
-    prompt: Prompt
-    message: str
-    cut_words: int = 0
+    prompt: Prompt  # as it was given
+    message: str  # what is sent of it
+    cut_words: int = 0  # words of the report that are left out of the message
     failed_attempts: int = 0
-    sent: tuple[str, ...] = ()
-    spent: Spent = field(default_factory=lambda: Spent(0.0, 0))
+    sent: tuple[str, ...] = ()  # the parameters of the last attempt that a server may refuse
+    spent: Spent = field(default_factory=lambda: Spent(0.0, 0))  # of the limit on tokens, by the last attempt
 
 
 class ServerEngine:
@@ -115,7 +105,7 @@ class ServerEngine:
 
         Args:
             endpoint: The server; already checked by its guard.
-            credential: Its key, or what gives a token.
+            credential: What the guard has read for it.
             model: The model's name there; with vLLM's ``--lora-modules``, the adapter's.
             limits: How hard it may be pressed.
             pay_again: Whether a prompt whose attempt came to this may be sent once more, which may cost as much again.
@@ -159,7 +149,8 @@ class ServerEngine:
             raise InputError("constrain=true with evidence=true needs a model that runs here: a JSON schema has none")
         from radtune.engines.client import open_client
 
-        threads = _Threads(lambda: open_client(self._endpoint, self._credential, self._limits.timeout_s), self._limits)
+        timeout_s = self._limits.timeout_s
+        threads = _Threads(lambda: open_client(self._endpoint, self._credential, timeout_s), timeout_s)
         try:
             with _first_signal(threads.stop):
                 yield from self._answer(threads, enumerate(prompts), sampling)
@@ -215,11 +206,7 @@ class ServerEngine:
             yield from failed
 
     def _send(self, threads: "_Threads", waiting: list[tuple[float, int, _Call]], sampling: Sampling) -> float | None:
-        """Sends the calls whose time has come, first come, first served: none is overtaken for ever by shorter ones.
-
-        Returns:
-            Seconds until the next one's; None if there is none.
-        """
+        """Sends the calls whose time has come, in order; gives the seconds until the next one's, None without one."""
         while waiting:
             now, (due, _, call) = time.monotonic(), waiting[0]
             pause_s = max(due - now, self._rate.wait_s(now, len(call.message), sampling.max_new_tokens))
@@ -316,23 +303,19 @@ def _shorten(call: _Call) -> bool:
 
 
 class _Threads:
-    """Threads that wait for one answer each, over a connection of their own.
+    """Threads that wait for one answer each, over a connection of their own."""
 
-    Attributes:
-        running: The calls under way and when their time is up, by what hands their thread its work; oldest first.
-        stopping: Whether no further call is to begin.
-    """
-
-    def __init__(self, open_client: "Callable[[], openai.OpenAI]", limits: Limits) -> None:
+    def __init__(self, open_client: "Callable[[], openai.OpenAI]", timeout_s: float) -> None:
+        # The calls under way and when their time is up, by what hands their thread its work; oldest first.
         self.running: dict[queue.SimpleQueue[Any], tuple[_Call, float]] = {}
+        # Whether no further call is to begin.
         self.stopping = False
         self._open_client = open_client
-        self._timeout_s = limits.timeout_s
+        self._timeout_s = timeout_s
         self._idle: list[queue.SimpleQueue[Any]] = []
         self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def start(self, call: _Call, body: dict[str, Any]) -> None:
-        """Begins a call."""
         if self._idle:
             work = self._idle.pop()
         else:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from chat_server import completion
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from radtune.engines.chat import (
 from radtune.engines.guard import Endpoint
 from radtune.engines.prompt import Response, Sampling
 
+USAGE = {"prompt_tokens": 10, "completion_tokens": 2}
 LOCAL = Endpoint("http://127.0.0.1:1/v1", "127.0.0.1")
 OPENAI = Endpoint("https://api.openai.com/v1", "api.openai.com")
 
@@ -47,11 +49,44 @@ def test_any_bytes_become_a_reply_that_can_be_written_down(content):
         assert word is None or (word.isascii() and word.isprintable() and " " not in word and len(word) <= 128)
 
 
-@pytest.mark.parametrize("count", [10**30, 10**400, -1, 2.5, True, "9"])
+@pytest.mark.parametrize("count", [10**400, -1, 2.5, True, "9"])
 def test_a_count_of_tokens_that_cannot_be_is_none(count):
-    choice = {"message": {"content": "x"}, "finish_reason": "stop"}
-    body = {"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": count}}
+    body = completion("x") | {"usage": {"prompt_tokens": 3, "completion_tokens": count}}
     assert read_reply(json.dumps(body).encode()).usage == {"prompt_tokens": 3}
+
+
+@pytest.mark.parametrize(
+    ("body", "response"),
+    [
+        (completion("x"), Response("x", True, usage=USAGE, finish_reason="stop")),
+        (completion("x", "length"), Response("x", False, usage=USAGE, finish_reason="length")),
+        (completion(None, "length"), Response("", False, usage=USAGE, finish_reason="length")),
+        (
+            completion("x", "content_filter"),
+            Response("x", True, refused=True, usage=USAGE, finish_reason="content_filter"),
+        ),
+        (completion(None, refusal="I cannot."), Response("", True, refused=True, usage=USAGE, finish_reason="stop")),
+        ({"choices": []}, Response("", True, refused=True, finish_reason="content_filter")),
+        (completion(""), Response("", True, usage=USAGE, finish_reason="stop")),
+        (completion(None), Response("", True, error="empty_answer", usage=USAGE, finish_reason="stop")),
+        ({"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": "many"}}, Response("x", True)),
+        ({"choices": [{"message": None}]}, failure("malformed_answer")),
+        ({"choices": [{"message": {"content": ["a"]}}]}, failure("malformed_answer")),
+        ({"error": {"code": "o"}}, failure("malformed_answer")),
+        ([], failure("malformed_answer")),
+    ],
+)
+def test_how_an_answer_ended_is_read(body, response):
+    assert read_reply(json.dumps(body).encode()) == response
+
+
+def test_model_and_fingerprint_are_kept_as_the_server_names_them_but_no_sentence():
+    for name in ("gpt-4o-2024-05-13", "meta-llama/Llama-3.1-8B@main", "small pleural effusion", "x" * 500, {"a": 1}):
+        read = read_reply(json.dumps(completion("x") | {"model": name, "system_fingerprint": name}).encode())
+        kept = name if name in ("gpt-4o-2024-05-13", "meta-llama/Llama-3.1-8B@main") else None
+        assert (read.model, read.fingerprint) == (kept, kept)
+    for deep in (b"[" * 100_000, b"\xff\xfe\xfd", b""):
+        assert read_reply(deep) == failure("malformed_answer")
 
 
 @given(st.integers(300, 599), st.binary(max_size=60) | bodies.map(lambda body: json.dumps(body).encode()))
@@ -115,6 +150,10 @@ def test_a_message_that_is_too_long_has_one_code_whatever_the_server_says(status
         (429, {"error": {"message": "Limit of tokens; maximum context length is 8", "code": "rate_limit_exceeded"}},
          "429 rate_limit_exceeded"),
         (404, {"error": {"code": "context_length_exceeded"}}, "404 context_length_exceeded"),
+        (404, {"error": {"code": "DeploymentNotFound"}}, "404 DeploymentNotFound"),
+        (400, {"error": {"code": "the report said: effusion", "type": "some_error"}}, "400 some_error"),
+        (400, {"error": {"code": "400", "message": "litellm: it triggered Azure OpenAI's content management policy"}},
+         None),
     ],
 )  # fmt: skip
 def test_other_errors_keep_their_code(status, body, error):
@@ -122,15 +161,27 @@ def test_other_errors_keep_their_code(status, body, error):
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("status", "body", "refused"),
     [
-        {"error": {"message": "no", "param": "temperature", "detail": "'seed'"}},
-        {"detail": [{"loc": ["body", "model"], "input": {"model": "m", "seed": 12}}]},
-        {"error": {"message": "Report: brachytherapy seed: in place, a seed 4 mm."}},
+        (400, {"error": {"message": "no", "param": "seed", "code": "unsupported_parameter"}}, "seed"),
+        (400, {"error": {"message": "Unrecognized request argument supplied: seed", "param": None}}, "seed"),
+        (400, {"error": {"message": "property 'seed' is unsupported", "type": "invalid"}}, "seed"),
+        (422, {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"], "input": 123}]}, "seed"),
+        (400, {"error": {"message": "no", "param": "response_format", "code": "invalid"}}, "response_format"),
+        (400, {"error": {"message": "Invalid: 'response_format' of type 'json_schema'"}}, "response_format"),
+        (422, {"detail": [{"loc": ["body", "response_format"], "msg": "extra"}]}, "response_format"),
+        (400, {"error": {"message": "no", "code": "unsupported_parameter"}}, "response_format"),
+        (400, {"error": {"message": "no", "param": "temperature", "code": "unsupported_value"}}, None),
+        (404, {"error": {"message": "no", "param": "seed"}}, None),
+        (400, {"error": {"message": "no", "param": "temperature", "detail": "'seed'"}}, None),
+        (400, {"detail": [{"loc": ["body", "model"], "input": {"model": "m", "seed": 12}}]}, None),
+        (400, {"error": {"message": "Report: brachytherapy seed: in place, a seed 4 mm."}}, None),
     ],
 )
-def test_other_refusals_do_not_cost_the_seed(body):
-    assert refused_parameter(400, json.dumps(body).encode(), ["seed"]) is None
+def test_the_parameter_that_a_server_refuses_is_found(status, body, refused):
+    content = json.dumps(body).encode()
+    assert refused_parameter(status, content, ["response_format", "seed"]) == refused
+    assert refused_parameter(status, content, [name for name in ("response_format", "seed") if name != refused]) is None
 
 
 def test_only_who_would_store_a_request_is_told_not_to():

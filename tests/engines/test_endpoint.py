@@ -21,14 +21,7 @@ AZURE_V1 = find_endpoint("https://x.openai.azure.com/openai/v1/", None, None, {}
 
 
 @pytest.mark.parametrize(
-    "url",
-    [
-        "http://127.0.0.1:8000/v1",
-        "http://localhost/v1",
-        "http://LOCALHOST:1/",
-        "http://[::1]:8000/v1",
-        "http://127.9.9.9",
-    ],
+    "url", ["http://127.0.0.1:8000/v1", "http://LOCALHOST:1/", "http://[::1]/v1", "http://127.9.9.9"]
 )
 def test_servers_of_this_machine_just_work(url):
     endpoint = find_endpoint(url, None, None, {})
@@ -44,12 +37,10 @@ def test_servers_of_this_machine_just_work(url):
     [
         "https://api.openai.com/v1",
         "https://127.0.0.1.example.com",
-        "https://localhost.example.com",
         "https://localhost.",
         "https://0.0.0.0:8000",
         "https://127.1",
         "https://2130706433",
-        "https://192.168.0.7:8000/v1",
         "https://[fe80::1]/v1",
     ],
 )
@@ -63,17 +54,10 @@ def test_any_other_host_needs_both_keys(url):
         assert "“zero data retention, no use of data for model training, and no human review”" in str(error.value)
         assert "\n" not in str(error.value)
     check_endpoint(endpoint, endpoint.host.upper(), True)
-
-
-def test_the_host_that_is_allowed_must_be_the_one_that_is_used():
-    with pytest.raises(InputError, match=r"'example\.com'.*'api\.openai\.com'"):
-        check_endpoint(OPENAI, "example.com", True)
-
-
-@pytest.mark.parametrize("url", ["http://api.openai.com/v1", "http://192.168.0.7:8000/v1", "http://0.0.0.0:80"])
-def test_unencrypted_is_refused_off_this_machine(url):
-    with pytest.raises(InputError, match="https"):
-        find_endpoint(url, None, None, {})
+    with pytest.raises(InputError, match=r"allow_endpoint is 'example\.com', but"):
+        check_endpoint(endpoint, "example.com", True)
+    with pytest.raises(InputError, match="unencrypted; use https"):
+        find_endpoint(url.replace("https", "http"), None, None, {})
 
 
 @pytest.mark.parametrize(
@@ -84,10 +68,7 @@ def test_unencrypted_is_refused_off_this_machine(url):
         "http://127.0.0.1#@example.com",
         "http://127.0.0.1?key=secret",
         "https://user:secret@example.com",
-        "ftp://127.0.0.1",
         "127.0.0.1:8000",
-        "http://",
-        "http://127.0.0.1 /v1",
         "http://127.0.0.1/v1\nHost: example.com",
         "http://ｅxample.com",
         "http://127.0.0.1:８０",
@@ -99,9 +80,8 @@ def test_urls_that_can_be_read_in_two_ways_are_refused_without_repeating_them(ur
     assert "secret" not in str(error.value)
 
 
-@pytest.mark.parametrize("port", ["0", "00000", "65536", "99999"])
-def test_a_port_that_is_none_is_told(port):
-    for keys in ((f"http://localhost:{port}/v1", None, None), (None, f"https://x.openai.azure.com:{port}", "v")):
+def test_a_port_that_is_none_is_told():
+    for keys in (("http://localhost:0/v1", None, None), (None, "https://x.openai.azure.com:65536", "v")):
         with pytest.raises(InputError, match=": a port is a number from 1 to 65535"):
             find_endpoint(*keys, {})
     assert find_endpoint("http://localhost:65535/v1", None, None, {}).url == "http://localhost:65535/v1"
@@ -171,29 +151,19 @@ def test_reports_lie_in_a_providers_files_only_where_the_user_says_so():
 
 
 @pytest.mark.parametrize(
-    "host",
-    [
-        "x.openai.azure.com",
-        "x-1.openai.azure.us",
-        "x.openai.azure.cn",
-        "x.cognitiveservices.azure.com",
-        "x.services.ai.azure.com",
-    ],
+    "host", ["x-1.openai.azure.com", "x.openai.azure.us", "x.cognitiveservices.azure.cn", "x.services.ai.azure.com"]
 )
 def test_azures_hosts_take_azures_credentials_in_either_form(host):
-    for endpoint in (
-        find_endpoint(f"https://{host}/openai/v1/", None, None, {}),
-        find_endpoint(None, f"https://{host}", "2024-10-21", {}),
-    ):
+    environment = {"AZURE_OPENAI_API_KEY": "azure", "OPENAI_API_KEY": "other"}
+    newer = find_endpoint(f"https://{host}/openai/v1/", None, None, {})
+    older = find_endpoint(None, f"https://{host}", "2024-10-21", {})
+    assert older.is_azure and not newer.is_azure
+    for endpoint in (newer, older):
         assert endpoint.takes_azure_credentials and endpoint.may_store
-        assert endpoint.is_azure == (endpoint.azure_api_version is not None)
-        environment = {"AZURE_OPENAI_API_KEY": "azure", "OPENAI_API_KEY": "other"}
         assert read_credential(endpoint, environment) == "azure"
 
 
-@pytest.mark.parametrize(
-    "host", ["openai.azure.com.example.com", "x.y.openai.azure.com", "api.openai.com", "azure.com"]
-)
+@pytest.mark.parametrize("host", ["openai.azure.com.example.com", "x.y.openai.azure.com", "azure.com"])
 def test_other_hosts_do_not_get_azures_credentials(host):
     endpoint = find_endpoint(f"https://{host}/openai/v1", None, None, {})
     environment = {"AZURE_OPENAI_API_KEY": "azure", "AZURE_OPENAI_AD_TOKEN": "token", "OPENAI_API_KEY": "own"}
