@@ -394,6 +394,9 @@ def _first_signal(told: Callable[[], None]) -> Iterator[None]:
 
     def tell(number: int, frame: FrameType | None) -> None:
         restore()
+        if came:
+            # It came while this one was let in, and was the first; this is the second.
+            raise KeyboardInterrupt
         came.append(number)
         told()
 
