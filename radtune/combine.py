@@ -15,12 +15,7 @@ RULES = (MAJORITY, UNION, INTERSECTION)
 
 @dataclass(frozen=True)
 class Combined:
-    """What several answers come to.
-
-    Attributes:
-        answer: The labels that were kept.
-        agreement: By label, the share of all answers that have it or one that means the same.
-    """
+    """What several answers come to; by label, the share of them that have it or one that means the same."""
 
     answer: Answer
     agreement: dict[str, float]

@@ -31,13 +31,7 @@ class LabelledReport:
 
 @dataclass(frozen=True)
 class Instruction:
-    """One training row, with the Alpaca names that any trainer reads.
-
-    Attributes:
-        instruction: The task's training instruction.
-        input: What the task reads of the report.
-        output: The answer to learn, from the weak label.
-    """
+    """One training row, with the Alpaca names that any trainer reads."""
 
     instruction: str
     input: str
@@ -86,10 +80,7 @@ class Split:
 
 
 def join(reports_path: Path, labels_path: Path, task: Task) -> list[LabelledReport]:
-    """Puts reports and their weak labels together, whatever file has them; only answers of status ok are labels.
-
-    Returns:
-        Every report, with its label or None.
+    """Every report with its weak label, or None; only answers of status ok are labels.
 
     Raises:
         InputError: No report has a label: the ids of the two files do not join.
@@ -122,9 +113,6 @@ def build(
         seed: Governs the choice, the split and the order.
         excluded: Ids of reports that are in no split, e.g. of curated test reports, in any form that
             :func:`radtune.sources.select.normal_id` knows. Nor is any report with the text of such a one.
-
-    Returns:
-        Rows of all tasks, merged and shuffled.
 
     Raises:
         InputError: Too few reports, with the number there is, or a report is said to be of two patients.
@@ -228,11 +216,7 @@ def write_instructions(parts: Mapping[Path, Iterable[Instruction]]) -> None:
 
 
 def read_instructions(path: Path) -> Iterator[Instruction]:
-    """Reads ``instructions.jsonl``.
-
-    Raises:
-        InputError: Naming file and line: a field missing or no string, or an empty input or output.
-    """
+    """Reads ``instructions.jsonl``; an InputError names file and line."""
     names = tuple(Instruction.__dataclass_fields__)
     for number, row in read_jsonl(path):
         for name in names:

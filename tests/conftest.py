@@ -1,8 +1,14 @@
 """For all tests: signals as a terminal gives them, and one thread a process."""
 
+import io
 import os
+import runpy
 import signal
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
 
+import pytest
 from hypothesis import settings
 
 # Several test processes share the cores, and each would start a thread for every one of them.
@@ -18,3 +24,27 @@ def pytest_configure() -> None:
     """Started in the background or under nohup, a process hands its deaf ears on, and tests of Ctrl-C would hang."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture
+def run_here() -> Callable[..., SimpleNamespace]:
+    """Runs a command's file in this process, as from a shell: its exit code and what it printed."""
+
+    def run(command: object, *words: object) -> SimpleNamespace:
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+        out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+        code = 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", [str(command), *map(str, words)])
+            patch.setattr(sys, "stdout", out)
+            patch.setattr(sys, "stderr", err)
+            try:
+                runpy.run_path(str(command), run_name="__main__")
+            except SystemExit as ended:
+                code = ended.code
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        stdout, stderr = (stream.buffer.getvalue().decode() for stream in (out, err))
+        return SimpleNamespace(returncode=code, stdout=stdout, stderr=stderr)
+
+    return run

@@ -7,7 +7,6 @@ the same reports; and a table with columns of its own. No line of Python is adde
 import csv
 import json
 import random
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -129,30 +128,27 @@ def spoken(name):
     return REWORDED.get(name, name.lower())
 
 
-def run(capsys, command, *words):
-    """A command in this process, as from a shell; what it printed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [command, *map(str, words)])
-        runpy.run_path(command, run_name="__main__")
-    return capsys.readouterr().out
-
-
 def read_jsonl(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_every_command_takes_them(folder, capsys, monkeypatch):
+def test_every_command_takes_them(folder, run_here, monkeypatch):
+    def run(command, *words):
+        done = run_here(command, *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     monkeypatch.chdir(folder)
     columns = ("id_column=Job", "patient_column=Owner", "text_column=Words")
-    run(capsys, "scripts/prepare_reports.py", "source=table", "input=shop.csv", "output=reports.jsonl", *columns)
+    run("scripts/prepare_reports.py", "source=table", "input=shop.csv", "output=reports.jsonl", *columns)
     reports = read_jsonl(folder / "reports.jsonl")
     assert (len(reports), reports[3]["patient_id"]) == (60, "o1")
 
-    prompt = run(capsys, "prompts.py", "task=sprocket.yaml")
+    prompt = run("prompts.py", "task=sprocket.yaml")
     assert all(f"‘{name}’" in prompt for name in CLASSES)
-    assert "Worn 0.\nOutput: ['worn 0']" in run(capsys, "prompts.py", "task=sprocket_phrases.yaml", "use=training")
+    assert "Worn 0.\nOutput: ['worn 0']" in run("prompts.py", "task=sprocket_phrases.yaml", "use=training")
 
-    run(capsys, "scripts/label_by_rules.py", "task=sprocket.yaml", "reports=reports.jsonl", "output=labels.csv")
+    run("scripts/label_by_rules.py", "task=sprocket.yaml", "reports=reports.jsonl", "output=labels.csv")
     table = {row["report_id"]: row for row in csv.DictReader((folder / "labels.csv").open())}
     gold = {row["report_id"]: row["labels"] for row in read_jsonl(folder / "gold.jsonl")}
     assert [*table["j0"]] == ["report_id", *CLASSES, "No Finding"]
@@ -169,13 +165,13 @@ def test_every_command_takes_them(folder, capsys, monkeypatch):
         truths = read_truths(task, Path("reports.jsonl"), Path(truth))
         with serving(make_app(task, truths, Noise(noise, noise))) as url:
             asked = (f"task={file}", "reports=reports.jsonl", f"output={output}", f"base_url={url}")
-            run(capsys, "gpt_data_generate.py", *asked)
+            run("gpt_data_generate.py", *asked)
         assert {row["status"] for row in read_jsonl(folder / output)} == {"ok"}
 
     sets = [f"sprocket.{name}" for name in ("reports=reports.jsonl", "labels=labels.csv", "rows=30")]
     sets += [f"sprocket_phrases.{name}" for name in ("reports=reports.jsonl", "labels=annotations.jsonl", "rows=20")]
     tasks = "tasks=[sprocket.yaml, sprocket_phrases.yaml]"
-    run(capsys, "scripts/build_instructions.py", "output=rows.jsonl", tasks, *sets)
+    run("scripts/build_instructions.py", "output=rows.jsonl", tasks, *sets)
     rows = read_jsonl(folder / "rows.jsonl")
     assert sorted({row["task"] for row in rows}) == ["sprocket", "sprocket_phrases"]
     for row in rows:
@@ -188,7 +184,7 @@ def test_every_command_takes_them(folder, capsys, monkeypatch):
         ("sprocket_phrases.yaml", "annotations.jsonl", "phrases.jsonl", 1, 1),
     ):
         files = (f"predictions={predictions}", f"gold={truth}", "reports=reports.jsonl", "errors=errors.jsonl")
-        run(capsys, "evaluate.py", f"task={task}", *files, "output=metrics.json")
+        run("evaluate.py", f"task={task}", *files, "output=metrics.json")
         metrics = json.loads((folder / "metrics.json").read_text())
         assert metrics["n_reports"] == 60
         assert least <= metrics["micro"]["f1"] <= most
@@ -196,13 +192,13 @@ def test_every_command_takes_them(folder, capsys, monkeypatch):
         if task == "sprocket.yaml":
             assert set(metrics["per_class"]) >= set(CLASSES)
             assert set(metrics["per_parent"]) == set(PARENTS)
-    assert "Wug apex" in run(capsys, "scripts/compare_labels.py", "task=sprocket.yaml", "a=labels.csv", "b=labels.csv")
+    assert "Wug apex" in run("scripts/compare_labels.py", "task=sprocket.yaml", "a=labels.csv", "b=labels.csv")
 
 
-def test_a_study_trains_asks_and_reports_on_them(folder, capsys, monkeypatch):
+def test_a_study_trains_asks_and_reports_on_them(folder, run_here, monkeypatch):
     monkeypatch.chdir(folder)
     given = ("source=table", "input=shop.csv", "id_column=Job", "text_column=Words", "sample=6")
-    run(capsys, "scripts/prepare_reports.py", *given, "output=few.jsonl")
+    assert run_here("scripts/prepare_reports.py", *given, "output=few.jsonl").returncode == 0
     command = ("snakemake", "-s", "scripts/Snakefile", "--configfile", "study.yaml", "--cores", "2", "--nolock")
     done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 from hypothesis import given, reject, settings
@@ -17,7 +15,7 @@ from radtune.report import report_from_sections
 from radtune.sources.synthetic import generate
 from radtune.tasks import load_task
 
-COMMAND = [sys.executable, "scripts/build_instructions.py"]
+COMMAND = ["scripts/build_instructions.py"]
 TASKS = ("open_ended", "multiple_choice")
 
 
@@ -194,17 +192,13 @@ def arguments(folder, changes=None):
     return COMMAND + [f"{name}={value}" for name, value in values.items()]
 
 
-def run(command):
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
-
-
-def test_command_writes_the_same_bytes_twice(files):
+def test_command_writes_the_same_bytes_twice(run_here, files):
     command = arguments(files, {"validation_rows": 5, "validation_output": files / "validation.jsonl"})
-    first = run(command)
+    first = run_here(*command)
     assert first.returncode == 0, first.stderr
     before = (files / "rows.jsonl").read_bytes()
     # Again, in the spelling of earlier versions and with its keys in another order.
-    again = run([*COMMAND, *(re.sub(r"^(\w+)\.", r"\1_", argument) for argument in command[:1:-1])])
+    again = run_here(*COMMAND, *(re.sub(r"^(\w+)\.", r"\1_", argument) for argument in command[:0:-1]))
     assert again.returncode == 0, again.stderr
     assert (files / "rows.jsonl").read_bytes() == before
     rows = list(read_instructions(files / "rows.jsonl"))
@@ -220,8 +214,8 @@ def test_command_writes_the_same_bytes_twice(files):
     assert manifest["unmatched_exclude_ids"] == 0
 
 
-def test_outputs_are_the_weak_labels(files):
-    run(arguments(files))
+def test_outputs_are_the_weak_labels(run_here, files):
+    run_here(*arguments(files))
     task = load_task("multiple_choice")
     truth = read_labels(files / "labels.csv", task).answers
     rows = [row for row in read_instructions(files / "rows.jsonl") if row.task == "multiple_choice"]
@@ -242,28 +236,25 @@ def test_unusable_annotations_are_left_out(files):
     ("changes", "message"),
     [
         ({"open_ended.rows": 61}, "61 training rows asked for, 60 there"),
-        ({"open_ended.labels": "absent.jsonl"}, "absent.jsonl: No such file"),
         ({"validation_rows": 3}, "validation_rows and validation_output go together"),
         ({"validation_rows": -1}, "validation_rows: expected 0 or more"),
-        ({"multiple_choice.rows": 0}, "multiple_choice.rows: expected 1 or more"),
         ({"open_end.rows": 3}, "missing required key: open_end.reports"),
         ({"open_end.rows": 3, "open_end.reports": "x", "open_end.labels": "y"}, "did you mean 'open_ended'?"),
         ({"tasks": "[absent.yaml]"}, "absent.yaml: No such file"),
         ({"validation_rows": 3, "validation_output": "/dev/full"}, "/dev/full: is a device"),
-        ({"output": "{folder}/wcm.jsonl"}, "would overwrite"),
         ({"output": "{folder}/x/../wcm.jsonl"}, "would overwrite"),
         ({"validation_rows": 3, "validation_output": "{folder}/rows.jsonl"}, "would overwrite"),
         ({"exclude_ids": "[{folder}/rows.jsonl]"}, "would overwrite"),
         ({"open_ended.labels": "{folder}/labels.csv"}, "a label table has no phrases"),
-        ({"seed": "x"}, "seed"),
+        ({"multiple_choice.reports": "{folder}/wcm.jsonl"}, "no label for any of the 60 reports"),
         ({"sead": "1"}, "unknown key 'sead'; did you mean 'seed'?"),
     ],
 )
-def test_errors_are_one_line(files, changes, message):
+def test_errors_are_one_line(run_here, files, changes, message):
     (files / "x").mkdir()
     before = {path: path.read_bytes() for path in files.iterdir() if path.is_file()}
     changes = {name: value.format(folder=files) if isinstance(value, str) else value for name, value in changes.items()}
-    result = run(arguments(files, changes))
+    result = run_here(*arguments(files, changes))
     assert result.returncode == 2
     assert {path: path.read_bytes() for path in files.iterdir() if path.is_file()} == before
     assert message in result.stderr
@@ -271,20 +262,14 @@ def test_errors_are_one_line(files, changes, message):
     assert not (files / "rows.jsonl").exists()
 
 
-def test_ids_that_do_not_join(files):
-    result = run(arguments(files, {"multiple_choice.reports": files / "wcm.jsonl"}))
-    assert result.returncode == 2
-    assert "no label for any of the 60 reports" in result.stderr
-
-
-def test_command_tells_what_it_left_out(files):
+def test_command_tells_what_it_left_out(run_here, files):
     rows = [json.loads(line) for line in (files / "mimic.jsonl").read_text().splitlines()]
     answers = [{"report_id": r["report_id"], "status": "ok", "labels": ["Edema", "Zebra hernia"]} for r in rows]
     answers[1]["labels"].pop(0)
     write_jsonl(files / "answers.jsonl", answers)
     (files / "ids.txt").write_text(f"{rows[0]['report_id']}\nnobody\n")
     labels = files / "answers.jsonl"
-    result = run(arguments(files, {"multiple_choice.labels": labels, "exclude_ids": f"[{files / 'ids.txt'}]"}))
+    result = run_here(*arguments(files, {"multiple_choice.labels": labels, "exclude_ids": f"[{files / 'ids.txt'}]"}))
     assert result.returncode == 0, result.stderr
     assert "multiple_choice: 60 labelled, 1 excluded" in result.stdout
     assert "1 of unknown labels alone" in result.stdout
@@ -296,7 +281,7 @@ def test_command_tells_what_it_left_out(files):
     assert "Zebra" not in (files / "rows.jsonl").read_text()
 
 
-def test_rows_of_a_task_of_ones_own(files):
+def test_rows_of_a_task_of_ones_own(run_here, files):
     classes = "".join(f"- Class {number}\n" for number in range(150))
     (files / "toy.yaml").write_text(
         f"name: toy\nkind: classes\nclasses:\n{classes}none: Nothing\nprompts: {{inference: 'Which?\n{{classes}}'}}\n"
@@ -307,7 +292,7 @@ def test_rows_of_a_task_of_ones_own(files):
     ]
     (files / "toy.csv").write_text("\n".join(["report_id,labels", *lines]))
     toy = {"toy.reports": files / "mimic.jsonl", "toy.labels": files / "toy.csv", "toy.rows": 40}
-    result = run(arguments(files, {"tasks": f"[{files / 'toy.yaml'}]", **toy}))
+    result = run_here(*arguments(files, {"tasks": f"[{files / 'toy.yaml'}]", **toy}))
     assert result.returncode == 0, result.stderr
     assert "toy: 60 labelled" in result.stdout
     rows = [row for row in read_instructions(files / "rows.jsonl") if row.task == "toy"]

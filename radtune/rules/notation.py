@@ -60,7 +60,13 @@ def parse_phrase(phrase: str, words: Mapping[str, Sequence[str]]) -> tuple[_Node
     Raises:
         PhraseError: Unbalanced brackets, an empty choice, an unknown sign or word list, or a gap at either end.
     """
-    pieces = _PIECE.findall(_WORD_LIST.sub(lambda m: f"({'|'.join(_words_of(m[1], words, phrase))})", phrase))
+
+    def listed(name: re.Match[str]) -> str:
+        if name[1] not in words:
+            raise PhraseError(f"{phrase!r}: no word list {name[1]!r}")
+        return f"({'|'.join(words[name[1]])})"
+
+    pieces = _PIECE.findall(_WORD_LIST.sub(listed, phrase))
     nodes, rest = _sequence(pieces, 0, phrase)
     if rest != len(pieces):
         raise PhraseError(f"{phrase!r}: unexpected {pieces[rest]!r}")
@@ -69,12 +75,6 @@ def parse_phrase(phrase: str, words: Mapping[str, Sequence[str]]) -> tuple[_Node
     if nodes[0].gap or any(node.gap and all(n.optional for n in nodes[at:]) for at, node in enumerate(nodes, start=1)):
         raise PhraseError(f"{phrase!r}: '...' needs words on both sides")
     return nodes
-
-
-def _words_of(name: str, words: Mapping[str, Sequence[str]], phrase: str) -> Sequence[str]:
-    if name not in words:
-        raise PhraseError(f"{phrase!r}: no word list {name!r}")
-    return words[name]
 
 
 def _sequence(pieces: list[str], at: int, phrase: str) -> tuple[tuple[_Node, ...], int]:

@@ -47,11 +47,9 @@ def test_only_shared_reports_are_compared_and_differences_are_named() -> None:
 
 
 def test_long_lists_are_cut_on_screen_only() -> None:
-    a = table(**{f"r{i}": {"Edema": i % 2} for i in range(12)})
-    b = table(**{f"r{i}": {"Edema": (i + 1) % 2} for i in range(12)})
+    a, b = (table(**{f"r{i}": {"Edema": (i + shift) % 2} for i in range(12)}) for shift in (0, 1))
     found = compare_tables(MC, a, b)
-    assert len(found.per_class["Edema"].disagreements) == 12
-    assert found.per_class["Edema"].kappa == pytest.approx(-1)
+    assert (len(found.per_class["Edema"].disagreements), found.per_class["Edema"].kappa) == (12, pytest.approx(-1))
     assert "r0, r1, r2 and 9 more" in agreement_text(found)
 
 

@@ -45,21 +45,12 @@ def test_a_phrase_that_stands_twice_has_its_first_code(tmp_path: Path) -> None:
     assert (found.code.tp, found.code.fp, found.code.fn) == (1, 0, 0)
 
 
-def test_no_codes_no_scores(tmp_path: Path) -> None:
+def test_sides_without_codes_or_matches(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
     gold = coded(tmp_path / "g.jsonl", [("left effusion", "J90")])
-    predictions = coded(tmp_path / "p.jsonl", [("left effusion", None)])
-    assert score_codes(predictions, gold) is None
-    assert score_codes(gold, predictions) is None
-
-
-def test_codes_without_matching_phrases(tmp_path: Path) -> None:
-    gold = coded(tmp_path / "g.jsonl", [("left effusion", "J90")])
-    predictions = coded(tmp_path / "p.jsonl", [("pleural fluid", "J90")])
-    found = score_codes(predictions, gold)
+    for without in (coded(path, [("left effusion", None)]), coded(path, [("scar", "L90")], status="truncated")):
+        assert score_codes(without, gold) is None
+        assert score_codes(gold, without) is None
+    found = score_codes(coded(path, [("pleural fluid", "J90")]), gold)
     assert found is not None
     assert (found.code.f1, found.n_matched, found.same_code) == (1, 0, None)
-
-
-def test_codes_of_failed_calls_do_not_count(tmp_path: Path) -> None:
-    gold = coded(tmp_path / "g.jsonl", [("left effusion", "J90")])
-    assert score_codes(coded(tmp_path / "p.jsonl", [("left effusion", "J90")], status="truncated"), gold) is None

@@ -1,9 +1,6 @@
 import gzip
 import json
-import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,13 +11,6 @@ from radtune.tasks import load_task
 ROOT = Path(__file__).resolve().parents[2]
 MC = load_task("multiple_choice")
 SCRIPT = ROOT / "scripts" / "compare_labels.py"
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, env=environment, timeout=60
-    )
 
 
 @pytest.fixture
@@ -37,9 +27,9 @@ def tables(tmp_path: Path) -> tuple[Path, Path]:
     return ours, official
 
 
-def test_compares_ours_with_the_official_layout(tables: tuple[Path, Path], tmp_path: Path) -> None:
+def test_compares_ours_with_the_official_layout(run_here, tables: tuple[Path, Path], tmp_path: Path) -> None:
     output = tmp_path / "out" / "agreement.json"
-    done = run(f"a={tables[0]}", f"b={tables[1]}", f"output={output}")
+    done = run_here(SCRIPT, f"a={tables[0]}", f"b={tables[1]}", f"output={output}")
     assert done.returncode == 0, done.stderr
     edema = next(line for line in done.stdout.splitlines() if line.startswith("Edema"))
     assert edema.split()[1:] == ["0.667", "0.500", "1", "503"]
@@ -52,8 +42,8 @@ def test_compares_ours_with_the_official_layout(tables: tuple[Path, Path], tmp_p
     assert str(tables[1]) in json.loads((tmp_path / "out" / "agreement.json.manifest.json").read_text())["inputs"]
 
 
-def test_a_table_agrees_with_itself(tables: tuple[Path, Path]) -> None:
-    done = run(f"a={tables[1]}", f"b={tables[1]}")
+def test_a_table_agrees_with_itself(run_here, tables: tuple[Path, Path]) -> None:
+    done = run_here(SCRIPT, f"a={tables[1]}", f"b={tables[1]}")
     assert done.returncode == 0, done.stderr
     assert all(line.split()[-3:] != ["0"] and " 1.000" in line for line in done.stdout.splitlines()[1:-1])
 
@@ -69,8 +59,8 @@ def test_a_table_agrees_with_itself(tables: tuple[Path, Path]) -> None:
         (("a={a}", "b={b}", "b_id_column=subject_id"), "stands twice"),
     ],
 )
-def test_bad_use_is_one_line(tables: tuple[Path, Path], arguments: tuple[str, ...], message: str) -> None:
-    done = run(*(argument.format(a=tables[0], b=tables[1]) for argument in arguments))
+def test_bad_use_is_one_line(run_here, tables: tuple[Path, Path], arguments: tuple[str, ...], message: str) -> None:
+    done = run_here(SCRIPT, *(argument.format(a=tables[0], b=tables[1]) for argument in arguments))
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -18,13 +18,6 @@ TASK = load_task(DEFAULT_RULES_TASK)
 SCRIPT = ROOT / "scripts" / "label_by_rules.py"
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, env=environment, timeout=60
-    )
-
-
 @pytest.fixture
 def reports(tmp_path: Path) -> Path:
     path = tmp_path / "reports.jsonl"
@@ -33,9 +26,9 @@ def reports(tmp_path: Path) -> Path:
     return path
 
 
-def test_writes_label_table_evidence_and_manifests(reports: Path, tmp_path: Path) -> None:
+def test_writes_label_table_evidence_and_manifests(run_here, reports: Path, tmp_path: Path) -> None:
     output, explain = tmp_path / "out" / "labels.csv", tmp_path / "out" / "evidence.jsonl"
-    done = run(f"reports={reports}", f"output={output}", f"explain={explain}")
+    done = run_here(SCRIPT, f"reports={reports}", f"output={output}", f"explain={explain}")
     assert done.returncode == 0, done.stderr
     assert "3 reports in" in done.stdout
     assert "reports/s" in done.stdout
@@ -67,33 +60,32 @@ def test_writes_label_table_evidence_and_manifests(reports: Path, tmp_path: Path
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_reads_a_csv_with_sections(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("uid,findings,impression\n7,The heart is enlarged.,\n", ()),
+        ("accession,body\n7,The heart is enlarged.\n", ("id_column=accession", "text_column=body")),
+    ],
+)
+def test_reads_a_csv(run_here, tmp_path: Path, text: str, keys: tuple[str, ...]) -> None:
     table = tmp_path / "notes.csv"
-    table.write_text("uid,findings,impression\n7,The heart is enlarged.,\n", encoding="utf-8")
-    done = run(f"reports={table}", f"output={tmp_path / 'labels.csv'}")
-    assert done.returncode == 0, done.stderr
-    assert read_labels(tmp_path / "labels.csv", TASK).answers["7"].labels == ("Cardiomegaly",)
-
-
-def test_reads_columns_of_any_name(tmp_path: Path) -> None:
-    table = tmp_path / "notes.csv"
-    table.write_text("accession,body\n7,The heart is enlarged.\n", encoding="utf-8")
-    done = run(f"reports={table}", f"output={tmp_path / 'labels.csv'}", "id_column=accession", "text_column=body")
+    table.write_text(text, encoding="utf-8")
+    done = run_here(SCRIPT, f"reports={table}", f"output={tmp_path / 'labels.csv'}", *keys)
     assert done.returncode == 0, done.stderr
     assert read_labels(tmp_path / "labels.csv", TASK).answers["7"].labels == ("Cardiomegaly",)
 
 
 @pytest.mark.parametrize(("explain", "written"), [("true", True), ("false", False)])
-def test_explains_beside_the_output(reports: Path, tmp_path: Path, explain: str, written: bool) -> None:
-    done = run(f"reports={reports}", f"output={tmp_path / 'labels.csv'}", f"explain={explain}")
+def test_explains_beside_the_output(run_here, reports: Path, tmp_path: Path, explain: str, written: bool) -> None:
+    done = run_here(SCRIPT, f"reports={reports}", f"output={tmp_path / 'labels.csv'}", f"explain={explain}")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "labels.explain.jsonl").exists() == written
     assert not (tmp_path / explain).exists()
 
 
 @pytest.mark.parametrize("words", [("text={}",), ("--text", "{}"), ("--text={}",)])
-def test_prints_one_report_with_its_evidence(words: tuple[str, ...]) -> None:
-    done = run(*(word.format("No pneumothorax: clear. Small effusion.") for word in words))
+def test_prints_one_report_with_its_evidence(run_here, words: tuple[str, ...]) -> None:
+    done = run_here(SCRIPT, *(word.format("No pneumothorax: clear. Small effusion.") for word in words))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert " 0  Pneumothorax" in lines
@@ -117,10 +109,10 @@ def test_prints_one_report_with_its_evidence(words: tuple[str, ...]) -> None:
     ],
 )
 def test_bad_use_is_one_line_and_leaves_nothing(
-    reports: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+    run_here, reports: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     before = reports.read_bytes()
-    done = run(*(argument.format(tmp=tmp_path, reports=reports) for argument in arguments))
+    done = run_here(SCRIPT, *(argument.format(tmp=tmp_path, reports=reports) for argument in arguments))
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -128,17 +120,17 @@ def test_bad_use_is_one_line_and_leaves_nothing(
     assert reports.read_bytes() == before
 
 
-def test_a_broken_line_leaves_no_output(reports: Path, tmp_path: Path) -> None:
+def test_a_broken_line_leaves_no_output(run_here, reports: Path, tmp_path: Path) -> None:
     with reports.open("a", encoding="utf-8") as stream:
         stream.write('{"report_id": "d", "text": "Mrs Secret has\n')
-    done = run(f"reports={reports}", f"output={tmp_path / 'x.csv'}", f"explain={tmp_path / 'y.jsonl'}")
+    done = run_here(SCRIPT, f"reports={reports}", f"output={tmp_path / 'x.csv'}", f"explain={tmp_path / 'y.jsonl'}")
     assert done.returncode == 2
     assert "reports.jsonl:4" in done.stderr
     assert "Secret" not in done.stderr
     assert list(tmp_path.iterdir()) == [reports]
 
 
-def test_labels_the_classes_of_a_task_of_ones_own(tmp_path: Path) -> None:
+def test_labels_the_classes_of_a_task_of_ones_own(run_here, tmp_path: Path) -> None:
     lexicon = tmp_path / "spleen" / "lexicon.toml"
     lexicon.parent.mkdir()
     lexicon.write_text('[Splenomegaly]\nmentions = ["(large|big) spleen"]\n', encoding="utf-8")
@@ -150,12 +142,12 @@ def test_labels_the_classes_of_a_task_of_ones_own(tmp_path: Path) -> None:
     reports = tmp_path / "notes.csv"
     reports.write_text("uid,text\n1,Big spleen. No accessory spleens.\n2,Accessory spleen?\n", encoding="utf-8")
     output = tmp_path / "labels.csv"
-    done = run(f"task={task}", f"reports={reports}", f"output={output}")
+    done = run_here(SCRIPT, f"task={task}", f"reports={reports}", f"output={output}")
     assert done.returncode == 0, done.stderr
     assert output.read_text() == "report_id,Splenomegaly,Accessory spleen,No Finding\n1,1,0,\n2,,-1,\n"
     manifest = json.loads((tmp_path / "labels.csv.manifest.json").read_text())
     assert {str(reports), str(task), str(lexicon)} <= set(manifest["inputs"])
-    done = run("task=open_ended", f"reports={reports}", f"output={output}")
+    done = run_here(SCRIPT, "task=open_ended", f"reports={reports}", f"output={output}")
     assert (done.returncode, "no rules label it" in done.stderr) == (2, True)
 
 
