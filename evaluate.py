@@ -71,11 +71,9 @@ def main(config: EvaluateConfig) -> None:
         for name, side in sides.items():
             sides[name], respelled[name] = inputs.respell(task, side)
     annotators = {name: sides[name] for name in config.gold_columns}
-    gold = (
-        inputs.combine_gold(task, list(annotators.values()), config.gold_rule)
-        if config.gold_rule
-        else sides[inputs.GOLD]
-    )
+    if config.gold_rule:
+        sides[inputs.GOLD] = inputs.combine_gold(task, list(annotators.values()), config.gold_rule)
+    gold = sides[inputs.GOLD]
     patient_ids = {report.report_id: report.patient_id for report in reports.values() if report.patient_id is not None}
     predictions = sides[inputs.PREDICTIONS]
     metrics = evaluate(

@@ -43,15 +43,12 @@ def lines(steps, **changes):
     return make_plan(**values | changes).lines()
 
 
-def test_warns_of_a_warm_up_that_outlasts_training():
+def test_warns_of_a_warm_up_that_outlasts_training_and_of_cut_rows():
     # The paper's own case: 9,000 rows in batches of 128.
     short = lines(steps_per_epoch(9_000, 128))
     assert any(line.startswith("71 optimizer steps, 70 of them warm-up") for line in short)
     assert any("the learning rate reaches 0.00021, not 0.0003" in line for line in short)
     assert not any("warning" in line for line in lines(200))
-
-
-def test_warns_of_rows_that_are_cut():
     assert any("3 rows reach tokenizer.max_seq_len: their answers are cut" in line for line in lines(200, cut=3))
 
 
