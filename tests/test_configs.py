@@ -133,7 +133,8 @@ def test_fast_yaml_trains_as_its_stock_one_does(path):
         assert ours[name] == stock[name]
 
 
-@pytest.mark.parametrize("path", STUDIES, ids=str)
+# tests/study looks closely at the graphs of the others.
+@pytest.mark.parametrize("path", [path for path in STUDIES if path.stem not in ("mini", "paper")], ids=str)
 def test_study_graph_names_every_cell(path, tmp_path, monkeypatch):
     """A dry run where the user's data is (empty stand-ins for) what the YAML names."""
     monkeypatch.setenv("OPENI_DIR", "data/openi")
