@@ -12,10 +12,8 @@ labels are printed. gpt_data_generate.py is the same command with other defaults
 answer.
 """
 
-from radtune.ask.command import AskConfig, ask, keys_with
+from radtune.ask.command import AskConfig, ask
 from radtune.config import run_command
-
-InferenceConfig = keys_with("InferenceConfig")
 
 
 def main(config: AskConfig) -> None:
@@ -24,4 +22,4 @@ def main(config: AskConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, InferenceConfig)
+    run_command(main, AskConfig)

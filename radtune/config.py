@@ -53,13 +53,15 @@ def key(
     gt: float | None = None,
     le: float | None = None,
     rest: bool = False,
+    also: str = "",
 ) -> Any:
     """Declares one key, a dataclass field; it is required unless it has a default.
 
     A dataclass as default gives the key keys of its own below it. The value, or each item of a list or mapping, must be
     one of ``choices`` and in range. A mapping marked ``rest`` takes all sections that no other key has the name of.
+    ``also`` is a second name that a command takes the key by.
     """
-    limits = {"help": help, "choices": tuple(choices), "ge": ge, "gt": gt, "le": le, "rest": rest}
+    limits = {"help": help, "choices": tuple(choices), "ge": ge, "gt": gt, "le": le, "rest": rest, "also": also}
     if not isinstance(default, (type, list, dict)):
         return dataclasses.field(default=default, metadata=limits, kw_only=True)
     make = default if isinstance(default, type) else lambda: copy.deepcopy(default)
@@ -71,8 +73,11 @@ def parse_config(schema: type[Config], arguments: Sequence[str]) -> Config:
 
     In the file ``${section.key}`` stands for the value of another key, as in torchtune's configs.
     """
-    config_file, overrides = split_arguments(arguments)
+    names = {field.metadata.get("also") or field.name: field.name for field, _ in _keys(schema)}
+    config_file, given = split_arguments(arguments)
+    overrides = [(names.get(name, name), text) for name, text in given]
     values = read_yaml(config_file) if config_file else {}
+    values = {names.get(name, name): value for name, value in values.items()}
     if config_file:
         values = _interpolated(values, with_overrides(schema, values, overrides), config_file)
     try:
@@ -182,7 +187,8 @@ def _help_lines(schema: Any, prefix: str) -> Iterable[str]:
             yield f"  {name}  ({_type_name(hint)}, {stated})"
             choices, limits = field.metadata.get("choices"), _range_words(field.metadata)
             one_of = f" One of: {', '.join(choices)}." if choices else ""
-            yield f"      {field.metadata.get('help', '')}{one_of}{f' {limits.capitalize()}.' if limits else ''}"
+            also = f" Also {field.metadata['also']}=." if field.metadata.get("also") else ""
+            yield f"      {field.metadata.get('help', '')}{one_of}{f' {limits.capitalize()}.' if limits else ''}{also}"
 
 
 def _yaml_text(value: Any) -> str:

@@ -22,7 +22,6 @@ COMMANDS = sorted(path for folder in (".", "recipes", "scripts") for path in (RO
 OUTSIDE = {"recipes", "scripts", "benchmarks", "tests", *(path.stem for path in ROOT.glob("*.py"))}
 # Library files under 60 lines that are files of their own, and why.
 SMALL = {
-    "radtune/ask/display.py": "tested alone: no character of a report may steer a terminal",
     "radtune/privacy.py": "what may stand in a message; everything stands on it",
     "radtune/progress.py": "used from sources to study",
     "radtune/sources/mimic_cxr.py": "a source is a file",

@@ -6,7 +6,6 @@ at aside.
 
 import dataclasses
 import json
-import math
 import os
 import sys
 import typing
@@ -17,19 +16,13 @@ from typing import Any
 
 from radtune.ask import batch_api
 from radtune.ask.costs import PRICES_FILE, Budget, check_budget, estimate, price_at
-from radtune.ask.display import row_text
 from radtune.ask.ledger import Ledger, ledger_path
 from radtune.ask.questions import Asking
+from radtune.ask.rows import row_text
 from radtune.ask.run import Run, write_rows
 from radtune.config import InputError, key
 from radtune.engines.choose import ENGINES, QUANTIZATIONS, Model, choose_model
-from radtune.engines.guard import (
-    Endpoint,
-    check_batch_endpoint,
-    find_endpoint,
-    read_credential,
-    what_leaves,
-)
+from radtune.engines.guard import Endpoint, check_batch_endpoint, find_endpoint, read_credential, what_leaves
 from radtune.engines.prompt import Engine, Sampling
 from radtune.files import check_outputs, write_manifest
 from radtune.labels import Status
@@ -62,15 +55,15 @@ class AskConfig:
     quantization: str | None = key("Weights in fewer bits, with engine=transformers.", None, QUANTIZATIONS)
     prompt: str = key("Which of the task's prompts.", "inference", USES)
     prompt_format: str = key("How instruction and report are framed; as in training.", "llama3_chat", PROMPT_FORMATS)
-    temperature: float | None = key("Of sampling; 0 is greedy, null leaves it to a server.", 0.1)
-    max_new_tokens: int | None = key("Where an answer is cut off; null leaves it to a server.", 150, ge=1, le=10**9)
-    max_tokens: int | None = key("Another name of max_new_tokens.", -1)
+    temperature: float | None = key("Of sampling; 0 is greedy, null leaves it to a server.", 0.1, ge=0)
+    max_new_tokens: int | None = key(
+        "Where an answer is cut off; null leaves it to a server.", 150, ge=1, le=10**9, also="max_tokens"
+    )
     constrain: bool = key("Allow only lists of the task's classes.", False)
     scores: bool = key("A probability for each class; with constrain=true.", False)
     evidence: bool = key("Look up in the report what the model quotes for each label.", False)
     response_format: str = key("Free text, or JSON where a server can be held to it.", "text", RESPONSE_FORMATS)
-    samples: int = key("How often each report is asked.", 1, ge=1, le=MOST_SAMPLES)
-    votes: int | None = key("Another name of samples.", None, ge=1, le=MOST_SAMPLES)
+    samples: int = key("How often each report is asked.", 1, ge=1, le=MOST_SAMPLES, also="votes")
     vote: str = key("What of several answers is kept: what most say, or what any says.", "majority", VOTES)
     reask: bool = key(
         "Ask once more, with the reason, where an answer cannot be used or quotes what is not there.", False
@@ -103,47 +96,42 @@ class AskConfig:
 
 def keys_with(name: str, **defaults: Any) -> type[AskConfig]:
     """The keys of a command: those of :class:`AskConfig`, some with other defaults."""
+    declared = {field.name: field.metadata for field in dataclasses.fields(AskConfig)}
     hints = typing.get_type_hints(AskConfig)
-    fields = []
-    for declared in dataclasses.fields(AskConfig):
-        default = defaults.get(declared.name, declared.default)
-        fields.append(
-            (declared.name, hints[declared.name], dataclasses.field(default=default, metadata=declared.metadata))
-        )
-    made = dataclasses.make_dataclass(name, fields, kw_only=True)
-    return typing.cast(type[AskConfig], made)
+    others = [
+        (other, hints[other], dataclasses.field(default=default, metadata=declared[other]))
+        for other, default in defaults.items()
+    ]
+    return dataclasses.make_dataclass(name, others, bases=(AskConfig,), kw_only=True)
 
 
 def ask(config: AskConfig, quarantine: bool = False) -> None:
     """Asks about reports, keeps what is answered, writes rows and says what was done.
 
-    Args:
-        config: The keys.
-        quarantine: Whether rows with problems stand in ``OUTPUT.quarantine.jsonl``, too.
+    With ``quarantine``, rows with problems stand in ``OUTPUT.quarantine.jsonl``, too.
     """
-    asking = asking_of(config)
+    asking = _asking(config)
     reports = _reports(config, asking)
-    prices = config.prices or PRICES_FILE
-    output, kept = config.output, []
-    aside = output.with_name(f"{output.name}.quarantine.jsonl") if output and quarantine else None
+    prices, output = config.prices or PRICES_FILE, config.output
     inputs = [config.reports, *asking.task.files, *([prices] if config.engine == "openai" else [])]
-    if output is not None:
-        kept = [ledger_path(output), batch_api.state_path(output)]
-        check_outputs([output, aside, *kept], inputs)
+    aside = output.with_name(f"{output.name}.quarantine.jsonl") if output and quarantine else None
+    answers, state = (ledger_path(output), batch_api.state_path(output)) if output else (None, None)
+    check_outputs([output, aside, answers, state], inputs)
     endpoint = _endpoint(config)
     price = price_at(endpoint, config.model or "", prices)
     price = price.in_batch if price and config.batch else price
     check_budget(config.max_cost, price, config.model or "", asking.sampling, prices)
     budget = Budget(config.max_cost, price)
     model = _model(config, asking, reports, endpoint, budget)
-    waiting = batch_api.pending_keys(kept[1]) if kept else ()
-    with Ledger(kept[0] if kept else None) as ledger:
+    waiting = batch_api.pending_keys(state) if state else ()
+    # A dry run makes no file.
+    with Ledger(answers if answers and (answers.exists() or not config.dry_run) else None) as ledger:
         run = Run(reports, asking, model, ledger, budget, endpoint.host if endpoint else None, waiting)
         if config.dry_run:
-            print(_dry_run(run, reports, model, asking, budget, endpoint))
+            print(_dry_run(run, endpoint))
             return
-        if config.batch and endpoint:
-            with batch_api.Batches(endpoint, read_credential(endpoint, os.environ), kept[1]) as batches:
+        if config.batch and endpoint and state:
+            with batch_api.Batches(endpoint, read_credential(endpoint, os.environ), state) as batches:
                 if config.batch == "submit":
                     print(batch_api.submit_missing(run, budget, batches, model.name))
                     return
@@ -151,58 +139,40 @@ def ask(config: AskConfig, quarantine: bool = False) -> None:
         else:
             run.ask()
         if output is None:
-            if run.outcome.interrupted:
-                raise KeyboardInterrupt
             _show(run)
             return
         write_rows(run, output, aside)
-    _finish(config, run, budget, inputs, aside)
+    _finish(config, output, run, inputs, aside)
 
 
-def asking_of(config: AskConfig) -> Asking:
-    """What is asked, checked.
-
-    Raises:
-        InputError: Naming keys that do not go together.
-    """
+def _asking(config: AskConfig) -> Asking:
+    """What is asked, or an InputError that names keys that do not go together."""
     task = load_task(config.task)
-    temperature, at_server = config.temperature, config.engine == "openai"
-    longest = config.max_new_tokens if config.max_tokens == -1 else config.max_tokens
-    samples = config.votes or config.samples
-    grammar = task.grammar()
-    if temperature is not None and not (temperature == 0 or MIN_TEMPERATURE <= temperature < math.inf):
+    temperature, at_server, grammar = config.temperature, config.engine == "openai", task.grammar()
+    schema = task.json_schema() if at_server and (config.constrain or config.response_format != "text") else None
+    if temperature and temperature < MIN_TEMPERATURE:
         raise InputError(f"temperature must be 0 (greedy), or {MIN_TEMPERATURE} or more")
-    if longest is not None and not 1 <= longest <= 10**9:
-        raise InputError("max_tokens must be from 1 to 1,000,000,000, or null")
-    if not at_server and (temperature is None or longest is None):
+    if not at_server and None in (temperature, config.max_new_tokens):
         raise InputError("temperature=null and max_new_tokens=null go with engine=openai")
     if config.constrain and grammar is None:
         raise InputError(f"constrain=true: the answers of task {task.name} are open")
-    if config.scores and not (config.constrain and not at_server):
+    if config.scores and (at_server or not config.constrain):
         raise InputError("scores=true needs constrain=true and a model that runs here")
     if config.response_format != "text" and not at_server:
         raise InputError("response_format=json_schema goes with engine=openai; constrain=true with a model here")
-    schema = task.json_schema() if at_server and (config.constrain or config.response_format != "text") else None
     if schema and config.evidence and task.classes:
-        raise InputError(
-            "evidence=true: a server that is held to a JSON schema gives none; needs a model that runs here"
-        )
-    if samples > 1 and temperature == 0 and not task.draws_examples(config.prompt):
-        raise InputError(f"samples={samples} at temperature=0 would all be alike")
+        raise InputError("evidence=true: a server held to a JSON schema gives none; needs a model that runs here")
+    if config.samples > 1 and temperature == 0 and not task.draws_examples(config.prompt):
+        raise InputError(f"samples={config.samples} at temperature=0 would all be alike")
     if config.batch and not at_server:
         raise InputError("batch= goes with engine=openai")
     if config.batch and config.output is None:
         raise InputError("batch= needs reports= and output=")
-    sampling = Sampling(
-        temperature,
-        longest,
-        grammar if config.constrain and not at_server else None,
-        config.evidence and bool(task.classes),
-        config.scores,
-        schema,
-    )
+    closed = grammar if config.constrain and not at_server else None
+    goes_on = config.evidence and bool(task.classes)
+    sampling = Sampling(temperature, config.max_new_tokens, closed, goes_on, config.scores, schema)
     return Asking(
-        task, config.prompt, sampling, config.seed, samples, config.vote,
+        task, config.prompt, sampling, config.seed, config.samples, config.vote,
         config.prompt_format, config.evidence, config.reask, config.verify,
     )  # fmt: skip
 
@@ -264,52 +234,49 @@ def _keeps_to(schema: dict[str, Any] | None, text: str) -> bool:
         return False
 
 
-def _dry_run(
-    run: Run, reports: list[Report], model: Model, asking: Asking, budget: Budget, endpoint: Endpoint | None
-) -> str:
-    missing = run.missing()
-    said = estimate((question.prompt for question in missing), asking.sampling, budget.price, model.name, endpoint)
+def _dry_run(run: Run, endpoint: Endpoint | None) -> str:
+    prompts = [question.prompt for question in run.missing()]
+    said = estimate(prompts, run.asking.sampling, run.budget.price, run.model.name, endpoint)
     if endpoint is None or endpoint.is_loopback:
         return f"{said}\nnothing would leave this machine; nothing has been asked"
-    asked = {question.prompt.report_id for question in missing}
-    leaving = what_leaves([report for report in reports if report.report_id in asked])
+    asked = {prompt.report_id for prompt in prompts}
+    leaving = what_leaves([report for report in run.reports if report.report_id in asked])
     return f"{said}\n{leaving} would leave this machine, for {endpoint.url}; nothing has been sent"
 
 
 def _show(run: Run) -> None:
+    if run.outcome.interrupted:
+        raise KeyboardInterrupt
     (row,) = run.rows()
     if row["status"] == Status.FAILED:
         raise InputError(f"no answer: {row['error']}")
     print(row_text(row))
 
 
-def _finish(config: AskConfig, run: Run, budget: Budget, inputs: list[Path | None], aside: Path | None) -> None:
+def _finish(config: AskConfig, output: Path, run: Run, inputs: list[Path | None], aside: Path | None) -> None:
     """Says what was done, and what is left to do."""
-    outcome, reports = run.outcome, run.reports
-    print(f"{len(reports):,} reports, {outcome.text()}{budget.shown()}")
+    outcome, count = run.outcome, len(run.reports)
+    print(f"{count:,} reports, {outcome.text()}{run.budget.shown()}")
     if outcome.interrupted:
-        rows = f" with {outcome.rows:,} of {len(reports):,} rows for {config.output}" if outcome.rows else ""
+        rows = f" with {outcome.rows:,} of {count:,} rows for {output}" if outcome.rows else ""
         print(f"stopped{rows}; the same command goes on from there")
         raise KeyboardInterrupt
-    assert config.output is not None  # noqa: S101  (one report has no rows to finish)
-    facts = {"reports": len(reports), **outcome.facts(), "spent": round(budget.spent, 6)}
-    write_manifest(config.output, config, inputs, **facts)
-    print(f"written to {config.output}")
+    write_manifest(output, config, inputs, reports=count, **outcome.facts(), spent=round(run.budget.spent, 6))
+    print(f"written to {output}")
     if aside and outcome.problems:
         print(f"{outcome.problems:,} rows to look at, with the reason: {aside}")
-    missing = len(reports) - outcome.rows
+    missing, left = count - outcome.rows, []
     if missing:
-        waiting = batch_api.pending_keys(batch_api.state_path(config.output))
+        waiting = batch_api.pending_keys(batch_api.state_path(output))
         asks = "batch=collect fetches them" if waiting else "batch=submit asks them"
-        print(
-            f"{missing:,} reports have no answer yet: {'max_cost' if outcome.stopped_by_cost else asks}",
-            file=sys.stderr,
-        )
+        left.append(f"{missing:,} reports have no answer yet: {'max_cost' if outcome.stopped_by_cost else asks}")
     elif outcome.stopped_by_cost:
-        print("max_cost has left out questions that reask=true or verify=true would ask", file=sys.stderr)
+        left.append("max_cost has left out questions that reask=true or verify=true would ask")
     if outcome.empty:
-        print(f"{outcome.empty:,} reports have no text", file=sys.stderr)
+        left.append(f"{outcome.empty:,} reports have no text")
     if outcome.failed:
-        print(f"{outcome.failed:,} reports failed; the same command asks them again", file=sys.stderr)
+        left.append(f"{outcome.failed:,} reports failed; the same command asks them again")
+    for line in left:
+        print(line, file=sys.stderr)
     if outcome.failed or missing:
         sys.exit(1)

@@ -36,19 +36,12 @@ _EMPTY_WORDS = frozenset(
 
 @dataclass(frozen=True)
 class Evidence:
-    """The words that a label rests on.
-
-    Attributes:
-        label: The label.
-        quote: What the model quotes; None where it gives nothing. Of a phrase, the phrase itself.
-        start: Its offset in the report's text, in characters; None where it is not in the report or says nothing.
-        end: The offset after it.
-    """
+    """The words that a label rests on."""
 
     label: str
-    quote: str | None
-    start: int | None = None
-    end: int | None = None
+    quote: str | None  # what the model quotes, None where it gives nothing; of a phrase, the phrase itself
+    start: int | None = None  # in characters of the report; None where it is not there or says nothing
+    end: int | None = None  # behind it
 
 
 def find_evidence(task: Task, labels: Sequence[str], rest: str, text: str) -> list[Evidence]:
@@ -56,13 +49,9 @@ def find_evidence(task: Task, labels: Sequence[str], rest: str, text: str) -> li
 
     It stands there if it is found with case and white space folded, and says something if one of its words of two or
     more letters is no empty word (a function word, a negation, "present", a heading). Where none does, the label has
-    its first quotation without offsets.
+    its first quotation without offsets. Phrases are their own evidence.
 
-    Args:
-        task: The task; phrases are their own evidence.
-        labels: The labels of an answer.
-        rest: What follows the list in the answer.
-        text: The report.
+    ``rest`` is what follows the list in the answer, ``text`` the report.
     """
     folded = fold_space(text).casefold()
     quotes: dict[str, list[str]] = {}

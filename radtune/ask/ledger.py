@@ -9,7 +9,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -35,45 +35,32 @@ def ledger_path(output: Path) -> Path:
 class Ledger:
     """Answers by the hash of what was asked, written by one process at a time. Use as a context manager.
 
-    Attributes:
-        path: The file; None for a ledger in memory.
-        taken_over: Whether it holds answers of an earlier version, by that version's keys.
+    ``taken_over`` says whether it holds answers of an earlier version, by that version's keys.
     """
 
     def __init__(self, path: Path | None) -> None:
-        """Opens or makes the file, and locks it.
+        """Opens or makes the file, and locks it; None is a ledger in memory.
 
         Raises:
             InputError: Another process has it, it cannot be written, or it holds something else than answers.
         """
-        self.path = Path(path) if path is not None else None
-        self._lock: BinaryIO | None = None
-        self._made_folders: list[Path] = []
-        if self.path is not None:
-            self._made_folders = [folder for folder in self.path.parents if not os.path.lexists(folder)]
-            # Another kind of lock than SQLite's own, which lets others read meanwhile. The handle stays open until
-            # SQLite has closed its own: closing any handle of a process takes SQLite's locks away.
-            self._lock = lock(self.path)
-        try:
-            self._open()
-        except BaseException:
-            self._unlock()
-            raise
-
-    def _open(self) -> None:
-        if self.path is not None and self._lock and (head := self._lock.read(len(_SQLITE_BEGINS))):
-            if _LINE_BEGINS.startswith(head):
-                taken_over = _take_over(self.path)
-                self._lock.close()
-                self._lock = taken_over
-            elif head != _SQLITE_BEGINS:
-                raise _foreign(self.path, 1)
-        try:
-            self._db = _connect(self.path or ":memory:", "WAL", _NEW)
-            self.taken_over = self._db.execute("PRAGMA user_version").fetchone()[0] == _TAKEN_OVER
-            self._keys = {key for (key,) in self._db.execute("SELECT key_sha256 FROM answers")}
-        except sqlite3.Error as error:
-            raise InputError(f"{self.path}: cannot read: {error}") from None
+        self.path = path
+        with ExitStack() as held:
+            if path is not None:
+                # Another kind of lock than SQLite's own, which lets others read meanwhile. Its handle stays open until
+                # SQLite has closed its own: closing any handle of a process takes SQLite's locks away.
+                head = held.enter_context(lock(path)).read(len(_SQLITE_BEGINS))
+                if head and _LINE_BEGINS.startswith(head):
+                    held.enter_context(_take_over(path))
+                elif head not in (b"", _SQLITE_BEGINS):
+                    raise _foreign(path, 1)
+            try:
+                self._db = _connect(path or ":memory:", "WAL", _NEW)
+                self.taken_over = self._db.execute("PRAGMA user_version").fetchone()[0] == _TAKEN_OVER
+                self._keys = {key for (key,) in self._db.execute("SELECT key_sha256 FROM answers")}
+            except sqlite3.Error as error:
+                raise InputError(f"{path}: cannot read: {error}") from None
+            self._lock = held.pop_all()
 
     def __enter__(self) -> "Ledger":
         return self
@@ -84,7 +71,7 @@ class Ledger:
             self._db.close()
         if self.path is not None and not self._keys:
             self.path.unlink(missing_ok=True)
-        self._unlock()
+        self._lock.close()
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -114,14 +101,6 @@ class Ledger:
         except sqlite3.Error as error:
             raise InputError(f"{self.path}: cannot write: {error}") from None
         self._keys.add(key_sha256)
-
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-        for folder in self._made_folders:
-            # Only where nothing has come to stand in it: a dry run leaves nothing behind.
-            with suppress(OSError):
-                folder.rmdir()
 
 
 def _connect(path: Path | str, journal: str, version: int) -> sqlite3.Connection:
@@ -153,18 +132,15 @@ def _take_over(path: Path) -> BinaryIO:
     new = path.with_name(f".{path.name}.tmp")
     try:
         new.unlink(missing_ok=True)
-        taken_over = lock(new)
-        try:
-            db = _connect(new, "DELETE", _TAKEN_OVER)
-            db.execute("BEGIN")
-            db.executemany(_INSERT, _lines(path))
-            db.execute("COMMIT")
-            db.close()
+        with ExitStack() as undo:
+            undo.callback(new.unlink, missing_ok=True)
+            taken_over = undo.enter_context(lock(new))
+            with closing(_connect(new, "DELETE", _TAKEN_OVER)) as db:
+                db.execute("BEGIN")
+                db.executemany(_INSERT, _lines(path))
+                db.execute("COMMIT")
             os.replace(new, path)
-        except BaseException:
-            taken_over.close()
-            new.unlink(missing_ok=True)
-            raise
+            undo.pop_all()
     except (OSError, sqlite3.Error) as error:
         raise InputError(f"{path}: cannot write: {getattr(error, 'strerror', None) or error}") from None
     return taken_over

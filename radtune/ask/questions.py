@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
+from radtune.ask.verify import VERIFICATION_TOKENS, verification
 from radtune.engines.choose import Model
 from radtune.engines.prompt import Prompt, Sampling
 from radtune.files import sha256_text
@@ -15,31 +16,18 @@ from radtune.tasks import Task, TaskPrompt, prompt_sha256, text_of
 
 @dataclass(frozen=True)
 class Asking:
-    """What every report of a run is asked, and what is made of the answers.
-
-    Attributes:
-        task: The task; reads the answers.
-        use: Which of its prompts, one of :data:`radtune.tasks.USES`.
-        sampling: How answers are drawn.
-        seed: Of sampling, and of the examples that are drawn for each report.
-        samples: How often each report is asked.
-        vote: How several samples become one answer, a rule of :func:`radtune.combine.combine`.
-        prompt_format: One of :data:`radtune.tasks.PROMPT_FORMATS`.
-        evidence: Whether the model's evidence is looked up in the report.
-        reask: Whether what cannot be used, or quotes what is not in the report, is asked once more with the reason.
-        verify: Whether each label is asked about once more, and dropped where the model denies it.
-    """
+    """What every report of a run is asked, and what is made of the answers."""
 
     task: Task
-    use: str
+    use: str  # which of its prompts, one of radtune.tasks.USES
     sampling: Sampling
-    seed: int = 0
-    samples: int = 1
-    vote: str = "majority"
+    seed: int = 0  # of sampling, and of the examples that are drawn for each report
+    samples: int = 1  # how often each report is asked
+    vote: str = "majority"  # how several samples become one answer, a rule of radtune.combine.combine
     prompt_format: str = "llama3_chat"
-    evidence: bool = False
-    reask: bool = False
-    verify: bool = False
+    evidence: bool = False  # whether the model's evidence is looked up in the report
+    reask: bool = False  # whether what cannot be used, or quotes what is not there, is asked once more with the reason
+    verify: bool = False  # whether each label is asked about once more, and dropped where the model denies it
 
     @cached_property
     def _fixed_prompt(self) -> TaskPrompt:
@@ -86,35 +74,28 @@ def asked_again(question: Question, complaint: str) -> Question:
     )
 
 
-def about_label(report: Report, label: str, instruction: str, sampling: Sampling, asking: Asking, model: Model) -> Any:
+def about_label(report: Report, label: str, asking: Asking, model: Model) -> Question:
     """The question that verifies one label of a report's answer."""
     seed = f"{asking.seed}:{label}:{report.report_id}"
-    prompt = Prompt(report.report_id, instruction, text_of(asking.task, report), asking.prompt_format, seed)
-    return _question(prompt, asking.task, sampling, model)
+    prompt = Prompt(report.report_id, verification(label), text_of(asking.task, report), asking.prompt_format, seed)
+    return _question(prompt, asking.task, Sampling(asking.sampling.temperature, VERIFICATION_TOKENS), model)
 
 
 def _question(
-    prompt: Prompt,
-    task: Task,
-    sampling: Sampling,
-    model: Model,
-    example_ids: tuple[str, ...] = (),
-    sample: int = 0,
+    prompt: Prompt, task: Task, sampling: Sampling, model: Model, example_ids: tuple[str, ...] = (), sample: int = 0
 ) -> Question:
     prompt_hash = _prompt_sha256(prompt.instruction, prompt.prompt_format)
     response_format = "json_schema" if sampling.schema else "text"
-    decides: list[Any] = [prompt.report_text, task.name, prompt_hash, example_ids]
-    decides += [model.name, sampling.temperature, sampling.max_new_tokens, response_format]
-    if sample:
-        decides.append(sample)
+    decides = [
+        prompt.report_text, task.name, prompt_hash, example_ids,
+        model.name, sampling.temperature, sampling.max_new_tokens, response_format, *([sample] if sample else []),
+    ]  # fmt: skip
     old_key = key = sha256_text(json.dumps(decides))
     # Of a local model, what tells its weights from others of that name; a server may move to another node or port.
     more: dict[str, Any] = {} if model.settings["engine"] == "openai" else dict(model.settings)
     if sampling.temperature:
         more["seed"] = prompt.seed
-    more |= {name: True for name in ("go_on", "scores") if getattr(sampling, name)}
-    if sampling.grammar and not sampling.schema:
-        more["grammar"] = True
+    more |= {name: True for name in ("go_on", "scores", "grammar") if getattr(sampling, name)}
     if more:
         key = sha256_text(json.dumps([*decides, more], sort_keys=True))
     return Question(prompt, sampling, key, old_key, prompt_hash, example_ids, sample)

@@ -1,12 +1,13 @@
 """From answers to rows of ``annotations.jsonl`` and ``predictions.jsonl``."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from radtune.ask.evidence import find_evidence
-from radtune.ask.questions import Asking, Question
+from radtune.ask.questions import Asking, Question, questions_for
 from radtune.combine import combine
 from radtune.engines.choose import Model
 from radtune.engines.prompt import Response
@@ -19,23 +20,23 @@ from radtune.tasks.lists import write_list
 
 # The error of a report that nothing was asked about.
 EMPTY_REPORT = "empty_report"
-# What a row says of its (first) answer besides the answer; the last three only where a server gave it.
-_PROVENANCE = ("finish_reason", "model_returned", "fingerprint", "endpoint", "created")
+# What a row says of its (first) answer besides the answer, and what more where a server gave it.
+_PROVENANCE = ("model", "adapter", "prompt_sha256", "temperature", "seed", "seed_example_ids")
+_OF_SERVER = ("finish_reason", "model_returned", "fingerprint", "endpoint", "created")
+# Which problems a row has, and the answer to judge them by.
+QUARANTINED = ("report_id", "task", "status", "problems", "labels", "phrases", "response")
+# Unicode's categories of what is no letter but an order to the terminal: control (ESC, NUL, C1) and format characters
+# (bidirectional overrides), half surrogate pairs, separators of lines and paragraphs.
+_ORDERS = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What one answer says.
-
-    Attributes:
-        answer: Its labels.
-        problems: What is wrong with it, for people; none of it quotes the report.
-        complaint: The same for the model, which may quote the answer; None where asking again would not help.
-    """
+    """What one answer says."""
 
     answer: Answer
-    problems: tuple[str, ...] = ()
-    complaint: str | None = None
+    problems: tuple[str, ...] = ()  # for people: none of it quotes the report
+    complaint: str | None = None  # the same for the model, quoting it; None where asking again would not help
 
     @property
     def badness(self) -> tuple[bool, int]:
@@ -158,11 +159,16 @@ def make_row(
     return row | _provenance(said[0], asking) | ({"usage": dict(usage) or None} if said[0]["endpoint"] else {})
 
 
-def failed_row(report: Report, asking: Asking, model: Model, error: str, question: Question) -> dict[str, Any]:
-    """The row of a report that no answer came for; its text is not all there is to say why."""
-    problem = "a report without text" if error == EMPTY_REPORT else f"no answer: {error}"
-    said = {"model": model.name, "adapter": model.adapter, "temperature": asking.sampling.temperature}
-    said |= {"prompt_sha256": question.prompt_sha256, "seed_example_ids": question.example_ids, "seed": asking.seed}
+def failed_row(report: Report, asking: Asking, model: Model, error: str) -> dict[str, Any]:
+    """The row of a report that no answer came for."""
+    question = next(questions_for(report, asking, model))
+    said = {
+        "model": model.name,
+        "adapter": model.adapter,
+        "temperature": asking.sampling.temperature,
+        "prompt_sha256": question.prompt_sha256,
+        "seed_example_ids": question.example_ids,
+    }
     return {
         "report_id": report.report_id,
         "task": asking.task.name,
@@ -171,7 +177,7 @@ def failed_row(report: Report, asking: Asking, model: Model, error: str, questio
         "response": "",
         "status": str(Status.FAILED),
         "error": error,
-        "problems": [problem],
+        "problems": ["a report without text" if error == EMPTY_REPORT else f"no answer: {error}"],
         "asked_again": False,
         **_provenance(said, asking),
     }
@@ -189,28 +195,52 @@ def verified_row(row: dict[str, Any], denied: Sequence[str]) -> dict[str, Any]:
     return row
 
 
-def quarantine_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Which problems a row has, and the answer to judge them by."""
-    kept = ("report_id", "task", "status", "problems", "labels", "phrases", "response")
-    return {name: row[name] for name in kept}
+def row_text(row: Mapping[str, Any]) -> str:
+    """A row in words: each label with its evidence and score, or what became of the answer.
+
+    The lines may hold words of the report. Characters that would steer a terminal are escaped.
+    """
+    evidence = {found["label"]: found for found in row.get("evidence", ())}
+    scores = row.get("scores", {})
+    lines = []
+    for label in row["labels"]:
+        line = label + (f"  {scores[label]:.2f}" if label in scores else "")
+        if found := evidence.get(label):
+            at = f"at {found['start']}-{found['end']}" if found["start"] is not None else "no support in the report"
+            line += f"  “{found['quote']}” ({at})" if found["quote"] else "  no evidence given"
+        lines.append(line)
+    if row["status"] != "ok":
+        lines.append(f"no answer that can be read ({row['status']}): {row['response'] or row.get('error', '')}")
+    elif not lines:
+        lines.append("no label")
+    lines += [f"denied: {label}" for label in row.get("denied", ())]
+    others = [f"{name} {score:.2f}" for name, score in scores.items() if name not in row["labels"]]
+    if others:
+        lines.append("others: " + ", ".join(others))
+    if cut := row.get("cut_words", 0):
+        words = "1 word of the report's middle was" if cut == 1 else f"{cut:,} words of the report's middle were"
+        lines.append(f"({words} not shown to the model)")
+    return "".join(map(_shown, "\n".join(lines)))
 
 
 def _provenance(said: Mapping[str, Any], asking: Asking) -> dict[str, Any]:
-    row = {name: said.get(name) for name in ("model", "adapter", "prompt_sha256", "temperature")}
-    row |= {"seed": said.get("seed", asking.seed), "seed_example_ids": said["seed_example_ids"]}
-    return row | ({name: said[name] for name in _PROVENANCE} if said.get("endpoint") else {})
+    # Earlier versions kept no seed with an answer.
+    known = {"seed": asking.seed, **said}
+    return {name: known.get(name) for name in (*_PROVENANCE, *(_OF_SERVER if said.get("endpoint") else ()))}
 
 
 def _phrase(phrase: Phrase, agreement: Mapping[str, float]) -> dict[str, Any]:
     row = asdict(phrase)
     if phrase.icd10:
         code = check_code(phrase.icd10)
-        row |= {
-            "icd10": code.code,
-            "code_exists": code.exists,
-            "code_is_leaf": code.is_leaf,
-            "code_description": code.description,
-        }
+        row |= {"icd10": code.code, "code_exists": code.exists}
+        row |= {"code_is_leaf": code.is_leaf, "code_description": code.description}
     if agreement:
         row["agreement"] = agreement[phrase.phrase]
     return row
+
+
+def _shown(letter: str) -> str:
+    if letter in "\n\t" or unicodedata.category(letter) not in _ORDERS:
+        return letter
+    return letter.encode("unicode_escape").decode("ascii")

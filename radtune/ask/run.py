@@ -6,7 +6,7 @@ that has grown costs only its new reports, a killed run only the calls that were
 
 import time
 from collections import Counter, deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,19 +15,10 @@ from typing import Any
 from radtune.ask.costs import Budget
 from radtune.ask.ledger import Ledger
 from radtune.ask.questions import Asking, Question, about_label, asked_again, old_row_keys, questions_for
-from radtune.ask.rows import (
-    EMPTY_REPORT,
-    Reading,
-    failed_row,
-    make_row,
-    quarantine_row,
-    read_answer,
-    record,
-    verified_row,
-)
-from radtune.ask.verify import VERIFICATION_TOKENS, denies, verification
+from radtune.ask.rows import EMPTY_REPORT, QUARANTINED, Reading, failed_row, make_row, read_answer, record, verified_row
+from radtune.ask.verify import denies
 from radtune.engines.choose import Model
-from radtune.engines.prompt import Engine, Response, Sampling
+from radtune.engines.prompt import Engine, Response
 from radtune.files import jsonl_line, manifest_path, write_whole
 from radtune.labels import Status
 from radtune.progress import progress
@@ -102,10 +93,10 @@ class Run:
         ``host`` is the server that questions go to, None for a model in this process; ``waiting`` are the hashes of
         questions that batches have still to answer, which are not asked otherwise.
         """
-        self.reports, self.outcome = reports, Outcome()
-        self._asking, self._model, self._ledger, self._host = asking, model, ledger, host
-        self._budget = budget or Budget()
+        self.reports, self.asking, self.model, self.outcome = reports, asking, model, Outcome()
+        self.budget = budget or Budget()
         self.waiting = frozenset(waiting)
+        self._ledger, self._host = ledger, host
         self._readings: dict[str, Reading] = {}
         self._failures: dict[str, str] = {}
         self._engine: Engine | None = None
@@ -141,7 +132,7 @@ class Run:
 
     def has_answer(self, question: Question) -> bool:
         """Whether the ledger has the answer to a question."""
-        return self._stored_key(question) is not None
+        return question.key_sha256 in self._ledger or question.old_key_sha256 in self._ledger
 
     def take(self, question: Question, response: Response) -> str:
         """Keeps and reads what came back; returns the status of the answer."""
@@ -150,70 +141,61 @@ class Run:
         if response.error is not None:
             self._failures[question.key_sha256] = response.error
             return Status.FAILED
-        said = record(question, response, self._asking, self._model, self._host)
+        said = record(question, response, self.asking, self.model, self._host)
         self._ledger.append(question.key_sha256, said)
         return self._read(question, said).answer.status
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """A row for each report whose questions are all answered, or that failed, in the order of the reports."""
-        for report in self.reports:
-            row = self._row(report)
-            if row is not None:
-                yield row
+        return (row for report in self.reports if (row := self._row(report)) is not None)
 
     def _stages(self) -> list[str]:
-        return [_FIRST, *([_SECOND] if self._asking.reask else []), *([_LABELS] if self._asking.verify else [])]
+        return [_FIRST, *([_SECOND] if self.asking.reask else []), *([_LABELS] if self.asking.verify else [])]
 
     def _with_text(self) -> Iterator[Report]:
-        return (report for report in self.reports if text_of(self._asking.task, report).strip())
+        return (report for report in self.reports if text_of(self.asking.task, report).strip())
 
     def _missing(self, what: str) -> list[Question]:
         # Two reports may have the same words, and so the same question.
         asked: dict[str, Question] = {}
         for report in self._with_text():
-            if self._old_row(report, self._asking.verify) is None:
+            if self._old_row(report, self.asking.verify) is None:
                 asked |= {question.key_sha256: question for question in self._of_stage(what, report)}
         return [
             question
             for question in asked.values()
-            if self._stored_key(question) is None
+            if not self.has_answer(question)
             and question.key_sha256 not in self._failures
             and self.waiting.isdisjoint((question.key_sha256, question.old_key_sha256))
         ]
 
     def _of_stage(self, what: str, report: Report) -> Iterator[Question]:
-        asking = self._asking
         if what == _LABELS:
-            row = self._unverified_row(report)
-            if row is not None and row["status"] == Status.OK:
-                yield from (self._about(report, label) for label in row["labels"])
+            if row := self._unverified_row(report):
+                yield from (about_label(report, label, self.asking, self.model) for label in row["labels"])
         elif self._old_row(report, verified=False) is None:
-            for question in questions_for(report, asking, self._model):
+            for question in questions_for(report, self.asking, self.model):
                 if what == _FIRST:
                     yield question
                 elif (found := self._answer(question)) and found.complaint:
                     yield asked_again(question, found.complaint)
-
-    def _about(self, report: Report, label: str) -> Question:
-        sampling = Sampling(self._asking.sampling.temperature, VERIFICATION_TOKENS)
-        return about_label(report, label, verification(label), sampling, self._asking, self._model)
 
     def _ask(self, questions: Sequence[Question], what: str) -> None:
         failed = tokens = 0
 
         def figures() -> str:
             used = f", {tokens:,} tokens" if tokens else ""
-            return f"{failed:,} failed{used}{self._budget.shown()}"
+            return f"{failed:,} failed{used}{self.budget.shown()}"
 
         with closing(self._responses(questions)) as responses:
             for question, response in progress(responses, what, len(questions), figures):
-                self._budget.settle(question.prompt, response)
+                self.budget.settle(question.prompt, response)
                 tokens += sum((response.usage or {}).values())
                 failed += self.take(question, response) == Status.FAILED
 
     def _responses(self, questions: Sequence[Question]) -> Iterator[tuple[Question, Response]]:
         """Asks until no question is left or the next one might cost too much."""
-        self._engine = self._engine or self._model.load()
+        self._engine = self._engine or self.model.load()
         left, sampling = deque(questions), questions[0].sampling
         before = len(left) + 1
         # Once the calls under way have turned out cheaper than they might have been, there may be money for more.
@@ -221,7 +203,7 @@ class Run:
             before, sent = len(left), list[Question]()
 
             def prompts(sent: list[Question] = sent) -> Iterator[Any]:
-                while left and (self._host or len(sent) < _WINDOW) and self._budget.admit(left[0].prompt, sampling):
+                while left and (self._host or len(sent) < _WINDOW) and self.budget.admit(left[0].prompt, sampling):
                     sent.append(left.popleft())
                     yield self._with_draft(sent[-1])
 
@@ -231,19 +213,18 @@ class Run:
         self.outcome.stopped_by_cost |= bool(left)
 
     def _with_draft(self, question: Question) -> Any:
-        task = self._asking.task
+        task = self.asking.task
         if self._host or not question.sampling.grammar or task.rules is None or len(self.reports) == 1:
             return question.prompt
         found = label_report(question.prompt.report_text, rules_for(task))
         return replace(question.prompt, draft=task.labels_of(found.labels))
 
-    def _stored_key(self, question: Question) -> str | None:
-        keys = (question.key_sha256, question.old_key_sha256)
-        return next((key for key in keys if key in self._ledger), None)
+    def _said(self, question: Question) -> dict[str, Any] | None:
+        return self._ledger.get(question.key_sha256) or self._ledger.get(question.old_key_sha256)
 
     def _read(self, question: Question, said: dict[str, Any]) -> Reading:
-        reading = read_answer(said, self._asking.task, question.prompt.report_text)
-        if not self._asking.evidence:
+        reading = read_answer(said, self.asking.task, question.prompt.report_text)
+        if not self.asking.evidence:
             # Of a hundred thousand answers, only what is needed later.
             reading = replace(reading, answer=replace(reading.answer, rest=""))
         self._readings[question.key_sha256] = reading
@@ -251,8 +232,8 @@ class Run:
 
     def _answer(self, question: Question) -> Reading | None:
         """What an answer says; read from the ledger where it did not come in this run."""
-        if question.key_sha256 not in self._readings and (key := self._stored_key(question)):
-            self._read(question, self._ledger.get(key) or {})
+        if question.key_sha256 not in self._readings and (said := self._said(question)):
+            self._read(question, said)
         return self._readings.get(question.key_sha256)
 
     def _best(self, question: Question) -> tuple[Question, Reading] | None:
@@ -264,64 +245,50 @@ class Run:
         return (again, second) if second and second.badness < first.badness else (question, first)
 
     def _row(self, report: Report) -> dict[str, Any] | None:
-        asking = self._asking
-        if (old := self._old_row(report, asking.verify)) is not None:
+        if (old := self._old_row(report, self.asking.verify)) is not None:
             return old
-        if not text_of(asking.task, report).strip():
-            row = failed_row(
-                report, asking, self._model, EMPTY_REPORT, next(questions_for(report, asking, self._model))
-            )
-            return verified_row(row, ()) if asking.verify else row
         row = self._unverified_row(report)
-        return self._verified(report, row) if asking.verify and row and row["status"] != Status.FAILED else row
+        return self._verified(report, row) if row and self.asking.verify else row
 
     def _unverified_row(self, report: Report) -> dict[str, Any] | None:
         if (old := self._old_row(report, verified=False)) is not None:
             return old
-        questions = list(questions_for(report, self._asking, self._model))
-        best = [self._best(question) for question in questions]
-        known = [found for found in best if found is not None]
-        if len(known) == len(questions):
-            said = [self._ledger.get(self._stored_key(question) or "") or {} for question, _ in known]
-            return make_row(report, self._asking, said, [reading for _, reading in known])
-        return self._failed(report, questions)
+        if not text_of(self.asking.task, report).strip():
+            return failed_row(report, self.asking, self.model, EMPTY_REPORT)
+        questions = list(questions_for(report, self.asking, self.model))
+        best = [found for question in questions if (found := self._best(question))]
+        if len(best) < len(questions):
+            return self._failed(report, questions)
+        said = [self._said(question) or {} for question, _ in best]
+        return make_row(report, self.asking, said, [reading for _, reading in best])
 
     def _verified(self, report: Report, row: dict[str, Any]) -> dict[str, Any] | None:
-        questions = {label: self._about(report, label) for label in row["labels"]}
-        keys = {label: self._stored_key(question) for label, question in questions.items()}
-        if None in keys.values():
-            # It must not pass for verified.
-            return self._failed(report, list(questions.values()))
-        said = {label: self._ledger.get(key or "") or {} for label, key in keys.items()}
-        denied = [
-            label
-            for label, answer in said.items()
-            if not answer["refused"] and denies(self._asking.task, answer["response"], label, answer["finished"])
-        ]
+        questions = {label: about_label(report, label, self.asking, self.model) for label in row["labels"]}
+        denied = []
+        for label, question in questions.items():
+            if (said := self._said(question)) is None:
+                # The row must not pass for verified.
+                return self._failed(report, questions.values())
+            if not said["refused"] and denies(self.asking.task, said["response"], label, said["finished"]):
+                denied.append(label)
         return verified_row(row, denied)
 
-    def _failed(self, report: Report, questions: Sequence[Question]) -> dict[str, Any] | None:
+    def _failed(self, report: Report, questions: Iterable[Question]) -> dict[str, Any] | None:
         """A row that says why there is no answer; None where nobody has asked yet."""
-        for question in questions:
-            if error := self._failures.get(question.key_sha256):
-                first = next(questions_for(report, self._asking, self._model))
-                return failed_row(report, self._asking, self._model, error, first)
-        return None
+        errors = [self._failures[q.key_sha256] for q in questions if q.key_sha256 in self._failures]
+        return failed_row(report, self.asking, self.model, errors[0]) if errors else None
 
     def _old_row(self, report: Report, verified: bool) -> dict[str, Any] | None:
         """The whole row that an earlier version of inference.py kept."""
         if not self._ledger.taken_over:
             return None
-        return self._ledger.get(old_row_keys(report, self._asking, self._model)[verified])
+        return self._ledger.get(old_row_keys(report, self.asking, self.model)[verified])
 
 
 def write_rows(run: Run, output: Path, quarantine: Path | None = None) -> None:
     """Writes a run's rows, and those with problems once more to ``quarantine``, which is absent if none has any.
 
     Where a run was stopped before it has any answer, what an earlier one has written stays.
-
-    Raises:
-        InputError: A file cannot be written.
     """
     if run.outcome.interrupted and not any(row["status"] != Status.FAILED for row in run.rows()):
         return
@@ -332,6 +299,6 @@ def write_rows(run: Run, output: Path, quarantine: Path | None = None) -> None:
             run.outcome.count(row)
             stream.write(jsonl_line(row))
             if aside is not None and row.get("problems"):
-                aside.write(jsonl_line(quarantine_row(row)))
+                aside.write(jsonl_line({name: row[name] for name in QUARANTINED}))
     if quarantine and not run.outcome.problems:
         quarantine.unlink()

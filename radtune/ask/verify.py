@@ -24,7 +24,6 @@ _DENIAL = re.compile(
     rf"{_LEAD}(?:no(?![^\W_])(?![^\S\n]+(?:doubt|question|(?:\w+[^\S\n]+)?changes?)\b)|none of\b)", re.IGNORECASE
 )
 _LIST = re.compile(rf"{_LEAD}\[", re.IGNORECASE)
-_THOUGHTS_END = "</think>"
 # Phrases about different things share these: sides, places, sizes and courses, and function words.
 _SHARED = frozenset(
     re.findall(
@@ -51,7 +50,7 @@ def denies(task: Task, response: str, label: str, finished: bool = True) -> bool
 
     Anything else leaves the label standing: yes, doubts ("not certain"), and what says neither.
     """
-    said = response.rpartition(_THOUGHTS_END)[2]
+    said = response.rpartition("</think>")[2]
     if _DENIAL.match(said):
         return True
     answer = task.read(response, finished=finished)
@@ -64,13 +63,10 @@ def _may_mean(task: Task, item: str, label: str) -> bool:
     """Whether an item of a list may be the label, or be a yes put into a list."""
     if item.casefold() in (label.casefold(), "yes"):
         return True
-    if task.canonical(label) or item.casefold() in _NONE:
+    # A list of phrases names these two where there is nothing.
+    if task.canonical(label) or item.casefold() in ("normal", "none"):
         return False
     return not _telling_words(item).isdisjoint(_telling_words(label))
-
-
-# What lists of phrases name where there is nothing.
-_NONE = ("normal", "none")
 
 
 def _telling_words(phrase: str) -> set[str]:

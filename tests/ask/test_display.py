@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radtune.ask.display import row_text
+from radtune.ask.rows import row_text
 
 
 def unread(response):
