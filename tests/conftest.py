@@ -1,4 +1,4 @@
-"""For all tests: signals as a terminal gives them, and one thread a process."""
+"""For all tests: signals as a terminal gives them, one thread a process, and commands run in this one."""
 
 import io
 import os
@@ -30,12 +30,13 @@ def pytest_configure() -> None:
 def run_here() -> Callable[..., SimpleNamespace]:
     """Runs a command's file in this process, as from a shell: its exit code and what it printed."""
 
-    def run(command: object, *words: object) -> SimpleNamespace:
+    def run(command: object, *words: object, given: str | None = "") -> SimpleNamespace:
         handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
         out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
         code = 0
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", [str(command), *map(str, words)])
+            patch.setattr(sys, "stdin", None if given is None else io.StringIO(given))
             patch.setattr(sys, "stdout", out)
             patch.setattr(sys, "stderr", err)
             try:
@@ -46,5 +47,18 @@ def run_here() -> Callable[..., SimpleNamespace]:
             signal.signal(number, handler)
         stdout, stderr = (stream.buffer.getvalue().decode() for stream in (out, err))
         return SimpleNamespace(returncode=code, stdout=stdout, stderr=stderr)
+
+    return run
+
+
+@pytest.fixture
+def command(run_here, monkeypatch) -> Callable[..., tuple[int, str, str]]:
+    """The same where no server is named in the environment: exit code, what was printed, what was said."""
+    for name in [name for name in os.environ if "OPENAI" in name]:
+        monkeypatch.delenv(name)
+
+    def run(script: str, *arguments: object, given: str | None = "") -> tuple[int, str, str]:
+        ended = run_here(script, *arguments, given=given)
+        return ended.returncode or 0, ended.stdout, ended.stderr
 
     return run

@@ -1,4 +1,4 @@
-"""The labelling command as a process of its own, against servers on the loopback address."""
+"""The labelling command against servers on the loopback address; as a process of its own where it is killed."""
 
 import asyncio
 import json
@@ -26,6 +26,8 @@ from scripts.simulated_teacher import serving
 ROOT = Path(__file__).parents[1]
 # A word of every report that no message, log or manifest may hold.
 SECRET = "zebrafish"
+# How often a run is killed; more finds what is rarer.
+KILLS = int(os.environ.get("RADTUNE_KILLS", "10"))
 
 
 def start(*arguments, **environment):
@@ -33,17 +35,16 @@ def start(*arguments, **environment):
     return subprocess.Popen(
         [sys.executable, "gpt_data_generate.py", *map(str, arguments)],
         cwd=ROOT,
-        env=clean | {"PYTHONPATH": str(ROOT)} | environment,
+        env=clean | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def run(*arguments, **environment):
-    process = start(*arguments, **environment)
-    out, err = process.communicate(timeout=60)
-    return process.returncode, out, err
+@pytest.fixture
+def run(command):
+    return lambda *arguments: command("gpt_data_generate.py", *arguments)
 
 
 def teacher(answer="Output: ['zebrafish effusion']\n- zebrafish effusion: J90", delay_s=0.0, knows_schemas=True):
@@ -90,55 +91,53 @@ def answered(output):
         return {report_id[1:] for (report_id,) in db.execute("SELECT report_id FROM answers")}
 
 
-def test_killed_at_random_moments_it_loses_nothing_and_asks_nothing_twice(tmp_path):
-    """Thirty kills; the server counts what it is asked, and each start must not ask what the ledger holds."""
-    path, output = tmp_path / "reports.jsonl", tmp_path / "annotations.jsonl"
-    write_jsonl(
-        path, (report_from_sections(f"r{i}", None, f"A {SECRET} effusion, {i}.", "", "made") for i in range(900))
-    )
+def test_killed_at_random_moments_it_loses_nothing_and_asks_nothing_twice(tmp_path, run):
+    """The server counts what it is asked, and no start may ask what the ledger holds."""
+    path, output, count = tmp_path / "reports.jsonl", tmp_path / "annotations.jsonl", 40 * KILLS
+    texts = (f"A {SECRET} effusion, {i}." for i in range(count))
+    write_jsonl(path, (report_from_sections(f"r{i}", None, text, "", "made") for i, text in enumerate(texts)))
     chance = random.Random(5)  # noqa: S311  (no secret)
     app = teacher(delay_s=0.05)
     with serving(app) as url:
-        command = (f"reports={path}", f"output={output}", f"base_url={url}", "concurrency=8")
-        for _ in range(30):
+        given = (f"reports={path}", f"output={output}", f"base_url={url}", "concurrency=8")
+        for _ in range(KILLS):
             held = answered(output)
             app.state.asked.clear()
-            process = start(*command)
-            deadline = time.monotonic() + 30
-            while not app.state.asked:
+            process = start(*given)
+            deadline, enough = time.monotonic() + 30, chance.randint(1, 24)
+            while len(app.state.asked) < enough:
                 assert process.poll() is None and time.monotonic() < deadline, process.communicate()
                 time.sleep(0.005)
-            time.sleep(chance.uniform(0, 0.2))
+            time.sleep(chance.uniform(0, 0.06))
             process.kill()
             process.communicate()
-            assert held <= answered(output)
+            assert held <= answered(output) and not output.exists()
             assert not held & set(app.state.asked)
             assert len(app.state.asked) == len(set(app.state.asked))
         held = answered(output)
-        ledger = ledger_path(output)
-        assert 10 < len(held) < 900
+        assert KILLS < len(held) < count
         app.state.asked.clear()
-        code, out, err = run(*command)
+        code, out, err = run(*given)
+        assert sorted(app.state.asked) == sorted({f"{i}" for i in range(count)} - held)
+        written = output.read_bytes()
+        # Once more: everything is there.
+        assert ", 0 answers in" in run(*given)[1]
+        assert (len(app.state.asked), output.read_bytes()) == (count - len(held), written)
     assert (code, err) == (0, "")
-    assert sorted(app.state.asked) == sorted({f"{i}" for i in range(900)} - held)
     rows = read(output)
-    assert [row["report_id"] for row in rows] == [f"r{i}" for i in range(900)]
-    assert rows[0]["labels"] == ["zebrafish effusion"]
-    assert (
-        rows[0]["phrases"][0].items()
-        >= {"phrase": "zebrafish effusion", "icd10": "J90", "start": 12, "end": 30}.items()
-    )
-    assert "900 ok; 9,000 tokens" in out
-    assert {stat.S_IMODE(file.stat().st_mode) for file in (output, ledger)} == {0o600}
+    assert [row["report_id"] for row in rows] == [f"r{i}" for i in range(count)]
+    place = {"phrase": "zebrafish effusion", "icd10": "J90", "start": 12, "end": 30}
+    assert rows[0]["labels"] == ["zebrafish effusion"] and rows[0]["phrases"][0].items() >= place.items()
+    assert f"{count:,} ok; {10 * count:,} tokens" in out
+    assert {stat.S_IMODE(file.stat().st_mode) for file in (output, ledger_path(output))} == {0o600}
     manifest = json.loads((tmp_path / "annotations.jsonl.manifest.json").read_text())
-    assert (manifest["status_counts"], manifest["tokens"], manifest["rows"]) == ({"ok": 900}, 9000, 900)
+    assert (manifest["status_counts"], manifest["tokens"], manifest["rows"]) == ({"ok": count}, 10 * count, count)
     assert SECRET not in out + json.dumps(manifest)
 
 
-def test_stopped_by_a_scheduler_it_waits_for_calls_and_writes_the_rows_it_has(reports, tmp_path):
+def test_stopped_by_a_scheduler_it_waits_for_calls_and_writes_the_rows_it_has(reports, tmp_path, run):
     output = tmp_path / "annotations.jsonl"
-    ledger = ledger_path(output)
-    app = teacher(delay_s=0.05)
+    app = teacher(delay_s=0.4)
     with serving(app) as url:
         process = start(f"reports={reports}", f"output={output}", f"base_url={url}", "concurrency=2")
         while len(answered(output)) < 4:
@@ -147,7 +146,8 @@ def test_stopped_by_a_scheduler_it_waits_for_calls_and_writes_the_rows_it_has(re
         second = run(f"reports={reports}", f"output={output}", f"base_url={url}")
         process.terminate()
         out, err = process.communicate(timeout=30)
-    assert second == (2, "", f"gpt_data_generate.py: error: {ledger}: another process is writing there\n")
+    writing = f"{ledger_path(output)}: another process is writing there"
+    assert second == (2, "", f"gpt_data_generate.py: error: {writing}\n")
     rows = read(output)
     assert 4 <= len(rows) == len(answered(output)) == len(app.state.asked) < 60
     assert f"stopped with {len(rows)} of 60 rows for {output}; the same command goes on from there\n" in out
@@ -155,7 +155,7 @@ def test_stopped_by_a_scheduler_it_waits_for_calls_and_writes_the_rows_it_has(re
     assert not (tmp_path / "annotations.jsonl.manifest.json").exists()
 
 
-def test_rows_with_problems_are_set_aside_with_the_reason(reports, tmp_path):
+def test_rows_with_problems_are_set_aside_with_the_reason(reports, tmp_path, run):
     output = tmp_path / "annotations.jsonl"
     with serving(teacher(answer="['quagga cyst']")) as url:
         code, out, err = run(f"reports={reports}", f"output={output}", f"base_url={url}")
@@ -171,7 +171,7 @@ def test_rows_with_problems_are_set_aside_with_the_reason(reports, tmp_path):
     assert not aside.exists()
 
 
-def test_a_dry_run_sends_and_writes_nothing(reports, tmp_path):
+def test_a_dry_run_sends_and_writes_nothing(reports, tmp_path, run):
     output = tmp_path / "new" / "annotations.jsonl"
     code, out, err = run(f"reports={reports}", f"output={output}", "dry_run=true")
     assert (code, err) == (0, "")
@@ -180,7 +180,7 @@ def test_a_dry_run_sends_and_writes_nothing(reports, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["reports.jsonl"]
 
 
-def test_a_limit_on_cost_ends_the_run_with_what_it_bought(reports, tmp_path):
+def test_a_limit_on_cost_ends_the_run_with_what_it_bought(reports, tmp_path, run):
     output = tmp_path / "annotations.jsonl"
     prices = tmp_path / "prices.yaml"
     prices.write_text(
@@ -198,7 +198,7 @@ def test_a_limit_on_cost_ends_the_run_with_what_it_bought(reports, tmp_path):
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_json_schema_is_asked_for_where_the_server_knows_it(reports, tmp_path, known):
+def test_a_json_schema_is_asked_for_where_the_server_knows_it(reports, tmp_path, known, run):
     output = tmp_path / "annotations.jsonl"
     found = json.dumps({"phrases": [{"phrase": f"{SECRET} effusion", "icd10": "J90"}]})
     app = teacher(answer=found if known else "['zebrafish effusion']", knows_schemas=known)
@@ -212,42 +212,45 @@ def test_a_json_schema_is_asked_for_where_the_server_knows_it(reports, tmp_path,
 
 
 def test_no_word_of_a_report_gets_out_whatever_goes_wrong(reports, tmp_path):
+    def loud(*arguments):
+        process = start(*arguments, OPENAI_LOG="debug", PYTHONASYNCIODEBUG="1")
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
     output = tmp_path / "annotations.jsonl"
     few = tmp_path / "few.jsonl"
     few.write_text("".join(reports.read_text().splitlines(keepends=True)[:4]))
-    loud = {"OPENAI_LOG": "debug", "PYTHONASYNCIODEBUG": "1"}
     with serving(teacher(answer=400)) as url:
-        code, out, err = run(f"reports={few}", f"output={output}", f"base_url={url}", "max_retries=0", **loud)
+        code, out, err = loud(f"reports={few}", f"output={output}", f"base_url={url}", "max_retries=0")
         assert (code, err) == (1, "4 reports failed; the same command asks them again\n")
         assert SECRET not in out + output.read_text() + (tmp_path / "annotations.jsonl.manifest.json").read_text()
         assert {(row["status"], row["error"]) for row in read(output)} == {("failed", "400 invalid_request_error")}
-        code, out, err = run(f"reports={reports}", f"output={tmp_path / 'b.jsonl'}", f"base_url={url}", **loud)
+        code, out, err = loud(f"reports={reports}", f"output={tmp_path / 'b.jsonl'}", f"base_url={url}")
     assert code == 2 and "5 calls in a row failed alike (400 invalid_request_error)" in err
     assert SECRET not in out + err and err.count("\n") == 1
     assert not (tmp_path / "b.jsonl").exists()
 
 
-def test_nothing_goes_off_this_machine_unasked(reports, tmp_path):
+def test_nothing_goes_off_this_machine_unasked(reports, tmp_path, run, monkeypatch):
     output = tmp_path / "annotations.jsonl"
-    code, out, err = run(f"reports={reports}", f"output={output}", OPENAI_API_KEY="sk-key")
-    assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "would leave this machine, for api.openai.com" in err and "sk-key" not in err
-    assert "physionet.org" in err and not output.exists()
     allowed = ("allow_endpoint=api.openai.com", "zero_retention_confirmed=true")
     code, _, err = run(f"reports={reports}", f"output={output}", *allowed)
     assert code == 2 and "no key for api.openai.com: set the environment variable OPENAI_API_KEY" in err
-    code, _, err = run(f"reports={reports}", f"output={output}", OPENAI_BASE_URL="http://example.com/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-key")
+    code, out, err = run(f"reports={reports}", f"output={output}")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "60 reports would leave this machine, for api.openai.com" in err and "sk-key" not in err
+    assert "physionet.org" in err and not output.exists()
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://example.com/v1")
+    code, _, err = run(f"reports={reports}", f"output={output}")
     assert code == 2 and "unencrypted" in err
 
 
-def test_it_starts_without_torch_and_openai(tmp_path):
+def test_it_starts_without_torch_and_openai():
     loaded = subprocess.run(
         [sys.executable, "-X", "importtime", "gpt_data_generate.py", "reports=none.jsonl", "output=x.jsonl", "model=m"],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OPENAI_BASE_URL": "http://127.0.0.1:1/v1"},
-        capture_output=True,
-        text=True,
-    )
+        cwd=ROOT, env=os.environ | {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, capture_output=True, text=True,
+    )  # fmt: skip
     assert loaded.returncode == 2 and "none.jsonl: No such file" in loaded.stderr
     modules = {line.rpartition("|")[2].strip() for line in loaded.stderr.splitlines()}
     assert "radtune.ask.run" in modules
@@ -258,24 +261,21 @@ def test_it_starts_without_torch_and_openai(tmp_path):
     ("change", "message"),
     [
         ("base_url=http://localhost:99999/v1", "base_url: a port is a number from 1 to 65535"),
-        ("temperature=nan", "temperature must be 0 (greedy), or 0.01 or more"),
-        ("temperature=inf", "temperature must be 0 (greedy), or 0.01 or more"),
-        ("temperature=-1", "temperature must be 0 (greedy), or 0.01 or more"),
-        ("timeout_s=nan", "timeout_s: expected more than 0"),
+        ("temperature=nan", "temperature: expected 0 or more"),
+        ("temperature=0.001", "temperature must be 0 (greedy), or 0.01 or more"),
         ("timeout_s=inf", "timeout_s: expected more than 0"),
         ("max_retries=-1", "max_retries: expected 0 or more"),
         ("max_cost=0", "max_cost: expected more than 0"),
-        ("max_tokens=0", "max_tokens must be from 1 to 1,000,000,000, or null"),
-        (f"max_tokens=1{'0' * 400}", "max_tokens must be from 1 to 1,000,000,000, or null"),
+        (f"max_tokens=1{'0' * 400}", "max_new_tokens: expected 1 or more and at most 1,000,000,000"),
         (f"tokens_per_minute=1{'0' * 400}", "tokens_per_minute: expected "),
         ("concurrency=1000000", "concurrency: expected 1 or more and at most 1,000"),
-        ("votes=1000000000", "votes: expected 1 or more and at most 100"),
+        ("votes=1000000000", "samples: expected 1 or more and at most 100"),
         ("model=\udcff", "missing required key: model"),
         ("output={reports}", "would overwrite"),
         ("output=/dev/full", "/dev/full: is a device"),
     ],
 )
-def test_mistakes_are_one_line_before_anything_is_read(reports, tmp_path, change, message):
+def test_mistakes_are_one_line_before_anything_is_read(reports, tmp_path, change, message, run):
     before = reports.read_bytes()
     given = (f"reports={reports}", f"output={tmp_path / 'a.jsonl'}", "base_url=http://127.0.0.1:1/v1")
     code, out, err = run(*given, change.format(reports=reports))

@@ -2,7 +2,6 @@
 
 import json
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -57,22 +56,15 @@ def trained(folder):
 
 
 @pytest.fixture
-def predict(folder, monkeypatch, capsys):
+def predict(folder, command):
     """Runs inference.py in this process, where torch is loaded already; what it printed and said."""
 
     def predict(output, task="multiple_choice", code=0, **keys):
         values = {"task": task, "checkpoint_dir": "data/mini", "reports": folder / "mimic.jsonl", "output": output}
         values |= {"batch_size": 20, "temperature": 0} | keys
-        monkeypatch.setattr(sys, "argv", ["inference.py", *(f"{name}={value}" for name, value in values.items())])
-        capsys.readouterr()
-        ended = 0
-        try:
-            runpy.run_path("inference.py", run_name="__main__")
-        except SystemExit as error:
-            ended = error.code or 0
-        printed = capsys.readouterr()
-        assert ended == code, printed.err
-        return printed
+        ended, shown, errors = command("inference.py", *(f"{name}={value}" for name, value in values.items()))
+        assert ended == code, errors
+        return shown, errors
 
     return predict
 
@@ -100,9 +92,7 @@ def test_adapter_and_merged_weights_answer_alike(folder, trained, predict):
 
 def test_rows_come_in_order_and_score(folder, predict):
     output = folder / "predictions.jsonl"
-    values = {"task": "multiple_choice", "checkpoint_dir": "data/mini", "batch_size": 20, "temperature": 0.1}
-    shown = python("inference.py", reports=folder / "mimic.jsonl", output=output, **values)
-    assert "40 reports" in shown.stdout
+    assert "40 reports" in predict(output, temperature=0.1)[0]
     rows = read(output)
     assert [row["report_id"] for row in rows] == [report["report_id"] for report in read(folder / "mimic.jsonl")]
     assert {
@@ -147,10 +137,7 @@ def test_broken_row_stops_training_with_one_line(folder):
     [
         ({"reports": "absent.jsonl"}, "absent.jsonl: No such file"),
         ({"checkpoint_dir": "absent"}, "absent: no such folder"),
-        ({"adapter_dir": "absent"}, "absent: no such folder"),
         ({"task": "both"}, "'both'"),
-        ({"temperature": -1}, "temperature"),
-        ({"temperature": "nan"}, "temperature"),
         ({"max_new_tokens": 4000}, "report 'mimic-5-000000' needs"),
         ({"device": "cuda"}, "no CUDA device"),
         ({"output": None}, "would overwrite"),
@@ -162,8 +149,7 @@ def test_inference_errors_are_one_line(folder, predict, keys, message):
     reports = folder / "mimic.jsonl"
     before = reports.read_bytes()
     output = folder / ".." / folder.name / "mimic.jsonl" if "output" in keys else folder / "never.jsonl"
-    printed = predict(**{"output": output, "code": 2} | {k: v for k, v in keys.items() if v is not None})
-    assert message in printed.err
-    assert len(printed.err.strip().splitlines()) == 1
+    _, errors = predict(**{"output": output, "code": 2} | {k: v for k, v in keys.items() if v is not None})
+    assert message in errors and len(errors.strip().splitlines()) == 1
     assert not (folder / "never.jsonl").exists()
     assert reports.read_bytes() == before

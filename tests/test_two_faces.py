@@ -1,28 +1,23 @@
 """gpt_data_generate.py and inference.py are one command with two sets of defaults."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from chat_server import completion, error
 
-ROOT = Path(__file__).parents[1]
 FACES = ("gpt_data_generate.py", "inference.py")
 SAMPLES = ("Small left pleural effusion", "left pleural effusion", "pleural effusion")
 
 
-def run(face, server, *arguments, code=0):
-    clean = {name: value for name, value in os.environ.items() if "OPENAI" not in name}
-    given = ["engine=openai", "model=m", f"base_url={server.url}", "task=open_ended", "temperature=1", *arguments]
-    process = subprocess.run(
-        [sys.executable, face, *map(str, given)], cwd=ROOT, env=clean | {"PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert process.returncode == code, process.stderr
-    return process.stdout
+@pytest.fixture
+def run(command):
+    def run(face, server, *arguments):
+        given = ["engine=openai", "model=m", f"base_url={server.url}", "task=open_ended", "temperature=1", *arguments]
+        code, out, err = command(face, *given)
+        assert code == 0, err
+        return out
+
+    return run
 
 
 @pytest.fixture
@@ -43,7 +38,7 @@ def answer(body, number):
     return completion(f"['{wording}', 'quagga cyst']\n- {wording}: J90")
 
 
-def test_both_do_all_of_it_alike(serve, reports, tmp_path):
+def test_both_do_all_of_it_alike(serve, reports, tmp_path, run):
     """Three wordings of one finding are one label; so are codes, evidence, cut reports, blank ones and costs alike."""
     made = {}
     for face in FACES:
@@ -68,7 +63,7 @@ def test_both_do_all_of_it_alike(serve, reports, tmp_path):
     assert long["cut_words"] > 0 and len(long["labels"]) == 2
 
 
-def test_both_answer_for_one_report_and_say_what_it_would_cost(serve):
+def test_both_answer_for_one_report_and_say_what_it_would_cost(serve, run):
     server = serve(lambda body, number: completion("['Small left pleural effusion']"))
     for face in FACES:
         assert run(face, server, "text=Small left pleural effusion.") == "Small left pleural effusion\n"
@@ -77,12 +72,9 @@ def test_both_answer_for_one_report_and_say_what_it_would_cost(serve):
     assert len(server.requests) == 2
 
 
-def test_a_local_model_labels_as_it_infers():
+def test_a_local_model_labels_as_it_infers(command):
     keys = ["checkpoint_dir=data/mini", "task=multiple_choice", "prompt=inference", "temperature=0", "max_tokens=60"]
-    keys += ["engine=torchtune", "constrain=true", "text=Findings: Large right pleural effusion."]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    said = {
-        subprocess.run([sys.executable, face, *keys], cwd=ROOT, env=environment, check=True, capture_output=True).stdout
-        for face in FACES
-    }
-    assert len(said) == 1 and said != {b""}
+    keys += ["engine=torchtune", "constrain=true", "scores=true", "evidence=true"]
+    keys += ["text=Findings: Large right pleural effusion. Impression: Effusion."]
+    (said,) = {command(face, *keys)[:2] for face in FACES}
+    assert said[0] == 0 and "Pleural Effusion  0." in said[1] and "others: Atelectasis 0." in said[1]

@@ -48,9 +48,7 @@ class AskConfig:
     output: Path | None = key("Where rows go; answers are kept in OUTPUT.ledger.", None)
     text: str | None = key("One report, instead of reports; its labels are printed. Else standard input is read.", None)
     engine: str = key("What runs the model; openai is any server that speaks its API.", "torchtune", ENGINES)
-    checkpoint_dir: Path | None = key(
-        "Model folder: a base model or one with merged weights, in Hugging Face's layout.", None
-    )
+    checkpoint_dir: Path | None = key("Model folder in Hugging Face's layout: a base model or merged weights.", None)
     adapter_dir: Path | None = key("LoRA adapter to put on it, in PEFT's format as torchtune writes it.", None)
     quantization: str | None = key("Weights in fewer bits, with engine=transformers.", None, QUANTIZATIONS)
     prompt: str = key("Which of the task's prompts.", "inference", USES)
@@ -65,9 +63,7 @@ class AskConfig:
     response_format: str = key("Free text, or JSON where a server can be held to it.", "text", RESPONSE_FORMATS)
     samples: int = key("How often each report is asked.", 1, ge=1, le=MOST_SAMPLES, also="votes")
     vote: str = key("What of several answers is kept: what most say, or what any says.", "majority", VOTES)
-    reask: bool = key(
-        "Ask once more, with the reason, where an answer cannot be used or quotes what is not there.", False
-    )
+    reask: bool = key("Ask once more, with the reason, where an answer is unusable or quotes what is not there.", False)
     verify: bool = key("Ask about each found label once more, and drop those that the model denies.", False)
     seed: int = key("Of sampling, and of the examples that are drawn for each report.", 0)
     batch_size: int | None = key("Reports decoded at once; null for what memory has room for.", None, ge=1)
@@ -85,9 +81,7 @@ class AskConfig:
     tokens_per_minute: int | None = key("At most so many tokens in any minute.", None, ge=1, le=10**12)
     timeout_s: float = key("Seconds one attempt may take.", 120.0, gt=0)
     max_retries: int = key("Attempts after the first, where a call fails in a way that may pass.", 5, ge=0)
-    max_cost: float | None = key(
-        "US dollars that this start may spend; it stops before it would pass them.", None, gt=0
-    )
+    max_cost: float | None = key("US dollars that this start may spend; it stops short of them.", None, gt=0)
     prices: Path | None = key("US dollars per million tokens, by model; configs/prices.yaml if left out.", None)
     batch: str | None = key("Asks by the Batch API instead: submit, then collect until done.", None, BATCH_MODES)
     stored_files_confirmed: bool = key("That host may keep the reports of a batch until it is collected.", False)
@@ -146,7 +140,7 @@ def ask(config: AskConfig, quarantine: bool = False) -> None:
 
 
 def _asking(config: AskConfig) -> Asking:
-    """What is asked, or an InputError that names keys that do not go together."""
+    """What is asked; refuses keys that do not go together."""
     task = load_task(config.task)
     temperature, at_server, grammar = config.temperature, config.engine == "openai", task.grammar()
     schema = task.json_schema() if at_server and (config.constrain or config.response_format != "text") else None

@@ -29,7 +29,7 @@ _LINE_BEGINS = b'{"key_sha256": "'
 
 def ledger_path(output: Path) -> Path:
     """Where the ledger of an output file stands: ``annotations.jsonl`` -> ``annotations.jsonl.ledger``."""
-    return Path(output).with_name(f"{Path(output).name}.ledger")
+    return output.with_name(f"{output.name}.ledger")
 
 
 class Ledger:
@@ -91,11 +91,7 @@ class Ledger:
             raise InputError(f"{self.path}: the answer {key_sha256} is damaged; remove it to go on") from None
 
     def append(self, key_sha256: str, answer: dict[str, Any]) -> None:
-        """Keeps an answer; it is in the file on return.
-
-        Raises:
-            InputError: The file cannot be written, e.g. because the disk is full.
-        """
+        """Keeps an answer; it is in the file on return."""
         try:
             self._db.execute(_INSERT, [key_sha256, answer.get("report_id"), jsonl_line(answer).rstrip("\n")])
         except sqlite3.Error as error:
@@ -124,11 +120,7 @@ def _connect(path: Path | str, journal: str, version: int) -> sqlite3.Connection
 
 
 def _take_over(path: Path) -> BinaryIO:
-    """Puts an SQLite file with the same answers in the place of an earlier version's ledger, whole or not at all.
-
-    Returns:
-        A handle on the new file, locked.
-    """
+    """Puts SQLite with the same answers in an earlier version's place, whole or not at all; gives a locked handle."""
     new = path.with_name(f".{path.name}.tmp")
     try:
         new.unlink(missing_ok=True)

@@ -105,9 +105,6 @@ class Run:
         """Asks every question that has no answer yet: first all, then second ones, then about each label.
 
         However this ends, the ledger holds every answer that came. A signal sets ``outcome.interrupted``.
-
-        Raises:
-            InputError: The engine gives up, or the ledger cannot be written.
         """
         began = time.monotonic()
         try:

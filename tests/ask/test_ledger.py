@@ -35,16 +35,13 @@ def read(path):
         return [json.loads(row) for (row,) in db.execute("SELECT answer FROM answers ORDER BY rowid")]
 
 
-def test_it_stands_beside_its_output():
-    assert ledger_path(Path("runs/annotations.jsonl")) == Path("runs/annotations.jsonl.ledger")
-
-
 def test_answers_are_in_the_file_at_once_and_for_the_owner_only(path):
     with Ledger(path) as ledger:
         for count in (1, 2, 3):
             ledger.append(key(f"r{count}"), answer(f"r{count}"))
             assert len(read(path)) == len(ledger) == count
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert ledger_path(Path("runs/annotations.jsonl")) == Path("runs/annotations.jsonl.ledger")
 
 
 def test_an_answer_is_found_by_its_key_and_the_latest_one_counts(path):
@@ -123,9 +120,7 @@ def test_one_process_at_a_time(path):
 @pytest.mark.parametrize(
     "content",
     [
-        '{"report_id": "r", "text": "Clear."}\n',
         '{"report_id": "r", "text": "Clear."}',
-        "report_id,labels\n1,Edema\n",
         "notes without end of line",
         "[1, 2]",
         '{"key_sha256": "short", "response": ""}\n',
@@ -170,9 +165,11 @@ def test_a_run_without_answers_leaves_no_file(path):
     assert not list(path.parent.iterdir())
 
 
-def test_a_folder_or_a_place_that_cannot_be_is_refused(tmp_path):
+def test_a_folder_a_device_or_a_place_that_cannot_be_is_refused(tmp_path):
     with pytest.raises(InputError, match="is a folder"):
         Ledger(tmp_path)
+    with pytest.raises(InputError, match="/dev/null: is a device"):
+        Ledger(Path("/dev/null"))
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):
         Ledger(tmp_path / "file" / "annotations.jsonl.ledger")
@@ -194,11 +191,6 @@ def test_a_full_disk_is_one_line_and_costs_only_the_answer(path):
     assert [row["report_id"] for row in read(path)] == ["a", "c"]
     with Ledger(path) as ledger:
         assert [key(name) in ledger for name in "abc"] == [True, False, True]
-
-
-def test_what_is_no_plain_file_is_refused():
-    with pytest.raises(InputError, match="/dev/null: is a device"):
-        Ledger(Path("/dev/null"))
 
 
 def test_a_hundred_thousand_answers_are_opened_and_looked_up_fast_and_stay_on_disk(path):

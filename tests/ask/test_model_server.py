@@ -85,34 +85,32 @@ def reports(tmp_path_factory):
     return path
 
 
-def label(reports, output, *arguments, **environment):
-    clean = {name: value for name, value in os.environ.items() if "OPENAI" not in name}
-    command = [sys.executable, "gpt_data_generate.py", f"reports={reports}", f"output={output}"]
-    result = subprocess.run(
-        [*command, "task=multiple_choice", "max_tokens=48", *arguments],
-        cwd=ROOT, env=clean | environment, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    return [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+@pytest.fixture
+def label(reports, command):
+    def label(output, *arguments):
+        keys = ("task=multiple_choice", "max_tokens=48", f"reports={reports}", f"output={output}")
+        code, _, errors = command("gpt_data_generate.py", *keys, *arguments)
+        assert code == 0, errors
+        return [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+
+    return label
 
 
 def test_a_cohort_is_labelled_alike_straight_and_through_both_forms_of_azure(
-    model_server, azure_front, reports, tmp_path
+    model_server, azure_front, label, tmp_path, monkeypatch
 ):
-    straight = label(reports, tmp_path / "a.jsonl", f"base_url={model_server}", "model=data/mini")
+    straight = label(tmp_path / "a.jsonl", f"base_url={model_server}", "model=data/mini")
     assert len(straight) == REPORTS
     assert {row["status"] for row in straight} == {"ok"} and any(row["labels"] for row in straight)
     assert all(row["usage"]["completion_tokens"] > 0 and "mini" in row["model_returned"] for row in straight)
     url, asked = azure_front
-    dated = label(
-        reports, tmp_path / "b.jsonl", f"azure_endpoint={url}", "api_version=2024-10-21", "model=mini",
-        AZURE_OPENAI_API_KEY="azure-key",
-    )  # fmt: skip
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "azure-key")
+    dated = label(tmp_path / "b.jsonl", f"azure_endpoint={url}", "api_version=2024-10-21", "model=mini")
     assert asked == ["/openai/deployments/mini/chat/completions"] * REPORTS
     asked.clear()
-    newer = label(
-        reports, tmp_path / "c.jsonl", f"base_url={url}/openai/v1/", "model=mini", OPENAI_API_KEY="azure-key"
-    )  # fmt: skip
+    monkeypatch.delenv("AZURE_OPENAI_API_KEY")
+    monkeypatch.setenv("OPENAI_API_KEY", "azure-key")
+    newer = label(tmp_path / "c.jsonl", f"base_url={url}/openai/v1/", "model=mini")
     assert asked == ["/openai/v1/chat/completions"] * REPORTS
     assert [row["labels"] for row in dated] == [row["labels"] for row in newer] == [row["labels"] for row in straight]
 

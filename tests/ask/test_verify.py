@@ -20,16 +20,7 @@ def denied(response, label, task="multiple_choice", finished=True):
 @pytest.mark.parametrize(
     "response",
     [
-        *(
-            "No",
-            "no.",
-            "NO",
-            " No\n",
-            "No, it does not.",
-            "No: the lungs are clear",
-            "No - clear",
-            "No evidence of it.",
-        ),
+        *("No", "no.", " No\n", "No, it does not.", "No: the lungs are clear", "No - clear", "No evidence of it."),
         *("**No**", "__No__", "'no'", "“No”", "> No", "- No", "* no", "```\nno\n```", "(no)", "['No']"),
         *("Answer: no", "Answer: **No**", "**Answer:** No", "The answer is no.", "My answer is: No", "Output: No"),
         *("The final answer is “no”.", "Response: no", "No longer.", "No\nYes", "No. No change.", "No, ['Edema']"),
@@ -47,40 +38,12 @@ def test_these_deny_any_label(response, task):
 @pytest.mark.parametrize(
     "response",
     [
-        *(
-            "Yes",
-            "yes, no doubt",
-            "Yes, no question.",
-            "**Yes**",
-            "Answer: yes",
-            "Yes: []",
-            "Yes [sic]",
-            "['Yes']",
-            "‘yes’",
-        ),
+        *("Yes", "yes, no doubt", "**Yes**", "Answer: yes", "Yes: []", "Yes [sic]", "['Yes']", "‘yes’"),
         # Neither yes nor no: doubt leaves the label standing.
-        *(
-            "",
-            "Not certain",
-            "Not sure.",
-            "Nothing new",
-            "Normal heart size",
-            "None",
-            "Unknown",
-            "N/A",
-            "nodule",
-            "north",
-        ),
+        *("", "Not certain", "Nothing new", "Normal heart size", "None", "Unknown", "N/A", "nodule", "north"),
         *("Possibly no", "It has no edema", "I cannot answer that.", "<think>No", "[1]", "Edema [no change]"),
         # What has a no in front and says yes, or says that a finding stays.
-        *(
-            "No doubt: yes",
-            "No doubt",
-            "No question, it does.",
-            "No change in it.",
-            "No interval change.",
-            "No changes",
-        ),
+        *("No doubt: yes", "No doubt", "No question, it does.", "No change in it.", "No interval change."),
         # A list that was cut off, or is none.
         *("['Pneu", "[('a', 'b')]"),
     ],
@@ -112,22 +75,12 @@ def test_a_list_denies_a_phrase_that_nothing_on_it_could_mean(label, items, expe
     assert denied(items, label, "open_ended") == expected
 
 
-@pytest.mark.parametrize(
-    ("label", "items", "expected"),
-    [
-        ("Pleural Effusion", "['Pleural Other']", True),
-        ("Pleural Effusion", "['pleural effusion']", False),
-        ("Lung Opacity", "['Lung Lesion', 'Atelectasis']", True),
-    ],
-)
-def test_a_list_denies_a_class_that_it_does_not_name(label, items, expected):
-    assert denied(items, label) == expected
-
-
-def test_names_without_brackets_are_a_list():
-    assert denied("Pneumonia", "Edema", "multiple_choice")
-    assert denied("Normal", "Edema", "multiple_choice")
-    assert not denied("Pneumonia, edema", "Edema", "multiple_choice")
+def test_a_list_denies_a_class_that_it_does_not_name():
+    assert denied("['Pleural Other']", "Pleural Effusion")
+    assert not denied("['pleural effusion']", "Pleural Effusion")
+    # Without brackets, names alone are a list, too.
+    assert denied("Pneumonia", "Edema") and denied("Normal", "Edema")
+    assert not denied("Pneumonia, edema", "Edema")
 
 
 @given(st.text(), st.sampled_from(["Edema", "Pleural Effusion", "small effusion"]), st.sampled_from(TASKS))
