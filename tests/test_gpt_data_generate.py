@@ -104,7 +104,7 @@ def test_killed_at_random_moments_it_loses_nothing_and_asks_nothing_twice(tmp_pa
             held = answered(output)
             app.state.asked.clear()
             process = start(*given)
-            deadline, enough = time.monotonic() + 30, chance.randint(1, 24)
+            deadline, enough = time.monotonic() + 120, chance.randint(1, 24)
             while len(app.state.asked) < enough:
                 assert process.poll() is None and time.monotonic() < deadline, process.communicate()
                 time.sleep(0.005)
