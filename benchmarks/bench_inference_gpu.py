@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig
+from transformers import AutoModelForCausalLM, ContinuousBatchingConfig, GenerationConfig, LlamaConfig
 
 from radtune.config import InputError, key, run_command
-from radtune.engines.hugging_face import continuous_batching_room
 from radtune.engines.local import generate
 from radtune.engines.prompt import Sampling
 from radtune.models.checkpoint import Checkpoint, ModelFolder, build_decoder, read_json
@@ -29,6 +28,8 @@ from radtune.models.families import find_family
 FORCED_TOKENS = 64
 # Tokens of the GPU part's prompts, and those of them that are the report's own: the usual lengths.
 GPU_PROMPT, GPU_REPORT = 850, 150
+# Tokens of a page of the cache in continuous batching; transformers' default.
+_PAGE = 256
 # No token has this id, so none ends an answer.
 _NO_TOKEN = 2**30
 _LLAMA3_1_8B = {
@@ -148,7 +149,9 @@ def _theirs(model: Any, batch_size: int, prompts: Sequence[list[int]], new_token
 
 
 def _theirs_continuous(model: Any, batch_size: int, prompts: Sequence[list[int]], new_tokens: int) -> None:
-    room = continuous_batching_room(batch_size, GPU_PROMPT + new_tokens)
+    # A batch and no more: by itself, it fills most of the free memory with its cache.
+    blocks = batch_size * ((GPU_PROMPT + new_tokens) // _PAGE + 1)
+    room = ContinuousBatchingConfig(page_size=_PAGE, num_blocks=blocks, max_requests_per_batch=batch_size)
     written = model.generate_batch(
         list(prompts), generation_config=_forced(new_tokens), continuous_batching_config=room, progress_bar=False
     )

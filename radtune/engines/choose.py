@@ -68,11 +68,8 @@ def choose_model(
 ) -> Model:
     """Finds a model, or the server that runs it; weights are not loaded yet.
 
-    Args:
-        keys: Which.
-        reports: What it will be asked about; the guard of servers elsewhere says how many would leave this machine.
-        pay_again: For a server; see :class:`radtune.engines.server.ServerEngine`.
-        check_response: The same.
+    The guard of servers elsewhere says how many of the reports would leave this machine; for ``pay_again`` and
+    ``check_response`` see :class:`radtune.engines.server.ServerEngine`.
 
     Raises:
         InputError: A key is missing or does not go with the engine, a folder is absent, or reports may not be sent to

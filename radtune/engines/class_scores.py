@@ -12,9 +12,11 @@ answer no class above 0.5 is left out; a named class may be below 0.5 where seve
 the token limit the decoder may have to close a list that the model would go on with; scores do not know of it.)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from radtune.engines.closed import NONE, AnswerTree, Place
 
@@ -75,9 +77,7 @@ class ClassScores:
     def decision(self, place: Place, known: dict[Place, Decision]) -> Decision | None:
         """The decision that is to be weighed at a place; None if it was weighed at an earlier one.
 
-        Args:
-            place: The place.
-            known: Decisions made out before, by place; added to.
+        ``known`` are those made out before, by place; added to.
         """
         if self.advance(place) == _END or self._decided == self._last:
             return None
@@ -89,15 +89,11 @@ class ClassScores:
     def weigh(self, decision: Decision, logits: torch.Tensor) -> None:
         """Takes over the scores that a decision gives.
 
-        Args:
-            decision: The decision.
-            logits: ``[1 + tokens, vocabulary]``: at its own place, then after each of its tokens.
+        ``logits`` are ``[1 + tokens, vocabulary]``: at its own place, then after each of its tokens.
         """
-        width = max(map(len, decision.branches))
-        ids = torch.tensor([[t for t, _ in branch] + [0] * (width - len(branch)) for branch in decision.branches])
-        none = torch.arange(width) >= torch.tensor([[len(branch)] for branch in decision.branches])
-        allowed = logits.gather(1, ids.to(logits.device)).double().masked_fill(none.to(logits.device), -torch.inf)
-        reached, mass = [1.0], self._no_mass()
+        allowed = gather_allowed(logits, [[token for token, _ in branch] for branch in decision.branches]).double()
+        none = [0.0] * (len(self.values) + 1)
+        reached, mass = [1.0], none.copy()
         self._joined = {}
         # Each place comes after its predecessor, so its own chance is there when its turn comes.
         for place, (branch, chances) in enumerate(zip(decision.branches, allowed.softmax(1).tolist(), strict=True)):
@@ -107,7 +103,7 @@ class ClassScores:
                     continue
                 mass[symbols[0]] += reached[place] * chance
                 for following in symbols[1:]:
-                    self._joined.setdefault(symbols[0], self._no_mass())[following] += reached[place] * chance
+                    self._joined.setdefault(symbols[0], none.copy())[following] += reached[place] * chance
         if self._ended is not None:
             mass = [(1 - self._ended) * share for share in mass]
             mass[_END] = self._ended
@@ -125,8 +121,12 @@ class ClassScores:
             behind += mass[symbol]
             self.values[symbol] = min(1.0, mass[symbol] / behind) if behind > 0 else 0.0
 
-    def _no_mass(self) -> list[float]:
-        return [0.0] * (len(self.values) + 1)
+
+def gather_allowed(logits: torch.Tensor, allowed: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Logits of each row's allowed tokens alone, ``[rows, most tokens]``, with minus infinity behind the last."""
+    ids = pad_sequence([torch.tensor(tokens) for tokens in allowed], batch_first=True)
+    none = torch.arange(ids.shape[1]) >= torch.tensor([[len(tokens)] for tokens in allowed])
+    return logits.gather(1, ids.to(logits.device)).masked_fill(none.to(logits.device), -torch.inf)
 
 
 def decide(tree: AnswerTree, place: Place, last: int = _END) -> Decision:

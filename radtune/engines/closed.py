@@ -1,12 +1,10 @@
 """Closed answers: the tokens that a model may write next, worked out as far as its answers get.
 
-A task of n classes allows 2**n lists: any of the names in their order, or the word for none. The tokens of each are
-those of tokenizing the whole list, as in training, so a model that would have written it writes it still. They are not
-laid out beforehand. Where some names are written and one more has to come (a :class:`State`), what may follow is read
-off the lists that end with each later name, and off those that go on with the name behind it; what all of these begin
-with is certain by then. From there on, the later names are arms: tokens, and then the end of the list or another state.
-What is certain after a name hardly ever depends on the names before it, so states are shared by all lists that leave
-the same tokens to be written: n states for most tokenizers, and two lists for each pair of names to be tokenized.
+A task of n classes allows 2**n lists: any of the names in their order, or the word for none, each with the tokens of
+tokenizing it whole, as in training. They are not laid out beforehand: where some names are written and one more has to
+come (a :class:`State`), what may follow is read off the lists that end with each later name, and off those that go on
+with the name behind it. What all of these begin with is certain by then; the rest are arms, tokens and then the end or
+another state. States are shared by all lists that leave the same tokens to be written: n states for most tokenizers.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,13 +26,9 @@ _FEW_NAMES = 16
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """One more name of a list.
+    """One more name of a list: its number and the one's before it (or :data:`NONE`), how it is written, and what then.
 
-    Attributes:
-        name: Its number among the grammar's names; :data:`NONE` for the word for none.
-        after: The name before it, by its number; :data:`NONE` where it comes first.
-        tokens: How it is written.
-        then: Where the list goes on behind them; None where it ends.
+    ``then`` is None where the list ends behind it.
     """
 
     name: int
@@ -47,16 +41,13 @@ class Place:
     """A place between two tokens of closed answers; the same object whenever the same may follow."""
 
     def __init__(self, arms: Sequence[tuple[Arm, int]], start: bool = False) -> None:
-        """Takes the arms that go on here, each with how many of its tokens are written.
-
-        Args:
-            arms: The arms.
-            start: Whether none of the next name is written.
-        """
-        self.arms: list[tuple[Arm, int]] = []
-        for arm, done in arms:
-            # Where nothing of an arm is left, those behind it go on.
-            self.arms += arm.then.place.arms if arm.then and done == len(arm.tokens) else [(arm, done)]
+        """Takes the arms that go on here, each with how many of its tokens are written; at a start, none of a name."""
+        # Where nothing of an arm is left, those behind it go on.
+        self.arms = [
+            way
+            for arm, done in arms
+            for way in (arm.then.place.arms if arm.then and done == len(arm.tokens) else ((arm, done),))
+        ]
         self._start = start
 
     @cached_property
@@ -109,16 +100,13 @@ class Place:
     def likely(self, expected: Sequence[int]) -> tuple[Arm, int] | None:
         """The arm that a list of the expected names would take, and how much of it is written.
 
-        A name that is begun is ended. None where the list calls for one more name and none is expected.
+        None where the list calls for one more name and none is expected.
         """
         names = [arm.name for arm, _ in self.arms]
         name = next((name for name in expected if name in names), NONE if self._start else min(names))
         goes_on = any(other > name for other in expected)
-        return self._ways.get((name, goes_on)) or self._ways.get((name, not goes_on))
-
-    @cached_property
-    def _ways(self) -> dict[tuple[int, bool], tuple[Arm, int]]:
-        return {(arm.name, arm.then is not None): (arm, done) for arm, done in self.arms}
+        ways = {arm.then is not None: (arm, done) for arm, done in self.arms if arm.name == name}
+        return ways.get(goes_on) or ways.get(not goes_on)
 
 
 class State:
@@ -134,10 +122,8 @@ class State:
         self.certain = len(common_beginning(ends + ons)) if names else 0
         self._ends, self._ons = ([tokens[self.certain :] for tokens in lists] for lists in (ends, ons))
 
-    @property
-    def tail(self) -> list[int]:
-        """What the next name that there is would be written as, if it were the last."""
-        return self._ends[0]
+        # What the next name that there is would be written as, if it were the last.
+        self.tail = self._ends[0]
 
     @property
     def nearest_and_farthest(self) -> set[int]:
@@ -173,15 +159,12 @@ class AnswerTree:
     def __init__(self, grammar: ClosedList, encode: Encode) -> None:
         """Works out no more than how lists begin.
 
-        Args:
-            grammar: The names.
-            encode: The tokens of texts, without special ones.
-
         Raises:
             InputError: The tokens of a name hang on names far behind it.
         """
         self.size = len(grammar.names)
-        self.names = grammar.names
+        # Lists are many, so each name is quoted once.
+        self._quoted = [write_list([name])[1:-1] for name in grammar.names]
         self._numbers = {name: number for number, name in enumerate(grammar.names)}
         self._encode = encode
         self.none = encode([write_list([grammar.none])])[0]
@@ -194,18 +177,13 @@ class AnswerTree:
 
     def encode(self, lists: Sequence[tuple[int, ...]]) -> list[list[int]]:
         """The tokens of lists of names, given by their numbers."""
-        return self._encode([write_list([self.names[number] for number in numbers]) for numbers in lists])
+        return self._encode([f"[{', '.join([self._quoted[number] for number in numbers])}]" for numbers in lists])
 
     def state(self, names: tuple[int, ...], on: list[int], certain: int) -> tuple[State, int]:
-        """The state behind some names.
+        """The state behind some names, and how many tokens have to be written to reach it.
 
-        Args:
-            names: Their numbers.
-            on: The tokens of the list of these and the next name there is, but for so many that were certain before.
-            certain: How many.
-
-        Returns:
-            The state, and how many of the tokens have to be written to reach it.
+        They are the first of ``on``: the tokens of the list of these names and the next there is, but for so many that
+        were certain before.
         """
         states = self._states[names[-1]]
         for state in states:
@@ -272,7 +250,7 @@ class AnswerTree:
         return tokens[: positions[-1]], positions
 
 
-def common_beginning(lists: Sequence[list[int]]) -> list[int]:
+def common_beginning(lists: Sequence[Sequence[int]]) -> list[int]:
     """The tokens that all of some lists begin with."""
     # Whatever the first and the last in order have in common, all in between have, too.
     pairs = zip(min(lists), max(lists), strict=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from radtune.config import InputError
-from radtune.engines.class_scores import ClassScores, Decision
+from radtune.engines.class_scores import ClassScores, Decision, gather_allowed
 from radtune.engines.closed import AnswerTree, Place
 from radtune.engines.kv_cache import KeyValueCache, PackedBatch, causal, forward
 from radtune.engines.prompt import Response
@@ -34,8 +34,7 @@ class Row:
         written: Token ids of the answer.
         unread: Token ids that have not yet been through the model.
         columns: How many of its columns in the cache are filled.
-        draft: Token ids that likely follow; they go through the model with the unread ones, so that they take no
-            further pass if the model chooses them.
+        draft: Token ids that likely follow; they go through the model with the unread ones.
         choices: How many draft tokens come before each choice; the first choice comes before all.
         ended: Whether it came to an end by itself.
     """
@@ -78,21 +77,14 @@ def start_row(
     draw: random.Random,
     limit: int,
     tree: AnswerTree | None,
-    expected: Sequence[int],
+    draft: Sequence[str],
     scores: bool,
 ) -> Row:
-    """A row that has yet to enter.
+    """A row that has yet to enter: its own token ids stand behind the columns that all prompts share.
 
-    Args:
-        index: Of the prompt.
-        prompt: Its own token ids, behind what all prompts share.
-        columns: How many columns all share.
-        draw: What sampling draws from.
-        limit: Where its answer is cut off.
-        tree: The closed answers, where no others may be given; what all of them begin with joins the prompt.
-        expected: The numbers of the classes that a closed answer will likely name, ascending.
-        scores: Whether classes are weighed.
+    What all closed answers begin with joins the prompt; ``draft`` are the classes that they will likely name.
     """
+    expected = tree.numbers(draft) if tree else []
     forced, place = tree.root.forced() if tree else ([], None)
     weighed = ClassScores(tree) if tree and scores else None
     row = Row(index, draw, limit, tree, place, expected, weighed, list(forced), [*prompt, *forced], columns)
@@ -176,8 +168,7 @@ class Batch:
     def _write(self, row: Row, choice: int, token: int) -> bool:
         """Adds a token to a row's answer, and those that can only follow it.
 
-        Returns:
-            Whether the row has followed its draft, and what comes before its next choice has been through the model.
+        True where the row has followed its draft: what comes before its next choice has been through the model.
         """
         if row.place is None:
             row.ended = token in self._stop
@@ -250,21 +241,13 @@ class Batch:
         return PackedBatch(*made, mask.to(device))
 
 
-def _padded(rows: Sequence[Sequence[int]]) -> torch.Tensor:
-    width = max(map(len, rows))
-    return torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])
-
-
 def _choose_allowed(logits: torch.Tensor, rows: Sequence[Row], temperature: float) -> list[int]:
     """The next token of each row, among those that its place in the tree of closed answers allows."""
     draws = [row.draw for row in rows]
     if rows[0].place is None:
         return _choose(logits, temperature, draws).tolist()
     allowed = [row.place.allowed(row.left) for row in rows]
-    ids = _padded(allowed).to(logits.device)
-    some = torch.arange(ids.shape[1]) < torch.tensor([[len(tokens)] for tokens in allowed])
-    narrow = logits.gather(1, ids).masked_fill(~some.to(logits.device), -torch.inf)
-    chosen = _choose(narrow, temperature, draws).tolist()
+    chosen = _choose(gather_allowed(logits, allowed), temperature, draws).tolist()
     return [tokens[number] for tokens, number in zip(allowed, chosen, strict=True)]
 
 

@@ -1,43 +1,31 @@
 """Hugging Face's transformers: any causal language model, with a PEFT adapter, in 8 or 4 bits with bitsandbytes."""
 
-import logging
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import takewhile
 from typing import Any
 
 import torch
 
 from radtune.config import InputError
 from radtune.engines.closed import AnswerTree, Place
-from radtune.engines.memory import OUT_OF_MEMORY, cache_bytes, fitting_rows, is_out_of_memory
+from radtune.engines.kv_cache import OUT_OF_MEMORY, cache_bytes, fitting_rows, is_out_of_memory
 from radtune.engines.prompt import Prompt, Response, Sampling, fit_prompt, limits_of
 from radtune.models.families import frame_of
-from radtune.models.hugging_face import one_line, quietly
 from radtune.tasks.lists import ClosedList
 
 # Stands for the message in a chat template; no template changes it, and no message holds it.
 _MESSAGE = "radtune-message"
 # Prompts decoded at once by a model whose configuration does not tell what its cache takes.
 _BATCH_SIZE = 16
-# Batches that continuous batching gets at once. It begins and ends each call with a batch that is not full, so few are
-# slow; of many, a run that is stopped would lose more.
-_BATCHES_AT_ONCE = 16
-# Tokens of a page of the cache in continuous batching; transformers' default.
-_PAGE = 256
 
 
 class TransformersEngine:
     """Answers prompts with a Hugging Face model in this process."""
 
     def __init__(self, model: Any, tokenizer: Any, batch_size: int | None = None) -> None:
-        """Takes a loaded model.
+        """Takes a causal language model, with or without an adapter, and how many prompts it decodes at once.
 
-        Args:
-            model: A causal language model, with or without an adapter.
-            tokenizer: Its tokenizer.
-            batch_size: Prompts decoded at once, halved as often as memory runs out; None for as many as free memory
-                allows.
+        The batch is halved as often as memory runs out; None for as many as free memory allows.
 
         Raises:
             InputError: Neither the model nor its tokenizer says which token ends an answer.
@@ -56,13 +44,9 @@ class TransformersEngine:
         base.generation_config = GenerationConfig()
         self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(self._ends)
         self._trees: dict[ClosedList, AnswerTree] = {}
-        # The paged attention that this needs is made for GPUs; elsewhere it works, slowly.
-        self.continuous = model.device.type == "cuda" and hasattr(model, "generate_batch")
 
     def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[tuple[int, Response]]:
         """Yields the index of each prompt with its response, batch by batch, the longest prompts first.
-
-        Greedy free text on a GPU goes through transformers' own continuous batching, several batches at once.
 
         Raises:
             InputError: Scores are asked for, a prompt has no room even without its report or does not fit into memory,
@@ -70,7 +54,7 @@ class TransformersEngine:
         """
         if sampling.scores:
             raise InputError("scores=true needs engine=torchtune")
-        temperature, max_new_tokens = limits_of(sampling)
+        _, max_new_tokens = limits_of(sampling)
         tree = self._tree(sampling.grammar) if sampling.grammar else None
         if tree:
             tree.check_limit(max_new_tokens)
@@ -78,26 +62,23 @@ class TransformersEngine:
         fitted = [fit_prompt(prompt, self._tokens, positions, max_new_tokens) for prompt in prompts]
         lengths = [len(tokens) for tokens, _ in fitted]
         order = sorted(range(len(prompts)), key=lambda index: -lengths[index])
-        continuous = self.continuous and tree is None and temperature == 0
         while order:
-            size = self._batch_size or self._fitting_rows(lengths[order[0]] + max_new_tokens)
-            batch = order[: size * _BATCHES_AT_ONCE] if continuous else _alike(order[:size], lengths)
-            tokens = [fitted[index][0] for index in batch]
+            longest = lengths[order[0]]
+            size = self._batch_size or self._fitting_rows(longest + max_new_tokens)
+            # More of a row half as long as the longest would be padding.
+            batch = [index for index in order[:size] if 2 * lengths[index] >= longest]
+            tokens, seeds = [fitted[index][0] for index in batch], [prompts[index].seed for index in batch]
             try:
-                if continuous:
-                    rows = self._generate_continuously(tokens, max_new_tokens, size)
-                else:
-                    rows = self._generate(tokens, [prompts[index].seed for index in batch], sampling, tree)
+                rows = self._generate(tokens, seeds, sampling, tree)
             except OUT_OF_MEMORY as error:
                 if not is_out_of_memory(error):
                     raise
-                size = min(size, len(batch))
-                if size == 1:
+                if len(batch) == 1:
                     raise InputError(
-                        f"report {prompts[batch[0]].report_id!r}: one prompt of {lengths[batch[0]]:,} tokens does not "
+                        f"report {prompts[batch[0]].report_id!r}: one prompt of {longest:,} tokens does not "
                         "fit into memory"
                     ) from None
-                self._batch_size = size // 2
+                self._batch_size = len(batch) // 2
                 continue
             order = order[len(batch) :]
             for index, row in zip(batch, rows, strict=True):
@@ -119,32 +100,12 @@ class TransformersEngine:
         text = self._tokenizer.decode(row[:end], skip_special_tokens=True)
         return Response(text, end < len(row), cut_words=cut_words)
 
-    def _generate_continuously(self, prompts: list[list[int]], max_new_tokens: int, batch_size: int) -> list[list[int]]:
-        room = continuous_batching_room(batch_size, max(map(len, prompts)) + max_new_tokens)
-        # What fails in its thread is printed there, and comes with the answers.
-        with quietly(logging.CRITICAL):
-            written = self._model.generate_batch(
-                prompts,
-                generation_config=self._settings(max_new_tokens),
-                continuous_batching_config=room,
-                progress_bar=False,
-            )
-        errors = [output.error for output in written.values() if output.error is not None]
-        if any("out of memory" in error for error in errors):
-            raise torch.OutOfMemoryError
-        failed = len(prompts) - len(written) + len(errors)
-        if failed:
-            why = f": {one_line(errors[0])}" if errors else ""
-            raise InputError(
-                f"transformers' continuous batching failed for {failed:,} of {len(prompts):,} prompts{why}"
-            )
-        # It keeps the order of the prompts.
-        return [output.generated_tokens for output in written.values()]
-
     @torch.inference_mode()
     def _generate(
         self, prompts: Sequence[list[int]], seeds: Sequence[str], sampling: Sampling, tree: AnswerTree | None
     ) -> list[list[int]]:
+        from transformers import GenerationConfig
+
         temperature, max_new_tokens = limits_of(sampling)
         width = max(map(len, prompts))
         tokens = torch.tensor([[self._pad] * (width - len(prompt)) + prompt for prompt in prompts])
@@ -154,24 +115,19 @@ class TransformersEngine:
             input_ids=tokens.to(self._model.device),
             attention_mask=mask.to(self._model.device),
             # A closed answer may take up the limit; what ends it comes on top.
-            generation_config=self._settings(max_new_tokens + (tree is not None and not sampling.go_on)),
+            # Sampling is done by the logits processor, with a source of chance for each row.
+            generation_config=GenerationConfig(
+                max_new_tokens=max_new_tokens + (tree is not None and not sampling.go_on),
+                do_sample=False,
+                use_cache=True,
+                eos_token_id=sorted(self._ends),
+                pad_token_id=self._pad,
+            ),
             logits_processor=[
                 _Chooser(draws, temperature, tree, max_new_tokens, None if sampling.go_on else min(self._ends))
             ],
         )
         return written[:, width:].tolist()
-
-    def _settings(self, max_new_tokens: int) -> Any:
-        from transformers import GenerationConfig
-
-        # Sampling is done by the logits processor, with a source of chance for each row.
-        return GenerationConfig(
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            use_cache=True,
-            eos_token_id=sorted(self._ends),
-            pad_token_id=self._pad,
-        )
 
     def _tokens(self, prompt: Prompt) -> list[int]:
         tokenizer = self._tokenizer
@@ -200,30 +156,12 @@ class TransformersEngine:
         return self._trees[grammar]
 
 
-def _alike(order: Sequence[int], lengths: Sequence[int]) -> list[int]:
-    """Prompts up to the first that is less than half as long as the longest: more of its row would be padding."""
-    return list(takewhile(lambda index: 2 * lengths[index] >= lengths[order[0]], order))
-
-
 def _ends(model: Any, tokenizer: Any) -> set[int]:
     ends = model.generation_config.eos_token_id
     ends = tokenizer.eos_token_id if ends is None else ends
     if ends is None:
         raise InputError(f"{tokenizer.name_or_path}: no eos_token_id, in generation_config.json or the tokenizer")
     return set(ends) if isinstance(ends, list) else {ends}
-
-
-def continuous_batching_room(batch_size: int, columns: int) -> Any:
-    """Settings for a batch and no more: by itself, transformers fills most of the free memory with its cache.
-
-    Args:
-        batch_size: Prompts decoded at once.
-        columns: Tokens of the longest prompt and its answer.
-    """
-    from transformers import ContinuousBatchingConfig
-
-    blocks = batch_size * (columns // _PAGE + 1)
-    return ContinuousBatchingConfig(page_size=_PAGE, num_blocks=blocks, max_requests_per_batch=batch_size)
 
 
 class _Chooser:
@@ -234,22 +172,9 @@ class _Chooser:
     """
 
     def __init__(
-        self,
-        draws: Sequence[random.Random],
-        temperature: float,
-        tree: AnswerTree | None,
-        limit: int,
-        end: int | None,
+        self, draws: Sequence[random.Random], temperature: float, tree: AnswerTree | None, limit: int, end: int | None
     ) -> None:
-        """Begins a batch.
-
-        Args:
-            draws: What each row draws from.
-            temperature: Of sampling.
-            tree: The closed answers, where no others may be given.
-            limit: Tokens that a closed answer may take.
-            end: The token behind a closed answer; None where the model writes on.
-        """
+        """Begins a batch; a closed answer takes up to ``limit`` tokens and is ended by ``end`` (None: written on)."""
         self._places: list[Place | None] = [tree.root if tree else None for _ in draws]
         self._noise = [torch.Generator().manual_seed(draw.getrandbits(63)) for draw in draws]
         self._temperature = temperature

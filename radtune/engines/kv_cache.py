@@ -1,12 +1,22 @@
-"""A static key-value cache with a shared beginning, and the decoder's forward pass over it."""
+"""A static key-value cache with a shared beginning, the decoder's forward pass over it, and how much of it fits."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
 from torchtune.modules import TransformerDecoder, TransformerSelfAttentionLayer
+
+# Running out of memory on a GPU, and in the CPU's allocator, which has no error of its own.
+OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError, RuntimeError)
+_CPU_ALLOCATOR = "DefaultCPUAllocator"
+# Of free memory, what the cache may take; the rest is for what a forward pass needs besides.
+_SHARE = 0.5
+# Beyond these a batch is hardly faster and its cache only larger.
+_MOST_ROWS = {"cpu": 64, "cuda": 256}
 
 
 @dataclass(frozen=True)
@@ -73,13 +83,9 @@ class PackedBatch:
 
 @torch.inference_mode()
 def make_cache(model: TransformerDecoder, rows: int, columns: int, beginning: list[int]) -> KeyValueCache:
-    """A cache whose rows all begin with the same tokens, which go through the model once.
+    """A cache whose rows all begin with the same tokens (or none), which go through the model once.
 
-    Args:
-        model: The model.
-        rows: Rows.
-        columns: Positions of each, the beginning included.
-        beginning: Token ids that every row begins with; may be empty.
+    ``columns`` are the positions of each row, the beginning included.
     """
     attention = model.layers[0].attn
     parameter = next(model.parameters())
@@ -94,13 +100,7 @@ def make_cache(model: TransformerDecoder, rows: int, columns: int, beginning: li
 
 
 def causal(tokens: Sequence[Sequence[int]], lengths: Sequence[int], device: torch.device) -> PackedBatch:
-    """Tokens that follow one another in their rows.
-
-    Args:
-        tokens: Token ids of each row, at least one.
-        lengths: Columns that each row has already.
-        device: Where the model is.
-    """
+    """Token ids (at least one a row) that follow one another in their rows, behind so many columns of each."""
     counts = torch.tensor([len(row) for row in tokens], device=device)
     begun = torch.tensor(lengths, device=device)
     rows = torch.arange(len(tokens), device=device).repeat_interleave(counts)
@@ -126,7 +126,7 @@ def forward(
 
     Args:
         model: The model.
-        cache: The cache; written to.
+        cache: Written to.
         batch: The tokens.
         first_row: The cache's row that is the first of theirs.
         wanted: ``[wanted]``, the tokens whose hidden states are wanted, ascending; the last layer leaves out the
@@ -200,3 +200,39 @@ def _heads(layer: TransformerSelfAttentionLayer, projected: torch.Tensor) -> tor
 
 def _turned(layer: TransformerSelfAttentionLayer, projected: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
     return layer.attn.pos_embeddings(_heads(layer, projected)[None], input_pos=positions[None])[0]
+
+
+def fitting_rows(row_bytes: int, device: torch.device) -> int:
+    """How many rows of a cache fit into half of the memory that is free on a device, at least one."""
+    most = _MOST_ROWS.get(device.type, 1)
+    return max(1, min(most, int(_SHARE * _free_bytes(device) / row_bytes)))
+
+
+def rows_for_decoder(model: TransformerDecoder, columns: int) -> int:
+    """How many rows of so many positions fit in beside one of torchtune's models."""
+    parameter, attention = next(model.parameters()), model.layers[0].attn
+    row_bytes = cache_bytes(len(model.layers), attention.num_kv_heads, attention.head_dim, columns, parameter.dtype)
+    return fitting_rows(row_bytes, parameter.device)
+
+
+def cache_bytes(layers: int, kv_heads: int, head_dim: int, columns: int, dtype: torch.dtype) -> int:
+    """What one row of a cache takes: a key and a value for every layer, head and position."""
+    return 2 * layers * kv_heads * head_dim * columns * dtype.itemsize
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is one of :data:`OUT_OF_MEMORY` and says that memory ran out."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or _CPU_ALLOCATOR in str(error)
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        # What torch holds on to after an earlier call, and has no use for now, it can hand out again.
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    try:
+        # What the kernel can hand out, caches that it can drop included.
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable:")))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

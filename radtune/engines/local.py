@@ -2,9 +2,8 @@
 
 What all prompts begin with (instruction and examples) goes through the model once. The rest is sorted by length; a row
 that has finished leaves the batch at once and waiting ones take its place. Forced tokens of closed answers are not
-decoded one by one, and where a prompt brings a draft of its answer, the model reads it along with the report
-(speculative decoding: Leviathan et al. 2023): as long as it chooses the draft's tokens, that takes no pass of its own.
-Greedy answers depend neither on the batch nor on the order, and sampling on each prompt's seed; in fp32, that is: in
+decoded one by one, and a prompt's draft of its answer is read along with the report (speculative decoding: Leviathan
+et al. 2023). In fp32, greedy answers depend neither on batch nor on order, and samples on each prompt's seed alone; in
 bf16 sums are rounded so coarsely that near ties fall either way.
 """
 
@@ -17,8 +16,7 @@ from radtune.config import InputError
 from radtune.engines.class_scores import decide
 from radtune.engines.closed import AnswerTree, common_beginning
 from radtune.engines.decoding import Batch, Row, start_row
-from radtune.engines.kv_cache import make_cache
-from radtune.engines.memory import OUT_OF_MEMORY, is_out_of_memory, rows_for_decoder
+from radtune.engines.kv_cache import OUT_OF_MEMORY, is_out_of_memory, make_cache, rows_for_decoder
 from radtune.engines.prompt import Prompt, Response, Sampling, fit_prompt, limits_of
 from radtune.models.checkpoint import Checkpoint
 from radtune.models.tokenizer import prompt_tokens
@@ -33,12 +31,7 @@ class TorchtuneEngine:
     """Answers prompts with a checkpoint in this process."""
 
     def __init__(self, checkpoint: Checkpoint, batch_size: int | None = None) -> None:
-        """Takes a loaded checkpoint.
-
-        Args:
-            checkpoint: The model.
-            batch_size: Prompts decoded at once; None for as many as free memory allows.
-        """
+        """Takes a loaded checkpoint, and how many prompts it decodes at once; None for as many as memory allows."""
         self._checkpoint = checkpoint
         self._batch_size = batch_size
         self._trees: dict[ClosedList, AnswerTree] = {}
@@ -72,8 +65,7 @@ class TorchtuneEngine:
             tree=tree,
             drafts=[prompt.draft for prompt in prompts],
         )
-        for index, response in answering:
-            yield index, replace(response, cut_words=fitted[index][1])
+        yield from ((index, replace(response, cut_words=fitted[index][1])) for index, response in answering)
 
     def answer_tree(self, grammar: ClosedList) -> AnswerTree:
         """The closed answers of a grammar; what was worked out of them is kept."""
@@ -94,23 +86,17 @@ def generate(
     *,
     tree: AnswerTree | None = None,
     drafts: Sequence[Sequence[str]] = (),
-    share_prefix: bool = True,
 ) -> Iterator[tuple[int, Response]]:
-    """Generates one response for each prompt.
+    """Yields the index of each prompt (token ids) and its response, as they finish, the longest prompts first.
 
     Args:
         checkpoint: The model.
         prompts: Token ids of each prompt.
-        seeds: One per prompt; sampling draws from it alone, whatever else is in the batch.
+        seeds: One per prompt; sampling draws from it alone.
         batch_size: Prompts decoded at once, halved as often as memory runs out; None for as many as free memory allows.
         sampling: How to answer; temperature and token limit are needed, the grammar is the tree's.
         tree: The closed answers, where no others may be given.
-        drafts: The classes that the closed answer to each prompt will likely name; empty for none at all. What the
-            model answers does not depend on it, only in how many passes.
-        share_prefix: Whether what all prompts begin with goes through the model once.
-
-    Yields:
-        Index of a prompt and its response, as they finish, the longest prompts first.
+        drafts: The classes that the closed answer to each prompt will likely name; empty for none at all.
 
     Raises:
         InputError: The token limit would cut a closed answer, there is no memory for a single prompt, or the model's
@@ -119,8 +105,9 @@ def generate(
     temperature, max_new_tokens = limits_of(sampling)
     if tree is not None:
         tree.check_limit(max_new_tokens)
-    spare = _decision_columns(tree) if tree and sampling.scores else 0
-    beginning = _shared_beginning(prompts) if share_prefix else []
+    spare = len(decide(tree, tree.root).tokens) + _COMMA_COLUMNS if tree and sampling.scores else 0
+    # Every prompt keeps a token of its own, or there would be nothing to ask.
+    beginning = common_beginning(prompts)[: min(map(len, prompts)) - 1] if len(prompts) > 1 else []
     waiting = deque(sorted(range(len(prompts)), key=lambda index: -len(prompts[index])))
     while waiting:
         # The first prompt is the longest.
@@ -138,9 +125,8 @@ def generate(
                     index = waiting.popleft()
                     own = prompts[index][len(beginning) :]
                     draw = random.Random(seeds[index])  # noqa: S311  (no secret)
-                    expected = tree.numbers(drafts[index]) if tree and drafts else []
-                    scores = sampling.scores
-                    rows.append(start_row(index, own, len(beginning), draw, max_new_tokens, tree, expected, scores))
+                    draft, scores = drafts[index] if drafts else (), sampling.scores
+                    rows.append(start_row(index, own, len(beginning), draw, max_new_tokens, tree, draft, scores))
                 # Those that enter catch up with the others before all go on together.
                 batch.step(len(rows) - entering if entering else 0)
                 yield from batch.leave()
@@ -152,15 +138,3 @@ def generate(
             batch_size = max(1, batch_size // 2)
             # What had not finished begins anew; its answers come out the same.
             waiting.extendleft(sorted((row.index for row in rows), key=lambda index: len(prompts[index])))
-
-
-def _decision_columns(tree: AnswerTree) -> int:
-    return len(decide(tree, tree.root).tokens) + _COMMA_COLUMNS
-
-
-def _shared_beginning(prompts: Sequence[Sequence[int]]) -> list[int]:
-    """The tokens that all prompts begin with; every prompt keeps one of its own, or there would be nothing to ask."""
-    if len(prompts) < 2:
-        return []
-    common = common_beginning([list(prompt) for prompt in prompts])
-    return common[: min(map(len, prompts)) - 1]

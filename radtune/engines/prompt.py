@@ -15,12 +15,11 @@ class Prompt:
     """One question about one report.
 
     Attributes:
-        report_id: The report; for messages.
+        report_id: For messages.
         instruction: What is asked.
         report_text: What it is asked about.
         prompt_format: How the two are framed, one of :data:`radtune.tasks.rendering.PROMPT_FORMATS`.
-        seed: Sampling draws from it alone, whatever else is asked in the same run; a server is told it, and does with
-            it what it does.
+        seed: Sampling draws from it alone; a server is told it, and does with it what it does.
         draft: The classes that a closed answer will likely name. What is answered does not depend on it, only how fast.
         complaint: What was wrong with an earlier answer, where this asks once more; stands behind the report.
     """
@@ -120,18 +119,9 @@ _WORD = re.compile(r"\S{1,64}\s{0,64}|\s{1,64}")
 def fit_prompt(
     prompt: Prompt, tokens_of: Callable[[Prompt], list[int]], max_positions: int, max_new_tokens: int
 ) -> tuple[list[int], int]:
-    """Tokens of a prompt that leaves room for its answer; a report too long for that loses words from its middle.
+    """Tokens of a prompt that leaves room for its answer, and how many words were left out of its report for that.
 
-    The ends are kept because findings stand at the beginning of a report and the impression at its end.
-
-    Args:
-        prompt: The prompt.
-        tokens_of: Its tokens, by the model's tokenizer.
-        max_positions: Positions that the model has.
-        max_new_tokens: Those that the answer may take.
-
-    Returns:
-        The tokens, and how many words were left out.
+    They are left out of its middle, because findings stand at the beginning of a report and the impression at its end.
 
     Raises:
         InputError: There is no room even without a report.

@@ -1,7 +1,6 @@
-"""A model on disk in Hugging Face's layout, base or merged, with or without an adapter, read into torchtune's modules.
+"""A model on disk in Hugging Face's layout, with or without an adapter, read into torchtune's modules.
 
-Training and inference read it here alike, one weight after the other, so that the model is held once. What is absent,
-damaged or does not fit is an InputError.
+One weight after the other, so that the model is held once. What is absent, damaged or does not fit is an InputError.
 """
 
 import json
@@ -48,18 +47,18 @@ class ModelFolder:
         index = self.path / INDEX
         if index.is_file():
             try:
-                names = sorted(map(Path, set(read_json(index)["weight_map"].values())))
+                paths = sorted(self.path / name for name in set(read_json(index)["weight_map"].values()))
             except (KeyError, TypeError, AttributeError):
                 raise InputError(f"{index}: no weight_map") from None
         else:
             found = self.path.glob("*.safetensors")
-            names = sorted(Path(path.name) for path in found if not path.name.startswith("adapter"))
-        if not names:
+            paths = sorted(path for path in found if not path.name.startswith("adapter"))
+        if not paths:
             raise InputError(f"{self.path}: no *.safetensors")
-        for name in names:
-            if not (self.path / name).is_file():
-                raise InputError(f"{self.path / name}: no such file")
-        return [self.path / name for name in names]
+        for path in paths:
+            if not path.is_file():
+                raise InputError(f"{path}: no such file")
+        return paths
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Name and tensor of each weight, on the CPU."""
@@ -89,12 +88,9 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Adapter:
-    """A plain LoRA adapter.
+    """A plain LoRA adapter: down-projection (rank, inputs) and up-projection (outputs, rank) by the base's weight.
 
-    Attributes:
-        name: Where it is from, for messages.
-        pairs: By the name of the base model's weight: down-projection (rank, inputs), up-projection (outputs, rank).
-        scale: Alpha over rank.
+    ``name`` is where it is from, for messages; ``scale`` is alpha over rank.
     """
 
     name: str

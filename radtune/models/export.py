@@ -38,14 +38,10 @@ _BESIDE_WEIGHTS = (
 
 @dataclass(frozen=True)
 class FineTuned:
-    """A base model and the adapter trained on it.
+    """A base model and the adapter trained on it, in torchtune's names; it is merged with the base's own weights.
 
-    Attributes:
-        base: The base model; its own weights are merged with, also where training had them in 4 bits.
-        tensors: The adapter's, in torchtune's names.
-        lora: ``lora_rank``, ``lora_alpha`` and ``lora_dropout``, as in a training YAML's ``model``.
-        dtype: What merged weights are written in.
-        card: The model card.
+    ``lora`` has ``lora_rank``, ``lora_alpha`` and ``lora_dropout`` of a training YAML's ``model``; ``dtype`` is that of
+    merged weights.
     """
 
     base: ModelFolder
@@ -84,7 +80,6 @@ def export(output_dir: Path, tuned: FineTuned, merged: bool, torchtune: bool) ->
 
 
 def _write_adapter(output_dir: Path, tuned: FineTuned) -> Path:
-    """What peft loads onto the base model."""
     adapter = tuned.adapter()
     config = {
         "peft_type": "LORA",
@@ -104,7 +99,7 @@ def _write_adapter(output_dir: Path, tuned: FineTuned) -> Path:
 
 
 def _write_merged(output_dir: Path, tuned: FineTuned) -> Path:
-    """What needs no adapter, written one weight file at a time."""
+    # One weight file at a time.
     base, files = tuned.base, tuned.base.files()
     size = 0
     with _whole_folder(output_dir / MERGED, tuned.card) as folder:

@@ -5,7 +5,7 @@ that holds its logits to those of transformers.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,10 @@ class Family:
     """How models of one kind lie on disk and in torchtune.
 
     Attributes:
-        model_type: ``model_type`` of its ``config.json``.
+        model_type: Of its ``config.json``.
         rope: Entries that its rotary positions have there.
         tied: Whether the output layer is the embeddings, so that no weight of it is stored.
-        builder: torchtune's builder, and ``lora_builder`` the same with LoRA.
+        builder: torchtune's; ``lora_builder`` is the same with LoRA.
         arguments: From ``config.json`` to what both builders take.
         weights: From Hugging Face's names of weights to torchtune's; ``{}`` is a layer's number.
         neighbours: Whether torchtune's rotary positions turn neighbours where Hugging Face's turn the two halves of a
@@ -66,9 +66,7 @@ class Family:
         name = _renamed(name, {ours: theirs for theirs, ours in self.weights.items()})
         return name, self._reordered(name, weight, config, (-1, 2))
 
-    def _reordered(
-        self, name: str, weight: torch.Tensor, config: dict[str, Any], order: tuple[int, int]
-    ) -> torch.Tensor:
+    def _reordered(self, name: str, weight: torch.Tensor, config: dict[str, Any], order: Sequence[int]) -> torch.Tensor:
         counts = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}
         heads = next((config[count] for module, count in counts.items() if f".{module}." in name), None)
         if heads is None or not self.neighbours:

@@ -20,11 +20,11 @@ def load_pretrained(
 ) -> tuple[Any, Any]:
     """A model and its tokenizer from a folder as ``save_pretrained`` writes it, with a PEFT adapter if one is given.
 
-    Nothing is downloaded, and no code of the checkpoint is run. ``quantization`` is ``8bit``, ``4bit`` or None.
-
-    Raises:
-        InputError: A folder does not hold what it should, or bitsandbytes is not installed.
+    Nothing is downloaded, and no code of the checkpoint is run. ``quantization`` is ``8bit``, ``4bit`` or None. An
+    InputError says what a folder lacks, or that bitsandbytes is not installed.
     """
+    from transformers import AutoTokenizer
+
     needed = [folder / "config.json"]
     if adapter is not None:
         # peft would look for these on the Hub.
@@ -32,9 +32,10 @@ def load_pretrained(
     for path in needed:
         if not path.is_file():
             raise InputError(f"{path}: no such file")
-    with quietly(logging.ERROR):
+    with _quietly():
         model = _base_model(folder, device, dtype, quantization)
-        tokenizer = _tokenizer(folder)
+        with _one_lined(f"{folder}: its tokenizer cannot be loaded with transformers"):
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         return (model if adapter is None else _with_adapter(model, adapter)), tokenizer
 
 
@@ -72,13 +73,6 @@ def _bits(quantization: str, dtype: torch.dtype) -> Any:
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
 
 
-def _tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    with _one_lined(f"{folder}: its tokenizer cannot be loaded with transformers"):
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-
-
 def _with_adapter(model: Any, folder: Path) -> Any:
     from peft import PeftModel, get_peft_model_state_dict
     from peft.utils import load_peft_weights
@@ -94,12 +88,12 @@ def _with_adapter(model: Any, folder: Path) -> Any:
 
 
 @contextmanager
-def quietly(level: int) -> Iterator[None]:
-    """Keeps transformers' log below a level, all warnings, and bars where no terminal is, off stderr."""
+def _quietly() -> Iterator[None]:
+    """Keeps all but errors in transformers' log, and bars where no terminal is, off stderr."""
     from transformers.utils import logging as log
 
     before, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity(level)
+    log.set_verbosity_error()
     if bars and not sys.stderr.isatty():
         log.disable_progress_bar()
     try:
@@ -118,11 +112,7 @@ def _one_lined(what: str) -> Iterator[None]:
         yield
     # Their checks of configurations and files raise what they like.
     except Exception as error:
-        raise InputError(f"{what}: {one_line(error)}") from None
-
-
-def one_line(error: Exception | str) -> str:
-    """An error of transformers or peft in one line, cut to 200 characters."""
-    text = " ".join(str(error).split())[:200]
-    # A key alone says little.
-    return f"{type(error).__name__} {text}" if isinstance(error, KeyError) or not text else text
+        text = " ".join(str(error).split())[:200]
+        # A key alone says little.
+        name = f"{type(error).__name__} " if isinstance(error, KeyError) or not text else ""
+        raise InputError(f"{what}: {name}{text}") from None

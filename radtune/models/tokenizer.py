@@ -43,11 +43,7 @@ def llama3_tokenizer(path: str, special_tokens_path: str | None = None, max_seq_
 
     tiktoken keeps a copy of each file it has read in the temporary folder, by the file's path alone: without this,
     another model put under the same path would be read with the old model's tokens, and nothing would say so.
-
-    Args:
-        path: The ``tokenizer.model``.
-        special_tokens_path: A ``tokenizer.json`` with the special tokens; None for Llama 3's own.
-        max_seq_len: Where rows are cut.
+    ``special_tokens_path`` is a ``tokenizer.json``, None for Llama 3's own; rows are cut at ``max_seq_len``.
     """
     os.environ["TIKTOKEN_CACHE_DIR"] = ""
     return llama3.llama3_tokenizer(path, special_tokens_path=special_tokens_path, max_seq_len=max_seq_len)

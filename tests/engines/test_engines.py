@@ -1,4 +1,4 @@
-"""The engines of this process: one answer whatever the engine, the batch and the order, and no prompt that misleads."""
+"""The engines of this process: one answer whatever engine, cache, batch and order, and no prompt that misleads."""
 
 import dataclasses
 import random
@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radtune.config import InputError
+from radtune.engines.decoding import _choose
 from radtune.engines.hugging_face import TransformersEngine
-from radtune.engines.local import TorchtuneEngine, generate
-from radtune.engines.prompt import Prompt, Sampling, fit_prompt, keep_words, split_words
+from radtune.engines.local import TorchtuneEngine
+from radtune.engines.prompt import Prompt, fit_prompt, keep_words, split_words
 from radtune.models.checkpoint import load_checkpoint
 from radtune.models.hugging_face import load_pretrained
 from radtune.models.tokenizer import prompt_tokens
@@ -32,22 +33,9 @@ def test_all_engines_answer_alike(mini, hugging_face, make_prompts, respond, tas
     prompts = make_prompts(task, 8) + make_prompts(task, 2, HOSTILE)
     expected = respond(TorchtuneEngine(mini, 4), prompts)
     assert respond(hugging_face, prompts) == expected
-    for batch_size in (1, 32):
+    for batch_size in (1, 32, None):
         assert respond(TorchtuneEngine(mini, batch_size), prompts) == expected
     assert respond(TorchtuneEngine(mini, 3), prompts[::-1])[::-1] == expected
-    tokens = [prompt_tokens(mini.tokenizer, prompt.message) for prompt in prompts]
-    alone = dict(generate(mini, tokens, ["x"] * 10, 4, Sampling(0.0, 70), share_prefix=False))
-    assert [alone[index].text for index in range(10)] == [response.text for response in expected]
-
-
-def test_transformers_own_continuous_batching_answers_alike(mini, hugging_face, make_prompts, respond):
-    prompts = make_prompts("open_ended", 4)
-    expected = respond(TorchtuneEngine(mini, 4), prompts)
-    hugging_face.continuous = True
-    try:
-        assert respond(hugging_face, prompts) == expected
-    finally:
-        hugging_face.continuous = False
 
 
 def test_closed_answers_of_a_well_behaved_model_are_its_own(mini, hugging_face, make_prompts, respond):
@@ -65,26 +53,58 @@ def test_closed_answers_of_a_well_behaved_model_are_its_own(mini, hugging_face, 
     assert all(closed[place] == free[place] for place in well)
 
 
-def test_sampling_with_transformers_depends_on_seeds_alone(hugging_face, make_prompts, respond):
-    prompts = make_prompts("open_ended", 6)
+def test_cache_and_batch_change_nothing(mini, make_prompts, respond):
+    prompts = make_prompts("open_ended", 3)
+    responses = respond(TorchtuneEngine(mini, 3), prompts)
+    assert responses == respond(TorchtuneEngine(mini, 1), prompts)
+    for prompt, response in zip(prompts, responses, strict=True):
+        # Greedy decoding without a cache, one token at a time, by the model's own forward.
+        begun = prompt_tokens(mini.tokenizer, prompt.message)
+        tokens = list(begun)
+        while len(tokens) < len(begun) + 70:
+            with torch.inference_mode():
+                chosen = mini.model(torch.tensor([tokens]))[0, -1].argmax().item()
+            if chosen in mini.tokenizer.stop_tokens:
+                break
+            tokens.append(chosen)
+        assert response.text == mini.tokenizer.decode(tokens[len(begun) :], truncate_at_eos=False)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_sampling_depends_on_seeds_alone(mini, hugging_face, make_prompts, respond, ours):
+    engine, prompts = TorchtuneEngine(mini, 5) if ours else hugging_face, make_prompts("open_ended", 6)
     hot = {"temperature": 1.5, "max_new_tokens": 12}
-    drawn = respond(hugging_face, prompts, **hot)
-    assert respond(hugging_face, prompts[2:], **hot) == drawn[2:]
+    drawn = respond(engine, prompts, **hot)
+    assert respond(engine, prompts[2:], **hot) == drawn[2:]
     others = [dataclasses.replace(prompt, seed="x") for prompt in prompts]
-    assert respond(hugging_face, others, **hot) != drawn
+    assert respond(engine, others, **hot) != drawn
 
 
-def test_special_tokens_in_a_report_are_text(mini, hugging_face, make_prompts):
-    (plain,) = make_prompts("multiple_choice", 1)
-    (hostile,) = make_prompts("multiple_choice", 1, HOSTILE)
+def test_sampling_follows_the_distribution():
+    logits = torch.tensor([[0.0, 1.0, 2.0]])
+    draws = [random.Random(n) for n in range(4000)]  # noqa: S311  (no secret)
+    chosen = _choose(logits.expand(4000, 3), 1.0, draws)
+    shares = torch.bincount(chosen, minlength=3) / 4000
+    assert torch.allclose(shares, torch.softmax(logits[0], 0), atol=0.03)
+
+
+def test_cut_off_answers_are_not_finished(mini, make_prompts, respond):
+    engine, prompts = TorchtuneEngine(mini, 5), make_prompts("multiple_choice", 5)
+    assert not any(response.finished for response in respond(engine, prompts, max_new_tokens=1))
+    assert any(response.finished for response in respond(engine, prompts, max_new_tokens=100))
+
+
+def test_special_tokens_in_a_report_are_text_and_both_tokenizers_agree(mini, hugging_face, make_prompts):
     special = set(mini.tokenizer.special_tokens.values())
 
     def specials(tokens):
         return [token for token in tokens if token in special]
 
-    ours = prompt_tokens(mini.tokenizer, hostile.message)
-    assert specials(ours) == specials(prompt_tokens(mini.tokenizer, plain.message))
-    assert hugging_face._tokens(hostile) == ours
+    plain, hostile = (make_prompts("open_ended", 20, extra) for extra in ("", HOSTILE + "Ä 12345 ‘x’  \t\n\n."))
+    for without, prompt in zip(plain, hostile, strict=True):
+        ours = prompt_tokens(mini.tokenizer, prompt.message)
+        assert specials(ours) == specials(prompt_tokens(mini.tokenizer, without.message))
+        assert hugging_face._tokens(prompt) == ours
 
 
 def test_finished_rows_give_way_to_waiting_ones(mini, make_prompts, respond):
@@ -131,11 +151,6 @@ def test_a_model_that_computes_no_numbers_is_refused(make_prompts, respond, task
     diverged.model.layers[0].mlp.w3.weight.fill_(torch.nan)
     with pytest.raises(InputError, match="the model computes no numbers"):
         respond(TorchtuneEngine(diverged, 4), make_prompts("multiple_choice", 3), task=task, max_new_tokens=100)
-
-
-def test_batch_size_is_found_where_none_is_given(mini, make_prompts, respond):
-    prompts = make_prompts("multiple_choice", 3)
-    assert respond(TorchtuneEngine(mini), prompts) == respond(TorchtuneEngine(mini, 1), prompts)
 
 
 def test_a_long_report_is_cut_and_marked(mini, hugging_face, make_prompts, respond):

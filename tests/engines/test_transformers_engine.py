@@ -1,4 +1,4 @@
-"""engine=transformers: a checkpoint's settings change no answer, its damage is one line, memory sets the batch."""
+"""engine=transformers and adapters: settings change no answer, damage is one line, memory sets the batch."""
 
 import json
 import shutil
@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 import radtune.engines.hugging_face as transformers_engine
 from radtune.config import InputError
 from radtune.engines.hugging_face import TransformersEngine
-from radtune.engines.memory import cache_bytes, fitting_rows
-from radtune.models.checkpoint import read_weights
+from radtune.engines.kv_cache import fitting_rows
+from radtune.models.checkpoint import load_checkpoint, read_weights
 from radtune.models.hugging_face import load_pretrained
 
 MINI = Path("data/mini")
@@ -54,25 +54,6 @@ def folder(tmp_path):
     return Path(shutil.copytree(MINI, tmp_path / "model"))
 
 
-@pytest.fixture
-def adapter(tmp_path):
-    torch.manual_seed(0)
-    tensors = {}
-    for name, weight in read_weights(MINI / "model.safetensors"):
-        if name.endswith(("q_proj.weight", "v_proj.weight")):
-            module = f"base_model.model.{name.removesuffix('.weight')}"
-            tensors[f"{module}.lora_A.weight"] = torch.randn(4, weight.shape[1]) * 0.05
-            tensors[f"{module}.lora_B.weight"] = torch.randn(weight.shape[0], 4) * 0.05
-    folder = tmp_path / "adapter"
-    folder.mkdir()
-    save_file(tensors, folder / "adapter_model.safetensors")
-    config = {
-        "r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], "peft_type": "LORA", "task_type": "CAUSAL_LM",
-    }  # fmt: skip
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    return folder
-
-
 def test_generation_config_of_a_checkpoint_changes_no_answer(engine, ask, folder, adapter, make_prompts, respond):
     change_json(
         folder / "generation_config.json",
@@ -84,8 +65,6 @@ def test_generation_config_of_a_checkpoint_changes_no_answer(engine, ask, folder
     prompts = make_prompts("multiple_choice", 3)
     closed = respond(engine, prompts, task="multiple_choice")
     assert respond(changed, prompts, task="multiple_choice") == closed
-    changed.continuous = True
-    assert ask(changed, 2) == ask(engine, 2)
     # peft hands settings on to the model that it wraps.
     assert ask(load(folder, adapter), 2) == ask(load(MINI, adapter), 2)
 
@@ -129,25 +108,20 @@ assert before[2] == warnings.filters
 DAMAGE = [
     (lambda f: change_json(f / "config.json", num_hidden_layers=3), "do not fit: 9 weights"),
     (lambda f: change_json(f / "config.json", num_hidden_layers=5), "do not fit: 9 weights"),
-    (lambda f: change_json(f / "config.json", intermediate_size=256), "do not fit: 12 weights"),
     (lambda f: change_json(f / "config.json", model_type="bert"), "do not fit: 76 weights"),
     (lambda f: change_json(f / "config.json", model_type="x", auto_map={"AutoConfig": "x.X"}), "custom code"),
+    (lambda f: change_json(f / "config.json", num_attention_heads=0), "cannot be loaded with transformers"),
     (lambda f: (f / "config.json").write_text("{"), "not a valid JSON"),
     (lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:9_999]), "header"),
-    (lambda f: (f / "model.safetensors").unlink(), "no file named model.safetensors"),
     (lambda f: (f / "tokenizer.json").write_text("{}"), "its tokenizer cannot be loaded"),
     (lambda f: change_weights(f / "model.safetensors", lambda n, w: w * torch.nan), "holds values that are no numbers"),
-    (
-        lambda f: change_weights(f / "model.safetensors", lambda n, w: w / 0 if n.endswith("model.norm.weight") else w),
-        "weight model.norm.weight holds values that are no numbers",
-    ),
 ]
 
 
 ADAPTER_DAMAGE = [
     (lambda f: change_json(f / "adapter_config.json", target_modules=["q_proj"]), "do not fit: 8 weights"),
-    (lambda f: change_json(f / "adapter_config.json", target_modules=["x"]), "cannot be loaded with peft"),
     (lambda f: change_json(f / "adapter_config.json", peft_type="X"), "cannot be loaded with peft"),
+    (lambda f: (f / "adapter_model.safetensors").unlink(), "adapter_model.safetensors: no such file"),
     (lambda f: save_file({"a": torch.ones(1)}, f / "adapter_model.safetensors"), "do not fit: 17 weights"),
     (lambda f: change_weights(f / "adapter_model.safetensors", lambda n, w: w * torch.nan), "are no numbers"),
 ]
@@ -170,8 +144,37 @@ def test_damage_is_one_line_and_a_good_run_prints_nothing(tmp_path, adapter):
     plain, adapted, *lines = done.stdout.splitlines()
     assert (plain, adapted) == ("answered", "answered")
     for line, folder, (_, message) in zip(lines, [*folders, *adapters], [*DAMAGE, *ADAPTER_DAMAGE], strict=True):
-        assert line.startswith(f"{folder}: ")
+        assert line.startswith(str(folder))
         assert message in line
+
+
+def test_adapter_acts_as_in_peft(adapter):
+    ours = load_checkpoint(MINI, adapter, CPU, torch.float32)
+    theirs, _ = load_pretrained(MINI, adapter, CPU, torch.float32, None)
+    tokens = torch.arange(20, 220)[None]
+    with torch.inference_mode():
+        expected = theirs(tokens).logits
+        assert torch.allclose(ours.model(tokens), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: change_json(f / "adapter_config.json", r=None), "r or lora_alpha is missing"),
+        (lambda f: change_json(f / "adapter_config.json", use_rslora=True), "use_rslora is not supported"),
+        (lambda f: change_json(f / "adapter_config.json", r=16), "another shape"),
+        (lambda f: (f / "adapter_config.json").unlink(), "adapter_config.json: No such file"),
+        (lambda f: (f / "adapter_model.safetensors").write_bytes(b"x" * 50), "cannot be read as safetensors"),
+        (
+            lambda f: save_file({"a.lora_A.weight": torch.ones(1, 1)}, f / "adapter_model.safetensors"),
+            "not a plain LoRA",
+        ),
+    ],
+)
+def test_damaged_adapters_are_told(adapter, damage, message):
+    damage(adapter)
+    with pytest.raises(InputError, match=message):
+        load_checkpoint(MINI, adapter, CPU, torch.float32)
 
 
 def test_a_model_that_computes_no_numbers_is_refused(make_prompts, respond):
@@ -209,27 +212,6 @@ def test_memory_that_runs_out_halves_the_batch_down_to_one(engine, ask, make_pro
         respond(own, make_prompts("multiple_choice", 3))
 
 
-def test_continuous_batching_gives_its_answers_in_portions(make_prompts, respond, monkeypatch):
-    engine = load(batch_size=2)
-    prompts = make_prompts("open_ended", 5)
-    expected = respond(engine, prompts)
-    monkeypatch.setattr(transformers_engine, "_BATCHES_AT_ONCE", 2)
-    written, calls = engine._model.generate_batch, []
-
-    def generate_batch(inputs, **options):
-        calls.append([len(tokens) for tokens in inputs])
-        if len(calls) == 1:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return written(inputs, **options)
-
-    monkeypatch.setattr(engine._model, "generate_batch", generate_batch)
-    engine.continuous = True
-    assert respond(engine, prompts) == expected
-    assert list(map(len, calls)) == [4, 2, 2, 1]
-    lengths = [length for call in calls[1:] for length in call]
-    assert lengths == sorted(lengths, reverse=True)
-
-
 def test_batch_size_comes_from_free_memory_where_none_is_given(ask, engine, monkeypatch):
     free = load()
     sizes = []
@@ -248,11 +230,8 @@ def test_batch_size_comes_from_free_memory_where_none_is_given(ask, engine, monk
 
 
 def test_rows_that_fit_are_bounded_on_both_sides():
-    row_bytes = cache_bytes(32, 8, 128, 1_000, torch.bfloat16)
-    assert row_bytes == 131_072_000
     assert fitting_rows(1, CPU) == 64
     assert fitting_rows(2**60, CPU) == 1
-    assert 1 <= fitting_rows(row_bytes, CPU) <= 64
 
 
 def test_a_long_report_pads_no_short_ones(engine, make_prompts, respond, monkeypatch):
