@@ -34,7 +34,7 @@ from radtune.models.export import FOLDERS, FineTuned, export, model_card
 from radtune.models.tokenizer import check_tokenizer, prompt_tokens
 from radtune.progress import progress
 from radtune.score.scores import ratios
-from radtune.tasks import Task, load_task, task_names, user_message
+from radtune.tasks import Task, load_task, own_tasks, task_names, user_message
 from radtune.train.checkpoints import resume_state, save_checkpoint
 from radtune.train.data import Row, make_rows, read_rows
 from radtune.train.distributed import (
@@ -166,7 +166,7 @@ class LoRAFinetune:
             self.say(f"warning: {cut:,} validation rows reach tokenizer.max_seq_len: their answers are cut")
         names = sorted({row.task for row in self.held_out})
         if settings.validation.generate_rows:
-            own = {task.name: task for task in map(load_task, settings.tasks)}
+            own = {name: load_task(path) for name, path in own_tasks(settings.tasks).items()}
             for name in names:
                 if name not in own and name not in task_names():
                     raise InputError(f"tasks: none of their files is task {name!r} of {self.held_out_files[0]}")

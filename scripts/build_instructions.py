@@ -21,7 +21,7 @@ from radtune.config import InputError, key, nearest, run_command
 from radtune.files import check_outputs, write_manifest
 from radtune.instructions import build, join, rows_sha256, write_instructions
 from radtune.sources.select import read_ids
-from radtune.tasks import load_task, task_names
+from radtune.tasks import load_task, own_tasks, task_names
 
 
 @dataclass
@@ -51,7 +51,7 @@ def main(config: InstructionsConfig) -> None:
     if (config.validation_rows > 0) != (config.validation_output is not None):
         raise InputError("validation_rows and validation_output go together")
     # By name, where each is read from.
-    known = {name: name for name in task_names()} | {load_task(path).name: str(path) for path in config.tasks}
+    known = {name: name for name in task_names()} | {name: str(path) for name, path in own_tasks(config.tasks).items()}
     if not config.sets:
         raise InputError(f"nothing to build: give TASK.reports=... for one of {', '.join(known)} (see --help)")
     for name in config.sets:

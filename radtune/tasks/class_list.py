@@ -58,7 +58,7 @@ class ClassList:
 
     @cached_property
     def _by_signs(self) -> dict[str, str]:
-        return {_SIGNS.sub(" ", name).lower(): name for name in (*self.classes, self.none)}
+        return {without_signs(name): name for name in (*self.classes, self.none)}
 
     def prompt(self, use: str, report_id: str = "", seed: int = 0, vote: int = 0) -> TaskPrompt:
         """The instruction of a use; its pieces are ``{classes}``, ``{definitions}`` and ``{examples}``."""
@@ -88,7 +88,7 @@ class ClassList:
         # Only misspelt names need it.
         from rapidfuzz.distance import OSA
 
-        folded = _SIGNS.sub(" ", name).strip().lower()
+        folded = without_signs(name)
         slips = {known: OSA.distance(folded, known) for known in self._by_signs}
         best = min(slips, key=lambda known: slips[known])
         if slips[best] > len(best) // _LETTERS_PER_SLIP or list(slips.values()).count(slips[best]) > 1:
@@ -181,6 +181,11 @@ class ClassList:
 
         cells = [[name == truth and name in self.classes for truth in gold] for name in predicted]
         return np.array(cells, dtype=bool).reshape(len(predicted), len(gold))
+
+
+def without_signs(name: str) -> str:
+    """A name in lower case, with one blank for whatever signs and blanks it has."""
+    return _SIGNS.sub(" ", name).strip().lower()
 
 
 def strict_schema(name: str, properties: dict[str, Any]) -> dict[str, Any]:

@@ -82,6 +82,8 @@ class Wording:
                 name = found[1]
                 if name not in known:
                     raise InputError(f"{self.where}: {where}: no piece {{{name}}}{nearest(name, list(known))}")
+                if pieces.get(name) == "":
+                    raise InputError(f"{self.where}: {where}: {{{name}}} is empty: the file gives none")
                 if name in inside:
                     raise InputError(f"{self.where}: {where}: {{{name}}} stands in itself")
                 # What the library puts in is data: braces in an example are no piece.
@@ -103,9 +105,13 @@ def read_examples(path: Path) -> tuple[Example, ...]:
     examples = []
     for number, row in read_jsonl(path):
         try:
-            named = [{"phrase": label} for label in row["labels"]] if "labels" in row else row["phrases"]
-            phrases = tuple(Phrase(str(item["phrase"]), item.get("icd10")) for item in named)
-            examples.append(Example(str(row["example_id"]), str(row["text"]), phrases, bool(row.get("fixed"))))
+            given = row["labels"] if "labels" in row else row["phrases"]
+            phrases = tuple(Phrase(**{"phrase": item} if isinstance(item, str) else item) for item in given)
+            example = Example(row["example_id"], row["text"], phrases, row.get("fixed", False))
+            texts = (example.example_id, example.text, *(phrase.phrase for phrase in phrases))
+            if type(given) is not list or type(example.fixed) is not bool or {*map(type, texts)} != {str}:
+                raise TypeError
+            examples.append(example)
         except (KeyError, TypeError, AttributeError):
             raise InputError(f"{path}:{number}: expected example_id, text, fixed, and labels or phrases") from None
     return tuple(examples)
@@ -114,7 +120,9 @@ def read_examples(path: Path) -> tuple[Example, ...]:
 def example_pieces(examples: Sequence[Example], answers: Sequence[str]) -> dict[str, str]:
     """The pieces ``{examples}`` and ``{reasoned_examples}``: numbered reports, each with its answer, and the codes."""
     plain = [f"{example.text}\nOutput: {answer}" for example, answer in zip(examples, answers, strict=True)]
-    reasons = ["\n".join(f"- {item.phrase}: {item.icd10}" for item in example.phrases) for example in examples]
+    reasons = [
+        "\n".join(f"- {item.phrase}: {item.icd10}" for item in example.phrases if item.icd10) for example in examples
+    ]
     reasoned = [f"{shown}\n{reason}" for shown, reason in zip(plain, reasons, strict=True)]
     return {
         name: "\n".join(f"{number}. {shown}" for number, shown in enumerate(parts, start=1))

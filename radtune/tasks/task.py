@@ -7,11 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from radtune.config import InputError, from_mapping, nearest, read_yaml
+from radtune.config import InputError, from_mapping, key, nearest, read_yaml
 from radtune.labels import Answer, Phrase, State
-from radtune.report import Report
-from radtune.tasks.class_list import ClassList
-from radtune.tasks.lists import ClosedList
+from radtune.report import ID_COLUMNS, Report
+from radtune.tasks.class_list import ClassList, without_signs
+from radtune.tasks.lists import ClosedList, fold_space
 from radtune.tasks.phrase_list import PhraseList
 from radtune.tasks.rendering import USES, TaskPrompt, Wording, read_examples
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).resolve().parents[2]
 TASKS_DIR = _ROOT / "configs" / "tasks"
 RULES_DIR = _ROOT / "radtune" / "rules"
+SECTIONS = ("findings", "impression")
+# Columns and keys of files with labels, which no class can have the name of.
+NO_CLASSES = frozenset((*ID_COLUMNS, "patient_id", "subject_id", "labels", "phrases"))
 
 
 class Task(Protocol):
@@ -100,7 +103,7 @@ class Task(Protocol):
 
 def text_of(task: Task, report: Report) -> str:
     """What a task reads of a report: its sections, or the whole of a report without any."""
-    if len(task.sections) == 2 or not report.has_sections:
+    if set(task.sections) == set(SECTIONS) or not report.has_sections:
         return report.text
     return "\n".join(filter(None, (getattr(report, section) for section in task.sections)))
 
@@ -120,7 +123,7 @@ class ExamplesEntry:
     """Where examples stand, how many a prompt shows, and for which uses they are drawn anew."""
 
     file: str
-    shown: int = 3
+    shown: int = key("", 3, ge=1)
     drawn_for: list[Literal["training", "inference", "labelling"]] = field(default_factory=list)
 
 
@@ -159,6 +162,21 @@ def load_task(name_or_path: str | Path) -> Task:
         known = task_names()
         raise InputError(f"task: {given!r} is none of {', '.join(known)}{nearest(given, known)}, nor a path of a .yaml")
     return _read_task(TASKS_DIR / f"{given}.yaml")
+
+
+def own_tasks(paths: Iterable[Path]) -> dict[str, Path]:
+    """Task files by the names in them.
+
+    Raises:
+        InputError: Two of them, or one of them and a task that ships, have the same name.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        name = load_task(path).name
+        if name in found or name in task_names():
+            raise InputError(f"tasks: {path}: {found.get(name, 'a task that ships')} is {name!r}, too")
+        found[name] = path
+    return found
 
 
 @cache
@@ -206,14 +224,19 @@ def _check(where: str, file: TaskFile, entries: Sequence[ClassEntry]) -> None:
         raise InputError(f"{where}: classes: {problem}")
     if file.kind == "phrases" and file.rules:
         raise InputError(f"{where}: rules: they find classes, and a task of phrases has none")
-    # Whatever a name or synonym means, it may mean one class alone, and none of them the word for none.
-    meant = Counter(name.strip().casefold() for entry in entries for name in {entry.name, *entry.synonyms})
-    meant.update([file.none.strip().casefold()])
+    if len(set(file.sections)) < len(file.sections):
+        raise InputError(f"{where}: sections: one stands twice")
+    # Whatever a name or synonym means, signs and case aside, it may mean one class alone, and none the word for none.
+    meant = Counter(name for entry in entries for name in {*map(without_signs, (entry.name, *entry.synonyms))})
+    meant.update([without_signs(file.none)])
     for number, entry in enumerate(entries):
         for name in (entry.name, *entry.synonyms):
-            if name != name.strip() or not name or "\n" in name:
-                raise InputError(f"{where}: classes[{number}]: {name!r} is no name: empty, or with blanks around it")
-            if meant[name.casefold()] > 1:
+            if not name or name != fold_space(name):
+                problem = f"{name!r} is no name: empty, with blanks around it, or two in a row"
+                raise InputError(f"{where}: classes[{number}]: {problem}")
+            if name.lower() in NO_CLASSES:
+                raise InputError(f"{where}: classes[{number}]: {name!r} is the name of a column of label tables")
+            if meant[without_signs(name)] > 1:
                 problem = f"{name!r} stands for two classes, or is the word for none"
                 raise InputError(f"{where}: classes[{number}]: {problem}")
         _check_parents(where, number, entry, {other.name: other.parent for other in entries})
@@ -235,21 +258,28 @@ def _wording(where: str, path: Path, file: TaskFile) -> tuple[Wording, tuple[Pat
     if file.examples is None:
         return Wording(where, file.texts, file.prompts), (path,)
     examples_path = _found(where, "examples.file", path, file.examples.file)
-    examples = read_examples(examples_path)
+    examples, shown, drawn_for = read_examples(examples_path), file.examples.shown, tuple(file.examples.drawn_for)
+    names = {entry if isinstance(entry, str) else entry.name for entry in file.classes}
     for example in examples:
-        names = {entry if isinstance(entry, str) else entry.name for entry in file.classes}
         if file.kind == "classes" and (unknown := {p.phrase for p in example.phrases} - names):
             raise InputError(f"{where}: examples.file: {example.example_id!r}: {min(unknown)!r} is none of the classes")
-    if not 0 < file.examples.shown <= len(examples):
-        raise InputError(f"{where}: examples.shown must be from 1 to {len(examples)}, the examples there are")
-    drawn_for = tuple(file.examples.drawn_for)
-    return Wording(where, file.texts, file.prompts, examples, file.examples.shown, drawn_for), (path, examples_path)
+    if shown > len(examples):
+        raise InputError(f"{where}: examples.shown: at most {len(examples)}, the examples there are")
+    fixed = sum(example.fixed for example in examples)
+    if fixed != shown and set(USES) - set(drawn_for):
+        raise InputError(f"{where}: examples.shown is {shown}, but {fixed} rows of {file.examples.file} are fixed")
+    return Wording(where, file.texts, file.prompts, examples, shown, drawn_for), (path, examples_path)
 
 
 def _rules(where: str, path: Path, rules: str | None) -> Path | None:
-    if rules is None or (shipped := RULES_DIR / rules).is_dir():
-        return None if rules is None else shipped
-    return _found(where, "rules", path, rules)
+    """A folder beside the file goes before the one that ships under its name."""
+    if rules is None:
+        return None
+    shipped = RULES_DIR / rules
+    found = shipped if shipped.is_dir() and not (path.parent / rules).is_dir() else _found(where, "rules", path, rules)
+    if not rules or not (found / "lexicon.toml").is_file():
+        raise InputError(f"{where}: rules: {rules!r} is no folder with a lexicon.toml")
+    return found
 
 
 def _found(where: str, key: str, path: Path, given: str) -> Path:

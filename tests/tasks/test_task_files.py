@@ -7,9 +7,10 @@ import pytest
 import yaml
 
 from radtune.config import InputError
+from radtune.files import write_jsonl
 from radtune.labels import State
 from radtune.report import report_from_sections, report_from_text
-from radtune.tasks import USES, load_task, prompt_sha256, task_names, text_of, user_message
+from radtune.tasks import USES, load_task, own_tasks, prompt_sha256, task_names, text_of, user_message
 from radtune.tasks.rendering import read_examples
 
 FIGURE_1A = """\
@@ -144,6 +145,14 @@ def test_a_task_reads_its_sections_and_the_whole_of_a_report_without_any(tmp_pat
         ({"rules": "elsewhere"}, "rules: no 'elsewhere'"),
         ({"examples": {"file": "none.jsonl"}}, "examples.file: no 'none.jsonl'"),
         ({"examples": {"file": "data/seed_examples.jsonl"}}, "is none of the classes"),
+        ({"prompts": {"inference": "{examples}"}}, "{examples} is empty: the file gives none"),
+        ({"classes": ["A"], "prompts": {"inference": "{definitions}"}}, "{definitions} is empty"),
+        ({"classes": ["Lung  Lesion"]}, "'Lung  Lesion' is no name"),
+        ({"classes": ["Lung-Edema", "lung edema"]}, "stands for two classes"),
+        ({"classes": ["Labels"]}, "'Labels' is the name of a column"),
+        ({"sections": ["impression", "impression"]}, "sections: one stands twice"),
+        ({"rules": ""}, "rules: '' is no folder with a lexicon.toml"),
+        ({"rules": "task.yaml"}, "rules: 'task.yaml' is no folder with a lexicon.toml"),
         ({"name": "a/b"}, "name: "),
         ({"clases": ["A"]}, "unknown key 'clases'; did you mean 'classes'?"),
     ],
@@ -154,7 +163,44 @@ def test_a_broken_task_file_is_refused_in_one_line(tmp_path, changes, message):
     assert str(refused.value).startswith(str(tmp_path / "task.yaml")) and "\n" not in str(refused.value)
 
 
+ROW = {"example_id": "s", "text": "Torn.", "fixed": True, "labels": ["Tear"]}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([ROW], "examples.shown: at most 1, the examples there are"),
+        ([ROW, ROW | {"fixed": False}], "examples.shown is 2, but 1 rows of rows.jsonl are fixed"),
+        ([ROW | {"labels": ["Gout"]}, ROW], "'Gout' is none of the classes"),
+        ([ROW | {"fixed": "false"}, ROW], "rows.jsonl:1: expected example_id"),
+        ([ROW, ROW | {"labels": "Tear"}], "rows.jsonl:2: expected example_id"),
+        ([ROW, {"text": "Torn."}], "rows.jsonl:2: expected example_id"),
+    ],
+)
+def test_examples_that_would_not_be_shown_as_meant_are_refused(tmp_path, rows, message):
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    asked = {"prompts": {"inference": "{classes} {examples}"}, "examples": {"file": "rows.jsonl", "shown": 2}}
+    with pytest.raises(InputError, match=re.escape(message)):
+        load_task(write(tmp_path, **asked))
+
+
+def test_examples_of_classes_are_shown_without_codes(tmp_path):
+    write_jsonl(tmp_path / "rows.jsonl", [ROW])
+    asked = {"prompts": {"inference": "{reasoned_examples}"}, "examples": {"file": "rows.jsonl", "shown": 1}}
+    assert load_task(write(tmp_path, **asked)).prompt("inference").instruction == "1. Torn.\nOutput: ['Tear']\n"
+
+
 def test_an_unknown_task_is_refused_with_those_that_ship():
     with pytest.raises(InputError, match="did you mean 'multiple_choice'"):
         load_task("multiple_choise")
     assert set(task_names()) >= {"multiple_choice", "open_ended"}
+
+
+def test_a_name_is_one_tasks_alone(tmp_path):
+    path = write(tmp_path, prompts={"inference": "{classes}"})
+    assert own_tasks([path]) == {"knee": path}
+    with pytest.raises(InputError, match=r"task.yaml is 'knee', too"):
+        own_tasks([path, path])
+    (tmp_path / "other").mkdir()
+    with pytest.raises(InputError, match="a task that ships is 'open_ended', too"):
+        own_tasks([write(tmp_path / "other", name="open_ended", prompts={"inference": "{classes}"})])
