@@ -77,6 +77,9 @@ def parse_config(schema: type[Config], arguments: Sequence[str]) -> Config:
     config_file, given = split_arguments(arguments)
     overrides = [(names.get(name, name), text) for name, text in given]
     values = read_yaml(config_file) if config_file else {}
+    for where, keys in ((config_file, values.keys()), ("command line", dict(given).keys())):
+        if twice := [f"{name} and {also}" for also, name in names.items() if also != name and {also, name} <= keys]:
+            raise InputError(f"{where}: give one of {twice[0]}")
     values = {names.get(name, name): value for name, value in values.items()}
     if config_file:
         values = _interpolated(values, with_overrides(schema, values, overrides), config_file)

@@ -173,6 +173,23 @@ def test_text_stays_as_typed(text: str) -> None:
     assert parse(f"text={text}").text == text
 
 
+def test_a_key_is_taken_by_either_of_its_names_but_not_by_both(tmp_path: Path) -> None:
+    @dataclass
+    class Named:
+        samples: int = key("How often.", 1, ge=1, also="votes")
+
+    file = tmp_path / "a.yaml"
+    file.write_text("samples: 3")
+    assert [parse_config(Named, [given]).samples for given in ("votes=2", "samples=2")] == [2, 2]
+    assert parse_config(Named, ["--config", str(file), "votes=2"]).samples == 2
+    with pytest.raises(InputError, match=r"^command line: give one of samples and votes$"):
+        parse_config(Named, ["samples=5", "votes=2"])
+    file.write_text("samples: 3\nvotes: 2")
+    with pytest.raises(InputError, match=r"a\.yaml: give one of samples and votes$"):
+        parse_config(Named, ["--config", str(file)])
+    assert "default: 1)" in (page := help_text(Named, "")) and "Also votes=." in page and "-1" not in page
+
+
 def test_help_lists_every_key_with_type_default_and_meaning() -> None:
     lines = help_text(Keys, "\nWhat it does.\n").splitlines()
     assert lines[0] == "What it does."

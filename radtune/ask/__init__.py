@@ -1,1 +1,1 @@
-"""Labelling reports with a chat model: the endpoint and its guard, the calls, the ledger of answers, the rows."""
+"""Asking a model about reports: what is asked, the run, its ledger of answers and their rows, costs, batches."""

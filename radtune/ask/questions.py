@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
-from radtune.ask.verify import VERIFICATION_TOKENS, verification
+from radtune.ask.verify import verification, verification_tokens
 from radtune.engines.choose import Model
 from radtune.engines.prompt import Prompt, Sampling
 from radtune.files import sha256_text
@@ -47,7 +47,7 @@ class Question:
     prompt: Prompt
     sampling: Sampling
     key_sha256: str  # of all that may change the answer: two questions with the same key need one answer
-    old_key_sha256: str  # by which earlier versions kept a teacher's answer to it
+    old_key_sha256: str | None  # by which earlier versions kept an answer to it; None where they kept none so
     prompt_sha256: str  # of the prompt without the report
     example_ids: tuple[str, ...] = ()  # of the examples in the prompt
     sample: int = 0
@@ -66,19 +66,21 @@ def questions_for(report: Report, asking: Asking, model: Model) -> Iterator[Ques
 
 def asked_again(question: Question, complaint: str) -> Question:
     """The same question with what was wrong with its first answer; its own key, so it has its own answer."""
+    old_key = question.old_key_sha256
     return replace(
         question,
         prompt=replace(question.prompt, complaint=complaint),
         key_sha256=sha256_text(json.dumps([question.key_sha256, complaint])),
-        old_key_sha256=sha256_text(json.dumps([question.old_key_sha256, complaint])),
+        old_key_sha256=old_key and sha256_text(json.dumps([old_key, complaint])),
     )
 
 
 def about_label(report: Report, label: str, asking: Asking, model: Model) -> Question:
     """The question that verifies one label of a report's answer."""
     seed = f"{asking.seed}:{label}:{report.report_id}"
+    sampling = Sampling(asking.sampling.temperature, verification_tokens(asking.task))
     prompt = Prompt(report.report_id, verification(label), text_of(asking.task, report), asking.prompt_format, seed)
-    return _question(prompt, asking.task, Sampling(asking.sampling.temperature, VERIFICATION_TOKENS), model)
+    return _question(prompt, asking.task, sampling, model)
 
 
 def _question(
@@ -90,12 +92,20 @@ def _question(
         prompt.report_text, task.name, prompt_hash, example_ids,
         model.name, sampling.temperature, sampling.max_new_tokens, response_format, *([sample] if sample else []),
     ]  # fmt: skip
-    old_key = key = sha256_text(json.dumps(decides))
+    key = sha256_text(json.dumps(decides))
+    at_server = model.settings["engine"] == "openai"
+    # What only a teacher was asked; it knew neither closed lists nor evidence.
+    old_key = key if at_server and not (sampling.grammar or sampling.scores or sampling.go_on) else None
     # Of a local model, what tells its weights from others of that name; a server may move to another node or port.
-    more: dict[str, Any] = {} if model.settings["engine"] == "openai" else dict(model.settings)
+    more: dict[str, Any] = {} if at_server else dict(model.settings)
     if sampling.temperature:
         more["seed"] = prompt.seed
-    more |= {name: True for name in ("go_on", "scores", "grammar") if getattr(sampling, name)}
+    more |= {name: True for name in ("go_on", "scores") if getattr(sampling, name)}
+    # Names and their order: a task's file may change under the same prompt.
+    if sampling.grammar:
+        more["grammar"] = [sampling.grammar.names, sampling.grammar.none]
+    if sampling.schema:
+        more["schema"] = sampling.schema
     if more:
         key = sha256_text(json.dumps([*decides, more], sort_keys=True))
     return Question(prompt, sampling, key, old_key, prompt_hash, example_ids, sample)

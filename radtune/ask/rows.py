@@ -61,7 +61,7 @@ def record(question: Question, response: Response, asking: Asking, model: Model,
         "finish_reason": response.finish_reason,
         "as_json": response.as_json,
         "cut_words": response.cut_words,
-        "scores": response.scores,
+        "scores": dict(zip(asking.task.classes, response.scores, strict=True)) if response.scores else None,
         "usage": response.usage,
         "model": model.name,
         "adapter": model.adapter,
@@ -134,9 +134,9 @@ def make_row(
         row["evidence"] = [asdict(evidence) for evidence in found]
         row["unsupported"] = [evidence.label for evidence in found if evidence.start is None]
     if scores := [one["scores"] for one in said if one.get("scores")]:
-        means = (sum(of_class) / len(scores) for of_class in zip(*scores, strict=True))
+        means = {name: sum(one[name] for one in scores) / len(scores) for name in scores[0]}
         # Digits beyond these depend on what else was in the batch.
-        row["scores"] = {name: float(f"{mean:.4g}") for name, mean in zip(asking.task.classes, means, strict=True)}
+        row["scores"] = {name: float(f"{mean:.4g}") for name, mean in means.items()}
     if len(answers) > 1:
         row["agreement"] = agreement
         row["votes"] = [

@@ -125,11 +125,11 @@ class Run:
         """By its keys, each question that this run asks."""
         stages = dict.fromkeys([_FIRST, _SECOND, *self._stages()])
         asked = [q for what in stages for report in self._with_text() for q in self._of_stage(what, report)]
-        return {key: q for q in asked for key in (q.old_key_sha256, q.key_sha256)}
+        return {key: q for q in asked for key in (q.old_key_sha256, q.key_sha256) if key}
 
     def has_answer(self, question: Question) -> bool:
         """Whether the ledger has the answer to a question."""
-        return question.key_sha256 in self._ledger or question.old_key_sha256 in self._ledger
+        return self._kept_as(question) in self._ledger
 
     def take(self, question: Question, response: Response) -> str:
         """Keeps and reads what came back; returns the status of the answer."""
@@ -163,7 +163,9 @@ class Run:
             for question in asked.values()
             if not self.has_answer(question)
             and question.key_sha256 not in self._failures
-            and self.waiting.isdisjoint((question.key_sha256, question.old_key_sha256))
+            # An earlier version's batch may wait beside an empty ledger.
+            and question.key_sha256 not in self.waiting
+            and question.old_key_sha256 not in self.waiting
         ]
 
     def _of_stage(self, what: str, report: Report) -> Iterator[Question]:
@@ -217,7 +219,11 @@ class Run:
         return replace(question.prompt, draft=task.labels_of(found.labels))
 
     def _said(self, question: Question) -> dict[str, Any] | None:
-        return self._ledger.get(question.key_sha256) or self._ledger.get(question.old_key_sha256)
+        return self._ledger.get(self._kept_as(question))
+
+    def _kept_as(self, question: Question) -> str:
+        old = question.old_key_sha256 if self._ledger.taken_over else None
+        return old if old and old in self._ledger and question.key_sha256 not in self._ledger else question.key_sha256
 
     def _read(self, question: Question, said: dict[str, Any]) -> Reading:
         reading = read_answer(said, self.asking.task, question.prompt.report_text)

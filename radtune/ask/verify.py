@@ -10,8 +10,9 @@ _VERIFICATION = (
     "You are given a clinical report. Does the report say that the patient has the following condition, now and for "
     "certain?\nCondition: {label}\nAnswer with one word, yes or no."
 )
-# Room for the list of all classes: a model trained on lists alone answers everything with one.
-VERIFICATION_TOKENS = 80
+# A model trained on lists alone answers everything with one, so there is room for that of all classes, taken as three
+# letters a token, up to a bound: a list of more than some fifty names is cut off, and then denies nothing.
+_FEWEST_TOKENS, _MOST_TOKENS, _LETTERS_PER_TOKEN = 80, 320, 3
 # What may stand before the answer itself: signs, code fences, "The answer is", "Output:". Not the bracket of a list.
 _SIGNS = r"(?:[^\w\[]|_)*"
 _LEAD = (
@@ -38,6 +39,12 @@ _SHARED = frozenset(
 def verification(label: str) -> str:
     """The instruction that asks about one label; only an answer that :func:`denies` it drops the label."""
     return _VERIFICATION.format(label=label)
+
+
+def verification_tokens(task: Task) -> int:
+    """Where an answer to :func:`verification` is cut off."""
+    longest = len(task.encode(task.classes)) // _LETTERS_PER_TOKEN
+    return min(max(_FEWEST_TOKENS, longest), _MOST_TOKENS)
 
 
 def denies(task: Task, response: str, label: str, finished: bool = True) -> bool:

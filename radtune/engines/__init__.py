@@ -1,4 +1,4 @@
-"""Inference: prompts in, responses and their labels out. One file an engine."""
+"""Engines: prompts in, responses out; by a model in this process, or by a server behind its guard."""
 
 import logging
 

@@ -69,6 +69,22 @@ def test_a_teachers_answers_are_taken_over_with_their_second_ones(reports, path)
         )
 
 
+def test_earlier_keys_count_in_ledgers_taken_over_alone_and_for_what_a_teacher_was_asked(reports, path):
+    closed = [Sampling(0.0, 64, CLASSES.grammar()), Sampling(0.0, 64, go_on=True), Sampling(0.0, 64, scores=True)]
+    others = [(sampling, model_of(None)) for sampling in closed] + [(CLOSED, model_of(None, engine_name="torchtune"))]
+    others.append((Sampling(0.0, 64), model_of(None, engine_name="torchtune")))
+    for sampling, model in others:
+        question = next(questions_for(reports[0], asking(task=CLASSES, sampling=sampling), model))
+        assert question.old_key_sha256 is asked_again(question, "Too long.").old_key_sha256 is None
+    # An answer to what differs from the old key alone: a seed, which that did not hold.
+    asked = asking(task=CLASSES, temperature=1.0, seed=8)
+    old = next(questions_for(reports[0], asked, model_of(None))).old_key_sha256
+    with Ledger(path) as ledger:
+        ledger.append(old, answer("['Fracture']"))
+    outcome, (row,), _ = label(reports[:1], path, asked, lambda prompt: "['Edema']")
+    assert (outcome.asked, row["labels"]) == (1, ["Edema"])
+
+
 def test_a_teachers_votes_at_a_temperature_are_taken_over(reports, path):
     held = Sampling(1.0, None, schema=CLASSES.json_schema())
     asked = asking(task=CLASSES, use="inference", sampling=held, seed=0, samples=2)

@@ -1,7 +1,7 @@
 """A run: what is asked, what is asked again, what it costs, and what it comes to, whatever the engine."""
 
-import dataclasses
 import json
+from dataclasses import replace
 
 import pytest
 from scripted_engine import CLASSES, PHRASES, asking, label, model_of
@@ -33,6 +33,18 @@ def test_labelling_shows_three_drawn_examples_and_inference_the_fixed_ones(repor
     assert inference.example_ids == PHRASES.prompt("inference").example_ids != question.example_ids
 
 
+def edited(task):
+    """As a person may edit the file of a task: more classes, another order, another word for none."""
+    turned, more = task.classes[::-1], (*task.classes, "Gout")
+    return [replace(task, classes=turned), replace(task, classes=more), replace(task, none="Nothing")]
+
+
+def closed(task, at_server=False):
+    if at_server:
+        return Sampling(0.0, 64, schema=task.json_schema())
+    return Sampling(0.0, 64, grammar=task.grammar(), scores=True)
+
+
 def test_the_key_depends_on_all_that_may_change_the_answer_and_on_nothing_else(reports):
     schema = Sampling(0.0, 64, schema=CLASSES.json_schema())
     variants = [
@@ -40,11 +52,13 @@ def test_the_key_depends_on_all_that_may_change_the_answer_and_on_nothing_else(r
         *(asking(temperature=None), asking(temperature=1.0), asking(longest=65)),
         *(asking(task=CLASSES, sampling=Sampling(0.0, 64, go_on=True)), asking(task=CLASSES, temperature=1.0)),
         asking(task=CLASSES, temperature=1.0, seed=8),
+        *(asking(task=task, sampling=closed(task)) for task in (CLASSES, *edited(CLASSES))),
+        *(asking(task=task, sampling=closed(task, True)) for task in edited(CLASSES)[:2]),
     ]
     keys = [question_for(reports[0], variant).key_sha256 for variant in variants]
     keys += [question_for(reports[0], asking(), model).key_sha256 for model in (model_of(None, "m"),)]
     keys += [question_for(reports[0], asking(), model_of(None, engine_name="torchtune")).key_sha256]
-    keys.append(question_for(dataclasses.replace(reports[0], text="Clear."), asking()).key_sha256)
+    keys.append(question_for(replace(reports[0], text="Clear."), asking()).key_sha256)
     assert len(set(keys)) == len(keys)
     # Greedy answers to a prompt without examples need no seed, and how they are counted is no part of a question.
     assert question_for(reports[0], asking(task=CLASSES, seed=8, vote="union")).key_sha256 == keys[1]
@@ -67,7 +81,7 @@ def test_every_report_gets_one_row_in_their_order_and_is_asked_once(reports, pat
 def test_only_what_changed_is_asked_and_going_back_costs_nothing(reports, path):
     numbers = iter(range(100))
     _, before, engine = label(reports, path, asking(), lambda prompt: f"['answer {next(numbers)}']")
-    changed = [dataclasses.replace(reports[0], text="Another text."), *reports[1:]]
+    changed = [replace(reports[0], text="Another text."), *reports[1:]]
     outcome, rows, _ = label(changed, path, asking(), engine)
     assert outcome.asked == 1 and rows[1:] == before[1:] and rows[0]["labels"] == ["answer 10"]
     assert label(changed, path, asking(temperature=1.0), engine)[0].asked == 10
@@ -84,7 +98,7 @@ def test_reports_that_failed_have_a_row_and_are_asked_again(reports, path):
 
 
 def test_reports_of_the_same_words_have_one_question_and_a_row_each(reports, path):
-    same = [dataclasses.replace(report, text="Clear.") for report in reports]
+    same = [replace(report, text="Clear.") for report in reports]
     outcome, rows, _ = label(same, path, asking(task=CLASSES), lambda prompt: "[]")
     assert (outcome.asked, [row["report_id"] for row in rows]) == (1, [f"r{i}" for i in range(10)])
     # Drawn at a temperature, each has a seed of its own.
@@ -173,7 +187,7 @@ def test_a_report_of_which_one_sample_failed_is_failed_until_it_is_answered(repo
     assert (rows[0]["status"], rows[0]["labels"]) == ("failed", [])
     outcome, rows, _ = label(reports[:1], path, asked, lambda prompt: "['edema', 'Pneumonia']")
     assert (outcome.asked, rows[0]["labels"], rows[0]["agreement"]) == (1, ["Edema"], {"Edema": 1.0})
-    _, rows, _ = label(reports[:1], path, dataclasses.replace(asked, vote="union"), lambda prompt: "")
+    _, rows, _ = label(reports[:1], path, replace(asked, vote="union"), lambda prompt: "")
     assert rows[0]["labels"] == ["Edema", "Pneumonia"]
 
 
@@ -194,7 +208,7 @@ def test_denied_labels_are_dropped_and_no_label_is_asked_about_twice(reports, pa
     assert reports[1].text[start:end] == "edema of the lung"
     assert outcome.asked == 9 and label(reports[:3], path, asked, verifying)[0].asked == 0
     # Unverified, nothing is left to be asked.
-    outcome, rows, _ = label(reports[:3], path, dataclasses.replace(asked, verify=False), verifying)
+    outcome, rows, _ = label(reports[:3], path, replace(asked, verify=False), verifying)
     assert outcome.asked == 0 and rows[0]["labels"] == ["Edema", "Pneumonia"] and "denied" not in rows[0]
 
 
@@ -237,6 +251,19 @@ def test_what_an_engine_says_of_its_answer_stands_in_the_row(reports):
     assert (rows[3]["cut_words"], rows[4]["scores"]["Support Devices"], rows[5]["labels"]) == (7, 0.5, ["Edema"])
     # What only a server says stands in no row of a model here.
     assert "endpoint" not in rows[0] and "usage" not in rows[0]
+
+
+def test_after_an_edit_of_its_classes_a_closed_task_is_asked_anew_and_scores_keep_their_names(reports, path):
+    # A prompt that does not name them, so that it stays the same.
+    wording = replace(CLASSES.wording, prompts={"inference": "What does this say?"})
+    task = replace(CLASSES, wording=wording, definitions={})
+    for variant in (task, *edited(task), task):
+        none = Response(str([variant.none]), True, scores=tuple(n / 100 for n in range(len(variant.classes))))
+        asked = asking(task=variant, use="inference", sampling=closed(variant))
+        outcome, (row,), _ = label(reports[:1], path, asked, lambda prompt, none=none: none)
+        expected = {name: number / 100 for number, name in enumerate(variant.classes)}
+        assert (row["labels"], row["scores"], list(row["scores"])) == ([], expected, list(variant.classes))
+    assert outcome.asked == 0
 
 
 def test_a_local_engine_gets_bounded_windows_and_what_the_rules_expect(reports, monkeypatch):

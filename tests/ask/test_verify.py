@@ -1,13 +1,14 @@
 """Which answers deny a label."""
 
+import dataclasses
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radtune.ask.verify import denies, verification
-from radtune.tasks import load_task
+from radtune.ask.verify import denies, verification, verification_tokens
+from radtune.tasks import load_task, task_names
 
 TASKS = ("multiple_choice", "open_ended")
 
@@ -94,6 +95,14 @@ def test_a_long_answer_is_judged_in_no_time(piece):
     began = time.process_time()
     denied(piece * (100_000 // len(piece)), "tiny effusion")
     assert time.process_time() - began < 1
+
+
+def test_there_is_room_for_a_list_of_all_classes_up_to_a_bound():
+    assert {verification_tokens(load_task(name)) for name in task_names()} == {80}
+    many = dataclasses.replace(load_task("multiple_choice"), classes=tuple(f"Finding number {n}" for n in range(150)))
+    some = dataclasses.replace(many, classes=many.classes[:20])
+    assert 80 < verification_tokens(some) < verification_tokens(many) == 320
+    assert not denied(some.encode(some.classes)[:60], "Edema", finished=False)
 
 
 def test_a_label_is_asked_about_by_its_name():
