@@ -24,7 +24,7 @@ from radtune.score import inputs
 from radtune.score.display import metrics_text
 from radtune.score.evaluation import GOLD_BLANK, IGNORE, evaluate, write_metrics
 from radtune.sources.table import read_any_reports
-from radtune.tasks import Task, load_task, task_names
+from radtune.tasks import Task, load_task, task_names, text_of
 
 
 @dataclass
@@ -123,7 +123,7 @@ def _write_errors(
     # The rules that read the reports take a third of a second to load.
     from radtune.score.errors import count_kinds, examples_text, find_errors, write_errors
 
-    texts = {report_id: report.text for report_id, report in reports.items()}
+    texts = {report_id: text_of(task, report) for report_id, report in reports.items()}
     errors = list(find_errors(task, predictions, gold, texts, config.gold_blank == IGNORE))
     write_errors(path, errors, config.show_text)
     return count_kinds(errors), f"\n{examples_text(errors)}" if config.show_text else ""

@@ -25,7 +25,7 @@ from radtune.files import check_outputs, jsonl_line, write_manifest, write_whole
 from radtune.label_files import label_columns, write_label_table
 from radtune.labels import State
 from radtune.progress import progress
-from radtune.report import Report
+from radtune.report import Report, report_from_text
 from radtune.rules import Mention, label_report, label_reports, rules_for
 from radtune.rules.display import evidence_text
 from radtune.sources import table
@@ -53,7 +53,8 @@ def main(config: LabelConfig) -> None:
     rules = rules_for(task)
     if config.text is not None:
         colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        print(evidence_text(config.text, label_report(config.text, rules), colours))
+        text = text_of(task, report_from_text("text", None, config.text, "text"))
+        print(evidence_text(text, label_report(text, rules), colours))
         return
     started = time.perf_counter()
     rows: dict[str, dict[str, State]] = {}

@@ -169,7 +169,8 @@ def make_app(task: Task, truths: Mapping[str, Truth], noise: Noise) -> "Starlett
             _, heading, asked = message.rpartition(_HEADING)
         except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
             return _error(JSONResponse, "no_user_message")
-        truth = truths.get(fold_space(asked.strip().removesuffix("Output:")))
+        # Asked once more, a complaint stands behind the report; it may hold an "Output:" of its own.
+        truth = truths.get(fold_space(asked.partition("\n\nOutput:")[0]))
         if not heading or truth is None:
             return _error(JSONResponse, "unknown_report")
         answer = simulated_answer(task, truth, noise, pool)

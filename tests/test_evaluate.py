@@ -9,6 +9,7 @@ import pytest
 import evaluate
 from radtune.config import InputError, parse_config
 from radtune.files import write_jsonl
+from radtune.report import report_from_sections
 
 ROOT = Path(__file__).resolve().parents[1]
 OPENI = Path(os.environ.get("OPENI_DIR", "data/openi")).absolute()
@@ -172,6 +173,17 @@ def test_errors_by_kind_and_no_text_unless_asked_for(folder: Path, capsys: pytes
     run(*arguments, "show_text=true")
     assert "fn missed: 'hernia' in 'Zebrafish hernia' (report 1)" in capsys.readouterr().out
     assert "Zebrafish" in (folder / "out/errors.jsonl").read_text()
+
+
+def test_errors_are_of_what_the_task_reads(folder: Path) -> None:
+    keys = "name: t\nkind: classes\nclasses: [Edema, Pneumonia]\nsections: [impression]\nrules: chest\n"
+    (folder / "t.yaml").write_text(keys + "prompts: {inference: '{classes}?'}\n")
+    write_jsonl(folder / "reports.jsonl", [report_from_sections("1", None, "Edema.", "Pneumonia.", "made")])
+    write_jsonl(folder / "predictions.jsonl", [{"report_id": "1", "labels": ["Edema", "Pneumonia"]}])
+    write_jsonl(folder / "gold.jsonl", [{"report_id": "1", "labels": []}])
+    given = ("task=t.yaml", "predictions=predictions.jsonl", "gold=gold.jsonl", "reports=reports.jsonl")
+    errors = run(*given, "errors=out/errors.jsonl", "output=out/metrics.json")["errors"]
+    assert errors == {"fp": {"not_in_report": 1, "not_in_gold": 1}, "fn": {}}
 
 
 def test_reports_narrow_both_sides_and_name_the_patients(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from radtune.label_files import NO_FINDING
 from radtune.labels import State
-from radtune.rules.lexicon import OTHER, CueRule, FindingRules, Rules, Status
+from radtune.rules.lexicon import CueRule, FindingRules, Rules, Status
 from radtune.rules.notation import word_openings
 from radtune.rules.phrases import Hit
 from radtune.rules.reading import SENTENCE_END, reading_copy
@@ -32,7 +32,7 @@ class Mention(NamedTuple):
     """One place where a report speaks of a finding; from a start to before an end, in characters of the report's text.
 
     Attributes:
-        finding: One of the task's classes, or ``Other`` for an abnormality outside them.
+        finding: One of the classes of the task or its lexicon, or ``Other`` for an abnormality outside them.
         status: ``ignored`` if it says nothing about the images shown (a history, a question to the radiologist).
         rule: What decided the status: a cue group of ``cues.toml``; ``stated`` where no cue reaches the mention;
             ``normal`` or ``equivocal`` where the phrase itself says so.
@@ -235,7 +235,7 @@ def _aggregate(mentions: list[Mention], rules: Rules) -> dict[str, State]:
             continue
         state = next((state for status, state in _STATES.items() if status in statuses[part.finding]), None)
         abnormal = abnormal or (part.abnormal and state in (State.PRESENT, State.UNCERTAIN))
-        if state is not None and part.finding != OTHER:
+        if state is not None and part.labelled:
             labels[part.finding] = state
     if not abnormal:
         labels[NO_FINDING] = State.PRESENT

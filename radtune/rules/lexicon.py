@@ -1,5 +1,6 @@
 """What the rule labeler knows of a task: a lexicon and cues, read from their TOML files, checked, and compiled once."""
 
+import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from radtune.files import open_text
 from radtune.label_files import NO_FINDING
 from radtune.rules.notation import PhraseError
 from radtune.rules.phrases import Scanner, compile_scanner
+from radtune.rules.reading import SENTENCE_END, reading_copy
 from radtune.tasks import DEFAULT_RULES_TASK, Task, load_task
 
 LEXICON, CUES = "lexicon.toml", "cues.toml"
@@ -23,6 +25,9 @@ _GENERAL = Path(__file__).with_name("chest")
 # Heading of the lexicon's part for abnormalities outside the task's classes; they only keep `No Finding` blank.
 OTHER = "Other"
 
+# How alike a heading and a class must be for one to be the other misspelt: one letter in about seven.
+_MISSPELT = 0.85
+
 Status = Literal["positive", "negative", "uncertain", "ignored"]
 
 _NO_SIGN_OF_A_NAME = re.compile(r"[^\w',:?+/.]+|\.(?!\w)")
@@ -30,12 +35,16 @@ _NO_SIGN_OF_A_NAME = re.compile(r"[^\w',:?+/.]+|\.(?!\w)")
 
 @dataclass(frozen=True, eq=False)
 class FindingRules:
-    """How one class, or :data:`OTHER`, is found; the name of a scanner's hit is the kind of phrase."""
+    """How a class is found; the name of a scanner's hit is the kind of phrase.
+
+    ``labelled`` is false for :data:`OTHER` and classes that the task has not: these only keep `No Finding` blank.
+    """
 
     finding: str
     scanner: Scanner
     cues_end_at: tuple[str, ...]
     abnormal: bool
+    labelled: bool = True
 
 
 @dataclass(frozen=True)
@@ -123,12 +132,15 @@ def load_rules(
     """Reads and compiles the lexicon of a folder, and its cues or, where it has none, the general ones.
 
     A class without a part in the lexicon is found by its name and synonyms, one or many of it; where they stand inside
-    another class's name ("cyst" in "renal cyst"), that class alone is meant. What is wrong is an InputError that names
-    file and entry.
+    another class's name ("cyst" in "renal cyst"), that class alone is meant. A part of a class that the task has not
+    only keeps `No Finding` blank. What is wrong is an InputError that names file and entry.
     """
+    lexicon = _load(folder / LEXICON)
     cue_file = folder / CUES if (folder / CUES).exists() else _GENERAL / CUES
-    stops, cues, cue_scanner = _read_cues(cue_file, classes, own=cue_file.parent == folder)
-    findings = _read_lexicon(folder / LEXICON, classes, synonyms, stops)
+    own = cue_file.parent == folder
+    # A cue of a class that the task has not still takes its words from the cues behind it.
+    stops, cues, cue_scanner = _read_cues(cue_file, (*classes, *lexicon) if own else classes, own)
+    findings = _read_lexicon(folder / LEXICON, lexicon, classes, synonyms, stops)
     by_opening: dict[str, tuple[FindingRules, ...]] = {"": ()}
     for part in findings:
         for opening in ("",) if part.scanner.openings is None else part.scanner.openings:
@@ -137,20 +149,25 @@ def load_rules(
 
 
 def _read_lexicon(
-    path: Path, classes: Sequence[str], synonyms: Mapping[str, Sequence[str]], stops: Mapping[str, Scanner]
+    path: Path,
+    document: dict[str, Any],
+    classes: Sequence[str],
+    synonyms: Mapping[str, Sequence[str]],
+    stops: Mapping[str, Scanner],
 ) -> tuple[FindingRules, ...]:
-    document = _load(path)
     words = from_mapping(_CueFile, {"words": document.pop("words", {})}, str(path)).words
-    _check_names(str(path), document, (*classes, OTHER), "class")
+    outside = [heading for heading in document if heading not in (*classes, OTHER, NO_FINDING)]
+    _check_outside(path, outside, [name for name in classes if name not in document])
+    # `No Finding` follows from the others, also where a task has it as a class.
+    looked_for = [name for name in (*classes, OTHER) if name in document or name not in (NO_FINDING, OTHER)]
     named = {name: [_as_phrase(given) for given in (name, *synonyms.get(name, ()))] for name in classes}
     found = []
-    # `No Finding` follows from the others, also where a task has it as a class.
-    looked_for = (name for name in (*classes, OTHER) if name in document or name not in (NO_FINDING, OTHER))
-    for finding in looked_for:
+    for finding in (*looked_for, *outside):
         where = f"{path}: [{finding}]"
         if finding in document:
             part = from_mapping(_LexiconPart, document[finding], where)
         else:
+            _check_whole(path, (finding, *synonyms.get(finding, ())))
             others = [phrase for name, phrases in named.items() if name != finding for phrase in phrases]
             part = _by_name(named[finding], others)
         _check_names(f"{where}: cues_end_at", part.cues_end_at, tuple(stops), "stop")
@@ -158,13 +175,30 @@ def _read_lexicon(
         # is a mention, though it opens like a normal statement.
         kinds = ("exceptions", "mentions", "equivocal", "normal")
         scanner = _scanner(where, [(kind, getattr(part, kind)) for kind in kinds], words)
-        found.append(FindingRules(finding, scanner, part.cues_end_at, part.abnormal))
+        labelled = finding in classes
+        found.append(FindingRules(finding, scanner, part.cues_end_at, part.abnormal, labelled))
     return tuple(found)
 
 
+def _check_outside(path: Path, headings: Iterable[str], without_part: Iterable[str]) -> None:
+    """Refuses a heading of none of the task's classes that looks like one of them, which has no part, misspelt."""
+    by_folded = {name.casefold(): name for name in without_part}
+    for heading in headings:
+        near = difflib.get_close_matches(heading.casefold(), by_folded, n=1, cutoff=_MISSPELT)
+        if near:
+            raise InputError(f"{path}: unknown class {heading!r}; did you mean {by_folded[near[0]]!r}?")
+
+
+def _check_whole(path: Path, names: Iterable[str]) -> None:
+    """Refuses a name that no report can have, for a sign in it ends a sentence there."""
+    for name in names:
+        if SENTENCE_END in reading_copy(name).strip(f" {SENTENCE_END}"):
+            raise InputError(f"{path}: a sign in {name!r} ends a sentence, so it is never found: give the class a part")
+
+
 def _as_phrase(name: str) -> str:
-    """A name in the notation; signs that the notation has a meaning for, or that a reading copy drops, are blanks."""
-    return " ".join(_NO_SIGN_OF_A_NAME.sub(" ", name.lower().replace("\u2019", "'")).split())
+    """A name in the notation, folded as reports are; signs that the notation has a meaning for are blanks."""
+    return " ".join(_NO_SIGN_OF_A_NAME.sub(" ", reading_copy(name)).split())
 
 
 def _by_name(phrases: Sequence[str], others: Iterable[str]) -> _LexiconPart:

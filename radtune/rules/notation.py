@@ -23,6 +23,8 @@ from dataclasses import dataclass
 SPACE = r"[ \-]++"
 _AROUND_PUNCTUATION = " *"
 _WORD_END = r"(?!\w)"
+# Thai and Lao, Burmese, Khmer, Japanese, Chinese and Korean: words there end where no sign tells.
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 # Words that open a new thought: what stands behind them says nothing about what stands before. A negation is let
 # through, because "heart is not enlarged" is a mention that its own cue negates; so is a second verb, "is stable and
 # not enlarged".
@@ -124,11 +126,18 @@ def _leaf(piece: str, phrase: str) -> _Node:
     spellings = _slips(word) if piece[0] == "~" else [word]
     starred = piece[-1] == "*"
     known = [part for spelling in spellings for part in word_openings(spelling)[:1]]
-    openings = () if starred and len(word) < _OPENING_LENGTH else tuple(known)
+    anywhere = unspaced(word[0]) or unspaced(word[-1]) or (starred and len(word) < _OPENING_LENGTH)
+    openings = () if anywhere else tuple(known)
     spelled = (
         f"{re.escape(word[0])}{_choice([re.escape(w[1:]) for w in spellings])}" if piece[0] == "~" else re.escape(word)
     )
-    return _Node(regex=spelled + (r"\w*" if starred else "") + _WORD_END, openings=openings)
+    word_end = "" if unspaced(word[-1]) else _WORD_END
+    return _Node(regex=spelled + (r"\w*" if starred else "") + word_end, openings=openings)
+
+
+def unspaced(letter: str) -> bool:
+    """Whether a letter is of a script that sets words without space, so that no bound of a word is to be asked for."""
+    return bool(_UNSPACED.match(letter))
 
 
 def _slips(word: str) -> list[str]:

@@ -8,7 +8,7 @@ from itertools import groupby
 from types import MappingProxyType
 from typing import NamedTuple
 
-from radtune.rules.notation import SPACE, expand_start, parse_phrase, phrase_regex
+from radtune.rules.notation import SPACE, expand_start, parse_phrase, phrase_regex, unspaced
 
 
 class Hit(NamedTuple):
@@ -90,7 +90,7 @@ def compile_scanner(
             f"(?:{'|'.join(endings)})(?:{_alternation(alternatives, numbered)})"
             for alternatives, endings in alike.items()
         ]
-        boundary = rf"(?<!\w{first})" if first.isalnum() else ""
+        boundary = rf"(?<!\w{first})" if first.isalnum() and not unspaced(first) else ""
         parts.append(f"{re.escape(first)}{boundary}(?:{'|'.join(bodies)})")
     return Scanner("|".join(parts), numbered, frozenset(openings) if all_open_known else None)
 

@@ -9,13 +9,20 @@ from itertools import pairwise
 
 SENTENCE_END = "\n"
 
-# Typed by dictation software and word processors; each becomes one character that rules know.
-_SIGNS = str.maketrans({
-    "\t": " ", "\r": " ", "\f": " ", "\v": " ", "\u00a0": " ", "\u2009": " ", "\u2028": " ", "\u2029": " ",
-    "\u2018": "'", "\u2019": "'", "\u201c": " ", "\u201d": " ", '"': " ",
-    "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": "-", "\u2014": "-",
-    ";": SENTENCE_END, "!": SENTENCE_END, "\u2022": SENTENCE_END, "(": " ", ")": " ",
-})  # fmt: skip
+
+class _Signs(dict[int, str]):
+    """By code point the one character that rules know for it; of a sign that they do not know, a blank."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = chr(code) if re.match(r"[\w',:?+/.\-\n]", chr(code)) else " "
+        return self[code]
+
+
+# Typed by dictation software and word processors; U+3002 is the period of Chinese and Japanese.
+_SIGNS = _Signs(str.maketrans({
+    "\u2018": "'", "\u2019": "'", "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": "-", "\u2014": "-",
+    ";": SENTENCE_END, "!": SENTENCE_END, "\u2022": SENTENCE_END, "\u3002": SENTENCE_END,
+}))  # fmt: skip
 
 # A line break ends a sentence before a blank line, a list item or a heading ("Lungs: ..."). Elsewhere dictation wraps
 # long lines, so it ends one only behind a short line that does not ask for more, before a capitalised word.
@@ -47,7 +54,7 @@ def reading_copy(text: str) -> str:
     lower = copy.lower()
     if len(lower) != len(copy):
         # A few capitals, such as the dotted I of Turkish, have a longer lower case.
-        lower = "".join(c.lower() if len(c.lower()) == 1 else c for c in copy)
+        lower = "".join(c.lower()[0] for c in copy)
     if ")" in lower:
         lower = _LIST_NUMBER.sub(SENTENCE_END, lower)
     return _SENTENCE_END.sub(SENTENCE_END, lower.translate(_SIGNS))

@@ -27,7 +27,7 @@ def sentences(text: str) -> list[str]:
         ("No effusion\nSmall nodule", ["no effusion", "small nodule"]),
         ("No focal\nPneumonia or\nEffusion", ["no focal", "pneumonia or effusion"]),
         ("1. Effusion\n2. Edema", ["1", "effusion", "2", "edema"]),
-        ("- Effusion\n* Edema", ["- effusion", "* edema"]),
+        ("- Effusion\n* Edema", ["- effusion", "edema"]),
         ("Lungs: clear\nHeart: normal", ["lungs: clear", "heart: normal"]),
         ("IMPRESSION: No effusion", ["impression", "no effusion"]),
         ("Edema; effusion", ["edema", "effusion"]),

@@ -96,6 +96,23 @@ def test_prints_one_report_with_its_evidence(run_here, words: tuple[str, ...]) -
     assert "\x1b" not in done.stdout
 
 
+def test_one_report_is_read_by_the_sections_of_the_task(run_here, tmp_path: Path) -> None:
+    task = tmp_path / "t.yaml"
+    task.write_text(
+        "name: t\nkind: classes\nclasses: [Edema, Pneumonia]\nsections: [impression]\nrules: chest\n"
+        "prompts: {inference: '{classes}?'}\n"
+    )
+    text = "FINDINGS: Large edema. IMPRESSION: No pneumonia."
+    done = run_here(SCRIPT, f"task={task}", f"text={text}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:4] == [" 0  Pneumonia", " 1  No Finding", "", "No pneumonia."]
+    shown = run_here(SCRIPT, f"text={text}").stdout
+    whole = shown[shown.index("Findings:") :]
+    for words, label in (("edema", "Edema positive"), ("pneumonia", "Pneumonia negative")):
+        at = text.lower().index(words)
+        assert f"{at}-{at + len(words)} {words!r}: {label}" in whole
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

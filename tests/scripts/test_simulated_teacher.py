@@ -126,11 +126,17 @@ def test_the_server_knows_the_report_by_the_message(made):
             response = httpx2.post(address, json=chat(PHRASES.prompt("labelling").instruction, truth.text))
             content = response.json()["choices"][0]["message"]["content"]
             assert (response.status_code, content) == (200, simulated_answer(PHRASES, truth, EXACT, []))
+        again = chat("ICD-10", truth.text)
+        again["messages"][-1]["content"] += (
+            "\n\nYour earlier answer held no list that could be read. Begin with: Output: ["
+        )
+        response = httpx2.post(f"{url}/chat/completions", json=again)
+        assert response.json()["choices"][0]["message"]["content"] == simulated_answer(PHRASES, truth, EXACT, [])
         refused = [chat("ICD-10", "Another text."), chat("ICD-10", ""), {"messages": []}, {}, [1]]
         for body in refused:
             response = httpx2.post(f"{url}/chat/completions", json=body)
             assert (response.status_code, "Another" in response.text) == (400, False)
-        assert httpx2.get(url.replace("/v1", "/health")).json() == {"status": "ok", "calls": 2 + len(refused)}
+        assert httpx2.get(url.replace("/v1", "/health")).json() == {"status": "ok", "calls": 3 + len(refused)}
         port = int(url.split(":")[2].removesuffix("/v1"))
         with pytest.raises(InputError, match=f"port {port}: "), serving(make_app(PHRASES, truths, EXACT), port):
             pass
