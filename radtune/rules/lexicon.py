@@ -186,7 +186,8 @@ def _check_outside(path: Path, headings: Iterable[str], without_part: Iterable[s
     for heading in headings:
         near = difflib.get_close_matches(heading.casefold(), by_folded, n=1, cutoff=_MISSPELT)
         if near:
-            raise InputError(f"{path}: unknown class {heading!r}; did you mean {by_folded[near[0]]!r}?")
+            meant = by_folded[near[0]]
+            raise InputError(f"{path}: unknown class {heading!r}; did you mean {meant!r}? Spell both alike")
 
 
 def _check_whole(path: Path, names: Iterable[str]) -> None:
