@@ -144,7 +144,7 @@ def print_speed(config: BenchConfig) -> None:
         "transformers generate": partial(texts, theirs, prompts, GREEDY),
         "torchtune engine": partial(texts, ours, prompts, GREEDY),
     }
-    _print_rates("open_ended", alternate(kinds, config.runs), config.reports)
+    _print_rates(PHRASES.name, alternate(kinds, config.runs), config.reports)
 
 
 def print_closed(config: BenchConfig) -> None:
@@ -210,7 +210,7 @@ def _random(config: BenchConfig) -> Checkpoint:
 def _print_rates(task: str, seconds: dict[str, float], reports: int) -> None:
     slowest = max(seconds.values())
     for name, taken in seconds.items():
-        print(f"  {task.name:<16} {name:<24} {reports / taken:8.1f} reports/s  {slowest / taken:6.1f}x")
+        print(f"  {task:<16} {name:<24} {reports / taken:8.1f} reports/s  {slowest / taken:6.1f}x")
 
 
 def _engines(config: BenchConfig) -> tuple[Checkpoint, TorchtuneEngine, TransformersEngine]:
