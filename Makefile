@@ -39,7 +39,7 @@ study: install ## Runs a study: make study STUDY=mini|openi|paper
 		print(read_study(Path(sys.argv[1])).run_dir)' configs/study/$(STUDY).yaml)/tables.txt"
 
 test: install ## Runs all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadscope $(PYTEST_FLAGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST_FLAGS)
 
 lint: install ## Checks style and finds slips
 	@$(BIN)/ruff check .

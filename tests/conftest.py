@@ -20,6 +20,19 @@ settings.load_profile("radtune")
 pytest_plugins = ["chat_fixtures"]
 
 
+# The modules that take longest, so that none of them is left for the end, when one process has nothing to do.
+LONGEST = (
+    "test_gpt_data_generate", "test_lora_finetune", "test_pipeline", "test_any_task", "test_study_run", "test_closed",
+    "test_transformers_engine",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with :data:`LONGEST`; the rest keep their order."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
+
+
 def pytest_configure() -> None:
     """Started in the background or under nohup, a process hands its deaf ears on, and tests of Ctrl-C would hang."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
