@@ -21,8 +21,8 @@ from radtune.ask.questions import Asking
 from radtune.ask.rows import row_text
 from radtune.ask.run import Run, write_rows
 from radtune.config import InputError, key
-from radtune.engines.choose import ENGINES, QUANTIZATIONS, Model, choose_model
-from radtune.engines.guard import Endpoint, check_batch_endpoint, find_endpoint, read_credential, what_leaves
+from radtune.engines.choose import ENGINES, QUANTIZATIONS, Model, choose_model, endpoint_of
+from radtune.engines.guard import Endpoint, check_batch_endpoint, read_credential, what_leaves
 from radtune.engines.prompt import Engine, Sampling
 from radtune.files import check_outputs, write_manifest
 from radtune.labels import Status
@@ -111,7 +111,7 @@ def ask(config: AskConfig, quarantine: bool = False) -> None:
     aside = output.with_name(f"{output.name}.quarantine.jsonl") if output and quarantine else None
     answers, state = (ledger_path(output), batch_api.state_path(output)) if output else (None, None)
     check_outputs([output, aside, answers, state], inputs)
-    endpoint = _endpoint(config)
+    endpoint = endpoint_of(config)
     price = price_at(endpoint, config.model or "", prices)
     price = price.in_batch if price and config.batch else price
     check_budget(config.max_cost, price, config.model or "", asking.sampling, prices)
@@ -195,14 +195,6 @@ def _one_report(text: str | None) -> Report:
     if not text.strip():
         raise InputError("the report is empty")
     return report_from_text("text", None, text, "text")
-
-
-def _endpoint(config: AskConfig) -> Endpoint | None:
-    if config.engine != "openai":
-        return None
-    if not config.model or not config.model.isprintable() or not config.model.strip():
-        raise InputError("missing required key: model (its name at the server)")
-    return find_endpoint(config.base_url, config.azure_endpoint, config.api_version, os.environ)
 
 
 def _model(

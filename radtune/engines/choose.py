@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from radtune.config import InputError
-from radtune.engines.guard import check_endpoint, find_endpoint, read_credential, what_leaves
+from radtune.engines.guard import Endpoint, check_endpoint, find_endpoint, read_credential, what_leaves
 from radtune.engines.limits import Limits
 from radtune.engines.prompt import Engine, Prompt, Response
 from radtune.report import Report
@@ -60,6 +60,19 @@ class Model:
     settings: dict[str, Any]
 
 
+def endpoint_of(keys: ModelKeys) -> Endpoint | None:
+    """The server of ``engine=openai``; None for a model that runs here.
+
+    Raises:
+        InputError: It is no server, or is not told which model.
+    """
+    if keys.engine != "openai":
+        return None
+    if not keys.model or not keys.model.isprintable() or not keys.model.strip():
+        raise InputError("missing required key: model (its name at the server)")
+    return find_endpoint(keys.base_url, keys.azure_endpoint, keys.api_version, os.environ)
+
+
 def choose_model(
     keys: ModelKeys,
     reports: Sequence[Report],
@@ -75,8 +88,8 @@ def choose_model(
         InputError: A key is missing or does not go with the engine, a folder is absent, or reports may not be sent to
             the server.
     """
-    if keys.engine == "openai":
-        return _at_server(keys, reports, pay_again, check_response)
+    if (endpoint := endpoint_of(keys)) is not None:
+        return _at_server(keys, endpoint, reports, pay_again, check_response)
     if keys.checkpoint_dir is None:
         raise InputError("missing required key: checkpoint_dir (or engine=openai with base_url= and model=)")
     for name in ("model", "base_url", "azure_endpoint", "api_version"):
@@ -131,23 +144,22 @@ def _weights(folder: Path) -> list[tuple[str, int, int]]:
 
 def _at_server(
     keys: ModelKeys,
+    endpoint: Endpoint,
     reports: Sequence[Report],
     pay_again: Callable[[Prompt, Response], bool] | None,
     check_response: Callable[[str], bool] | None,
 ) -> Model:
     from radtune.engines.server import ServerEngine
 
-    for name in ("checkpoint_dir", "adapter_dir", "quantization"):
-        if getattr(keys, name) is not None:
-            raise InputError(f"{name}= does not go with engine=openai: the server has its own models, give model=")
-    if not keys.model:
-        raise InputError("missing required key: model (its name at the server)")
+    name = keys.model or ""
+    for local in ("checkpoint_dir", "adapter_dir", "quantization"):
+        if getattr(keys, local) is not None:
+            raise InputError(f"{local}= does not go with engine=openai: the server has its own models, give model=")
     limits = Limits(
         keys.concurrency, keys.timeout_s, keys.max_retries, keys.requests_per_minute, keys.tokens_per_minute
     )
-    endpoint = find_endpoint(keys.base_url, keys.azure_endpoint, keys.api_version, os.environ)
     check_endpoint(endpoint, keys.allow_endpoint, keys.zero_retention_confirmed, what_leaves(reports))
     credential = read_credential(endpoint, os.environ)
-    engine = ServerEngine(endpoint, credential, keys.model, limits, pay_again, check_response)
+    engine = ServerEngine(endpoint, credential, name, limits, pay_again, check_response)
     # Not its address: a server is started on another node or port, and the run goes on.
-    return Model(lambda: engine, keys.model, None, {"engine": "openai", "model": keys.model})
+    return Model(lambda: engine, name, None, {"engine": "openai", "model": name})
