@@ -2,7 +2,7 @@ r"""Measures training against stock torchtune: same rows, same model, same start
 
     python benchmarks/bench_training.py
     python benchmarks/bench_training.py rows=open_ended runs=7
-    python benchmarks/bench_training.py model=8b device=cuda count=512 rows_per_step=128
+    python benchmarks/bench_training.py model=8b device=cuda count=1024 rows_per_step=128
 
 Each kind is trained in a process of its own, in turn, so that a busy machine slows all alike; figures are medians.
 Only the training loop is timed; on a busy machine its CPU seconds say more than the clock. Rows are synthetic; their
@@ -20,7 +20,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from training_rounds import KINDS, synthetic_rows, write_random_8b
+from training_rounds import KINDS, WARM_UP, synthetic_rows, write_random_8b
 
 from radtune.config import InputError, key, run_command
 from radtune.files import write_jsonl
@@ -48,6 +48,8 @@ def main(config: BenchConfig) -> None:
     """Makes rows, trains in turn, prints the medians."""
     if config.count % config.rows_per_step or config.rows_per_step % 2:
         raise InputError("count must be a multiple of rows_per_step, and that even: stock drops what is left over")
+    if config.device == "cuda" and config.count <= WARM_UP * config.rows_per_step:
+        raise InputError(f"count must be more than {WARM_UP} steps, which compile kernels and do not count")
     kinds = config.kinds or [name for name, kind in KINDS.items() if config.device == "cuda" or kind.on_cpu]
     for name in kinds:
         if name not in KINDS:
@@ -110,6 +112,7 @@ def line(name: str, runs: list[dict]) -> str:
     shown = f"{name:<20} {rows:8.2f} rows/s {per_cpu:8.2f} rows/CPU-s {tokens:10,.0f} tokens/s"
     shown += f"  final loss {runs[0]['losses'][-1]:.5f}"
     if "peak_memory_gib" in runs[0]:
+        shown += f"  {median(runs, 'steady_rows_per_second'):.1f} rows/s once warm"
         shown += f"  {median(runs, 'peak_memory_gib'):.1f} GiB  {median(runs, 'utilisation'):.0%} of the matrix rate"
     return shown
 

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from radtune.sources.synthetic import SyntheticReport, generate
 from radtune.tasks import Task, load_task
 
 MINI = Path("data/mini")
+# Steps in which kernels are compiled and buffers made; the steady rate leaves them out.
+WARM_UP = 2
 CONFIGS = {"mini": "configs/mini/lora{}.yaml", "8b": "configs/llama3_1/8B_lora{}.yaml"}
 # The shape of Llama-3.1-8B, its config.json.
 SHAPE_8B = {
@@ -52,13 +54,19 @@ class Kind:
 
 @dataclass
 class Recorder:
-    """In place of stock's logger: keeps losses."""
+    """Each step's loss and end; stands in for stock's logger."""
 
-    losses: list[float]
+    losses: list[float] = field(default_factory=list)
+    ends: list[float] = field(default_factory=list)
 
     def log_dict(self, payload: dict[str, float], step: int) -> None:
         """Keeps a step's loss."""
         self.losses.append(float(payload["loss"]))
+        self.ends.append(time.perf_counter())
+
+    def figures(self) -> dict[str, list[float]]:
+        """Losses and ends, to be written as JSON."""
+        return {"losses": self.losses, "ends": self.ends}
 
     def close(self) -> None:
         """Nothing to close."""
@@ -91,12 +99,12 @@ def run_stock(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     recipe = stock.LoRAFinetuneRecipeSingleDevice(cfg=config)
     recipe.setup(cfg=config)
     recipe._model.load_state_dict(fresh_adapter(recipe._model, 0), strict=False)
-    recipe._metric_logger = Recorder([])
+    recipe._metric_logger = Recorder()
     recipe.save_checkpoint = lambda epoch: None
     dataset = recipe._dataloader.dataset
     tokens = sum(len(dataset[i]["tokens"]) for i in range(len(dataset)))
     timing = timed(recipe.train)
-    return {"losses": recipe._metric_logger.losses, "tokens": tokens, **timing}
+    return {**recipe._metric_logger.figures(), "tokens": tokens, **timing}
 
 
 def run_ours(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -113,7 +121,7 @@ def run_ours(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
         "tokenizer._component_=radtune.train.llama3_tokenizer",
         f"tokenizer.path={base}/original/tokenizer.model", f"tokenizer.special_tokens_path={base}/tokenizer.json",
         f"dataset.data_files={job['rows']}", f"rows_per_step={job['rows_per_step']}", f"device={job['device']}",
-        "checkpoint_every_n_steps=1000000", *overrides,
+        "checkpoint_every_n_steps=1000000", "log_every_n_steps=1", *overrides,
     ])  # fmt: skip
     recipe = runpy.run_path("recipes/lora_finetune.py")["LoRAFinetune"](settings, start_world(settings.device))
     recipe.setup()
@@ -121,8 +129,9 @@ def run_ours(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     for step in step_rows(len(recipe.rows), settings.rows_per_step, 0, 0):
         batches = make_batches([recipe.rows[i] for i in step], settings.packing, settings.tokens_per_batch)
         tokens += sum(batch.tokens.numel() - batch.padding for batch in batches)
+    recipe.logger = Recorder()
     timing = timed(recipe.train)
-    return {"losses": [row["loss"] for row in recipe.history.rows], "tokens": tokens, **timing}
+    return {**recipe.logger.figures(), "tokens": tokens, **timing}
 
 
 def run_peft(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -155,7 +164,7 @@ def run_peft(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     optimizer = torch.optim.AdamW(trainable, lr=config["optimizer"]["lr"], weight_decay=0.01, fused=True)
     warmup = config["lr_scheduler"]["num_warmup_steps"]
     scheduler = get_cosine_schedule_with_warmup(optimizer, warmup, num_training_steps=len(steps))
-    losses: list[float] = []
+    recorder = Recorder()
 
     def pad(parts: list[torch.Tensor], value: int) -> torch.Tensor:
         return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=value).to(device)
@@ -173,9 +182,10 @@ def run_peft(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             scheduler.step()
-            losses.append(summed)
+            recorder.log_dict({"loss": summed}, 0)
 
-    return {"losses": losses, **timed(train), "tokens": sum(len(row.tokens) for row in rows)}
+    timing = timed(train)
+    return {**recorder.figures(), **timing, "tokens": sum(len(row.tokens) for row in rows)}
 
 
 KINDS = {
@@ -276,10 +286,13 @@ def main(job: dict[str, Any]) -> None:
     result["rows_per_second"] = job["count"] / result["seconds"]
     result["rows_per_cpu_second"] = job["count"] / result["cpu_seconds"]
     result["tokens_per_second"] = result["tokens"] / result["seconds"]
+    if len(ends := result.pop("ends")) > WARM_UP:
+        steady = (len(ends) - WARM_UP) * job["rows_per_step"] / (ends[-1] - ends[WARM_UP - 1])
+        result["steady_rows_per_second"] = steady
     if job["device"] == "cuda":
         result["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
         needed = flops_per_token(open_model(Path(job["base"])).config)
-        result["utilisation"] = needed * result["tokens_per_second"] / matrix_rate("cuda")
+        result["utilisation"] = needed * steady * result["tokens"] / job["count"] / matrix_rate("cuda")
     print("\n" + json.dumps(result))
 
 
