@@ -43,7 +43,7 @@ def main(config: CompareConfig) -> None:
         with write_whole(config.output) as stream:
             json.dump(dataclasses.asdict(found), stream, indent=1, ensure_ascii=False)
             stream.write("\n")
-        write_manifest(config.output, config, [config.a, config.b], n_reports=found.n_reports)
+        write_manifest(config.output, config, [config.a, config.b], n_reports=found.figures.n_reports)
     print(agreement_text(found))
 
 

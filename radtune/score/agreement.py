@@ -1,100 +1,28 @@
-"""How far two annotators or label tables agree: share of equal labels, Cohen's kappa, and where they differ."""
+"""How far two annotators, files or label tables agree: share of equal labels, Cohen's kappa, and where they differ."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from radtune.config import InputError
 from radtune.label_files import LabelFile, label_columns
-from radtune.labels import State
+from radtune.labels import NO_FINDING
 from radtune.tasks import Task
 
-# None where a class is not mentioned. Each state is a category of its own, and so is None.
-Label = State | None
-
+# Stands among states for a class that a table leaves blank, which is a category of its own.
+NOT_MENTIONED = 9
 _IDS_SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Disagreement:
-    """A report that two tables label differently for a class."""
+class Agreement:
+    """How far two of them agree about the labels of the same reports.
 
-    report_id: str
-    a: Label
-    b: Label
-
-
-@dataclass(frozen=True)
-class ClassAgreement:
-    """In how many of the reports that two tables hold, and what share of them, the labels of a class are equal."""
-
-    agreed: int
-    agreement: float
-    kappa: float | None
-    disagreements: tuple[Disagreement, ...]
-
-
-@dataclass(frozen=True)
-class TableAgreement:
-    """How far two tables agree about reports that both hold; ``exact`` is the share whose labels are all equal."""
-
-    n_reports: int
-    only_in_a: int
-    only_in_b: int
-    per_class: dict[str, ClassAgreement]
-    kappa: float | None
-    exact: float
-
-
-def cohen_kappa(pairs: Mapping[tuple[Label, Label], int]) -> float | None:
-    """Cohen's kappa (Educational and Psychological Measurement 20, 1960), unweighted, from counts of pairs of labels.
-
-    None where either side never varies: there is no agreement beyond chance to speak of.
-    """
-    first: Counter[Label] = Counter()
-    second: Counter[Label] = Counter()
-    for (a, b), count in pairs.items():
-        first[a] += count
-        second[b] += count
-    if len(+first) < 2 or len(+second) < 2:
-        return None
-    observed = sum(count for (a, b), count in pairs.items() if a == b) / first.total()
-    by_chance = sum(first[label] * second[label] for label in first) / first.total() ** 2
-    return (observed - by_chance) / (1 - by_chance)
-
-
-def compare_tables(task: Task, a: LabelFile, b: LabelFile) -> TableAgreement:
-    """Compares two label tables over the reports that both hold; an InputError where there are none."""
-    for file in (a, b):
-        if not file.has_states:
-            raise InputError(f"{file.path}: no label table: none of its columns is a class of {task.name}")
-    shared = [report_id for report_id in a.answers if report_id in b.answers]
-    if not shared:
-        raise InputError("the two tables have no report in common; do their ids mean the same?")
-    states = [(report_id, a.answers[report_id].states or {}, b.answers[report_id].states or {}) for report_id in shared]
-    per_class = {}
-    pooled: Counter[tuple[Label, Label]] = Counter()
-    for name in label_columns(task):
-        labels = [Disagreement(report_id, first.get(name), second.get(name)) for report_id, first, second in states]
-        differing = tuple(label for label in labels if label.a != label.b)
-        agreed = len(shared) - len(differing)
-        pairs = Counter((label.a, label.b) for label in labels)
-        per_class[name] = ClassAgreement(agreed, agreed / len(shared), cohen_kappa(pairs), differing)
-        if name in task.classes:
-            pooled += pairs
-    exact = sum(first == second for _, first, second in states) / len(shared)
-    only_in_a, only_in_b = len(a.answers) - len(shared), len(b.answers) - len(shared)
-    return TableAgreement(len(shared), only_in_a, only_in_b, per_class, cohen_kappa(pooled), exact)
-
-
-@dataclass(frozen=True)
-class SetAgreement:
-    """How far two annotators (columns or files) agree about which classes reports have.
-
-    ``agreement`` is the share of (report, class) pairs, None if none is compared; ``exact`` that of reports for which
-    they give the same classes. ``kappa`` is pooled over all pairs.
+    ``agreement`` is the share of equal labels, None where none is compared; ``exact`` that of reports whose labels are
+    all equal. ``kappa`` is pooled over all classes.
     """
 
     a: str
@@ -107,42 +35,100 @@ class SetAgreement:
     per_class_agreement: dict[str, float | None]
 
 
-def compare_sets(
-    classes: Sequence[str], a: str, first: np.ndarray, b: str, second: np.ndarray, judged: np.ndarray
-) -> SetAgreement:
-    """Compares two annotators by whether each gives a report a class, boolean, shape (reports, classes).
+@dataclass(frozen=True)
+class TableAgreement:
+    """How far two tables agree about reports that both hold; by class, the reports on which they ``differ``."""
 
-    ``judged`` says likewise which of these count.
+    figures: Agreement
+    only_in_a: int
+    only_in_b: int
+    differ: dict[str, list[dict[str, Any]]]
+
+
+def cohen_kappa(pairs: Mapping[tuple[Any, Any], int]) -> float | None:
+    """Cohen's kappa (Educational and Psychological Measurement 20, 1960), unweighted, from counts of pairs of labels.
+
+    None where either side never varies: there is no agreement beyond chance to speak of.
     """
-    kappa, agreement = _figures(first, second, judged)
+    first: Counter[Any] = Counter()
+    second: Counter[Any] = Counter()
+    for (a, b), count in pairs.items():
+        first[a] += count
+        second[b] += count
+    if len(+first) < 2 or len(+second) < 2:
+        return None
+    by_chance = sum(first[label] * second[label] for label in first) / first.total() ** 2
+    return (_equal(pairs) / first.total() - by_chance) / (1 - by_chance)
+
+
+def compare(
+    classes: Sequence[str], a: str, first: np.ndarray, b: str, second: np.ndarray, judged: np.ndarray
+) -> Agreement:
+    """Compares the labels that two give to reports, shape (reports, classes); ``judged`` says which of them count."""
+    pairs = {
+        name: Counter(zip(first[judged[:, i], i].tolist(), second[judged[:, i], i].tolist(), strict=True))
+        for i, name in enumerate(classes)
+    }
+    # No Finding says again what the classes say.
+    pooled = sum((counts for name, counts in pairs.items() if name != NO_FINDING), Counter())
     exact = float(((first == second) | ~judged).all(axis=1).mean())
-    by_class = {name: _figures(first[:, i], second[:, i], judged[:, i]) for i, name in enumerate(classes)}
-    kappas, agreements = ({name: figures[which] for name, figures in by_class.items()} for which in (0, 1))
-    return SetAgreement(a, b, len(first), kappa, agreement, exact, kappas, agreements)
+    kappas, shares = ({name: of(counts) for name, counts in pairs.items()} for of in (cohen_kappa, _share))
+    return Agreement(a, b, len(first), cohen_kappa(pooled), _share(pooled), exact, kappas, shares)
 
 
-def _figures(first: np.ndarray, second: np.ndarray, judged: np.ndarray) -> tuple[float | None, float | None]:
-    """Kappa and the share of equal labels."""
-    states = (State.PRESENT, State.ABSENT)
-    pairs = {(a, b): int(((first == bool(a)) & (second == bool(b)) & judged).sum()) for a in states for b in states}
-    total, equal = sum(pairs.values()), sum(count for (a, b), count in pairs.items() if a == b)
-    return cohen_kappa(pairs), equal / total if total else None
+def _equal(pairs: Mapping[tuple[Any, Any], int]) -> int:
+    return sum(count for (a, b), count in pairs.items() if a == b)
+
+
+def _share(pairs: Counter[tuple[Any, Any]]) -> float | None:
+    return _equal(pairs) / pairs.total() if pairs else None
+
+
+def compare_tables(task: Task, a: LabelFile, b: LabelFile) -> TableAgreement:
+    """Compares two label tables over the reports that both hold; an InputError where there are none."""
+    for file in (a, b):
+        if not file.has_states:
+            raise InputError(f"{file.path}: no label table: none of its columns is a class of {task.name}")
+    shared = [report_id for report_id in a.answers if report_id in b.answers]
+    if not shared:
+        raise InputError("the two tables have no report in common; do their ids mean the same?")
+    columns = label_columns(task)
+    first, second = (_states(file, shared, columns) for file in (a, b))
+    figures = compare(columns, str(a.path), first, str(b.path), second, np.ones_like(first, dtype=bool))
+    differ = {
+        name: [
+            {"report_id": shared[row], "a": _cell(first[row, i]), "b": _cell(second[row, i])}
+            for row in np.flatnonzero(first[:, i] != second[:, i])
+        ]
+        for i, name in enumerate(columns)
+    }
+    return TableAgreement(figures, len(a.answers) - len(shared), len(b.answers) - len(shared), differ)
+
+
+def _states(file: LabelFile, report_ids: Sequence[str], columns: Sequence[str]) -> np.ndarray:
+    rows = [file.answers[report_id].states or {} for report_id in report_ids]
+    return np.array([[row.get(name, NOT_MENTIONED) for name in columns] for row in rows], dtype=int)
+
+
+def _cell(state: int) -> int | None:
+    return None if state == NOT_MENTIONED else int(state)
 
 
 def agreement_text(found: TableAgreement) -> str:
     """A table of the classes to read."""
-    width = max(28, *(len(name) + 2 for name in found.per_class))
+    figures = found.figures
+    width = max(28, *(len(name) + 2 for name in found.differ))
     lines = [f"{'':<{width}}{'agreement':>10}{'kappa':>8}{'differ':>9}  reports that differ"]
-    for name, part in found.per_class.items():
-        ids = [difference.report_id for difference in part.disagreements[:_IDS_SHOWN]]
-        differ = len(part.disagreements)
-        shown = ", ".join(ids) + (f" and {differ - len(ids):,} more" if differ > len(ids) else "")
-        kappa = kappa_text(part.kappa)
-        lines.append(f"{name:<{width}}{part.agreement:>10.3f}{kappa:>8}{differ:>9,}  {shown}".rstrip())
+    for name, rows in found.differ.items():
+        ids = [row["report_id"] for row in rows[:_IDS_SHOWN]]
+        shown = ", ".join(ids) + (f" and {len(rows) - len(ids):,} more" if len(rows) > len(ids) else "")
+        share, kappa = figures.per_class_agreement[name], kappa_text(figures.per_class_kappa[name])
+        lines.append(f"{name:<{width}}{share:>10.3f}{kappa:>8}{len(rows):>9,}  {shown}".rstrip())
     lines += [
-        f"all {len(found.per_class) - 1} classes pooled: kappa {kappa_text(found.kappa)}; all labels equal in "
-        f"{found.exact:.1%} of the reports",
-        f"{found.n_reports:,} reports compared; left out: {found.only_in_a:,} only in a, {found.only_in_b:,} only in b",
+        f"all {len(found.differ) - 1} classes pooled: kappa {kappa_text(figures.kappa)}; all labels equal in "
+        f"{figures.exact:.1%} of the reports",
+        f"{figures.n_reports:,} reports compared; left out: {found.only_in_a:,} only in a, {found.only_in_b:,} only in "
+        "b",
     ]
     return "\n".join(lines)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from radtune.score.agreement import SetAgreement, kappa_text
+from radtune.score.agreement import Agreement, kappa_text
 from radtune.score.codes import CodeScores
 from radtune.score.comparison import Comparison
 from radtune.score.evaluation import NOT_SHOWN, ClassScore, Metrics
@@ -84,7 +84,7 @@ def _code_lines(codes: CodeScores) -> Iterator[str]:
         )
 
 
-def _agreement_line(found: SetAgreement) -> str:
+def _agreement_line(found: Agreement) -> str:
     equal = "n/a" if found.agreement is None else f"{found.agreement:.1%}"
     return (
         f"agreement of {found.a} and {found.b}: kappa {kappa_text(found.kappa)} pooled, {equal} of the labels, "

@@ -17,7 +17,7 @@ from radtune.files import open_text, sha256_file, write_whole
 from radtune.label_files import LabelFile
 from radtune.labels import Answer
 from radtune.privacy import looks_like_name
-from radtune.score.agreement import SetAgreement, compare_sets
+from radtune.score.agreement import Agreement, compare
 from radtune.score.codes import CodeScores, score_codes
 from radtune.score.comparison import Comparison, compare_counts
 from radtune.score.inputs import Respelling, check_present, check_whole
@@ -96,7 +96,7 @@ class Metrics:
     gold_blank: str = GOLD_BLANK[0]
     bootstrap: Bootstrap
     inputs: dict[str, str] = field(default_factory=dict)
-    agreement: list[SetAgreement] = field(default_factory=list)
+    agreement: list[Agreement] = field(default_factory=list)
     comparison: Comparison | None = None
     respelled: dict[str, dict[str, Respelling]] = field(default_factory=dict)
     errors: dict[str, dict[str, int]] | None = None
@@ -214,13 +214,13 @@ def _is_a(name: str | None, parent: str, parents: Mapping[str, str]) -> bool:
 
 def _agreements(
     task: Task, classes: ClassCounts | None, annotators: Mapping[str, Sequence[Answer]]
-) -> list[SetAgreement]:
+) -> list[Agreement]:
     if classes is None:
         return []
     people = [(name, indicators(answers, task.classes)[0]) for name, answers in annotators.items()]
     predicted = ("predictions", classes.predicted)
     pairs = [(predicted, ("gold", classes.gold)), *((predicted, person) for person in people), *combinations(people, 2)]
-    return [compare_sets(task.classes, *first, *second, classes.judged) for first, second in pairs]
+    return [compare(task.classes, *first, *second, classes.judged) for first, second in pairs]
 
 
 def _other_names(task: Task, answers: Sequence[Answer]) -> dict[str, int]:

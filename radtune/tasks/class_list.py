@@ -27,14 +27,20 @@ _JSON_KEYS = ("labels", "diseases")
 
 @dataclass(frozen=True)
 class ClassList:
-    """A task of classes; see :class:`radtune.tasks.Task` for what is not said here.
+    """A task of classes.
 
     Attributes:
+        name: As in files and configs; ``title`` in tables and figures.
         classes: The names, in the order of answers and tables.
-        none: What is answered where there is none of them.
+        none: What is answered where there is none of them, e.g. ``Normal``.
+        certainty: Which states of a class count as a label.
+        sections: Which sections of a report it reads.
+        rules: Folder of the lexicon and cues that label it; None where no rules can.
         definitions: By class, what it means, where given.
         synonyms: By class, other names for it, where given.
         parents: By class, the class that it is a kind of, where given.
+        files: What it was read from.
+        matching: When a label is right, in words.
     """
 
     name: str

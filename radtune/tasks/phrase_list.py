@@ -30,7 +30,7 @@ _SAME_PLACE = 0.5
 
 @dataclass(frozen=True)
 class PhraseList:
-    """A task of phrases; see :class:`radtune.tasks.Task`."""
+    """A task of phrases; attributes and methods are those of :class:`radtune.tasks.class_list.ClassList`."""
 
     name: str
     title: str

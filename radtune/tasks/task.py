@@ -5,20 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Literal
 
 from radtune.config import InputError, from_mapping, key, nearest, read_yaml
-from radtune.labels import Answer, Phrase, State
+from radtune.labels import State
 from radtune.report import ID_COLUMNS, Report
 from radtune.tasks.class_list import ClassList, without_signs
-from radtune.tasks.lists import ClosedList, fold_space
+from radtune.tasks.lists import fold_space
 from radtune.tasks.phrase_list import PhraseList
-from radtune.tasks.rendering import USES, TaskPrompt, Wording, read_examples
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from radtune.tasks.counting import Counts
+from radtune.tasks.rendering import USES, Wording, read_examples
 
 _ROOT = Path(__file__).resolve().parents[2]
 TASKS_DIR = _ROOT / "configs" / "tasks"
@@ -28,77 +23,8 @@ SECTIONS = ("findings", "impression")
 NO_CLASSES = frozenset((*ID_COLUMNS, "patient_id", "subject_id", "labels", "phrases"))
 
 
-class Task(Protocol):
-    """What the stages need of a task; nothing outside this room knows one by name.
-
-    Attributes:
-        name: As in files and configs.
-        title: In tables and figures.
-        classes: The names of a closed task, in the order of answers and tables; empty if labels are phrases.
-        parents: By class, the class that it is a kind of, where it is one.
-        none: What is answered where no class is found, e.g. ``Normal``.
-        certainty: Which states of a class count as a label.
-        sections: Which sections of a report it reads.
-        rules: Folder of the lexicon and cues that label it; None where no rules can.
-        synonyms: By class, other names for it.
-        matching: When a label is right, in words.
-        files: What it was read from.
-    """
-
-    name: str
-    title: str
-    classes: tuple[str, ...]
-    none: str
-    certainty: tuple[State, ...]
-    sections: tuple[str, ...]
-    rules: Path | None
-    matching: str
-    files: tuple[Path, ...]
-
-    def prompt(self, use: str, report_id: str = "", seed: int = 0, vote: int = 0) -> TaskPrompt:
-        """The instruction of one of :data:`radtune.tasks.USES`, without the report."""
-
-    def draws_examples(self, use: str) -> bool:
-        """Whether each report and vote has examples of its own."""
-
-    def canonical(self, name: str) -> str | None:
-        """The class that a name spells; None if it is none."""
-
-    def nearest(self, name: str) -> str | None:
-        """The class, or the word for none, that a misspelt name most likely means."""
-
-    def distinct(self, labels: Iterable[str]) -> tuple[str, ...]:
-        """Labels in their canonical spelling, without repeats."""
-
-    def known(self, labels: Iterable[str]) -> tuple[list[str], list[str]]:
-        """The labels that the task knows, and the others."""
-
-    def labels_of(self, states: Mapping[str, State]) -> tuple[str, ...]:
-        """The classes of a label table that count as labels."""
-
-    def encode(self, labels: Sequence[str]) -> str:
-        """The answer that a model is trained on."""
-
-    def grammar(self) -> ClosedList | None:
-        """All answers of a closed task; None where answers are open."""
-
-    def json_schema(self) -> dict[str, Any]:
-        """The value of ``response_format.json_schema`` for its answers."""
-
-    def read(self, response: str, text: str = "", finished: bool = True, as_json: bool = False) -> Answer:
-        """Reads a model's answer about a report's text, whatever it is; never raises."""
-
-    def same(self, a: Phrase, b: Phrase) -> bool:
-        """Whether two labels mean the same."""
-
-    def order(self, label: str) -> int:
-        """Where a label stands among others."""
-
-    def count(self, predicted: Sequence[Answer], gold: Sequence[Answer], ignore_undecided: bool = False) -> "Counts":
-        """What is right, report by report; ``ignore_undecided`` leaves out classes that gold's table leaves blank."""
-
-    def matches(self, predicted: Sequence[str], gold: Sequence[str]) -> "np.ndarray":
-        """Which predicted label matches which gold one of one report, shape (predicted, gold)."""
+# What the stages need of a task; nothing outside this room knows one by name.
+Task = ClassList | PhraseList
 
 
 def text_of(task: Task, report: Report) -> str:

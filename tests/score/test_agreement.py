@@ -11,7 +11,7 @@ from sklearn.metrics import cohen_kappa_score
 from radtune.config import InputError
 from radtune.label_files import LabelFile, label_columns
 from radtune.labels import Answer, State
-from radtune.score.agreement import agreement_text, cohen_kappa, compare_sets, compare_tables
+from radtune.score.agreement import agreement_text, cohen_kappa, compare, compare_tables
 from radtune.tasks import load_task
 
 MC = load_task("multiple_choice")
@@ -38,18 +38,15 @@ def test_only_shared_reports_are_compared_and_differences_are_named() -> None:
     a = table(x={"Edema": 1, "Pneumonia": 1}, y={"Edema": 0}, z={"Edema": -1}, only_a={"Edema": 1})
     b = table(z={"Edema": 1}, y={"Edema": 0}, x={"Edema": 1, "Pneumonia": 0})
     found = compare_tables(MC, a, b)
-    assert (found.n_reports, found.only_in_a, found.only_in_b) == (3, 1, 0)
-    edema = found.per_class["Edema"]
-    assert (edema.agreed, edema.agreement) == (2, pytest.approx(2 / 3))
-    assert [(d.report_id, d.a, d.b) for d in edema.disagreements] == [("z", -1, 1)]
-    assert found.per_class["Pneumonia"].kappa == pytest.approx(cohen_kappa({(1, 0): 1, (None, None): 2}))
-    assert list(found.per_class) == [*label_columns(MC)]
-
-
-def test_long_lists_are_cut_on_screen_only() -> None:
+    assert (found.figures.n_reports, found.only_in_a, found.only_in_b) == (3, 1, 0)
+    assert found.figures.per_class_agreement["Edema"] == pytest.approx(2 / 3)
+    assert found.differ["Edema"] == [{"report_id": "z", "a": -1, "b": 1}]
+    assert found.figures.per_class_kappa["Pneumonia"] == pytest.approx(cohen_kappa({(1, 0): 1, (None, None): 2}))
+    assert list(found.differ) == [*label_columns(MC)]
+    # Long lists are cut on screen only.
     a, b = (table(**{f"r{i}": {"Edema": (i + shift) % 2} for i in range(12)}) for shift in (0, 1))
     found = compare_tables(MC, a, b)
-    assert (len(found.per_class["Edema"].disagreements), found.per_class["Edema"].kappa) == (12, pytest.approx(-1))
+    assert (len(found.differ["Edema"]), found.figures.per_class_kappa["Edema"]) == (12, pytest.approx(-1))
     assert "r0, r1, r2 and 9 more" in agreement_text(found)
 
 
@@ -65,8 +62,8 @@ def test_pooled_figures_of_tables() -> None:
     b = table(x={"Edema": 1, "Fracture": 1}, y={"Edema": 0})
     found = compare_tables(MC, a, b)
     first, second = ([side.answers[i].states.get(name) for i in "xy" for name in MC.classes] for side in (a, b))
-    assert found.kappa == pytest.approx(cohen_kappa(Counter(zip(first, second, strict=True))))
-    assert found.exact == 0.5
+    assert found.figures.kappa == pytest.approx(cohen_kappa(Counter(zip(first, second, strict=True))))
+    assert found.figures.exact == 0.5
     assert "all labels equal in 50.0% of the reports" in agreement_text(found)
 
 
@@ -77,7 +74,7 @@ SHAPE = st.integers(1, 12).map(lambda reports: (reports, len(MC.classes)))
 @given(SHAPE.flatmap(lambda shape: st.tuples(*[arrays(bool, shape)] * 3)))
 def test_set_agreement_is_scikit_learns(sides: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     first, second, judged = sides
-    found = compare_sets(MC.classes, "a", first, "b", second, judged)
+    found = compare(MC.classes, "a", first, "b", second, judged)
     cells = [(first[judged], second[judged], found.kappa, found.agreement)]
     for column, name in enumerate(MC.classes):
         kept = judged[:, column]

@@ -34,10 +34,10 @@ def test_compares_ours_with_the_official_layout(run_here, tables: tuple[Path, Pa
     edema = next(line for line in done.stdout.splitlines() if line.startswith("Edema"))
     assert edema.split()[1:] == ["0.667", "0.500", "1", "503"]
     written = json.loads(output.read_text())
-    assert written["n_reports"] == 3
-    assert written["per_class"]["Edema"]["disagreements"] == [{"report_id": "503", "a": -1, "b": 1}]
-    assert written["per_class"]["No Finding"]["kappa"] == 1.0
-    assert written["per_class"]["Fracture"]["kappa"] is None
+    assert written["figures"]["n_reports"] == 3
+    assert written["differ"]["Edema"] == [{"report_id": "503", "a": -1, "b": 1}]
+    assert written["figures"]["per_class_kappa"]["No Finding"] == 1.0
+    assert written["figures"]["per_class_kappa"]["Fracture"] is None
     assert stat.S_IMODE(output.stat().st_mode) == 0o600
     assert str(tables[1]) in json.loads((tmp_path / "out" / "agreement.json.manifest.json").read_text())["inputs"]
 
