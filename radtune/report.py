@@ -12,6 +12,7 @@ from typing import Any
 from radtune.config import InputError
 from radtune.files import read_jsonl
 from radtune.privacy import looks_like_name, shown_columns
+from radtune.regions import shows_chest
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ def report_from_text(report_id: str, patient_id: str | None, body: str, source: 
     if findings or impression:
         return report_from_sections(report_id, patient_id, findings, impression, source)
     return Report(report_id, patient_id, "", "", body.strip(), source)
+
+
+def is_chest(report: Report) -> bool:
+    """Whether a report is about the chest; where nothing tells, it is (:func:`radtune.regions.shows_chest`)."""
+    return shows_chest(report.text, report.body_part, report.modality)
 
 
 # Every repeat below is bounded or possessive (`++`), so a line of a million blanks costs one pass, not a million.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radtune.characters import normalise
+from radtune.characters import language_of, normalise
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,24 @@ def test_time_is_linear(unit: str) -> None:
     started = time.process_time()
     normalise(unit * (1_000_000 // len(unit)))
     assert time.process_time() - started < 8
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en", "No acute disease."),
+        ("en", "Heart enlarged. Lungs clear. Dr. von der Heide was called."),
+        ("de", "Kein Erguss. Herz normal groß."),
+        ("de", "Kein Nachweis eines Pneumothorax, linksseitiger Pleuraerguss. PICC-Line von rechts."),
+        ("fr", "Pas d'épanchement pleural. Le coeur est de taille normale."),
+        ("es", "No se observa derrame pleural. Silueta cardíaca normal."),
+        ("it", "Non versamento pleurico. Ombra cardiaca nei limiti."),
+        ("nl", "Cor globaal niet vergroot. Geen pleuravocht."),
+        ("ru", "Лёгкие чистые"),
+        ("zh", "心影增大，CT。"),
+        ("", "Cardiomegaly."),
+        ("", "123"),
+    ],
+)
+def test_languages(language: str, text: str) -> None:
+    assert language_of(text) == language

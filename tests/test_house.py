@@ -13,8 +13,8 @@ from radtune.tasks import load_task, task_names
 ROOT = Path(__file__).resolve().parents[1]
 # In the order that data flows; a room imports only those above it. The first five are the ground they stand on.
 ROOMS = (
-    "privacy", "config", "files", "progress", "characters", "report", "labels", "tasks", "sources", "label_files",
-    "combine", "rules", "models", "engines", "ask", "instructions", "train", "score", "study",
+    "privacy", "config", "files", "progress", "characters", "regions", "report", "labels", "tasks", "sources",
+    "label_files", "combine", "rules", "models", "engines", "ask", "instructions", "train", "score", "study",
 )  # fmt: skip
 LIBRARY = sorted((ROOT / "radtune").rglob("*.py"))
 COMMANDS = sorted(path for folder in (".", "recipes", "scripts") for path in (ROOT / folder).glob("*.py"))
