@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from radtune.privacy import NOT_SHOWN
 from radtune.score.agreement import Agreement, kappa_text
 from radtune.score.codes import CodeScores
 from radtune.score.comparison import Comparison
-from radtune.score.evaluation import NOT_SHOWN, ClassScore, Metrics
+from radtune.score.evaluation import ClassScore, Metrics
 from radtune.score.scores import Score
 
 # Names that a model makes up can be many; metrics.json has them all.
@@ -23,7 +24,7 @@ def _lines(metrics: Metrics) -> Iterator[str]:
     for name, part in metrics.per_parent.items():
         yield _score_line(f"{name} and all below it", part)
     known = {"micro": metrics.micro, "one-to-one": metrics.one_to_one, "exact": metrics.exact, "tokens": metrics.tokens}
-    for title, score in (known | metrics.other_rules).items():
+    for title, score in known.items():
         if score:
             yield _score_line(title, score)
     if metrics.macro:

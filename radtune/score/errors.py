@@ -3,32 +3,17 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 
 from radtune.files import write_jsonl
 from radtune.label_files import LabelFile
 from radtune.rules import Rules
 from radtune.score.statements import Said, known_classes, reading_rules, statement
-from radtune.score.wording import Difference, difference, wording
+from radtune.score.wording import ErrorKind, difference, wording
 from radtune.tasks import Task
 from radtune.tasks.lists import fold_space
 
 FALSE_POSITIVE, FALSE_NEGATIVE = "fp", "fn"
-
-
-class ErrorKind(StrEnum):
-    """Kinds of error. The first four are one finding in two wordings; the others by what the report says."""
-
-    MISSPELLING = "misspelling"
-    CONJUNCTION = "conjunction"  # one side joins in one phrase what the other lists in several
-    DESCRIPTION = "description"  # words of device, place or side differ
-    PARAPHRASE = "paraphrase"
-    UNCERTAIN = "uncertain"  # hedged in the label, or wherever the report says it
-    NEGATED = "negated"  # the report denies it
-    NOT_IN_REPORT = "not_in_report"
-    NOT_IN_GOLD = "not_in_gold"  # false positive: the report states it, gold leaves it out
-    MISSED = "missed"  # false negative: the report states it
 
 
 @dataclass(frozen=True)
@@ -99,17 +84,17 @@ def _worded_otherwise(
     themselves are asked, since a matched one has its counterpart.
     """
     pairs = ((difference(label, other, rules), other) for other in others)
-    found = [(how, other) for how, other in pairs if how and (other in wrong or how == Difference.CONJUNCTION)]
+    found = [(how, other) for how, other in pairs if how and (other in wrong or how == ErrorKind.CONJUNCTION)]
     if not found:
         return None, None
-    how, other = min(found, key=lambda pair: list(Difference).index(pair[0]))
-    if how in (Difference.DESCRIPTION, Difference.PARAPHRASE):
+    how, other = min(found, key=lambda pair: list(ErrorKind).index(pair[0]))
+    if how in (ErrorKind.DESCRIPTION, ErrorKind.PARAPHRASE):
         mine, theirs = wording(label, rules), wording(other, rules)
         if mine.negated != theirs.negated:
             return ErrorKind.NEGATED, other
         if mine.hedged != theirs.hedged:
             return ErrorKind.UNCERTAIN, other
-    return ErrorKind(how), other
+    return how, other
 
 
 def _unpaired(side: str, said: Said, hedged: bool) -> ErrorKind:

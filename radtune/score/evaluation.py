@@ -16,7 +16,7 @@ from radtune.config import InputError
 from radtune.files import open_text, sha256_file, write_whole
 from radtune.label_files import LabelFile
 from radtune.labels import Answer
-from radtune.privacy import looks_like_name
+from radtune.privacy import NOT_SHOWN, looks_like_name
 from radtune.score.agreement import Agreement, compare
 from radtune.score.codes import CodeScores, score_codes
 from radtune.score.comparison import Comparison, compare_counts
@@ -29,9 +29,6 @@ from radtune.tasks.counting import ClassCounts, indicators
 # (report, class) pair is left out of the counts on both sides.
 IGNORE = "ignore"
 GOLD_BLANK = ("negative", IGNORE)
-
-# Stands for what a model gave as a name and may be a sentence of the report, or an id.
-NOT_SHOWN = "(not shown)"
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class Metrics:
         tokens: Phrases: over the words of a report's phrases; its ``f1`` is token F1.
         macro: Classes: plain means over all of them, those without a gold case included (as 0).
         other_names: Names that are no class and how often each stands, in ``predictions`` and in ``gold``; all that do
-            not look like a name together, as :data:`NOT_SHOWN`.
+            not look like a name together.
         status_counts: Predictions by status; those that are not ok count as empty.
         matching: When a prediction is right.
         inputs: SHA-256 by file.
@@ -78,7 +75,6 @@ class Metrics:
         respelled: With lenient spelling: by side, what misspelt names were taken for.
         errors: By side (``fp``, ``fn``) and kind, how many errors there are, where they were looked into.
         per_parent: Classes that have parents: by parent; a report has it if it has the parent or any class below it.
-        other_rules: By any further rule that the task counts by.
     """
 
     task: str
@@ -101,7 +97,6 @@ class Metrics:
     respelled: dict[str, dict[str, Respelling]] = field(default_factory=dict)
     errors: dict[str, dict[str, int]] | None = None
     per_parent: dict[str, ClassScore] = field(default_factory=dict)
-    other_rules: dict[str, Score] = field(default_factory=dict)
 
 
 # Scores of counts, shape (reports, 4), with intervals by the units and seed of this evaluation.
@@ -138,8 +133,6 @@ def evaluate(
     counts = task.count(predicted, right, gold_blank == IGNORE)
     score = partial(micro_score, units=units, seed=seed)
     unit = ("report", len(right)) if units is None else ("patient", int(units.max()) + 1)
-    rules = {rule: score(rows) for rule, rows in counts.rules.items()}
-    named = {rule: rules.pop(rule, None) for rule in ("one_to_one", "exact", "tokens")}
     comparison = None
     if other is not None:
         theirs = task.count(_in_order(other, gold), right, gold_blank == IGNORE).rules["micro"]
@@ -148,8 +141,7 @@ def evaluate(
     return Metrics(
         task=task.name,
         n_reports=len(right),
-        micro=rules.pop("micro"),
-        **named,
+        **{rule: score(rows) for rule, rows in counts.rules.items()},
         codes=None if task.classes else score_codes(predicted, right, units, seed),
         macro={x: float(np.mean([getattr(s, x) for s in per_class.values()])) for x in MEASURES if per_class},
         per_class=per_class,
@@ -162,7 +154,6 @@ def evaluate(
         agreement=_agreements(task, counts.classes, {name: _in_order(x, gold) for name, x in annotators.items()}),
         comparison=comparison,
         per_parent=_parent_scores(task, predicted, counts.classes, score),
-        other_rules=rules,
     )
 
 
@@ -212,9 +203,7 @@ def _is_a(name: str | None, parent: str, parents: Mapping[str, str]) -> bool:
     return name is not None and (name == parent or _is_a(parents.get(name), parent, parents))
 
 
-def _agreements(
-    task: Task, classes: ClassCounts | None, annotators: Mapping[str, Sequence[Answer]]
-) -> list[Agreement]:
+def _agreements(task: Task, classes: ClassCounts | None, annotators: Mapping[str, Sequence[Answer]]) -> list[Agreement]:
     if classes is None:
         return []
     people = [(name, indicators(answers, task.classes)[0]) for name, answers in annotators.items()]

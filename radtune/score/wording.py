@@ -16,13 +16,18 @@ from radtune.labels import NO_FINDING, State
 from radtune.rules import Rules, label_report
 
 
-class Difference(StrEnum):
-    """In what two phrases for the same finding differ."""
+class ErrorKind(StrEnum):
+    """Kinds of error. The first four are one finding in two wordings; the others by what the report says."""
 
     MISSPELLING = "misspelling"
-    CONJUNCTION = "conjunction"
-    DESCRIPTION = "description"  # of the device, the place or the side
+    CONJUNCTION = "conjunction"  # one side joins in one phrase what the other lists in several
+    DESCRIPTION = "description"  # words of device, place or side differ
     PARAPHRASE = "paraphrase"
+    UNCERTAIN = "uncertain"  # hedged in the label, or wherever the report says it
+    NEGATED = "negated"  # the report denies it
+    NOT_IN_REPORT = "not_in_report"
+    NOT_IN_GOLD = "not_in_gold"  # false positive: the report states it, gold leaves it out
+    MISSED = "missed"  # false negative: the report states it
 
 
 _WORD = re.compile(r"[a-z0-9]+")
@@ -197,13 +202,13 @@ def same_word(first: str, second: str) -> bool:
     return OSA.distance(first, second, score_cutoff=2) <= (2 if length >= 9 else 1)
 
 
-def difference(first: str, second: str, rules: Rules) -> Difference | None:
+def difference(first: str, second: str, rules: Rules) -> ErrorKind | None:
     """In what two phrases of different words differ that mean the same finding; None if they do not."""
     a, b = wording(first, rules), wording(second, rules)
     if _misspelt(first, second):
-        return Difference.MISSPELLING
+        return ErrorKind.MISSPELLING
     if _joins(a, b) or _joins(b, a):
-        return Difference.CONJUNCTION
+        return ErrorKind.CONJUNCTION
     if not _same_finding(a, b):
         return None
     known = vocabulary()
@@ -211,8 +216,8 @@ def difference(first: str, second: str, rules: Rules) -> Difference | None:
     differing = set.symmetric_difference(*singular)
     described = {word for word in differing if stem(word) in known.place | known.device}
     if described and all(stem(word) in known.degree for word in differing - described):
-        return Difference.DESCRIPTION
-    return Difference.PARAPHRASE
+        return ErrorKind.DESCRIPTION
+    return ErrorKind.PARAPHRASE
 
 
 def _misspelt(first: str, second: str) -> bool:

@@ -11,35 +11,20 @@ from radtune.tasks.matching import count_any, count_exact, count_one_to_one, cou
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """By report and class.
+    """By report and class, boolean, shape (reports, classes).
 
     Attributes:
-        predicted: Whether a class is predicted, boolean, shape (reports, classes).
-        gold: Whether it is gold, likewise.
-        judged: Whether the class counts for that report, likewise; where it does not, it is neither predicted nor gold.
-        other_predictions: How many predicted names are no class, shape (reports,).
-        other_gold: The same of gold.
+        predicted: Whether a class is predicted.
+        gold: Whether it is gold.
+        judged: Whether the class counts for that report; where it does not, it is neither predicted nor gold.
     """
 
     predicted: np.ndarray
     gold: np.ndarray
     judged: np.ndarray
-    other_predictions: np.ndarray
-    other_gold: np.ndarray
-
-    def by_report(self) -> np.ndarray:
-        """Counts as :func:`radtune.score.scores.ratios` takes them, shape (reports, 4).
-
-        A name that is no class is a false positive where predicted and a false negative where gold, even if both sides
-        have it.
-        """
-        matched = (self.predicted & self.gold).sum(axis=1)
-        predictions = self.predicted.sum(axis=1) + self.other_predictions
-        gold = self.gold.sum(axis=1) + self.other_gold
-        return np.stack([matched, predictions, matched, gold], axis=1)
 
     def of_class(self, column: int) -> np.ndarray:
-        """The same four counts of one class by report, shape (reports, 4); other names have no part in it."""
+        """Counts of one class by report, shape (reports, 4), as those of :class:`Counts`."""
         predicted, gold = self.predicted[:, column], self.gold[:, column]
         matched = predicted & gold
         return np.stack([matched, predicted, matched, gold], axis=1).astype(int)
@@ -69,7 +54,11 @@ def indicators(answers: Sequence[Answer], classes: Sequence[str]) -> tuple[np.nd
 def count_classes(
     predicted: Sequence[Answer], gold: Sequence[Answer], classes: Sequence[str], ignore_undecided: bool
 ) -> Counts:
-    """Counts classes; with ``ignore_undecided``, those that gold's label table leaves blank are left out."""
+    """Counts classes; with ``ignore_undecided``, those that gold's label table leaves blank are left out.
+
+    A name that is no class is a false positive where predicted and a false negative where gold, even if both sides have
+    it.
+    """
     named, other_predictions = indicators(predicted, classes)
     right, other_gold = indicators(gold, classes)
     judged = np.ones_like(right)
@@ -77,8 +66,10 @@ def count_classes(
         judged = np.array(
             [[answer.states is None or name in answer.states for name in classes] for answer in gold], dtype=bool
         ).reshape(-1, len(classes))
-    counts = ClassCounts(named & judged, right & judged, judged, other_predictions, other_gold)
-    return Counts({"micro": counts.by_report()}, counts)
+    named, right = named & judged, right & judged
+    matched = (named & right).sum(axis=1)
+    rows = [matched, named.sum(axis=1) + other_predictions, matched, right.sum(axis=1) + other_gold]
+    return Counts({"micro": np.stack(rows, axis=1)}, ClassCounts(named, right, judged))
 
 
 def count_phrases(predicted: Sequence[Answer], gold: Sequence[Answer]) -> Counts:

@@ -61,10 +61,6 @@ class PhraseList:
         """No phrase is a class."""
         return None
 
-    def nearest(self, name: str) -> str | None:
-        """No phrase is a class."""
-        return None
-
     def distinct(self, labels: Iterable[str]) -> tuple[str, ...]:
         """Phrases with white space folded, without repeats."""
         return unique(labels)
@@ -72,10 +68,6 @@ class PhraseList:
     def known(self, labels: Iterable[str]) -> tuple[list[str], list[str]]:
         """All phrases are known."""
         return list(labels), []
-
-    def labels_of(self, states: Mapping[str, State]) -> tuple[str, ...]:
-        """A table of classes says nothing of phrases."""
-        return ()
 
     def encode(self, labels: Sequence[str]) -> str:
         """The answer for a list of phrases; ``[]`` for none."""

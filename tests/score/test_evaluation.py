@@ -196,7 +196,7 @@ def test_files_of_other_versions_are_read(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     write_metrics(path, evaluate(MC, labelled([["Edema"]]), labelled([["Edema"]])))
     values = json.loads(path.read_text())
-    for name in ("per_parent", "other_rules", "respelled", "errors", "codes", "agreement"):
+    for name in ("per_parent", "respelled", "errors", "codes", "agreement"):
         del values[name]
     path.write_text(json.dumps(values | {"auroc": {"Edema": 0.9}}))
     found = read_metrics(path)

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radtune.score.statements import reading_rules
-from radtune.score.wording import Difference, difference, same_word, stem, wording
+from radtune.score.wording import ErrorKind, difference, same_word, stem, wording
 from radtune.tasks import load_task
 
 RULES = reading_rules(load_task("open_ended"))
@@ -61,10 +61,10 @@ def test_slips_of_spelling(first: str, second: str, expected: bool) -> None:
 @pytest.mark.parametrize(
     ("first", "second", "expected"),
     [
-        ("right-sided effusion", "right sided effusion", Difference.MISSPELLING),
-        ("effusions", "effusion", Difference.PARAPHRASE),
-        ("left and right lung opacities", "opacity", Difference.DESCRIPTION),
-        ("nodule and scar", "scar", Difference.CONJUNCTION),
+        ("right-sided effusion", "right sided effusion", ErrorKind.MISSPELLING),
+        ("effusions", "effusion", ErrorKind.PARAPHRASE),
+        ("left and right lung opacities", "opacity", ErrorKind.DESCRIPTION),
+        ("nodule and scar", "scar", ErrorKind.CONJUNCTION),
         ("left effusion", "right effusion", None),
         ("upper lobe nodule", "lower lobe nodule", None),
         ("endotracheal tube", "chest tube", None),
@@ -72,12 +72,12 @@ def test_slips_of_spelling(first: str, second: str, expected: bool) -> None:
         ("hyperinflation", "hypoinflation", None),
         ("calcified granuloma", "calcified nipple", None),
         ("subcutaneous emphysema", "emphysema", None),
-        ("COPD", "chronic obstructive pulmonary disease", Difference.PARAPHRASE),
-        ("pacemaker lead in right atrium", "left pacemaker", Difference.DESCRIPTION),
+        ("COPD", "chronic obstructive pulmonary disease", ErrorKind.PARAPHRASE),
+        ("pacemaker lead in right atrium", "left pacemaker", ErrorKind.DESCRIPTION),
         ("--", "effusion", None),
     ],
 )
-def test_differences(first: str, second: str, expected: Difference | None) -> None:
+def test_differences(first: str, second: str, expected: ErrorKind | None) -> None:
     assert difference(first, second, RULES) == difference(second, first, RULES) == expected
 
 
