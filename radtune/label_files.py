@@ -9,10 +9,10 @@ from typing import Any
 from radtune.config import InputError, nearest
 from radtune.files import read_csv_rows, read_jsonl, write_whole
 from radtune.labels import NO_FINDING, Answer, Phrase, State, Status
-from radtune.privacy import looks_like_name, shown_columns
+from radtune.privacy import looks_like_name, shown, shown_columns
 from radtune.report import ID_COLUMNS, find_id_column
 from radtune.tasks import Task
-from radtune.tasks.lists import read_list, row_status
+from radtune.tasks.lists import read_list
 
 LABELS, PHRASES = "labels", "phrases"
 _PATIENT_COLUMNS = ("patient_id", "subject_id")
@@ -132,7 +132,12 @@ def _table_answer(
 
 
 def _json_answer(where: str, row: dict[str, Any], task: Task, column: str | None, report_id: str, by: str) -> Answer:
-    status = row_status(where, row, task.name)
+    if row.get("task", task.name) != task.name:
+        raise InputError(f"{where}: a row of task {shown(row['task'])}, expected {task.name!r}")
+    try:
+        status = Status(row.get("status", Status.OK))
+    except ValueError:
+        raise InputError(f"{where}: status {shown(row['status'])} is not one of {', '.join(Status)}") from None
     labels: list[str] = []
     phrases: tuple[Phrase, ...] = ()
     if status == Status.OK:

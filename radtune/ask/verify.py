@@ -4,6 +4,7 @@ import re
 
 from radtune.labels import Status
 from radtune.tasks import Task
+from radtune.tasks.lists import final_answer
 
 # Our own wording.
 _VERIFICATION = (
@@ -57,7 +58,7 @@ def denies(task: Task, response: str, label: str, finished: bool = True) -> bool
 
     Anything else leaves the label standing: yes, doubts ("not certain"), and what says neither.
     """
-    said = response.rpartition("</think>")[2]
+    said = final_answer(response)
     if _DENIAL.match(said):
         return True
     answer = task.read(response, finished=finished)

@@ -1,6 +1,5 @@
 """Tasks whose labels are classes: which of a closed list of names does the report have? 13 of them, or 133."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radtune.labels import Answer, Phrase, State, Status
-from radtune.tasks.lists import ClosedList, read_list, unique
+from radtune.tasks.lists import ClosedList, final_answer, read_json, read_list, unique
 from radtune.tasks.rendering import TaskPrompt, Wording, example_pieces
 
 if TYPE_CHECKING:
@@ -137,6 +136,7 @@ class ClassList:
         The word for none says that there is nothing and is no class, so it is dropped, also where a model puts it
         beside classes. An answer that opens with lines of nothing but class names is read without its brackets too.
         """
+        response = final_answer(response, _JSON_KEYS if as_json else ())
         if as_json and (names := self._read_json(response)) is not None:
             return Answer(tuple(name for name in self.classes if name in names))
         answer = read_list(response, finished)
@@ -162,7 +162,7 @@ class ClassList:
         return strict_schema(self.name, {_JSON_KEYS[0]: labels})
 
     def _read_json(self, response: str) -> list[str] | None:
-        names = read_json_list(response, _JSON_KEYS)
+        names = read_json(response, _JSON_KEYS)
         if names is None or not all(isinstance(name, str) and name in self.classes for name in names):
             return None
         return names
@@ -198,14 +198,3 @@ def strict_schema(name: str, properties: dict[str, Any]) -> dict[str, Any]:
     """A JSON schema as OpenAI's strict mode asks for it: no key but these, and every key required."""
     schema = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
     return {"name": name, "strict": True, "schema": schema}
-
-
-def read_json_list(response: str, keys: Sequence[str]) -> list[Any] | None:
-    """The list of a JSON answer that holds nothing but one of these keys; None if it is no such answer."""
-    try:
-        answer = json.loads(response)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(answer, dict) or len(answer) != 1 or not isinstance(found := next(iter(answer.values())), list):
-        return None
-    return found if next(iter(answer)) in keys else None

@@ -1,35 +1,16 @@
 """Lists in a model's answer: writing them, and reading whatever a model makes of them.
 
 Nothing is evaluated: a hand-written scanner takes the first list it finds, with straight, typographic or no quotes.
+What a model thinks aloud goes first, here and nowhere else: a list in there is a draft.
 """
 
+import json
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from radtune.config import InputError
 from radtune.labels import Answer, Status
-from radtune.privacy import shown
-
-
-def row_status(where: str, row: Mapping[str, Any], task: str) -> Status:
-    """The status in a row of predictions or annotations; ok where it has none.
-
-    Args:
-        where: File and line, for messages.
-        row: The row.
-        task: The task that it must be of, where it names one.
-
-    Raises:
-        InputError: It is of another task, or its status is none.
-    """
-    if row.get("task", task) != task:
-        raise InputError(f"{where}: a row of task {shown(row['task'])}, expected {task!r}")
-    try:
-        return Status(row.get("status", Status.OK))
-    except ValueError:
-        raise InputError(f"{where}: status {shown(row['status'])} is not one of {', '.join(Status)}") from None
 
 
 @dataclass(frozen=True)
@@ -65,7 +46,25 @@ _NEEDS_ESCAPE = {"'": re.compile(r"[\\']|[’‘](?=\s*[,\]])"), '"': re.compile
 # Lists that are no answer: citations, and the prompts' own "[disease1, disease2, …]" and "[phrase 1, phrase 2, …]",
 # which a model may repeat before it answers. Labels that look like these are written in quotes.
 _NO_ANSWER = re.compile(r"\[(?:\s*\d[\d\s,]*\]|disease1,|phrase 1,)")
-_THOUGHTS_END = re.compile(r"</think>[ \t]*\n")
+
+# Marks around what a model thinks: tags of DeepSeek, Qwen, Phi, EXAONE, Seed and others, brackets (Magistral), Kimi's,
+# Command A's and OpenThinker's tokens, and the channels of gpt-oss, also as they are left when a server drops special
+# tokens ("analysisWe need ... assistantfinal['...']"). In quotes of their own they are an item of a list.
+_THOUGHT = r"(?:\w+:)?(?:think\w*|thoughts?|reason\w*|reflection|analysis|rationale|scratch_?pad|(?:inner_)?monologue)"
+_OPENING, _ENDING = (
+    re.compile(rf"(?:(?<!['\"‘“])(?:{marks}))|(?:(?:{marks})(?!['\"’”]))", re.IGNORECASE)
+    for marks in (
+        rf"<\s*{_THOUGHT}(?:\s[^<>]*)?>|\[THINK\]|◁think▷|<\|(?:START_THINKING|begin_of_thought)\|>"
+        r"|<\|channel\|>\s*(?:analysis|commentary)\b|\A\s*(?-i:analysis(?=[A-Z]))",
+        rf"<\s*/\s*{_THOUGHT}\s*>|\[/THINK\]|◁/think▷|<\|(?:END_THINKING|end_of_thought)\|>"
+        r"|<\|channel\|>\s*final\b[^<]*<\|message\|>|assistant(?:\s*\n\s*)?final",
+    )
+)
+# Thoughts without marks: an answer that opens with such a heading, and the line with which it comes to the point.
+_HEADED = re.compile(rf"\W*{_THOUGHT}(?:\W+process)?\W*:", re.IGNORECASE)
+_POINT = re.compile(
+    r"^[^\w\n]{0,9}(?:(?:my|the)\s+)?(?:final\s+)?(?:answer|output|response|result|list)\b[^\w\[{\n]{0,9}:", re.I | re.M
+)
 # A bracket that never closes costs a pass over the answer; more of them than this, and it is no answer.
 _MOST_BRACKETS = 8
 
@@ -99,8 +98,8 @@ def read_list(response: str, finished: bool = True) -> Answer:
 
     The list may stand anywhere ("The diseases are: [...]"), run over lines, be nested, and have its items in straight
     or typographic quotes or bare. Where no list closes, a line of nothing but quoted items is taken: the form shown
-    in the paper's Figure 1b, or a list whose bracket was forgotten. What a reasoning model thinks aloud, citations
-    (``[1]``) and the prompt's own placeholders are passed over. A list of objects or tuples is not guessed at.
+    in the paper's Figure 1b, or a list whose bracket was forgotten. Thoughts, citations (``[1]``) and
+    the prompt's own placeholders are passed over. A list of objects or tuples is not guessed at.
 
     Args:
         response: The model's text, whatever it is.
@@ -109,7 +108,7 @@ def read_list(response: str, finished: bool = True) -> Answer:
     Returns:
         The items and status ok, or no items and status truncated or unparsed.
     """
-    response = _without_thoughts(response)
+    response = final_answer(response)
     unread = Answer((), status=Status.UNPARSED if finished else Status.TRUNCATED)
     start = response.find("[")
     for _ in range(_MOST_BRACKETS):
@@ -125,12 +124,32 @@ def read_list(response: str, finished: bool = True) -> Answer:
     return (_read_line(response) if finished else None) or unread
 
 
-def _without_thoughts(response: str) -> str:
-    """The answer without what a reasoning model writes between think tags; lists in there are drafts."""
-    if response.lstrip().startswith("<think>"):
-        return response.rpartition("</think>")[2] if "</think>" in response else ""
-    # Where the opening tag was part of the prompt, the closing one ends a line.
-    return _THOUGHTS_END.split(response)[-1]
+def final_answer(response: str, keys: Collection[str] = ()) -> str:
+    """An answer without what a reasoning model writes before it; empty where it cannot be told from that.
+
+    ``keys`` are those of a JSON answer, which may stand in it once.
+    """
+    ends = [found.end() for found in _ENDING.finditer(response)]
+    said = response[ends[-1] :] if ends else response
+    if _OPENING.search(said) or sum(said.count(f'"{key}"') for key in keys) > 1:
+        return ""
+    headed = None if ends else _HEADED.match(said)
+    if headed and said[headed.end() :].lstrip("* \n")[:1] not in ("[", "{"):
+        points = [found.end() for found in _POINT.finditer(said)]
+        return said[points[-1] :] if points else ""
+    return said
+
+
+def read_json(said: str, keys: Collection[str]) -> list[Any] | None:
+    """The list of a JSON answer that holds nothing but one of these keys, in a fence or not; None if it is none."""
+    try:
+        # What stands around the object is not held to the schema, and so no part of the answer.
+        answer, _ = json.JSONDecoder().raw_decode(said, max(said.find("{"), 0))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(answer, dict) or len(answer) != 1 or not isinstance(found := next(iter(answer.values())), list):
+        return None
+    return found if next(iter(answer)) in keys else None
 
 
 def _read_line(response: str) -> Answer | None:

@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from radtune.labels import Answer, Phrase, State
-from radtune.tasks.class_list import read_json_list, strict_schema
-from radtune.tasks.lists import fold_space, read_list, unique, write_list
+from radtune.tasks.class_list import strict_schema
+from radtune.tasks.lists import final_answer, fold_space, read_json, read_list, unique, write_list
 from radtune.tasks.rendering import TaskPrompt, Wording, example_pieces
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ _CODE = re.compile(r"\b(?!T1[0-2]\b)([A-Z]\d[0-9AB](?:\.?[0-9A-Z]{1,4})?)\b")
 _CODE_BEHIND = re.compile(rf"\s*[(:-]\s*(?:ICD-10(?:-CM)?:?\s*)?{_CODE.pattern}\)?$")
 # What may stand before the phrase on its line of reasoning: bullet, number, quote, emphasis.
 _BEFORE_PHRASE = re.compile(r"[\s\d.)*•\-'\"‘’“”`]*")
+# Where a JSON answer has its list.
+_JSON_KEYS = ("phrases",)
 # Two phrases mean the same place of a report if their overlap is at least this share of what they span together, so
 # that "small left effusion" and "left effusion" mean one thing, "effusion" and a whole sentence two.
 _SAME_PLACE = 0.5
@@ -83,13 +85,14 @@ class PhraseList:
         A code that stands inside the list, ``'small effusion (J90)'``, is taken out of its phrase where the report has
         the phrase without it.
         """
+        response = final_answer(response, _JSON_KEYS if as_json else ())
         if as_json and (found := self._read_json(response, text)) is not None:
             return found
         answer = read_list(response, finished)
-        lines = answer.rest.splitlines()
+        reasoning = _Reasoning(answer.rest)
         phrases: dict[str, Phrase] = {}
         for label in answer.labels:
-            place, code = locate(label, text), _reasoned_code(label, lines)
+            place, code = locate(label, text), reasoning.code(label)
             inside = _CODE_BEHIND.search(label)
             if place == (None, None) and inside and locate(label[: inside.start()], text) != (None, None):
                 label, code = label[: inside.start()], inside[1]
@@ -101,10 +104,10 @@ class PhraseList:
     def json_schema(self) -> dict[str, Any]:
         """The value of ``response_format.json_schema``: phrases, each with the code that it maps to or null."""
         item = strict_schema("", {"phrase": {"type": "string"}, "icd10": {"type": ["string", "null"]}})["schema"]
-        return strict_schema(self.name, {"phrases": {"type": "array", "items": item}})
+        return strict_schema(self.name, {_JSON_KEYS[0]: {"type": "array", "items": item}})
 
     def _read_json(self, response: str, text: str) -> Answer | None:
-        items = read_json_list(response, ("phrases",))
+        items = read_json(response, _JSON_KEYS)
         if items is None:
             return None
         phrases: dict[str, Phrase] = {}
@@ -150,14 +153,28 @@ class PhraseList:
         return match_matrix(predicted, gold)
 
 
-def _reasoned_code(phrase: str, lines: Sequence[str]) -> str | None:
-    """The code behind a phrase: on the line that opens with it, else on the first that has it."""
-    wanted = phrase.lower()
-    opening = (line for line in lines if _BEFORE_PHRASE.sub("", line.lower(), count=1).startswith(wanted))
-    line = next(opening, None) or next((line for line in lines if wanted in line.lower()), "")
-    # Behind the phrase, since it may itself hold something that looks like a code.
-    found = _CODE.search(line, line.lower().find(wanted) + len(wanted)) if line else None
-    return found[1] if found else None
+class _Reasoning:
+    """The lines behind a list, as texts of their own to search: a long answer has thousands of lines and of phrases."""
+
+    def __init__(self, rest: str) -> None:
+        self._lines = rest.splitlines()
+        lower = [line.lower() for line in self._lines]
+        self._anywhere = "\n".join(lower)
+        self._openings = "\n" + "\n".join(_BEFORE_PHRASE.sub("", line, count=1) for line in lower)
+
+    def code(self, phrase: str) -> str | None:
+        """The code behind a phrase: on the line that opens with it, else on the first that has it."""
+        wanted = phrase.lower()
+        number = self._openings.count("\n", 0, self._openings.find(f"\n{wanted}") + 1) - 1
+        if number < 0:
+            found = self._anywhere.find(wanted)
+            number = self._anywhere.count("\n", 0, found) if found >= 0 else -1
+        if number < 0:
+            return None
+        line = self._lines[number]
+        # Behind the phrase, since it may itself hold something that looks like a code.
+        code = _CODE.search(line, line.lower().find(wanted) + len(wanted))
+        return code[1] if code else None
 
 
 def locate(phrase: str, text: str) -> tuple[int | None, int | None]:

@@ -97,6 +97,50 @@ def test_what_follows_the_list_is_kept():
     assert read_list("Answer: ['a']\n- a: J90\n").rest == "- a: J90"
 
 
+DRAFT, LIST = "Mentioned: ['pneumothorax', 'effusion']. There is no pneumothorax.", "['effusion']"
+
+
+@pytest.mark.parametrize(
+    ("opening", "ending"),
+    [
+        ("<think>", "</think>"),
+        ("<think>", "</think>\n\n"),
+        ("Sure.\n<THINK>", "</THINK>\n"),
+        ("<thinking>", "</thinking>"),
+        ('<reasoning effort="low">', "< / reasoning >"),
+        ("<seed:think>", "</seed:think>"),
+        ("<think>a <think>b ", "</think> c</think>Output: "),
+        ("", "</thought>"),
+        ("[THINK]", "[/THINK]"),
+        ("◁think▷", "◁/think▷"),
+        ("<|START_THINKING|>", "<|END_THINKING|><|START_RESPONSE|>"),
+        ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+        ("analysis", "assistantfinal"),
+        ("analysis", "assistant\nfinal\n"),
+        ("**Reasoning:** ", "\n**Final answer:** "),
+        ("Thought process: ", "\nOutput: "),
+        ("```json\n<think>", "</think>\n"),
+    ],
+)
+def test_what_a_model_thinks_aloud_is_no_answer(opening, ending):
+    answer = read_list(f"{opening}{DRAFT}{ending}{LIST}\n- effusion: J90")
+    assert (answer.labels, answer.status, answer.rest) == (("effusion",), Status.OK, "- effusion: J90")
+    # Without its end, it may be all there is.
+    for cut in (f"{opening}{DRAFT}", f"{opening}{DRAFT} {LIST}"):
+        assert not opening or read_list(cut).status == Status.UNPARSED
+    chest = load_task("multiple_choice")
+    for said in (
+        '{"labels": ["Edema"]}',
+        '```json\n{"labels": ["Edema"]}\n```',
+        'Here:\n```\n{"labels": ["Edema"]}```\nDone.',
+    ):
+        assert chest.read(f"{opening}{DRAFT}{ending}{said}", as_json=True).labels == ("Edema",)
+        assert chest.read(said, as_json=True).labels == ("Edema",)
+    draft = 'Perhaps {"labels": ["Pneumothorax"]}.'
+    assert chest.read(f"{opening}{draft}{ending}{said}", as_json=True).labels in (("Edema",), ())
+    assert chest.read(f"{draft} No: {said}", as_json=True).status == Status.UNPARSED
+
+
 PIECES = (
     "[",
     "['",
@@ -117,9 +161,20 @@ PIECES = (
 )
 
 
-@pytest.mark.parametrize("piece", [*PIECES, "b[c,", "[{", "\n'", "' ,", " '", "[ \n"])
+@pytest.mark.parametrize(
+    "piece", [*PIECES, "b[c,", "[{", "\n'", "' ,", " '", "[ \n", "<", "< think", "Reasoning:\n", "```\n"]
+)
 def test_pathological_answers_are_read_in_no_time(piece):
     response = (piece * 20_000)[:20_000] + '"]'
-    start = time.perf_counter()
-    load_task("open_ended").read(response, "A report.")
-    assert time.perf_counter() - start < 1
+    start = time.process_time()
+    load_task("open_ended").read(response, "A report.", as_json=True)
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize("line", ["x", "q77: J90", "- x: J90.1 q"])
+def test_long_lists_with_long_reasons_are_read_in_no_time(line):
+    labels = [f"q{number}" for number in range(2_000)]
+    start = time.process_time()
+    answer = load_task("open_ended").read(f"{write_list(labels)}\n" + f"{line}\n" * (30_000 // len(line)), "A report.")
+    assert time.process_time() - start < 2
+    assert answer.labels == tuple(labels)
