@@ -1,10 +1,10 @@
 """What a table is, and its forms: CSV, Markdown, LaTeX and plain text."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 
 from radtune.files import write_whole
@@ -12,6 +12,7 @@ from radtune.files import write_whole
 Value = str | int | float | tuple[float, float] | None
 # A column: its title, or the heading over it and its neighbours, and its title.
 Key = str | tuple[str, str]
+Row = dict[Key, Value]
 
 # What stands where a cell has no score yet, and where a row has nothing to do with fine-tuning (as in the paper).
 MISSING = "missing"
@@ -47,7 +48,7 @@ class Table:
     name: str
     title: str
     part: str
-    rows: Sequence[dict[Key, Value]]
+    rows: Sequence[Row]
     sortable: bool = False
     signed: tuple[Key, ...] = ()
     prose: tuple[Key, ...] = ()
@@ -61,14 +62,14 @@ class Table:
     @cached_property
     def columns(self) -> list[Column]:
         """How they are printed."""
-        found = []
-        for key in self.keys:
-            group, title = key if isinstance(key, tuple) else ("", key)
-            words = [value for row in self.rows if isinstance(value := row.get(key), str)]
-            # 3e-4 and <0.001 are numbers in print.
-            text = any(word not in (MISSING, NOT_TRAINED) and word[:1] not in "<0123456789" for word in words)
-            found.append(Column(title, group, text, key in self.signed, key in self.prose))
-        return found
+        return [self._column(key) for key in self.keys]
+
+    def _column(self, key: Key) -> Column:
+        words = [value for row in self.rows if isinstance(value := row.get(key), str)]
+        # 3e-4 and <0.001 are numbers in print.
+        text = any(word not in (MISSING, NOT_TRAINED) and word[:1] not in "<0123456789" for word in words)
+        group, title = key if isinstance(key, tuple) else ("", key)
+        return Column(title, group, text, key in self.signed, key in self.prose)
 
     @property
     def groups(self) -> list[tuple[str, int]]:
@@ -82,12 +83,9 @@ class Table:
         A name that repeats the one above it in the first column is left blank, as in the paper, except where rows may
         be sorted.
         """
-        rows, above = [], None
-        for row in self.rows:
-            pairs = zip(self.keys, self.columns, strict=True)
-            texts = [value_text(row.get(key), column.signed) for key, column in pairs]
-            rows.append(["" if texts[0] == above and not self.sortable else texts[0], *texts[1:]])
-            above = texts[0]
+        rows = [[value_text(row.get(key), key in self.signed) for key in self.keys] for row in self.rows]
+        for above, row in reversed([] if self.sortable else list(pairwise(rows))):
+            row[0] = "" if row[0] == above[0] else row[0]
         return rows
 
 
@@ -152,47 +150,50 @@ _LATEX_SPECIAL = str.maketrans(
 
 def latex(table: Table) -> str:
     """The table as a LaTeX float; needs the booktabs package."""
+    rules, first = [], 1
+    for title, n in table.groups:
+        rules += [rf"\cmidrule(lr){{{first}-{first + n - 1}}}"] if title else []
+        first += n
+    spans = [rf"\multicolumn{{{n}}}{{c}}{{{_latex_text(title)}}}" for title, n in table.groups]
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{table.title.translate(_LATEX_SPECIAL)}}}",
+        rf"\caption{{{_latex_text(table.title)}}}",
         rf"\begin{{tabular}}{{{''.join('l' if column.text else 'r' for column in table.columns)}}}",
         r"\toprule",
+        *([_latex_row(spans), " ".join(rules)] if rules else []),
+        _latex_row([_latex_text(column.title) for column in table.columns]),
+        r"\midrule",
+        *(_latex_row(map(_latex_text, row)) for row in table.texts),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
     ]
-    if any(title for title, _ in table.groups):
-        spans = [rf"\multicolumn{{{n}}}{{c}}{{{title.translate(_LATEX_SPECIAL)}}}" for title, n in table.groups]
-        lines += [_latex_row(spans), " ".join(_rules(table.groups))]
-    lines += [_latex_row([column.title.translate(_LATEX_SPECIAL) for column in table.columns]), r"\midrule"]
-    lines += [_latex_row([cell.translate(_LATEX_SPECIAL) for cell in row]) for row in table.texts]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+    return "\n".join([*lines, ""])
 
 
-def _latex_row(cells: Sequence[str]) -> str:
+def _latex_text(text: str) -> str:
+    return text.translate(_LATEX_SPECIAL)
+
+
+def _latex_row(cells: Iterable[str]) -> str:
     return " & ".join(cells) + r" \\"
-
-
-def _rules(groups: Sequence[tuple[str, int]]) -> Iterator[str]:
-    first = 1
-    for title, n in groups:
-        if title:
-            yield rf"\cmidrule(lr){{{first}-{first + n - 1}}}"
-        first += n
 
 
 def plain_text(table: Table) -> str:
     """The table for a terminal, its columns aligned."""
-    widths = [max(map(len, (column.title, *(row[i] for row in table.texts)))) for i, column in enumerate(table.columns)]
-    lines = [table.title]
-    if any(title for title, _ in table.groups):
-        first, heads = 0, []
-        for title, n in table.groups:
-            heads.append(title.center(sum(widths[first : first + n]) + 2 * (n - 1)))
-            first += n
-        lines.append("  ".join(heads).rstrip())
-    for row in ([column.title for column in table.columns], *table.texts):
-        aligned = (
-            cell.ljust(width) if column.text else cell.rjust(width)
-            for column, cell, width in zip(table.columns, row, widths, strict=True)
-        )
-        lines.append("  ".join(aligned).rstrip())
-    return "\n".join(lines)
+    lines = [[column.title for column in table.columns], *table.texts]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    heads, first = [], 0
+    for title, n in table.groups:
+        heads.append(title.center(sum(widths[first : first + n]) + 2 * (n - 1)))
+        first += n
+    aligned = [
+        [
+            f"{cell:{'<' if column.text else '>'}{width}}"
+            for column, cell, width in zip(table.columns, line, widths, strict=True)
+        ]
+        for line in lines
+    ]
+    shown = [heads, *aligned] if "".join(heads).strip() else aligned
+    return "\n".join([table.title, *("  ".join(line).rstrip() for line in shown)])

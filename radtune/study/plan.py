@@ -4,7 +4,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,11 @@ class Test:
     reports: Path | None
     evaluation: Mapping[str, Any]
     source: Mapping[str, Any]
+
+
+def is_synthetic(part: Cohort | Test) -> bool:
+    """Whether reports are made up, and their truth known."""
+    return part.source.get("source") == SYNTHETIC
 
 
 class Kind(StrEnum):
@@ -183,6 +188,16 @@ class Study:
         """The cell of a name."""
         return next(cell for cell in self.cells if cell.name == name)
 
+    @property
+    def scores(self) -> list[tuple[Cell, str]]:
+        """What is scored: every cell with the name of each of its tests."""
+        return [(cell, test) for cell in self.cells for test in cell.tests]
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """The cohorts' titles by name."""
+        return {name: cohort.title for name, cohort in self.cohorts.items()}
+
 
 def read_study(path: Path, run_dir: Path | None = None) -> Study:
     """Reads a study YAML.
@@ -211,15 +226,14 @@ def study_from_mapping(values: Mapping[str, Any], where: str = "study") -> Study
         if files.setdefault(task.name, task.files) != task.files:
             raise InputError(f"{where}: two task files have the name {task.name!r}")
     study = Study(values, settings, run_dir, cohorts, tests)
-    study = Study(values, settings, run_dir, cohorts, tests, _cells(where, study))
+    study = replace(study, cells=_cells(where, study))
     _check_cells(where, study)
     return study
 
 
 def _cohort(where: str, name: str, values: Mapping[str, Any]) -> Cohort:
     source = _expanded(where, values)
-    missing = [name for name in ("task", "labels") if not isinstance(source.get(name), str)]
-    if missing:
+    if missing := [name for name in ("task", "labels") if not isinstance(source.get(name), str)]:
         raise InputError(f"{where}: missing required key: {', '.join(missing)}")
     task, labels, gold = load_task(source.pop("task")), source.pop("labels"), source.pop("gold", None)
     if labels == RULES and task.rules is None:
@@ -236,10 +250,7 @@ def _test(where: str, name: str, values: Mapping[str, Any], run_dir: Path) -> Te
     title, reports = source.pop("title", task.title), source.pop("reports", None)
     evaluation = {option: source.pop(option) for option in EVALUATION_KEYS if option in source}
     made = source.get("source") == SYNTHETIC
-    if made:
-        kind = "gold_labels.csv" if task.classes else "gold_phrases.jsonl"
-        evaluation.setdefault("gold", str(run_dir / "tests" / name / kind))
-    gold = evaluation.get("gold")
+    gold = evaluation.setdefault("gold", str(run_dir / "tests" / name / gold_name(task)) if made else None)
     if not gold or not isinstance(gold, str):
         raise InputError(f"{where} has no gold, or gold is no path")
     if made and run_dir not in Path(gold).parents:
@@ -247,10 +258,14 @@ def _test(where: str, name: str, values: Mapping[str, Any], run_dir: Path) -> Te
     for option, choices in _CHOICES.items():
         if option in evaluation and evaluation[option] not in choices:
             raise InputError(f"{where}.{option} is not one of {', '.join(choices)}")
-    for option, value in (("gold_blank", IGNORE), ("spelling", LENIENT)):
-        if evaluation.get(option) == value and not task.classes:
-            raise InputError(f"{where}.{option}: {value} is for tasks of classes")
+        if evaluation.get(option) in (IGNORE, LENIENT) and not task.classes:
+            raise InputError(f"{where}.{option}: {evaluation[option]} is for tasks of classes")
     return Test(name, title, task, Path(gold), Path(reports) if reports else None, evaluation, source)
+
+
+def gold_name(task: Task) -> str:
+    """What the file with the truth of synthetic reports is called."""
+    return "gold_labels.csv" if task.classes else "gold_phrases.jsonl"
 
 
 def _expanded(where: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -281,16 +296,14 @@ def _rows(where: str, mix: Sequence[int] | Mapping[str, int], cohorts: Mapping[s
 
 def _cells(where: str, study: Study) -> list[Cell]:
     settings, cohorts, tests = study.settings, study.cohorts, tuple(study.tests)
-    recipe, other = settings.training, next(name for name in RECIPES if name != settings.training)
+    recipe = settings.training
+    other = STOCK if recipe == OURS else OURS
 
-    def mixes(name: str) -> list[dict[str, int]]:
-        return [_rows(f"{where}: {name}", mix, cohorts) for mix in getattr(settings, name)]
+    def mixes(name: str, kind: Kind, recipe: str, suffix: str = "") -> list[Cell]:
+        found = [_rows(f"{where}: {name}", mix, cohorts) for mix in getattr(settings, name)]
+        return [Cell("_".join(map(str, ("mix", *r.values()))) + suffix, kind, tests, r, recipe) for r in found]
 
-    def name_of(rows: Mapping[str, int]) -> str:
-        return "_".join(map(str, ("mix", *rows.values())))
-
-    found = [Cell(Kind.BASE.value, Kind.BASE, tests)]
-    found += [Cell(name_of(rows), Kind.MIX, tests, rows, recipe) for rows in mixes("mixes")]
+    found = [Cell(Kind.BASE.value, Kind.BASE, tests), *mixes("mixes", Kind.MIX, recipe)]
     last = found[-1]
     if by_rules := tuple(name for name, test in study.tests.items() if test.task.rules):
         found.append(Cell(Kind.RULE_LABELER.value, Kind.RULE_LABELER, by_rules))
@@ -309,7 +322,7 @@ def _cells(where: str, study: Study) -> list[Cell]:
         if len(own) != 1:
             raise InputError(f"{where}: separate.{test} needs one cohort of its task, there are {len(own)}")
         found += [Cell(f"only_{test}_{n}", Kind.SEPARATE, (test,), {own[0]: n}, recipe) for n in sizes]
-    found += [Cell(f"{name_of(r)}_{other}", Kind.CROSS_CHECK, tests, r, other) for r in mixes("cross_check")]
+    found += mixes("cross_check", Kind.CROSS_CHECK, other, f"_{other}")
     for name, values in settings.inference_variants.items():
         closed = {"constrain", "scores"} & set(values)
         can = tuple(test for test in tests if study.tests[test].task.classes or not closed)
@@ -317,7 +330,7 @@ def _cells(where: str, study: Study) -> list[Cell]:
         for test in chosen:
             _check_name(f"{where}: inference_variants.{name}.tests: ", test, can)
         asked_with = {option: value for option, value in values.items() if option != "tests"}
-        found.append(Cell(f"{name}", Kind.VARIANT, chosen, last.rows, last.recipe, model=last.name, asked=asked_with))
+        found.append(Cell(name, Kind.VARIANT, chosen, last.rows, last.recipe, model=last.name, asked=asked_with))
     return found
 
 
@@ -337,7 +350,7 @@ def opponents(study: Study, cell: Cell, test: str) -> list[str]:
 
 def _teacher_can_answer(teacher: Mapping[str, Any], test: Test) -> bool:
     """A simulated teacher answers from the truth, which only synthetic reports bring along."""
-    return test.source.get("source") == SYNTHETIC if teacher.get("simulated") else bool(teacher)
+    return is_synthetic(test) if teacher.get("simulated") else bool(teacher)
 
 
 def rate_text(rate: float) -> str:
@@ -384,7 +397,7 @@ def _check_cells(where: str, study: Study) -> None:
                 raise InputError(f"{own}: {cell.name} needs {needed} reports, count is {count}")
             if cohort.labels == TEACHER and not study.settings.teacher:
                 raise InputError(f"{own}: {cell.name} needs a teacher to label them")
-            truth = cohort.gold or cohort.source.get("source") == SYNTHETIC
+            truth = cohort.gold or is_synthetic(cohort)
             if cohort.labels == TEACHER and study.settings.teacher.get("simulated") and not truth:
                 raise InputError(f"{own}: a simulated teacher needs their gold, or synthetic reports")
 

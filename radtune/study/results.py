@@ -71,10 +71,9 @@ class Reported:
 
     def row(self, cell: Cell, task: str) -> ReportedRow | None:
         """The paper's row for a cell: the one of its kind and, for a mix, of its rows."""
-        for row in self.tables[task].rows if task in self.tables else ():
-            if row.kind == cell.kind and (cell.kind != Kind.MIX or row.mix == cell.rows):
-                return row
-        return None
+        rows = self.tables[task].rows if task in self.tables else []
+        same = [row for row in rows if row.kind == cell.kind and (cell.kind != Kind.MIX or row.mix == cell.rows)]
+        return next(iter(same), None)
 
     def has_mixes(self, study: Study) -> bool:
         """Whether every mix of a study is one of the paper's."""
@@ -130,13 +129,12 @@ def read_results(study: Study) -> Results:
         InputError: A metrics.json is broken or of another task.
     """
     found = {}
-    for cell in study.cells:
-        for test in cell.tests:
-            path, task = study.evaluation(cell.name, test), study.tests[test].task.name
-            if path.exists():
-                found[cell.name, test] = read_metrics(path)
-                if found[cell.name, test].task != task:
-                    raise InputError(f"{path}: scores of task {found[cell.name, test].task!r}, expected {task!r}")
+    for cell, test in study.scores:
+        path, task = study.evaluation(cell.name, test), study.tests[test].task.name
+        if path.exists():
+            found[cell.name, test] = read_metrics(path)
+            if found[cell.name, test].task != task:
+                raise InputError(f"{path}: scores of task {found[cell.name, test].task!r}, expected {task!r}")
     return Results(study, found)
 
 
@@ -146,12 +144,11 @@ def gold_of(test: Test) -> LabelFile:
     Raises:
         InputError: It cannot be read.
     """
-    keys = [test.evaluation.get(name) for name in ("gold_column", "gold_columns", "gold_rule", "id_column")]
-    column, columns, rule, id_column = keys
-    sides = {
-        name: _spelt(test, side)
-        for name, side in read_gold(test.gold, test.task, column, columns or (), rule, id_column).items()
-    }
+    column, columns, rule, id_column = map(
+        test.evaluation.get, ("gold_column", "gold_columns", "gold_rule", "id_column")
+    )
+    read = read_gold(test.gold, test.task, column, columns or (), rule, id_column)
+    sides = {name: _spelt(test, side) for name, side in read.items()}
     return combine_gold(test.task, list(sides.values()), rule) if rule else sides[GOLD]
 
 

@@ -2,7 +2,7 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from radtune.label_files import read_labels
@@ -10,18 +10,18 @@ from radtune.labels import Answer, State, Status
 from radtune.score.errors import FALSE_NEGATIVE, FALSE_POSITIVE, ErrorKind, LabelError
 from radtune.score.evaluation import Metrics, read_metrics
 from radtune.sources.table import read_any_reports
-from radtune.study.formats import MISSING, NOT_TRAINED, Key, Table, Value, slug
+from radtune.study.formats import MISSING, NOT_TRAINED, Key, Row, Table, slug
 from radtune.study.plan import (
     OURS,
     RULES,
     STOCK,
-    SYNTHETIC,
     TEACHER,
     Cell,
     Cohort,
     Kind,
     Study,
     Test,
+    is_synthetic,
     opponents,
     rate_text,
 )
@@ -29,6 +29,7 @@ from radtune.study.results import Reported, Results, gold_of, predictions_of, re
 
 # Parts of the report page.
 DATA, SCORES, FIGURES, FINDINGS, ERRORS, TRAINING = "data", "scores", "figures", "findings", "errors", "training"
+SYSTEM_TITLES = {Kind.BASE: "Base model", Kind.RULE_LABELER: "Rule labeler"}
 RECIPE_TITLES = {OURS: "our recipe", STOCK: "torchtune's recipe"}
 SIDE_TITLES = {FALSE_POSITIVE: "False positive", FALSE_NEGATIVE: "False negative"}
 KIND_TITLES = {
@@ -55,14 +56,11 @@ _SIZES = "Fine-tuning data"
 
 def all_tables(results: Results, reported: Reported) -> list[Table]:
     """Every table of a study in the order of the paper, then ours; those that would be empty left out."""
-    tests = results.study.tests.values()
-    found = [dataset_table(results.study, reported)]
+    study, tests = results.study, results.study.tests.values()
+    found = [dataset_table(study, reported)]
     for test in tests:
-        found.append(score_table(results, reported, test))
-        if not reported.has_mixes(results.study):
-            found.append(paper_table(results.study, reported, test))
-    for test in tests:
-        found += error_tables(results, reported, test)
+        found += [score_table(results, reported, test), paper_table(study, reported, test)]
+    found += [table for test in tests for table in error_tables(results, reported, test)]
     found += [learning_rate_table(results, reported, test) for test in tests]
     found += [separate_table(results, reported), comparison_table(results)]
     found += [table for test in tests for table in (class_table(results, test), status_table(results, test))]
@@ -77,13 +75,12 @@ def lower_first(title: str) -> str:
 
 def row_label(study: Study, cell: Cell) -> str:
     """What a table calls the labeler, teacher or model of a cell."""
-    if cell.kind == Kind.RULE_LABELER:
-        return "Rule labeler"
-    return teacher_label(study) if cell.kind == Kind.TEACHER else study.settings.model_name
+    if cell.kind == Kind.TEACHER:
+        return _teacher_label(study)
+    return SYSTEM_TITLES[cell.kind] if cell.kind == Kind.RULE_LABELER else study.settings.model_name
 
 
-def teacher_label(study: Study) -> str:
-    """What a table calls the teacher."""
+def _teacher_label(study: Study) -> str:
     teacher = study.settings.teacher
     return f"{teacher['model']}{' (simulated)' if teacher.get('simulated') else ''}"
 
@@ -95,78 +92,65 @@ def mix_text(cell: Cell) -> str:
 
 def dataset_table(study: Study, reported: Reported) -> Table:
     """Table 1: which reports the study trains on and scores, and who labelled them, beside the paper's."""
-    paper = {(row["task"], row["usage"]): row for row in reported.datasets}
-    rows: list[dict[Key, Value]] = []
-
-    def add(part: Cohort | Test, usage: str, reports: Path, trained: Value, labels: Path) -> None:
-        annotator = labels.name
-        if isinstance(part, Test):
-            annotator = "Known truth" if part.source.get("source") == SYNTHETIC else annotator
-        elif part.labels in (RULES, TEACHER):
-            annotator = "Rule labeler" if part.labels == RULES else teacher_label(study)
-        counts: dict[Key, Value] = {"Reports": MISSING, "Patients": None, "Words": None, "Labels": None}
-        if reports.exists() and labels.exists():
-            found = gold_of(part) if isinstance(part, Test) else read_labels(labels, part.task)
-            counts = _counts(reports, found.answers)
-        theirs = paper.get((part.task.name, usage), {})
-        row: dict[Key, Value] = {
-            "Task": part.title if isinstance(part, Test) else part.task.title, "Usage": usage,
-            "Dataset": _dataset(part.source, reports), "Annotator": annotator, "Reports": counts.pop("Reports"),
-            "Trained on": trained, **counts,
-        }  # fmt: skip
-        row |= {("Paper", name): theirs.get(name.lower()) for name in ("Dataset", "Annotator", "Reports")}
-        rows.append(row)
-
-    def add_cohorts(task: str) -> None:
-        for cohort in study.cohorts.values():
-            most = max((cell.rows.get(cohort.name, 0) for cell in study.cells), default=0)
-            if cohort.task.name == task and most:
-                reports = study.cohort_file(cohort.name, "reports.jsonl")
-                add(cohort, "training", reports, most, study.weak_labels(cohort))
-
-    for name, test in study.tests.items():
-        add_cohorts(test.task.name)
-        add(test, "evaluation", study.test_reports(name), NOT_TRAINED, test.gold)
-    tested = {test.task.name for test in study.tests.values()}
-    for task in dict.fromkeys(cohort.task.name for cohort in study.cohorts.values()):
-        if task not in tested:
-            add_cohorts(task)
+    most = {name: max((cell.rows.get(name, 0) for cell in study.cells), default=0) for name in study.cohorts}
+    left = {name: cohort for name, cohort in study.cohorts.items() if most[name]}
+    parts: list[Cohort | Test] = []
+    for test in study.tests.values():
+        parts += [left.pop(name) for name, cohort in list(left.items()) if cohort.task.name == test.task.name]
+        parts.append(test)
+    rows = [_dataset_row(study, reported, part, most.get(part.name)) for part in [*parts, *left.values()]]
     return Table("table_1", "Table 1: reports and their labels", DATA, rows, printed=True)
 
 
-def _dataset(source: Mapping[str, object], reports: Path) -> str:
-    name = str(source.get("source", "table"))
-    return Path(str(source.get("input", reports))).name if name == "table" else name.replace("_", " ").capitalize()
+def _dataset_row(study: Study, reported: Reported, part: Cohort | Test, most: int | None) -> Row:
+    if isinstance(part, Test):
+        usage, title, reports, labels = "evaluation", part.title, study.test_reports(part.name), part.gold
+        annotator = "Known truth" if is_synthetic(part) else labels.name
+    else:
+        usage, title, reports = "training", part.task.title, study.cohort_file(part.name, "reports.jsonl")
+        labels = study.weak_labels(part)
+        annotator = SYSTEM_TITLES[Kind.RULE_LABELER] if part.labels == RULES else labels.name
+        annotator = _teacher_label(study) if part.labels == TEACHER else annotator
+    source = str(part.source.get("source", "table"))
+    given = Path(str(part.source.get("input", reports))).name
+    counts: Row = {"Reports": MISSING, "Patients": None, "Words": None, "Labels": None}
+    if reports.exists() and labels.exists():
+        found = gold_of(part) if isinstance(part, Test) else read_labels(labels, part.task)
+        counts = _counts(reports, found.answers)
+    row: Row = {
+        "Task": title, "Usage": usage, "Dataset": given if source == "table" else source.replace("_", " ").capitalize(),
+        "Annotator": annotator, "Reports": counts.pop("Reports"),
+        "Trained on": NOT_TRAINED if isinstance(part, Test) else most, **counts,
+    }  # fmt: skip
+    theirs = next((row for row in reported.datasets if (row["task"], row["usage"]) == (part.task.name, usage)), {})
+    return row | {("Paper", name): theirs.get(name.lower()) for name in ("Dataset", "Annotator", "Reports")}
 
 
-def _counts(reports: Path, answers: Mapping[str, Answer]) -> dict[Key, Value]:
+def _counts(reports: Path, answers: Mapping[str, Answer]) -> Row:
     """Reports, patients (None where unknown), median words of a report, mean labels of one that has been labelled."""
-    patients: set[str | None] = set()
-    words: dict[str, int] = {}
+    patients, words, labels = set[str | None](), list[int](), list[int]()
     for report in read_any_reports(reports):
         patients.add(report.patient_id)
-        words[report.report_id] = len(report.text.split())
-    counts = [len(answers[report_id].labels) for report_id in words if report_id in answers]
+        words.append(len(report.text.split()))
+        if report.report_id in answers:
+            labels.append(len(answers[report.report_id].labels))
     return {
         "Reports": len(words),
         "Patients": None if None in patients else len(patients),
-        "Words": int(statistics.median(words.values())) if words else None,
-        "Labels": statistics.fmean(counts) if counts else None,
+        "Words": int(statistics.median(words)) if words else None,
+        "Labels": statistics.fmean(labels) if labels else None,
     }
 
 
-def _titles(study: Study) -> dict[str, str]:
-    return {name: cohort.title for name, cohort in study.cohorts.items()}
+def _sizes(titles: Mapping[str, str], rows: Mapping[str, int] | None) -> Row:
+    """Rows in total and by cohort, whose titles are given; of None, that it has nothing to do with fine-tuning."""
+    counts = {"Total": sum((rows or {}).values())} | {
+        title: (rows or {}).get(name, 0) for name, title in titles.items()
+    }
+    return {(_SIZES, title): NOT_TRAINED if rows is None else count for title, count in counts.items()}
 
 
-def _sizes(titles: Mapping[str, str], rows: Mapping[str, int] | None) -> dict[Key, Value]:
-    """Rows in total and by cohort; of None, that it has nothing to do with fine-tuning."""
-    counts = {(_SIZES, title): (rows or {}).get(name, 0) for name, title in titles.items()}
-    total = {(_SIZES, "Total"): sum((rows or {}).values())}
-    return {key: NOT_TRAINED if rows is None else count for key, count in (total | counts).items()}
-
-
-def _scores(metrics: Metrics | None) -> dict[Key, Value]:
+def _scores(metrics: Metrics | None) -> Row:
     """Precision, recall, F1 and its interval."""
     names = ("Precision", "Recall", "F1", "F1 95 % CI")
     if metrics is None:
@@ -177,11 +161,11 @@ def _scores(metrics: Metrics | None) -> dict[Key, Value]:
 
 def score_table(results: Results, reported: Reported, test: Test) -> Table:
     """Table 3 or 4: precision, recall and F1 of base, mixes, rule labeler and teacher, beside the paper's."""
-    rows: list[dict[Key, Value]] = []
+    rows: list[Row] = []
     for kind in (Kind.BASE, Kind.MIX, Kind.RULE_LABELER, Kind.TEACHER):
         for cell in results.of_kind(kind, test.name):
             paper, metrics = reported.row(cell, test.task.name), results.metrics.get((cell.name, test.name))
-            sizes = _sizes(_titles(results.study), None if kind in (Kind.RULE_LABELER, Kind.TEACHER) else cell.rows)
+            sizes = _sizes(results.study.titles, cell.rows if kind in (Kind.BASE, Kind.MIX) else None)
             row = {"Model": row_label(results.study, cell), **sizes, **_scores(metrics)}
             if test.task.name in reported.tables:
                 row |= {("Paper", name): getattr(paper, name.lower(), None) for name in ("Precision", "Recall", "F1")}
@@ -194,13 +178,12 @@ def score_table(results: Results, reported: Reported, test: Test) -> Table:
 
 
 def paper_table(study: Study, reported: Reported, test: Test) -> Table:
-    """The paper's own table, whole, for studies that train on other amounts."""
+    """The paper's own table, whole, for studies that train on other amounts; of any other without a row."""
     table = reported.tables.get(test.task.name)
-    if table is None or test.name != test.task.name:
+    if table is None or test.name != test.task.name or reported.has_mixes(study):
         return Table("", "", SCORES, [])
-    titles = {name: name.upper() for row in table.rows for name in row.mix}
-    titles |= {name: cohort.title for name, cohort in study.cohorts.items() if name in titles}
-    rows: list[dict[Key, Value]] = []
+    titles = {name: study.titles.get(name, name.upper()) for row in table.rows for name in row.mix}
+    rows: list[Row] = []
     for row in table.rows:
         sizes = _sizes(titles, row.mix if row.kind in (Kind.BASE, Kind.MIX) else None)
         rows.append({"Model": row.model, **sizes, "Precision": row.precision, "Recall": row.recall, "F1": row.f1})
@@ -215,41 +198,39 @@ def error_tables(results: Results, reported: Reported, test: Test) -> Iterator[T
         return
     cell, errors = found
     show, classes = results.study.settings.show_text, test.task.classes
-    paper = next((p for p in reported.errors if p.task == test.task.name and test.name == test.task.name), None)
+    paper = next((p for p in reported.errors if p.task == test.task.name == test.name), None)
+    title, name = (f"{paper.title}: {lower_first(test.title)}", slug(paper.title)) if paper else (
+        test.title, f"errors_{test.name}"
+    )  # fmt: skip
     whose = f"{results.study.settings.model_name}, {f'fine-tuned on {mix_text(cell)}' if cell.total else 'base'}"
-    kinds = [(kind,) for kind in ErrorKind] if classes else [WORDINGS, *((k,) for k in ErrorKind if k not in WORDINGS)]
-    example, named = ("Most often", True) if classes else ("Example", show)
-    wordings = paper.wordings if paper else "the wordings below"
-    rows: list[dict[Key, Value]] = []
-    for side, title in SIDE_TITLES.items():
-        for group in kinds:
+    kinds = [(kind,) for kind in ErrorKind if classes or kind not in WORDINGS]
+    rows: list[Row] = []
+    for side, side_title in SIDE_TITLES.items():
+        for group in kinds if classes else [WORDINGS, *kinds]:
             some = [error for error in errors if error.side == side and error.kind in group]
-            theirs = [
-                row for row in (paper.rows if paper else ()) if (row["side"], set(row["kinds"])) == (side, {*group})
-            ]
+            known = paper.rows if paper else ()
+            theirs = [int(row["count"]) for row in known if (row["side"], set(row["kinds"])) == (side, {*group})]
             if not some and not theirs:
                 continue
-            name = f"Paraphrase, see {wordings}" if group == WORDINGS else KIND_TITLES[group[0]]
-            row: dict[Key, Value] = {"Error": title, "Kind": name, "Count": len(some)}
-            row["Share"] = len(some) / len(errors) if errors else None
+            wordings = f"Paraphrase, see {paper.wordings if paper else 'the wordings below'}"
+            row: Row = {"Error": side_title, "Kind": wordings if group == WORDINGS else KIND_TITLES[group[0]]}
+            row |= {"Count": len(some), "Share": len(some) / len(errors) if errors else None}
             if paper:
-                row["Paper", "Count"] = sum(int(their["count"]) for their in theirs) or None
-            if named:
-                row[example] = _most_common(_shown(test, error, show) for error in some)
+                row["Paper", "Count"] = sum(theirs) or None
+            if classes or show:
+                shown = Counter(text for error in some if (text := _shown(test, error, show)))
+                row["Most often" if classes else "Example"] = next((text for text, _ in shown.most_common(1)), None)
             rows.append(row)
-    title = f"{paper.title}: {lower_first(test.title)}" if paper else test.title
-    name = slug(paper.title) if paper else f"errors_{test.name}"
     yield Table(name, f"{title}, errors of {whose}", ERRORS, rows, prose=("Example",), printed=not classes)
     if not classes:
-        name = slug(paper.wordings) if paper else f"wordings_{test.name}"
-        title = paper.wordings if paper else test.title
+        title, name = (paper.wordings, slug(paper.wordings)) if paper else (test.title, f"wordings_{test.name}")
         rows = [_wording_row([error for error in errors if error.kind == kind], kind, show) for kind in WORDINGS]
         examples: tuple[Key, ...] = (("Example", "Generated"), ("Example", "Gold"))
         yield Table(name, f"{title}: paraphrases by reason", ERRORS, rows, prose=examples, printed=True)
 
 
-def _wording_row(errors: Sequence[LabelError], kind: ErrorKind, show: bool) -> dict[Key, Value]:
-    row: dict[Key, Value] = {"Reason": KIND_TITLES[kind]}
+def _wording_row(errors: Sequence[LabelError], kind: ErrorKind, show: bool) -> Row:
+    row: Row = {"Reason": KIND_TITLES[kind]}
     row |= {f"{title}s": sum(error.side == side for error in errors) for side, title in SIDE_TITLES.items()}
     if show:
         pair = next(((e.label, e.other, e.side) for e in errors if e.label and e.other), (None, None, ""))
@@ -264,11 +245,11 @@ def error_list(results: Results) -> Table:
     Names of classes are shown always, phrases and sentences only where the study shows text.
     """
     show = results.study.settings.show_text
-    rows: list[dict[Key, Value]] = []
+    rows: list[Row] = []
     for test in results.study.tests.values():
         _, errors = read_errors(results, test.name) or (None, [])
         for error in errors[:MOST_LISTED]:
-            row: dict[Key, Value] = {"Task": test.title, "Report": error.report_id, "Error": error.side.upper()}
+            row: Row = {"Task": test.title, "Report": error.report_id, "Error": error.side.upper()}
             row |= {"Kind": KIND_TITLES[error.kind], "Label": _shown(test, error, show)}
             rows.append(row | ({"Other side": error.other, "Sentence": error.sentence} if show else {}))
     return Table("errors", "Every error", ERRORS, rows, True, prose=("Kind", "Label", "Other side", "Sentence"))
@@ -281,21 +262,13 @@ def _shown(test: Test, error: LabelError, show: bool) -> str | None:
     return "another name" if test.task.classes else None
 
 
-def _most_common(labels: Iterable[str | None]) -> str | None:
-    counts = Counter(label for label in labels if label)
-    return next((label for label, _ in counts.most_common(1)), None)
-
-
 def learning_rate_table(results: Results, reported: Reported, test: Test) -> Table:
     """What Figure 3 shows: scores by learning rate."""
-    rows: list[dict[Key, Value]] = []
+    rows: list[Row] = []
     for cell in results.of_kind(Kind.LEARNING_RATE, test.name):
-        used = [results.study.cohorts[name].title for name, count in cell.rows.items() if count]
-        rate: dict[Key, Value] = {
-            "Learning rate": rate_text(cell.learning_rate or 0),
-            f"{' + '.join(used)} rows": cell.total,
-        }
-        rows.append(rate | _scores(results.metrics.get((cell.name, test.name))))
+        used = " + ".join(results.study.titles[name] for name, count in cell.rows.items() if count)
+        row: Row = {"Learning rate": rate_text(cell.learning_rate or 0), f"{used} rows": cell.total}
+        rows.append(row | _scores(results.metrics.get((cell.name, test.name))))
     name, title = figure_names(reported, Kind.LEARNING_RATE, test)
     return Table(name, f"{title} by learning rate", FIGURES, rows)
 
@@ -310,11 +283,11 @@ def figure_names(reported: Reported, kind: Kind, test: Test) -> tuple[str, str]:
 
 def separate_table(results: Results, reported: Reported) -> Table:
     """What Figure 4 shows: each task trained alone, and jointly, by rows of that task."""
-    rows: list[dict[Key, Value]] = []
+    rows: list[Row] = []
     for test in (results.study.tests[name] for name in results.study.settings.separate):
         for kind, training in ((Kind.SEPARATE, "separate"), (Kind.MIX, "joint")):
             for cell in results.of_kind(kind, test.name):
-                row: dict[Key, Value] = {"Task": test.title, "Training": training}
+                row: Row = {"Task": test.title, "Training": training}
                 row["Rows of the task"] = rows_of_task(results.study, cell, test)
                 rows.append(row | _scores(results.metrics.get((cell.name, test.name))))
     numbers = {figure.title.rstrip("abcdefgh") for figure in reported.figures if figure.kind == Kind.SEPARATE}
@@ -328,27 +301,24 @@ def rows_of_task(study: Study, cell: Cell, test: Test) -> int:
 
 
 def comparison_table(results: Results) -> Table:
-    """Systems compared on the same reports.
-
-    Mixes with the base model, and with the rules that labelled their data; the same rows trained by the other recipe;
-    the last mix asked in other ways. With p-values of the paired bootstrap and of approximate randomization.
-    """
-    rows: list[dict[Key, Value]] = []
-    for test in results.study.tests.values():
-        for cell in (cell for cell in results.study.cells if test.name in cell.tests):
-            for other in opponents(results.study, cell, test.name):
-                path = results.study.comparison(cell.name, test.name, other)
-                found = read_metrics(path) if path.exists() else None
-                if found is None or found.comparison is None:
-                    continue
-                row: dict[Key, Value] = {"Task": test.title, **_sizes(_titles(results.study), cell.rows)}
-                row |= {"System": _system(cell), "Against": _system(results.study.cell(other)), "F1": found.micro.f1}
-                f1 = found.comparison.f1
-                row |= {"ΔF1": f1.value, "95 % CI": tuple(f1.ci95)}
-                # Three decimals; what is below the smallest of them as such.
-                for name, p in (("bootstrap", f1.p_bootstrap), ("randomization", f1.p_randomization)):
-                    row["p", name] = "<0.001" if p < 0.001 else f"{p:.3f}"
-                rows.append(row)
+    """Systems compared on the same reports, with p-values of the paired bootstrap and of approximate randomization."""
+    study = results.study
+    rows: list[Row] = []
+    for test in study.tests.values():
+        pairs = [(c, other) for c in study.cells if test.name in c.tests for other in opponents(study, c, test.name)]
+        for cell, other in pairs:
+            path = study.comparison(cell.name, test.name, other)
+            found = read_metrics(path) if path.exists() else None
+            if found is None or found.comparison is None:
+                continue
+            f1 = found.comparison.f1
+            row: Row = {"Task": test.title, **_sizes(study.titles, cell.rows)}
+            row |= {"System": _system(cell), "Against": _system(study.cell(other)), "F1": found.micro.f1}
+            row |= {"ΔF1": f1.value, "95 % CI": tuple(f1.ci95)}
+            # Three decimals; what is below the smallest of them as such.
+            for name, p in (("bootstrap", f1.p_bootstrap), ("randomization", f1.p_randomization)):
+                row["p", name] = "<0.001" if p < 0.001 else f"{p:.3f}"
+            rows.append(row)
     title = "Systems compared on the same reports"
     return Table("comparisons", title, SCORES, rows, signed=_DIFFERENCES, prose=("System",), printed=True)
 
@@ -356,13 +326,12 @@ def comparison_table(results: Results) -> Table:
 def _system(cell: Cell) -> str:
     if cell.kind == Kind.VARIANT:
         return f"{cell.name}: {' '.join(f'{name}={str(value).lower()}' for name, value in cell.asked.items())}"
-    titles = {Kind.BASE: "Base model", Kind.RULE_LABELER: "Rule labeler"}
-    return titles.get(cell.kind, f"Fine-tuned by {RECIPE_TITLES.get(cell.recipe)}")
+    return SYSTEM_TITLES.get(cell.kind) or f"Fine-tuned by {RECIPE_TITLES.get(cell.recipe)}"
 
 
 def class_cells(results: Results, test: str) -> Iterator[tuple[Cell, str, Metrics]]:
     """Base, best mix, rule labeler and teacher, those that are scored on a test: cell, title, scores."""
-    yield from ((cell, "Base model", metrics) for cell, metrics in results.scored(Kind.BASE, test))
+    yield from ((cell, SYSTEM_TITLES[Kind.BASE], metrics) for cell, metrics in results.scored(Kind.BASE, test))
     if best := results.best_mix(test):
         yield best[0], f"Best mix ({mix_text(best[0])})", best[1]
     for kind in (Kind.RULE_LABELER, Kind.TEACHER):
@@ -372,9 +341,9 @@ def class_cells(results: Results, test: str) -> Iterator[tuple[Cell, str, Metric
 def class_table(results: Results, test: Test) -> Table:
     """F1 by class of base, best mix, rule labeler and teacher."""
     shown = list(class_cells(results, test.name)) if test.task.classes else []
-    rows: list[dict[Key, Value]] = []
+    rows: list[Row] = []
     for name in test.task.classes if shown else ():
-        row: dict[Key, Value] = {"Class": name, "Gold cases": shown[0][2].per_class[name].support}
+        row: Row = {"Class": name, "Gold cases": shown[0][2].per_class[name].support}
         for _, title, metrics in shown:
             score = metrics.per_class[name]
             row["F1", title] = score.f1 if score.support + score.fp else NOT_TRAINED
@@ -383,80 +352,68 @@ def class_table(results: Results, test: Test) -> Table:
 
 
 def status_table(results: Results, test: Test) -> Table:
-    """A confusion matrix over all pairs of a test report and a class.
+    """A confusion matrix over all pairs of a test report and a class: what becomes of findings in doubt.
 
     Rows are the rule labeler's states, columns those of gold (a list of labels has two: named or not), and the share of
-    a row's pairs that each model names. So it can be read off what becomes of findings in doubt.
+    a row's pairs that each model names.
     """
     title = f"{test.title}: states by the rule labeler, in gold, and what the models name"
-    rows: list[dict[Key, Value]] = []
+    rows: list[Row] = []
     if results.scored(Kind.RULE_LABELER, test.name):
-        classes = test.task.classes
-        rules = read_labels(results.study.predictions(Kind.RULE_LABELER, test.name), test.task).answers
+        shown = [pair for pair in class_cells(results, test.name) if pair[0].kind != Kind.RULE_LABELER]
+        models = [(label, predictions_of(results.study, cell.name, test).answers) for cell, label, _ in shown]
         gold = gold_of(test).answers
-        models = [
-            (label, predictions_of(results.study, cell.name, test).answers)
-            for cell, label, _ in class_cells(results, test.name)
-            if cell.kind != Kind.RULE_LABELER
-        ]
-        pairs = {
-            (report_id, name): _STATES[(rules[report_id].states or {}).get(name)]
-            for report_id in rules
-            for name in classes
-        }
-        truth = {(report_id, name): _gold_state(gold.get(report_id), name) for report_id, name in pairs}
+        pairs: dict[str, list[tuple[str, str]]] = {state: [] for state in _STATES.values()}  # by the rules' state
+        for report_id, answer in predictions_of(results.study, Kind.RULE_LABELER, test).answers.items():
+            for name in test.task.classes:
+                pairs[_state(answer, name)].append((report_id, name))
+        truth = {pair: _state(gold.get(pair[0]), pair[1]) for some in pairs.values() for pair in some}
         seen = [state for state in (*_STATES.values(), "named", "not named") if state in truth.values()]
-        for state in _STATES.values():
-            some = [pair for pair, rule_state in pairs.items() if rule_state == state]
-            if some:
-                counts = Counter(truth[pair] for pair in some)
-                row: dict[Key, Value] = {"Rule labeler": state, "Pairs": len(some)}
-                row |= {("Gold", name): counts[name] for name in seen}
-                for label, answers in models:
-                    named = sum(r in answers and name in answers[r].labels for r, name in some)
-                    row["Named by (share)", label] = named / len(some)
-                rows.append(row)
+        for state, some in ((state, some) for state, some in pairs.items() if some):
+            counts = Counter(truth[pair] for pair in some)
+            row: Row = {"Rule labeler": state, "Pairs": len(some)} | {("Gold", name): counts[name] for name in seen}
+            for label, answers in models:
+                named = sum(report_id in answers and name in answers[report_id].labels for report_id, name in some)
+                row["Named by (share)", label] = named / len(some)
+            rows.append(row)
     return Table(f"statuses_{test.name}", title, FINDINGS, rows)
 
 
-def _gold_state(gold: Answer | None, name: str) -> str:
-    if gold is not None and gold.states is None:
-        return "named" if name in gold.labels else "not named"
-    return _STATES[gold.states.get(name) if gold and gold.states else None]
+def _state(answer: Answer | None, name: str) -> str:
+    if answer is not None and answer.states is None:
+        return "named" if name in answer.labels else "not named"
+    return _STATES[answer.states.get(name) if answer and answer.states else None]
 
 
 def cell_table(results: Results) -> Table:
     """Every cell and test: reports, what became of the model calls, and the stricter scores."""
     seen = {status for metrics in results.metrics.values() for status in metrics.status_counts}
-    rows: list[dict[Key, Value]] = []
-    for cell in results.study.cells:
-        for test in cell.tests:
-            metrics = results.metrics.get((cell.name, test))
-            row: dict[Key, Value] = {
-                "Cell": cell.name,
-                "Task": test,
-                "Reports": metrics.n_reports if metrics else MISSING,
-            }
-            if metrics is not None:
-                row |= {("Answers", s.value): metrics.status_counts.get(s.value, 0) for s in Status if s.value in seen}
-                row["F1", "micro"] = metrics.micro.f1
-                for title, name in (("one-to-one", "one_to_one"), ("exact", "exact"), ("words", "tokens")):
-                    row["F1", title] = score.f1 if (score := getattr(metrics, name)) else None
-                row["F1", "codes"] = metrics.codes.code.f1 if metrics.codes else None
-                row["F1", "macro"] = metrics.macro.get("f1")
-                row["Kappa"] = metrics.agreement[0].kappa if metrics.agreement else None
-                row["Other names"] = sum(metrics.other_names["predictions"].values()) if metrics.macro else None
-            rows.append(row)
+    rows: list[Row] = []
+    for cell, test in results.study.scores:
+        row: Row = {"Cell": cell.name, "Task": test, "Reports": MISSING}
+        if metrics := results.metrics.get((cell.name, test)):
+            row["Reports"] = metrics.n_reports
+            row |= {("Answers", s.value): metrics.status_counts.get(s.value, 0) for s in Status if s.value in seen}
+            row["F1", "micro"] = metrics.micro.f1
+            for title, score in (
+                ("one-to-one", metrics.one_to_one), ("exact", metrics.exact), ("words", metrics.tokens),
+                ("codes", metrics.codes and metrics.codes.code),
+            ):  # fmt: skip
+                row["F1", title] = score.f1 if score else None
+            row["F1", "macro"] = metrics.macro.get("f1")
+            row["Kappa"] = metrics.agreement[0].kappa if metrics.agreement else None
+            row["Other names"] = sum(metrics.other_names["predictions"].values()) if metrics.macro else None
+        rows.append(row)
     return Table("cells", "Every cell", TRAINING, rows, sortable=True)
 
 
 def agreement_table(results: Results, reported: Reported, test: Test) -> Table:
     """Cohen's kappa between rule labeler, annotators and gold, beside those that the paper gives in its text."""
     rules = results.only(Kind.RULE_LABELER, test.name)
-    rows: list[dict[Key, Value]] = []
+    rows: list[Row] = []
     for pair in rules.agreement if rules else []:
-        one, other = ("Rule labeler" if name == "predictions" else name for name in (pair.a, pair.b))
-        row: dict[Key, Value] = {"Source": "this study", "One": one, "Other": other, "Reports": pair.n_reports}
+        one, other = (SYSTEM_TITLES[Kind.RULE_LABELER] if name == "predictions" else name for name in (pair.a, pair.b))
+        row: Row = {"Source": "this study", "One": one, "Other": other, "Reports": pair.n_reports}
         rows.append(row | {"Kappa": pair.kappa, "Equal labels": pair.agreement, "Equal reports": pair.exact})
     for theirs in reported.agreement if rows else ():
         if theirs["task"] == test.task.name:
