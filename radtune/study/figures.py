@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,13 +92,13 @@ def f1_by_size(results: Results, reported: Reported, test: Test) -> Drawing | No
     if not results.scored(Kind.MIX, test.name):
         return None
     axes = _f1_axes("Rows of fine-tuning data (all tasks)")
-    points = [
-        (cell.total, metrics) for kind in (Kind.BASE, Kind.MIX) for cell, metrics in results.scored(kind, test.name)
-    ]
-    _line(axes, points, BLUE, "o", f"{results.study.settings.model_name}, fine-tuned")
-    _across(axes, results, Kind.BASE, test, INK, "--")
-    _across(axes, results, Kind.RULE_LABELER, test, VERMILION, "-.")
-    _across(axes, results, Kind.TEACHER, test, GREEN, ":")
+    scored = [*results.scored(Kind.BASE, test.name), *results.scored(Kind.MIX, test.name)]
+    label = f"{results.study.settings.model_name}, fine-tuned"
+    _line(axes, [(cell.total, metrics) for cell, metrics in scored], BLUE, "o", label)
+    for kind, colour, dash in (
+        (Kind.BASE, INK, "--"), (Kind.RULE_LABELER, VERMILION, "-."), (Kind.TEACHER, GREEN, ":")
+    ):  # fmt: skip
+        _across(axes, results, kind, test, colour, dash)
     if reported.has_mixes(results.study) and test.task.name in reported.tables:
         rows = [row for row in reported.tables[test.task.name].rows if row.kind in (Kind.BASE, Kind.MIX)]
         xs, f1s = [sum(row.mix.values()) for row in rows], [row.f1 for row in rows]
@@ -152,21 +153,19 @@ def f1_by_class(results: Results, test: Test) -> Drawing | None:
     support = {name: score.support for name, score in shown[0][2].per_class.items() if score.support}
     kept = sorted(support, key=lambda name: -support[name])[:MOST_CLASSES]
     occurring = [name for name in reversed(support) if name in kept]
-    bars = [cell for cell in shown if cell[0].kind in (Kind.BASE, Kind.MIX)]
+    bars = [label for cell, label, _ in shown if cell.kind in (Kind.BASE, Kind.MIX)]
     height = 0.8 / max(1, len(bars))
     axes = _new_axes("F1", "", (4.5, max(2.5, 1 + 0.37 * len(occurring))), grid="x")
     at = np.arange(len(occurring))
     for cell, label, metrics in shown:
         f1s = [metrics.per_class[name].f1 for name in occurring]
-        if cell.kind in (Kind.BASE, Kind.MIX):
-            place = at + height * ((len(bars) - 1) / 2 - bars.index((cell, label, metrics)))
+        if label in bars:
+            place = at + height * ((len(bars) - 1) / 2 - bars.index(label))
             axes.barh(place, f1s, height, color=GREY if cell.kind == Kind.BASE else BLUE, label=label)
-        else:
-            colour, marker = (VERMILION, "D") if cell.kind == Kind.RULE_LABELER else (GREEN, "o")
-            axes.plot(
-                f1s, at, marker, color=colour, markersize=6, markeredgecolor=INK, markeredgewidth=0.6,
-                clip_on=False, label=label,
-            )  # fmt: skip
+            continue
+        colour, marker = (VERMILION, "D") if cell.kind == Kind.RULE_LABELER else (GREEN, "o")
+        edge = {"markeredgecolor": INK, "markeredgewidth": 0.6}
+        axes.plot(f1s, at, marker, color=colour, markersize=6, **edge, clip_on=False, label=label)
     axes.set_yticks(at, [f"{name} ({support[name]:,})" for name in occurring])
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, 1)
@@ -207,16 +206,14 @@ def _curve_label(study: Study, cell: Cell) -> str:
 def newest_curve(folder: Path) -> Curve | None:
     """The losses in the newest log of a training folder; None if there is no log with losses.
 
-    A log is a ``.txt`` by torchtune's DiskLogger, or a ``.jsonl`` whose rows have ``step``, and ``loss`` or
-    ``validation_loss``. A training that was started again has one ``.txt`` a start, and one ``.jsonl`` in all.
+    A log is a ``.jsonl`` of our recipe, or a ``.txt`` by torchtune's DiskLogger, of which each start leaves one.
     """
     logs = [sorted(folder.rglob(pattern), key=lambda path: path.stat().st_mtime_ns) for pattern in ("*.txt", "*.jsonl")]
     for path in reversed([*logs[0], *logs[1]]):
         curve = Curve()
         for step, values in _log_rows(path):
             for name, points in (("loss", curve.training), ("validation_loss", curve.validation)):
-                loss = values.get(name)
-                if isinstance(loss, float) and math.isfinite(loss):
+                if isinstance(loss := values.get(name), float) and math.isfinite(loss):
                     points.append((step, loss))
         if curve.training:
             return curve
@@ -229,13 +226,11 @@ def _log_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
             if match := _STEP.match(line):
                 yield int(match[1]), {name: float(value) for name, value in _LOSS.findall(match[2])}
                 continue
-            try:
+            # Others: a logger's, or the last line of a training that is still running, or was killed.
+            with suppress(ValueError):
                 row = json.loads(line)
-            except ValueError:
-                # Other lines of a logger, or the last line of a training that is still running, or was killed.
-                continue
-            if isinstance(row, dict) and isinstance(row.get("step"), int):
-                yield row["step"], row
+                if isinstance(row, dict) and isinstance(row.get("step"), int):
+                    yield row["step"], row
 
 
 def _new_axes(x_label: str, y_label: str, size: tuple[float, float] = (4.5, 3.6), grid: str = "y") -> Axes:

@@ -149,7 +149,7 @@ class Study:
     tests: Mapping[str, Test]
     cells: Sequence[Cell] = ()
 
-    def cohort_file(self, cohort: str, name: str) -> Path:
+    def cohort_file(self, cohort: str, name: str = "reports.jsonl") -> Path:
         """What is made of a cohort: reports.jsonl, labels.csv, annotations.jsonl, gold_...."""
         return self.run_dir / "cohorts" / cohort / name
 
@@ -158,13 +158,13 @@ class Study:
         made = {RULES: "labels.csv", TEACHER: "annotations.jsonl"}.get(cohort.labels)
         return self.cohort_file(cohort.name, made) if made else Path(cohort.labels)
 
-    def test_file(self, test: str, name: str) -> Path:
+    def test_file(self, test: str, name: str = "reports.jsonl") -> Path:
         """What is made of a test: reports.jsonl, rule_labels.csv, and of synthetic reports the gold."""
         return self.run_dir / "tests" / test / name
 
     def test_reports(self, test: str) -> Path:
         """The reports of a test: given, or prepared."""
-        return self.tests[test].reports or self.test_file(test, "reports.jsonl")
+        return self.tests[test].reports or self.test_file(test)
 
     def predictions(self, cell: str, test: str) -> Path:
         """What a cell answers on the reports of a test."""
@@ -173,12 +173,8 @@ class Study:
         return self.run_dir / "predictions" / cell / f"{test}.jsonl"
 
     def evaluation(self, cell: str, test: str, name: str = "metrics.json") -> Path:
-        """A cell's scores on a test; or its errors.jsonl."""
+        """A cell's scores on a test; its errors.jsonl; its scores compared with another's, against_CELL.json."""
         return self.run_dir / "evaluations" / cell / test / name
-
-    def comparison(self, cell: str, test: str, other: str) -> Path:
-        """A cell's scores on a test once more, compared with those of another cell."""
-        return self.evaluation(cell, test, f"against_{other}.json")
 
     def training(self, cell: str) -> Path:
         """The folder that a cell's training writes: adapter, and logs."""
@@ -200,11 +196,7 @@ class Study:
 
 
 def read_study(path: Path, run_dir: Path | None = None) -> Study:
-    """Reads a study YAML.
-
-    Raises:
-        InputError: Naming the file and the key: see :func:`study_from_mapping`.
-    """
+    """Reads a study YAML, see :func:`study_from_mapping`."""
     return study_from_mapping(read_yaml(path) | ({"run_dir": str(run_dir)} if run_dir else {}), str(path))
 
 
@@ -383,11 +375,10 @@ def _check_names(where: str, settings: StudySettings, run_dir: Path) -> None:
 
 def _check_cells(where: str, study: Study) -> None:
     names = [cell.name for cell in study.cells]
-    for cell in study.cells:
-        if names.count(cell.name) > 1:
-            raise InputError(f"{where}: {cell.name} stands twice")
-        if not cell.trained:
-            continue
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"{where}: {twice} stands twice")
+    teacher = study.settings.teacher
+    for cell in (cell for cell in study.cells if cell.trained):
         used = [study.cohorts[name] for name, count in cell.rows.items() if count]
         if len({cohort.task.name for cohort in used}) < len(used):
             raise InputError(f"{where}: {cell.name} takes rows of one task from two cohorts")
@@ -395,10 +386,9 @@ def _check_cells(where: str, study: Study) -> None:
             needed, count, own = cell.rows[cohort.name], cohort.source.get("count"), f"{where}: cohorts.{cohort.name}"
             if isinstance(count, int) and count < needed:
                 raise InputError(f"{own}: {cell.name} needs {needed} reports, count is {count}")
-            if cohort.labels == TEACHER and not study.settings.teacher:
+            if cohort.labels == TEACHER and not teacher:
                 raise InputError(f"{own}: {cell.name} needs a teacher to label them")
-            truth = cohort.gold or is_synthetic(cohort)
-            if cohort.labels == TEACHER and study.settings.teacher.get("simulated") and not truth:
+            if cohort.labels == TEACHER and teacher.get("simulated") and not (cohort.gold or is_synthetic(cohort)):
                 raise InputError(f"{own}: a simulated teacher needs their gold, or synthetic reports")
 
 

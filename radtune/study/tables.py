@@ -307,7 +307,7 @@ def comparison_table(results: Results) -> Table:
     for test in study.tests.values():
         pairs = [(c, other) for c in study.cells if test.name in c.tests for other in opponents(study, c, test.name)]
         for cell, other in pairs:
-            path = study.comparison(cell.name, test.name, other)
+            path = study.evaluation(cell.name, test.name, f"against_{other}.json")
             found = read_metrics(path) if path.exists() else None
             if found is None or found.comparison is None:
                 continue

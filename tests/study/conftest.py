@@ -20,7 +20,7 @@ WORDS = (
     "small pleural effusion", "enlarged cardiac silhouette", "left basal opacity", "degenerative spine changes",
     "possible lingular pneumonia",
 )  # fmt: skip
-N_REPORTS = 60
+N_REPORTS = 30
 
 
 def mini_values(run_dir: Path) -> dict:
@@ -107,7 +107,7 @@ def score_cells(study: Study, skip: tuple[str, ...] = ()) -> None:
             errors = study.evaluation(cell.name, test.name, "errors.jsonl")
             main(EvaluateConfig(**keys, output=study.evaluation(cell.name, test.name), errors=errors, show_text=True))
             for other in set(opponents(study, cell, test.name)) & {cell.name for cell in scored}:
-                path = study.comparison(cell.name, test.name, other)
+                path = study.evaluation(cell.name, test.name, f"against_{other}.json")
                 main(EvaluateConfig(**keys, output=path, compare=study.predictions(other, test.name)))
             if cell.trained:
                 log = study.training(cell.name) / "logs" / "log_1.txt"

@@ -111,10 +111,10 @@ def test_table_1_counts_reports_patients_words_and_labels(results: Results, repo
         ("Open ended", "training", "GPT4-o (simulated)", "GPT4-o"),
         ("Open ended", "evaluation", "Known truth", "Radiologists"),
     ]
-    assert {(row["Reports"], row["Patients"]) for row in rows} == {(60, 60)}
+    assert {(row["Reports"], row["Patients"]) for row in rows} == {(30, 30)}
     assert [row["Trained on"] for row in rows] == [500, "-", 600, "-"]
     gold = gold_of(results.study.tests["multiple_choice"]).answers
-    assert rows[1]["Labels"] == pytest.approx(sum(len(answer.labels) for answer in gold.values()) / 60)
+    assert rows[1]["Labels"] == pytest.approx(sum(len(answer.labels) for answer in gold.values()) / 30)
 
 
 def test_table_1_names_files_that_people_gave(study_values: dict, reported: Reported) -> None:
@@ -156,7 +156,7 @@ def test_class_and_status_tables_count_every_pair_once(results: Results) -> None
     assert table.rows[0]["F1", "Base model"] == results.metrics["base", test.name].per_class["Atelectasis"].f1
     rows = status_table(results, test).rows
     assert [row["Rule labeler"] for row in rows] == ["positive", "uncertain", "not mentioned"]
-    assert sum(row["Pairs"] for row in rows) == 60 * 13
+    assert sum(row["Pairs"] for row in rows) == 30 * 13
     for row in rows:
         counts = [row["Gold", state] for state in ("positive", "uncertain", "negative", "not mentioned")]
         assert sum(counts) == row["Pairs"]
@@ -197,7 +197,7 @@ def test_every_cell_has_a_row_and_agreement_is_beside_the_papers(results: Result
         "this study",
         "Rule labeler",
         "gold",
-        60,
+        30,
     ]
     assert [row["Kappa"] for row in rows if row["Source"] == "paper"] == [0.53, 0.52, 0.88]
 
