@@ -3,7 +3,6 @@
 Patient text may be in any of these files, so each is created readable by its owner only (mode 0600).
 """
 
-import csv
 import dataclasses
 import errno
 import fcntl
@@ -26,7 +25,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from radtune.config import InputError
-from radtune.privacy import shown_columns
 
 # What a result depends on; listed in every manifest where installed.
 _PACKAGES = ("radtune", "torch", "torchtune", "torchao", "transformers", "peft", "openai")
@@ -116,13 +114,13 @@ def lock(path: Path) -> BinaryIO:
 
 
 @contextmanager
-def open_text(path: Path) -> Iterator[TextIO]:
-    """Opens a UTF-8 text file, packed if its name ends in ``.gz``; errors of reading it are InputErrors, too."""
+def open_text(path: Path, encoding: str = "utf-8-sig") -> Iterator[TextIO]:
+    """Opens a text file, packed if its name ends in ``.gz``; errors of reading it are InputErrors, too."""
     path = Path(path)
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as binary:
             # utf-8-sig: spreadsheets put a byte order mark in front of the CSVs they save.
-            yield io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
+            yield io.TextIOWrapper(binary, encoding=encoding, newline="")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 (byte 0x{error.object[error.start]:02x})") from None
     except (EOFError, gzip.BadGzipFile, zlib.error):
@@ -141,7 +139,8 @@ def read_lines(path: Path, stream: TextIO) -> Iterator[str]:
                 raise InputError(f"{path}:{number}: longer than {MAX_LINE:,} characters")
             yield line
     except UnicodeDecodeError:
-        raise InputError(f"{path}: line {number + 1} or near it is not UTF-8") from None
+        encoding = stream.encoding.upper().removesuffix("-SIG")
+        raise InputError(f"{path}: line {number + 1} or near it is not {encoding}") from None
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -154,7 +153,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _json_object(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = json.loads(line, object_pairs_hook=_unique)
         if "\\u" in line:
             # Half a surrogate pair is legal as an escape, but no text: no tokenizer and no file could take it.
             json.dumps(row, ensure_ascii=False).encode()
@@ -165,6 +164,13 @@ def _json_object(path: Path, number: int, line: str) -> dict[str, Any]:
         raise InputError(f"{path}:{number}: not valid JSON") from None
     if not isinstance(row, dict):
         raise InputError(f"{path}:{number}: expected a JSON object, got {type(row).__name__}")
+    return row
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise ValueError("a key stands twice")  # which of its values holds, readers disagree about
     return row
 
 
@@ -179,27 +185,6 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> int:
     """Writes rows (dicts or dataclass instances) as JSON lines, whole or not at all; returns their number."""
     with write_whole(path) as stream:
         return sum(1 for row in rows if stream.write(jsonl_line(row)))
-
-
-def read_csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Reads a CSV's rows by column name, each with the number of its last line; blank cells are empty strings."""
-    with open_text(path) as stream:
-        # Strict, so that a file cut off within a quoted cell is an error and not a shorter report.
-        reader = csv.reader(read_lines(path, stream), strict=True)
-        try:
-            header = [name.strip() for name in next(reader, [])]
-            if not any(header):
-                raise InputError(f"{path}: empty, expected a CSV header")
-            if len(set(header)) < len(header):
-                raise InputError(f"{path}: two columns have the same name; {shown_columns(header)}")
-            for cells in reader:
-                if not cells:
-                    continue
-                if len(cells) != len(header):
-                    raise InputError(f"{path}:{reader.line_num}: {len(cells)} cells, expected {len(header)}")
-                yield reader.line_num, dict(zip(header, cells, strict=True))
-        except csv.Error as error:
-            raise InputError(f"{path}:{reader.line_num}: not valid CSV: {error}") from None
 
 
 def sha256_file(path: Path) -> str:

@@ -14,7 +14,8 @@ from radtune.label_files import read_labels
 from radtune.labels import Status
 from radtune.privacy import looks_like_name
 from radtune.report import Report, read_reports
-from radtune.sources.select import excluded_ids, normal_id, priority
+from radtune.sources.select import excluded_ids, priority
+from radtune.tables import normal_id
 from radtune.tasks import Task, load_task, text_of
 
 
@@ -112,7 +113,7 @@ def build(
         validation_rows: Exact number of validation rows of each task; may be 0.
         seed: Governs the choice, the split and the order.
         excluded: Ids of reports that are in no split, e.g. of curated test reports, in any form that
-            :func:`radtune.sources.select.normal_id` knows. Nor is any report with the text of such a one.
+            :func:`radtune.tables.normal_id` knows. Nor is any report with the text of such a one.
 
     Raises:
         InputError: Too few reports, with the number there is, or a report is said to be of two patients.

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from radtune.config import InputError, nearest
-from radtune.files import read_csv_rows, read_jsonl, write_whole
+from radtune.files import write_whole
 from radtune.labels import NO_FINDING, Answer, Phrase, State, Status
 from radtune.privacy import looks_like_name, shown, shown_columns
-from radtune.report import ID_COLUMNS, find_id_column
+from radtune.tables import ID_COLUMNS, cell_text, find_id_column, is_jsonl, read_table
 from radtune.tasks import Task
 from radtune.tasks.lists import read_list
 
@@ -51,14 +51,14 @@ def read_labels(
         id_column: The same of the report ids; None for the usual ones.
         by: Who says so; else the column, or the model that a row names.
     """
-    path, is_jsonl = Path(path), _is_jsonl(path)
+    path, has_lists = Path(path), is_jsonl(path)
     answers: dict[str, Answer] = {}
     is_table, classes = False, tuple[str, ...]()
     for number, row in _rows(path):
         where = f"{path}:{number}"
         if not answers:
             used_id = find_id_column(row, path, id_column)
-            is_table = column is None and not is_jsonl and LABELS not in row and bool({*task.classes} & {*row})
+            is_table = column is None and not has_lists and LABELS not in row and bool({*task.classes} & {*row})
             if is_table:
                 classes = _table_columns(path, row, used_id, task)
         if used_id not in row:
@@ -69,7 +69,7 @@ def read_labels(
         said_by = by or column or ""
         if is_table:
             answer = _table_answer(where, row, task, classes, report_id, said_by)
-        elif is_jsonl:
+        elif has_lists:
             answer = _json_answer(where, row, task, column, report_id, said_by)
         else:
             labels = task.distinct(_cell_labels(where, row, task, column or LABELS))
@@ -85,12 +85,10 @@ def column_names(path: Path) -> list[str]:
     return next((list(row) for _, row in _rows(path)), [])
 
 
-def _is_jsonl(path: Path) -> bool:
-    return path.name.removesuffix(".gz").endswith(".jsonl")
-
-
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    return read_jsonl(path) if _is_jsonl(path) else read_csv_rows(path)
+    if is_jsonl(path):
+        return read_table(path)
+    return ((number, {name: cell_text(cell) for name, cell in row.items()}) for number, row in read_table(path))
 
 
 def _report_id(where: str, value: object, column: str) -> str:

@@ -12,6 +12,13 @@ NOT_SHOWN = "(not shown)"
 _MAX_NAME = 40
 _MAX_WORDS = 3
 # One word, or the path of a key: classes[3].parent.
+# A header has some column of these; a row of short cells ("CXR1, Metastatic disease") has not.
+_HEADER = re.compile(
+    r"(?:^|[^a-z])(?:\w*id|key|n[ro]|number|mrn|patient|subject|person|accession|notes?|reports?|texts?|body|findings?"
+    r"|impressions?|labels?|gold|phrases?|read(?:er)?|rater|annotator|date|time|age|sex|gender|modality|source|site"
+    r"|study|exam|case|history|comparison|columns?|scores?|split|codes?|class(?:es)?|status|images?|name)(?![a-z])",
+    re.IGNORECASE,
+)
 _WORD = re.compile(rf"[\w-]{{0,{_MAX_NAME}}}(?:[.\[][\w\]-]{{0,{_MAX_NAME}}}){{0,9}}")
 
 
@@ -25,8 +32,9 @@ def looks_like_name(name: str) -> bool:
     if not name:
         return True  # pandas leaves the index without a name
     is_sentence = len(name) > _MAX_NAME or len(name.split()) > _MAX_WORDS or re.search(r"[.,;:!?](?:\s|$)", name)
+    is_broken = re.search(r'["{}<>=\x00-\x1f]', name)  # of a quoted cell, or of JSON
     is_id = re.fullmatch(r"[^\W\d_]?[\W\d_]+", name) or re.search(r"\d{4}", name)
-    return not is_sentence and not is_id
+    return not (is_sentence or is_broken or is_id)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -36,9 +44,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def shown_columns(names: Iterable[str]) -> str:
-    """The columns of a table: by name, or only their number if one of them does not look like a name."""
+    """The columns of a table: by name, or only their number where they look like a row of a table without a header."""
     names = list(names)
-    if all(map(looks_like_name, names)):
+    if _are_header(names):
         return f"columns: {', '.join(names)}"
     return f"{len(names)} columns; is the header missing?"
 
@@ -46,5 +54,9 @@ def shown_columns(names: Iterable[str]) -> str:
 def no_column(name: str, names: Iterable[str]) -> str:
     """That a column asked for is absent: with the nearest name and the others, if they may be shown."""
     names = list(names)
-    near = nearest(name, names) if all(map(looks_like_name, names)) else ""
+    near = nearest(name, names) if _are_header(names) else ""
     return f"no column {name!r}{near}; {shown_columns(names)}"
+
+
+def _are_header(names: list[str]) -> bool:
+    return all(map(looks_like_name, names)) and any(map(_HEADER.search, names))

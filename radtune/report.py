@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cache
 from itertools import pairwise
@@ -11,7 +11,7 @@ from typing import Any
 
 from radtune.config import InputError
 from radtune.files import read_jsonl
-from radtune.privacy import looks_like_name, shown_columns
+from radtune.privacy import looks_like_name
 from radtune.regions import shows_chest
 
 
@@ -212,18 +212,3 @@ def say_unused(path: Path, names: tuple[str, ...]) -> None:
     if names:
         named = ", ".join(names) if all(map(looks_like_name, names)) else f"{len(names)} of them"
         print(f"{path}: fields that are not used: {named}", file=sys.stderr)
-
-
-ID_COLUMNS = ("report_id", "study_id", "uid")
-
-
-def find_id_column(columns: Iterable[str], path: Path, id_column: str | None = None) -> str:
-    """The column that holds report ids: the one given, else ``report_id``, ``study_id`` or ``uid`` in any case."""
-    columns = list(columns)
-    wanted = (id_column,) if id_column else ID_COLUMNS
-    # Database exports shout: STUDY_ID.
-    found = {name if id_column else name.lower(): name for name in columns}
-    for name in wanted:
-        if name in found:
-            return found[name]
-    raise InputError(f"{path}: no id column {' or '.join(map(repr, wanted))}; {shown_columns(columns)} (id_column=...)")

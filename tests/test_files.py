@@ -1,6 +1,5 @@
 """Files appear whole or not at all, belong to their owner, and bad ones are named by file and line."""
 
-import csv
 import gzip
 import json
 import os
@@ -27,7 +26,6 @@ from radtune.files import (
     lock,
     manifest_path,
     open_text,
-    read_csv_rows,
     read_jsonl,
     sha256_file,
     sha256_text,
@@ -183,64 +181,28 @@ def test_bad_json_lines(tmp_path: Path, line: bytes, message: str) -> None:
     assert str(caught.value) == f"{path}{message}"
 
 
-CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\r\x00"), max_size=20)
-
-
-@given(st.lists(st.tuples(CELLS, CELLS), max_size=5))
-def test_csv_reads_what_csv_writes(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]) -> None:
-    path = tmp_path_factory.mktemp("csv") / "rows.csv"
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        csv.writer(stream).writerows([("a", "b"), *rows])
-    assert [tuple(row.values()) for _, row in read_csv_rows(path)] == rows
-
-
-def test_csv_from_a_spreadsheet(tmp_path: Path) -> None:
-    path = tmp_path / "rows.csv.gz"
-    path.write_bytes(gzip.compress('\ufeffid , text\r\n1,"two\r\nlines"\r\n\r\n2,\r\n'.encode()))
-    assert list(read_csv_rows(path)) == [(3, {"id": "1", "text": "two\r\nlines"}), (5, {"id": "2", "text": ""})]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", ": empty, expected a CSV header"),
-        (b"a,b,a\n", ": two columns have the same name; columns: a, b, a"),
-        (b"1,no secret.,no secret.\n", ": two columns have the same name; 3 columns; is the header missing?"),
-        (b"a,b\n1\n", ":2: 1 cells, expected 2"),
-        (b'a,b\n1,"cut off', ":2: not valid CSV: unexpected end of data"),
-        (b"a,b\n1,caf\xe9\n", ": line 1 or near it is not UTF-8"),
-    ],
-)
-def test_bad_csv(tmp_path: Path, content: bytes, message: str) -> None:
-    path = tmp_path / "rows.csv"
-    path.write_bytes(content)
-    with pytest.raises(InputError) as caught:
-        list(read_csv_rows(path))
-    assert str(caught.value) == f"{path}{message}"
-
-
 @pytest.mark.parametrize(
     "damage", [lambda data: data[:-20], lambda data: b"plain text", lambda data: data[:-8] + b"8 bytes."]
 )
 def test_a_damaged_gzip(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
-    path = tmp_path / "rows.csv.gz"
-    path.write_bytes(damage(gzip.compress(b"a,b\n" + b"1,2\n" * 1000)))
+    path = tmp_path / "rows.jsonl.gz"
+    path.write_bytes(damage(gzip.compress(b"{}\n" * 1000)))
     with pytest.raises(InputError, match="truncated or damaged gzip file"):
-        list(read_csv_rows(path))
+        list(read_jsonl(path))
     with pytest.raises(InputError, match="No such file or directory"), open_text(tmp_path / "no.txt"):
         pass
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.csv.gz"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
 def test_a_line_that_would_fill_the_memory(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     with gzip.open(path, "wb", compresslevel=1) if name.endswith(".gz") else path.open("wb") as stream:
-        stream.write(b"a\n" if "csv" in name else b"{}\n")
+        stream.write(b"{}\n")
         for _ in range(5 * MAX_LINE // 2**20):
             stream.write(b"x" * 2**20)
     tracemalloc.start()
     with pytest.raises(InputError) as caught:
-        list(read_csv_rows(path) if "csv" in name else read_jsonl(path))
+        list(read_jsonl(path))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert str(caught.value) == f"{path}:2: longer than 67,108,864 characters"

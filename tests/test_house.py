@@ -11,9 +11,9 @@ import pytest
 from radtune.tasks import load_task, task_names
 
 ROOT = Path(__file__).resolve().parents[1]
-# In the order that data flows; a room imports only those above it. The first five are the ground they stand on.
+# In the order that data flows; a room imports only those above it. The first six are the ground they stand on.
 ROOMS = (
-    "privacy", "config", "files", "progress", "characters", "regions", "report", "labels", "tasks", "sources",
+    "privacy", "config", "files", "progress", "characters", "tables", "regions", "report", "labels", "tasks", "sources",
     "label_files", "combine", "rules", "models", "engines", "ask", "instructions", "train", "score", "study",
 )  # fmt: skip
 LIBRARY = sorted((ROOT / "radtune").rglob("*.py"))
@@ -22,7 +22,6 @@ COMMANDS = sorted(path for folder in (".", "recipes", "scripts") for path in (RO
 OUTSIDE = {"recipes", "scripts", "benchmarks", "tests", *(path.stem for path in ROOT.glob("*.py"))}
 # Library files under 60 lines that are files of their own, and why.
 SMALL = {
-    "radtune/privacy.py": "what may stand in a message; everything stands on it",
     "radtune/progress.py": "used from sources to study",
     "radtune/sources/mimic_cxr.py": "a source is a file",
     "radtune/tasks/codes.py": "ICD-10-CM is no task's own",

@@ -12,7 +12,6 @@ from radtune.config import InputError
 from radtune.files import write_jsonl
 from radtune.label_files import column_names, label_columns, read_labels, write_label_table
 from radtune.labels import NO_FINDING, Phrase, State, Status
-from radtune.report import find_id_column
 from radtune.tasks import Task, load_task
 
 MC, OE = load_task("multiple_choice"), load_task("open_ended")
@@ -181,12 +180,3 @@ def test_a_label_table_has_no_phrases(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", f"uid,{','.join(COLUMNS)}\n1{',' * len(COLUMNS)}\n")
     with pytest.raises(InputError, match=r"no column 'labels'.*; a label table has no phrases"):
         read(path, OE)
-
-
-def test_the_id_column_given_or_found() -> None:
-    path = Path("labels.csv")
-    assert find_id_column(["uid", "study_id"], path) == "study_id"
-    assert find_id_column(["STUDY_ID", "x"], path) == "STUDY_ID"
-    assert find_id_column(["uid", "accession"], path, "accession") == "accession"
-    with pytest.raises(InputError, match="no id column 'uid'"):
-        find_id_column(["UID"], path, "uid")

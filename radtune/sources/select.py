@@ -2,7 +2,6 @@
 
 import hashlib
 import heapq
-import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,8 +10,8 @@ from typing import IO
 
 from radtune.config import InputError
 from radtune.files import jsonl_line, open_text, read_lines, write_whole
-from radtune.report import Report, find_id_column
-from radtune.sources.table import id_cell, is_table, table_rows
+from radtune.report import Report
+from radtune.tables import find_id_column, id_cell, is_table, normal_id, read_table
 
 
 @dataclass(frozen=True)
@@ -138,19 +137,6 @@ def _eligible(
     return left
 
 
-def normal_id(report_id: str) -> str:
-    """The one form of an id that tables, spreadsheets and file lists write differently.
-
-    ``50414267`` stands for ``s50414267`` and ``p10/p10000032/s50414267.txt`` (MIMIC-CXR's file names), ``1`` for
-    ``CXR1`` (Open-i); ``50414267.0`` is a number that pandas read beside a gap; quotes around an id are none of it.
-    """
-    report_id = report_id.strip().strip("\"'").strip()
-    if file := re.search(r"([^/\\]+)\.(?:txt|xml)$", report_id):
-        report_id = file[1]
-    number = re.fullmatch(r"(?:s|CXR)?(\d+)(?:\.0+)?", report_id, re.IGNORECASE)
-    return number[1] if number else report_id
-
-
 def excluded_ids(report_ids: Iterable[str], excluded: Iterable[str]) -> set[str]:
     """Those of the report ids that are excluded, whichever form of an id either side has (:func:`normal_id`)."""
     normal = set(map(normal_id, excluded))
@@ -167,7 +153,7 @@ def read_ids(path: Path) -> frozenset[str]:
 
 def _id_column(path: Path) -> Iterator[str]:
     column = ""
-    for number, row in table_rows(path):
+    for number, row in read_table(path):
         column = column or find_id_column(row, path)
         report_id = id_cell(f"{path}:{number}", column, row)
         if not report_id:

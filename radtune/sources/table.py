@@ -1,20 +1,19 @@
-"""Any table of reports: CSV or JSONL (packed with gzip or not) or Parquet, columns found by name or given."""
+"""Any table of reports, as :mod:`radtune.tables` reads it, its columns found by name or given."""
 
+import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from radtune.config import InputError, key
-from radtune.files import read_csv_rows, read_jsonl
 from radtune.privacy import no_column, shown_columns
-from radtune.report import Report, find_id_column, read_reports, report_from_sections, report_from_text, say_unused
+from radtune.report import Report, read_reports, report_from_sections, report_from_text, say_unused
 from radtune.sources.members import MAX_REPORT_BYTES
+from radtune.tables import FORMATS, find_column, find_id_column, id_cell, is_jsonl, is_missing, read_table
 
 SOURCE = "table"
-
-_CSV, _JSONL, _PARQUET = (".csv", ".csv.gz"), (".jsonl", ".jsonl.gz"), ".parquet"
 
 # Names looked for, in any case, where a column is not given.
 _NAMES = {
@@ -27,13 +26,19 @@ _NAMES = {
     "images": ("images",),
 }
 _TEXTS = ("findings", "impression", "text", "modality", "body_part")
+# Columns that hospitals keep patients' ids in.
+_PATIENTS = re.compile(
+    r"(?:.*[_ -])?(?:e?mrn?|empi|pat(?:ient)?|subject|person|medical[_ -]?record)"
+    r"(?:[_ -]?(?:id|nr|no|num|number|key|mrn))?",
+    re.IGNORECASE,
+)
 
 
 @dataclass
 class Keys:
     """Keys of this source."""
 
-    input: Path = key("A .csv, .jsonl (either may be packed: .gz) or .parquet.")
+    input: Path = key(f"A {FORMATS}.")
     id_column: str | None = key("Ids of reports; else report_id, study_id or uid.", None)
     patient_column: str | None = key("Ids of patients; else patient_id or subject_id.", None)
     text_column: str | None = key("Whole reports; else text, report_text, note_text, ...", None)
@@ -46,13 +51,14 @@ class Keys:
 def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
     """Reads a table of reports, row by row: from the section columns where they are filled, else from the text column.
 
-    A row with neither is a report with an empty text. Columns that are not used are named on standard error.
+    A row with neither is a report with an empty text. Columns that are not used are named on standard error, and those
+    of them that look like patients' ids, whose reports could otherwise stand in training and test at once.
     """
     path = keys.input
     used: dict[str, str | None] = {}
     names: dict[str, Any] = {}
     seen: set[str] = set()
-    for number, row in table_rows(path):
+    for number, row in read_table(path):
         used = used or _find_columns(list(row), keys)
         where = f"{path}:{number}"
         report_id, patient_id = (id_cell(where, used[name], row) for name in ("id", "patient"))
@@ -63,69 +69,41 @@ def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
         seen.add(report_id)
         names.update(row)
         findings, impression, text, modality, body_part = (_text(where, used[name], row) for name in _TEXTS)
-        if findings.strip() or impression.strip():
+        if findings or impression:
             report = report_from_sections(report_id, patient_id or None, findings, impression, source)
         else:
             report = report_from_text(report_id, patient_id or None, text, source)
         images = _images(where, used["images"], row)
-        yield replace(report, modality=modality.strip() or None, body_part=body_part.strip() or None, images=images)
+        yield replace(
+            report, modality=modality or report.modality, body_part=body_part or report.body_part, images=images
+        )
     if not seen:
         raise InputError(f"{path}: no rows")
-    say_unused(path, tuple(name for name in names if name not in used.values()))
+    unused = tuple(name for name in names if name not in used.values())
+    say_unused(path, unused)
+    if not used["patient"] and (patients := list(filter(_PATIENTS.fullmatch, unused))):
+        print(f"{path}: {patients[0]} looks like ids of patients (patient_column={patients[0]})", file=sys.stderr)
 
 
 def read_any_reports(path: Path) -> Iterator[Report]:
-    """Reads reports for labelling: our ``reports.jsonl``, or a CSV or Parquet with an id and sections or a text."""
-    return read_reports(path) if path.name.endswith(_JSONL) else read(Keys(input=path))
-
-
-def is_table(path: Path) -> bool:
-    """Whether a file's name is that of a table that :func:`table_rows` reads."""
-    return path.name.endswith((*_CSV, *_JSONL, _PARQUET))
-
-
-def table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows of a CSV, JSONL or Parquet file by column name, each with its line's number (or its own, in Parquet)."""
-    if path.name.endswith(_CSV):
-        return read_csv_rows(path)
-    if path.name.endswith(_JSONL):
-        return read_jsonl(path)
-    if path.name.endswith(_PARQUET):
-        return _parquet_rows(path)
-    raise InputError(f"{path}: expected .csv, .jsonl (either may be packed: .gz) or .parquet")
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    import pyarrow as pa  # slow to import, and only this format needs it
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            if len(set(names)) < len(names):
-                raise InputError(f"{path}: two columns have the same name; {shown_columns(names)}")
-            batches = file.iter_batches(batch_size=1000)
-            yield from enumerate(chain.from_iterable(batch.to_pylist() for batch in batches), start=1)
-    except (pa.ArrowException, UnicodeDecodeError):
-        raise InputError(f"{path}: no Parquet file, or a truncated or damaged one") from None
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or 'truncated or damaged Parquet file'}") from None
+    """Reads reports for labelling: our ``reports.jsonl``, or another table with an id and sections or a text."""
+    return read_reports(path) if is_jsonl(path) else read(Keys(input=path))
 
 
 def _find_columns(names: Sequence[str], keys: Keys) -> dict[str, str | None]:
     """Where what stands: in the columns given, else in those of a known name."""
     given = {name.removesuffix("_column"): column for name, column in vars(keys).items() if name != "input"}
-    for column in given.values():
-        if column is not None and column not in names:
-            raise InputError(f"{keys.input}: {no_column(column, names)}")
-    by_lower = {name.lower(): name for name in names}
-    found = {name: next((by_lower[one] for one in known if one in by_lower), None) for name, known in _NAMES.items()}
+    found: dict[str, str | None] = {name: find_column(names, known) for name, known in _NAMES.items()}
     # A text column given alone keeps the sections' columns from being looked for, and the reverse.
     if given["findings"] or given["impression"]:
         found["text"] = None
     if given["text"]:
         found["findings"] = found["impression"] = None
-    found |= {name: column for name, column in given.items() if column}
+    for name, column in given.items():
+        if column:
+            found[name] = find_column(names, (column,))
+            if not found[name]:
+                raise InputError(f"{keys.input}: {no_column(column, names)}")
     found["id"] = find_id_column(names, keys.input, given["id"])
     if not (found["text"] or found["findings"] or found["impression"]):
         raise InputError(
@@ -134,25 +112,15 @@ def _find_columns(names: Sequence[str], keys: Keys) -> dict[str, str | None]:
     return found
 
 
-def id_cell(where: str, column: str | None, row: dict[str, Any]) -> str:
-    """The id in a row's column, stripped; the empty string if the column is None or the cell is blank."""
+def _text(where: str, column: str | None, row: dict[str, Any]) -> str:
     value = row.get(column) if column else None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)  # a column of whole numbers with gaps comes as floats
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    return _text(where, column, {column: value}).strip()
-
-
-def _text(where: str, column: str | None, row: dict[str | None, Any]) -> str:
-    value = row.get(column)
-    if value is None or value != value:  # NaN, a gap in a float column
+    if is_missing(value):
         return ""
     if not isinstance(value, str):
         raise InputError(f"{where}: {column} is {type(value).__name__}, expected text")
     if len(value) > MAX_REPORT_BYTES:
         raise InputError(f"{where}: {column} is longer than {MAX_REPORT_BYTES:,} characters, which no report is")
-    return value
+    return value.strip()
 
 
 def _images(where: str, column: str | None, row: dict[str, Any]) -> tuple[str, ...] | None:

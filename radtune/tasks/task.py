@@ -9,7 +9,8 @@ from typing import Literal
 
 from radtune.config import InputError, from_mapping, key, nearest, read_yaml
 from radtune.labels import State
-from radtune.report import ID_COLUMNS, Report
+from radtune.report import Report
+from radtune.tables import ID_COLUMNS
 from radtune.tasks.class_list import ClassList, without_signs
 from radtune.tasks.lists import fold_space
 from radtune.tasks.phrase_list import PhraseList

@@ -166,7 +166,7 @@ def test_mistakes_in_keys(tmp_path: Path, mimic: Path) -> None:
 def test_bad_input_leaves_what_was_there_and_shows_no_report(tmp_path: Path) -> None:
     table, output = tmp_path / "notes.csv", tmp_path / "reports.jsonl"
     output.write_text("from before")
-    table.write_bytes(b"uid,text\n1,FINDINGS: the secret word\n2,FINDINGS: the secret caf\xe9\n")
+    table.write_bytes(b"uid,text\n1,FINDINGS: the secret word\n2,FINDINGS: the secret caf\x81\n")
     finished = run("source=table", f"input={table}", f"output={output}")
     assert (finished.returncode, finished.stdout) == (2, "")
     assert finished.stderr.startswith(f"prepare_reports.py: error: {table}: line ")

@@ -15,7 +15,6 @@ from radtune.sources.select import (
     Counts,
     Selection,
     excluded_ids,
-    normal_id,
     priority,
     read_ids,
     write_selection,
@@ -98,19 +97,12 @@ def test_excluded_ids_may_carry_the_s_of_files(tmp_path: Path) -> None:
     assert select(tmp_path, named_so, excluded=excluded)[0] == ["s0", "s2", "s4"]
 
 
-FORMS = [
-    "50000001", "s50000001", "S50000001", " 50000001\t", "50000001.0", '"50000001"', "'s50000001'", "s50000001.txt",
-    "p10/p1/s50000001.txt", "files\\p10\\p1\\s50000001.txt", '"files/p10/p1/s50000001.txt"',
-]  # fmt: skip
+FORMS = ["50000001", "s50000001", "50000001.0", "p10/p1/s50000001.txt", "0050000001"]
 
 
 def test_an_id_is_excluded_in_whichever_form() -> None:
     for written in FORMS:
         assert excluded_ids([*FORMS, "50000002"], frozenset({written})) == set(FORMS)
-    for report_id, normal in (("CXR12", "12"), ("ecgen-radiology/12.xml", "12"), ("note-3.txt", "note-3")):
-        assert normal_id(report_id) == normal
-    for report_id in ("2024/17", "007", "1.5", "s", "as1", "s1a"):
-        assert normal_id(report_id) == report_id
 
 
 @given(st.text())

@@ -1,0 +1,273 @@
+"""Tables as people have them: rows by column name from CSV, Excel, JSON lines or Parquet; ids in one form.
+
+A CSV may be in UTF-8, UTF-16 or Windows-1252 and separate its cells by comma, semicolon, tab or bar; CSV and JSON lines
+may be packed with gzip.
+"""
+
+import codecs
+import csv
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from radtune.config import InputError
+from radtune.files import open_text, read_jsonl, read_lines
+from radtune.privacy import shown_columns
+
+_CSV, _JSONL = (".csv", ".csv.gz", ".tsv", ".tsv.gz"), (".jsonl", ".jsonl.gz")
+_PARQUET, _EXCEL = ".parquet", (".xlsx", ".xlsm")
+FORMATS = ".csv, .tsv, .jsonl (each may be packed: .gz), .xlsx or .parquet"
+_SEPARATORS = ",;\t|"
+# Excel's own line above the header.
+_SEP_LINE = re.compile(r'"?sep=(.)"?\s*\Z', re.IGNORECASE)
+# What pandas calls a column without a name: the row index that it wrote.
+_NO_NAME = re.compile(r"(?:Unnamed: \d+)?\Z")
+# What stands for no value, in lower case: written by pandas, R, SQL and people.
+_MISSING = frozenset(("", "nan", "none", "null", "<na>", "n/a", "na", "#n/a", "nat", "-", "--"))
+# Columns of report ids, best first.
+ID_COLUMNS = ("report_id", "study_id", "uid")
+# Unpacked, no honest file is this large and this much smaller packed.
+_BOMB_BYTES, _BOMB_RATIO = 64 * 2**20, 200
+# A text's longest is a megabyte, and a batch is in memory three times over.
+_PARQUET_BATCH = 50
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file's name is that of a table that :func:`read_table` reads."""
+    return path.name.lower().endswith((*_CSV, *_JSONL, *_EXCEL, _PARQUET))
+
+
+def is_jsonl(path: Path) -> bool:
+    """Whether a file's name is that of JSON lines."""
+    return path.name.lower().endswith(_JSONL)
+
+
+def read_table(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a table by column name, each with its line's number (or its own, in Parquet and Excel).
+
+    Cells of CSV and Excel are texts. The row index of pandas and columns without a name are left out, as are blank
+    rows.
+    """
+    path = Path(path)
+    name = path.name.lower()
+    if name.endswith(_JSONL):
+        return read_jsonl(path)
+    if name.endswith(_CSV):
+        return _by_name(path, _csv_lines(path))
+    if name.endswith(_EXCEL):
+        return _by_name(path, _excel_lines(path))
+    if name.endswith(_PARQUET):
+        return _parquet_rows(path)
+    raise InputError(f"{path}: expected {FORMATS}")
+
+
+def is_missing(value: object) -> bool:
+    """Whether a cell stands for no value: None, not a number, or one of the words that programs write for them."""
+    return value is None or value != value or (isinstance(value, str) and value.strip().lower() in _MISSING)
+
+
+def cell_text(cell: object) -> str:
+    """A cell as a CSV would hold it: nothing for None and not a number, a whole number without a point."""
+    if cell is None or cell != cell:
+        return ""
+    # Excel, and pandas beside a gap, know no whole numbers.
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+
+
+def table_layout(path: Path) -> str:
+    """What a table's file is, for people: ``CSV in UTF-8, cells separated by ';'``."""
+    name = path.name.lower()
+    if not name.endswith(_CSV):
+        return "JSON lines" if name.endswith(_JSONL) else "Parquet" if name.endswith(_PARQUET) else "Excel"
+    encoding = _encoding(path)
+    with open_text(path, encoding) as stream:
+        separator = _separator(stream.readline(1_000_000))
+    named = {"\t": "tabs"}.get(separator, repr(separator))
+    return (
+        f"CSV in {encoding.removesuffix('-sig').upper().replace('CP1252', 'Windows-1252')}, cells separated by {named}"
+    )
+
+
+def _by_name(path: Path, lines: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, dict[str, str]]]:
+    header = [name.strip() for name in next(lines, (0, []))[1]]
+    kept = [place for place, name in enumerate(header) if not _NO_NAME.match(name)]
+    names = [header[place] for place in kept]
+    if not names:
+        raise InputError(f"{path}: empty, expected a header")
+    if len(set(names)) < len(names):
+        raise InputError(f"{path}: two columns have the same name; {shown_columns(names)}")
+    for number, cells in lines:
+        if not any(cells):
+            continue
+        if len(cells) < len(header) or any(cells[len(header) :]):
+            raise InputError(f"{path}:{number}: {len(cells)} cells, expected {len(header)}")
+        yield number, dict(zip(names, map(cells.__getitem__, kept), strict=True))
+
+
+def _csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    with open_text(path, _encoding(path)) as stream:
+        lines = read_lines(path, stream)
+        first = next(lines, "")
+        skipped = 1 if _SEP_LINE.match(first) else 0
+        separator = _separator(first)
+        # Strict, so that a file cut off within a quoted cell is an error and not a shorter report.
+        reader = csv.reader(lines if skipped else chain([first], lines), delimiter=separator, strict=True)
+        try:
+            for cells in reader:
+                yield reader.line_num + skipped, cells
+        except csv.Error as error:
+            raise InputError(f"{path}:{reader.line_num + skipped}: not valid CSV: {error}") from None
+
+
+def _separator(header: str) -> str:
+    """The sign that makes most columns of a header, a comma if none makes two."""
+    if given := _SEP_LINE.match(header):
+        return given[1]
+    return max(_SEPARATORS, key=lambda sign: len(re.sub('"[^"]*"', "", header).split(sign)))
+
+
+def _encoding(path: Path) -> str:
+    """A text file's encoding: by its mark, by the zeros between its letters, UTF-8 if it is that, else Windows-1252."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with open_text(path) as stream:
+        binary = stream.buffer
+        chunk = binary.read(2**16)
+        if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return "utf-16"
+        for encoding, zeros in (("utf-16-le", chunk[1:200:2]), ("utf-16-be", chunk[0:200:2])):
+            if zeros and zeros.count(0) > len(zeros) / 2:
+                return encoding
+        try:
+            while chunk:
+                decoder.decode(chunk)
+                chunk = binary.read(2**20)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return "cp1252"
+    return "utf-8-sig"
+
+
+def _excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    import openpyxl  # slow to import, and only this format needs it
+
+    try:
+        with open(path, "rb") as stream:
+            with zipfile.ZipFile(stream) as archive:
+                _refuse_bomb(path, sum(info.file_size for info in archive.infolist()), path.stat().st_size)
+            sheet = openpyxl.load_workbook(stream, read_only=True, data_only=True).worksheets[0]
+            sheet.reset_dimensions()  # which other programs get wrong
+            width = 0
+            for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
+                width = width or len(cells)
+                yield number, [cell_text(cell) for cell in cells] + [""] * (width - len(cells))
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or 'damaged Excel file'}") from None
+    except Exception:
+        # Whatever openpyxl meets within a damaged file, it raises, and its message may quote a cell.
+        raise InputError(f"{path}: no Excel file, or an encrypted, truncated or damaged one") from None
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    import pyarrow as pa  # slow to import, and only this format needs it
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            names = [name for name in file.schema_arrow.names if not re.match(r"__index_level_\d+__\Z", name)]
+            if len(set(names)) < len(names):
+                raise InputError(f"{path}: two columns have the same name; {shown_columns(names)}")
+            groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
+            _refuse_bomb(path, sum(group.total_byte_size for group in groups), path.stat().st_size)
+            batches = file.iter_batches(batch_size=_PARQUET_BATCH, columns=names)
+            yield from enumerate(chain.from_iterable(batch.to_pylist() for batch in batches), start=1)
+    except (pa.ArrowException, UnicodeDecodeError):
+        raise InputError(f"{path}: no Parquet file, or a truncated or damaged one") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or 'truncated or damaged Parquet file'}") from None
+
+
+def _refuse_bomb(path: Path, unpacked: int, packed: int) -> None:
+    if unpacked > _BOMB_BYTES and unpacked > _BOMB_RATIO * packed:
+        raise InputError(f"{path}: {packed:,} bytes that unpack to {unpacked:,}, which no table does")
+
+
+def find_column(names: Iterable[str], known: Iterable[str]) -> str | None:
+    """The first of the known columns that a table has, in any case: databases shout their names, STUDY_ID."""
+    names = list(names)
+    by_lower = {name.lower(): name for name in reversed(names)}
+    return next((name if name in names else by_lower[name.lower()] for name in known if name.lower() in by_lower), None)
+
+
+def find_id_column(columns: Iterable[str], path: Path, id_column: str | None = None) -> str:
+    """The column that holds report ids: the one given, else one of :data:`ID_COLUMNS`, in any case."""
+    columns, wanted = list(columns), (id_column,) if id_column else ID_COLUMNS
+    found = find_column(columns, wanted)
+    if found is None:
+        named = " or ".join(map(repr, wanted))
+        raise InputError(f"{path}: no id column {named}; {shown_columns(columns)} (id_column=...)")
+    return found
+
+
+def id_cell(where: str, column: str | None, row: Mapping[str, Any]) -> str:
+    """The id in a row's column, stripped; the empty string if the column is None or its cell is missing."""
+    value = row.get(column) if column else None
+    if is_missing(value):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # a column of whole numbers with gaps comes as floats
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise InputError(f"{where}: {column} is {type(value).__name__}, expected text")
+    value = str(value).strip()
+    if not value.isprintable():
+        # A line end within an id would break every table that it is written to.
+        raise InputError(f"{where}: {column} holds a line end or a control character")
+    return value
+
+
+def normal_id(report_id: str) -> str:
+    """The one form of an id that tables, spreadsheets and file lists write differently.
+
+    ``50414267`` stands for ``s50414267`` and ``p10/p10000032/s50414267.txt`` (MIMIC-CXR's file names), ``1`` for
+    ``CXR1`` (Open-i) and ``0001``; ``50414267.0`` and ``5.0414267e7`` are numbers that pandas or Excel read; quotes
+    around an id are none of it.
+    """
+    report_id = report_id.strip().strip("\"'").strip()
+    if file := re.search(r"([^/\\]+)\.(?:txt|xml|dcm|png|jpe?g)$", report_id):
+        report_id = file[1]
+    if number := re.fullmatch(r"(?:s|CXR)?0*(\d+?)(?:\.0*)?", report_id, re.IGNORECASE | re.ASCII):
+        return number[1]
+    if re.fullmatch(r"\d\.?\d*[eE]\+?\d{1,2}", report_id, re.ASCII) and float(report_id).is_integer():
+        return str(int(float(report_id)))
+    return report_id
+
+
+def match_ids(ids: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """For each of the ids the known one that it stands for: the same, else the only one of the same normal form.
+
+    Ids that stand for none are left out, as are those whose form two ids of either side share: one of them would be
+    given another report's labels.
+    """
+    ids, known = list(ids), dict.fromkeys(known)
+    forms = Counter(map(normal_id, ids))
+    by_form: dict[str, str | None] = {}
+    for one in known:
+        by_form[normal_id(one)] = None if normal_id(one) in by_form else one
+    found = {}
+    for one in ids:
+        form = normal_id(one)
+        other = by_form.get(form) if forms[form] == 1 else None
+        if one in known or other is not None:
+            found[one] = one if one in known else other
+    return found
+
+
+def say_matched(path: Path, matched: Mapping[str, str]) -> str:
+    """How many of a file's ids another file writes in another form; empty if none."""
+    other = sum(one != known for one, known in matched.items())
+    return f"{path}: {other:,} ids are written in another form there (such as s1, 1.0 or 001 for 1)" if other else ""

@@ -1,0 +1,217 @@
+"""Tables in the forms that people have them, honest, odd and hostile; ids in the forms that programs write."""
+
+import csv
+import gzip
+import json
+import tracemalloc
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import openpyxl
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from radtune.config import InputError
+from radtune.tables import find_id_column, is_missing, match_ids, normal_id, read_table, table_layout
+
+ROWS = [{"id": "1", "note": "Größe: “fine”, 38 °C; done|ok"}, {"id": "2", "note": ""}]
+
+
+def in_csv(separator: str, encoding: str, first: str = "") -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        with path.open("w", encoding=encoding, newline="") as stream:
+            stream.write(first)
+            csv.writer(stream, delimiter=separator).writerows([list(ROWS[0]), *(row.values() for row in ROWS)])
+
+    return write
+
+
+def in_excel(path: Path) -> None:
+    book = openpyxl.Workbook()
+    for row in (list(ROWS[0]), [1, ROWS[0]["note"]], [None], [2.0, None]):
+        book.active.append(row)
+    book.save(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "layout"),
+    [
+        ("a.csv", in_csv(",", "utf-8"), "CSV in UTF-8, cells separated by ','"),
+        ("a.csv", in_csv(";", "cp1252"), "CSV in Windows-1252, cells separated by ';'"),
+        ("a.CSV", in_csv("\t", "utf-16"), "CSV in UTF-16, cells separated by tabs"),
+        ("a.tsv", in_csv("\t", "utf-8-sig"), "CSV in UTF-8, cells separated by tabs"),
+        ("a.csv", in_csv("|", "utf-16-le"), "CSV in UTF-16-LE, cells separated by '|'"),
+        ("a.csv", in_csv(";", "utf-16-be", "sep=;\r\n"), "CSV in UTF-16-BE, cells separated by ';'"),
+        ("a.xlsx", in_excel, "Excel"),
+        ("a.parquet", lambda path: parquet.write_table(pa.Table.from_pylist(ROWS), path), "Parquet"),
+        ("a.jsonl", lambda path: path.write_text("\n".join(map(json.dumps, ROWS))), "JSON lines"),
+    ],
+)
+def test_all_forms_hold_the_same(tmp_path: Path, name: str, write: Callable[[Path], None], layout: str) -> None:
+    write(tmp_path / name)
+    assert [row for _, row in read_table(tmp_path / name)] == ROWS
+    assert table_layout(tmp_path / name) == layout
+
+
+CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\r\x00"), max_size=20)
+
+
+@given(st.lists(st.tuples(CELLS, CELLS).filter(any), max_size=5), st.sampled_from(",;\t|"))
+def test_csv_reads_what_csv_writes(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], separator: str
+) -> None:
+    path = tmp_path_factory.mktemp("csv") / "rows.csv"
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream, delimiter=separator).writerows([("a", "b"), *rows])
+    assert [tuple(row.values()) for _, row in read_table(path)] == rows
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        ('\ufeffid , x\r\n1,"a\r\nb"\r\n\r\n2,\r\n', [(3, {"id": "1", "x": "a\r\nb"}), (5, {"id": "2", "x": ""})]),
+        (",id,x\n0,1,a\n1,2,\n", [(2, {"id": "1", "x": "a"}), (3, {"id": "2", "x": ""})]),
+        ("Unnamed: 0,id,,\n0,1,,\n,,,\n", [(2, {"id": "1"})]),
+        ("id;x\n1;a;;\n", [(2, {"id": "1", "x": "a"})]),
+    ],
+)  # fmt: skip
+def test_what_spreadsheets_and_pandas_leave(
+    tmp_path: Path, content: str, rows: list[tuple[int, dict[str, str]]]
+) -> None:
+    path = tmp_path / "rows.csv.gz"
+    path.write_bytes(gzip.compress(content.encode()))
+    assert list(read_table(path)) == rows
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", ": empty, expected a header"),
+        (b"id,b,id\n", ": two columns have the same name; columns: id, b, id"),
+        (b"1,no secret.,no secret.\n", ": two columns have the same name; 3 columns; is the header missing?"),
+        (b"a,b\n1\n", ":2: 1 cells, expected 2"),
+        (b"a,b\n1,2,3\n", ":2: 3 cells, expected 2"),
+        (b'a,b\n1,"cut off', ":2: not valid CSV: unexpected end of data"),
+        (b"a,b\n1,caf\xe9 \x81\n", ": line 1 or near it is not CP1252"),
+        (b'a,b\n1,"' + b"x" * 200_000, ":2: not valid CSV: field larger than field limit (131072)"),
+    ],
+)
+def test_bad_csv(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        list(read_table(path))
+    assert str(caught.value) == f"{path}{message}"
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.xlsx", "a.csv.gz"])
+def test_a_file_cut_off_anywhere(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "a.parquet":
+        parquet.write_table(pa.Table.from_pylist(ROWS), path)
+    elif name == "a.xlsx":
+        in_excel(path)
+    else:
+        path.write_bytes(gzip.compress(b"a,b\n" + b"1,2\n" * 1000))
+    whole = path.read_bytes()
+    for length in range(0, len(whole), max(1, len(whole) // 30)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match=r"truncated or damaged|expected a header"):
+            list(read_table(path))
+
+
+@pytest.mark.parametrize("name", ["lines.csv.gz", "sheet.xlsx", "page.parquet", "dictionary.parquet"])
+def test_a_bomb_is_refused_or_read_in_little_memory(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "lines.csv.gz":
+        with gzip.open(path, "wb", compresslevel=1) as stream:
+            stream.write(b"id,text\n")
+            for _ in range(320):
+                stream.write(b"x" * 2**20)
+    elif name == "sheet.xlsx":
+        in_excel(path)
+        with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("xl/sharedStrings.xml", bytes(200 * 2**20))
+    elif name == "page.parquet":
+        parquet.write_table(pa.table({"id": ["1"], "text": ["x" * 150 * 2**20]}), path, compression="zstd")
+    else:
+        rows = pa.table({"id": list(map(str, range(2000))), "text": ["x" * 900_000] * 2000})
+        parquet.write_table(rows, path, compression="zstd")
+    assert path.stat().st_size < 2**21
+    before = pa.total_allocated_bytes()
+    tracemalloc.start()
+    try:
+        largest = max((pa.total_allocated_bytes() - before for _ in read_table(path)), default=0)
+        assert largest < 300 * 2**20
+    except InputError as error:
+        assert "longer than" in str(error) or "that unpack to" in str(error)
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 300 * 2**20
+
+
+def test_other_bad_files(tmp_path: Path) -> None:
+    parquet.write_table(pa.table([["1"], ["A"], ["B"]], names=["uid", "text", "text"]), tmp_path / "r.parquet")
+    (tmp_path / "r.txt").touch()
+    (tmp_path / "r.jsonl").write_text('{"id": "1", "text": "a", "text": "b"}\n')
+    for name, message in (
+        ("r.parquet", "two columns have the same name; columns: uid, text, text"),
+        ("r.txt", "expected .csv"),
+        ("no.csv", "No such file"),
+        ("no.xlsx", "No such file"),
+        ("no.parquet", "No such file"),
+        ("r.jsonl", ":1: not valid JSON"),
+    ):
+        with pytest.raises(InputError, match=message):
+            list(read_table(tmp_path / name))
+
+
+def test_missing_is_not_a_word() -> None:
+    assert all(map(is_missing, (None, float("nan"), "", " NaN", "None", "<NA>", "NULL", "n/a", "-", "NaT")))
+    assert not any(map(is_missing, ("None seen.", "normal", 0, "0", "no", False)))
+
+
+def test_id_columns_are_found_in_any_case(tmp_path: Path) -> None:
+    assert find_id_column(["uid", "Study_ID"], tmp_path) == "Study_ID"
+    assert find_id_column(["uid", "accession"], tmp_path) == "uid"
+    assert find_id_column(["uid", "accession"], tmp_path, "ACCESSION") == "accession"
+    assert find_id_column(["UID", "uid"], tmp_path, "uid") == "uid"
+    with pytest.raises(InputError, match=r"no id column 'case'; columns: uid \(id_column=\.\.\.\)"):
+        find_id_column(["uid"], tmp_path, "case")
+
+
+FORMS = [
+    "50000001", "s50000001", "S50000001", " 50000001\t", "50000001.0", '"50000001"', "'s50000001'", "s50000001.txt",
+    "p10/p1/s50000001.txt", "files\\p10\\p1\\s50000001.txt", '"files/p10/p1/s50000001.txt"', "0050000001", "50000001.",
+    "5.0000001e7", "5.0000001E+07", "CXR50000001",
+]  # fmt: skip
+
+
+def test_ids_have_one_form() -> None:
+    assert {normal_id(form) for form in FORMS} == {"50000001"}
+    for report_id, normal in (("ecgen-radiology/12.xml", "12"), ("note-3.txt", "note-3"), ("000", "0")):
+        assert normal_id(report_id) == normal
+    for report_id in ("2024/17", "1.5", "s", "as1", "s1a", "1e5x", "²", "5.5e0"):
+        assert normal_id(report_id) == report_id
+
+
+def test_ids_are_matched_but_never_two_with_one() -> None:
+    assert match_ids(["1.0", "s2", "x", "9"], ["1", "2", "x", "3"]) == {"1.0": "1", "s2": "2", "x": "x"}
+    assert match_ids(["007", "7"], ["7", "8"]) == {"7": "7"}
+    assert match_ids(["s7"], ["7", "007"]) == {}
+    assert match_ids(["7", "007"], ["007", "7"]) == {"7": "7", "007": "007"}
+
+
+@given(
+    st.lists(st.sampled_from([*FORMS[:5], "1", "s1", "01", "2", "x"]), unique=True),
+    st.sets(st.sampled_from(["1", "01", "2", "x"])),
+)
+def test_a_match_is_one_to_one(ids: list[str], known: set[str]) -> None:
+    matched = match_ids(ids, known)
+    assert len(set(matched.values())) == len(matched)
+    assert all(matched[one] == one for one in ids if one in known)
