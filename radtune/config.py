@@ -7,7 +7,6 @@ No value stands in such words: it may be a patient's.
 
 import copy
 import dataclasses
-import enum
 import operator
 import os
 import re
@@ -37,11 +36,7 @@ class InputError(ValueError):
 
 
 class _Refusal(Exception):
-    """A value that its schema refuses: where it stands below the root, and why."""
-
-    def __init__(self, path: str, message: str) -> None:
-        super().__init__(message)
-        self.path = path
+    """A value that its schema refuses; its arguments are where it stands below the root, and why."""
 
 
 def key(
@@ -73,23 +68,24 @@ def parse_config(schema: type[Config], arguments: Sequence[str]) -> Config:
 
     In the file ``${section.key}`` stands for the value of another key, as in torchtune's configs.
     """
-    names = {field.metadata.get("also") or field.name: field.name for field, _ in _keys(schema)}
+    also = {field.metadata["also"]: field.name for field, _ in _keys(schema) if field.metadata.get("also")}
     config_file, given = split_arguments(arguments)
-    overrides = [(names.get(name, name), text) for name, text in given]
     values = read_yaml(config_file) if config_file else {}
     for where, keys in ((config_file, values.keys()), ("command line", dict(given).keys())):
-        if twice := [f"{name} and {also}" for also, name in names.items() if also != name and {also, name} <= keys]:
-            raise InputError(f"{where}: give one of {twice[0]}")
-    values = {names.get(name, name): value for name, value in values.items()}
+        for second, name in also.items():
+            if {second, name} <= keys:
+                raise InputError(f"{where}: give one of {name} and {second}")
+    overrides = [(also.get(name, name), text) for name, text in given]
+    values = {also.get(name, name): value for name, value in values.items()}
     if config_file:
         values = _interpolated(values, with_overrides(schema, values, overrides), config_file)
     try:
         return typing.cast(Config, _convert(schema, with_overrides(schema, values, overrides), "", {}))
     except _Refusal as refusal:
-        in_file = config_file and not any(re.match(rf"{re.escape(name)}\b", refusal.path) for name, _ in overrides)
-        where = config_file if in_file else "command line"
-        see = " (see --help)" if str(refusal).startswith("missing") else ""
-        raise InputError(f"{where}: {refusal}{see}") from None
+        path, why = refusal.args
+        in_file = config_file and not any(re.match(rf"{re.escape(name)}\b", path) for name, _ in overrides)
+        see = " (see --help)" if why.startswith("missing") else ""
+        raise InputError(f"{config_file if in_file else 'command line'}: {why}{see}") from None
 
 
 def from_mapping(schema: type[Config], values: Any, where: str) -> Config:
@@ -101,7 +97,7 @@ def from_mapping(schema: type[Config], values: Any, where: str) -> Config:
     try:
         return typing.cast(Config, _convert(schema, values, "", {}))
     except _Refusal as refusal:
-        raise InputError(f"{where}: {refusal}") from None
+        raise InputError(f"{where}: {refusal.args[1]}") from None
 
 
 def with_overrides(schema: Any, values: Mapping[str, Any], overrides: Iterable[tuple[str, str]]) -> dict[str, Any]:
@@ -201,24 +197,22 @@ def _yaml_text(value: Any) -> str:
 
 def split_arguments(arguments: Sequence[str]) -> tuple[Path | None, list[tuple[str, str]]]:
     """Splits a command line into its ``--config`` file and its ``key=value`` overrides, or refuses it."""
-    config_file: Path | None = None
-    overrides = []
+    files, overrides = [], []
     rest = iter(arguments)
     for argument in rest:
         name, equals, text = argument.partition("=")
         if name == "--config":
-            value = text if equals else next(rest, "")
-            if not value:
-                raise InputError("--config needs a file name")
-            if config_file is not None:
-                raise InputError("--config is given twice")
-            config_file = Path(value)
+            files.append(text if equals else next(rest, ""))
         elif equals and not name.startswith("-"):
             overrides.append((name.strip(), text))
         else:
             # `text=No effusion` without its quotes leaves words of a report as arguments.
             raise InputError(f"{shown(name)} is not key=value (see --help)")
-    return config_file, overrides
+    if files and not files[0]:
+        raise InputError("--config needs a file name")
+    if len(files) > 1:
+        raise InputError("--config is given twice")
+    return Path(files[0]) if files else None, overrides
 
 
 class _Loader(yaml.SafeLoader):
@@ -354,8 +348,8 @@ def _convert(hint: Any, value: Any, path: str, limits: Mapping[str, Any]) -> Any
             if len(items) == len(value):
                 pairs = enumerate(zip(items, value, strict=True))
                 return origin(_convert(below, item, f"{path}[{i}]", limits) for i, (below, item) in pairs)
-        if isinstance(value, str) and (origin is typing.Literal or isinstance(member, enum.EnumType)):
-            _check(value, path, {"choices": items or list(member)})
+        if isinstance(value, str) and origin is typing.Literal:
+            _check(value, path, {"choices": items})
         with suppress(TypeError, ValueError):  # msgspec's is one
             plain = _plain(member, value)
             _check(plain, path, limits)
@@ -428,8 +422,8 @@ def _type_name(hint: Any) -> str:
         return " or ".join("null" if member is types.NoneType else _type_name(member) for member in members)
     if dataclasses.is_dataclass(hint):
         return "keys below it"
-    if origin is typing.Literal or isinstance(hint, enum.EnumType):
-        return "one of " + ", ".join(typing.get_args(hint) or list(hint))
+    if origin is typing.Literal:
+        return "one of " + ", ".join(typing.get_args(hint))
     between = " to " if origin is dict else ", "
     items = between.join(_type_name(item) for item in typing.get_args(hint) if item is not Ellipsis)
     name = {Path: "path", tuple: "list"}.get(origin, getattr(origin, "__name__", str(origin)))

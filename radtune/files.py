@@ -6,12 +6,14 @@ Patient text may be in any of these files, so each is created readable by its ow
 import dataclasses
 import errno
 import fcntl
+import glob
 import gzip
 import hashlib
 import io
 import json
 import os
 import platform
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -22,7 +24,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, TextIO
 
 from radtune.config import InputError
 
@@ -30,7 +32,7 @@ from radtune.config import InputError
 _PACKAGES = ("radtune", "torch", "torchtune", "torchao", "transformers", "peft", "openai")
 
 # What a full disk, a quota or a file size limit says while a file is being written.
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # Stands in a folder that one process keeps to itself.
 LOCK = ".lock"
@@ -43,25 +45,24 @@ MAX_LINE = 64 * 2**20
 def write_whole(path: Path) -> Iterator[TextIO]:
     """Opens a UTF-8 text file that appears under its name, in a folder that is made if needed, when the block ends.
 
-    After an error, which is an :class:`InputError` where the disk is full, what stood there before is left.
+    After an error, which is an :class:`InputError` where the disk is full, what stood there before is left. What
+    killed writers of the same file left behind goes; living ones keep theirs locked.
     """
     path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    held = lock(temporary, path)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
+        with suppress(InputError), lock(left):
+            left.unlink()
     try:
-        _check_regular(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # mkstemp makes the file with mode 0600.
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    except OSError as error:
-        raise InputError(f"{path}: cannot write: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+        with io.TextIOWrapper(io.BufferedWriter(held), encoding="utf-8", newline="") as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
+            os.fsync(held.fileno())
+            os.replace(temporary, path)
     except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError) and (error.errno in _DISK_FULL or error.filename == temporary):
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and (error.errno in DISK_FULL or error.filename == str(temporary)):
             raise InputError(f"{path}: cannot write: {error.strerror}") from None
         raise
 
@@ -90,16 +91,17 @@ def write_whole_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def lock(path: Path) -> BinaryIO:
+def lock(path: Path, becomes: Path | None = None) -> io.FileIO:
     """Keeps a file to this process until the stream returned is closed or the process ends; made where it is absent.
 
-    A folder is kept by the file :data:`LOCK` in it.
+    A folder is kept by the file :data:`LOCK` in it; a file that is not whole, by what it ``becomes``.
     """
+    what = becomes or (path.parent if path.name == LOCK else path)
     try:
-        _check_regular(path)
+        _check_regular(becomes or path)
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            stream = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
+            stream = io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Whoever had it may have taken the file away between our opening and our locking it.
             with suppress(FileNotFoundError):
@@ -107,7 +109,6 @@ def lock(path: Path) -> BinaryIO:
                     return stream
             stream.close()
     except OSError as error:
-        what = path.parent if path.name == LOCK else path
         held = isinstance(error, BlockingIOError)
         reason = "another process is writing there" if held else f"cannot write: {error.strerror}"
         raise InputError(f"{what}: {reason}") from None
