@@ -4,7 +4,6 @@ Patient text may be in any of these files, so each is created readable by its ow
 """
 
 import dataclasses
-import errno
 import fcntl
 import glob
 import gzip
@@ -26,13 +25,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from radtune.config import InputError
+from radtune import ROOT
+from radtune.config import DISK_FULL, InputError
 
 # What a result depends on; listed in every manifest where installed.
 _PACKAGES = ("radtune", "torch", "torchtune", "torchao", "transformers", "peft", "openai")
-
-# What a full disk, a quota or a file size limit says while a file is being written.
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # Stands in a folder that one process keeps to itself.
 LOCK = ".lock"
@@ -255,7 +252,7 @@ def write_manifest(output: Path, config: Any, inputs: Iterable[Path | None] = ()
     found = {name: next(metadata.Distribution.discover(name=name), None) for name in _PACKAGES}
     versions = {name: package.version for name, package in found.items() if package}
     manifest = {
-        "command": shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),
+        "command": f"{os.path.basename(sys.argv[0])} {shlex.join(sys.argv[1:])}",
         "config": {name: str(value) if isinstance(value, Path) else value for name, value in values.items()},
         "inputs": {str(path): sha256_file(path) for path in inputs if path is not None and Path(path).is_file()},
         "output": {"path": str(output), "sha256": sha256_file(output)},
@@ -278,14 +275,13 @@ def now() -> str:
 
 def git_commit() -> str | None:
     """Commit of the radtune checkout that is running, with ``-dirty`` if it was edited; None outside a checkout."""
-    checkout = Path(__file__).resolve().parents[1]
-    if not (checkout / ".git").exists():
+    if not (ROOT / ".git").exists():
         # Installed as a package, perhaps within somebody else's repository.
         return None
     try:
         shown = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=checkout, capture_output=True, text=True, timeout=10,
+            cwd=ROOT, capture_output=True, text=True, timeout=10,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None

@@ -5,12 +5,16 @@ Where a file's fields are mixed up or its header is missing, a report stands whe
 
 import difflib
 import re
+import sys
 from collections.abc import Iterable
+from typing import Any, TextIO
 
 NOT_SHOWN = "(not shown)"
 # Longer than any class and any column of MIMIC-CXR's tables.
 _MAX_NAME = 40
 _MAX_WORDS = 3
+# Control characters but tab and line feed, and Unicode's marks of direction.
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 # One word, or the path of a key: classes[3].parent.
 # A header has some column of these; a row of short cells ("CXR1, Metastatic disease") has not.
 _HEADER = re.compile(
@@ -27,6 +31,30 @@ def shown(value: object) -> str:
     return repr(value) if isinstance(value, str) and _WORD.fullmatch(value) else NOT_SHOWN
 
 
+def printable(text: str) -> str:
+    """A text whose characters that steer a terminal, or turn the direction of writing, stand as escapes."""
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+class ToPeople:
+    """A stream that writes texts :func:`printable`, and is the one below in all else."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes a text that may hold anything that data holds."""
+        return self._stream.write(printable(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def say(line: str) -> None:
+    """A line on standard error, which bars of progress share: they steer the terminal, the line does not."""
+    print(printable(line), file=sys.stderr, flush=True)
+
+
 def looks_like_name(name: str) -> bool:
     """Whether this may be the name of a column or class: a few words, no sentence, no id. Blank counts as one."""
     if not name:
@@ -39,8 +67,9 @@ def looks_like_name(name: str) -> bool:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A ``; did you mean X?`` for a misspelt name, or the empty string when nothing is near."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    folded = {other.casefold(): other for other in known}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    return f"; did you mean {folded[close[0]]!r}?" if close else ""
 
 
 def shown_columns(names: Iterable[str]) -> str:

@@ -20,18 +20,28 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import radtune  # isort: skip  (first: a Ctrl-C in the seconds that the next ones take ends in one line)
 import numpy as np
 import torch
 from omegaconf import OmegaConf
 from torchtune import training
 from torchtune.modules import TransformerSelfAttentionLayer
 
-from radtune.config import EXIT_INPUT_ERROR, InputError, help_text, parse_config
+from radtune.config import (
+    EXIT_INPUT_ERROR,
+    InputError,
+    begin_command,
+    handle_signals,
+    help_text,
+    mendable,
+    parse_config,
+)
 from radtune.files import LOCK, lock, sha256_file, write_manifest
 from radtune.instructions import Instruction
 from radtune.models.checkpoint import load_trainable, open_model
 from radtune.models.export import FOLDERS, FineTuned, export, model_card
 from radtune.models.tokenizer import check_tokenizer, prompt_tokens
+from radtune.privacy import say
 from radtune.progress import progress
 from radtune.score.scores import ratios
 from radtune.tasks import Task, load_task, own_tasks, task_names, user_message
@@ -501,22 +511,12 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-class _Interrupt:
-    """Ends the process at a signal, in order; remembers it, since native code may make another error of it."""
-
-    came = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        self.came = True
-        raise KeyboardInterrupt
-
-
 def _failed(message: str, file: str | None) -> int:
     """Tells what the user can mend, in one line, and torchrun in a file if there is one; returns the exit code."""
-    rank, line = os.environ.get("RANK", "0"), " ".join(message.split())
-    print(f"lora_finetune: error{f' (process {rank})' * (rank != '0')}: {line}", file=sys.stderr, flush=True)
+    rank = os.environ.get("RANK", "0")
+    say(f"lora_finetune: error{f' (process {rank})' * (rank != '0')}: {message}")
     if file:
-        tell_torchrun(line, Path(file))
+        tell_torchrun(message, Path(file))
     return EXIT_INPUT_ERROR
 
 
@@ -537,18 +537,16 @@ def main(arguments: list[str]) -> int:
         print(help_text(TrainingSettings, f"{__doc__}\n{LoRAFinetune.__doc__}"))
         return 0
     # Before and after training there is no state to save, but there are files to take away.
-    interrupt = _Interrupt()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, interrupt)
+    interrupt = begin_command()
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     try:
         return _run(parse_config(TrainingSettings, arguments))
     except (Exception, KeyboardInterrupt) as error:
         if interrupt.came:
-            print("lora_finetune: interrupted", file=sys.stderr, flush=True)
+            say("lora_finetune: interrupted")
             return 128 + signal.SIGINT
-        if isinstance(error, InputError):
-            return _failed(str(error), file)
+        if line := mendable(error):
+            return _failed(line, file)
         if _out_of_memory(error):
             return _failed("out of memory: lower tokens_per_batch, or set activation_checkpointing=true", file)
         if lost_process(error):
@@ -557,6 +555,7 @@ def main(arguments: list[str]) -> int:
         raise
     finally:
         end_world()
+        handle_signals(radtune.end_at_once)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,8 @@ def run_here() -> Callable[..., SimpleNamespace]:
     """Runs a command's file in this process, as from a shell: its exit code and what it printed."""
 
     def run(command: object, *words: object, given: str | None = "") -> SimpleNamespace:
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        mask = os.umask(0o022)
         out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
         code = 0
         with pytest.MonkeyPatch.context() as patch:
@@ -56,6 +57,7 @@ def run_here() -> Callable[..., SimpleNamespace]:
                 runpy.run_path(str(command), run_name="__main__")
             except SystemExit as ended:
                 code = ended.code
+        os.umask(mask)
         for number, handler in handlers.items():
             signal.signal(number, handler)
         stdout, stderr = (stream.buffer.getvalue().decode() for stream in (out, err))

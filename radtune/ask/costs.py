@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from radtune import ROOT
 from radtune.config import InputError, from_mapping, key, read_yaml
 from radtune.engines.guard import Endpoint
 from radtune.engines.prompt import Prompt, Response, Sampling
 
-PRICES_FILE = Path(__file__).resolve().parents[2] / "configs" / "prices.yaml"
+PRICES_FILE = ROOT / "configs" / "prices.yaml"
 # OpenAI's rule of thumb for English, "What are tokens and how to count them?" (help.openai.com/articles/4936856).
 CHARACTERS_PER_TOKEN = 4
 # The answers to the seed examples take 50 at most; models explain more than they are asked to.

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from radtune import ROOT
 from radtune.config import InputError, from_mapping, read_yaml
 from radtune.files import read_jsonl
 from radtune.label_files import LabelFile, read_labels
@@ -13,7 +14,7 @@ from radtune.score.inputs import GOLD, LENIENT, combine_gold, read_gold, respell
 from radtune.study.plan import Cell, Kind, Study, Test
 from radtune.tasks.lists import fold_space
 
-REPORTED_FILE = Path(__file__).resolve().parents[2] / "configs" / "study" / "reported.yaml"
+REPORTED_FILE = ROOT / "configs" / "study" / "reported.yaml"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from radtune import PACKAGE, ROOT
 from radtune.config import InputError, from_mapping, key, nearest, read_yaml
 from radtune.labels import State
 from radtune.report import Report
@@ -16,9 +17,8 @@ from radtune.tasks.lists import fold_space
 from radtune.tasks.phrase_list import PhraseList
 from radtune.tasks.rendering import USES, Wording, read_examples
 
-_ROOT = Path(__file__).resolve().parents[2]
-TASKS_DIR = _ROOT / "configs" / "tasks"
-RULES_DIR = _ROOT / "radtune" / "rules"
+TASKS_DIR = ROOT / "configs" / "tasks"
+RULES_DIR = PACKAGE / "rules"
 SECTIONS = ("findings", "impression")
 # Columns and keys of files with labels, which no class can have the name of.
 NO_CLASSES = frozenset((*ID_COLUMNS, "patient_id", "subject_id", "labels", "phrases"))
@@ -134,7 +134,7 @@ def _read_task(path: Path) -> Task:
 
 
 def _shown_path(path: Path) -> str:
-    return str(path.relative_to(_ROOT)) if path.is_relative_to(_ROOT) else str(path)
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 def _check(where: str, file: TaskFile, entries: Sequence[ClassEntry]) -> None:
@@ -211,7 +211,7 @@ def _rules(where: str, path: Path, rules: str | None) -> Path | None:
 
 def _found(where: str, key: str, path: Path, given: str) -> Path:
     """A path in a task file: beside it, or from the repository's root."""
-    for base in (path.parent, _ROOT):
+    for base in (path.parent, ROOT):
         if (base / given).exists():
             return (base / given).resolve()
     raise InputError(f"{where}: {key}: no {given!r}, neither beside the file nor in the repository")

@@ -1,0 +1,55 @@
+"""`radtune COMMAND` runs each command's own file, and the wheel has all that they need."""
+
+import re
+import sys
+import tomllib
+
+import pytest
+
+from radtune import ROOT
+from radtune.__main__ import COMMANDS
+
+MAIN = ROOT / "radtune" / "__main__.py"
+
+
+def test_it_lists_and_runs_the_commands(run_here) -> None:
+    page = run_here(MAIN).stdout
+    assert re.findall(r"^  (\w+)  +[A-Z][^\n]{20,}$", page, re.MULTILINE) == [*COMMANDS, "study"]
+    assert run_here(MAIN, "--help").stdout == page
+    ended = run_here(MAIN, "label", "text=Small left effusion.")
+    assert (ended.returncode, ended.stderr) == (0, "") and "Pleural Effusion positive" in ended.stdout
+    ended = run_here(MAIN, "evaluate", "task=multiple_choice")
+    assert (ended.returncode, ended.stdout) == (2, "") and ended.stderr.startswith("radtune evaluate: error: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["Lable"], "no command 'Lable'; did you mean 'label'? (see radtune --help)"),
+        (["No acute disease."], "no command (not shown) (see radtune --help)"),
+        (["study"], "give the study's file: radtune study STUDY.yaml [options of snakemake]"),
+        (["study", "-n"], "give the study's file: radtune study STUDY.yaml [options of snakemake]"),
+        (["study", "nowhere.yaml"], "nowhere.yaml: No such file or directory"),
+    ],
+)
+def test_mistakes(run_here, words: list[str], message: str) -> None:
+    ended = run_here(MAIN, *words)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", f"radtune: error: {message}\n")
+
+
+def test_a_package_that_is_not_installed(run_here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "snakemake", None)
+    ended = run_here(MAIN, "study", "configs/study/mini.yaml")
+    line = "radtune: error: needs snakemake: install radtune with its extra study (pip install '.[study]')\n"
+    assert (ended.returncode, ended.stderr) == (2, line)
+
+
+def test_the_wheel_has_every_package_command_and_config() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "radtune").rglob("__init__.py")}
+    assert set(settings["packages"]) == found | {"radtune.checkout"}
+    held = {path for pattern in settings["package-data"]["radtune.checkout"] for path in ROOT.glob(pattern)}
+    held |= set(ROOT.glob("*.py"))
+    needed = [ROOT / name for name in (*COMMANDS.values(), "scripts/Snakefile", "recipes/lora_finetune.py")]
+    needed += [path for path in (ROOT / "configs").rglob("*") if path.is_file()] + list((ROOT / "data").glob("*.jsonl"))
+    assert not [str(path) for path in needed if path not in held]
