@@ -109,11 +109,12 @@ class _CueFile:
     cue: tuple[CueRule, ...] = ()
 
 
-def rules_for(task: Task) -> Rules:
-    """The rules that label a task, read and compiled on first use; an InputError if it has none."""
-    if task.rules is None:
+def rules_for(task: Task, folder: Path | None = None) -> Rules:
+    """The rules that label a task, or those of another folder, compiled on first use; an InputError without either."""
+    folder = folder or task.rules
+    if folder is None:
         raise InputError(f"task {task.name}: no rules label it: its file names no folder with a lexicon (rules: ...)")
-    return _rules_in(task.rules, task.classes, tuple(task.synonyms.items()))
+    return _rules_in(folder, task.classes, tuple(task.synonyms.items()))
 
 
 @cache
