@@ -1,9 +1,9 @@
-"""Runs probes, sentences whose labels are known, and prints each miss with the rule that fired, then totals by kind.
+r"""Runs probes, sentences whose labels are known, and prints each miss with the rule that fired, then totals by kind.
 
     python scripts/check_rules.py probes.tsv
     python scripts/check_rules.py probes/ rules=my_lexicon task=my_task.yaml
 
-A probe is a line: the text (``\\n`` is a line end), a tab, ``Finding=value`` for each label one is certain of (1, 0,
+A probe is a line: the text (``\n`` is a line end), a tab, ``Finding=value`` for each label one is certain of (1, 0,
 -1, blank; a ``?`` behind the value: arguable, not counted), and, behind ``#``, an id and the kind it belongs to, up to
 a semicolon. Findings are the task's classes and No Finding; ``Pleural Effusion=1 Edema=blank # E7 negation``.
 """
@@ -97,7 +97,13 @@ def _probe(line: str, task: Task, file: Path, number: int) -> Probe:
         at = match.end()
     if not tab or not expected or written[at:].strip():
         raise InputError(f"{where}: expected a text, a tab, and Finding=value with 1, 0, -1 or blank")
-    return Probe(text.replace("\\n", "\n"), expected, frozenset(arguable), name or str(number), kind.partition(";")[0] or file.stem)
+    return Probe(
+        text.replace("\\n", "\n"),
+        expected,
+        frozenset(arguable),
+        name or str(number),
+        kind.partition(";")[0] or file.stem,
+    )
 
 
 def miss_lines(probe: Probe, wrong: set[str], text: str, found: ReportLabels) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """From a report's text to labels: find mentions, decide each by the cues around it, sum up per class."""
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
 
+from radtune.characters import Normalised, normalise
 from radtune.label_files import NO_FINDING
 from radtune.labels import State
 from radtune.rules.lexicon import CueRule, FindingRules, Rules, Status
@@ -16,11 +18,19 @@ from radtune.rules.reading import SENTENCE_END, reading_copy
 
 # Rule ids of mentions that no cue decides.
 STATED = "stated"
+HEADING = "heading"
 _OF_KIND: Mapping[str, Status] = {"mentions": "positive", "normal": "negative", "equivocal": "uncertain"}
 
 # Of the cues on either side of a mention only so many are asked: more than a sentence has, and a run-on text of many
 # findings without a period is still decided in linear time.
 _CUES_ASKED = 6
+# No cue reaches over so many characters, so the words on a longer way need no counting.
+_FAR = 1_000
+
+# What may be a statement's heading, up to its colon; behind it no time of day.
+_HEADING = re.compile(r"[^:\n]{1,70}:(?!\d)")
+# Words before the first cue of what a heading says, for the cue to answer it: "small, if any".
+_ANSWER_WORDS = 1
 
 # Of a class's mentions the strongest counts.
 _STATES: Mapping[Status, State] = {
@@ -35,7 +45,8 @@ class Mention(NamedTuple):
         finding: One of the classes of the task or its lexicon, or ``Other`` for an abnormality outside them.
         status: ``ignored`` if it says nothing about the images shown (a history, a question to the radiologist).
         rule: What decided the status: a cue group of ``cues.toml``; ``stated`` where no cue reaches the mention;
-            ``normal`` or ``equivocal`` where the phrase itself says so.
+            ``normal`` or ``equivocal`` where the phrase itself says so; ``heading`` where it names what the words
+            behind its colon speak of.
         cue_start: Where the deciding cue starts; None without one.
     """
 
@@ -71,10 +82,11 @@ class _Cue(NamedTuple):
 
 
 def label_report(text: str, rules: Rules) -> ReportLabels:
-    """Labels one report, or the sections of it that count."""
+    """Labels one report, or the sections of it that count; offsets count in the text as given."""
+    plain = normalise(text)
     mentions: list[Mention] = []
     at = 0
-    for sentence in reading_copy(text).split(SENTENCE_END):
+    for sentence in reading_copy(plain.text).split(SENTENCE_END):
         # Without its margins, so that the same sentence is the same wherever it stands.
         bare = sentence.lstrip(" ")
         start = at + len(sentence) - len(bare)
@@ -85,6 +97,8 @@ def label_report(text: str, rules: Rules) -> ReportLabels:
             mentions.extend([_moved(mention, start) for mention in found] if start else found)
     if not text.strip():
         return ReportLabels({}, ())  # a report without a word does not say that nothing was found
+    if plain.text is not text:
+        mentions = [_in_the_text_given(mention, plain) for mention in mentions]
     return ReportLabels(_aggregate(mentions, rules), tuple(mentions))
 
 
@@ -97,10 +111,16 @@ def _label_sentence(sentence: str, rules: Rules) -> tuple[Mention, ...]:
     found = [(part, hit) for part in parts for hit in part.scanner.scan(sentence) if hit.name != "exceptions"]
     if not found:
         return ()
-    stops = _Stops(sentence, openings, rules)
-    cues = _find_cues(sentence, rules, stops)
-    mentions = (_decide(sentence, part, hit, cues, stops) for part, hit in found)
-    return tuple(sorted(mentions, key=lambda m: (m.start, m.end, m.finding)))
+    found.sort(key=lambda pair: (pair[1].start, pair[1].end, pair[0].finding))
+    stops = _Stops(sentence, openings, rules, {hit.end for _, hit in found})
+    cues = _find_cues(sentence, rules, stops, found)
+    heading = _HEADING.match(sentence) if ":" in sentence else None
+    colon = heading.end() - 1 if heading else 0
+    mentions = []
+    for part, hit in found:
+        mention = _decide_heading(sentence, part, hit, cues, stops, found, colon) if hit.end <= colon else None
+        mentions.append(mention or _decide(sentence, part, hit, cues, stops))
+    return tuple(mentions)
 
 
 # Dictation repeats itself: about two thirds of the sentences of chest radiograph reports were met before.
@@ -119,17 +139,28 @@ def _moved(mention: Mention, by: int) -> Mention:
     return Mention(finding, start + by, end + by, status, phrase, rule, cue_start, cue_end)
 
 
+def _in_the_text_given(mention: Mention, plain: Normalised) -> Mention:
+    start, end = plain.span(mention.start, mention.end)
+    cue = (mention.cue_start, mention.cue_end)
+    if mention.cue_start is not None and mention.cue_end is not None:
+        cue = plain.span(mention.cue_start, mention.cue_end)
+    return mention._replace(start=start, end=end, cue_start=cue[0], cue_end=cue[1])
+
+
 class _Stops(dict[tuple[str, ...], list[int]]):
     """Where the stops of some kinds stand in a sentence, in order; looked for when first asked."""
 
-    def __init__(self, sentence: str, openings: Set[str], rules: Rules) -> None:
+    def __init__(self, sentence: str, openings: Set[str], rules: Rules, mention_ends: Set[int]) -> None:
         super().__init__()
-        self._sentence, self._openings, self._rules = sentence, openings, rules
+        self._sentence, self._openings, self._rules, self._mention_ends = sentence, openings, rules, mention_ends
 
     def __missing__(self, names: tuple[str, ...]) -> list[int]:
         if len(names) == 1:
-            hits = self._rules.stop_scanners[names[0]].scan(self._sentence, self._openings)
+            stop = self._rules.stops[names[0]]
+            hits = stop.scanner.scan(self._sentence, self._openings)
             found = [hit.start for hit in hits if hit.name == names[0]]
+            if stop.behind_mention:
+                found = [start for start in found if _blanks_before(self._sentence, start) in self._mention_ends]
         else:
             # One list of all, so that a cue asks once where its reach ends.
             found = sorted(chain.from_iterable(self[name,] for name in names))
@@ -137,11 +168,18 @@ class _Stops(dict[tuple[str, ...], list[int]]):
         return found
 
 
-def _find_cues(sentence: str, rules: Rules, stops: _Stops) -> list[_Cue]:
+def _blanks_before(sentence: str, at: int) -> int:
+    """Where the blanks before a place begin."""
+    while at and sentence[at - 1] == " ":
+        at -= 1
+    return at
+
+
+def _find_cues(sentence: str, rules: Rules, stops: _Stops, found: Sequence[tuple[FindingRules, Hit]]) -> list[_Cue]:
     cues = []
     for hit in rules.cue_scanner.scan(sentence):
         rule = rules.cues[hit.name]
-        if rule.status == "none":
+        if rule.status == "none" or (rule.between and not _stands_between(sentence, hit, rule.words, found)):
             continue
         ends = stops[rule.ends_at]
         if rule.direction != "before":
@@ -153,13 +191,53 @@ def _find_cues(sentence: str, rules: Rules, stops: _Stops) -> list[_Cue]:
     return cues
 
 
+def _stands_between(sentence: str, cue: Hit, words: int, found: Sequence[tuple[FindingRules, Hit]]) -> bool:
+    """Whether a cue stands between two findings that are not the same, no more words from either than it reaches."""
+    at = bisect_left(found, cue.start, key=lambda pair: pair[1].start)
+    before = {
+        part.finding for part, hit in found[max(0, at - _CUES_ASKED) : at] if _near(sentence, hit.end, cue.start, words)
+    }
+    after = {part.finding for part, hit in found[at : at + _CUES_ASKED] if _near(sentence, cue.end, hit.head, words)}
+    return bool(before and after and len(before | after) > 1)
+
+
+def _near(sentence: str, start: int, end: int, words: int) -> bool:
+    return start <= end and _words_between(sentence, start, end) <= words
+
+
+def _decide_heading(
+    sentence: str,
+    finding_rules: FindingRules,
+    hit: Hit,
+    cues: Sequence[_Cue],
+    stops: _Stops,
+    found: Sequence[tuple[FindingRules, Hit]],
+    colon: int,
+) -> Mention | None:
+    """What a mention before a statement's colon comes to by what stands behind; None where that does not tell."""
+    first = bisect_left(cues, (colon,))
+    if hit.name == "normal" or (first and cues[0].end <= colon):
+        return None  # a statement of its own, with its own cue
+    said = [(part, other) for part, other in found if other.start > colon]
+    if any(part.finding == finding_rules.finding for part, _ in said):
+        return _mention(finding_rules, hit, "ignored", HEADING)
+    for cue in cues[first : first + 1]:
+        answers = _words_between(sentence, colon + 1, cue.start) <= _ANSWER_WORDS
+        # "Opacity: possible edema" doubts the edema.
+        if answers and (cue.rule.status == "negative" or not said) and _concerns(cue, finding_rules, hit, stops):
+            return _mention(finding_rules, hit, cue.rule.status, cue.rule.name, cue)
+    if said and all(other.name == "normal" for _, other in said):
+        return _mention(finding_rules, hit, "negative", HEADING)
+    return None
+
+
 def _decide(sentence: str, finding_rules: FindingRules, hit: Hit, cues: Sequence[_Cue], stops: _Stops) -> Mention:
     """The mention with its status: of several cues that reach it, the negations win, else the nearest before it."""
     status: Status = _OF_KIND[hit.name]
     before = _first_to_decide(_cues_before(sentence, finding_rules, hit, cues, stops))
-    after = next(_cues_after(sentence, finding_rules, hit, cues), None)
-    if status == "negative" and before and before.rule.status == "negative" and before.start > hit.start:
-        # "The lungs are not clear" says that something is wrong, not what.
+    after = _nearest_or_absent(_cues_after(sentence, finding_rules, hit, cues, stops))
+    if status == "negative" and before and before.rule.status == "negative" and _denies(sentence, before, hit):
+        # "The lungs are not clear" and "not a normal heart" say that something is wrong, not what.
         return _mention(finding_rules, hit, "ignored", before.rule.name, before)
     if before and after and before.rule.status == "ignored" and after.rule.status == "negative":
         before = None  # "history of nodules, none seen" speaks of the images after all
@@ -171,13 +249,18 @@ def _decide(sentence: str, finding_rules: FindingRules, hit: Hit, cues: Sequence
     return _mention(finding_rules, hit, status, STATED if hit.name == "mentions" else hit.name)
 
 
+def _denies(sentence: str, cue: _Cue, hit: Hit) -> bool:
+    """Whether a cue denies a normal statement: within it, or a word before it."""
+    return cue.start > hit.start or _words_between(sentence, cue.end, hit.start) <= 1
+
+
 def _cues_before(
     sentence: str, finding_rules: FindingRules, hit: Hit, cues: Sequence[_Cue], stops: _Stops
 ) -> Iterator[_Cue]:
     """The cues before a mention's last words that reach it, the nearest first."""
     at = bisect_left(cues, (hit.head + 1,))
     for cue in reversed(cues[max(0, at - _CUES_ASKED) : at]):
-        if not cue.end <= hit.head <= cue.reach_end or not _concerns(cue, finding_rules):
+        if not (cue.end <= hit.head < cue.reach_end and _concerns(cue, finding_rules, hit, stops)):
             continue
         if _words_between(sentence, cue.end, hit.head) > cue.rule.words:
             continue
@@ -186,24 +269,41 @@ def _cues_before(
             yield cue
 
 
-def _cues_after(sentence: str, finding_rules: FindingRules, hit: Hit, cues: Sequence[_Cue]) -> Iterator[_Cue]:
+def _cues_after(
+    sentence: str, finding_rules: FindingRules, hit: Hit, cues: Sequence[_Cue], stops: _Stops
+) -> Iterator[_Cue]:
     """The cues behind a mention that reach it, the nearest first."""
     at = bisect_left(cues, (hit.end,))
     for cue in cues[at : at + _CUES_ASKED]:
-        if not cue.reach_start < hit.end <= cue.reach_end == cue.start or not _concerns(cue, finding_rules):
+        if not cue.reach_start < hit.end <= cue.reach_end == cue.start or not _concerns(
+            cue, finding_rules, hit, stops
+        ):
             continue
         if _words_between(sentence, hit.end, cue.start) <= cue.rule.words:
             yield cue
 
 
-def _concerns(cue: _Cue, finding_rules: FindingRules) -> bool:
-    return not cue.rule.only or finding_rules.finding in cue.rule.only
+def _concerns(cue: _Cue, finding_rules: FindingRules, hit: Hit, stops: _Stops) -> bool:
+    if cue.rule.only and finding_rules.finding not in cue.rule.only:
+        return False
+    spared = stops[cue.rule.spares]
+    return bisect_left(spared, hit.start) == bisect_left(spared, hit.end)
 
 
 def _words_between(sentence: str, start: int, end: int) -> int:
+    if end - start > _FAR:
+        return _FAR
     # Blanks are quick to count; only where they may be doubled do words need telling apart.
     blanks = sentence.count(" ", start, end)
     return blanks if blanks <= 5 else len(sentence[start:end].split())
+
+
+def _nearest_or_absent(nearest_first: Iterator[_Cue]) -> _Cue | None:
+    """Of the cues behind a mention the nearest, but of "seen on the earlier film, now resolved" the last."""
+    nearest = next(nearest_first, None)
+    if nearest is None or nearest.rule.status != "ignored":
+        return nearest
+    return next((cue for cue in nearest_first if cue.rule.status == "negative"), nearest)
 
 
 def _first_to_decide(nearest_first: Iterator[_Cue]) -> _Cue | None:

@@ -57,8 +57,18 @@ class CueRule:
     words: int = 0
     ends_at: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    spares: tuple[str, ...] = ()
     yields: bool = False
+    between: bool = False
     phrases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Stop:
+    """A stop in ``cues.toml``, which says what each key means; hits of its own name count."""
+
+    scanner: Scanner
+    behind_mention: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,11 +82,15 @@ class Rules:
     by_opening: Mapping[str, tuple[FindingRules, ...]]
     cues: Mapping[str, CueRule]
     cue_scanner: Scanner
-    stop_scanners: Mapping[str, Scanner]
+    stops: Mapping[str, Stop]
 
     def compile(self) -> None:
         """Compiles all expressions now, e.g. for processes that will inherit them."""
-        for scanner in (self.cue_scanner, *self.stop_scanners.values(), *(part.scanner for part in self.findings)):
+        for scanner in (
+            self.cue_scanner,
+            *(stop.scanner for stop in self.stops.values()),
+            *(part.scanner for part in self.findings),
+        ):
             _ = scanner.pattern
 
 
@@ -98,6 +112,7 @@ class _Stop:
 
     phrases: tuple[str, ...] = ()
     exceptions: tuple[str, ...] = ()
+    behind_mention: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,7 +169,7 @@ def _read_lexicon(
     document: dict[str, Any],
     classes: Sequence[str],
     synonyms: Mapping[str, Sequence[str]],
-    stops: Mapping[str, Scanner],
+    stops: Mapping[str, Stop],
 ) -> tuple[FindingRules, ...]:
     words = from_mapping(_CueFile, {"words": document.pop("words", {})}, str(path)).words
     outside = [heading for heading in document if heading not in (*classes, OTHER, NO_FINDING)]
@@ -213,11 +228,14 @@ def _one_or_many(phrase: str) -> str:
     return " ".join([*before, f"({last}|{last}s)" if last[-1:].isalpha() and not last.endswith("s") else last])
 
 
-def _read_cues(path: Path, classes: Sequence[str], own: bool) -> tuple[dict[str, Scanner], dict[str, CueRule], Scanner]:
+def _read_cues(path: Path, classes: Sequence[str], own: bool) -> tuple[dict[str, Stop], dict[str, CueRule], Scanner]:
     """Stops, cues, and what finds these; of general cues those that decide none of the classes are left out."""
     file = from_mapping(_CueFile, _load(path), str(path))
     stops = {
-        name: _scanner(f"{path}: stop {name!r}", [("exceptions", stop.exceptions), (name, stop.phrases)], file.words)
+        name: Stop(
+            _scanner(f"{path}: stop {name!r}", [("exceptions", stop.exceptions), (name, stop.phrases)], file.words),
+            stop.behind_mention,
+        )
         for name, stop in file.stops.items()
     }
     cues: dict[str, CueRule] = {}
@@ -232,6 +250,7 @@ def _read_cues(path: Path, classes: Sequence[str], own: bool) -> tuple[dict[str,
         elif cue.only and not set(cue.only) & set(classes):
             continue
         _check_names(f"{where}: ends_at", cue.ends_at, tuple(stops), "stop")
+        _check_names(f"{where}: spares", cue.spares, tuple(stops), "stop")
         cues[cue.name] = cue
     return stops, cues, _scanner(str(path), [(cue.name, cue.phrases) for cue in cues.values()], file.words)
 

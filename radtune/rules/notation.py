@@ -4,7 +4,7 @@ A phrase is words in lower case, and a few signs that a reader can guess:
 
     pleural effusion        these words, with any space, hyphen or line break between them
     effusion*               a word that starts so
-    ~effusion               this word, also with two letters swapped, one left out or one doubled
+    ~effusion               this word, also with two letters swapped, one left out or one doubled, or cut in two
     (left|right) base       one of these
     [large] effusion        with or without it
     {angle} blunting        one of the words that the file lists under [words] as angle, then blunting
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 # What separates two words of a reading copy; sentence ends are "\n" there, so no phrase crosses them.
 # Possessive and bounded, so that no text, however odd, takes more than linear time.
 SPACE = r"[ \-]++"
+_BLANK = re.escape(" ")
 _AROUND_PUNCTUATION = " *"
 _WORD_END = r"(?!\w)"
 # Thai and Lao, Burmese, Khmer, Japanese, Chinese and Korean: words there end where no sign tells.
@@ -37,6 +38,10 @@ _WORD_LIST = re.compile(r"\{(\w+)\}")
 _OPENING_LENGTH = 4
 _OPENING = re.compile(rf"(\w{{1,{_OPENING_LENGTH}}})\w*")
 _PIECE = re.compile(r"\.\.\.|[()\[\]|]|[,:?+/]|\.(?!\w)|~?[\w'.]+\*?|\S")
+
+
+# Letters on either side where a word is cut: "no dule" is no nodule.
+_LEFT_BY_A_CUT = 3
 
 
 class PhraseError(ValueError):
@@ -128,9 +133,9 @@ def _leaf(piece: str, phrase: str) -> _Node:
     known = [part for spelling in spellings for part in word_openings(spelling)[:1]]
     anywhere = unspaced(word[0]) or unspaced(word[-1]) or (starred and len(word) < _OPENING_LENGTH)
     openings = () if anywhere else tuple(known)
-    spelled = (
-        f"{re.escape(word[0])}{_choice([re.escape(w[1:]) for w in spellings])}" if piece[0] == "~" else re.escape(word)
-    )
+    spelled = re.escape(word)
+    if piece[0] == "~":
+        spelled = f"{word[0]}{_choice([re.escape(w[1:]).replace(_BLANK, SPACE) for w in spellings])}"
     word_end = "" if unspaced(word[-1]) else _WORD_END
     return _Node(regex=spelled + (r"\w*" if starred else "") + word_end, openings=openings)
 
@@ -141,12 +146,13 @@ def unspaced(letter: str) -> bool:
 
 
 def _slips(word: str) -> list[str]:
-    """A word and its commonest typing slips, none of which touches the first letter."""
+    """A word and its commonest typing slips, none of which touches the first letter; cut in two, as dictation does."""
     inner = range(1, len(word))
     swapped = [word[:i] + word[i + 1] + word[i] + word[i + 2 :] for i in inner[:-1]]
     left_out = [word[:i] + word[i + 1 :] for i in inner]
     doubled = [word[:i] + word[i] + word[i:] for i in inner]
-    return list(dict.fromkeys((word, *swapped, *left_out, *doubled)))
+    cut = [f"{word[:i]} {word[i:]}" for i in range(_LEFT_BY_A_CUT, len(word) - _LEFT_BY_A_CUT + 1)]
+    return list(dict.fromkeys((word, *swapped, *left_out, *doubled, *cut)))
 
 
 def word_openings(text: str) -> list[str]:
@@ -178,6 +184,7 @@ def phrase_regex(nodes: tuple[_Node, ...], head: bool) -> str:
             continue
         if node.gap:
             out += body
+            before = before or node
             continue
         if head and previous and previous.gap and not opened:
             # The captured group starts at the word, not at the space before it.

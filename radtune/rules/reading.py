@@ -1,11 +1,13 @@
-"""The reading copy of a report: the same length as its text, in lower case, with sentence ends marked.
+"""The reading copy of a report: the same length as its text, in lower case, with the ends of statements marked.
 
-Offsets in the copy are offsets in the report. Rules see only the copy, so they need not know about capitals, line
-breaks, list numbers, typographic signs or headings.
+Offsets in the copy are offsets in the text. Rules see only the copy, so they need not know about capitals, line
+breaks, list numbers, tables, typographic signs or headings.
 """
 
 import re
-from itertools import pairwise
+from collections.abc import Iterator
+from functools import partial
+from itertools import groupby, pairwise
 
 SENTENCE_END = "\n"
 
@@ -24,53 +26,166 @@ _SIGNS = _Signs(str.maketrans({
     ";": SENTENCE_END, "!": SENTENCE_END, "\u2022": SENTENCE_END, "\u3002": SENTENCE_END,
 }))  # fmt: skip
 
-# A line break ends a sentence before a blank line, a list item or a heading ("Lungs: ..."). Elsewhere dictation wraps
-# long lines, so it ends one only behind a short line that does not ask for more, before a capitalised word.
-_CONTINUING = (
-    r"(?:[,:?]|\b(?:and|or|of|no|the|a|an|with|without|in|for|to|is|are|at|by|may|nor|not|left|right|mild|small"
-    r"|be|been|has|have|was|were|that|whether|which|cannot|could|might|any|than|from|into|as))"
+# A line break ends a statement before a blank line, a list item or a heading ("Lungs: ..."). Elsewhere it depends on
+# whether the lines are wrapped prose or a list without periods. A wrapped line ends where the next word had no room, so
+# a line with room left was ended on purpose.
+_OPENS = re.compile(r"[ \t]*(?:\Z|\(?\d{1,2}[.)](?!\d)|[a-z]\)[ \t]|[-*#\u2022>][ \t]|[A-Z][A-Za-z /&]{2,40}:)")
+# Words that ask for more at a line's end ...
+_ENDS_OPEN = re.compile(
+    r"(?:[,:?/(&-]|\b(?:and|or|of|no|the|a|an|with|without|in|for|to|is|are|at|by|may|nor|not|left|right|mild|small|be"
+    r"|been|has|have|was|were|that|whether|which|cannot|could|might|any|than|from|into|as|on|over|within|near|evidence"
+    r"|negative|focal|acute|new|large|moderate|severe|minimal|trace|tiny|definite|significant|suspicious|visible"
+    r"|discrete|bilateral|bibasilar|basilar|basal|upper|lower|middle|mid|pleural|pulmonary|interstitial|airspace|rib"
+    r"|lung|heart|cardiac|mediastinal|vascular|slight|slightly|mildly|moderately|possible|probable|likely|increased"
+    r"|decreased|stable|unchanged|more|less|size|vs\.?|versus|but|if|due|patchy|hazy|this|these|other|there|it|does))"
+    r"[ \t]*\Z",
+    re.IGNORECASE,
+)
+# ... and words that no statement begins with.
+_GOES_ON = re.compile(
+    r"[ \t]*(?:[,)/?]|(?:is|are|was|were|be|been|being|has|have|had|remains?|appears?|seen|identified|noted|present"
+    r"|visuali[sz]ed|evident|detected|demonstrated|and|or|nor|of|in|at|on|to|for|from|with|without|within|by|than|not"
+    r"|which|that|as|but|cannot|may|might|could|should|would|versus|vs|if|due|involving|over|overlying|along|near"
+    r"|since|because|resolved|suspected|excluded|again|today|unlikely|unchanged|possible|probable|likely)\b)"
 )
 _SHORT_LINE = 45
-_OPENS = re.compile(r"[ \t]*(?:\Z|\d{1,2}[.)][ \t]|[-*\u2022][ \t]|[A-Z][A-Za-z /&]{2,40}:)")
+# Prose is not wrapped as narrowly as this.
+_WRAPPED_FROM = 60
 # In a report all in capitals, only words that hardly stand within a phrase tell.
 _CAPITALISED = re.compile(r"[ \t]*(?:[A-Z][a-z]|(?:NO|THERE|THE|SMALL|MILD|MODERATE|STABLE|UNCHANGED)\b)")
-_ENDS_OPEN = re.compile(rf"{_CONTINUING}[ \t]*\Z", re.IGNORECASE)
-# A period ends a sentence, but not in numbers, "vs." and other abbreviations; "clear.No" is a missing space. A dash
-# between spaces, a question mark behind a word, and the colon of a section's heading end one too; the colon of other
-# headings ("Pneumothorax: none") belongs to its sentence.
-# "1) No effusion 2) Mild edema" on one line.
-_LIST_NUMBER = re.compile(r"\s(?=\d{1,2}\)\s)")
+_PUNCTUATED = re.compile(r"[^\s\d][.;!?](?:\s|\Z)")
+
+# Three blanks or a tab stand between columns, unless every gap in the text is as wide.
+_WIDE_GAP = re.compile(r"(?<=\S)(?: {3,}|[ ]*\t[ \t]*)(?=[^\s:])")
+_NARROW_GAP = re.compile(r"\w {1,2}\w")
+_CELL = re.compile(r"[A-Za-z][A-Za-z /]{1,30}\Z")
+
+# What stands for a word: places that a report's de-identification left, a finding's sign in brackets, boxes to tick.
+_MARKS = re.compile(
+    r"(?P<gap>\[\*\*[^\]\n]{0,80}\*\*\])|(?P<absent>\((?:-|neg|negative|absent|none|no|nil)\)|(?<!\w)-ve(?!\w))"
+    r"|(?P<present>\((?:\+|pos|positive|present|yes)\)|(?<!\w)\+ve(?!\w))|(?P<choice>\(y(?:es)? ?/ ?n(?:o)?\))"
+    r"|(?P<unticked>\[ {0,3}\])|(?P<ticked>\[[x\u2713]\])|(?P<number>\((?:\d{1,2}|[a-h]|i{1,3})\)(?= ?[a-z]))"
+)
+# "1) No effusion 2) Mild edema", "a) ... b) ..." on one line.
+_LIST_NUMBER = re.compile(r"\s(?=(?:\d{1,2}|[a-h])\)\s)")
 # "Effusion - none." and "Effusion? None." answer themselves.
-_ANSWER = r"(?:yes\b|(?:none|no|nil|absent|negative|not {1,9}(?:seen|present)) *+(?:[.\n]|\Z))"
+_ANSWER = (
+    r"(?:yes\b|(?:none|no|nil|absent|negative|not {1,9}(?:seen|present)) *+(?:[.,\n]|\Z)"
+    r"|no {1,3}(?:evidence|acute|significant|definite|visible|change)\b)"
+)
+_ADJECTIVE = (
+    r"(?:normal|clear|enlarged|mild(?:ly)?|small|large|widened|unremarkable|intact|unchanged|stable|moderate(?:ly)?)\b"
+)
+# A period ends a sentence, but not in numbers, "vs." and other abbreviations; "clear.No" is a missing space, as is
+# "pneumonia.2.Small". A dash between spaces, a question mark behind a word, and the colon of a
+# section's heading end one too; the colon of other headings ("Pneumothorax: none") belongs to its
+# statement.
 _SENTENCE_END = re.compile(
-    r"\.(?:(?!\w)(?<!\bvs\.)(?<!\bdr\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bapprox\.)|(?<=[a-z]{3}\.)(?=[a-z]{2}))"
-    rf"|-(?<=\s-)(?=\s)(?!\s{{1,9}}{_ANSWER})|\s(?<=\w\?\s)(?!\s{{0,9}}{_ANSWER})|:(?:(?<=\bfindings:)|(?<=\bimpression:)|(?<=\bconclusion:))"
+    r"\.(?:(?!\w)(?<!\bvs\.)(?<!\bdr\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bapprox\.)(?<!\bsusp\.)(?<!\bprob\.)"
+    r"(?<!\bposs\.)(?<!\bbilat\.)(?<!\bmod\.)(?<!\bd\.d\.)(?<!\bmin\.)(?<!\bequiv\.)(?<!\binterv\.)(?<!\bno\.(?=\s\d))"
+    r"|(?<=[a-z]{3}\.)(?=[a-z]{2})|(?=\d{1,2}[.)] ?[a-z])|(?<=[\s.]\d\.)(?=[a-z])|(?<=^\d\.)(?=[a-z]))"
+    rf"|-(?<=\s-)(?=\s)(?!\s{{1,9}}+(?:{_ANSWER}|{_ADJECTIVE}))"
+    rf"|\s(?<=\w\?\s)(?!\s{{0,9}}+{_ANSWER})|:(?:(?<=\bfindings:)|(?<=\bimpression:)|(?<=\bconclusion:))"
+)
+# "Heart - enlarged", "Pneumothorax - none": the dash stands for a colon.
+_DASH_AS_COLON = re.compile(
+    rf"(?:^|(?<=\n))( *+[a-z][a-z/]{{1,20}}+(?: [a-z/]{{1,20}}+){{0,2}} )-(?= {{1,3}}+(?:{_ANSWER}|{_ADJECTIVE}))"
+)
+# "Effusion: none, edema: mild": behind a heading and what it says comes the next one.
+_NEXT_HEADING = re.compile(
+    r"(:(?:[^:\n]{1,80}?(?=,)| {0,2}(?:no|none|nil|yes|absent|present|normal|negative)(?= )))[ ,]"
+    r"(?=[ ,]{0,3}[a-z][a-z'/]{1,20}+(?: [a-z/]{1,20}+){0,3}? ?:(?! ?\d))"
+)
+# "It is no longer seen." goes on with what the sentence before it spoke of.
+_PRONOUN = re.compile(
+    r"\n(?= {1,9}+(?:it|this|these|they|that) (?:is|are|was|were|has|have) (?:now |since |completely |also )?"
+    r"(?:no longer|not (?:seen|visible|present|identified|visuali[sz]ed|evident|apparent|reproduced)|resolved|cleared"
+    r"|gone|disappeared|been (?:removed|withdrawn)))"
 )
 
 
 def reading_copy(text: str) -> str:
-    """The text in lower case with every sentence end turned into one :data:`SENTENCE_END`, length unchanged."""
-    copy = _fold_lines(text) if "\n" in text or "\r" in text else text
+    """The text in lower case with every statement's end turned into one :data:`SENTENCE_END`, length unchanged."""
+    copy = _fold_lines(text) if "\n" in text or "\r" in text else _fold_cells(text)
     lower = copy.lower()
     if len(lower) != len(copy):
         # A few capitals, such as the dotted I of Turkish, have a longer lower case.
         lower = "".join(c.lower()[0] for c in copy)
     if ")" in lower:
         lower = _LIST_NUMBER.sub(SENTENCE_END, lower)
-    return _SENTENCE_END.sub(SENTENCE_END, lower.translate(_SIGNS))
+    if "(" in lower or "[" in lower or "ve" in lower:
+        lower = _MARKS.sub(_word_for, lower)
+    lower = lower.translate(_SIGNS)
+    if " - " in lower:
+        lower = _DASH_AS_COLON.sub(r"\1:", lower)
+    lower = _SENTENCE_END.sub(SENTENCE_END, lower)
+    if ":" in lower:
+        lower = _NEXT_HEADING.sub(rf"\1{SENTENCE_END}", lower)
+    return _PRONOUN.sub(" ", lower)
+
+
+def _word_for(mark: re.Match[str]) -> str:
+    words = {
+        "gap": "xxxx", "absent": " no" if mark[0] == "-ve" else ":no", "present": "", "choice": "",
+        "unticked": f"{SENTENCE_END}no", "ticked": SENTENCE_END, "number": SENTENCE_END,
+    }  # fmt: skip
+    return words[mark.lastgroup or ""].ljust(len(mark[0]))
 
 
 def _fold_lines(text: str) -> str:
-    text = text.replace("\r\n", " \n").replace("\r", "\n")
-    lines = text.split("\n")
-    out = [lines[0]]
-    for before, line in pairwise(lines):
-        out.append((SENTENCE_END if _breaks(before, line) else " ") + line)
-    return "".join(out)
+    lines = text.replace("\r\n", " \n").replace("\r", "\n").split("\n")
+    out: list[str] = []
+    # Lines between blank ones are folded alike.
+    for filled, block in groupby(lines, key=lambda line: bool(line.strip())):
+        out += _fold_block(list(block)) if filled else block
+    return SENTENCE_END.join(out)
 
 
-def _breaks(before: str, line: str) -> bool:
-    """Whether the break between two lines ends a sentence."""
-    if not before.strip() or _OPENS.match(line):
+def _fold_block(lines: list[str]) -> Iterator[str]:
+    """Lines of one paragraph, those that were wrapped joined by a blank."""
+    joined = [_fold_cells(lines[0])]
+    if len(lines) > 1:
+        breaks = partial(
+            _breaks, widest=max(map(len, map(str.rstrip, lines))), prose=any(map(_PUNCTUATED.search, lines))
+        )
+        for before, line in pairwise(lines):
+            if breaks(before, line):
+                yield " ".join(joined)
+                joined = []
+            joined.append(_fold_cells(line))
+    yield " ".join(joined)
+
+
+def _breaks(before: str, line: str, widest: int, prose: bool) -> bool:
+    """Whether the break between two lines of a paragraph ends a statement.
+
+    ``prose`` tells whether any line of it is punctuated, ``widest`` the length of its longest line.
+    """
+    if _OPENS.match(line):
         return True
-    return len(before) <= _SHORT_LINE and bool(_CAPITALISED.match(line)) and not _ENDS_OPEN.search(before)
+    if _ENDS_OPEN.search(before) or _GOES_ON.match(line):
+        return False
+    word = line.split(maxsplit=1)[0]
+    had_room = len(before.rstrip()) + 1 + len(word) <= widest
+    if not prose:
+        return had_room or widest < _WRAPPED_FROM
+    return had_room or (len(before) <= _SHORT_LINE and bool(_CAPITALISED.match(line)))
+
+
+def _fold_cells(line: str) -> str:
+    """A line with its cells apart: the first is a heading where there are but two."""
+    if "|" in line:
+        cells = line.split("|")
+        filled = [number for number, cell in enumerate(cells) if cell.strip()]
+        signs = [SENTENCE_END] * (len(cells) - 1)
+        for at, after in pairwise(filled):
+            if (
+                after == at + 1
+                and _CELL.match(cells[at].strip())
+                and (at == filled[0] or signs[at - 1] == SENTENCE_END)
+            ):
+                signs[at] = ":"
+        return "".join(cell + sign for cell, sign in zip(cells, [*signs, ""], strict=True))
+    if ("   " in line or "\t" in line) and _NARROW_GAP.search(line):
+        return _WIDE_GAP.sub(lambda gap: SENTENCE_END.ljust(len(gap[0])), line)
+    return line

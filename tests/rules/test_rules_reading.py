@@ -25,7 +25,7 @@ def sentences(text: str) -> list[str]:
         ("No evidence\r\nof effusion.", ["no evidence  of effusion"]),
         ("Small effusion\n\nno edema", ["small effusion", "no edema"]),
         ("No effusion\nSmall nodule", ["no effusion", "small nodule"]),
-        ("No focal\nPneumonia or\nEffusion", ["no focal", "pneumonia or effusion"]),
+        ("No focal\nPneumonia or\nEffusion", ["no focal pneumonia or effusion"]),
         ("1. Effusion\n2. Edema", ["1", "effusion", "2", "edema"]),
         ("- Effusion\n* Edema", ["- effusion", "edema"]),
         ("Lungs: clear\nHeart: normal", ["lungs: clear", "heart: normal"]),
