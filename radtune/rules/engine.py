@@ -177,9 +177,14 @@ def _blanks_before(sentence: str, at: int) -> int:
 
 def _find_cues(sentence: str, rules: Rules, stops: _Stops, found: Sequence[tuple[FindingRules, Hit]]) -> list[_Cue]:
     cues = []
+    hidden = False
     for hit in rules.cue_scanner.scan(sentence):
         rule = rules.cues[hit.name]
-        if rule.status == "none" or (rule.between and not _stands_between(sentence, hit, rule.words, found)):
+        if rule.status == "none":
+            hidden = True
+            continue
+        # Behind "no change in" an "or" joins what is there.
+        if rule.between and (hidden or not _stands_between(sentence, hit, rule.words, found)):
             continue
         ends = stops[rule.ends_at]
         if rule.direction != "before":
@@ -251,7 +256,7 @@ def _decide(sentence: str, finding_rules: FindingRules, hit: Hit, cues: Sequence
 
 def _denies(sentence: str, cue: _Cue, hit: Hit) -> bool:
     """Whether a cue denies a normal statement: within it, or a word before it."""
-    return cue.start > hit.start or _words_between(sentence, cue.end, hit.start) <= 1
+    return cue.start > hit.start or _words_between(sentence, cue.end, hit.start) <= 2
 
 
 def _cues_before(
@@ -299,9 +304,9 @@ def _words_between(sentence: str, start: int, end: int) -> int:
 
 
 def _nearest_or_absent(nearest_first: Iterator[_Cue]) -> _Cue | None:
-    """Of the cues behind a mention the nearest, but of "seen on the earlier film, now resolved" the last."""
+    """Of the cues behind a mention the nearest; of "seen on the earlier film, resolved" and "or B is not seen" the last."""
     nearest = next(nearest_first, None)
-    if nearest is None or nearest.rule.status != "ignored":
+    if nearest is None or not (nearest.rule.status == "ignored" or nearest.rule.yields):
         return nearest
     return next((cue for cue in nearest_first if cue.rule.status == "negative"), nearest)
 
