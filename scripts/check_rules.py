@@ -21,7 +21,7 @@ from radtune.label_files import label_columns
 from radtune.labels import State
 from radtune.report import report_from_text
 from radtune.rules import ReportLabels, label_report, rules_for
-from radtune.tasks import DEFAULT_RULES_TASK, Task, load_task, text_of
+from radtune.tasks import DEFAULT_RULES_TASK, Task, load_task, text_of, with_rules
 
 _LABEL = re.compile(r"\s*([^=#]+?)=(-1|0|1|blank)(\??)(?=\s|\Z)")
 _VALUES = {"1": State.PRESENT, "0": State.ABSENT, "-1": State.UNCERTAIN, "blank": None}
@@ -35,6 +35,7 @@ class CheckConfig:
     probes: Path = key("A TSV of probes, or a folder of them. Also the command's first word.")
     task: str = key("The task whose classes are labelled: a name, or a path of a task file.", DEFAULT_RULES_TASK)
     rules: Path | None = key("Folder of the lexicon (lexicon.toml, cues.toml) in place of the task's.", None)
+    alternatives: str | None = key("What A or B is: uncertain, both, or positive.", None, ("uncertain", "positive"))
     misses: bool = key("Print the misses; false: the totals alone.", True)
 
 
@@ -51,8 +52,8 @@ class Probe:
 
 def main(config: CheckConfig) -> None:
     """Prints the misses and the totals; a miss is no error."""
-    task = load_task(config.task)
-    rules = rules_for(task, config.rules)
+    task = with_rules(load_task(config.task), config.rules, config.alternatives)
+    rules = rules_for(task)
     right: dict[str, int] = defaultdict(int)
     total: dict[str, int] = defaultdict(int)
     for probe in read_probes(config.probes, task):

@@ -8,4 +8,14 @@ from radtune.rules.engine import Mention, ReportLabels, label_report
 from radtune.rules.labeling import label_reports
 from radtune.rules.lexicon import OTHER, Rules, load_rules, rules_for
 
-__all__ = ["OTHER", "Mention", "ReportLabels", "Rules", "label_report", "label_reports", "load_rules", "rules_for"]
+__all__ = [
+    "OTHER",
+    "Mention",
+    "ReportLabels",
+    "Rules",
+    "label_report",
+    "label_reports",
+    "load_rules",
+    "rules_for",
+    "with_rules",
+]

@@ -280,9 +280,7 @@ def _cues_after(
     """The cues behind a mention that reach it, the nearest first."""
     at = bisect_left(cues, (hit.end,))
     for cue in cues[at : at + _CUES_ASKED]:
-        if not cue.reach_start < hit.end <= cue.reach_end == cue.start or not _concerns(
-            cue, finding_rules, hit, stops
-        ):
+        if not cue.reach_start < hit.end <= cue.reach_end == cue.start or not _concerns(cue, finding_rules, hit, stops):
             continue
         if _words_between(sentence, hit.end, cue.start) <= cue.rule.words:
             yield cue
@@ -304,7 +302,7 @@ def _words_between(sentence: str, start: int, end: int) -> int:
 
 
 def _nearest_or_absent(nearest_first: Iterator[_Cue]) -> _Cue | None:
-    """Of the cues behind a mention the nearest; of "seen on the earlier film, resolved" and "or B is not seen" the last."""
+    """Of the cues behind a mention the nearest; the last of "on the earlier film, resolved", "or B is not seen"."""
     nearest = next(nearest_first, None)
     if nearest is None or not (nearest.rule.status == "ignored" or nearest.rule.yields):
         return nearest

@@ -60,6 +60,7 @@ class CueRule:
     spares: tuple[str, ...] = ()
     yields: bool = False
     between: bool = False
+    choice: bool = False
     phrases: tuple[str, ...] = ()
 
 
@@ -124,17 +125,18 @@ class _CueFile:
     cue: tuple[CueRule, ...] = ()
 
 
-def rules_for(task: Task, folder: Path | None = None) -> Rules:
-    """The rules that label a task, or those of another folder, compiled on first use; an InputError without either."""
-    folder = folder or task.rules
-    if folder is None:
+def rules_for(task: Task) -> Rules:
+    """The rules that label a task, read and compiled on first use; an InputError if it has none."""
+    if task.rules is None:
         raise InputError(f"task {task.name}: no rules label it: its file names no folder with a lexicon (rules: ...)")
-    return _rules_in(folder, task.classes, tuple(task.synonyms.items()))
+    return _rules_in(task.rules, task.classes, tuple(task.synonyms.items()), task.alternatives)
 
 
 @cache
-def _rules_in(folder: Path, classes: tuple[str, ...], synonyms: tuple[tuple[str, tuple[str, ...]], ...]) -> Rules:
-    return load_rules(folder, classes, dict(synonyms))
+def _rules_in(
+    folder: Path, classes: tuple[str, ...], synonyms: tuple[tuple[str, tuple[str, ...]], ...], alternatives: str
+) -> Rules:
+    return load_rules(folder, classes, dict(synonyms), alternatives)
 
 
 def default_rules() -> Rules:
@@ -143,19 +145,23 @@ def default_rules() -> Rules:
 
 
 def load_rules(
-    folder: Path, classes: Sequence[str], synonyms: Mapping[str, Sequence[str]] = MappingProxyType({})
+    folder: Path,
+    classes: Sequence[str],
+    synonyms: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    alternatives: str = "uncertain",
 ) -> Rules:
     """Reads and compiles the lexicon of a folder, and its cues or, where it has none, the general ones.
 
     A class without a part in the lexicon is found by its name and synonyms, one or many of it; where they stand inside
     another class's name ("cyst" in "renal cyst"), that class alone is meant. A part of a class that the task has not
-    only keeps `No Finding` blank. What is wrong is an InputError that names file and entry.
+    only keeps `No Finding` blank. With ``alternatives`` ``positive``, "A or B" says that both are there. What is wrong
+    is an InputError that names file and entry.
     """
     lexicon = _load(folder / LEXICON)
     cue_file = folder / CUES if (folder / CUES).exists() else _GENERAL / CUES
     own = cue_file.parent == folder
     # A cue of a class that the task has not still takes its words from the cues behind it.
-    stops, cues, cue_scanner = _read_cues(cue_file, (*classes, *lexicon) if own else classes, own)
+    stops, cues, cue_scanner = _read_cues(cue_file, (*classes, *lexicon) if own else classes, own, alternatives)
     findings = _read_lexicon(folder / LEXICON, lexicon, classes, synonyms, stops)
     by_opening: dict[str, tuple[FindingRules, ...]] = {"": ()}
     for part in findings:
@@ -228,7 +234,9 @@ def _one_or_many(phrase: str) -> str:
     return " ".join([*before, f"({last}|{last}s)" if last[-1:].isalpha() and not last.endswith("s") else last])
 
 
-def _read_cues(path: Path, classes: Sequence[str], own: bool) -> tuple[dict[str, Stop], dict[str, CueRule], Scanner]:
+def _read_cues(
+    path: Path, classes: Sequence[str], own: bool, alternatives: str
+) -> tuple[dict[str, Stop], dict[str, CueRule], Scanner]:
     """Stops, cues, and what finds these; of general cues those that decide none of the classes are left out."""
     file = from_mapping(_CueFile, _load(path), str(path))
     stops = {
@@ -248,6 +256,8 @@ def _read_cues(path: Path, classes: Sequence[str], own: bool) -> tuple[dict[str,
         if own:
             _check_names(f"{where}: only", cue.only, (*classes, OTHER), "class")
         elif cue.only and not set(cue.only) & set(classes):
+            continue
+        if cue.choice and alternatives == "positive":
             continue
         _check_names(f"{where}: ends_at", cue.ends_at, tuple(stops), "stop")
         _check_names(f"{where}: spares", cue.spares, tuple(stops), "stop")

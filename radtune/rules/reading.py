@@ -136,8 +136,9 @@ def _fold_lines(text: str) -> str:
     lines = text.replace("\r\n", " \n").replace("\r", "\n").split("\n")
     out: list[str] = []
     # Lines between blank ones are folded alike.
-    for filled, block in groupby(lines, key=lambda line: bool(line.strip())):
-        out += _fold_block(list(block)) if filled else block
+    for filled, group in groupby(lines, key=lambda line: bool(line.strip())):
+        block = list(group)
+        out += _fold_block(block) if filled else block
     return SENTENCE_END.join(out)
 
 

@@ -1,7 +1,7 @@
 """Tasks: what is asked of a report, how it is answered, and when an answer is right; each is a file."""
 
 from radtune.tasks.rendering import PROMPT_FORMATS, USES, TaskPrompt, prompt_sha256, user_message
-from radtune.tasks.task import Task, load_task, own_tasks, task_names, text_of
+from radtune.tasks.task import Task, load_task, own_tasks, task_names, text_of, with_rules
 
 # What gpt_data_generate.py asks unless told otherwise: what the paper's teacher labelled.
 DEFAULT_TASK = "open_ended"
@@ -21,4 +21,5 @@ __all__ = [
     "task_names",
     "text_of",
     "user_message",
+    "with_rules",
 ]

@@ -39,6 +39,7 @@ class ClassList:
         synonyms: By class, other names for it, where given.
         parents: By class, the class that it is a kind of, where given.
         files: What it was read from.
+        alternatives: What the rules take "A or B" for: ``uncertain`` or ``positive``, both of them.
         matching: When a label is right, in words.
     """
 
@@ -54,6 +55,7 @@ class ClassList:
     synonyms: Mapping[str, tuple[str, ...]]
     parents: Mapping[str, str]
     files: tuple[Path, ...] = ()
+    alternatives: str = "uncertain"
 
     matching = "exact name"
 

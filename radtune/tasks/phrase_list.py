@@ -43,6 +43,7 @@ class PhraseList:
 
     matching = "two consecutive words"
     rules = None
+    alternatives = "uncertain"
     none = ""
     classes: tuple[str, ...] = ()
     parents: ClassVar[Mapping[str, str]] = MappingProxyType({})

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -26,6 +26,21 @@ NO_CLASSES = frozenset((*ID_COLUMNS, "patient_id", "subject_id", "labels", "phra
 
 # What the stages need of a task; nothing outside this room knows one by name.
 Task = ClassList | PhraseList
+
+
+def with_rules(task: Task, folder: Path | None, alternatives: str | None) -> Task:
+    """The task labelled by the rules of another folder, or with another reading of "A or B", where these are given."""
+    if folder is None and alternatives is None:
+        return task
+    if not isinstance(task, ClassList):
+        raise InputError(f"task {task.name}: rules find classes, and a task of phrases has none")
+    if folder is None:
+        return replace(task, alternatives=alternatives or task.alternatives)
+    if not (folder / "lexicon.toml").is_file():
+        raise InputError(f"rules: {str(folder)!r} is no folder with a lexicon.toml")
+    files = tuple(file for file in task.files if file.parent != task.rules)
+    files += tuple(sorted(folder.glob("*.toml")))
+    return replace(task, rules=folder, files=files, alternatives=alternatives or task.alternatives)
 
 
 def text_of(task: Task, report: Report) -> str:
@@ -67,6 +82,7 @@ class TaskFile:
     certainty: list[Literal["present", "absent", "uncertain"]] = field(default_factory=lambda: ["present"])
     sections: list[Literal["findings", "impression"]] = field(default_factory=lambda: ["findings", "impression"])
     rules: str | None = None
+    alternatives: Literal["uncertain", "positive"] = "uncertain"
     texts: dict[str, str] = field(default_factory=dict)
     examples: ExamplesEntry | None = None
 
@@ -126,6 +142,7 @@ def _read_task(path: Path) -> Task:
             synonyms={entry.name: tuple(entry.synonyms) for entry in entries if entry.synonyms},
             parents={entry.name: entry.parent for entry in entries if entry.parent},
             files=files + (tuple(sorted(rules.glob("*.toml"))) if rules else ()),
+            alternatives=file.alternatives,
         )  # fmt: skip
     for use in USES:
         # Finds what a prompt lacks now, not at the first report.

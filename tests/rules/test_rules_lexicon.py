@@ -50,7 +50,7 @@ def test_a_cue_added_to_the_cues_counts(folder: Path) -> None:
         (LEXICON, "[Pneumonia]\nmentions", "[Pneumonia]\nmention", "[Pneumonia]: unknown key 'mention'"),
         (LEXICON, "[Pneumonia]\nmentions = [", "[Pneumonia]\nmentions = [{}, ", "[Pneumonia]: "),
         (LEXICON, "[Pneumonia]\nmentions = [", '[Pneumonia]\nmentions = ["(a", ', "[Pneumonia]: '(a': missing ')'"),
-        (LEXICON, 'cues_end_at = ["new_item"]', 'cues_end_at = ["coma"]', "unknown stop 'coma'"),
+        (LEXICON, 'cues_end_at = ["new_item"', 'cues_end_at = ["coma"', "unknown stop 'coma'"),
         (LEXICON, "[Pneumonia]\n", "[Pneumonia\n", "not valid TOML"),
         (CUES, 'name = "history"\nstatus = "ignored"', 'name = "history"\nstatus = "maybe"', "status"),
         (CUES, 'direction = "around"', "", "direction is missing"),
