@@ -118,8 +118,6 @@ def run_ours(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     base = job["base"]
     settings = parse_config(TrainingSettings, [
         "--config", CONFIGS[job["model"]].format("_fast"), f"output_dir={job['folder']}", f"checkpoint_dir={base}",
-        "tokenizer._component_=radtune.train.llama3_tokenizer",
-        f"tokenizer.path={base}/original/tokenizer.model", f"tokenizer.special_tokens_path={base}/tokenizer.json",
         f"dataset.data_files={job['rows']}", f"rows_per_step={job['rows_per_step']}", f"device={job['device']}",
         "checkpoint_every_n_steps=1000000", "log_every_n_steps=1", *overrides,
     ])  # fmt: skip
@@ -143,21 +141,20 @@ def run_peft(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     from radtune.instructions import read_instructions
     from radtune.train.data import IGNORED, make_rows
     from radtune.train.plan import step_rows
-    from radtune.train.settings import build
 
     config = OmegaConf.to_container(OmegaConf.load(CONFIGS[job["model"]].format("_single_device")), resolve=True)
     base, device, cuda = Path(job["base"]), torch.device(job["device"]), job["device"] == "cuda"
-    config["tokenizer"] |= {"path": f"{base}/original/tokenizer.model", "special_tokens_path": f"{base}/tokenizer.json"}
-    rows, _ = make_rows(
-        build(config["tokenizer"], "tokenizer"), list(read_instructions(Path(job["rows"]))), "llama3_chat"
-    )
+    folder = open_model(base)
+    tokenizer = folder.tokenizer(config["tokenizer"]["max_seq_len"])
+    rows, _ = make_rows(tokenizer, list(read_instructions(Path(job["rows"]))), "llama3_chat")
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16 if cuda else torch.float32).to(device)
     if config["enable_activation_checkpointing"]:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"]))
+    lora = {name: value for name, value in config["model"].items() if "lora" in name}
     with torch.device("meta"):
-        shape = build(config["model"], "model")
-    start = FineTuned(open_model(base), fresh_adapter(shape, 0), config["model"], model.dtype, "").adapter()
+        shape = folder.decoder(lora)
+    start = FineTuned(folder, fresh_adapter(shape, 0), lora, model.dtype).adapter()
     set_peft_model_state_dict(model, peft_weights(start))
     steps = list(step_rows(len(rows), job["rows_per_step"], 0, 0))
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]

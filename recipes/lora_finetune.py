@@ -15,7 +15,6 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -36,17 +35,18 @@ from radtune.config import (
     mendable,
     parse_config,
 )
+from radtune.engines.local import TorchtuneEngine
+from radtune.engines.prompt import Prompt, Response, Sampling
 from radtune.files import LOCK, lock, sha256_file, write_manifest
 from radtune.instructions import Instruction
-from radtune.models.checkpoint import load_trainable, open_model
+from radtune.models.checkpoint import Checkpoint, ModelFolder, load_trainable, open_model
 from radtune.models.export import FOLDERS, FineTuned, export, model_card
-from radtune.models.tokenizer import check_tokenizer, prompt_tokens
 from radtune.privacy import say
 from radtune.progress import progress
 from radtune.score.scores import ratios
-from radtune.tasks import Task, load_task, own_tasks, task_names, user_message
+from radtune.tasks import Task, load_task, own_tasks, task_names
 from radtune.train.checkpoints import resume_state, save_checkpoint
-from radtune.train.data import Row, make_rows, read_rows
+from radtune.train.data import Row, data_paths, make_rows, read_rows
 from radtune.train.distributed import (
     World,
     end_world,
@@ -65,11 +65,12 @@ from radtune.train.history import History, draw_curve
 from radtune.train.loss import SummedLoss, allow_row_blocks, attention_mask
 from radtune.train.packing import Batch, make_batches, prefetch
 from radtune.train.plan import learning_rates, make_plan, step_rows, steps_per_epoch
-from radtune.train.settings import COMPONENT, TrainingSettings, build, data_files
+from radtune.train.settings import TrainingSettings, build
 
 # What decides the numbers of a run: where one of them differs, it is another run and cannot be gone on with.
 DECIDES = (
-    "seed", "epochs", "max_steps", "rows_per_step", "optimizer", "lr_scheduler", "clip_grad_norm", "dtype",
+    "seed", "epochs", "max_steps", "rows_per_step", "model", "tokenizer", "optimizer", "lr_scheduler", "clip_grad_norm",
+    "dtype",
 )  # fmt: skip
 
 # Seconds in which a further signal is the same one: Ctrl-C reaches a process from the terminal and from torchrun.
@@ -103,6 +104,7 @@ class LoRAFinetune:
 
     def __init__(self, settings: TrainingSettings, world: World) -> None:
         self.settings, self.world = settings, world
+        self.plain = dataclasses.asdict(settings)
         self.output_dir = Path(settings.output_dir)
         self.checkpoints = self.output_dir / "checkpoints"
         self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[settings.dtype]
@@ -121,7 +123,10 @@ class LoRAFinetune:
 
     def setup(self) -> None:
         """Reads, plans, loads; goes on from a checkpoint where there is one to go on from."""
-        self._open_base()
+        if self.settings.model.quantize_base and self.world.size > 1:
+            raise InputError("model.quantize_base works in one process; with several GPUs use a config without it")
+        self.base = self._open_base(Path(self.settings.checkpoint_dir))
+        self.tokenizer = self.base.tokenizer(self.settings.tokenizer.max_seq_len)
         self._read_data()
         self._plan()
         self.decides = self._decides()
@@ -136,33 +141,20 @@ class LoRAFinetune:
         if self.world.leads:
             self.history = History(self.output_dir / "history.jsonl", self.step, self.validated_step)
             self.logger = build(self.settings.metric_logger, "metric_logger")
-            self.logger.log_config(OmegaConf.create(dataclasses.asdict(self.settings)))
+            self.logger.log_config(OmegaConf.create(self.plain))
 
-    def _open_base(self) -> None:
-        """The base model's folder, but for its weights, and the tokenizer."""
-        settings, folder = self.settings, Path(self.settings.checkpoint_dir)
-        # A builder of a YAML's own may have 4-bit weights by itself.
-        self.quantized = bool(settings.model.get("quantize_base")) or "qlora" in str(settings.model.get(COMPONENT))
-        if self.quantized and self.world.size > 1:
-            raise InputError("model.quantize_base works in one process; with several GPUs use a config without it")
+    def _open_base(self, folder: Path) -> ModelFolder:
         for name in FOLDERS:
             if folder.resolve().is_relative_to((self.output_dir / name).resolve()):
                 raise InputError(f"output_dir={self.output_dir} would overwrite the base model in {folder}")
-        self.base = open_model(folder)
-        self.base.files()
-        # Of the folder's family and size, unless the YAML names a builder of its own.
-        folders = {} if COMPONENT in settings.model else {COMPONENT: self.base.family.lora_builder, **self.base.sizes()}
-        self.model_section = {**folders, **settings.model}
-        if COMPONENT in settings.tokenizer:
-            self.tokenizer = build(settings.tokenizer, "tokenizer")
-        else:
-            self.tokenizer = self.base.tokenizer(settings.tokenizer.get("max_seq_len"))
-        check_tokenizer(self.tokenizer, self.base.config["vocab_size"])
+        base = open_model(folder)
+        base.files()
+        return base
 
     def _read_data(self) -> None:
         """Rows to train on and held-out ones."""
         settings = self.settings
-        self.files = data_files(settings.dataset.data_files)
+        self.files = data_paths(settings.dataset.data_files)
         self.instructions, self.rows, self.cut = self._read_rows(self.files)
         self.held_out: list[Instruction] = []
         self.held_out_rows: list[Row] = []
@@ -170,7 +162,7 @@ class LoRAFinetune:
         self.tasks: dict[str, Task] = {}
         if settings.validation.data_files is None:
             return
-        self.held_out_files = data_files(settings.validation.data_files)
+        self.held_out_files = data_paths(settings.validation.data_files)
         self.held_out, self.held_out_rows, cut = self._read_rows(self.held_out_files)
         if cut:
             self.say(f"warning: {cut:,} validation rows reach tokenizer.max_seq_len: their answers are cut")
@@ -191,6 +183,8 @@ class LoRAFinetune:
         longest = max(len(row.tokens) for row in rows)
         if longest > (most := self.settings.tokens_per_batch):
             raise InputError(f"tokens_per_batch={most} is less than the longest row ({longest} tokens)")
+        if longest > (most := self.base.config["max_position_embeddings"]):
+            raise InputError(f"the longest row has {longest} tokens, the base model {most} positions; cut rows there")
         if not any(row.trained for row in rows):
             limit = self.tokenizer.max_seq_len
             raise InputError(f"tokenizer.max_seq_len={limit} cuts the answer off every row of {files[0]}")
@@ -207,18 +201,13 @@ class LoRAFinetune:
         # The whole first epoch, also where max_steps ends within it.
         order = step_rows(len(self.rows), settings.rows_per_step, settings.seed, epoch=0)
         batches = (batch for indices in order for batch in self._batches([self.rows[index] for index in indices]))
-        plan = make_plan(self.instructions, self.rows, self.cut, batches, rates, asked)
-        for line in plan.lines():
-            self.say(line)
-        self.facts = plan.facts()
+        lines, self.facts = make_plan(self.instructions, self.rows, self.cut, batches, rates, asked)
+        self.say("\n".join(lines))
 
     def _load_model(self) -> None:
         """The base model with a fresh adapter, its optimizer and schedule."""
-        settings, make = self.settings, partial(build, self.model_section, "model")
-        decoder = load_trainable(make, self.base, self.world.device, self.dtype, settings.seed, self.quantized)
-        longest = max(len(row.tokens) for row in [*self.rows, *self.held_out_rows])
-        if longest > decoder.max_seq_len:
-            raise InputError(f"model.max_seq_len={decoder.max_seq_len} is less than the longest row ({longest} tokens)")
+        settings = self.settings
+        decoder = load_trainable(self.base, self.plain["model"], self.world.device, self.dtype, settings.seed)
         allow_row_blocks(decoder)
         if settings.activation_checkpointing:
             training.set_activation_checkpointing(decoder, auto_wrap_policy={TransformerSelfAttentionLayer})
@@ -241,13 +230,12 @@ class LoRAFinetune:
     # ------------------------------------------------------------------------------------------- checkpoints
 
     def _decides(self) -> dict[str, Any]:
-        values = {f"model.{key}": item for key, item in self.model_section.items()}
+        values = {}
         for name in DECIDES:
-            value = getattr(self.settings, name)
+            value = self.plain[name]
             inner = value if isinstance(value, dict) else {"": value}
             values |= {f"{name}.{key}".rstrip("."): item for key, item in inner.items()}
         values["prompt_format"] = self.settings.dataset.prompt_format
-        values["tokenizer.max_seq_len"] = self.tokenizer.max_seq_len
         values["dataset.data_files"] = [sha256_file(path) for path in self.files]
         if self.held_out_files:
             # The best so far can be compared only with what was scored alike.
@@ -449,7 +437,8 @@ class LoRAFinetune:
         for name, task in self.tasks.items():
             rows = [row for row in self.held_out if row.task == name][: self.settings.validation.generate_rows]
             rows = rows[self.world.rank :: self.world.size]
-            predicted = [task.read(text, row.input, finished) for row, (text, finished) in self._answers(rows)]
+            answers = zip(rows, self._answers(rows), strict=True)
+            predicted = [task.read(response.text, row.input, response.finished) for row, response in answers]
             gold = [task.read(row.output, row.input) for row in rows]
             of_rows = task.count(predicted, gold).rules["micro"].sum(axis=0)
             counts.append(np.array(total(of_rows.astype(float).tolist(), self.world)))
@@ -457,23 +446,16 @@ class LoRAFinetune:
         figures["micro_f1"] = float(ratios(sum(counts))[2])
         return figures
 
-    def _answers(self, rows: list[Instruction]) -> list[tuple[Instruction, tuple[str, bool]]]:
-        """Each row with the greedy answer to it, and whether that came to an end."""
-        # Only validation needs the generation engine.
-        from radtune.engines.local import generate
-        from radtune.engines.prompt import Sampling
-        from radtune.models.checkpoint import Checkpoint
-
-        settings = self.settings.validation
-        messages = [user_message(row.instruction, row.input, self.settings.dataset.prompt_format) for row in rows]
-        prompts = [prompt_tokens(self.tokenizer, message) for message in messages]
-        checkpoint = Checkpoint(self.model.decoder, self.tokenizer, self.model.decoder.max_seq_len)
-        sampling = Sampling(0.0, settings.max_new_tokens)
+    def _answers(self, rows: list[Instruction]) -> list[Response]:
+        settings, decoder = self.settings.validation, self.model.decoder
+        prompt_format = self.settings.dataset.prompt_format
+        prompts = [Prompt(row.report_id, row.instruction, row.input, prompt_format, seed="") for row in rows]
+        engine = TorchtuneEngine(Checkpoint(decoder, self.tokenizer, decoder.max_seq_len), settings.batch_size)
         # Its shapes grow with each token, and compiling for every one would take longer than answering.
         eager = torch.compiler.set_stance("force_eager") if self.settings.compile else contextlib.nullcontext()
         with whole_model(self.model), eager, torch.no_grad():
-            responses = dict(generate(checkpoint, prompts, [""] * len(rows), settings.batch_size, sampling))
-        return [(row, (responses[n].text, responses[n].finished)) for n, row in enumerate(rows)]
+            answers = dict(engine.generate(prompts, Sampling(0.0, settings.max_new_tokens)))
+        return [answers[number] for number in range(len(rows))]
 
     # ------------------------------------------------------------------------------------------------ finish
 
@@ -485,12 +467,9 @@ class LoRAFinetune:
         settings, base = self.settings, self.base.path
         scores = {**self.best["figures"], "step": self.best["step"]} if self.best else {}
         facts = {**self.facts, "steps_done": self.step}
-        card = model_card(
-            f"{base.name} fine-tuned on radiology reports", str(base), facts, scores,
-            OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(settings))),
-        )  # fmt: skip
-        tuned = FineTuned(self.base, adapter, settings.model, self.dtype, card)
-        for path in export(self.output_dir, tuned, settings.write_merged, settings.write_torchtune):
+        card = model_card(self.base, facts, scores, self.plain)
+        tuned = FineTuned(self.base, adapter, self.plain["model"], self.dtype)
+        for path in export(self.output_dir, tuned, card, settings.write_merged, settings.write_torchtune):
             inputs = [*self.files, *self.held_out_files, base / "config.json"]
             write_manifest(path, settings, inputs, **facts, validation=scores)
             self.say(f"written to {path.parent}")

@@ -5,7 +5,7 @@ One weight after the other, so that the model is held once. What is absent, dama
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
@@ -65,12 +65,15 @@ class ModelFolder:
         for path in self.files():
             yield from read_weights(path)
 
-    def sizes(self) -> dict[str, Any]:
-        """What its family's builders take."""
+    def decoder(self, lora: Mapping[str, Any] | None = None) -> TransformerDecoder:
+        """A torchtune model of its sizes; with LoRA layers where ``lora``, a training YAML's ``model``, is given."""
+        family = self.family
         try:
-            return self.family.arguments(self.config)
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{self.path}/config.json: not that of a {self.family.name}: {error}") from None
+            sizes = family.arguments(self.config)
+            return resolve_name(family.builder if lora is None else family.lora_builder)(**sizes, **(lora or {}))
+        except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{self.path}/config.json: not that of a {family.name}: {reason}") from None
 
     def tokenizer(self, max_seq_len: int | None = None) -> Any:
         """Its tokenizer; ``max_seq_len`` is where training rows are cut."""
@@ -193,34 +196,26 @@ def load_checkpoint(folder: Path, adapter: Path | None, device: torch.device, dt
 
 def build_decoder(base: ModelFolder, weights: Weights, device: torch.device, dtype: torch.dtype) -> TransformerDecoder:
     """Builds torchtune's modules with weights in Hugging Face's layout, in eval mode."""
-    sizes = base.sizes()
-    try:
-        # Weights are assigned, so building on the meta device spares a second copy of them.
-        with torch.device("meta"):
-            model = resolve_name(base.family.builder)(**sizes)
-    except (ArithmeticError, AssertionError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"{base.path}/config.json: not that of a {base.family.name}: {str(error)[:200]}") from None
+    # Weights are assigned, so building on the meta device spares a second copy of them.
+    with torch.device("meta"):
+        model = base.decoder()
     _fill(model, weights, base, device, dtype)
     return model.eval().requires_grad_(False)
 
 
 def load_trainable(
-    make: Callable[[], nn.Module],
-    base: ModelFolder,
-    device: torch.device,
-    dtype: torch.dtype,
-    seed: int,
-    quantized: bool,
-) -> nn.Module:
-    """The base model's weights in what ``make`` builds, and a fresh adapter, which alone is trainable.
+    base: ModelFolder, lora: Mapping[str, Any], device: torch.device, dtype: torch.dtype, seed: int
+) -> TransformerDecoder:
+    """The base model and a fresh adapter, which alone is trainable.
 
     A quantized model, whose layers hold 4 bits, is built on its device; any other on the CPU, and moved by the caller.
     The adapter's start follows from the seed alone, on any device and with any number of processes.
     """
+    quantized = lora["quantize_base"]
     place = device if quantized else torch.device("cpu")
     # 4-bit weights are made from what they are built with, so they need real ones.
     with set_default_dtype(dtype), device if quantized else torch.device("meta"):
-        model = make()
+        model = base.decoder(lora)
     _fill(model, base.weights(), base, place, dtype, assign=not quantized)
     start = {name: tensor.to(place, dtype) for name, tensor in fresh_adapter(model, seed).items()}
     model.load_state_dict(start, strict=False, assign=not quantized)
@@ -256,7 +251,7 @@ def _fill(
             raise InputError(f"{base.path}: {theirs} is no weight of a {base.family.name} of these sizes") from None
         if missing.pop(name, None) != tensor.shape:
             shape = f"{theirs} of shape {list(tensor.shape)}"
-            raise InputError(f"{base.path}: {shape} does not fit its config.json, or the YAML's model")
+            raise InputError(f"{base.path}: {shape} does not fit its config.json")
         model.load_state_dict({name: tensor.to(device, dtype)}, strict=False, assign=assign)
     if missing:
         raise InputError(f"{base.path}: {len(missing)} weights are missing; first: {min(missing)}")

@@ -32,11 +32,9 @@ class Family:
     """How models of one kind lie on disk and in torchtune.
 
     Attributes:
-        model_type: Of its ``config.json``.
-        rope: Entries that its rotary positions have there.
-        tied: Whether the output layer is the embeddings, so that no weight of it is stored.
-        builder: torchtune's; ``lora_builder`` is the same with LoRA.
-        arguments: From ``config.json`` to what both builders take.
+        model_type: Of its ``config.json``, as are the entries ``rope`` of rotary positions and whether embeddings are
+            ``tied``, so that no weight of the output layer is stored.
+        builder: torchtune's; it and ``lora_builder`` take ``arguments`` of a ``config.json``.
         weights: From Hugging Face's names of weights to torchtune's; ``{}`` is a layer's number.
         neighbours: Whether torchtune's rotary positions turn neighbours where Hugging Face's turn the two halves of a
             head, so that rows of queries and keys stand in another order.

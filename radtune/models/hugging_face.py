@@ -43,14 +43,12 @@ def _base_model(folder: Path, device: torch.device, dtype: torch.dtype, quantiza
     from transformers import AutoModelForCausalLM
 
     # Code that a checkpoint brings is not run: left open, transformers asks for leave on a terminal.
-    options: dict[str, Any] = {"dtype": dtype, "local_files_only": True, "trust_remote_code": False}
-    if quantization is not None:
-        options["quantization_config"] = _bits(quantization, dtype)
+    options = {"dtype": dtype, "local_files_only": True, "trust_remote_code": False, "device_map": str(device)}
+    # It tells weights of another shape only in a report on stderr, unless it is to go on with random ones.
+    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    bits = None if quantization is None else _bits(quantization, dtype)
     with _one_lined(f"{folder}: cannot be loaded with transformers"):
-        # It tells weights of another shape only in a report on stderr, unless it is to go on with random ones.
-        model, loaded = AutoModelForCausalLM.from_pretrained(
-            folder, device_map=str(device), output_loading_info=True, ignore_mismatched_sizes=True, **options
-        )
+        model, loaded = AutoModelForCausalLM.from_pretrained(folder, quantization_config=bits, **options)
     # transformers warns of these and goes on, with random weights in their places.
     mismatched = {name for name, *_ in loaded["mismatched_keys"]}
     strange = sorted(loaded["missing_keys"] or loaded["unexpected_keys"] or mismatched)

@@ -27,17 +27,6 @@ def prompt_tokens(tokenizer: Any, message: str) -> list[int]:
     return tokens
 
 
-def check_tokenizer(tokenizer: Any, vocabulary: int) -> None:
-    """Holds a tokenizer to a model.
-
-    Raises:
-        InputError: It makes token ids that the model does not have, or fewer than half of those it has.
-    """
-    highest = max([tokenizer.vocab_size - 1, *tokenizer.special_tokens.values()])
-    if not vocabulary / 2 <= highest + 1 <= vocabulary:
-        raise InputError(f"tokenizer: {highest + 1:,} tokens, but the model has {vocabulary:,}; it is another model's")
-
-
 def llama3_tokenizer(path: str, special_tokens_path: str | None = None, max_seq_len: int | None = None) -> Any:
     """Builds the tokenizer of a Llama 3 checkpoint, read from its file every time.
 
@@ -50,13 +39,17 @@ def llama3_tokenizer(path: str, special_tokens_path: str | None = None, max_seq_
 
 
 def llama3_tokenizer_of(folder: Path, vocabulary: int, max_seq_len: int | None = None) -> Any:
-    """The tokenizer of a model folder: ``original/tokenizer.model``, as Llama 3.1 ships it."""
+    """The tokenizer of a model folder, ``original/tokenizer.model`` as Llama 3.1 ships it, if it is the model's."""
     paths = [folder / "original" / "tokenizer.model", folder / "tokenizer.model"]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
         raise InputError(f"{paths[0]}: no such file")
     special = None if vocabulary == _LLAMA3_VOCABULARY else str(folder / "tokenizer.json")
     try:
-        return llama3_tokenizer(str(path), special, max_seq_len)
+        tokenizer = llama3_tokenizer(str(path), special, max_seq_len)
     except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a tokenizer: {error}") from None
+    count = 1 + max(tokenizer.vocab_size - 1, *tokenizer.special_tokens.values())
+    if not vocabulary / 2 <= count <= vocabulary:
+        raise InputError(f"{path}: {count:,} tokens, but the model has {vocabulary:,}; it is another model's")
+    return tokenizer

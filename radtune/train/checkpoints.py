@@ -54,39 +54,33 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: truncated or damaged checkpoint") from None
 
 
-def newest_whole(folder: Path) -> tuple[Path | None, dict[str, Any], list[str]]:
-    """The newest checkpoint that can be read, None where there is none; its state; the damaged ones passed over."""
-    passed_over = []
+def newest_whole(folder: Path, say: Callable[[str], None]) -> tuple[Path | None, dict[str, Any]]:
+    """The newest checkpoint that can be read and its state; None where there is none. Damaged ones are told of."""
     for path in checkpoint_files(folder):
         try:
-            return path, load_checkpoint(path), passed_over
+            return path, load_checkpoint(path)
         except InputError as error:
-            passed_over.append(str(error))
-    return None, {}, passed_over
+            say(f"warning: {error}; passed over")
+    return None, {}
 
 
 def resume_state(
     folder: Path, resume: str | None, decides: dict[str, Any], say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The state that a run goes on from; nothing where it starts anew.
+    """The state that a run goes on from, nothing where it starts anew; an InputError where it cannot go on.
 
     Args:
         folder: The run's ``checkpoints`` folder.
         resume: ``auto`` for the newest whole checkpoint there, or a checkpoint file; None for a new run.
         decides: What decides the numbers of a run, by key; a state has it as ``decides``.
         say: Gets what is to be told.
-
-    Raises:
-        InputError: A new run where another is, or a checkpoint of a run with other numbers.
     """
     if resume is None:
         if checkpoint_files(folder):
             raise InputError(f"{folder} holds another run: resume=auto to go on with it, or another output_dir")
         return {}
     if resume == "auto":
-        path, state, passed_over = newest_whole(folder)
-        for message in passed_over:
-            say(f"warning: {message}; passed over")
+        path, state = newest_whole(folder, say)
     else:
         path, state = Path(resume), load_checkpoint(Path(resume))
     if path is None:

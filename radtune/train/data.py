@@ -80,10 +80,14 @@ def _shared(rows: Sequence[tuple[list[int], list[int]]]) -> int:
     return max(0, min(shared, *untrained, *(len(tokens) - 1 for tokens, _ in rows)))
 
 
-def read_rows(data_files: str | Sequence[str]) -> list[Instruction]:
-    """The rows of one or several ``instructions.jsonl``; an InputError where there are none."""
-    paths = [data_files] if isinstance(data_files, str) else list(data_files)
-    rows = [row for path in paths for row in read_instructions(Path(path))]
+def data_paths(data_files: str | Sequence[str]) -> list[Path]:
+    """The files that a ``data_files`` key names: one or several ``instructions.jsonl``."""
+    return [Path(name) for name in ([data_files] if isinstance(data_files, str) else data_files)]
+
+
+def read_rows(paths: Sequence[Path]) -> list[Instruction]:
+    """The rows of files; an InputError where there are none."""
+    rows = [row for path in paths for row in read_instructions(path)]
     if not rows:
         raise InputError(f"{', '.join(map(str, paths))}: no rows")
     return rows
@@ -114,7 +118,7 @@ def instruction_dataset(
     try:
         if prompt_format not in PROMPT_FORMATS:
             raise InputError(f"dataset.prompt_format: {prompt_format!r} is not one of {', '.join(PROMPT_FORMATS)}")
-        instructions = read_rows(data_files)
+        instructions = read_rows(data_paths(data_files))
         if packed and tokenizer.max_seq_len is None:
             raise InputError("dataset.packed needs tokenizer.max_seq_len")
     except InputError as error:

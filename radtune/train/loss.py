@@ -69,13 +69,6 @@ class RowBlock:
     mask: torch.Tensor
 
 
-@dataclass(frozen=True)
-class RowBlocks:
-    """A pack's attention pattern, group by group; what the model's layers get as their mask."""
-
-    blocks: tuple[RowBlock, ...]
-
-
 def attention_mask(batch: Batch, device: torch.device, dtype: torch.dtype) -> object:
     """What a decoder's layers take as a batch's mask: FlexAttention's on a GPU, else row blocks; None is causal."""
     if batch.groups is None:
@@ -87,8 +80,8 @@ def attention_mask(batch: Batch, device: torch.device, dtype: torch.dtype) -> ob
         return create_block_mask(sees(batch.groups, length), 1, None, length, length, device=device)
 
 
-def row_blocks(groups: Sequence[Group], dtype: torch.dtype) -> RowBlocks:
-    """The attention pattern of a pack for SDPA, whose cost grows with the rows and not with the square of the pack.
+def row_blocks(groups: Sequence[Group], dtype: torch.dtype) -> tuple[RowBlock, ...]:
+    """The attention pattern of a pack, group by group, for SDPA; costs grow with the rows and not with its square.
 
     ``dtype`` is that of queries and keys; SDPA adds a mask of numbers faster than it converts one of booleans.
     """
@@ -103,7 +96,7 @@ def row_blocks(groups: Sequence[Group], dtype: torch.dtype) -> RowBlocks:
         mask = torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, -torch.inf)
         kept = (columns[None] < lengths[:, None]).flatten()
         blocks.append(RowBlock(group.start, group.prefix, places, kept, mask[:, None]))
-    return RowBlocks(tuple(blocks))
+    return tuple(blocks)
 
 
 def sees(groups: Sequence[Group], length: int) -> Callable[..., torch.Tensor]:
@@ -130,7 +123,7 @@ def sees(groups: Sequence[Group], length: int) -> Callable[..., torch.Tensor]:
 
 
 def allow_row_blocks(model: nn.Module) -> None:
-    """Makes a torchtune decoder's layers take :class:`RowBlocks` as a mask, beside the masks they know."""
+    """Makes a torchtune decoder's layers take :func:`row_blocks` as a mask, beside the masks they know."""
     for layer in model.layers:
         # torchtune picks the kernel in this one attribute of a layer; it is frozen at 0.6.1, so the name stays.
         layer.attn._attention_call = partial(_attention, layer.attn._attention_call)
@@ -145,9 +138,9 @@ def _attention(
     dropout_p: float,
     is_causal: bool,
 ) -> torch.Tensor:
-    if not isinstance(mask, RowBlocks):
+    if not isinstance(mask, tuple):
         return default(query, key, value, mask=mask, dropout_p=dropout_p, is_causal=is_causal)
-    return torch.cat([part for block in mask.blocks for part in _block(block, query, key, value, dropout_p)], dim=2)
+    return torch.cat([part for block in mask for part in _block(block, query, key, value, dropout_p)], dim=2)
 
 
 def _block(

@@ -61,16 +61,12 @@ def make_batches(rows: Iterable[Row], packing: str, max_tokens: int, ways: int =
     """
     rows = [row for row in rows if row.trained]
     if packing == "none":
-        limit = _share(sum(len(row.tokens) for row in rows), max_tokens, ways)
+        limit = min(max_tokens, -(-sum(len(row.tokens) for row in rows) // ways)) if ways > 1 else max_tokens
         batches = [_padded(part) for part in _like_lengths(rows, limit)]
     else:
         packs = _packs(rows, packing == "shared_prefix", max_tokens, ways)
         batches = [_packed(pack, multiple) for pack in packs]
     return sorted(batches, key=lambda batch: -batch.tokens.numel())
-
-
-def _share(total: int, max_tokens: int, ways: int) -> int:
-    return max_tokens if ways == 1 else min(max_tokens, -(-total // ways))
 
 
 def _like_lengths(rows: Sequence[Row], max_tokens: int) -> list[list[Row]]:
@@ -108,7 +104,7 @@ def _packs(rows: Sequence[Row], share: bool, max_tokens: int, ways: int) -> list
 
     prefixes = {group(row): group(row)[1] for row in rows}
     total = sum(len(row.tokens) - group(row)[1] for row in rows) + ways * sum(prefixes.values())
-    limit = _share(total, max_tokens, ways)
+    limit = min(max_tokens, -(-total // ways)) if ways > 1 else max_tokens
     packs: list[_Pack] = []
     used: list[int] = []
     # Kind by kind, so that a prefix stands in as few packs as can be.

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -39,63 +38,6 @@ def learning_rates(make_scheduler: Callable[[Any], Any], learning_rate: float, s
     return rates
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The figures of a run; tokens are those of an epoch.
-
-    Attributes:
-        rows: By task and source, how many rows.
-        cut: Rows longer than ``tokenizer.max_seq_len``.
-        untrained: Rows of which nothing is left to train on.
-        row_tokens: Tokens of all rows, as each would be computed alone.
-        computed_tokens: With ``padding``.
-        warmup: Optimizer steps before the highest learning rate.
-        peak: The highest learning rate reached; ``asked`` is the optimizer's.
-    """
-
-    rows: dict[tuple[str, str], int]
-    cut: int
-    untrained: int
-    row_tokens: int
-    computed_tokens: int
-    padding: int
-    trained_tokens: int
-    steps: int
-    warmup: int
-    peak: float
-    asked: float
-
-    def facts(self) -> dict[str, Any]:
-        """The figures for a manifest and a model card."""
-        return {
-            "rows": {f"{task}/{source}": count for (task, source), count in sorted(self.rows.items())},
-            "rows_cut": self.cut,
-            "trained_tokens_per_epoch": self.trained_tokens,
-            "optimizer_steps": self.steps,
-            "peak_learning_rate": self.peak,
-        }
-
-    def lines(self) -> list[str]:
-        """The figures to print, warnings last."""
-        lines = [f"{count:,} rows of {task} from {source}" for (task, source), count in sorted(self.rows.items())]
-        lines += [
-            f"an epoch: {self.row_tokens:,} tokens in rows, {self.trained_tokens:,} of them trained on; "
-            f"{self.computed_tokens:,} computed, {self.padding:,} of them padding",
-            f"{self.steps:,} optimizer steps, {self.warmup:,} of them warm-up ({self.warmup / self.steps:.0%}); "
-            f"highest learning rate {self.peak:.3g}",
-        ]
-        if self.peak < 0.999 * self.asked:
-            lines.append(
-                f"warning: the warm-up outlasts training: the learning rate reaches {self.peak:.3g}, not "
-                f"{self.asked:.3g}; lower lr_scheduler.num_warmup_steps or train on more rows"
-            )
-        if self.cut:
-            lines.append(f"warning: {self.cut:,} rows reach tokenizer.max_seq_len: their answers are cut")
-        if self.untrained:
-            lines.append(f"warning: {self.untrained:,} rows have no answer left to train on, and change nothing")
-        return lines
-
-
 def make_plan(
     instructions: Sequence[Instruction],
     rows: Sequence[Row],
@@ -103,22 +45,44 @@ def make_plan(
     batches: Iterable[Batch],
     rates: Sequence[float],
     asked: float,
-) -> Plan:
-    """Counts training rows, the same tokenized, the batches of an epoch and the learning rates of all steps."""
+) -> tuple[list[str], dict[str, Any]]:
+    """What a run will do: lines to print, warnings last, and the figures for manifests and model cards.
+
+    Args:
+        instructions: All rows.
+        rows: The same, tokenized.
+        cut: How many of them reach ``tokenizer.max_seq_len``.
+        batches: Those of an epoch.
+        rates: The learning rate of each step.
+        asked: The YAML's.
+    """
     computed = padding = 0
     for batch in batches:
         computed, padding = computed + batch.tokens.numel(), padding + batch.padding
+    counts = sorted(Counter((row.task, row.source) for row in instructions).items())
     trained = [row.trained for row in rows]
-    return Plan(
-        rows=dict(Counter((row.task, row.source) for row in instructions)),
-        cut=cut,
-        untrained=trained.count(0),
-        row_tokens=sum(len(row.tokens) for row in rows),
-        computed_tokens=computed,
-        padding=padding,
-        trained_tokens=sum(trained),
-        steps=len(rates),
-        warmup=rates.index(max(rates)),
-        peak=max(rates),
-        asked=asked,
-    )
+    steps, peak = len(rates), max(rates)
+    warmup = rates.index(peak)
+    lines = [f"{count:,} rows of {task} from {source}" for (task, source), count in counts]
+    lines += [
+        f"an epoch: {sum(len(row.tokens) for row in rows):,} tokens in rows, {sum(trained):,} of them trained on; "
+        f"{computed:,} computed, {padding:,} of them padding",
+        f"{steps:,} optimizer steps, {warmup:,} of them warm-up ({warmup / steps:.0%}); "
+        f"highest learning rate {peak:.3g}",
+    ]
+    if peak < 0.999 * asked:
+        lines.append(
+            f"warning: the warm-up outlasts training: the learning rate reaches {peak:.3g}, not {asked:.3g}; lower "
+            "lr_scheduler.num_warmup_steps or train on more rows"
+        )
+    if cut:
+        lines.append(f"warning: {cut:,} rows reach tokenizer.max_seq_len: their answers are cut")
+    if trained.count(0):
+        lines.append(f"warning: {trained.count(0):,} rows have no answer left to train on, and change nothing")
+    return lines, {
+        "rows": {f"{task}/{source}": count for (task, source), count in counts},
+        "rows_cut": cut,
+        "trained_tokens_per_epoch": sum(trained),
+        "optimizer_steps": steps,
+        "peak_learning_rate": peak,
+    }

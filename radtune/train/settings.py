@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torchtune.config._utils import _get_component_from_path
@@ -13,6 +12,32 @@ from radtune.tasks.rendering import PROMPT_FORMATS
 from radtune.train.packing import PACKINGS
 
 COMPONENT = "_component_"
+
+
+@dataclass
+class ModelSettings:
+    """The adapter; all else is the base model's."""
+
+    lora_attn_modules: list[str] = key(
+        "Projections of attention that it changes.", choices=("q_proj", "k_proj", "v_proj", "output_proj")
+    )
+    apply_lora_to_mlp: bool = key("Whether it changes the layers between them, too.", False)
+    apply_lora_to_output: bool = key("Whether it changes the output layer, too.", False)
+    lora_rank: int = key("Its rank.", ge=1)
+    lora_alpha: int = key("Its products are scaled by alpha over rank.", ge=1)
+    lora_dropout: float = key("Share of its inputs left out in training.", 0.0, ge=0, le=1)
+    quantize_base: bool = key("Hold the base model in 4 bits (QLoRA).", False)
+
+    def __post_init__(self) -> None:
+        if not self.lora_attn_modules:
+            raise InputError("lora_attn_modules names none")
+
+
+@dataclass
+class TokenizerSettings:
+    """The tokenizer is the base model's."""
+
+    max_seq_len: int | None = key("Where rows are cut; null for nowhere.", None, ge=1)
 
 
 @dataclass
@@ -54,8 +79,8 @@ class TrainingSettings:
 
     output_dir: str = key("Folder for adapter/, merged/, checkpoints/, logs and the curve.")
     checkpoint_dir: str = key("Base model in Hugging Face's layout: config.json, *.safetensors, tokenizer.")
-    model: dict[str, Any] = key("Where the adapter sits and its rank and alpha; the sizes are the base model's.")
-    tokenizer: dict[str, Any] = key("max_seq_len cuts rows; the tokenizer is the base model's.")
+    model: ModelSettings = key("The adapter.", ModelSettings)
+    tokenizer: TokenizerSettings = key("The base model's.", TokenizerSettings)
     optimizer: dict[str, Any] = key("Any optimizer of torch or bitsandbytes.")
     lr_scheduler: dict[str, Any] = key("torchtune's schedule; gets the number of steps.")
     metric_logger: dict[str, Any] = key("torchtune's disk, TensorBoard, W&B or screen logger.")
@@ -84,23 +109,6 @@ class TrainingSettings:
     write_merged: bool = key("Write merged/, the whole fine-tuned model.", True)
     write_torchtune: bool = key("Write torchtune/, adapter and merged model in torchtune's own format.", False)
     log_every_n_steps: int = key("How often the metric logger gets figures.", 1, ge=1)
-
-    def __post_init__(self) -> None:
-        if COMPONENT not in self.tokenizer and (unknown := sorted(set(self.tokenizer) - {"max_seq_len"})):
-            raise InputError(f"unknown key 'tokenizer.{unknown[0]}'{nearest(unknown[0], ['max_seq_len'])}")
-        # The exported adapter's config and scale need rank and alpha, whatever defaults the builder has.
-        for name, value in (
-            ("tokenizer.max_seq_len", self.tokenizer.get("max_seq_len", 1)),
-            ("model.lora_rank", self.model.get("lora_rank")),
-            ("model.lora_alpha", self.model.get("lora_alpha")),
-        ):
-            if not isinstance(value, int | float) or value < 1:
-                raise InputError(f"{name}: expected 1 or more")
-
-
-def data_files(value: str | list[str]) -> list[Path]:
-    """The files that a ``data_files`` key names."""
-    return [Path(item) for item in ([value] if isinstance(value, str) else value)]
 
 
 # What `*args` and `**kwargs` are: no names of arguments.

@@ -16,7 +16,6 @@ from radtune.models.checkpoint import INDEX, fresh_adapter, load_checkpoint, loa
 from radtune.models.export import FineTuned, peft_weights
 from radtune.models.families import FAMILIES, find_family, frame_of
 from radtune.models.tokenizer import prompt_tokens
-from radtune.train.settings import build
 
 MINI = Path("data/mini")
 CPU = torch.device("cpu")
@@ -46,18 +45,17 @@ def test_weights_are_torchtunes_and_come_back(base):
 
 
 def test_adapters_on_every_layer_are_named_as_torchtune_names_them(base):
-    section = {
-        "_component_": base.family.lora_builder, **base.family.arguments(base.config), "lora_rank": 4, "lora_alpha": 8,
+    lora = {
         "lora_attn_modules": ["q_proj", "k_proj", "v_proj", "output_proj"], "apply_lora_to_mlp": True,
-        "apply_lora_to_output": True,
+        "apply_lora_to_output": True, "lora_rank": 4, "lora_alpha": 8, "quantize_base": False,
     }  # fmt: skip
-    model = load_trainable(lambda: build(section, "model"), base, CPU, torch.float32, 0, False)
+    model = load_trainable(base, lora, CPU, torch.float32, 0)
     start = fresh_adapter(model, 0)
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert set(trainable) == set(start)
     assert all(torch.equal(trainable[name], start[name]) for name in start)
     tensors = {name: torch.randn_like(tensor) for name, tensor in start.items()}
-    got = peft_weights(FineTuned(base, tensors, section, torch.float32, "").adapter())
+    got = peft_weights(FineTuned(base, tensors, lora, torch.float32).adapter())
     wanted = tune_to_peft_adapter_weights(tensors, **heads(base.config))
     assert set(got) == set(wanted)
     assert all(torch.equal(got[name], wanted[name]) for name in got)
@@ -109,6 +107,12 @@ def without_norm(folder):
     save_file(weights, folder / "model.safetensors")
 
 
+def with_tokens_of_another(folder):
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["added_tokens"].append({**tokenizer["added_tokens"][-1], "id": 5000, "content": "<|far|>"})
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -132,6 +136,7 @@ def without_norm(folder):
         (lambda f: (f / INDEX).write_text('{"weight_map": {"a": "b.safetensors"}}'), r"b\.safetensors: no such file"),
         (lambda f: (f / "original" / "tokenizer.model").unlink(), r"tokenizer\.model: no such file"),
         (lambda f: (f / "original" / "tokenizer.model").write_text("x"), r"tokenizer\.model: not a tokenizer"),
+        (with_tokens_of_another, r"tokenizer\.model: 5,001 tokens, but the model has 1,408; it is another model's"),
     ],
 )
 def test_a_damaged_folder_is_one_line(tmp_path, damage, message):

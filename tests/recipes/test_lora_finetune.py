@@ -36,7 +36,7 @@ def test_learns_and_leaves_everything_behind(train, tmp_path, rows):
     assert "20 rows of open_ended from synthetic" in run.out
     assert "15 optimizer steps, 5 of them warm-up (33%); highest learning rate 0.005" in run.out
     card = (folder / "adapter" / "README.md").read_text()
-    assert "| rows open_ended/synthetic | 20 |" in card
+    assert "\n  open_ended/synthetic: 20\n" in card
     manifest = json.loads((folder / "adapter" / "adapter_model.safetensors.manifest.json").read_text())
     assert manifest["optimizer_steps"] == 15
     assert str(rows / "train.jsonl") in manifest["inputs"]
@@ -202,15 +202,8 @@ def test_early_stopping_keeps_the_best_adapter(train, tmp_path):
     assert manifest["validation"]["step"] == best
 
 
-def test_four_bit_base_and_recomputed_activations(train, tmp_path):
-    run = train(
-        "run",
-        "model.quantize_base=True",
-        "dtype=bf16",
-        "max_steps=2",
-        "activation_checkpointing=true",
-        "write_merged=True",
-    ).wait()
+def test_four_bit_base(train, tmp_path):
+    run = train("run", "model.quantize_base=True", "dtype=bf16", "max_steps=2", "write_merged=True").wait()
     assert run.code == 0, run.err
     weights = load_file(tmp_path / "run" / "merged" / "model.safetensors")
     base = load_file("data/mini/model.safetensors")
@@ -221,10 +214,8 @@ def test_four_bit_base_and_recomputed_activations(train, tmp_path):
 def test_recomputing_activations_changes_nothing(train, tmp_path):
     for name in ("true", "false"):
         # With answers generated through layers that recompute, too.
-        assert (
-            train(name, f"activation_checkpointing={name}", "max_steps=2", "validation.generate_rows=1").wait().code
-            == 0
-        )
+        run = train(name, f"activation_checkpointing={name}", "max_steps=2", "validation.generate_rows=1").wait()
+        assert run.code == 0, run.err
     assert figures(tmp_path / "true") == figures(tmp_path / "false")
 
 
@@ -280,17 +271,12 @@ def little_memory():
     [
         (["optimizer.lr=1e30", "lr_scheduler.num_warmup_steps=0"], None, "loss nan"),
         (["checkpoint_every_n_steps=1"], small_files, "step_00000001.pt: cannot write: File too large"),
-        (["packing=none", "rows_per_step=36", "tokens_per_batch=500000", "model.max_seq_len=131072"], little_memory,
+        (["packing=none", "rows_per_step=36", "tokens_per_batch=500000"], little_memory,
          "out of memory: lower tokens_per_batch"),
         (["checkpoint_dir=absent"], None, "absent/config.json: No such file"),
         (["tokenizer.max_seq_len=60"], None, "tokenizer.max_seq_len=60 cuts the answer off every row of"),
-        (["model.max_seq_len=200"], None, "model.max_seq_len=200 is less than the longest row"),
-        (["write_torchtune=True", "max_steps=1"], megabytes, "model.pt: cannot write"),
+        (["write_torchtune=True", "max_steps=1"], megabytes, "torchtune/: cannot write"),
         (["tokens_per_batch=100"], None, "tokens_per_batch=100 is less than the longest row"),
-        (["model.embed_dim=128"], None, "does not fit its config.json, or the YAML's model"),
-        (["tokenizer._component_=radtune.train.llama3_tokenizer",
-          "tokenizer.path=data/mini/original/tokenizer.model"], None,
-         "but the model has 1,408; it is another model's"),
         (["device=cuda"], None, "device=cuda: no CUDA device here"),
         (["metric_logger._component_=torchtune.training.metric_logging.WandBLogger"], None, "metric_logger"),
     ],

@@ -33,7 +33,7 @@ def test_the_last_ones_stay_and_leftovers_go(tmp_path):
     for step in (1, 2, 10, 100):
         save_checkpoint(tmp_path, state(step), keep=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000010.pt", "step_00000100.pt"]
-    assert newest_whole(tmp_path)[1]["step"] == 100
+    assert newest_whole(tmp_path, print)[1]["step"] == 100
     # A run that went on from an older one: what it saves is the newest then.
     save_checkpoint(tmp_path, state(20), keep=1)
     assert [path.name for path in tmp_path.iterdir()] == ["step_00000020.pt"]
@@ -49,14 +49,15 @@ def test_damage_is_noticed_and_passed_over(tmp_path_factory, where, cut):
     place = content.index(torch.arange(1000.0).add(2).numpy().tobytes()) + int(where * 4000)
     content[place] ^= 0xFF
     path.write_bytes(content[: int(where * len(content))] if cut else content)
-    found, loaded, passed_over = newest_whole(folder)
+    said = []
+    found, loaded = newest_whole(folder, said.append)
     assert loaded["step"] == 1
     assert found.name == "step_00000001.pt"
-    assert passed_over == [f"{path}: truncated or damaged checkpoint"]
+    assert said == [f"warning: {path}: truncated or damaged checkpoint; passed over"]
 
 
 def test_nothing_there_is_no_error(tmp_path):
-    assert newest_whole(tmp_path / "absent") == (None, {}, [])
+    assert newest_whole(tmp_path / "absent", print) == (None, {})
     with pytest.raises(InputError, match="No such file"):
         load_checkpoint(tmp_path / "step_00000001.pt")
 

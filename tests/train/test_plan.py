@@ -40,7 +40,7 @@ def test_learning_rates_are_the_schedules():
 
 def lines(steps, **changes):
     values = {"instructions": [], "rows": [], "cut": 0, "batches": [], "rates": rates(steps, 100), "asked": 3e-4}
-    return make_plan(**values | changes).lines()
+    return make_plan(**values | changes)[0]
 
 
 def test_warns_of_a_warm_up_that_outlasts_training_and_of_cut_rows():
