@@ -62,7 +62,7 @@ from radtune.train.distributed import (
     whole_model,
 )
 from radtune.train.history import History, draw_curve
-from radtune.train.loss import SummedLoss, allow_row_blocks, attention_mask
+from radtune.train.loss import SummedLoss, attention_mask
 from radtune.train.packing import Batch, make_batches, prefetch
 from radtune.train.plan import learning_rates, make_plan, step_rows, steps_per_epoch
 from radtune.train.settings import TrainingSettings, build
@@ -208,12 +208,11 @@ class LoRAFinetune:
         """The base model with a fresh adapter, its optimizer and schedule."""
         settings = self.settings
         decoder = load_trainable(self.base, self.plain["model"], self.world.device, self.dtype, settings.seed)
-        allow_row_blocks(decoder)
+        self.model = SummedLoss(decoder)
         if settings.activation_checkpointing:
             training.set_activation_checkpointing(decoder, auto_wrap_policy={TransformerSelfAttentionLayer})
         if settings.compile:
             training.compile_model(decoder, verbose=False)
-        self.model = SummedLoss(decoder)
         place_model(self.model, self.world)
         # Recomputed layers are wrapped, and their weights' names with them.
         self.adapter = {

@@ -6,6 +6,7 @@ In a pack, a row sees the prefix of its group and its own tokens before it, and 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,12 +23,18 @@ CHUNK = 1024
 class SummedLoss(nn.Module):
     """A torchtune ``TransformerDecoder`` that gives the summed loss of a batch instead of logits.
 
-    The output layer is computed only at places that have a target: one in ten to twenty of a report's tokens.
+    What follows the last attention is computed only at places that have a target: one in ten to twenty of a report's
+    tokens.
     """
 
     def __init__(self, decoder: nn.Module) -> None:
         super().__init__()
         self.decoder = decoder
+        for layer in decoder.layers:
+            # torchtune picks the kernel in this one attribute of a layer; it is frozen at 0.6.1, so the name stays.
+            layer.attn._attention_call = partial(_attention, layer.attn._attention_call)
+        last = decoder.layers[-1]
+        last.forward = partial(_layer_at, last, last.forward)
 
     def forward(
         self,
@@ -38,10 +45,11 @@ class SummedLoss(nn.Module):
         targets: torch.Tensor,
     ) -> torch.Tensor:
         """The cross-entropy summed over targets, a float32 scalar; tensors as in :class:`Batch`."""
+        *layers, last = self.decoder.layers
         hidden = self.decoder.tok_embeddings(tokens)
-        for layer in self.decoder.layers:
+        for layer in layers:
             hidden = layer(hidden, mask=mask, input_pos=positions)
-        hidden = self.decoder.norm(hidden.flatten(0, 1)[places])
+        hidden = self.decoder.norm(last(hidden, mask=mask, input_pos=positions, places=places))
         if len(places) <= CHUNK:
             return self._sum(hidden, targets)
         # Logits of many places are made again in the backward pass rather than all held until then.
@@ -52,18 +60,35 @@ class SummedLoss(nn.Module):
         return cross_entropy(self.decoder.output(hidden).float(), targets, reduction="sum")
 
 
+def _layer_at(
+    layer: nn.Module,
+    whole: Callable[..., torch.Tensor],
+    hidden: torch.Tensor,
+    places: torch.Tensor | None = None,
+    **inputs: Any,
+) -> torch.Tensor:
+    """A layer's output at some places of its flattened input, shape (places, width); without places, all of it."""
+    if places is None:
+        return whole(hidden, **inputs)
+    normed = layer.sa_norm(hidden)
+    attended = (hidden + layer.sa_scale(layer.attn(normed, normed, **inputs))).flatten(0, 1)[places]
+    return attended + layer.mlp_scale(layer.mlp(layer.mlp_norm(attended)))
+
+
 @dataclass(frozen=True)
 class RowBlock:
-    """The rows of one group, whose prefix begins at ``start``, as a padded batch for SDPA.
+    """The rows of one group as a padded batch for SDPA.
 
     Attributes:
-        places: Where the tokens of each row stand in the pack, shape (rows, longest); padding repeats a row's last.
-        kept: Which places are no padding, shape (rows * longest,).
+        prefix: The length of what they share, which stands before them.
+        own: How many tokens they have behind it.
+        places: Where among these those of each row stand, shape (rows, longest); padding repeats a row's last.
+        kept: Which places, flattened, are no padding, shape (own,).
         mask: What each token sees of the prefix and of its row, shape (rows, 1, longest, prefix + longest).
     """
 
-    start: int
     prefix: int
+    own: int
     places: torch.Tensor
     kept: torch.Tensor
     mask: torch.Tensor
@@ -89,13 +114,13 @@ def row_blocks(groups: Sequence[Group], dtype: torch.dtype) -> tuple[RowBlock, .
     for group in groups:
         lengths = torch.tensor(group.lengths)
         columns = torch.arange(int(lengths.max()))
-        starts = group.start + group.prefix + lengths.cumsum(0) - lengths
+        starts = lengths.cumsum(0) - lengths
         places = starts[:, None] + torch.minimum(columns[None], lengths[:, None] - 1)
         seen = (columns[None, None] <= columns[None, :, None]) & (columns[None, None] < lengths[:, None, None])
         seen = torch.cat([torch.ones(*seen.shape[:2], group.prefix, dtype=torch.bool), seen], dim=2)
         mask = torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, -torch.inf)
-        kept = (columns[None] < lengths[:, None]).flatten()
-        blocks.append(RowBlock(group.start, group.prefix, places, kept, mask[:, None]))
+        kept = (columns[None] < lengths[:, None]).flatten().nonzero()[:, 0]
+        blocks.append(RowBlock(group.prefix, sum(group.lengths), places, kept, mask[:, None]))
     return tuple(blocks)
 
 
@@ -122,13 +147,6 @@ def sees(groups: Sequence[Group], length: int) -> Callable[..., torch.Tensor]:
     return mask_mod
 
 
-def allow_row_blocks(model: nn.Module) -> None:
-    """Makes a torchtune decoder's layers take :func:`row_blocks` as a mask, beside the masks they know."""
-    for layer in model.layers:
-        # torchtune picks the kernel in this one attribute of a layer; it is frozen at 0.6.1, so the name stays.
-        layer.attn._attention_call = partial(_attention, layer.attn._attention_call)
-
-
 def _attention(
     default: Callable[..., torch.Tensor],
     query: torch.Tensor,
@@ -138,24 +156,21 @@ def _attention(
     dropout_p: float,
     is_causal: bool,
 ) -> torch.Tensor:
+    """Attention by torchtune's kernel; or that of a pack, where the mask is its :func:`row_blocks`."""
     if not isinstance(mask, tuple):
         return default(query, key, value, mask=mask, dropout_p=dropout_p, is_causal=is_causal)
-    return torch.cat([part for block in mask for part in _block(block, query, key, value, dropout_p)], dim=2)
-
-
-def _block(
-    block: RowBlock, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout_p: float
-) -> list[torch.Tensor]:
-    """Attention of one group's prefix, then of its rows; each of shape (1, heads, tokens, head_dim)."""
-    outputs, rows = [], len(block.places)
-    prefix = [tensor[:, :, block.start : block.start + block.prefix] for tensor in (query, key, value)]
-    if block.prefix:
-        outputs.append(scaled_dot_product_attention(*prefix, dropout_p=dropout_p, is_causal=True))
-    own = [tensor[0][:, block.places].transpose(0, 1) for tensor in (query, key, value)]
-    keys, values = (
-        torch.cat([prefix[i].expand(rows, -1, -1, -1), own[i]], dim=2) if block.prefix else own[i] for i in (1, 2)
-    )
-    attended = scaled_dot_product_attention(own[0], keys, values, attn_mask=block.mask, dropout_p=dropout_p)
-    flat = attended.transpose(0, 1).flatten(1, 2)
-    outputs.append(flat[None, :, block.kept])
-    return outputs
+    # Each group's prefix and rows: slicing one by one would fill gradients of the whole pack with zeros for each.
+    lengths = [length for block in mask for length in (block.prefix, block.own)]
+    parts = iter(zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True))
+    outputs = []
+    for block, prefix, own in zip(mask, parts, parts, strict=True):
+        if block.prefix:
+            outputs.append(scaled_dot_product_attention(*prefix, dropout_p=dropout_p, is_causal=True))
+        rows = [tensor.squeeze(0)[:, block.places].transpose(0, 1) for tensor in own]
+        keys, values = (
+            torch.cat([prefix[i].expand(len(block.places), -1, -1, -1), rows[i]], dim=2) if block.prefix else rows[i]
+            for i in (1, 2)
+        )
+        attended = scaled_dot_product_attention(rows[0], keys, values, attn_mask=block.mask, dropout_p=dropout_p)
+        outputs.append(attended.transpose(0, 1).flatten(1, 2)[:, block.kept].unsqueeze(0))
+    return torch.cat(outputs, dim=2)

@@ -7,7 +7,6 @@ import pytest
 import torch
 from peft import AutoPeftModelForCausalLM
 from recipe_runs import MINI, Run
-from torchtune.models.llama3_1 import llama3_1
 from torchtune.training import FullModelTorchTuneCheckpointer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -71,7 +70,7 @@ def test_torchtune_folder_loads_with_torchtune(trained, logits, tmp_path):
         checkpoint_dir=str(trained / "torchtune"), checkpoint_files=["model.pt"], output_dir=str(tmp_path),
         model_type="LLAMA3",
     )  # fmt: skip
-    model = llama3_1(**open_model(Path("data/mini")).sizes())
+    model = open_model(Path("data/mini")).decoder()
     model.load_state_dict(checkpointer.load_checkpoint()["model"])
     assert_close(model(TOKENS), logits)
     adapter = torch.load(trained / "torchtune" / "adapter_0.pt", weights_only=True)

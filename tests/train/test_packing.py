@@ -13,7 +13,7 @@ from radtune.sources.synthetic import generate
 from radtune.tasks import load_task
 from radtune.train import llama3_tokenizer
 from radtune.train.data import IGNORED, Row, make_rows
-from radtune.train.loss import CHUNK, SummedLoss, allow_row_blocks, row_blocks, sees
+from radtune.train.loss import CHUNK, SummedLoss, row_blocks, sees
 from radtune.train.packing import PACKINGS, make_batches
 
 
@@ -54,7 +54,6 @@ def model():
     set_trainable_params(decoder, adapter)
     for parameter in adapter.values():
         torch.nn.init.normal_(parameter, std=0.1)
-    allow_row_blocks(decoder)
     return SummedLoss(decoder)
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DistributedSampler
 from torchtune.training.lr_schedulers import get_cosine_schedule_with_warmup
 
-from radtune.train.history import History, draw_curve
+from radtune.train.history import History
 from radtune.train.plan import learning_rates, make_plan, step_rows, steps_per_epoch
 
 
@@ -67,10 +67,3 @@ def test_history_is_cut_back_where_a_run_goes_on(tmp_path):
     again.close()
     assert len(path.read_text().splitlines()) == 5
     assert path.stat().st_mode & 0o777 == 0o600
-
-
-def test_curve_is_a_picture(tmp_path):
-    rows = [{"step": step, "loss": 1 / step} for step in range(1, 9)]
-    rows.append({"step": 8, "validation_loss": 0.2, "any_task_f1": 0.5, "micro_f1": 0.45})
-    draw_curve(rows, tmp_path / "curve.png", "mini")
-    assert (tmp_path / "curve.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
