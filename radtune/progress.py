@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from radtune.privacy import say
+
 Item = TypeVar("Item")
 
 # Often enough to see that a batch job lives, rarely enough that a night's log stays readable.
@@ -40,4 +42,4 @@ def progress(
             rate = count / (now - started)
             left = f"{(total - count) / rate / 60:,.1f} min left" if total is not None else ""
             figures = ", ".join(filter(None, (f"{count:,}{of_total} {what}", f"{rate:,.1f}/s", left, also())))
-            print(figures, file=sys.stderr, flush=True)
+            say(figures)

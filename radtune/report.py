@@ -1,7 +1,6 @@
 """Radiology reports: the row every stage reads, its file, and the Findings and Impression sections."""
 
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cache
@@ -11,7 +10,7 @@ from typing import Any
 
 from radtune.config import InputError
 from radtune.files import read_jsonl
-from radtune.privacy import looks_like_name
+from radtune.privacy import looks_like_name, say
 from radtune.regions import shows_chest
 
 
@@ -211,4 +210,4 @@ def say_unused(path: Path, names: tuple[str, ...]) -> None:
     """Says on standard error, once for a file, which of its fields nothing reads."""
     if names:
         named = ", ".join(names) if all(map(looks_like_name, names)) else f"{len(names)} of them"
-        print(f"{path}: fields that are not used: {named}", file=sys.stderr)
+        say(f"{path}: fields that are not used: {named}")

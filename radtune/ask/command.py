@@ -26,6 +26,7 @@ from radtune.engines.guard import Endpoint, check_batch_endpoint, read_credentia
 from radtune.engines.prompt import Engine, Sampling
 from radtune.files import check_outputs, write_manifest
 from radtune.labels import Status
+from radtune.privacy import say
 from radtune.report import Report, report_from_text
 from radtune.sources.table import read_any_reports
 from radtune.tasks import PROMPT_FORMATS, USES, load_task, text_of
@@ -263,6 +264,6 @@ def _finish(config: AskConfig, output: Path, run: Run, inputs: list[Path | None]
     if outcome.failed:
         left.append(f"{outcome.failed:,} reports failed; the same command asks them again")
     for line in left:
-        print(line, file=sys.stderr)
+        say(line)
     if outcome.failed or missing:
         sys.exit(1)

@@ -1,7 +1,6 @@
 """From a command's keys to an engine: which model runs where. torch is imported only for those that need it."""
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from radtune.config import InputError
 from radtune.engines.guard import Endpoint, check_endpoint, find_endpoint, read_credential, what_leaves
 from radtune.engines.limits import Limits
 from radtune.engines.prompt import Engine, Prompt, Response
+from radtune.privacy import say
 from radtune.report import Report
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def choose_model(
         raise InputError("device=cuda: no CUDA device here")
     bf16 = cuda if keys.dtype == "auto" else keys.dtype == "bf16"
     if bf16 and not cuda and not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
-        print("dtype=bf16: this CPU has no instructions for it, fp32 is faster", file=sys.stderr)
+        say("dtype=bf16: this CPU has no instructions for it, fp32 is faster")
     device, dtype = torch.device("cuda" if cuda else "cpu"), torch.bfloat16 if bf16 else torch.float32
     for folder in filter(None, (keys.checkpoint_dir, keys.adapter_dir)):
         if not folder.is_dir():

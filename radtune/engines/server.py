@@ -11,7 +11,6 @@ import itertools
 import queue
 import random
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,6 +39,7 @@ from radtune.engines.chat import (
 from radtune.engines.guard import Credential, Endpoint
 from radtune.engines.limits import Limits, RateLimiter, Spent, asked_pause_s
 from radtune.engines.prompt import Prompt, Response, Sampling, keep_words, split_words
+from radtune.privacy import say
 
 if TYPE_CHECKING:
     import httpx2
@@ -175,7 +175,7 @@ class ServerEngine:
             if threads.stopping:
                 if threads.running and not reason and not told:
                     told, calls = True, f"{len(threads.running):,} calls"
-                    print(f"stopping: {calls} under way are waited for; once more drops them", file=sys.stderr)
+                    say(f"stopping: {calls} under way are waited for; once more drops them")
                 waiting.clear()
             pause_s = self._send(threads, waiting, sampling)
             if not threads.running and not waiting:
@@ -264,7 +264,7 @@ class ServerEngine:
     def _warn_once(self, said: str) -> None:
         if said not in self._warned:
             self._warned.add(said)
-            print(f"{self._endpoint.host} {said}", file=sys.stderr)
+            say(f"{self._endpoint.host} {said}")
 
     def _why(self, errors: Sequence[str]) -> str:
         meanings = {

@@ -1,14 +1,13 @@
 """Any table of reports, as :mod:`radtune.tables` reads it, its columns found by name or given."""
 
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from radtune.config import InputError, key
-from radtune.privacy import no_column, shown_columns
+from radtune.privacy import no_column, say, shown_columns
 from radtune.report import Report, read_reports, report_from_sections, report_from_text, say_unused
 from radtune.sources.members import MAX_REPORT_BYTES
 from radtune.tables import FORMATS, find_column, find_id_column, id_cell, is_jsonl, is_missing, read_table
@@ -82,7 +81,7 @@ def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
     unused = tuple(name for name in names if name not in used.values())
     say_unused(path, unused)
     if not used["patient"] and (patients := list(filter(_PATIENTS.fullmatch, unused))):
-        print(f"{path}: {patients[0]} looks like ids of patients (patient_column={patients[0]})", file=sys.stderr)
+        say(f"{path}: {patients[0]} looks like ids of patients (patient_column={patients[0]})")
 
 
 def read_any_reports(path: Path) -> Iterator[Report]:

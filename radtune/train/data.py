@@ -14,6 +14,7 @@ from torchtune.datasets import PackedDataset
 from radtune.config import InputError
 from radtune.instructions import Instruction, read_instructions
 from radtune.models.tokenizer import chat_tokens
+from radtune.privacy import say
 from radtune.tasks.rendering import PROMPT_FORMATS, user_message
 
 log = logging.getLogger(__name__)
@@ -123,7 +124,7 @@ def instruction_dataset(
             raise InputError("dataset.packed needs tokenizer.max_seq_len")
     except InputError as error:
         # torchtune's recipes build the dataset; without this, a broken line would end in their traceback.
-        print(f"instruction_dataset: error: {error}", file=sys.stderr)
+        say(f"instruction_dataset: error: {error}")
         sys.exit(2)
     rows, cut = _tokenized(tokenizer, instructions, prompt_format)
     if cut:
