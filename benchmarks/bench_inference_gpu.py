@@ -22,7 +22,8 @@ from transformers import AutoModelForCausalLM, ContinuousBatchingConfig, Generat
 from radtune.config import InputError, key, run_command
 from radtune.engines.local import generate
 from radtune.engines.prompt import Sampling
-from radtune.models.checkpoint import Checkpoint, ModelFolder, build_decoder, read_json
+from radtune.files import read_json
+from radtune.models.checkpoint import Checkpoint, ModelFolder, build_decoder
 from radtune.models.families import find_family
 
 FORCED_TOKENS = 64

@@ -146,29 +146,38 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with open_text(path) as stream:
         for number, line in enumerate(read_lines(path, stream), start=1):
             if line.strip():
-                yield number, _json_object(path, number, line)
+                yield number, _json_object(f"{path}:{number}", line)
 
 
-def _json_object(path: Path, number: int, line: str) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file."""
+    with open_text(path) as stream:
+        return _json_object(str(path), stream.read())
+
+
+def _json_object(where: str, text: str) -> dict[str, Any]:
     try:
-        row = json.loads(line, object_pairs_hook=_unique)
-        if "\\u" in line:
+        row = json.loads(text, object_pairs_hook=_unique)
+        if "\\u" in text:
             # Half a surrogate pair is legal as an escape, but no text: no tokenizer and no file could take it.
             json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise InputError(f"{path}:{number}: half a surrogate pair in an escape") from None
+        raise InputError(f"{where}: half a surrogate pair in an escape") from None
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
     except (ValueError, RecursionError):
-        # The decoder's own message may quote the line, and the line may hold a patient's text.
-        raise InputError(f"{path}:{number}: not valid JSON") from None
+        # The decoder's own message may quote the text, which may be a patient's.
+        raise InputError(f"{where}: not valid JSON") from None
     if not isinstance(row, dict):
-        raise InputError(f"{path}:{number}: expected a JSON object, got {type(row).__name__}")
+        raise InputError(f"{where}: expected a JSON object, got {type(row).__name__}")
     return row
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     row = dict(pairs)
     if len(row) < len(pairs):
-        raise ValueError("a key stands twice")  # which of its values holds, readers disagree about
+        # Which of its values holds, readers disagree about.
+        raise InputError("a key stands twice in a JSON object")
     return row
 
 

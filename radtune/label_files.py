@@ -1,16 +1,14 @@
 """Files of labels: whatever says which classes or phrases reports have, read into answers; label tables written."""
 
-import csv
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from radtune.config import InputError, nearest
-from radtune.files import write_whole
 from radtune.labels import NO_FINDING, Answer, Phrase, State, Status
 from radtune.privacy import looks_like_name, shown, shown_columns
-from radtune.tables import ID_COLUMNS, cell_text, find_id_column, is_jsonl, read_table
+from radtune.tables import ID_COLUMNS, cell_text, find_id_column, is_jsonl, read_table, write_csv
 from radtune.tasks import Task
 from radtune.tasks.lists import read_list
 
@@ -191,9 +189,7 @@ def _nearest_column(name: str, columns: Iterable[str]) -> str:
 def write_label_table(path: Path, task: Task, rows: Mapping[str, Mapping[str, State | int | None]]) -> None:
     """Writes a label table: by report id, in the order to write, the state of each class; None is not mentioned."""
     columns = label_columns(task)
-    with write_whole(path) as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([ID_COLUMNS[0], *columns])
-        for report_id, states in rows.items():
-            cells = (states.get(name) for name in columns)
-            writer.writerow([report_id, *("" if state is None else int(state) for state in cells)])
+    cells = ((states.get(name) for name in columns) for states in rows.values())
+    numbers = ([None if state is None else int(state) for state in row] for row in cells)
+    ids = zip(rows, numbers, strict=True)
+    write_csv(path, [[ID_COLUMNS[0], *columns], *([report_id, *row] for report_id, row in ids)])

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from radtune.config import InputError
-from radtune.files import open_text, read_jsonl, read_lines
+from radtune.files import open_text, read_jsonl, read_lines, write_whole
 from radtune.privacy import shown_columns
 
 _CSV, _JSONL = (".csv", ".csv.gz", ".tsv", ".tsv.gz"), (".jsonl", ".jsonl.gz")
@@ -26,6 +26,9 @@ _SEPARATORS = ",;\t|"
 _SEP_LINE = re.compile(r'"?sep=(.)"?\s*\Z', re.IGNORECASE)
 # What pandas calls a column without a name: the row index that it wrote.
 _NO_NAME = re.compile(r"(?:Unnamed: \d+)?\Z")
+# How a formula of a spreadsheet begins, such a text as it is written, and numbers and intervals, which are none.
+_FORMULA, _HELD_FORMULA = re.compile(r"'*[=+@\t\r-]"), re.compile(r"'+[=+@\t\r-]")
+_NUMBERS = re.compile(r"[+-][\d.,%() –-]*")
 # What stands for no value, in lower case: written by pandas, R, SQL and people.
 _MISSING = frozenset(("", "nan", "none", "null", "<na>", "n/a", "na", "#n/a", "nat", "-", "--"))
 # Columns of report ids, best first.
@@ -118,9 +121,26 @@ def _csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         reader = csv.reader(lines if skipped else chain([first], lines), delimiter=separator, strict=True)
         try:
             for cells in reader:
-                yield reader.line_num + skipped, cells
+                yield reader.line_num + skipped, [cell[1:] if _HELD_FORMULA.match(cell) else cell for cell in cells]
         except csv.Error as error:
             raise InputError(f"{path}:{reader.line_num + skipped}: not valid CSV: {error}") from None
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Writes a CSV, whole or not at all; None is blank.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe in front, which :func:`read_table` takes off.
+    """
+    with write_whole(path) as stream:
+        stream.writelines(",".join(map(_csv_cell, row)) + "\n" for row in rows)
+
+
+def _csv_cell(value: object) -> str:
+    text = "" if value is None else str(value)
+    if isinstance(value, str) and _FORMULA.match(text) and not _NUMBERS.fullmatch(text):
+        text = f"'{text}"
+    # csv.writer leaves a carriage return bare, which its reader refuses.
+    return '"' + text.replace('"', '""') + '"' if re.search('[,"\r\n]', text) else text
 
 
 def _separator(header: str) -> str:

@@ -24,6 +24,7 @@ from radtune.files import (
     jsonl_line,
     lock,
     manifest_path,
+    read_json,
     read_jsonl,
     sha256_file,
     sha256_text,
@@ -159,6 +160,9 @@ def test_marks_blank_lines_and_surrogates(tmp_path: Path) -> None:
         ("a.jsonl", b'{"a": "secret', ":1: not valid JSON"),
         ("a.jsonl", b"{}\n[1]", ":2: expected a JSON object, got list"),
         ("a.jsonl", b"[" * 100_000, ":1: not valid JSON"),
+        ("a.jsonl", b'{"a": {"b": 1, "c": 2, "b": 1}}', ":1: a key stands twice in a JSON object"),
+        ("config.json", b'{"text": "secret", "text": "other"}', ": a key stands twice in a JSON object"),
+        ("config.json", b"", ": not valid JSON"),
         ("a.jsonl", b'{"a": "\\ud83d"}', ":1: half a surrogate pair in an escape"),
         ("a.jsonl", b'{}\n{"a": "caf\xe9"}', ": line 1 or near it is not UTF-8"),
         ("a.jsonl.gz", gzip.compress(b"{}\n" * 1000)[:-20], ": truncated or damaged gzip file"),
@@ -172,7 +176,7 @@ def test_bad_files(tmp_path: Path, name: str, content: bytes | None, message: st
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError) as caught:
-        list(read_jsonl(path))
+        read_json(path) if path.suffix == ".json" else list(read_jsonl(path))
     assert str(caught.value) == f"{path}{message}"
 
 

@@ -25,7 +25,7 @@ from radtune.config import InputError, from_mapping
 from radtune.engines.chat import read_error, read_reply, request_body, seed_number
 from radtune.engines.guard import Credential, Endpoint
 from radtune.engines.prompt import Response
-from radtune.files import jsonl_line, open_text, write_whole
+from radtune.files import jsonl_line, read_json, write_whole
 
 if TYPE_CHECKING:
     from openai.types import Batch, FileObject
@@ -90,11 +90,10 @@ def read_state(path: Path, endpoint: str | None = None) -> BatchState:
     """
     if not path.exists():
         return BatchState(endpoint or "", [])
-    with open_text(path) as stream:
-        try:
-            state = from_mapping(BatchState, json.load(stream), str(path))
-        except (ValueError, RecursionError):
-            raise InputError(f"{path}: not a file of batches written here") from None
+    try:
+        state = from_mapping(BatchState, read_json(path), str(path))
+    except InputError:
+        raise InputError(f"{path}: not a file of batches written here") from None
     if endpoint is not None and state.endpoint != endpoint:
         raise InputError(f"{path}: holds batches at {state.endpoint}, not at {endpoint}; collect them there first")
     return state

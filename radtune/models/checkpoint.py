@@ -3,7 +3,6 @@
 One weight after the other, so that the model is held once. What is absent, damaged or does not fit is an InputError.
 """
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torchtune.modules.peft import LoRALinear, get_adapter_params, set_trainable
 from torchtune.training import set_default_dtype
 
 from radtune.config import InputError
+from radtune.files import read_json
 from radtune.models.families import Family, find_family
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -122,19 +122,6 @@ def open_model(folder: Path) -> ModelFolder:
         if type(config.get(name)) is not int or config[name] < 1:
             raise InputError(f"{path}: {name} is missing or no number above 0")
     return ModelFolder(folder, config, family)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    except ValueError:
-        raise InputError(f"{path}: not valid JSON") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a JSON object")
-    return value
 
 
 def read_weights(path: Path) -> Iterator[tuple[str, torch.Tensor]]:

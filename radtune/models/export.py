@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from radtune.config import InputError
-from radtune.files import write_whole_folder
+from radtune.files import read_json, write_whole_folder
 from radtune.models.checkpoint import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -25,7 +25,6 @@ from radtune.models.checkpoint import (
     Adapter,
     ModelFolder,
     Weights,
-    read_json,
     read_weights,
 )
 

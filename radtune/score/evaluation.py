@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from radtune.config import InputError
-from radtune.files import open_text, sha256_file, write_whole
+from radtune.files import read_json, sha256_file, write_whole
 from radtune.label_files import LabelFile
 from radtune.labels import Answer
 from radtune.privacy import NOT_SHOWN, looks_like_name
@@ -229,9 +229,7 @@ def read_metrics(path: Path) -> Metrics:
     """Reads metrics.json of any version: what it lacks has its default, what is not known is passed over."""
     import msgspec  # which evaluate.py has no need of
 
-    with open_text(path) as stream:
-        text = stream.read()
     try:
-        return msgspec.convert(json.loads(text), Metrics)
-    except (ValueError, msgspec.ValidationError):
+        return msgspec.convert(read_json(path), Metrics)
+    except msgspec.ValidationError:
         raise InputError(f"{path}: not a metrics.json of evaluate.py") from None

@@ -1,6 +1,5 @@
 """What a table is, and its forms: CSV, Markdown, LaTeX and plain text."""
 
-import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,6 +7,7 @@ from itertools import groupby, pairwise
 from pathlib import Path
 
 from radtune.files import write_whole
+from radtune.tables import write_csv
 
 Value = str | int | float | tuple[float, float] | None
 # A column: its title, or the heading over it and its neighbours, and its title.
@@ -111,8 +111,7 @@ def slug(text: str) -> str:
 
 def write_table(folder: Path, table: Table) -> None:
     """Writes ``NAME.csv``, ``NAME.md`` and ``NAME.tex`` in a folder."""
-    with write_whole(folder / f"{table.name}.csv") as stream:
-        csv.writer(stream, lineterminator="\n").writerows(_csv_rows(table))
+    write_csv(folder / f"{table.name}.csv", _csv_rows(table))
     for suffix, text in ((".md", markdown(table)), (".tex", latex(table))):
         with write_whole(folder / f"{table.name}{suffix}") as stream:
             stream.write(text)
