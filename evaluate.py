@@ -18,11 +18,21 @@ from pathlib import Path
 from radtune.combine import RULES
 from radtune.config import InputError, key, run_command
 from radtune.files import check_outputs, write_manifest
-from radtune.label_files import LabelFile, column_names, read_labels
+from radtune.label_files import (
+    OTHERS,
+    POLICIES,
+    LabelFile,
+    by_policy,
+    column_names,
+    joined_to,
+    policies_for,
+    read_labels,
+    respell,
+)
 from radtune.report import Report
 from radtune.score import inputs
 from radtune.score.display import metrics_text
-from radtune.score.evaluation import GOLD_BLANK, IGNORE, evaluate, write_metrics
+from radtune.score.evaluation import evaluate, policy_scores, write_metrics
 from radtune.sources.table import read_any_reports
 from radtune.tasks import Task, load_task, task_names, text_of
 
@@ -42,7 +52,14 @@ class EvaluateConfig:
     gold_columns: list[str] = key("Columns of several annotators, whose agreement is shown too.", [])
     gold_rule: str | None = key("Makes gold of these columns, where no gold_column is.", None, RULES)
     id_column: str | None = key("Column or JSON key of the report ids; else report_id, study_id or uid.", None)
-    gold_blank: str = key("Meaning of a blank cell in a gold table: negative, or not scored.", "negative", GOLD_BLANK)
+    gold_blank: str | None = key(
+        "Meaning of blank cells of gold: absent, or not scored; else absent, but a blank row is not annotated where "
+        "others say that there is nothing.", None, inputs.GOLD_BLANK,
+    )  # fmt: skip
+    uncertain: str | dict[str, str] | None = key(
+        "What uncertain classes count as, on both sides: left out, present, absent, or a label of its own; for all, or "
+        f"by class (uncertain.CLASS=positive), the rest as {OTHERS}. Else as the task says.", None, POLICIES,
+    )  # fmt: skip
     spelling: str = key("Names that are nearly a class: wrong, or taken for it.", "strict", inputs.SPELLING)
     reports: Path | None = key("reports.jsonl (or a CSV): only these are scored; its patients are what is drawn.", None)
     errors: Path | None = key("JSONL to write: every error and its kind; needs reports.", None)
@@ -56,34 +73,46 @@ def main(config: EvaluateConfig) -> None:
     check_outputs([config.output, config.errors], files)
     task = load_task(config.task)
     _check(config, task)
-    sides = _read_sides(config, task)
+    policies, lenient = policies_for(task, config.uncertain), config.spelling == inputs.LENIENT
+    sides, respelled = _read_sides(config, task), {}
+    for name, side in sides.items():
+        if name not in (inputs.PREDICTIONS, inputs.COMPARE):
+            sides[name], respelled[name] = inputs.understood(task, side, lenient)
+        elif lenient:
+            sides[name], respelled[name] = respell(task, side)
+    annotators = [sides[name] for name in config.gold_columns]
+    if config.gold_rule:
+        sides[inputs.GOLD] = inputs.combine_gold(task, annotators, config.gold_rule, config.gold_blank)
     reports = {}
     if config.reports:
         reports = {report.report_id: report for report in read_any_reports(config.reports)}
         if not reports:
             raise InputError(f"{config.reports}: no reports")
-        for name, side in sides.items():
-            sides[name], left_out = inputs.keep_reports(side, reports)
-            if left_out:
-                print(f"{side.path}: {left_out} reports left out of {name}, not in {config.reports}")
-    respelled = {}
-    if config.spelling == inputs.LENIENT:
-        for name, side in sides.items():
-            sides[name], respelled[name] = inputs.respell(task, side)
-    annotators = {name: sides[name] for name in config.gold_columns}
-    if config.gold_rule:
-        sides[inputs.GOLD] = inputs.combine_gold(task, list(annotators.values()), config.gold_rule)
-    gold = sides[inputs.GOLD]
+    ids, remarks = reports or sides[inputs.GOLD].answers, []
+    for name, side in sides.items():
+        sides[name], remark = joined_to(side, ids)
+        if reports:
+            sides[name], left_out = inputs.keep_reports(sides[name], reports)
+            remark += (
+                f"\n{side.path}: {left_out} reports left out of {name}, not in {config.reports}" if left_out else ""
+            )
+        remarks.append(remark.strip())
+    remarks.insert(0, inputs.blank_text(task, sides[inputs.GOLD], config.gold_blank))
+    print("".join(f"{remark}\n" for remark in dict.fromkeys(remarks) if remark), end="")
+    scored = {name: by_policy(task, side, policies) for name, side in sides.items()}
+    predictions, gold = scored[inputs.PREDICTIONS], scored[inputs.GOLD]
     patient_ids = {report.report_id: report.patient_id for report in reports.values() if report.patient_id is not None}
-    predictions = sides[inputs.PREDICTIONS]
+    whose = task.three_valued() if "state" in policies.values() and not task.doubted else task
     metrics = evaluate(
-        task, predictions, gold, config.gold_blank, patient_ids, config.seed, sides.get(inputs.COMPARE), annotators
-    )
+        whose, predictions, gold, config.gold_blank, patient_ids, config.seed, scored.get(inputs.COMPARE),
+        {name: scored[name] for name in config.gold_columns},
+    )  # fmt: skip
+    by_doubt = policy_scores(task, sides[inputs.PREDICTIONS], sides[inputs.GOLD], config.gold_blank)
     counts, examples = None, ""
     if config.errors:
         counts, examples = _write_errors(config, config.errors, task, predictions, gold, reports)
         write_manifest(config.errors, config, files, errors=counts)
-    metrics = dataclasses.replace(metrics, respelled=respelled, errors=counts)
+    metrics = dataclasses.replace(metrics, respelled=respelled, errors=counts, policies=by_doubt)
     write_metrics(config.output, metrics)
     write_manifest(config.output, config, files, f1=metrics.micro.f1)
     print(metrics_text(metrics) + examples)
@@ -124,7 +153,8 @@ def _write_errors(
     from radtune.score.errors import count_kinds, examples_text, find_errors, write_errors
 
     texts = {report_id: text_of(task, report) for report_id, report in reports.items()}
-    errors = list(find_errors(task, predictions, gold, texts, config.gold_blank == IGNORE))
+    gold = inputs.without(gold, inputs.unannotated(gold, config.gold_blank))
+    errors = list(find_errors(task, predictions, gold, texts, config.gold_blank == inputs.IGNORE))
     write_errors(path, errors, config.show_text)
     return count_kinds(errors), f"\n{examples_text(errors)}" if config.show_text else ""
 

@@ -1,38 +1,101 @@
 """Files of labels: whatever says which classes or phrases reports have, read into answers; label tables written."""
 
+import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from radtune.config import InputError, nearest
 from radtune.labels import NO_FINDING, Answer, Phrase, State, Status
 from radtune.privacy import looks_like_name, shown, shown_columns
-from radtune.tables import ID_COLUMNS, cell_text, find_id_column, is_jsonl, read_table, write_csv
-from radtune.tasks import Task
+from radtune.report import say_unused
+from radtune.tables import (
+    ID_COLUMNS,
+    cell_text,
+    find_column,
+    find_id_column,
+    id_cell,
+    is_jsonl,
+    is_missing,
+    match_ids,
+    read_table,
+    say_matched,
+    write_csv,
+)
+from radtune.tasks import THREE_VALUED, Task
 from radtune.tasks.lists import read_list
 
 LABELS, PHRASES = "labels", "phrases"
-_PATIENT_COLUMNS = ("patient_id", "subject_id")
+# What an uncertain class counts as (Irvin et al., CheXpert, AAAI 2019, section 3): nothing that is learned or scored,
+# present, absent, or a label of its own.
+POLICIES = ("drop", "positive", "negative", "state")
+# The classes that ``uncertain=`` does not name.
+OTHERS = "others"
+PATIENT_COLUMNS = ("patient_id", "subject_id")
+_IDS = (*ID_COLUMNS, *PATIENT_COLUMNS)
 # The keys of a JSON row that become fields of an answer, and what the model wrote, which has been read already.
-_NOT_PROVENANCE = frozenset((*ID_COLUMNS, *_PATIENT_COLUMNS, LABELS, PHRASES, "task", "status", "response"))
+_NOT_PROVENANCE = frozenset((*_IDS, LABELS, PHRASES, "task", "status", "response"))
 # Spellings of a cell; pandas writes whole numbers in a column with gaps as 1.0.
 _STATES = {f"{state:d}{end}": state for state in State for end in ("", ".0")}
+# What stands between the labels of a cell: signs that no name has, the comma, and last what may be part of a name.
+_BETWEEN = (re.compile(r"[|;\n\r\t•]"), re.compile(","), re.compile(r"\s+(?:and|plus)\s+|\s*[&+/]\s*", re.IGNORECASE))
+# How Python, numpy and pandas print a list, tuple, set or array; numpy puts nothing between its items.
+_PRINTED = re.compile(
+    r"(?:[\w.]+\(\s*)?[\[{](?P<items>.*)[\]}](?:\s*,[^\[\]{}]*)?\)?|\((?P<tuple>\s*['\"].*['\"]\s*,?\s*)\)|(?:\w+)?\(\)",
+    re.DOTALL,
+)
+_NO_COMMA = re.compile(r"(?<=['\"])\s+(?=['\"])")
 
 
 @dataclass(frozen=True)
 class LabelFile:
-    """What a file says of reports, by report id in the file's order."""
+    """What a file says of reports, by report id in the file's order.
+
+    Attributes:
+        has_states: Whether it is a label table, which may leave classes undecided.
+        missing: The classes that a label table has no column for.
+        blank: Reports of whose labels its row says nothing.
+        says_none: Whether it says of some report that it has nothing; so one of which it says nothing is not annotated.
+        undecided: By report id, classes that count neither as present nor as absent.
+        lines: By report id, the number of its row's line.
+    """
 
     path: Path
     answers: dict[str, Answer]
     has_states: bool = False
-    """Whether it is a label table, which may leave classes undecided."""
+    missing: tuple[str, ...] = ()
+    blank: frozenset[str] = frozenset()
+    says_none: bool = False
+    undecided: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Respelling:
+    """What a misspelt name was taken for, and how often it stands."""
+
+    finding: str
+    count: int
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where a file has what: the column of ids and that of labels, and by column of a label table the class."""
+
+    ids: str
+    labels: str | None
+    states: Mapping[str, str]
 
 
 def label_columns(task: Task) -> tuple[str, ...]:
     """The columns of a label table behind its ids: the classes, then ``No Finding``."""
-    return tuple(dict.fromkeys((*task.classes, NO_FINDING)))
+    return tuple(dict.fromkeys((*_classes(task), NO_FINDING)))
+
+
+def _classes(task: Task) -> list[str]:
+    return [name for name in task.classes if name not in task.doubted]
 
 
 def read_labels(
@@ -40,46 +103,46 @@ def read_labels(
 ) -> LabelFile:
     """Reads the labels of a task from whatever file has them.
 
+    A file is JSONL with ``labels`` (predictions.jsonl) or ``phrases`` (annotations.jsonl); a table with a column of
+    labels, of which a cell may join several in any usual way; or a label table: a column a class and, where present,
+    ``No Finding``, such as the official ``mimic-cxr-2.0.0-negbio.csv.gz``. Where a table is both, a row's labels stand
+    in either, or alike in both.
+
     Args:
-        path: Packed with gzip or not: JSONL with ``labels`` (predictions.jsonl) or ``phrases`` (annotations.jsonl); a
-            CSV with a column of labels, separated by commas or written as a list; or a label table: a CSV with a column
-            a class and, where present, ``No Finding``, such as the official ``mimic-cxr-2.0.0-negbio.csv.gz``.
+        path: The file; see :mod:`radtune.tables`.
         task: Whose labels they are; rows that name another one are refused.
         column: The column (or JSON key) with the labels, such as an annotator's; None for the usual ones.
         id_column: The same of the report ids; None for the usual ones.
         by: Who says so; else the column, or the model that a row names.
     """
-    path, has_lists = Path(path), is_jsonl(path)
+    path, by = Path(path), by or column or ""
     answers: dict[str, Answer] = {}
-    is_table, classes = False, tuple[str, ...]()
+    lines, blank, layout, says_none = dict[str, int](), set[str](), None, False
     for number, row in _rows(path):
         where = f"{path}:{number}"
-        if not answers:
-            used_id = find_id_column(row, path, id_column)
-            is_table = column is None and not has_lists and LABELS not in row and bool({*task.classes} & {*row})
-            if is_table:
-                classes = _table_columns(path, row, used_id, task)
-        if used_id not in row:
-            used_id = find_id_column(row, Path(where), id_column)
-        report_id = _report_id(where, row[used_id], used_id)
+        layout = layout or _layout(path, row, task, column, id_column)
+        id_name = layout.ids if layout.ids in row else find_id_column(row, Path(where), id_column)
+        report_id = id_cell(where, id_name, row)
+        if not report_id:
+            raise InputError(f"{where}: empty {id_name}")
         if report_id in answers:
             raise InputError(f"{where}: report {report_id!r} stands twice")
-        said_by = by or column or ""
-        if is_table:
-            answer = _table_answer(where, row, task, classes, report_id, said_by)
-        elif has_lists:
-            answer = _json_answer(where, row, task, column, report_id, said_by)
+        if is_jsonl(path):
+            answer, nothing = _json_answer(where, row, task, column, report_id, by)
         else:
-            labels = task.distinct(_cell_labels(where, row, task, column or LABELS))
-            answer = Answer(labels, report_id, said_by, patient_id=_patient_id(row))
-        answers[report_id] = answer
-    if not answers:
+            answer, nothing = _table_answer(where, row, task, layout, report_id, by)
+        says_none |= _says_none(answer) and not nothing
+        blank |= {report_id} if nothing else set()
+        answers[report_id], lines[report_id] = answer, number
+    if layout is None:
         raise InputError(f"{path}: no rows")
-    return LabelFile(path, answers, is_table)
+    has_states = any(answer.states is not None for answer in answers.values())
+    missing = tuple(x for x in _classes(task) if x not in layout.states.values()) if has_states else ()
+    return LabelFile(path, answers, has_states, missing, frozenset(blank), says_none, lines=lines)
 
 
 def column_names(path: Path) -> list[str]:
-    """The columns of a CSV, or the keys of a JSONL's first row; empty if it has no rows."""
+    """The columns of a table, or the keys of a JSONL's first row; empty if it has no rows."""
     return next((list(row) for _, row in _rows(path)), [])
 
 
@@ -89,46 +152,64 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     return ((number, {name: cell_text(cell) for name, cell in row.items()}) for number, row in read_table(path))
 
 
-def _report_id(where: str, value: object, column: str) -> str:
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise InputError(f"{where}: {column!r} is {type(value).__name__}, expected a string")
-    if not str(value).strip():
-        raise InputError(f"{where}: empty {column}")
-    return str(value).strip()
+def _layout(path: Path, row: Mapping[str, Any], task: Task, column: str | None, id_column: str | None) -> _Layout:
+    ids = find_id_column(row, path, id_column)
+    if is_jsonl(path) or column is not None:
+        return _Layout(ids, column, {})
+    labels = find_column(row, (LABELS,))
+    known = {name: name for name in label_columns(task)}
+    states = {name: known.get(name) or task.spelled(name) for name in row if task.classes and name != labels}
+    states = {name: NO_FINDING if meant == task.none else meant for name, meant in states.items() if meant}
+    if len(set(states.values())) < len(states):
+        raise InputError(f"{path}: two columns are one class; {shown_columns(row)}")
+    if not set(states.values()) & set(task.classes):
+        return _Layout(ids, labels or LABELS, {})
+    others = [name for name in row if name not in (ids, labels, *states) and not find_column([name], _IDS)]
+    for name in others:
+        if near := task.nearest(name):
+            raise InputError(f"{path}: unknown column {name!r}; did you mean {near!r}?")
+    say_unused(path, tuple(others))
+    return _Layout(ids, labels, states)
 
 
 def _patient_id(row: Mapping[str, Any]) -> str | None:
-    value = row.get("patient_id") or row.get("subject_id")
-    return (str(value).strip() or None) if value else None
+    return id_cell("", find_column(row, PATIENT_COLUMNS), row) or None
 
 
-def _table_columns(path: Path, columns: Collection[str], id_column: str, task: Task) -> tuple[str, ...]:
-    """The columns of a label table that hold states."""
-    known = label_columns(task)
-    for name in columns:
-        if name not in (id_column, *_PATIENT_COLUMNS, *ID_COLUMNS, *known):
-            shown = repr(name) if looks_like_name(name) else f"of {len(name)} characters"
-            raise InputError(f"{path}: unknown column {shown}{nearest(name, known)}")
-    return tuple(name for name in known if name in columns)
+def _says_none(answer: Answer) -> bool:
+    """Whether an answer says that there is nothing, or that some class is absent."""
+    if answer.states is None:
+        return answer.status == Status.OK and not answer.labels
+    return answer.states.get(NO_FINDING) == State.PRESENT or State.ABSENT in answer.states.values()
 
 
 def _table_answer(
-    where: str, row: Mapping[str, str], task: Task, classes: Iterable[str], report_id: str, by: str
-) -> Answer:
+    where: str, row: Mapping[str, str], task: Task, layout: _Layout, report_id: str, by: str
+) -> tuple[Answer, bool]:
+    """What a row of a table says, and whether it says nothing."""
     states = {}
-    for name in classes:
-        if cell := row[name].strip():
+    for name, meant in layout.states.items():
+        if not is_missing(cell := row[name].strip()):
             if cell not in _STATES:
                 # Where columns are shifted, a report may stand here.
                 is_word = len(cell) <= 20 and len(cell.split()) == 1
-                shown = repr(cell) if is_word else f"a text of {len(cell)} characters"
-                raise InputError(f"{where}: {name} is {shown}, expected 1, 0, -1 or blank")
-            states[name] = _STATES[cell]
-    return Answer(task.labels_of(states), report_id, by, states=states, patient_id=_patient_id(row))
+                said = repr(cell) if is_word else f"a text of {len(cell)} characters"
+                raise InputError(f"{where}: {name} is {said}, expected 1, 0, -1 or blank")
+            states[meant] = _STATES[cell]
+    listed = _cell_labels(where, row, task, layout.labels) if layout.labels else None
+    answer = Answer(task.distinct(listed or ()), report_id, by, patient_id=_patient_id(row))
+    if layout.states and listed is None:
+        answer = replace(answer, labels=task.labels_of(states), states=states)
+    elif states and {task.spelled(label) or label for label in answer.labels} != {*task.labels_of(states)}:
+        raise InputError(f"{where}: {layout.labels!r} and the columns of classes say different things")
+    return answer, listed is None and not states
 
 
-def _json_answer(where: str, row: dict[str, Any], task: Task, column: str | None, report_id: str, by: str) -> Answer:
-    if row.get("task", task.name) != task.name:
+def _json_answer(
+    where: str, row: dict[str, Any], task: Task, column: str | None, report_id: str, by: str
+) -> tuple[Answer, bool]:
+    """What a row of JSON says, and whether it says nothing."""
+    if str(row.get("task", task.name)).removesuffix(THREE_VALUED) != task.name.removesuffix(THREE_VALUED):
         raise InputError(f"{where}: a row of task {shown(row['task'])}, expected {task.name!r}")
     try:
         status = Status(row.get("status", Status.OK))
@@ -136,19 +217,22 @@ def _json_answer(where: str, row: dict[str, Any], task: Task, column: str | None
         raise InputError(f"{where}: status {shown(row['status'])} is not one of {', '.join(Status)}") from None
     labels: list[str] = []
     phrases: tuple[Phrase, ...] = ()
+    name = column or (PHRASES if row.get(LABELS) is None and PHRASES in row else LABELS)
     if status == Status.OK:
-        name = column or (LABELS if row.get(LABELS) is not None else PHRASES)
         if name not in row:
-            raise InputError(f"{where}: no {column or LABELS!r}{_nearest_column(name, row)}")
-        labels, phrases = _json_labels(where, row, name)
+            raise InputError(f"{where}: no {name!r}{_nearest_column(name, row)}")
+        labels, phrases = _json_labels(where, row, task, name)
     by = by or str(row.get("model") or "")
     answer = Answer(task.distinct(labels), report_id, by, status, phrases=phrases, patient_id=_patient_id(row))
-    return replace(answer, provenance={key: value for key, value in row.items() if key not in _NOT_PROVENANCE})
+    answer = replace(answer, provenance={key: value for key, value in row.items() if key not in _NOT_PROVENANCE})
+    return answer, status == Status.OK and is_missing(row[name])
 
 
-def _json_labels(where: str, row: dict[str, Any], name: str) -> tuple[list[str], tuple[Phrase, ...]]:
+def _json_labels(where: str, row: dict[str, Any], task: Task, name: str) -> tuple[list[str], tuple[Phrase, ...]]:
     """Labels, and those of them that come with their codes and places."""
     items = row[name]
+    if items is None or isinstance(items, str):
+        items = list(_cell_labels(where, row, task, name) or ()) if items else []
     labels = [item.get("phrase") if isinstance(item, dict) else item for item in items] if type(items) is list else None
     if labels is None or not all(isinstance(label, str) for label in labels):
         raise InputError(f"{where}: {name!r} is not a list of strings")
@@ -166,7 +250,8 @@ def _phrase(item: dict[str, Any]) -> Phrase:
     return Phrase(item["phrase"], code if isinstance(code, str) else None, *place)
 
 
-def _cell_labels(where: str, row: Mapping[str, str], task: Task, column: str) -> Iterable[str]:
+def _cell_labels(where: str, row: Mapping[str, str], task: Task, column: str) -> Iterable[str] | None:
+    """The labels in a cell, however they are joined; None where it is missing."""
     if column not in row:
         hint = "" if task.classes else "; a label table has no phrases"
         raise InputError(
@@ -174,16 +259,105 @@ def _cell_labels(where: str, row: Mapping[str, str], task: Task, column: str) ->
             "(prediction_column=..., gold_column=...)"
         )
     cell = row[column].strip()
-    if not cell.startswith("["):
-        return cell.split(",")
-    answer = read_list(cell)
-    if answer.status != Status.OK:
-        raise InputError(f"{where}: the list in {column!r} never closes")
-    return answer.labels
+    if is_missing(cell):
+        return None
+    printed = _PRINTED.fullmatch(cell)
+    if printed is None and not cell.startswith("["):
+        return _split(task, cell)
+    body = (printed["items"] or printed["tuple"] or "") if printed else cell[1:]
+    answer = read_list(f"[{_NO_COMMA.sub(', ', body)}{']' if printed else ''}")
+    if answer.status != Status.OK or answer.rest or re.search(r"['\"]\s*:", body):
+        problem = "never closes" if printed is None else "is none of names alone"
+        raise InputError(f"{where}: the list in {column!r} {problem}")
+    items = [item for item in answer.labels if not is_missing(item)]
+    return [label for item in items for label in _split(task, item)] if task.classes else items
+
+
+def _split(task: Task, text: str) -> list[str]:
+    """The labels in a text: of phrases, what strong signs part, or else commas; of classes, the names between signs."""
+    if not task.classes:
+        strong, comma, _ = _BETWEEN
+        return (strong if strong.search(text) else comma).split(text)
+
+    *strong, weak = _BETWEEN
+    names = [text]
+    for sign in strong:
+        names = [piece for name in names for piece in ([name] if task.canonical(name) else sign.split(name))]
+    joined = [[name] if task.spelled(name) else weak.split(name) for name in names]
+    return [
+        piece for name, pieces in zip(names, joined, strict=True)
+        for piece in (pieces if all(map(task.spelled, pieces)) else [name])
+    ]  # fmt: skip
 
 
 def _nearest_column(name: str, columns: Iterable[str]) -> str:
     return nearest(name, list(filter(looks_like_name, columns)))
+
+
+def respell(task: Task, file: LabelFile, slips: bool = True) -> tuple[LabelFile, dict[str, Respelling]]:
+    """Takes names for the classes that they mean; and tells which, the most frequent first.
+
+    With ``slips`` a name may have wrong letters (:meth:`ClassList.nearest`), else wrong signs alone (``spelled``).
+    """
+    if not task.classes:
+        return file, {}
+    unknown = Counter(x for answer in file.answers.values() for x in answer.labels if x not in task.classes)
+    meant_by = task.nearest if slips else task.spelled
+    meant = {name: near for name in unknown if (near := meant_by(name)) not in (None, name)}
+    answers = dict(file.answers)
+    for report_id, answer in file.answers.items():
+        if not meant.keys().isdisjoint(answer.labels):
+            labels = task.distinct(meant.get(name, name) for name in answer.labels)
+            answers[report_id] = replace(answer, labels=labels)
+    found = {name: Respelling(meant[name], count) for name, count in unknown.most_common() if name in meant}
+    return replace(file, answers=answers), found
+
+
+def policies_for(task: Task, given: str | Mapping[str, str] | None) -> dict[str, str]:
+    """By class, what an uncertain one counts as (one of :data:`POLICIES`): as ``uncertain=`` says, else as the task.
+
+    Raises:
+        InputError: It names a class that there is none of, or the task has none.
+    """
+    if given and not task.classes:
+        raise InputError(f"uncertain: for tasks of classes; {task.name} has none")
+    as_task = "positive" if State.UNCERTAIN in task.certainty else "negative"
+    by_name = {OTHERS: given} if isinstance(given, str) else dict(given or {})
+    policies = dict.fromkeys(_classes(task), "state" if task.doubted else by_name.pop(OTHERS, as_task))
+    for name, policy in by_name.items():
+        if (meant := task.spelled(name)) not in policies:
+            near = nearest(name, (*policies, OTHERS))
+            raise InputError(f"uncertain: {shown(name)} is none of the classes of {task.name}{near}")
+        policies[meant] = policy
+    return policies
+
+
+def by_policy(task: Task, file: LabelFile, policies: Mapping[str, str]) -> LabelFile:
+    """A file in which uncertain classes count as :func:`policies_for` says; dropped ones are undecided."""
+    names = {f"{name} (uncertain)": name for name in policies}
+    answers, undecided = dict(file.answers), {}
+    for report_id, answer in file.answers.items():
+        doubted = {
+            name for name, state in (answer.states or {}).items() if state == State.UNCERTAIN and name in policies
+        }
+        doubted |= {names[label] for label in answer.labels if label in names}
+        if doubted:
+            labels = [label for label in answer.labels if label not in doubted and label not in names]
+            labels += [name for name in doubted if policies[name] == "positive"]
+            labels += [f"{name} (uncertain)" for name in doubted if policies[name] == "state"]
+            answers[report_id] = replace(answer, labels=tuple(sorted(labels, key=task.order)))
+            undecided[report_id] = frozenset(name for name in doubted if policies[name] == "drop")
+    return replace(file, answers=answers, undecided=undecided)
+
+
+def joined_to(file: LabelFile, report_ids: Collection[str]) -> tuple[LabelFile, str]:
+    """A file by the ids of another where that writes them differently, and that it does, in words, if it does."""
+    known = match_ids(file.answers, report_ids)
+    named = {report_id: known.get(report_id, report_id) for report_id in file.answers}
+    answers = {named[x]: replace(answer, report_id=named[x]) for x, answer in file.answers.items()}
+    lines = {named[x]: number for x, number in file.lines.items()}
+    blank = frozenset(named[x] for x in file.blank)
+    return replace(file, answers=answers, blank=blank, lines=lines), say_matched(file.path, known)
 
 
 def write_label_table(path: Path, task: Task, rows: Mapping[str, Mapping[str, State | int | None]]) -> None:

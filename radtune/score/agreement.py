@@ -71,9 +71,10 @@ def compare(
     }
     # No Finding says again what the classes say.
     pooled = sum((counts for name, counts in pairs.items() if name != NO_FINDING), Counter())
-    exact = float(((first == second) | ~judged).all(axis=1).mean())
+    rows = judged.any(axis=1)
+    exact = float(((first == second) | ~judged)[rows].all(axis=1).mean()) if rows.any() else 0.0
     kappas, shares = ({name: of(counts) for name, counts in pairs.items()} for of in (cohen_kappa, _share))
-    return Agreement(a, b, len(first), cohen_kappa(pooled), _share(pooled), exact, kappas, shares)
+    return Agreement(a, b, int(rows.sum()), cohen_kappa(pooled), _share(pooled), exact, kappas, shares)
 
 
 def _equal(pairs: Mapping[tuple[Any, Any], int]) -> int:

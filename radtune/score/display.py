@@ -36,6 +36,10 @@ def _lines(metrics: Metrics) -> Iterator[str]:
     drawn = f"{metrics.bootstrap.resamples} draws of {metrics.bootstrap.n_units} {metrics.bootstrap.unit}s"
     yield f"{metrics.task}: {metrics.n_reports} reports; 95 % intervals from {drawn}"
     yield from map(_agreement_line, metrics.agreement)
+    if metrics.policies:
+        yield "uncertain classes counted as:"
+        for policy, score in metrics.policies.items():
+            yield f"  {policy:<9}" + "  precision {precision:.3f}  recall {recall:.3f}  F1 {f1:.3f}".format(**score)
     if metrics.comparison:
         yield from _comparison_lines(metrics.comparison)
     failed = [f"{count} {status}" for status, count in metrics.status_counts.items() if status != "ok"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from radtune.files import write_jsonl
 from radtune.label_files import LabelFile
 from radtune.rules import Rules
+from radtune.score.inputs import judged_classes
 from radtune.score.statements import Said, known_classes, reading_rules, statement
 from radtune.score.wording import ErrorKind, difference, wording
 from radtune.tasks import Task
@@ -40,13 +41,12 @@ def find_errors(
 
     What a report says (``texts`` by its id) is read by the rules. So of their own predictions no false positive is
     negated or uncertain; and gold of a report whose call failed is missed, like any other that was not predicted.
-    ``ignore_blank`` leaves out classes that gold's label table leaves blank.
+    Classes that do not count are left out, with ``ignore_blank`` those that gold's label table leaves blank.
     """
     for report_id, truth in gold.answers.items():
         predicted, right = predictions.answers[report_id].labels, truth.labels
-        if ignore_blank and truth.states is not None:
-            unjudged = set(task.classes) - truth.states.keys()
-            predicted, right = (tuple(x for x in side if x not in unjudged) for side in (predicted, right))
+        unjudged = set(task.classes).difference(judged_classes(task, gold, report_id, ignore_blank))
+        predicted, right = (tuple(x for x in side if x not in unjudged) for side in (predicted, right))
         yield from report_errors(task, report_id, predicted, right, texts[report_id])
 
 

@@ -14,21 +14,16 @@ import numpy as np
 
 from radtune.config import InputError
 from radtune.files import read_json, sha256_file, write_whole
-from radtune.label_files import LabelFile
+from radtune.label_files import POLICIES, LabelFile, Respelling, by_policy
 from radtune.labels import Answer
 from radtune.privacy import NOT_SHOWN, looks_like_name
 from radtune.score.agreement import Agreement, compare
 from radtune.score.codes import CodeScores, score_codes
 from radtune.score.comparison import Comparison, compare_counts
-from radtune.score.inputs import Respelling, check_present, check_whole
-from radtune.score.scores import MEASURES, RESAMPLES, Score, micro_score
+from radtune.score.inputs import IGNORE, NEGATIVE, check_present, check_whole, judged_classes, unannotated, without
+from radtune.score.scores import MEASURES, RESAMPLES, Score, micro_score, ratios
 from radtune.tasks import Task
 from radtune.tasks.counting import ClassCounts, indicators
-
-# What a blank cell of a gold table means. MIMIC-CXR: not mentioned, so not positive. Open-i: not decided, so that
-# (report, class) pair is left out of the counts on both sides.
-IGNORE = "ignore"
-GOLD_BLANK = ("negative", IGNORE)
 
 
 @dataclass(frozen=True)
@@ -74,6 +69,7 @@ class Metrics:
         agreement: Classes: of predictions and gold, and of the annotators with one another and with the predictions.
         respelled: With lenient spelling: by side, what misspelt names were taken for.
         errors: By side (``fp``, ``fn``) and kind, how many errors there are, where they were looked into.
+        policies: Where a class is uncertain: by what that counts as, micro precision, recall and F1.
         per_parent: Classes that have parents: by parent; a report has it if it has the parent or any class below it.
     """
 
@@ -89,7 +85,7 @@ class Metrics:
     other_names: dict[str, dict[str, int]] = field(default_factory=dict)
     status_counts: dict[str, int] = field(default_factory=dict)
     matching: str = ""
-    gold_blank: str = GOLD_BLANK[0]
+    gold_blank: str = NEGATIVE
     bootstrap: Bootstrap
     inputs: dict[str, str] = field(default_factory=dict)
     agreement: list[Agreement] = field(default_factory=list)
@@ -97,6 +93,7 @@ class Metrics:
     respelled: dict[str, dict[str, Respelling]] = field(default_factory=dict)
     errors: dict[str, dict[str, int]] | None = None
     per_parent: dict[str, ClassScore] = field(default_factory=dict)
+    policies: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 # Scores of counts, shape (reports, 4), with intervals by the units and seed of this evaluation.
@@ -107,7 +104,7 @@ def evaluate(
     task: Task,
     predictions: LabelFile,
     gold: LabelFile,
-    gold_blank: str = "negative",
+    gold_blank: str | None = None,
     patient_ids: Mapping[str, str] = MappingProxyType({}),
     seed: int = 0,
     other: LabelFile | None = None,
@@ -118,11 +115,13 @@ def evaluate(
     The bootstrap draws patients where every report's is known, in ``patient_ids`` (by report) or in either file.
 
     Raises:
-        InputError: Predictions and gold are not of the same reports, gold has a status that is not ok, or
-            ``gold_blank`` is "ignore" and gold is no label table.
+        InputError: Predictions and gold are not of the same reports, or gold has a status that is not ok, or nothing.
     """
-    if gold_blank == IGNORE and not gold.has_states:
-        raise InputError(f"{gold.path}: gold_blank=ignore needs a label table, this file has a column of labels")
+    left_out = unannotated(gold, gold_blank)
+    predictions, gold = without(predictions, left_out), without(gold, left_out)
+    other = without(other, left_out) if other is not None else None
+    if not gold.answers:
+        raise InputError(f"{gold.path}: no report is annotated")
     check_whole(gold)
     sides = [side for side in (predictions, other) if side is not None]
     for side in sides:
@@ -130,12 +129,13 @@ def evaluate(
         check_present(f"{side.path}: no prediction for", gold.answers, f"of {gold.path}", side.answers)
     units = _patients(gold.answers, _patient_ids(predictions) | _patient_ids(gold) | dict(patient_ids))
     predicted, right = _in_order(predictions, gold), list(gold.answers.values())
-    counts = task.count(predicted, right, gold_blank == IGNORE)
+    judged = _judged(task, gold, gold_blank)
+    counts = task.count(predicted, right, judged)
     score = partial(micro_score, units=units, seed=seed)
     unit = ("report", len(right)) if units is None else ("patient", int(units.max()) + 1)
     comparison = None
     if other is not None:
-        theirs = task.count(_in_order(other, gold), right, gold_blank == IGNORE).rules["micro"]
+        theirs = task.count(_in_order(other, gold), right, judged).rules["micro"]
         comparison = compare_counts(str(other.path), counts.rules["micro"], theirs, units, seed)
     per_class = _class_scores(task, counts.classes, score)
     return Metrics(
@@ -148,13 +148,36 @@ def evaluate(
         other_names={"predictions": _other_names(task, predicted), "gold": _other_names(task, right)},
         status_counts=dict(Counter(str(answer.status) for answer in predicted)),
         matching=task.matching,
-        gold_blank=gold_blank,
+        gold_blank=gold_blank or NEGATIVE,
         bootstrap=Bootstrap(RESAMPLES, seed, *unit),
         inputs={str(side.path): sha256_file(side.path) for side in (*sides, gold)},
-        agreement=_agreements(task, counts.classes, {name: _in_order(x, gold) for name, x in annotators.items()}),
+        agreement=_agreements(task, counts.classes, gold, annotators, gold_blank),
         comparison=comparison,
         per_parent=_parent_scores(task, predicted, counts.classes, score),
     )
+
+
+def _judged(task: Task, gold: LabelFile, gold_blank: str | None) -> np.ndarray:
+    """Which classes count for which reports, boolean, shape (reports, classes)."""
+    rows = [set(judged_classes(task, gold, report_id, gold_blank == IGNORE)) for report_id in gold.answers]
+    return np.array([[name in row for name in task.classes] for row in rows], dtype=bool).reshape(len(rows), -1)
+
+
+def policy_scores(
+    task: Task, predictions: LabelFile, gold: LabelFile, gold_blank: str | None
+) -> dict[str, dict[str, float]]:
+    """Micro scores under each of :data:`POLICIES`, where a class is uncertain on either side; else empty."""
+    left_out = unannotated(gold, gold_blank)
+    sides = [without(side, left_out) for side in (predictions, gold)]
+    found = {}
+    for policy in POLICIES if task.classes else ():
+        policies = dict.fromkeys((name for name in task.classes if name not in task.doubted), policy)
+        whose = task.three_valued() if policy == "state" and not task.doubted else task
+        named, right = (by_policy(task, side, policies) for side in sides)
+        counts = whose.count(_in_order(named, right), [*right.answers.values()], _judged(whose, right, gold_blank))
+        totals = ratios(counts.rules["micro"].sum(axis=0))
+        found[policy] = dict(zip(MEASURES, map(float, totals), strict=True))
+    return found if any(score != found[POLICIES[0]] for score in found.values()) else {}
 
 
 def _in_order(side: LabelFile, gold: LabelFile) -> list[Answer]:
@@ -203,13 +226,25 @@ def _is_a(name: str | None, parent: str, parents: Mapping[str, str]) -> bool:
     return name is not None and (name == parent or _is_a(parents.get(name), parent, parents))
 
 
-def _agreements(task: Task, classes: ClassCounts | None, annotators: Mapping[str, Sequence[Answer]]) -> list[Agreement]:
+def _agreements(
+    task: Task,
+    classes: ClassCounts | None,
+    gold: LabelFile,
+    annotators: Mapping[str, LabelFile],
+    gold_blank: str | None,
+) -> list[Agreement]:
+    """Each annotator by the reports that they have annotated."""
     if classes is None:
         return []
-    people = [(name, indicators(answers, task.classes)[0]) for name, answers in annotators.items()]
-    predicted = ("predictions", classes.predicted)
-    pairs = [(predicted, ("gold", classes.gold)), *((predicted, person) for person in people), *combinations(people, 2)]
-    return [compare(task.classes, *first, *second, classes.judged) for first, second in pairs]
+    people = []
+    for name, file in annotators.items():
+        blank = unannotated(file, gold_blank)
+        read = np.array([[report_id not in blank] for report_id in gold.answers])
+        people.append((name, indicators(_in_order(file, gold), task.classes)[0], classes.judged & read))
+    predicted = ("predictions", classes.predicted, classes.judged)
+    truth = ("gold", classes.gold, classes.judged)
+    pairs = [(predicted, truth), *((predicted, person) for person in people), *combinations(people, 2)]
+    return [compare(task.classes, *first[:2], *second[:2], first[2] & second[2]) for first, second in pairs]
 
 
 def _other_names(task: Task, answers: Sequence[Answer]) -> dict[str, int]:

@@ -1,14 +1,15 @@
 """What is scored: predictions and gold of the same reports, gold from several annotators, misspelt names understood."""
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from radtune.combine import RULES, combine
-from radtune.config import InputError
-from radtune.label_files import LabelFile, read_labels
-from radtune.labels import Status
+from radtune.config import InputError, nearest
+from radtune.label_files import LabelFile, Respelling, read_labels, respell
+from radtune.labels import Answer, Status
+from radtune.privacy import looks_like_name
+from radtune.tables import is_jsonl
 from radtune.tasks import Task
 
 # What is compared beside the annotators, who go by the names of their columns.
@@ -18,13 +19,9 @@ GOLD, PREDICTIONS, COMPARE = "gold", "predictions", "compare"
 LENIENT = "lenient"
 SPELLING = ("strict", LENIENT)
 
-
-@dataclass(frozen=True)
-class Respelling:
-    """What a misspelt name was taken for, and how often it stands."""
-
-    finding: str
-    count: int
+# What a blank cell of gold means. MIMIC-CXR: not mentioned, so not positive. Open-i: not decided, so that
+# (report, class) pair is left out of the counts on both sides.
+NEGATIVE, IGNORE = GOLD_BLANK = ("negative", "ignore")
 
 
 def read_gold(
@@ -47,27 +44,87 @@ def read_gold(
     return sides if rule else {**sides, GOLD: read_labels(path, task, column, id_column)}
 
 
-def combine_gold(task: Task, annotators: Sequence[LabelFile], rule: str) -> LabelFile:
-    """Makes gold of what several annotators found, which are columns of one file; an InputError if one is not ok."""
+def understood(task: Task, gold: LabelFile, slips: bool = False) -> tuple[LabelFile, dict[str, Respelling]]:
+    """Gold by the classes' own spelling, see :func:`radtune.label_files.respell`.
+
+    Raises:
+        InputError: Nothing in a cell of a table is understood. JSON lines come from programs, whose names may be wrong.
+    """
+    gold, respelled = respell(task, gold, slips)
+    for report_id, answer in gold.answers.items() if task.classes and not is_jsonl(gold.path) else ():
+        if answer.labels and not set(answer.labels) & set(task.classes):
+            name = answer.labels[0]
+            said = (
+                f"{name!r} is none of the classes{nearest(name, task.classes)}" if looks_like_name(name) else "no class"
+            )
+            where = f"{gold.path}:{gold.lines.get(report_id, report_id)}"
+            raise InputError(f"{where}: {said}; write names of classes, {task.none} for none, or leave it blank")
+    return gold, respelled
+
+
+def combine_gold(task: Task, annotators: Sequence[LabelFile], rule: str, gold_blank: str | None = None) -> LabelFile:
+    """Makes gold of what several annotators found, which are columns of one file; an InputError if one is not ok.
+
+    Of a report that some of them have not annotated it is made of the others' labels.
+    """
     for annotator in annotators:
         check_whole(annotator)
-    ids = annotators[0].answers
-    combined = {x: combine(task, [annotator.answers[x] for annotator in annotators], rule).answer for x in ids}
-    return LabelFile(annotators[0].path, combined)
+    left_out = [unannotated(annotator, gold_blank) for annotator in annotators]
+    combined: dict[str, Answer] = {}
+    for report_id, first in annotators[0].answers.items():
+        said = [
+            annotator.answers[report_id]
+            for annotator, ids in zip(annotators, left_out, strict=True)
+            if report_id not in ids
+        ]
+        combined[report_id] = combine(task, said, rule).answer if said else first
+    blank = frozenset.intersection(*left_out)
+    return LabelFile(annotators[0].path, combined, blank=blank, says_none=True, lines=annotators[0].lines)
 
 
-def respell(task: Task, file: LabelFile) -> tuple[LabelFile, dict[str, Respelling]]:
-    """Takes misspelt names for the classes that they are nearest to; and tells which, the most frequent first."""
-    classes = set(task.classes)
-    unknown = Counter(name for answer in file.answers.values() for name in answer.labels if name not in classes)
-    meant = {name: near for name in unknown if (near := task.nearest(name)) not in (None, name)}
-    answers = dict(file.answers)
-    for report_id, answer in file.answers.items():
-        if not meant.keys().isdisjoint(answer.labels):
-            labels = task.distinct(meant.get(name, name) for name in answer.labels)
-            answers[report_id] = replace(answer, labels=labels)
-    found = {name: Respelling(meant[name], count) for name, count in unknown.most_common() if name in meant}
-    return replace(file, answers=answers), found
+def unannotated(gold: LabelFile, gold_blank: str | None) -> frozenset[str]:
+    """The reports that gold says nothing of.
+
+    Unless ``gold_blank`` says which: where it says of another report that there is nothing, or that a class is absent,
+    a blank row is one that nobody has annotated; else that is how it says it.
+    """
+    return gold.blank if gold_blank == IGNORE or (gold_blank is None and gold.says_none) else frozenset()
+
+
+def blank_text(task: Task, gold: LabelFile, gold_blank: str | None) -> str:
+    """What was done with blank cells of gold, and with classes that it has no column for; empty where it has none."""
+    said = []
+    left_out, rows = len(unannotated(gold, gold_blank)), len(gold.answers)
+    kept = len(gold.blank) - left_out
+    if kept:
+        said.append(f"{kept:,} of {rows:,} reports have no label in gold, which counts as none ({_used(NEGATIVE)})")
+    if left_out:
+        said.append(f"{left_out:,} of {rows:,} reports are not annotated in gold and left out ({_used(IGNORE)})")
+    tables = [answer.states for answer in gold.answers.values() if answer.states]
+    if cells := sum(len(task.classes) - len(gold.missing) - len(states.keys() & {*task.classes}) for states in tables):
+        means = "are not scored" if gold_blank == IGNORE else "count as absent"
+        said.append(f"{cells:,} blank cells of gold {means} ({_used(gold_blank or NEGATIVE)})")
+    if gold.missing:
+        said.append(f"gold has no column for {', '.join(gold.missing)}: not scored")
+    return "; ".join(said)
+
+
+def _used(gold_blank: str) -> str:
+    return f"gold_blank={gold_blank}"
+
+
+def judged_classes(task: Task, gold: LabelFile, report_id: str, ignore_blank: bool) -> list[str]:
+    """The classes that count for a report: neither those of no column, nor undecided ones, nor ignored blank ones."""
+    states, out = gold.answers[report_id].states, gold.undecided.get(report_id, ())
+    classes = [(name, task.doubted.get(name, name)) for name in task.classes]
+    if states is not None:
+        classes = [pair for pair in classes if pair[1] not in gold.missing and (pair[1] in states or not ignore_blank)]
+    return [name for name, meant in classes if meant not in out]
+
+
+def without(file: LabelFile, report_ids: Collection[str]) -> LabelFile:
+    """What a file says of other reports than these."""
+    return replace(file, answers={x: answer for x, answer in file.answers.items() if x not in report_ids})
 
 
 def keep_reports(file: LabelFile, report_ids: Collection[str]) -> tuple[LabelFile, int]:

@@ -11,8 +11,8 @@ from typing import Any
 
 from radtune import combine
 from radtune.config import InputError, from_mapping, key, nearest, read_yaml, split_arguments, with_overrides
-from radtune.score.evaluation import GOLD_BLANK, IGNORE
-from radtune.score.inputs import LENIENT, SPELLING
+from radtune.label_files import POLICIES
+from radtune.score.inputs import GOLD_BLANK, IGNORE, LENIENT, SPELLING
 from radtune.tasks import Task, load_task
 
 # The recipes: recipes/lora_finetune.py, and torchtune's own, which the paper trained with.
@@ -21,8 +21,17 @@ OURS, STOCK = RECIPES = ("ours", "stock")
 RULES, TEACHER = "rules", "teacher"
 SYNTHETIC = "synthetic"
 # Keys of a test that are not prepare_reports.py's but evaluate.py's.
-EVALUATION_KEYS = ("gold", "gold_blank", "gold_column", "gold_columns", "gold_rule", "id_column", "spelling")
-_CHOICES = {"gold_blank": GOLD_BLANK, "gold_rule": combine.RULES, "spelling": SPELLING}
+EVALUATION_KEYS = (
+    "gold",
+    "gold_blank",
+    "gold_column",
+    "gold_columns",
+    "gold_rule",
+    "id_column",
+    "spelling",
+    "uncertain",
+)
+_CHOICES = {"gold_blank": GOLD_BLANK, "gold_rule": combine.RULES, "spelling": SPELLING, "uncertain": POLICIES}
 _PATH_KEYS = ("input", "gold", "reports", "labels")
 # $NAME or ${NAME} in a path; and as OmegaConf writes it.
 _VARIABLE = re.compile(r"\$\{?(?:oc\.env:)?(\w+)\}?")

@@ -7,10 +7,10 @@ from pathlib import Path
 from radtune import ROOT
 from radtune.config import InputError, from_mapping, read_yaml
 from radtune.files import read_jsonl
-from radtune.label_files import LabelFile, read_labels
+from radtune.label_files import LabelFile, read_labels, respell
 from radtune.score.errors import ErrorKind, LabelError
 from radtune.score.evaluation import Metrics, read_metrics
-from radtune.score.inputs import GOLD, LENIENT, combine_gold, read_gold, respell
+from radtune.score.inputs import GOLD, LENIENT, combine_gold, read_gold, understood
 from radtune.study.plan import Cell, Kind, Study, Test
 from radtune.tasks.lists import fold_space
 
@@ -145,12 +145,12 @@ def gold_of(test: Test) -> LabelFile:
     Raises:
         InputError: It cannot be read.
     """
-    column, columns, rule, id_column = map(
-        test.evaluation.get, ("gold_column", "gold_columns", "gold_rule", "id_column")
+    column, columns, rule, id_column, blank = map(
+        test.evaluation.get, ("gold_column", "gold_columns", "gold_rule", "id_column", "gold_blank")
     )
     read = read_gold(test.gold, test.task, column, columns or (), rule, id_column)
-    sides = {name: _spelt(test, side) for name, side in read.items()}
-    return combine_gold(test.task, list(sides.values()), rule) if rule else sides[GOLD]
+    sides = {name: understood(test.task, side, _is_lenient(test))[0] for name, side in read.items()}
+    return combine_gold(test.task, list(sides.values()), rule, blank) if rule else sides[GOLD]
 
 
 def predictions_of(study: Study, cell: str, test: Test) -> LabelFile:
@@ -159,11 +159,12 @@ def predictions_of(study: Study, cell: str, test: Test) -> LabelFile:
     Raises:
         InputError: It cannot be read.
     """
-    return _spelt(test, read_labels(study.predictions(cell, test.name), test.task))
+    found = read_labels(study.predictions(cell, test.name), test.task)
+    return respell(test.task, found)[0] if _is_lenient(test) else found
 
 
-def _spelt(test: Test, file: LabelFile) -> LabelFile:
-    return respell(test.task, file)[0] if test.evaluation.get("spelling") == LENIENT else file
+def _is_lenient(test: Test) -> bool:
+    return test.evaluation.get("spelling") == LENIENT
 
 
 def read_errors(results: Results, test: str) -> tuple[Cell, list[LabelError]] | None:

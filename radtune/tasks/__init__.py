@@ -1,5 +1,6 @@
 """Tasks: what is asked of a report, how it is answered, and when an answer is right; each is a file."""
 
+from radtune.tasks.class_list import THREE_VALUED
 from radtune.tasks.rendering import PROMPT_FORMATS, USES, TaskPrompt, prompt_sha256, user_message
 from radtune.tasks.task import Task, load_task, own_tasks, task_names, text_of, with_rules
 
@@ -12,6 +13,7 @@ __all__ = [
     "DEFAULT_RULES_TASK",
     "DEFAULT_TASK",
     "PROMPT_FORMATS",
+    "THREE_VALUED",
     "USES",
     "Task",
     "TaskPrompt",

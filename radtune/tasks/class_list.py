@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radtune.labels import Answer, Phrase, State, Status
+from radtune.labels import NO_FINDING, Answer, Phrase, State, Status
 from radtune.tasks.lists import ClosedList, final_answer, read_json, read_list, unique
 from radtune.tasks.rendering import TaskPrompt, Wording, example_pieces
 
@@ -24,6 +24,10 @@ _BULLET = re.compile(r"\s*(?:[-*•]|\d+[.)])?\s*(?:Output:|The diseases are:)?"
 _JSON_KEYS = ("labels", "diseases")
 
 
+# Behind a task's name: the same task, in whose answers a class may also be uncertain.
+THREE_VALUED = "+states"
+
+
 @dataclass(frozen=True)
 class ClassList:
     """A task of classes.
@@ -38,6 +42,7 @@ class ClassList:
         definitions: By class, what it means, where given.
         synonyms: By class, other names for it, where given.
         parents: By class, the class that it is a kind of, where given.
+        doubted: By name that says that a class is uncertain, that class; see :meth:`three_valued`.
         files: What it was read from.
         alternatives: What the rules take "A or B" for: ``uncertain`` or ``positive``, both of them.
         matching: When a label is right, in words.
@@ -56,6 +61,7 @@ class ClassList:
     parents: Mapping[str, str]
     files: tuple[Path, ...] = ()
     alternatives: str = "uncertain"
+    doubted: Mapping[str, str] = field(default_factory=dict)
 
     matching = "exact name"
 
@@ -65,7 +71,15 @@ class ClassList:
 
     @cached_property
     def _by_signs(self) -> dict[str, str]:
-        return {without_signs(name): name for name in (*self.classes, self.none)}
+        nothing = dict.fromkeys(map(without_signs, (NO_FINDING, f"{NO_FINDING}s", self.none)), self.none)
+        return nothing | {without_signs(name): name for name in self.classes}
+
+    def three_valued(self) -> "ClassList":
+        """This task with one more name for each class where it is uncertain, ``Edema (uncertain)``; without rules."""
+        doubted = {f"{name} (uncertain)": name for name in self.classes}
+        classes = tuple(each for names in zip(self.classes, doubted, strict=True) for each in names)
+        name, title = f"{self.name}{THREE_VALUED}", f"{self.title}, three-valued"
+        return replace(self, name=name, title=title, classes=classes, rules=None, doubted=doubted)
 
     def prompt(self, use: str, report_id: str = "", seed: int = 0, vote: int = 0) -> TaskPrompt:
         """The instruction of a use; its pieces are ``{classes}``, ``{definitions}`` and ``{examples}``."""
@@ -86,6 +100,10 @@ class ClassList:
         """The class that a name spells, case and outer blanks aside; None if it is none."""
         return self._by_folded.get(name.strip().lower())
 
+    def spelled(self, name: str) -> str | None:
+        """The class, or the word for none, that a name spells, signs and case aside: ``pleural_effusion.``"""
+        return self._by_signs.get(without_signs(name))
+
     def nearest(self, name: str) -> str | None:
         """The class, or the word for none, that a misspelt name is nearest to.
 
@@ -103,10 +121,10 @@ class ClassList:
         return self._by_signs[best]
 
     def distinct(self, labels: Iterable[str]) -> tuple[str, ...]:
-        """Labels in their canonical spelling where they are classes, without repeats; none for the word for none."""
+        """Labels in their canonical spelling where they are classes, without repeats; none for a lone word for none."""
         stripped = [label.strip() for label in labels if label.strip()]
         names = {name.casefold(): name for name in (self.canonical(label) or label for label in stripped)}
-        return () if list(names) == [self.none.casefold()] else tuple(names.values())
+        return () if len(names) == 1 and self.spelled(*names) == self.none else tuple(names.values())
 
     def known(self, labels: Iterable[str]) -> tuple[list[str], list[str]]:
         """The classes among labels, as they are written, and the names that are none; the word for none is neither."""
@@ -115,6 +133,10 @@ class ClassList:
 
     def labels_of(self, states: Mapping[str, State]) -> tuple[str, ...]:
         """The classes that count as labels by the task's certainty, in their order."""
+        if self.doubted:
+            said = {name: states.get(self.doubted.get(name, name)) for name in self.classes}
+            wanted = (State.PRESENT, State.UNCERTAIN)
+            return tuple(name for name in self.classes if said[name] == wanted[name in self.doubted])
         return tuple(name for name in self.classes if states.get(name) in self.certainty)
 
     def encode(self, labels: Sequence[str]) -> str:
@@ -177,11 +199,13 @@ class ClassList:
         """Where a label stands in an answer; names that are no class come last."""
         return self.classes.index(label) if label in self.classes else len(self.classes)
 
-    def count(self, predicted: Sequence[Answer], gold: Sequence[Answer], ignore_undecided: bool = False) -> "Counts":
-        """Counts as :class:`radtune.tasks.counting.Counts`: a prediction is right if it is exactly a gold class."""
+    def count(
+        self, predicted: Sequence[Answer], gold: Sequence[Answer], judged: "np.ndarray | None" = None
+    ) -> "Counts":
+        """Counts of what is judged: a prediction is right if it is exactly a gold class."""
         from radtune.tasks.counting import count_classes
 
-        return count_classes(predicted, gold, self.classes, ignore_undecided)
+        return count_classes(predicted, gold, self.classes, judged)
 
     def matches(self, predicted: Sequence[str], gold: Sequence[str]) -> "np.ndarray":
         """Which predicted label matches which gold one of one report; a name that is no class matches nothing."""

@@ -52,20 +52,16 @@ def indicators(answers: Sequence[Answer], classes: Sequence[str]) -> tuple[np.nd
 
 
 def count_classes(
-    predicted: Sequence[Answer], gold: Sequence[Answer], classes: Sequence[str], ignore_undecided: bool
+    predicted: Sequence[Answer], gold: Sequence[Answer], classes: Sequence[str], judged: np.ndarray | None
 ) -> Counts:
-    """Counts classes; with ``ignore_undecided``, those that gold's label table leaves blank are left out.
+    """Counts classes, those alone that are ``judged`` (all if None): boolean, shape (reports, classes).
 
     A name that is no class is a false positive where predicted and a false negative where gold, even if both sides have
     it.
     """
     named, other_predictions = indicators(predicted, classes)
     right, other_gold = indicators(gold, classes)
-    judged = np.ones_like(right)
-    if ignore_undecided:
-        judged = np.array(
-            [[answer.states is None or name in answer.states for name in classes] for answer in gold], dtype=bool
-        ).reshape(-1, len(classes))
+    judged = np.ones_like(right) if judged is None else judged
     named, right = named & judged, right & judged
     matched = (named & right).sum(axis=1)
     rows = [matched, named.sum(axis=1) + other_predictions, matched, right.sum(axis=1) + other_gold]

@@ -48,6 +48,7 @@ class PhraseList:
     classes: tuple[str, ...] = ()
     parents: ClassVar[Mapping[str, str]] = MappingProxyType({})
     synonyms: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+    doubted: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def prompt(self, use: str, report_id: str = "", seed: int = 0, vote: int = 0) -> TaskPrompt:
         """The instruction of a use; its pieces are ``{examples}`` and ``{reasoned_examples}``."""
@@ -141,7 +142,9 @@ class PhraseList:
         """Phrases have no order but the report's."""
         return 0
 
-    def count(self, predicted: Sequence[Answer], gold: Sequence[Answer], ignore_undecided: bool = False) -> "Counts":
+    def count(
+        self, predicted: Sequence[Answer], gold: Sequence[Answer], judged: "np.ndarray | None" = None
+    ) -> "Counts":
         """Counts as :class:`radtune.tasks.counting.Counts`, by the paper's rule and three stricter ones."""
         from radtune.tasks.counting import count_phrases
 

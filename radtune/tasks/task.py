@@ -12,7 +12,7 @@ from radtune.config import InputError, from_mapping, key, nearest, read_yaml
 from radtune.labels import State
 from radtune.report import Report
 from radtune.tables import ID_COLUMNS
-from radtune.tasks.class_list import ClassList, without_signs
+from radtune.tasks.class_list import THREE_VALUED, ClassList, without_signs
 from radtune.tasks.lists import fold_space
 from radtune.tasks.phrase_list import PhraseList
 from radtune.tasks.rendering import USES, Wording, read_examples
@@ -93,12 +93,17 @@ def task_names() -> tuple[str, ...]:
 
 
 def load_task(name_or_path: str | Path) -> Task:
-    """Reads a task: a name in ``configs/tasks/``, or the path of a task file.
+    """Reads a task: a name in ``configs/tasks/``, or the path of a task file; with ``+states`` behind, three-valued.
 
     Raises:
         InputError: There is none of this name, or naming file and key: what is wrong with it.
     """
     given = str(name_or_path)
+    if given.endswith(THREE_VALUED):
+        task = load_task(given.removesuffix(THREE_VALUED))
+        if not isinstance(task, ClassList):
+            raise InputError(f"task: {given}: a task of phrases has no states")
+        return task.three_valued()
     if given.endswith((".yaml", ".yml")):
         return _read_task(Path(given).resolve())
     if given not in task_names():

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from sklearn.metrics import multilabel_confusion_matrix, precision_recall_fscore_support
 
 from radtune.config import InputError
-from radtune.label_files import LabelFile
+from radtune.label_files import LabelFile, Respelling
 from radtune.labels import Answer, Phrase, State, Status
 from radtune.score.display import metrics_text
-from radtune.score.evaluation import evaluate, read_metrics, write_metrics
-from radtune.score.inputs import Respelling
+from radtune.score.evaluation import evaluate, policy_scores, read_metrics, write_metrics
+from radtune.score.inputs import blank_text
 from radtune.tasks import Task, load_task
 
 MC, OE = load_task("multiple_choice"), load_task("open_ended")
@@ -85,8 +85,54 @@ def test_blank_gold_is_negative_or_left_out() -> None:
     ignored = evaluate(MC, predictions, gold, gold_blank="ignore")
     assert (ignored.micro.tp, ignored.micro.fp, ignored.micro.fn) == (1, 1, 1)
     assert ignored.per_class["Fracture"].fp == 0
-    with pytest.raises(InputError, match="gold_blank=ignore needs a label table"):
-        evaluate(MC, predictions, labelled([["Edema"], []]), gold_blank="ignore")
+    # A class that the table has no column for is not scored.
+    lacking = dataclasses.replace(gold, missing=("Fracture",))
+    assert [evaluate(MC, predictions, lacking).micro.tp, evaluate(MC, predictions, lacking).micro.fn] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("says_none", "gold_blank", "reports"),
+    [(True, None, 2), (False, None, 3), (True, "negative", 3), (False, "ignore", 2)],
+)
+def test_a_report_that_nobody_annotated_is_not_negative(says_none: bool, gold_blank: str | None, reports: int) -> None:
+    gold = dataclasses.replace(labelled([["Edema"], [], []]), blank=frozenset("1"), says_none=says_none)
+    other = dataclasses.replace(gold, blank=frozenset("2"))
+    predictions = labelled([["Edema"], ["Edema"], []])
+    metrics = evaluate(MC, predictions, gold, gold_blank, annotators={"A": gold, "B": other})
+    assert (metrics.n_reports, metrics.micro.fp) == (reports, reports - 2)
+    # Annotators agree or not on what both have read: the first report alone, or all three.
+    assert metrics.agreement[-1].n_reports == (1 if reports == 2 else 3)
+    text = blank_text(MC, gold, gold_blank)
+    assert text == (
+        "1 of 3 reports are not annotated in gold and left out (gold_blank=ignore)" if reports == 2
+        else "1 of 3 reports have no label in gold, which counts as none (gold_blank=negative)"
+    )  # fmt: skip
+
+
+def test_gold_of_nobody_is_refused() -> None:
+    gold = dataclasses.replace(labelled([[]]), blank=frozenset("0"))
+    with pytest.raises(InputError, match="no report is annotated"):
+        evaluate(MC, labelled([[]]), gold, "ignore")
+
+
+def test_scores_by_what_uncertain_classes_count_as() -> None:
+    def table(*states: dict[str, State]) -> LabelFile:
+        answers = {str(i): Answer(MC.labels_of(row), str(i), states=row) for i, row in enumerate(states)}
+        return LabelFile(Path(os.devnull), answers, has_states=True)
+
+    yes, doubt, no = State.PRESENT, State.UNCERTAIN, State.ABSENT
+    predictions = table({"Edema": yes}, {"Edema": doubt}, {"Edema": yes, "Fracture": no})
+    gold = table({"Edema": yes}, {"Edema": doubt}, {"Edema": doubt, "Fracture": yes})
+    found = policy_scores(MC, predictions, gold, None)
+    # Present: Edema 3 of 3; absent: 1 of 2, and Fracture missed; dropped: the two in doubt are; a label: 2 of 3 right.
+    expected = {"drop": (1, 1 / 2), "positive": (1, 3 / 4), "negative": (1 / 2, 1 / 2), "state": (2 / 3, 2 / 4)}
+    assert {name: (score["precision"], score["recall"]) for name, score in found.items()} == {
+        name: pytest.approx(scores) for name, scores in expected.items()
+    }
+    metrics = dataclasses.replace(evaluate(MC, predictions, gold), policies=found)
+    assert "  positive   precision 1.000  recall 0.750  F1 0.857" in metrics_text(metrics)
+    assert policy_scores(MC, table({"Edema": yes}), table({"Edema": yes}), None) == {}
+    assert policy_scores(OE, labelled([["x"]]), labelled([["x"]]), None) == {}
 
 
 def test_annotators_are_compared_with_one_another_and_with_the_predictions() -> None:
