@@ -10,7 +10,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -18,7 +18,6 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from radtune.ask.costs import Budget
 from radtune.ask.questions import Question
 from radtune.ask.run import Run
 from radtune.config import InputError, from_mapping
@@ -28,7 +27,7 @@ from radtune.engines.prompt import Response
 from radtune.files import jsonl_line, read_json, write_whole
 
 if TYPE_CHECKING:
-    from openai.types import Batch, FileObject
+    from openai.types import Batch
 
 # Both services take 50,000 requests and 200 MB a file (OpenAI, "Batch API"; Microsoft, "Create a batch").
 MOST_REQUESTS = 50_000
@@ -42,6 +41,8 @@ _RETRIES = 4
 # Azure looks a file over before it makes a batch of it.
 _PREPARING = {"pending", "running", "notRunning"}
 _LONGEST_PREPARING_S, _FIRST_LOOK_S, _LAST_LOOK_S = 600.0, 0.25, 8.0
+# How long after a call that may have made a batch the provider's list may still lack it, and between looks at it.
+_LONGEST_LAG_S, _LOOK_AGAIN_S = 30.0, 1.0
 # Where reports are not collected and deleted sooner, OpenAI is asked to delete them after two weeks instead of a month.
 _EXPIRY = {"anchor": "created_at", "seconds": 14 * 24 * 3600}
 _METADATA_KEY = "radtune_part"
@@ -60,6 +61,7 @@ class Part:
     keys: list[str]  # hashes of the questions that wait for its answers
     as_json: bool  # whether its answers are held to a JSON schema
     file_id: str | None = None  # of the file of requests, once the provider has it
+    asked_at: float | None = None  # when the provider was asked to make the batch, in seconds since 1970
     batch_id: str | None = None  # once the provider has made it
     leftover: list[str] | None = None  # files to delete, once all answers have been handed over
 
@@ -94,7 +96,7 @@ def read_state(path: Path, endpoint: str | None = None) -> BatchState:
         state = from_mapping(BatchState, read_json(path), str(path))
     except InputError:
         raise InputError(f"{path}: not a file of batches written here") from None
-    if endpoint is not None and state.endpoint != endpoint:
+    if endpoint not in (None, state.endpoint):
         raise InputError(f"{path}: holds batches at {state.endpoint}, not at {endpoint}; collect them there first")
     return state
 
@@ -104,11 +106,11 @@ def pending_keys(path: Path) -> set[str]:
     return {key for part in read_state(path).parts for key in part.keys}
 
 
-def submit_missing(run: Run, budget: Budget, batches: "Batches", model: str) -> str:
+def submit_missing(run: Run, batches: "Batches") -> str:
     """Hands what a run would ask to a Batch API instead, as far as it can be paid; says in words what was done."""
     missing = run.missing()
-    affordable = list(takewhile(lambda question: budget.admit(question.prompt, question.sampling), missing))
-    requests, made = batches.submit(affordable, model)
+    affordable = list(takewhile(lambda question: run.budget.admit(question.prompt, question.sampling), missing))
+    requests, made = batches.submit(affordable, run.model.name)
     lines = [f"{requests:,} questions in {made:,} new batches; batch=collect fetches them"]
     if run.waiting:
         lines.append(f"{len(run.waiting):,} questions are in earlier batches")
@@ -117,7 +119,7 @@ def submit_missing(run: Run, budget: Budget, batches: "Batches", model: str) -> 
     return "\n".join(lines)
 
 
-def collect(run: Run, budget: Budget, batches: "Batches") -> str:
+def collect(run: Run, batches: "Batches") -> str:
     """Keeps what batches have answered by now; says in words how they are doing.
 
     Raises:
@@ -133,8 +135,8 @@ def collect(run: Run, budget: Budget, batches: "Batches") -> str:
     statuses, responses = batches.look()
     for key, response in responses:
         # A start that was killed within a batch has kept some of its answers, and they come again.
-        if not run.has_answer(questions[key]):
-            budget.add(response)
+        if key not in run.ledger:
+            run.budget.add(response)
             run.take(questions[key], response)
     return "\n".join(statuses) or "no batch under way"
 
@@ -171,13 +173,7 @@ class Batches:
     def __exit__(self, *error: object) -> None:
         self._once.close()
 
-    def submit(
-        self,
-        questions: Iterable[Question],
-        model: str,
-        most_requests: int = MOST_REQUESTS,
-        most_bytes: int = MOST_BYTES,
-    ) -> tuple[int, int]:
+    def submit(self, questions: Iterable[Question], model: str) -> tuple[int, int]:
         """Asks those that no batch is asked yet, in as few batches as it takes; gives the numbers of both.
 
         Of several questions with one key, one is asked. ``model`` is on Azure a deployment of a batch type.
@@ -185,11 +181,7 @@ class Batches:
         self._reconcile()
         pending = {key for part in self._state.parts for key in part.keys}
         new = {question.key_sha256: question for question in questions if question.key_sha256 not in pending}
-        batches = 0
-        for part, content in _files(self._endpoint, model, new, most_requests, most_bytes):
-            self._make_batch(part, content)
-            batches += 1
-        return len(new), batches
+        return len(new), sum(self._make_batch(*file) for file in _files(self._endpoint, model, new))
 
     def look(self) -> tuple[list[str], Iterator[tuple[str, Response]]]:
         """How each batch is doing, and by the hash of their question the responses of those that have ended.
@@ -202,7 +194,8 @@ class Batches:
         statuses = [_status(part, batch) for part, batch in found if part.leftover is None]
         return statuses, self._responses(found)
 
-    def _make_batch(self, part: Part, content: bytes) -> None:
+    def _make_batch(self, part: Part, content: bytes) -> int:
+        """Makes a batch of a file of requests; gives the number of batches made."""
         self._state.parts.append(part)
         self._save()
         try:
@@ -211,7 +204,13 @@ class Batches:
             file = self._call("upload a file of requests", upload, ("id",))
             part.file_id = file.id
             self._save()
-            self._wait_until_prepared(file)
+            pause_s, until = _FIRST_LOOK_S, time.monotonic() + _LONGEST_PREPARING_S
+            while file.status in _PREPARING and time.monotonic() < until:
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LAST_LOOK_S)
+                file = self._call("look at a file", partial(self._patiently.files.retrieve, file.id), ("id",))
+            part.asked_at = time.time()
+            self._save()
             make = partial(
                 self._once.batches.create,
                 input_file_id=file.id,
@@ -229,24 +228,29 @@ class Batches:
                     self._drop(part)
             raise
         self._save()
+        return 1
 
     def _reconcile(self) -> None:
         """Finds out what became of batches whose making was not written down to its end."""
-        unknown = [part for part in self._state.parts if part.batch_id is None]
-        if not unknown:
-            return
-        batches = self._call("list the batches", lambda: tuple(self._patiently.batches.list(limit=100)), ("id",))
-        # By what the provider was given to remember; if it does not give that back, by the file.
+        while unknown := [part for part in self._state.parts if part.batch_id is None]:
+            made = self._made()
+            for part in unknown:
+                if batch := made.get(part.part_id) or made.get(part.file_id):
+                    part.batch_id, part.file_id = batch.id, batch.input_file_id
+                    self._save()
+                elif time.time() - (part.asked_at or 0.0) > _LONGEST_LAG_S:
+                    self._drop(part)
+            if any(part.batch_id is None for part in self._state.parts):
+                time.sleep(_LOOK_AGAIN_S)
+
+    def _made(self) -> "dict[Any, Batch]":
+        """The provider's batches by what it was given to remember and, if it does not give that back, by their file."""
         made: dict[Any, Batch] = {}
+        batches = self._call("list the batches", lambda: tuple(self._patiently.batches.list(limit=100)), ("id",))
         for batch in batches:
             remembered = batch.metadata.get(_METADATA_KEY) if isinstance(batch.metadata, dict) else None
             made |= {name: batch for name in (batch.input_file_id, remembered) if isinstance(name, str)}
-        for part in unknown:
-            if batch := made.get(part.part_id) or made.get(part.file_id):
-                part.batch_id, part.file_id = batch.id, batch.input_file_id
-                self._save()
-            else:
-                self._drop(part)
+        return made
 
     def _look(self, part: Part) -> "Batch | None":
         """A batch as it is now; None if the provider does not know it."""
@@ -298,13 +302,6 @@ class Batches:
         with write_whole(self._path) as stream:
             json.dump(asdict(self._state), stream)
 
-    def _wait_until_prepared(self, file: "FileObject") -> None:
-        pause_s, until = _FIRST_LOOK_S, time.monotonic() + _LONGEST_PREPARING_S
-        while file.status in _PREPARING and time.monotonic() < until:
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LAST_LOOK_S)
-            file = self._call("look at a file", partial(self._patiently.files.retrieve, file.id), ("id",))
-
     def _expiry(self, name: str) -> dict[str, Any]:
         # Azure knows this in some regions and versions only.
         openai_itself = self._endpoint.may_store and not self._endpoint.takes_azure_credentials
@@ -335,9 +332,7 @@ class Batches:
         raise Refused(self._endpoint, doing, code)
 
 
-def _files(
-    endpoint: Endpoint, model: str, questions: dict[str, Question], most_requests: int, most_bytes: int
-) -> Iterator[tuple[Part, bytes]]:
+def _files(endpoint: Endpoint, model: str, questions: Mapping[str, Question]) -> Iterator[tuple[Part, bytes]]:
     """New batches, each with its file of requests."""
     content, part = bytearray(), Part(uuid.uuid4().hex, [], False)
     for key, question in questions.items():
@@ -346,7 +341,7 @@ def _files(
         body = request_body(endpoint, model, question.prompt.message, sampling, seed)
         request = {"custom_id": key, "method": "POST", "url": _request_url(endpoint), "body": body}
         line, as_json = jsonl_line(request).encode("utf-8"), sampling.schema is not None
-        full = len(part.keys) == most_requests or len(content) + len(line) > most_bytes
+        full = len(part.keys) == MOST_REQUESTS or len(content) + len(line) > MOST_BYTES
         if part.keys and (full or as_json != part.as_json):
             yield part, bytes(content)
             content, part = bytearray(), Part(uuid.uuid4().hex, [], False)

@@ -128,9 +128,9 @@ def ask(config: AskConfig, quarantine: bool = False) -> None:
         if config.batch and endpoint and state:
             with batch_api.Batches(endpoint, read_credential(endpoint, os.environ), state) as batches:
                 if config.batch == "submit":
-                    print(batch_api.submit_missing(run, budget, batches, model.name))
+                    print(batch_api.submit_missing(run, batches))
                     return
-                print(batch_api.collect(run, budget, batches))
+                print(batch_api.collect(run, batches))
         else:
             run.ask()
         if output is None:

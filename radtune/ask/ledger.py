@@ -8,10 +8,16 @@ also while a run writes it. The ledgers of earlier versions, JSON lines under th
 import json
 import os
 import sqlite3
+import sys
+import time
+import typing
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, TypeVar
+
+import msgspec
 
 from radtune.config import InputError
 from radtune.files import jsonl_line, lock
@@ -25,6 +31,46 @@ _INSERT = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)"
 _SQLITE_BEGINS = b"SQLite format 3\0"
 # How every line of an earlier ledger begins.
 _LINE_BEGINS = b'{"key_sha256": "'
+# Blank lines, and the zeros that a power cut leaves where a file system has not come to write.
+_NOTHING = b"\0 \t\r\n"
+# How long answers that are paid for wait for room on the disk.
+MOST_PATIENCE_S, _PAUSE_S = 600.0, 1.0
+
+Kept = TypeVar("Kept")
+_Tokens = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
+
+
+@dataclass(frozen=True)
+class Said:
+    """An answer as it is kept: all that a reader or a reviewer may want to know of how it came to be.
+
+    Among it is what MI-CLEAR-LLM (Park et al., Korean J Radiol 25, 2024) asks authors to state: the model and version
+    that answered, the date, the parameters, the prompt, and how the answer was come by.
+    """
+
+    response: str
+    finished: bool
+    refused: bool
+    report_id: str = ""
+    task: str = ""
+    vote: int = 0  # which of the report's samples
+    asked_again: bool = False
+    finish_reason: str | None = None
+    as_json: bool = False
+    cut_words: int = 0
+    scores: dict[str, float] | None = None  # by class
+    usage: dict[str, _Tokens] | None = None
+    model: str | None = None
+    adapter: str | None = None
+    model_returned: str | None = None
+    fingerprint: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    prompt_sha256: str | None = None
+    seed_example_ids: tuple[str, ...] = ()
+    endpoint: str | None = None  # the server's host; None for a model in the process
+    created: str | None = None
 
 
 def ledger_path(output: Path) -> Path:
@@ -50,10 +96,10 @@ class Ledger:
                 # Another kind of lock than SQLite's own, which lets others read meanwhile. Its handle stays open until
                 # SQLite has closed its own: closing any handle of a process takes SQLite's locks away.
                 head = held.enter_context(lock(path)).read(len(_SQLITE_BEGINS))
-                if head and _LINE_BEGINS.startswith(head):
+                if head and _LINE_BEGINS.startswith(head.strip(_NOTHING)):
                     held.enter_context(_take_over(path))
                 elif head not in (b"", _SQLITE_BEGINS):
-                    raise _foreign(path, 1)
+                    raise InputError(f"{path}:1: not an answer written here; give another output=")
             try:
                 self._db = _connect(path or ":memory:", "WAL", _NEW)
                 self.taken_over = self._db.execute("PRAGMA user_version").fetchone()[0] == _TAKEN_OVER
@@ -79,24 +125,54 @@ class Ledger:
     def __contains__(self, key_sha256: str) -> bool:
         return key_sha256 in self._keys
 
-    def get(self, key_sha256: str) -> dict[str, Any] | None:
-        """The latest answer to a question, as it was appended; None if there is none."""
+    def get(self, key_sha256: str, kind: type[Kept] = Said) -> Kept | None:  # type: ignore[assignment]
+        """The latest answer to a question; None if there is none. Earlier versions kept another ``kind``."""
         if key_sha256 not in self._keys:
             return None
         try:
-            found = self._db.execute("SELECT answer FROM answers WHERE key_sha256 = ?", [key_sha256]).fetchone()
-            return json.loads(found[0])
+            (text,) = self._db.execute("SELECT answer FROM answers WHERE key_sha256 = ?", [key_sha256]).fetchone()
+            return _read(text, kind)
         except (sqlite3.Error, ValueError, RecursionError, TypeError):
             # The decoder's own message may quote the answer, and the answer may hold a patient's text.
-            raise InputError(f"{self.path}: the answer {key_sha256} is damaged; remove it to go on") from None
+            raise InputError(
+                f"{self.path}: the answer with key_sha256 {key_sha256} is damaged; delete its row from the table "
+                "answers, and its report alone is asked again"
+            ) from None
 
-    def append(self, key_sha256: str, answer: dict[str, Any]) -> None:
-        """Keeps an answer; it is in the file on return."""
-        try:
-            self._db.execute(_INSERT, [key_sha256, answer.get("report_id"), jsonl_line(answer).rstrip("\n")])
-        except sqlite3.Error as error:
-            raise InputError(f"{self.path}: cannot write: {error}") from None
+    def append(self, key_sha256: str, said: Said) -> None:
+        """Keeps an answer; it is in the file on return.
+
+        It is paid for. So where the disk is full, it is waited for that somebody makes room, as long as
+        :data:`MOST_PATIENCE_S`; what comes from a server meanwhile waits with it.
+        """
+        row, began = (key_sha256, said.report_id, jsonl_line(said).rstrip("\n")), time.monotonic()
+        told = False
+        while True:
+            try:
+                self._db.execute(_INSERT, row)
+                break
+            except sqlite3.OperationalError as error:
+                if time.monotonic() - began >= MOST_PATIENCE_S:
+                    raise InputError(f"{self.path}: cannot write: {error}; the last answers are lost") from None
+                if not told:
+                    told = True
+                    print(f"{self.path}: cannot write: {error}; waiting for room, answers are kept", file=sys.stderr)
+                time.sleep(_PAUSE_S)
         self._keys.add(key_sha256)
+
+
+def _read(text: str, kind: type[Kept]) -> Kept:
+    """An answer from its JSON; a value of another type counts as not given, where there need be none."""
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.ValidationError:
+        given, hints = msgspec.json.decode(text, type=dict), typing.get_type_hints(kind, include_extras=True)
+        for name in hints.keys() & given.keys():
+            try:
+                msgspec.convert(given[name], hints[name])
+            except msgspec.ValidationError:
+                del given[name]
+        return msgspec.convert(given, kind)
 
 
 def _connect(path: Path | str, journal: str, version: int) -> sqlite3.Connection:
@@ -139,20 +215,24 @@ def _take_over(path: Path) -> BinaryIO:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, Any, str]]:
+    ours = False
     with open(path, "rb") as stream:
         for number, line in enumerate(stream, start=1):
+            if not line.strip(_NOTHING):
+                continue
             try:
                 answer = json.loads(line)
                 key = bytes.fromhex(answer.pop("key_sha256")).hex()
                 if len(key) != 64:
                     raise ValueError
             except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
-                if not line.endswith(b"\n") and _LINE_BEGINS.startswith(line[: len(_LINE_BEGINS)]):
+                if not line.endswith(b"\n") and _LINE_BEGINS.startswith(line[: len(_LINE_BEGINS)].rstrip(b"\0")):
                     # Cut short by a kill; what it was about is asked again.
                     return
-                raise _foreign(path, number) from None
-            yield key, answer.get("report_id"), jsonl_line(answer).rstrip("\n")
-
-
-def _foreign(path: Path, number: int) -> InputError:
-    return InputError(f"{path}:{number}: not an answer written here; give another output=")
+                if not ours:
+                    raise InputError(f"{path}:{number}: not an answer written here; give another output=") from None
+                raise InputError(
+                    f"{path}:{number}: a damaged answer; remove this line, and its report alone is asked again"
+                ) from None
+            ours, report_id = True, answer.get("report_id")
+            yield key, report_id if isinstance(report_id, str) else None, jsonl_line(answer).rstrip("\n")

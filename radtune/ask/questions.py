@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from typing import Any
 
 from radtune.ask.verify import verification, verification_tokens
 from radtune.engines.choose import Model
@@ -47,7 +46,6 @@ class Question:
     prompt: Prompt
     sampling: Sampling
     key_sha256: str  # of all that may change the answer: two questions with the same key need one answer
-    old_key_sha256: str | None  # by which earlier versions kept an answer to it; None where they kept none so
     prompt_sha256: str  # of the prompt without the report
     example_ids: tuple[str, ...] = ()  # of the examples in the prompt
     sample: int = 0
@@ -66,13 +64,8 @@ def questions_for(report: Report, asking: Asking, model: Model) -> Iterator[Ques
 
 def asked_again(question: Question, complaint: str) -> Question:
     """The same question with what was wrong with its first answer; its own key, so it has its own answer."""
-    old_key = question.old_key_sha256
-    return replace(
-        question,
-        prompt=replace(question.prompt, complaint=complaint),
-        key_sha256=sha256_text(json.dumps([question.key_sha256, complaint])),
-        old_key_sha256=old_key and sha256_text(json.dumps([old_key, complaint])),
-    )
+    key = sha256_text(json.dumps([question.key_sha256, complaint]))
+    return replace(question, prompt=replace(question.prompt, complaint=complaint), key_sha256=key)
 
 
 def about_label(report: Report, label: str, asking: Asking, model: Model) -> Question:
@@ -87,17 +80,13 @@ def _question(
     prompt: Prompt, task: Task, sampling: Sampling, model: Model, example_ids: tuple[str, ...] = (), sample: int = 0
 ) -> Question:
     prompt_hash = _prompt_sha256(prompt.instruction, prompt.prompt_format)
-    response_format = "json_schema" if sampling.schema else "text"
     decides = [
-        prompt.report_text, task.name, prompt_hash, example_ids,
-        model.name, sampling.temperature, sampling.max_new_tokens, response_format, *([sample] if sample else []),
+        prompt.report_text, task.name, prompt_hash, example_ids, model.name, sampling.temperature,
+        sampling.max_new_tokens, "json_schema" if sampling.schema else "text", *([sample] if sample else []),
     ]  # fmt: skip
-    key = sha256_text(json.dumps(decides))
-    at_server = model.settings["engine"] == "openai"
-    # What only a teacher was asked; it knew neither closed lists nor evidence.
-    old_key = key if at_server and not (sampling.grammar or sampling.scores or sampling.go_on) else None
     # Of a local model, what tells its weights from others of that name; a server may move to another node or port.
-    more: dict[str, Any] = {} if at_server else dict(model.settings)
+    at_server = model.settings["engine"] == "openai"
+    more = {name: value for name, value in model.settings.items() if not at_server or name == "revision"}
     if sampling.temperature:
         more["seed"] = prompt.seed
     more |= {name: True for name in ("go_on", "scores") if getattr(sampling, name)}
@@ -106,35 +95,9 @@ def _question(
         more["grammar"] = [sampling.grammar.names, sampling.grammar.none]
     if sampling.schema:
         more["schema"] = sampling.schema
-    if more:
-        key = sha256_text(json.dumps([*decides, more], sort_keys=True))
-    return Question(prompt, sampling, key, old_key, prompt_hash, example_ids, sample)
+    key = sha256_text(json.dumps([*decides, more] if more else decides, sort_keys=True))
+    return Question(prompt, sampling, key, prompt_hash, example_ids, sample)
 
 
 # Cached: thousands of reports share a prompt, or the 990 that three of eleven examples make.
 _prompt_sha256 = cache(prompt_sha256)
-
-
-def old_row_keys(report: Report, asking: Asking, model: Model) -> tuple[str, str]:
-    """The keys by which earlier versions of inference.py kept a report's whole row, as asked and as verified."""
-    sampling = asking.sampling
-    request = {
-        "max_new_tokens": sampling.max_new_tokens,
-        "temperature": sampling.temperature,
-        "task": asking.task.name if sampling.grammar else None,
-        "go_on": sampling.go_on,
-        "scores": sampling.scores,
-    }
-    named = {
-        "task": asking.task.name,
-        "instruction": asking.prompt(report, 0).instruction,
-        "prompt_format": asking.prompt_format,
-        "request": request,
-        "seed": asking.seed,
-        "samples": asking.samples,
-        "vote": asking.vote,
-        "evidence": asking.evidence,
-    }
-    made_with = json.dumps([model.settings, named], sort_keys=True)
-    asked = f"{made_with}\n{report.report_id}\n{report.text}"
-    return sha256_text(asked), sha256_text(f"verified {asked}")

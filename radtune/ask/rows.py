@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from radtune.ask.evidence import find_evidence
+from radtune.ask.ledger import Said
 from radtune.ask.questions import Asking, Question, questions_for
 from radtune.combine import combine
 from radtune.engines.choose import Model
@@ -44,50 +45,45 @@ class Reading:
         return self.answer.status != Status.OK, len(self.problems)
 
 
-def record(question: Question, response: Response, asking: Asking, model: Model, host: str | None) -> dict[str, Any]:
-    """An answer as the ledger keeps it: all that a reader or a reviewer may want to know of how it came to be.
-
-    Among it is what MI-CLEAR-LLM (Park et al., Korean J Radiol 25, 2024) asks authors to state: the model and version
-    that answered, the date, the parameters, the prompt, and how the answer was come by.
-    """
-    return {
-        "report_id": question.prompt.report_id,
-        "task": asking.task.name,
-        "vote": question.sample,
-        "asked_again": question.prompt.complaint is not None,
-        "response": response.text,
-        "finished": response.finished,
-        "refused": response.refused,
-        "finish_reason": response.finish_reason,
-        "as_json": response.as_json,
-        "cut_words": response.cut_words,
-        "scores": dict(zip(asking.task.classes, response.scores, strict=True)) if response.scores else None,
-        "usage": response.usage,
-        "model": model.name,
-        "adapter": model.adapter,
-        "model_returned": response.model,
-        "fingerprint": response.fingerprint,
-        "temperature": question.sampling.temperature,
-        "max_tokens": question.sampling.max_new_tokens,
-        "seed": asking.seed,
-        "prompt_sha256": question.prompt_sha256,
-        "seed_example_ids": question.example_ids,
-        "endpoint": host,
-        "created": now(),
-    }
+def record(question: Question, response: Response, asking: Asking, model: Model, host: str | None) -> Said:
+    """A response as the ledger keeps it."""
+    return Said(
+        response=response.text,
+        finished=response.finished,
+        refused=response.refused,
+        report_id=question.prompt.report_id,
+        task=asking.task.name,
+        vote=question.sample,
+        asked_again=question.prompt.complaint is not None,
+        finish_reason=response.finish_reason,
+        as_json=response.as_json,
+        cut_words=response.cut_words,
+        scores=dict(zip(asking.task.classes, response.scores, strict=True)) if response.scores else None,
+        usage=response.usage,
+        model=model.name,
+        adapter=model.adapter,
+        model_returned=response.model,
+        fingerprint=response.fingerprint,
+        temperature=question.sampling.temperature,
+        max_tokens=question.sampling.max_new_tokens,
+        seed=asking.seed,
+        prompt_sha256=question.prompt_sha256,
+        seed_example_ids=question.example_ids,
+        endpoint=host,
+        created=now(),
+    )
 
 
-def read_answer(said: Mapping[str, Any], task: Task, text: str) -> Reading:
-    """Reads an answer as the ledger holds it.
+def read_answer(said: Said, task: Task, text: str) -> Reading:
+    """What an answer says.
 
     A phrase that is not in the report, or a code that ICD-10-CM does not have, is a problem but no reason to drop the
     label.
     """
-    if said["refused"]:
-        filtered = said["finish_reason"] == "content_filter"
-        problem = "stopped by a content filter" if filtered else "refused"
+    if said.refused:
+        problem = "stopped by a content filter" if said.finish_reason == "content_filter" else "refused"
         return Reading(Answer((), status=Status.REFUSED), (problem,))
-    answer = task.read(said["response"], text, said["finished"], said["as_json"])
+    answer = task.read(said.response, text, said.finished, said.as_json)
     if answer.status == Status.TRUNCATED:
         problem = "cut off by the token limit before its list was complete"
         return Reading(answer, (problem,), "Your earlier answer was too long. Give the list only, without reasoning.")
@@ -108,10 +104,8 @@ def read_answer(said: Mapping[str, Any], task: Task, text: str) -> Reading:
     return Reading(answer, tuple(problems), " ".join([*complaints, "Answer again."]) if complaints else None)
 
 
-def make_row(
-    report: Report, asking: Asking, said: Sequence[Mapping[str, Any]], readings: Sequence[Reading]
-) -> dict[str, Any]:
-    """The row of a report, of what was said of it (as the ledger holds it) in each sample.
+def make_row(report: Report, asking: Asking, said: Sequence[Said], readings: Sequence[Reading]) -> dict[str, Any]:
+    """The row of a report, of what was said of it in each sample.
 
     Where they apply, it has ``evidence`` (label, quote, start, end) and ``unsupported`` (labels whose evidence is not
     in the report), ``scores`` (by class), ``agreement`` and ``votes`` (of several samples) and ``cut_words`` (words of
@@ -133,42 +127,35 @@ def make_row(
         found = find_evidence(asking.task, answer.labels, rest, text_of(asking.task, report))
         row["evidence"] = [asdict(evidence) for evidence in found]
         row["unsupported"] = [evidence.label for evidence in found if evidence.start is None]
-    if scores := [one["scores"] for one in said if one.get("scores")]:
-        means = {name: sum(one[name] for one in scores) / len(scores) for name in scores[0]}
+    if scores := [one.scores for one in said if one.scores]:
+        means = {name: sum(one.get(name, 0.0) for one in scores) / len(scores) for name in scores[0]}
         # Digits beyond these depend on what else was in the batch.
         row["scores"] = {name: float(f"{mean:.4g}") for name, mean in means.items()}
     if len(answers) > 1:
         row["agreement"] = agreement
         row["votes"] = [
             {
-                "labels": list(answer.labels),
-                "status": str(answer.status),
-                "response": one["response"],
-                "seed_example_ids": one["seed_example_ids"],
+                "labels": list(vote.labels),
+                "status": str(vote.status),
+                "response": one.response,
+                "seed_example_ids": one.seed_example_ids,
             }
-            for answer, one in zip(answers, said, strict=True)
+            for vote, one in zip(answers, said, strict=True)
         ]
-    usage: Counter[str] = Counter()
+    usage = Counter[str]()
     for one in said:
-        usage.update(one["usage"] or {})
+        usage.update(one.usage or {})
     problems = list(dict.fromkeys(problem for reading in readings for problem in reading.problems))
-    row |= {"response": said[0]["response"], "status": str(answer.status), "error": None, "problems": problems}
-    row["asked_again"] = any(one["asked_again"] for one in said)
-    if cut_words := said[0].get("cut_words"):
-        row["cut_words"] = cut_words
-    return row | _provenance(said[0], asking) | ({"usage": dict(usage) or None} if said[0]["endpoint"] else {})
+    row |= {"response": said[0].response, "status": str(answer.status), "error": None, "problems": problems}
+    row["asked_again"] = any(one.asked_again for one in said)
+    if said[0].cut_words:
+        row["cut_words"] = said[0].cut_words
+    return row | _provenance(said[0]) | ({"usage": dict(usage) or None} if said[0].endpoint else {})
 
 
 def failed_row(report: Report, asking: Asking, model: Model, error: str) -> dict[str, Any]:
     """The row of a report that no answer came for."""
-    question = next(questions_for(report, asking, model))
-    said = {
-        "model": model.name,
-        "adapter": model.adapter,
-        "temperature": asking.sampling.temperature,
-        "prompt_sha256": question.prompt_sha256,
-        "seed_example_ids": question.example_ids,
-    }
+    said = record(next(questions_for(report, asking, model)), Response("", True), asking, model, None)
     return {
         "report_id": report.report_id,
         "task": asking.task.name,
@@ -179,7 +166,7 @@ def failed_row(report: Report, asking: Asking, model: Model, error: str) -> dict
         "error": error,
         "problems": ["a report without text" if error == EMPTY_REPORT else f"no answer: {error}"],
         "asked_again": False,
-        **_provenance(said, asking),
+        **_provenance(said),
     }
 
 
@@ -223,10 +210,8 @@ def row_text(row: Mapping[str, Any]) -> str:
     return "".join(map(_shown, "\n".join(lines)))
 
 
-def _provenance(said: Mapping[str, Any], asking: Asking) -> dict[str, Any]:
-    # Earlier versions kept no seed with an answer.
-    known = {"seed": asking.seed, **said}
-    return {name: known.get(name) for name in (*_PROVENANCE, *(_OF_SERVER if said.get("endpoint") else ()))}
+def _provenance(said: Said) -> dict[str, Any]:
+    return {name: getattr(said, name) for name in (*_PROVENANCE, *(_OF_SERVER if said.endpoint else ()))}
 
 
 def _phrase(phrase: Phrase, agreement: Mapping[str, float]) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from radtune.ask.costs import Budget
-from radtune.ask.ledger import Ledger
-from radtune.ask.questions import Asking, Question, about_label, asked_again, old_row_keys, questions_for
+from radtune.ask.ledger import Ledger, Said
+from radtune.ask.old_ledgers import adopt
+from radtune.ask.questions import Asking, Question, about_label, asked_again, questions_for
 from radtune.ask.rows import EMPTY_REPORT, QUARANTINED, Reading, failed_row, make_row, read_answer, record, verified_row
 from radtune.ask.verify import denies
 from radtune.engines.choose import Model
@@ -93,13 +94,15 @@ class Run:
         ``host`` is the server that questions go to, None for a model in this process; ``waiting`` are the hashes of
         questions that batches have still to answer, which are not asked otherwise.
         """
-        self.reports, self.asking, self.model, self.outcome = reports, asking, model, Outcome()
+        self.reports, self.asking, self.model, self.ledger, self.outcome = reports, asking, model, ledger, Outcome()
         self.budget = budget or Budget()
         self.waiting = frozenset(waiting)
-        self._ledger, self._host = ledger, host
+        self._host = host
         self._readings: dict[str, Reading] = {}
         self._failures: dict[str, str] = {}
         self._engine: Engine | None = None
+        if ledger.taken_over:
+            adopt(ledger, self._with_text(), asking, model)
 
     def ask(self) -> None:
         """Asks every question that has no answer yet: first all, then second ones, then about each label.
@@ -122,14 +125,11 @@ class Run:
         return [q for what in self._stages() for q in self._missing(what)]
 
     def questions(self) -> dict[str, Question]:
-        """By its keys, each question that this run asks."""
+        """By its key, each question that this run asks."""
         stages = dict.fromkeys([_FIRST, _SECOND, *self._stages()])
-        asked = [q for what in stages for report in self._with_text() for q in self._of_stage(what, report)]
-        return {key: q for q in asked for key in (q.old_key_sha256, q.key_sha256) if key}
-
-    def has_answer(self, question: Question) -> bool:
-        """Whether the ledger has the answer to a question."""
-        return self._kept_as(question) in self._ledger
+        return {
+            q.key_sha256: q for what in stages for report in self._with_text() for q in self._of_stage(what, report)
+        }
 
     def take(self, question: Question, response: Response) -> str:
         """Keeps and reads what came back; returns the status of the answer."""
@@ -139,7 +139,7 @@ class Run:
             self._failures[question.key_sha256] = response.error
             return Status.FAILED
         said = record(question, response, self.asking, self.model, self._host)
-        self._ledger.append(question.key_sha256, said)
+        self.ledger.append(question.key_sha256, said)
         return self._read(question, said).answer.status
 
     def rows(self) -> Iterator[dict[str, Any]]:
@@ -154,30 +154,20 @@ class Run:
 
     def _missing(self, what: str) -> list[Question]:
         # Two reports may have the same words, and so the same question.
-        asked: dict[str, Question] = {}
-        for report in self._with_text():
-            if self._old_row(report, self.asking.verify) is None:
-                asked |= {question.key_sha256: question for question in self._of_stage(what, report)}
-        return [
-            question
-            for question in asked.values()
-            if not self.has_answer(question)
-            and question.key_sha256 not in self._failures
-            # An earlier version's batch may wait beside an empty ledger.
-            and question.key_sha256 not in self.waiting
-            and question.old_key_sha256 not in self.waiting
-        ]
+        asked = {q.key_sha256: q for report in self._with_text() for q in self._of_stage(what, report)}
+        had = (self.ledger, self._failures, self.waiting)
+        return [question for key, question in asked.items() if not any(key in answers for answers in had)]
 
     def _of_stage(self, what: str, report: Report) -> Iterator[Question]:
         if what == _LABELS:
-            if row := self._unverified_row(report):
-                yield from (about_label(report, label, self.asking, self.model) for label in row["labels"])
-        elif self._old_row(report, verified=False) is None:
-            for question in questions_for(report, self.asking, self.model):
-                if what == _FIRST:
-                    yield question
-                elif (found := self._answer(question)) and found.complaint:
-                    yield asked_again(question, found.complaint)
+            row = self._unverified_row(report) or {"labels": ()}
+            yield from (about_label(report, label, self.asking, self.model) for label in row["labels"])
+            return
+        for question in questions_for(report, self.asking, self.model):
+            if what == _FIRST:
+                yield question
+            elif (found := self._answer(question)) and found.complaint:
+                yield asked_again(question, found.complaint)
 
     def _ask(self, questions: Sequence[Question], what: str) -> None:
         failed = tokens = 0
@@ -218,14 +208,7 @@ class Run:
         found = label_report(question.prompt.report_text, rules_for(task))
         return replace(question.prompt, draft=task.labels_of(found.labels))
 
-    def _said(self, question: Question) -> dict[str, Any] | None:
-        return self._ledger.get(self._kept_as(question))
-
-    def _kept_as(self, question: Question) -> str:
-        old = question.old_key_sha256 if self._ledger.taken_over else None
-        return old if old and old in self._ledger and question.key_sha256 not in self._ledger else question.key_sha256
-
-    def _read(self, question: Question, said: dict[str, Any]) -> Reading:
+    def _read(self, question: Question, said: Said) -> Reading:
         reading = read_answer(said, self.asking.task, question.prompt.report_text)
         if not self.asking.evidence:
             # Of a hundred thousand answers, only what is needed later.
@@ -235,7 +218,7 @@ class Run:
 
     def _answer(self, question: Question) -> Reading | None:
         """What an answer says; read from the ledger where it did not come in this run."""
-        if question.key_sha256 not in self._readings and (said := self._said(question)):
+        if question.key_sha256 not in self._readings and (said := self.ledger.get(question.key_sha256)):
             self._read(question, said)
         return self._readings.get(question.key_sha256)
 
@@ -248,31 +231,27 @@ class Run:
         return (again, second) if second and second.badness < first.badness else (question, first)
 
     def _row(self, report: Report) -> dict[str, Any] | None:
-        if (old := self._old_row(report, self.asking.verify)) is not None:
-            return old
         row = self._unverified_row(report)
         return self._verified(report, row) if row and self.asking.verify else row
 
     def _unverified_row(self, report: Report) -> dict[str, Any] | None:
-        if (old := self._old_row(report, verified=False)) is not None:
-            return old
         if not text_of(self.asking.task, report).strip():
             return failed_row(report, self.asking, self.model, EMPTY_REPORT)
         questions = list(questions_for(report, self.asking, self.model))
         best = [found for question in questions if (found := self._best(question))]
         if len(best) < len(questions):
             return self._failed(report, questions)
-        said = [self._said(question) or {} for question, _ in best]
-        return make_row(report, self.asking, said, [reading for _, reading in best])
+        said = [self.ledger.get(question.key_sha256) for question, _ in best]
+        return make_row(report, self.asking, [one for one in said if one], [reading for _, reading in best])
 
     def _verified(self, report: Report, row: dict[str, Any]) -> dict[str, Any] | None:
         questions = {label: about_label(report, label, self.asking, self.model) for label in row["labels"]}
         denied = []
         for label, question in questions.items():
-            if (said := self._said(question)) is None:
+            if (said := self.ledger.get(question.key_sha256)) is None:
                 # The row must not pass for verified.
                 return self._failed(report, questions.values())
-            if not said["refused"] and denies(self.asking.task, said["response"], label, said["finished"]):
+            if not said.refused and denies(self.asking.task, said.response, label, said.finished):
                 denied.append(label)
         return verified_row(row, denied)
 
@@ -280,12 +259,6 @@ class Run:
         """A row that says why there is no answer; None where nobody has asked yet."""
         errors = [self._failures[q.key_sha256] for q in questions if q.key_sha256 in self._failures]
         return failed_row(report, self.asking, self.model, errors[0]) if errors else None
-
-    def _old_row(self, report: Report, verified: bool) -> dict[str, Any] | None:
-        """The whole row that an earlier version of inference.py kept."""
-        if not self._ledger.taken_over:
-            return None
-        return self._ledger.get(old_row_keys(report, self.asking, self.model)[verified])
 
 
 def write_rows(run: Run, output: Path, quarantine: Path | None = None) -> None:
