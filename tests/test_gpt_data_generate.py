@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -30,16 +31,9 @@ SECRET = "zebrafish"
 KILLS = int(os.environ.get("RADTUNE_KILLS", "10"))
 
 
-def start(*arguments, **environment):
-    clean = {name: value for name, value in os.environ.items() if "OPENAI" not in name}
-    return subprocess.Popen(
-        [sys.executable, "gpt_data_generate.py", *map(str, arguments)],
-        cwd=ROOT,
-        env=clean | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def start(start_fork):
+    return lambda *arguments, **environment: start_fork("gpt_data_generate.py", *arguments, **environment)
 
 
 @pytest.fixture
@@ -91,13 +85,13 @@ def answered(output):
         return {report_id[1:] for (report_id,) in db.execute("SELECT report_id FROM answers")}
 
 
-def test_killed_at_random_moments_it_loses_nothing_and_asks_nothing_twice(tmp_path, run):
+def test_killed_at_random_moments_it_loses_nothing_and_asks_nothing_twice(tmp_path, start, run):
     """The server counts what it is asked, and no start may ask what the ledger holds."""
-    path, output, count = tmp_path / "reports.jsonl", tmp_path / "annotations.jsonl", 40 * KILLS
+    path, output, count = tmp_path / "reports.jsonl", tmp_path / "annotations.jsonl", 30 * KILLS
     texts = (f"A {SECRET} effusion, {i}." for i in range(count))
     write_jsonl(path, (report_from_sections(f"r{i}", None, text, "", "made") for i, text in enumerate(texts)))
     chance = random.Random(5)  # noqa: S311  (no secret)
-    app = teacher(delay_s=0.05)
+    app = teacher(delay_s=0.02)
     with serving(app) as url:
         given = (f"reports={path}", f"output={output}", f"base_url={url}", "concurrency=8")
         for _ in range(KILLS):
@@ -108,7 +102,7 @@ def test_killed_at_random_moments_it_loses_nothing_and_asks_nothing_twice(tmp_pa
             while len(app.state.asked) < enough:
                 assert process.poll() is None and time.monotonic() < deadline, process.communicate()
                 time.sleep(0.005)
-            time.sleep(chance.uniform(0, 0.06))
+            time.sleep(chance.uniform(0, 0.025))
             process.kill()
             process.communicate()
             assert held <= answered(output) and not output.exists()
@@ -135,7 +129,7 @@ def test_killed_at_random_moments_it_loses_nothing_and_asks_nothing_twice(tmp_pa
     assert SECRET not in out + json.dumps(manifest)
 
 
-def test_stopped_by_a_scheduler_it_waits_for_calls_and_writes_the_rows_it_has(reports, tmp_path, run):
+def test_stopped_by_a_scheduler_it_waits_for_calls_and_writes_the_rows_it_has(reports, tmp_path, start, run):
     output = tmp_path / "annotations.jsonl"
     app = teacher(delay_s=0.4)
     with serving(app) as url:
@@ -144,8 +138,8 @@ def test_stopped_by_a_scheduler_it_waits_for_calls_and_writes_the_rows_it_has(re
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         second = run(f"reports={reports}", f"output={output}", f"base_url={url}")
-        process.terminate()
-        out, err = process.communicate(timeout=30)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate()
     writing = f"{ledger_path(output)}: another process is writing there"
     assert second == (2, "", f"gpt_data_generate.py: error: {writing}\n")
     rows = read(output)
@@ -211,7 +205,7 @@ def test_a_json_schema_is_asked_for_where_the_server_knows_it(reports, tmp_path,
     assert {row["phrases"][0]["icd10"] for row in rows} == {"J90" if known else None}
 
 
-def test_no_word_of_a_report_gets_out_whatever_goes_wrong(reports, tmp_path):
+def test_no_word_of_a_report_gets_out_whatever_goes_wrong(reports, tmp_path, start):
     def loud(*arguments):
         process = start(*arguments, OPENAI_LOG="debug", PYTHONASYNCIODEBUG="1")
         out, err = process.communicate(timeout=60)

@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -84,7 +81,7 @@ def test_closed_answers_with_scores(reports, tmp_path, run):
     assert (manifest["rows"], manifest["asked"]) == (60, 60)
 
 
-def test_an_interrupt_before_the_first_answer_leaves_what_was_there(reports, tmp_path, serve, run):
+def test_an_interrupt_before_the_first_answer_leaves_what_was_there(reports, tmp_path, serve, start_fork, run):
     async def late(body: dict):
         await asyncio.sleep(30)
         return named(body, 0)
@@ -94,10 +91,7 @@ def test_an_interrupt_before_the_first_answer_leaves_what_was_there(reports, tmp
     run(*arguments)
     written, before = output.read_bytes(), len(server.requests)
     server.answer = lambda body, number: late(body)
-    process = subprocess.Popen(
-        [sys.executable, "inference.py", *arguments, "max_new_tokens=99"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ),
-    )  # fmt: skip
+    process = start_fork("inference.py", *arguments, "max_new_tokens=99")
     while len(server.requests) == before and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from scripted_engine import asking, model_of
 from starlette import responses
 
+from radtune.ask import batch_api
 from radtune.ask.batch_api import Batches, collect, pending_keys, read_state
 from radtune.ask.costs import Budget, Price
 from radtune.ask.ledger import Ledger
@@ -32,7 +33,7 @@ ASKED = Sampling(0.0, 64)
 
 
 def question(key, text, sampling=ASKED):
-    return Question(Prompt("r", "List.", text, "llama3_chat", "0"), sampling, key, key, "")
+    return Question(Prompt("r", "List.", text, "llama3_chat", "0"), sampling, key, "")
 
 
 REPORT = "Zebra effusion beside the seventh striped rib of number"
@@ -42,7 +43,9 @@ USAGE = {"prompt_tokens": 10, "completion_tokens": 2}
 
 
 @pytest.fixture
-def server(batch_server) -> BatchServer:
+def server(batch_server, monkeypatch) -> BatchServer:
+    monkeypatch.setattr(batch_api, "_LONGEST_LAG_S", 1.0)
+    monkeypatch.setattr(batch_api, "_LOOK_AGAIN_S", 0.05)
     return batch_server
 
 
@@ -51,9 +54,9 @@ def path(tmp_path) -> Path:
     return tmp_path / "annotations.jsonl.batches.json"
 
 
-def send(server, path, questions=QUESTIONS, endpoint=None, credential="key", **most):
+def send(server, path, questions=QUESTIONS, endpoint=None, credential="key"):
     with Batches(endpoint or server.endpoint, credential, path) as batches:
-        return batches.submit(questions, "some-model", **most)
+        return batches.submit(questions, "some-model")
 
 
 def gather(server, path, endpoint=None, credential="key"):
@@ -128,7 +131,10 @@ def test_no_batch_is_larger_than_it_may_be_and_none_is_missing(server, tmp_path,
     path = tmp_path / "state.json"
     path.unlink(missing_ok=True)
     questions = [question(f"key{i}", "x" * 40 * i) for i in range(count)]
-    assert send(server, path, questions, most_requests=most_requests, most_bytes=most_bytes)[0] == count
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch_api, "MOST_REQUESTS", most_requests)
+        patch.setattr(batch_api, "MOST_BYTES", most_bytes)
+        assert send(server, path, questions)[0] == count
     assert server.asked() == [asked.key_sha256 for asked in questions]
     for batch in server.batches.values():
         lines = batch["asked"].splitlines()
@@ -150,22 +156,21 @@ def test_what_waits_for_an_answer_is_not_asked_again(server, path):
 PROGRAM = """
 import sys
 from pathlib import Path
-from radtune.ask.batch_api import Batches
+from radtune.ask import batch_api
 from radtune.ask.questions import Question
 from radtune.engines.guard import Endpoint
 from radtune.engines.prompt import Prompt, Sampling
+batch_api.MOST_REQUESTS = 3
 prompts = [Prompt("r", "List.", f"report {i}", "llama3_chat", "0") for i in range(6)]
-questions = [Question(p, Sampling(0.0, 64), f"key{i}", f"key{i}", "") for i, p in enumerate(prompts)]
-Batches(Endpoint(sys.argv[1], "127.0.0.1"), "key", Path(sys.argv[2])).submit(questions, "m", most_requests=3)
+questions = [Question(p, Sampling(0.0, 64), f"key{i}", "") for i, p in enumerate(prompts)]
+batch_api.Batches(Endpoint(sys.argv[1], "127.0.0.1"), "key", Path(sys.argv[2])).submit(questions, "m")
 """
 
 
-@pytest.mark.parametrize("carried_out", [False, True])
-@pytest.mark.parametrize("doomed", ["files", "batches"])
-def test_a_kill_at_any_step_asks_nothing_twice_and_leaves_no_file(server, path, doomed, carried_out):
+@pytest.mark.parametrize(("doomed", "carried_out"), [("files", False), ("files", True), ("batches", False)])
+def test_a_kill_at_any_step_asks_nothing_twice_and_leaves_no_file(server, path, doomed, carried_out, lists=None):
     """Killed at the second file or batch: before the provider has done anything, or when it has and has not said so."""
-    process = None
-    seen = 0
+    process, seen = None, 0
 
     def kill(method, called):
         nonlocal seen
@@ -175,13 +180,11 @@ def test_a_kill_at_any_step_asks_nothing_twice_and_leaves_no_file(server, path, 
             process.wait()
         return None
 
-    if carried_out:
-        server.after = kill
-    else:
-        server.before = kill
+    setattr(server, "after" if carried_out else "before", kill)
     process = subprocess.Popen([sys.executable, "-c", PROGRAM, server.endpoint.url, str(path)])
-    assert process.wait(timeout=30) == -signal.SIGKILL
-    server.before = server.after = lambda method, called: None
+    assert process.wait(timeout=60) == -signal.SIGKILL
+    server.after = lambda method, called: None
+    server.before = lists or server.after
     questions = [question(f"key{i}", f"report {i}") for i in range(6)]
     send(server, path, questions)
     assert sorted(server.asked()) == [f"key{i}" for i in range(6)]
@@ -190,6 +193,16 @@ def test_a_kill_at_any_step_asks_nothing_twice_and_leaves_no_file(server, path, 
         server.end(batch_id, answer)
     assert set(gather(server, path)[1]) == {asked.key_sha256 for asked in questions}
     assert server.files == {} and not path.exists()
+
+
+@pytest.mark.parametrize("looks", [0, 1, 4])
+def test_a_batch_that_the_providers_list_lacks_at_first_is_not_made_again(server, path, looks):
+    empty = responses.JSONResponse({"object": "list", "data": [], "has_more": False})
+    left = iter([empty] * looks)
+    test_a_kill_at_any_step_asks_nothing_twice_and_leaves_no_file(
+        server, path, "batches", True, lambda method, called: next(left, None) if called == "batches" else None
+    )
+    assert len(server.batches) == 2
 
 
 @pytest.mark.parametrize("forgets", [False, True])
@@ -380,15 +393,14 @@ def test_what_a_batch_brought_is_kept_by_its_question_once(reports, tmp_path):
     asked = {report.report_id: next(questions_for(report, asking(), model_of(None))) for report in reports}
     used = {"prompt_tokens": 1000, "completion_tokens": 1000}
     brought = [(asked["r4"].key_sha256, Response("['Effusion']", True, model="m-2024", usage=used))]
-    # Submitted by an earlier version, under its key.
-    brought += [(asked["r2"].old_key_sha256, Response("", True, error="500"))]
+    brought += [(asked["r2"].key_sha256, Response("", True, error="500"))]
     budget = Budget(None, Price(2.0, 3.0, 0.5, "2026-01-01", "made up", "some-model"))
     with Ledger(tmp_path / "a.ledger") as ledger:
         run = Run(reports, asking(), model_of(None), ledger, budget, "api.openai.com")
         batches = SimpleNamespace(look=lambda: ([], iter(brought)))
-        assert collect(run, budget, batches) == "no batch under way"
+        assert collect(run, batches) == "no batch under way"
         brought.pop()
-        collect(run, budget, batches)
+        collect(run, batches)
         rows = list(run.rows())
         assert (run.outcome.asked, budget.spent, len(ledger)) == (2, 0.005, 1)
     assert [(row["report_id"], row["status"]) for row in rows] == [("r2", "failed"), ("r4", "ok")]

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 import pytest
 from batch_server import BatchServer, running_batches
 from chat_server import Answer, Server, running
+from forks import Fork, Forks
 
 from radtune.report import Report, report_from_sections
 
@@ -53,3 +54,11 @@ def batch_server(running_batch_server) -> BatchServer:
 def reports() -> list[Report]:
     """Ten reports."""
     return [report_from_sections(f"r{i}", None, f"Zebra effusion number {i}.", "Effusion.", "made") for i in range(10)]
+
+
+@pytest.fixture(scope="session")
+def start_fork() -> Iterator[Callable[..., Fork]]:
+    """Starts a command as a process of its own, without a word in its environment of where to ask."""
+    forks = Forks()
+    yield forks.start
+    forks.close()
