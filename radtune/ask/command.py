@@ -47,7 +47,11 @@ class AskConfig:
     task: str = key("What to ask: a task in configs/tasks/, or the path of a task file.")
     reports: Path | None = key("reports.jsonl, or a CSV or Parquet with an id and findings/impression or text.", None)
     output: Path | None = key("Where rows go; answers are kept in OUTPUT.ledger.", None)
-    text: str | None = key("One report, instead of reports; its labels are printed. Else standard input is read.", None)
+    text: str | None = key(
+        "One report, instead of reports; its labels are printed. Everybody on this machine sees it in ps: - or "
+        "nothing reads standard input.",
+        None,
+    )
     engine: str = key("What runs the model; openai is any server that speaks its API.", "torchtune", ENGINES)
     checkpoint_dir: Path | None = key("Model folder in Hugging Face's layout: a base model or merged weights.", None)
     adapter_dir: Path | None = key("LoRA adapter to put on it, in PEFT's format as torchtune writes it.", None)
@@ -189,7 +193,7 @@ def _one_report(text: str | None) -> Report:
     if text is None and (sys.stdin is None or sys.stdin.isatty()):
         raise InputError("give reports= and output=, or text=, or a report on standard input")
     try:
-        text = sys.stdin.read() if text is None else text
+        text = sys.stdin.read() if text in (None, "-") else text
         text.encode()
     except UnicodeError:
         raise InputError("the report is not UTF-8") from None

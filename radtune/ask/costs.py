@@ -40,20 +40,17 @@ class Price:
     @property
     def in_batch(self) -> "Price":
         """The price of the same model in a batch."""
-        factor = self.batch_factor
-        return replace(self, input=self.input * factor, output=self.output * factor, batch_factor=1.0)
+        if self == FREE:
+            return self
+        return replace(self, input=self.input * self.batch_factor, output=self.output * self.batch_factor)
 
     def cost(self, prompt_tokens: float, completion_tokens: float) -> float:
         """US dollars for so many tokens."""
         return (prompt_tokens * self.input + completion_tokens * self.output) / 1e6
 
-    @property
-    def free(self) -> bool:
-        """Whether it costs nothing because it is asked on this machine."""
-        return not self.model
 
-
-FREE = Price(0.0, 0.0, 1.0, date="", source="a model on this machine", model="")
+# Of a model in this process, or at a server on this machine.
+FREE = Price(0.0, 0.0, 1.0, "", "", "")
 
 
 @dataclass
@@ -119,34 +116,27 @@ def estimate(
 
     The most is what they would cost if every byte were a token and every answer as long as it may be.
     """
-    calls = tokens = most_tokens = 0
-    for prompt in prompts:
-        message = prompt.message
-        calls += 1
-        tokens += math.ceil(len(message) / CHARACTERS_PER_TOKEN)
-        most_tokens += most_tokens_of(message)
-    longest = sampling.max_new_tokens
+    messages = [prompt.message for prompt in prompts]
+    calls, longest = len(messages), sampling.max_new_tokens
+    tokens = sum(math.ceil(len(message) / CHARACTERS_PER_TOKEN) for message in messages)
     answers = calls * min(TYPICAL_ANSWER_TOKENS, longest or TYPICAL_ANSWER_TOKENS)
-    lines = [
-        f"{calls:,} calls to {model} at {endpoint.host if endpoint else 'this machine'}",
+    said = (
+        f"{calls:,} calls to {model} at {endpoint.host if endpoint else 'this machine'}\n"
         f"about {tokens:,} tokens of prompts and {answers:,} of answers "
-        f"({CHARACTERS_PER_TOKEN} characters a token, {TYPICAL_ANSWER_TOKENS} tokens an answer or max_tokens assumed)",
-    ]
+        f"({CHARACTERS_PER_TOKEN} characters a token, {TYPICAL_ANSWER_TOKENS} tokens an answer or max_tokens assumed)\n"
+    )
     if price is None:
-        lines.append(f"no price known for {model}; {PRICES_FILE.name} says how to add one")
-    elif price.free:
-        lines.append(f"no cost: {'a server' if endpoint else 'a model'} on this machine")
-    else:
-        listed = "" if price.model == model else f"listed as {price.model}, "
-        most = "without max_tokens no limit"
-        if longest is not None:
-            most = f"{dollars(price.cost(most_tokens, calls * longest))} at the very most"
-        lines += [
-            f"price: ${price.input:g} and ${price.output:g} per million tokens of prompts and answers "
-            f"({listed}{price.date}, {price.source})",
-            f"about {dollars(price.cost(tokens, answers))}, {most}",
-        ]
-    return "\n".join(lines)
+        return f"{said}no price known for {model}; {PRICES_FILE.name} says how to add one"
+    if price == FREE:
+        return f"{said}no cost: {'a server' if endpoint else 'a model'} on this machine"
+    most = "without max_tokens no limit"
+    if longest is not None:
+        most = f"{dollars(price.cost(sum(map(most_tokens_of, messages)), calls * longest))} at the very most"
+    listed = "" if price.model == model else f"listed as {price.model}, "
+    return (
+        f"{said}price: ${price.input:g} and ${price.output:g} per million tokens of prompts and answers "
+        f"({listed}{price.date}, {price.source})\nabout {dollars(price.cost(tokens, answers))}, {most}"
+    )
 
 
 def most_tokens_of(text: str) -> int:
@@ -218,7 +208,7 @@ class Budget:
 
     def shown(self) -> str:
         """What is spent, to stand behind other figures; empty where there is no price."""
-        if self.price is None or self.price.free:
+        if self.price in (None, FREE):
             return ""
         limit = f" of {dollars(self.max_cost)}" if self.max_cost is not None else ""
         return f", {dollars(self.spent)}{limit} spent"

@@ -47,28 +47,23 @@ class Reading:
 
 def record(question: Question, response: Response, asking: Asking, model: Model, host: str | None) -> Said:
     """A response as the ledger keeps it."""
+    alike = ("finished", "refused", "finish_reason", "as_json", "cut_words", "usage", "fingerprint")
     return Said(
         response=response.text,
-        finished=response.finished,
-        refused=response.refused,
+        model_returned=response.model,
+        scores=dict(zip(asking.task.classes, response.scores, strict=True)) if response.scores else None,
+        **{name: getattr(response, name) for name in alike},
         report_id=question.prompt.report_id,
         task=asking.task.name,
         vote=question.sample,
         asked_again=question.prompt.complaint is not None,
-        finish_reason=response.finish_reason,
-        as_json=response.as_json,
-        cut_words=response.cut_words,
-        scores=dict(zip(asking.task.classes, response.scores, strict=True)) if response.scores else None,
-        usage=response.usage,
-        model=model.name,
-        adapter=model.adapter,
-        model_returned=response.model,
-        fingerprint=response.fingerprint,
+        prompt_sha256=question.prompt_sha256,
+        seed_example_ids=question.example_ids,
         temperature=question.sampling.temperature,
         max_tokens=question.sampling.max_new_tokens,
         seed=asking.seed,
-        prompt_sha256=question.prompt_sha256,
-        seed_example_ids=question.example_ids,
+        model=model.name,
+        adapter=model.adapter,
         endpoint=host,
         created=now(),
     )
@@ -155,19 +150,10 @@ def make_row(report: Report, asking: Asking, said: Sequence[Said], readings: Seq
 
 def failed_row(report: Report, asking: Asking, model: Model, error: str) -> dict[str, Any]:
     """The row of a report that no answer came for."""
+    problem = "a report without text" if error == EMPTY_REPORT else f"no answer: {error}"
     said = record(next(questions_for(report, asking, model)), Response("", True), asking, model, None)
-    return {
-        "report_id": report.report_id,
-        "task": asking.task.name,
-        "labels": [],
-        "phrases": [],
-        "response": "",
-        "status": str(Status.FAILED),
-        "error": error,
-        "problems": ["a report without text" if error == EMPTY_REPORT else f"no answer: {error}"],
-        "asked_again": False,
-        **_provenance(said),
-    }
+    reading = Reading(Answer((), status=Status.FAILED), (problem,))
+    return make_row(report, asking, [said], [reading]) | {"error": error}
 
 
 def verified_row(row: dict[str, Any], denied: Sequence[str]) -> dict[str, Any]:

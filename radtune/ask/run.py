@@ -125,7 +125,7 @@ class Run:
         return [q for what in self._stages() for q in self._missing(what)]
 
     def questions(self) -> dict[str, Question]:
-        """By its key, each question that this run asks."""
+        """Each question that this run asks, by its key."""
         stages = dict.fromkeys([_FIRST, _SECOND, *self._stages()])
         return {
             q.key_sha256: q for what in stages for report in self._with_text() for q in self._of_stage(what, report)
