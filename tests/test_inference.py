@@ -1,11 +1,14 @@
 """The command inference.py: one report, many reports, interrupted, and with a server that dies midway."""
 
 import asyncio
+import csv
 import json
 import signal
+import stat
 import time
 from pathlib import Path
 
+import openpyxl
 import pytest
 from chat_server import completion, error
 
@@ -129,6 +132,86 @@ def test_blank_reports_have_rows_and_failed_ones_an_exit_code(tmp_path, serve, r
     assert ", 0 answers in" in run(*arguments)[0]
     server.answer = dying(0)
     assert "2 reports failed; the same command asks them again" in run(*arguments, "max_new_tokens=99", code=1)[1]
+
+
+@pytest.mark.parametrize("ending", ["csv", "xlsx", "CSV"])
+@pytest.mark.parametrize("task", ["multiple_choice", "open_ended"])
+def test_labels_come_as_a_table_beside_the_rows(tmp_path, serve, run, task, ending):
+    server, reports, table = serve(named), tmp_path / "r.csv", tmp_path / f"p.{ending}"
+    reports.write_text("report_id,text\n'=1+1,edema\n007,\nc,effusion and more\n")
+    keys = [f"task={task}", *at(server), f"reports={reports}"]
+    assert f"written to {tmp_path / 'p.jsonl'} and {table}" in run(*keys, f"output={table}")[0]
+    rows = read(tmp_path / "p.jsonl")
+    if ending == "xlsx":
+        header, *lines = openpyxl.load_workbook(table).active.values
+    else:
+        header, *lines = csv.reader(table.read_text().splitlines())
+    classes = load_task(task).classes
+    assert list(header) == ["report_id", "status", "labels", *classes]
+    assert [line[0].lstrip("'") for line in lines] == [row["report_id"].lstrip("'") for row in rows]
+    assert not any(str(cell).startswith("=") for line in lines for cell in line)
+    assert {cell or "" for cell in lines[1][2:]} == {""} and lines[1][1] == "failed"
+    for line, row in ((lines[0], rows[0]), (lines[2], rows[2])):
+        assert line[2] == load_task(task).encode(row["labels"])
+        assert [name for name, cell in zip(classes, line[3:], strict=True) if int(cell)] == [
+            name for name in classes if name in row["labels"]
+        ]
+    assert stat.S_IMODE(table.stat().st_mode) == 0o600
+    # The rows and their ledger are the same whatever table is asked for.
+    assert ", 0 answers in" in run(*keys, f"output={tmp_path / 'p.jsonl'}")[0]
+
+
+def test_rows_that_somebody_has_edited_are_not_written_over(tmp_path, serve, run):
+    server, reports, output = serve(named), tmp_path / "r.csv", tmp_path / "p.jsonl"
+    reports.write_text("report_id,text\na,edema\n")
+    keys = [TASK, *at(server), f"reports={reports}", f"output={output}"]
+    run(*keys)
+    edited = output.read_text().replace('"labels": ["', '"labels": ["Fracture", "')
+    output.write_text(edited)
+    reports.write_text("report_id,text\na,edema\nb,effusion\n")
+    assert "edited since it was written, and would be written anew; rename it" in run(*keys, code=2)[1]
+    run(*keys, "dry_run=true")
+    assert output.read_text() == edited and len(server.requests) == 1
+    output.rename(tmp_path / "edited.jsonl")
+    run(*keys)
+    assert len(read(output)) == len(server.requests) == 2
+
+
+def test_a_model_that_was_retrained_under_its_name_is_told_by_its_revision(tmp_path, serve, run):
+    server, reports, output = serve(named), tmp_path / "r.csv", tmp_path / "p.jsonl"
+    reports.write_text("report_id,text\na,edema\nb,effusion\n")
+    keys = [TASK, *at(server), f"reports={reports}", f"output={output}"]
+    assert "kept from earlier starts" not in run(*keys)[0]
+    assert "2 answers were kept from earlier starts: " in run(*keys)[0]
+    for revision, asked in (("2", 4), ("2", 4), ("epoch 3", 6)):
+        assert "kept from earlier starts" not in run(*keys, f"revision={revision}")[0]
+        assert len(server.requests) == asked
+    run(*keys)
+    assert len(server.requests) == 6
+
+
+@pytest.mark.parametrize(
+    "output", ["model/config.json", "model/new.jsonl", "model/deep/p.csv", "adapter/p.jsonl", "link/p.jsonl"]
+)
+def test_nothing_is_written_among_a_models_files(tmp_path, run, output):
+    for folder in ("model/deep", "adapter"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "model/config.json").write_text("{}")
+    (tmp_path / "link").symlink_to(tmp_path / "model")
+    (tmp_path / "r.csv").write_text("report_id,text\na,edema\n")
+    folders = [f"checkpoint_dir={tmp_path / 'model'}", f"adapter_dir={tmp_path / 'adapter'}"]
+    _, errors = run(TASK, *folders, f"reports={tmp_path / 'r.csv'}", f"output={tmp_path / output}", code=2)
+    assert "stands in the model's folder" in errors and (tmp_path / "model/config.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("read", ["p.jsonl", "p.jsonl.ledger", "p.jsonl.manifest.json", "p.csv.manifest.json"])
+def test_what_is_read_is_not_written_over(tmp_path, serve, run, read):
+    given, prices = tmp_path / "p.jsonl", tmp_path / read
+    given.write_text('{"report_id": "a", "text": "edema"}\n')
+    reports = given if given == prices else given.rename(tmp_path / "r.jsonl")
+    prices.touch()
+    keys = [TASK, *at(serve(named)), f"reports={reports}", f"prices={prices}", f"output={tmp_path / 'p.csv'}"]
+    assert "would overwrite" in run(*keys, code=2)[1] and len(list(tmp_path.iterdir())) == len({reports, prices})
 
 
 def test_a_server_is_held_to_the_tasks_schema_and_gets_no_special_tokens(serve, run):

@@ -18,13 +18,13 @@ from radtune.ask import batch_api
 from radtune.ask.costs import PRICES_FILE, Budget, check_budget, estimate, price_at
 from radtune.ask.ledger import Ledger, ledger_path
 from radtune.ask.questions import Asking
-from radtune.ask.rows import row_text
+from radtune.ask.rows import row_text, write_table
 from radtune.ask.run import Run, write_rows
 from radtune.config import InputError, key
 from radtune.engines.choose import ENGINES, QUANTIZATIONS, Model, choose_model, endpoint_of
 from radtune.engines.guard import Endpoint, check_batch_endpoint, read_credential, what_leaves
 from radtune.engines.prompt import Engine, Sampling
-from radtune.files import check_outputs, write_manifest
+from radtune.files import check_outputs, manifest_path, read_jsonl, sha256_file, write_manifest
 from radtune.labels import Status
 from radtune.privacy import say
 from radtune.report import Report, report_from_text
@@ -34,6 +34,8 @@ from radtune.tasks import PROMPT_FORMATS, USES, load_task, text_of
 VOTES = ("majority", "union")
 RESPONSE_FORMATS = ("text", "json_schema")
 BATCH_MODES = ("submit", "collect")
+# Endings of outputs that are tables for people.
+TABLES = (".csv", ".xlsx")
 # Below it, logits divided by the temperature leave the range of numbers.
 MIN_TEMPERATURE = 0.01
 # There are 990 ways to draw three of eleven examples in order; far fewer samples decide as well.
@@ -46,7 +48,9 @@ class AskConfig:
 
     task: str = key("What to ask: a task in configs/tasks/, or the path of a task file.")
     reports: Path | None = key("reports.jsonl, or a CSV or Parquet with an id and findings/impression or text.", None)
-    output: Path | None = key("Where rows go; answers are kept in OUTPUT.ledger.", None)
+    output: Path | None = key(
+        "Where rows go; answers are kept in OUTPUT.ledger. A .csv or .xlsx has the labels alone, beside a .jsonl.", None
+    )
     text: str | None = key(
         "One report, instead of reports; its labels are printed. Everybody on this machine sees it in ps: - or "
         "nothing reads standard input.",
@@ -75,6 +79,7 @@ class AskConfig:
     device: str = key("cpu, cuda or auto.", "auto", ("auto", "cpu", "cuda"))
     dtype: str = key("auto is bf16 on cuda, else fp32.", "auto", ("auto", "fp32", "bf16"))
     model: str | None = key("Name of the model at the server, or Azure's deployment.", None)
+    revision: str | None = key("Tells the model from another one that had its name before it was retrained.", None)
     base_url: str | None = key("OpenAI-compatible server, e.g. http://127.0.0.1:8000/v1 (or OPENAI_BASE_URL).", None)
     azure_endpoint: str | None = key("Azure OpenAI resource, e.g. https://NAME.openai.azure.com.", None)
     api_version: str | None = key("Azure's API version, e.g. 2024-10-21.", None)
@@ -111,11 +116,15 @@ def ask(config: AskConfig, quarantine: bool = False) -> None:
     """
     asking = _asking(config)
     reports = _reports(config, asking)
-    prices, output = config.prices or PRICES_FILE, config.output
+    prices, output, table = config.prices or PRICES_FILE, config.output, None
+    if output and output.suffix.lower() in TABLES:
+        output, table = output.with_suffix(".jsonl"), output
     inputs = [config.reports, *asking.task.files, *([prices] if config.engine == "openai" else [])]
     aside = output.with_name(f"{output.name}.quarantine.jsonl") if output and quarantine else None
     answers, state = (ledger_path(output), batch_api.state_path(output)) if output else (None, None)
-    check_outputs([output, aside, answers, state], inputs)
+    check_outputs([output, table, aside, answers, state], inputs)
+    if output and not config.dry_run:
+        _check_kept(output, config.checkpoint_dir, config.adapter_dir)
     endpoint = endpoint_of(config)
     price = price_at(endpoint, config.model or "", prices)
     price = price.in_batch if price and config.batch else price
@@ -141,7 +150,21 @@ def ask(config: AskConfig, quarantine: bool = False) -> None:
             _show(run)
             return
         write_rows(run, output, aside)
-    _finish(config, output, run, inputs, aside)
+        if table and output.exists():
+            write_table(table, asking.task, (row for _, row in read_jsonl(output)))
+    _finish(config, output, run, inputs, table, aside)
+
+
+def _check_kept(output: Path, *folders: Path | None) -> None:
+    """Refuses an output among a model's files, or in place of one that somebody has edited: a reader's answers."""
+    for folder in filter(None, folders):
+        if output.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{output}: stands in the model's folder {folder}; give another output=")
+    made = manifest_path(output)
+    if output.exists() and made.exists() and sha256_file(output) not in made.read_text(encoding="utf-8"):
+        raise InputError(
+            f"{output}: edited since it was written, and would be written anew; rename it to keep it, or remove {made}"
+        )
 
 
 def _asking(config: AskConfig) -> Asking:
@@ -207,10 +230,13 @@ def _model(
 ) -> Model:
     if endpoint and config.dry_run:
         # Nothing is sent, so neither a key nor leave is needed.
-        return Model(_no_engine, config.model or "", None, {"engine": config.engine})
-    model = choose_model(config, reports, budget.pay_again, partial(_keeps_to, asking.sampling.schema))
-    if endpoint and config.batch == "submit":
+        model = Model(_no_engine, config.model or "", None, {"engine": config.engine})
+    else:
+        model = choose_model(config, reports, budget.pay_again, partial(_keeps_to, asking.sampling.schema))
+    if endpoint and config.batch == "submit" and not config.dry_run:
         check_batch_endpoint(endpoint, config.stored_files_confirmed, what_leaves(reports))
+    if config.revision:
+        model.settings["revision"] = config.revision
     return model
 
 
@@ -244,7 +270,9 @@ def _show(run: Run) -> None:
     print(row_text(row))
 
 
-def _finish(config: AskConfig, output: Path, run: Run, inputs: list[Path | None], aside: Path | None) -> None:
+def _finish(
+    config: AskConfig, output: Path, run: Run, inputs: list[Path | None], table: Path | None, aside: Path | None
+) -> None:
     """Says what was done, and what is left to do."""
     outcome, count = run.outcome, len(run.reports)
     print(f"{count:,} reports, {outcome.text()}{run.budget.shown()}")
@@ -253,7 +281,12 @@ def _finish(config: AskConfig, output: Path, run: Run, inputs: list[Path | None]
         print(f"stopped{rows}; the same command goes on from there")
         raise KeyboardInterrupt
     write_manifest(output, config, inputs, reports=count, **outcome.facts(), spent=round(run.budget.spent, 6))
-    print(f"written to {output}")
+    print(f"written to {output}{f' and {table}' if table else ''}")
+    if outcome.kept and config.engine == "openai" and not config.revision:
+        print(
+            f"{outcome.kept:,} answers were kept from earlier starts: a server's model is known by its name. "
+            f"Where {config.model} has been retrained since, give it a revision="
+        )
     if aside and outcome.problems:
         print(f"{outcome.problems:,} rows to look at, with the reason: {aside}")
     missing, left = count - outcome.rows, []

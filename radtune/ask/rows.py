@@ -1,9 +1,12 @@
 """From answers to rows of ``annotations.jsonl`` and ``predictions.jsonl``."""
 
+import csv
+import io
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from radtune.ask.evidence import find_evidence
@@ -12,7 +15,7 @@ from radtune.ask.questions import Asking, Question, questions_for
 from radtune.combine import combine
 from radtune.engines.choose import Model
 from radtune.engines.prompt import Response
-from radtune.files import now
+from radtune.files import now, write_bytes, write_whole
 from radtune.labels import Answer, Phrase, Status
 from radtune.report import Report
 from radtune.tasks import Task, text_of
@@ -166,6 +169,32 @@ def verified_row(row: dict[str, Any], denied: Sequence[str]) -> dict[str, Any]:
     if "unsupported" in row:
         row["unsupported"] = [label for label in row["unsupported"] if label not in dropped]
     return row
+
+
+def write_table(path: Path, task: Task, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes rows as a table for people, a CSV or an Excel file by its ending: of classes, a column each with 1 or 0.
+
+    Before them stand all labels, as a list. Where there is no answer that can be read, these cells are blank.
+    """
+    table: list[list[Any]] = [["report_id", "status", "labels", *task.classes]]
+    for row in rows:
+        said = [task.encode(row["labels"]), *(int(name in row["labels"]) for name in task.classes)]
+        # What Excel would take for a formula is a text behind an apostrophe.
+        report_id = f"'{row['report_id']}" if row["report_id"][:1] in set("=+-@\t\r") else row["report_id"]
+        table.append([report_id, row["status"], *(said if row["status"] == Status.OK else [None] * len(said))])
+    if path.suffix.lower() == ".csv":
+        with write_whole(path) as stream:
+            csv.writer(stream, lineterminator="\n").writerows(table)
+        return
+    from openpyxl import Workbook
+    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+
+    book, content = Workbook(write_only=True), io.BytesIO()
+    sheet = book.create_sheet("labels")
+    for cells in table:
+        sheet.append([ILLEGAL_CHARACTERS_RE.sub("", cell) if isinstance(cell, str) else cell for cell in cells])
+    book.save(content)
+    write_bytes(path, content.getvalue())
 
 
 def row_text(row: Mapping[str, Any]) -> str:

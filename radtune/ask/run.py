@@ -6,7 +6,7 @@ that has grown costs only its new reports, a killed run only the calls that were
 
 import time
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -39,6 +39,7 @@ class Outcome:
 
     asked: int = 0
     asked_again: int = 0  # of these, with a complaint
+    kept: int = 0  # that earlier starts had answered
     seconds: float = 0.0
     interrupted: bool = False
     stopped_by_cost: bool = False
@@ -112,7 +113,9 @@ class Run:
         began = time.monotonic()
         try:
             for what in self._stages():
-                questions = self._missing(what)
+                asked = self._asked(what)
+                questions = self._left(asked)
+                self.outcome.kept += sum(key in self.ledger for key in asked)
                 if questions and not self.outcome.stopped_by_cost:
                     self._ask(questions, what)
         except KeyboardInterrupt:
@@ -122,14 +125,12 @@ class Run:
 
     def missing(self) -> list[Question]:
         """What would be asked now, as far as it is known before what is missing has been answered."""
-        return [q for what in self._stages() for q in self._missing(what)]
+        return [question for what in self._stages() for question in self._left(self._asked(what))]
 
     def questions(self) -> dict[str, Question]:
         """Each question that this run asks, by its key."""
         stages = dict.fromkeys([_FIRST, _SECOND, *self._stages()])
-        return {
-            q.key_sha256: q for what in stages for report in self._with_text() for q in self._of_stage(what, report)
-        }
+        return {key: question for what in stages for key, question in self._asked(what).items()}
 
     def take(self, question: Question, response: Response) -> str:
         """Keeps and reads what came back; returns the status of the answer."""
@@ -152,9 +153,11 @@ class Run:
     def _with_text(self) -> Iterator[Report]:
         return (report for report in self.reports if text_of(self.asking.task, report).strip())
 
-    def _missing(self, what: str) -> list[Question]:
+    def _asked(self, what: str) -> dict[str, Question]:
         # Two reports may have the same words, and so the same question.
-        asked = {q.key_sha256: q for report in self._with_text() for q in self._of_stage(what, report)}
+        return {q.key_sha256: q for report in self._with_text() for q in self._of_stage(what, report)}
+
+    def _left(self, asked: Mapping[str, Question]) -> list[Question]:
         had = (self.ledger, self._failures, self.waiting)
         return [question for key, question in asked.items() if not any(key in answers for answers in had)]
 
@@ -268,13 +271,14 @@ def write_rows(run: Run, output: Path, quarantine: Path | None = None) -> None:
     """
     if run.outcome.interrupted and not any(row["status"] != Status.FAILED for row in run.rows()):
         return
-    # The manifest of an earlier start describes another file from here on.
-    manifest_path(output).unlink(missing_ok=True)
     with write_whole(output) as stream, write_whole(quarantine) if quarantine else nullcontext() as aside:
         for row in run.rows():
             run.outcome.count(row)
             stream.write(jsonl_line(row))
             if aside is not None and row.get("problems"):
                 aside.write(jsonl_line({name: row[name] for name in QUARANTINED}))
+        stream.flush()
+        # That of an earlier start describes another file from here on.
+        manifest_path(output).unlink(missing_ok=True)
     if quarantine and not run.outcome.problems:
         quarantine.unlink()
