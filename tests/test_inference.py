@@ -67,8 +67,11 @@ def test_one_report_is_read_from_standard_input_and_its_answer_shown(serve, run)
     read, _ = run("task=open_ended", *at(server), "evidence=true", given=f"Findings: {', '.join(CLASSES)}.")
     name, quote = read.split("  ")
     assert name in CLASSES and quote.startswith(f"“{name}” (at ")
+    # Nothing in an answer steers the terminal.
+    server.answer = lambda body, number: completion("\x1b[31m\u202ered\r")
+    assert run(TASK, *at(server), "text=edema")[0].endswith("(unparsed): \\x1b[31m\\u202ered\\r\n")
     server.answer = dying(0)
-    assert "no answer: 500 server_error" in run(TASK, *at(server), "text=edema", code=2)[1]
+    assert "no answer: 500 server_error" in run(TASK, *at(server), "text=-", given="edema", code=2)[1]
     closed = "give reports= and output=, or text=, or a report on standard input"
     assert closed in run(TASK, MINI, given=None, code=2)[1]
 

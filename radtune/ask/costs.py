@@ -40,8 +40,6 @@ class Price:
     @property
     def in_batch(self) -> "Price":
         """The price of the same model in a batch."""
-        if self == FREE:
-            return self
         return replace(self, input=self.input * self.batch_factor, output=self.output * self.batch_factor)
 
     def cost(self, prompt_tokens: float, completion_tokens: float) -> float:

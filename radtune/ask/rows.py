@@ -2,7 +2,6 @@
 
 import csv
 import io
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -29,9 +28,6 @@ _PROVENANCE = ("model", "adapter", "prompt_sha256", "temperature", "seed", "seed
 _OF_SERVER = ("finish_reason", "model_returned", "fingerprint", "endpoint", "created")
 # Which problems a row has, and the answer to judge them by.
 QUARANTINED = ("report_id", "task", "status", "problems", "labels", "phrases", "response")
-# Unicode's categories of what is no letter but an order to the terminal: control (ESC, NUL, C1) and format characters
-# (bidirectional overrides), half surrogate pairs, separators of lines and paragraphs.
-_ORDERS = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 @dataclass(frozen=True)
@@ -200,7 +196,7 @@ def write_table(path: Path, task: Task, rows: Iterable[Mapping[str, Any]]) -> No
 def row_text(row: Mapping[str, Any]) -> str:
     """A row in words: each label with its evidence and score, or what became of the answer.
 
-    The lines may hold words of the report. Characters that would steer a terminal are escaped.
+    The lines may hold words of the report.
     """
     evidence = {found["label"]: found for found in row.get("evidence", ())}
     scores = row.get("scores", {})
@@ -222,7 +218,7 @@ def row_text(row: Mapping[str, Any]) -> str:
     if cut := row.get("cut_words", 0):
         words = "1 word of the report's middle was" if cut == 1 else f"{cut:,} words of the report's middle were"
         lines.append(f"({words} not shown to the model)")
-    return "".join(map(_shown, "\n".join(lines)))
+    return "\n".join(lines)
 
 
 def _provenance(said: Said) -> dict[str, Any]:
@@ -238,9 +234,3 @@ def _phrase(phrase: Phrase, agreement: Mapping[str, float]) -> dict[str, Any]:
     if agreement:
         row["agreement"] = agreement[phrase.phrase]
     return row
-
-
-def _shown(letter: str) -> str:
-    if letter in "\n\t" or unicodedata.category(letter) not in _ORDERS:
-        return letter
-    return letter.encode("unicode_escape").decode("ascii")

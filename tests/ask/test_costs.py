@@ -130,7 +130,7 @@ def test_the_estimate_counts_calls_tokens_and_price_and_needs_nobody():
     assert "no cost: a server on this machine" in text(FREE, LOOPBACK)
     assert "calls to data/mini at this machine" in (said := text(FREE, None, model="data/mini"))
     assert "no cost: a model on this machine" in said
-    assert FREE.in_batch.free and PRICE.in_batch.in_batch == PRICE.in_batch
+    assert FREE.in_batch == FREE
     assert price_at(None, "data/mini") is FREE
 
 
