@@ -6,6 +6,7 @@ may be packed with gzip.
 
 import codecs
 import csv
+import io
 import re
 import zipfile
 from collections import Counter
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from radtune.config import InputError
-from radtune.files import open_text, read_jsonl, read_lines, write_whole
+from radtune.files import open_text, read_jsonl, read_lines, write_bytes, write_whole
 from radtune.privacy import shown_columns
 
 _CSV, _JSONL = (".csv", ".csv.gz", ".tsv", ".tsv.gz"), (".jsonl", ".jsonl.gz")
@@ -135,10 +136,26 @@ def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
         stream.writelines(",".join(map(_csv_cell, row)) + "\n" for row in rows)
 
 
+def write_excel(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Writes an Excel file of one sheet as :func:`write_csv` does a CSV; texts lose what Excel cannot hold."""
+    from openpyxl import Workbook
+    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+
+    book, content = Workbook(write_only=True), io.BytesIO()
+    sheet = book.create_sheet()
+    for row in rows:
+        texts = (_no_formula(cell) if isinstance(cell, str) else cell for cell in row)
+        sheet.append([ILLEGAL_CHARACTERS_RE.sub("", cell) if isinstance(cell, str) else cell for cell in texts])
+    book.save(content)
+    write_bytes(path, content.getvalue())
+
+
+def _no_formula(text: str) -> str:
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBERS.fullmatch(text) else text
+
+
 def _csv_cell(value: object) -> str:
-    text = "" if value is None else str(value)
-    if isinstance(value, str) and _FORMULA.match(text) and not _NUMBERS.fullmatch(text):
-        text = f"'{text}"
+    text = _no_formula(value) if isinstance(value, str) else "" if value is None else str(value)
     # csv.writer leaves a carriage return bare, which its reader refuses.
     return '"' + text.replace('"', '""') + '"' if re.search('[,"\r\n]', text) else text
 

@@ -1,7 +1,5 @@
 """From answers to rows of ``annotations.jsonl`` and ``predictions.jsonl``."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,9 +12,10 @@ from radtune.ask.questions import Asking, Question, questions_for
 from radtune.combine import combine
 from radtune.engines.choose import Model
 from radtune.engines.prompt import Response
-from radtune.files import now, write_bytes, write_whole
+from radtune.files import now
 from radtune.labels import Answer, Phrase, Status
 from radtune.report import Report
+from radtune.tables import write_csv, write_excel
 from radtune.tasks import Task, text_of
 from radtune.tasks.codes import check_code
 from radtune.tasks.lists import write_list
@@ -175,22 +174,8 @@ def write_table(path: Path, task: Task, rows: Iterable[Mapping[str, Any]]) -> No
     table: list[list[Any]] = [["report_id", "status", "labels", *task.classes]]
     for row in rows:
         said = [task.encode(row["labels"]), *(int(name in row["labels"]) for name in task.classes)]
-        # What Excel would take for a formula is a text behind an apostrophe.
-        report_id = f"'{row['report_id']}" if row["report_id"][:1] in set("=+-@\t\r") else row["report_id"]
-        table.append([report_id, row["status"], *(said if row["status"] == Status.OK else [None] * len(said))])
-    if path.suffix.lower() == ".csv":
-        with write_whole(path) as stream:
-            csv.writer(stream, lineterminator="\n").writerows(table)
-        return
-    from openpyxl import Workbook
-    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
-
-    book, content = Workbook(write_only=True), io.BytesIO()
-    sheet = book.create_sheet("labels")
-    for cells in table:
-        sheet.append([ILLEGAL_CHARACTERS_RE.sub("", cell) if isinstance(cell, str) else cell for cell in cells])
-    book.save(content)
-    write_bytes(path, content.getvalue())
+        table.append([row["report_id"], row["status"], *(said if row["status"] == Status.OK else [None] * len(said))])
+    (write_csv if path.suffix.lower() == ".csv" else write_excel)(path, table)
 
 
 def row_text(row: Mapping[str, Any]) -> str:
