@@ -33,9 +33,10 @@ _HEADING = re.compile(r"[^:\n]{1,70}:(?!\d)")
 _ANSWER_WORDS = 1
 
 # Of a class's mentions the strongest counts.
-_STATES: Mapping[Status, State] = {
-    "positive": State.PRESENT, "uncertain": State.UNCERTAIN, "negative": State.ABSENT,
+_STATES: Mapping[Status, State | None] = {
+    "positive": State.PRESENT, "uncertain": State.UNCERTAIN, "negative": State.ABSENT, "ignored": None,
 }  # fmt: skip
+_STRENGTH = {None: 0, State.ABSENT: 1, State.UNCERTAIN: 2, State.PRESENT: 3}
 
 
 class Mention(NamedTuple):
@@ -104,7 +105,7 @@ def label_report(text: str, rules: Rules) -> ReportLabels:
 
 def _label_sentence(sentence: str, rules: Rules) -> tuple[Mention, ...]:
     """The mentions of one sentence of a reading copy, offsets counted from its start."""
-    openings = frozenset(word_openings(sentence))
+    openings = word_openings(sentence)
     parts = set(rules.by_opening[""])
     for opening in openings & rules.by_opening.keys():
         parts.update(rules.by_opening[opening])
@@ -157,10 +158,13 @@ class _Stops(dict[tuple[str, ...], list[int]]):
     def __missing__(self, names: tuple[str, ...]) -> list[int]:
         if len(names) == 1:
             stop = self._rules.stops[names[0]]
-            hits = stop.scanner.scan(self._sentence, self._openings)
-            found = [hit.start for hit in hits if hit.name == names[0]]
             if stop.behind_mention:
-                found = [start for start in found if _blanks_before(self._sentence, start) in self._mention_ends]
+                places = {_behind_blanks(self._sentence, end) for end in self._mention_ends}
+                found = sorted(at for at in places if stop.scanner.opens(self._sentence, at) == names[0])
+            elif stop.scanner.may_open(self._openings):
+                found = [hit.start for hit in stop.scanner.scan(self._sentence) if hit.name == names[0]]
+            else:
+                found = []
         else:
             # One list of all, so that a cue asks once where its reach ends.
             found = sorted(chain.from_iterable(self[name,] for name in names))
@@ -168,10 +172,9 @@ class _Stops(dict[tuple[str, ...], list[int]]):
         return found
 
 
-def _blanks_before(sentence: str, at: int) -> int:
-    """Where the blanks before a place begin."""
-    while at and sentence[at - 1] == " ":
-        at -= 1
+def _behind_blanks(sentence: str, at: int) -> int:
+    while at < len(sentence) and sentence[at] == " ":
+        at += 1
     return at
 
 
@@ -328,18 +331,13 @@ def _mention(rules: FindingRules, hit: Hit, status: Status, rule: str, cue: _Cue
 
 
 def _aggregate(mentions: list[Mention], rules: Rules) -> dict[str, State]:
-    statuses: dict[str, set[Status]] = {}
+    strongest: dict[str, State] = {}
     for mention in mentions:
-        statuses.setdefault(mention.finding, set()).add(mention.status)
-    labels = {}
-    abnormal = False
-    for part in rules.findings:
-        if part.finding not in statuses:
-            continue
-        state = next((state for status, state in _STATES.items() if status in statuses[part.finding]), None)
-        abnormal = abnormal or (part.abnormal and state in (State.PRESENT, State.UNCERTAIN))
-        if state is not None and part.labelled:
-            labels[part.finding] = state
-    if not abnormal:
+        state = _STATES[mention.status]
+        if state is not None and _STRENGTH[state] > _STRENGTH[strongest.get(mention.finding)]:
+            strongest[mention.finding] = state
+    found = [(part, strongest[part.finding]) for part in rules.findings if part.finding in strongest]
+    labels = {part.finding: state for part, state in found if part.labelled}
+    if all(state == State.ABSENT or not part.abnormal for part, state in found):
         labels[NO_FINDING] = State.PRESENT
     return labels

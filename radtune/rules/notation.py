@@ -35,8 +35,9 @@ _GAP_STOPS = (
 )
 _GAP = rf"(?:{SPACE}(?!(?:{_GAP_STOPS})(?!\w))[\w'/%.]{{1,40}}+){{0,6}}?"
 _WORD_LIST = re.compile(r"\{(\w+)\}")
-_OPENING_LENGTH = 4
-_OPENING = re.compile(rf"(\w{{1,{_OPENING_LENGTH}}})\w*")
+_OPENING_LENGTH = 6
+_STEM_LENGTH = 4
+_OPENING = re.compile(rf"(?<!\w)\w{{1,{_OPENING_LENGTH}}}|[,:?+/]")
 _PIECE = re.compile(r"\.\.\.|[()\[\]|]|[,:?+/]|\.(?!\w)|~?[\w'.]+\*?|\S")
 
 
@@ -124,14 +125,15 @@ def _leaf(piece: str, phrase: str) -> _Node:
     if piece == ".":
         return _Node(regex=r"(?= *(?:\n|\Z))", punctuation=True)
     if piece in (",", ":", "?", "+", "/"):
-        return _Node(regex=re.escape(piece), punctuation=True)
+        return _Node(regex=re.escape(piece), openings=(piece,), punctuation=True)
     word = piece.strip("~*")
     if not re.fullmatch(r"[\w'.]+", word) or word != word.lower() or (piece[0] == "~" and piece[-1] == "*"):
         raise PhraseError(f"{phrase!r}: cannot read {piece!r}")
     spellings = _slips(word) if piece[0] == "~" else [word]
     starred = piece[-1] == "*"
-    known = [part for spelling in spellings for part in word_openings(spelling)[:1]]
-    anywhere = unspaced(word[0]) or unspaced(word[-1]) or (starred and len(word) < _OPENING_LENGTH)
+    length = _STEM_LENGTH if starred and len(word) < _OPENING_LENGTH else _OPENING_LENGTH
+    known = [part[:length] for spelling in spellings for part in _OPENING.findall(spelling)[:1]]
+    anywhere = unspaced(word[0]) or unspaced(word[-1]) or (starred and len(word) < _STEM_LENGTH)
     openings = () if anywhere else tuple(known)
     spelled = re.escape(word)
     if piece[0] == "~":
@@ -155,9 +157,10 @@ def _slips(word: str) -> list[str]:
     return list(dict.fromkeys((word, *swapped, *left_out, *doubled, *cut)))
 
 
-def word_openings(text: str) -> list[str]:
-    """The first characters of each word; a scanner that opens with none of them need not look at a sentence."""
-    return _OPENING.findall(text)
+def word_openings(text: str) -> frozenset[str]:
+    """The first characters of each word, and signs; a scanner that opens with none need not look at a sentence."""
+    openings = _OPENING.findall(text)
+    return frozenset([*openings, *[opening[:_STEM_LENGTH] for opening in openings]])
 
 
 def expand_start(nodes: tuple[_Node, ...]) -> Iterator[tuple[_Node, ...]]:

@@ -27,25 +27,29 @@ class Scanner:
 
     source: str = field(repr=False)
     groups: Sequence[tuple[str, str, bool]] = field(repr=False)  # of the expression: name, phrase, whether with a gap
-    openings: frozenset[str] | None = field(repr=False)  # None where a phrase opens with a sign or a short stem
+    openings: frozenset[str] | None = field(repr=False)  # None where a phrase opens with a short stem
 
     @cached_property
     def pattern(self) -> re.Pattern[str] | None:
         """Its expression, compiled when first asked for: one report on the command line needs few of the classes."""
         return re.compile(self.source) if self.source else None
 
-    def scan(self, text: str, openings: Set[str] | None = None) -> Iterator[Hit]:
-        """Finds the phrases in (a sentence of) a reading copy, from left to right, none overlapping.
+    def may_open(self, openings: Set[str]) -> bool:
+        """Whether a text of these :func:`word_openings` may hold a phrase, which spares the look at most texts."""
+        return self.openings is None or not self.openings.isdisjoint(openings)
 
-        Its :func:`word_openings`, where known, spare the look at most texts that hold no phrase.
-        """
-        if openings is not None and self.openings is not None and self.openings.isdisjoint(openings):
-            return
+    def scan(self, text: str) -> Iterator[Hit]:
+        """Finds the phrases in (a sentence of) a reading copy, from left to right, none overlapping."""
         for match in self.pattern.finditer(text) if self.pattern else ():
             group = match.lastindex or 0
             name, phrase, gapped = self.groups[group]
             start, end = match.span()
             yield Hit(start, end, match.start(group - 1) if gapped else start, name, phrase)
+
+    def opens(self, text: str, at: int) -> str | None:
+        """The group of the phrase that stands at a place of a text; None without one."""
+        match = self.pattern.match(text, at) if self.pattern else None
+        return self.groups[match.lastindex or 0][0] if match else None
 
 
 class _Alternative(NamedTuple):

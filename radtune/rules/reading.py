@@ -81,12 +81,13 @@ _ADJECTIVE = (
 # section's heading end one too; the colon of other headings ("Pneumothorax: none") belongs to its
 # statement.
 _SENTENCE_END = re.compile(
-    r"\.(?:(?!\w)(?<!\bvs\.)(?<!\bdr\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bapprox\.)(?<!\bsusp\.)(?<!\bprob\.)"
-    r"(?<!\bposs\.)(?<!\bbilat\.)(?<!\bmod\.)(?<!\bd\.d\.)(?<!\bmin\.)(?<!\bequiv\.)(?<!\binterv\.)(?<!\bno\.(?=\s\d))"
+    r"\.(?:(?!\w)(?<!\b(?:vs|dr)\.)(?<!\b(?:e\.g|i\.e|d\.d|mod|min)\.)(?<!\b(?:susp|prob|poss)\.)(?<!\bbilat\.)"
+    r"(?<!\bequiv\.)(?<!\b(?:approx|interv)\.)(?<!\bno\.(?=\s\d))"
     r"|(?<=[a-z]{3}\.)(?=[a-z]{2})|(?=\d{1,2}[.)] ?[a-z])|(?<=[\s.]\d\.)(?=[a-z])|(?<=^\d\.)(?=[a-z]))"
     rf"|-(?<=\s-)(?=\s)(?!\s{{1,9}}+(?:{_ANSWER}|{_ADJECTIVE}))"
-    rf"|\s(?<=\w\?\s)(?!\s{{0,9}}+{_ANSWER})|:(?:(?<=\bfindings:)|(?<=\bimpression:)|(?<=\bconclusion:))"
+    r"|:(?:(?<=\bfindings:)|(?<=\bimpression:)|(?<=\bconclusion:))"
 )
+_QUESTION = re.compile(rf"(?<=\w\?)\s(?!\s{{0,9}}+{_ANSWER})")
 # "Heart - enlarged", "Pneumothorax - none": the dash stands for a colon.
 _DASH_AS_COLON = re.compile(
     rf"(?:^|(?<=\n))( *+[a-z][a-z/]{{1,20}}+(?: [a-z/]{{1,20}}+){{0,2}} )-(?= {{1,3}}+(?:{_ANSWER}|{_ADJECTIVE}))"
@@ -113,13 +114,15 @@ def reading_copy(text: str) -> str:
         lower = "".join(c.lower()[0] for c in copy)
     if ")" in lower:
         lower = _LIST_NUMBER.sub(SENTENCE_END, lower)
-    if "(" in lower or "[" in lower or "ve" in lower:
+    if "(" in lower or "[" in lower or "-ve" in lower or "+ve" in lower:
         lower = _MARKS.sub(_word_for, lower)
     lower = lower.translate(_SIGNS)
     if " - " in lower:
         lower = _DASH_AS_COLON.sub(r"\1:", lower)
     lower = _SENTENCE_END.sub(SENTENCE_END, lower)
-    if ":" in lower:
+    if "?" in lower:
+        lower = _QUESTION.sub(SENTENCE_END, lower)
+    if lower.count(":") > 1:
         lower = _NEXT_HEADING.sub(rf"\1{SENTENCE_END}", lower)
     return _PRONOUN.sub(" ", lower)
 
