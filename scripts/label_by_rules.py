@@ -6,8 +6,10 @@
 
 The table has the layout of MIMIC-CXR's official label tables: 1 positive, 0 negative, -1 uncertain, blank not
 mentioned. `explain=true` writes the evidence beside it (labels.explain.jsonl), one report a line: each mention, its
-offsets in the report's text, and the cue that decided it; it holds patients' words, so keep it where the reports are
-kept. The rules of 13 chest findings stand in radtune/rules/chest/lexicon.toml and cues.toml.
+offsets in the column it was read from, and the cue that decided it; it holds patients' words, so keep it where the
+reports are kept. The rules of 13 chest findings stand in radtune/rules/chest/lexicon.toml and cues.toml
+(docs/labeler.md); `rules=FOLDER` takes your own. Reports of other regions of the body stay blank and are counted
+(`any_body_part=true` labels them), and a file in another language is refused (`any_language=true`).
 """
 
 import os
@@ -17,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +29,11 @@ from radtune.label_files import label_columns, write_label_table
 from radtune.labels import State
 from radtune.progress import progress
 from radtune.report import Report, report_from_text
-from radtune.rules import Mention, label_report, label_reports, rules_for
-from radtune.rules.display import evidence_text
+from radtune.rules import NOT_CHEST, Mention, ReportLabels, label_if_meant, label_reports, rules_for
+from radtune.rules.display import Places, evidence_text
 from radtune.sources import table
-from radtune.tasks import DEFAULT_RULES_TASK, load_task, text_of
+from radtune.tables import is_jsonl, read_table
+from radtune.tasks import DEFAULT_RULES_TASK, Task, load_task, text_of, with_rules
 
 
 @dataclass
@@ -42,6 +46,14 @@ class LabelConfig:
     id_column: str | None = key("Column of the reports' ids, where its name does not tell.", None)
     text_column: str | None = key("Column of the reports' text, where its name does not tell.", None)
     task: str = key("The task whose classes are labelled: a name, or a path of a task file.", DEFAULT_RULES_TASK)
+    rules: Path | None = key("Folder with a lexicon.toml (and cues.toml) that labels it in place of the task's.", None)
+    alternatives: str | None = key(
+        "What A or B is: uncertain, both of them, or positive, as coders of whole reports take it.",
+        None,
+        ("uncertain", "positive"),
+    )
+    any_body_part: bool = key("Label reports of other regions of the body, too.", False)
+    any_language: bool = key("Label reports in other languages, too.", False)
     text: str | None = key("One report; its labels and evidence are printed, nothing is written. Also --text.", None)
 
 
@@ -49,40 +61,99 @@ def main(config: LabelConfig) -> None:
     """Labels a file of reports, or one report given on the command line."""
     config = replace(config, explain=_explain_path(config))
     _check(config)
-    task = load_task(config.task)
-    rules = rules_for(task)
+    task = with_rules(load_task(config.task), config.rules, config.alternatives)
+    rules_for(task)  # what is wrong with them is said before a report is read
     if config.text is not None:
-        colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        text = text_of(task, report_from_text("text", None, config.text, "text"))
-        print(evidence_text(text, label_report(text, rules), colours))
+        _print_one(config.text, task, config)
         return
     started = time.perf_counter()
     rows: dict[str, dict[str, State]] = {}
+    left_out: Counter[str] = Counter()
     with write_whole(config.explain) if config.explain else nullcontext() as explanations:
-        labelled = label_reports(_read(config), task, evidence=config.explain is not None)
-        for report, found in progress(labelled, "reports"):
+        labelled = label_reports(
+            _read(config),
+            task,
+            evidence=config.explain is not None,
+            any_body_part=config.any_body_part,
+            any_language=config.any_language,
+        )
+        cells = _cells(config) if explanations else repeat(None)
+        for (report, found), row in zip(progress(labelled, "reports"), cells, strict=False):
             rows[report.report_id] = found.labels
+            if found.left_out:
+                left_out[found.left_out] += 1
+                _check_language(config, left_out, len(rows), at_least=_ENOUGH)
             if explanations:
-                text = text_of(task, report)
-                mentions = [_evidence(text, mention) for mention in found.mentions]
-                row = {"report_id": report.report_id, "labels": found.labels, "mentions": mentions}
-                explanations.write(jsonl_line(row))
+                explanations.write(jsonl_line(_explanation(text_of(task, report), report.report_id, found, row)))
         if not rows:
             raise InputError(f"{config.reports}: no reports")
+        _check_language(config, left_out, len(rows))
         write_label_table(config.output, task, rows)
     seconds = time.perf_counter() - started
     counts = {name: Counter(labels.get(name) for labels in rows.values()) for name in label_columns(task)}
     positives = {name: count[State.PRESENT] for name, count in counts.items()}
+    facts = {"n_reports": len(rows), "positives": positives, "left_out": dict(left_out)}
     for path in filter(None, (config.output, config.explain)):
-        write_manifest(path, config, [config.reports, *task.files], n_reports=len(rows), positives=positives)
+        write_manifest(path, config, [config.reports, *task.files], **facts)
     print("\n".join(count_lines(counts)))
+    for reason, count in left_out.most_common():
+        print(f"{_reason(reason)}: {count:,} reports, left blank ({_key_for(reason)}=true labels them)")
     print(f"{config.output}: {len(rows):,} reports in {seconds:.1f} s, {len(rows) / seconds:,.0f} reports/s")
+
+
+# Reports read before a file that is mostly in another language is refused; a shorter one is when all are read.
+_ENOUGH = 100
+
+
+def _print_one(given: str, task: Task, config: LabelConfig) -> None:
+    report = report_from_text("text", None, given, "text")
+    found = label_if_meant(report, task, config.any_body_part, config.any_language)
+    if found.left_out == NOT_CHEST:
+        print(f"{NOT_CHEST}: left blank (any_body_part=true labels it)\n")
+    elif found.left_out:
+        raise InputError(f"text: in another language than the rules ({found.left_out!r}); any_language=true labels it")
+    places = Places(text_of(task, report), {"text": given})
+    mentions = [_moved(mention, places) for mention in found.mentions]
+    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    print(evidence_text(given, replace(found, mentions=tuple(filter(None, mentions))), colours))
+
+
+def _moved(mention: Mention, places: Places) -> Mention | None:
+    """The mention where its words stand in the text given."""
+    place = places.find(mention.start, mention.end)
+    cue = None
+    if mention.cue_start is not None and mention.cue_end is not None:
+        cue = places.find(mention.cue_start, mention.cue_end)
+    if place is None:
+        return None
+    return mention._replace(
+        start=place.start, end=place.end, cue_start=cue.start if cue else None, cue_end=cue.end if cue else None
+    )
+
+
+def _check_language(config: LabelConfig, left_out: Counter[str], read: int, at_least: int = 1) -> None:
+    """Refuses a file most of whose reports are in other languages than the rules."""
+    foreign = left_out.total() - left_out[NOT_CHEST]
+    if read >= at_least and 2 * foreign > read:
+        language = max((count, code) for code, count in left_out.items() if code != NOT_CHEST)[1]
+        raise InputError(
+            f"{config.reports}: {foreign} of {read} reports are in another language than the rules, most in "
+            f"{language!r}: give rules of it (rules=FOLDER with a cues.toml), or any_language=true to label them so"
+        )
+
+
+def _reason(left_out: str) -> str:
+    return left_out if left_out == NOT_CHEST else f"language {left_out!r}"
+
+
+def _key_for(left_out: str) -> str:
+    return "any_body_part" if left_out == NOT_CHEST else "any_language"
 
 
 def _check(config: LabelConfig) -> None:
     if config.text is not None:
-        if config != LabelConfig(text=config.text, task=config.task):
-            raise InputError("text= stands with task= alone, without reports=, output= and other keys")
+        if config.reports or config.output or config.explain or config.id_column or config.text_column:
+            raise InputError("text= stands without reports=, output= and the keys of files")
         return
     for name in ("reports", "output"):
         if getattr(config, name) is None:
@@ -102,11 +173,36 @@ def _read(config: LabelConfig) -> Iterator[Report]:
     return table.read_any_reports(config.reports)
 
 
-def _evidence(text: str, mention: Mention) -> dict[str, Any]:
-    words = {"text": text[mention.start : mention.end], "cue": None}
-    if mention.cue_start is not None:
-        words["cue"] = text[mention.cue_start : mention.cue_end]
-    return {**mention._asdict(), **words}
+def _cells(config: LabelConfig) -> Iterator[dict[str, str] | None]:
+    """What each report of a table was read from; None of reports.jsonl, whose text is what is labelled."""
+    if is_jsonl(config.reports):
+        yield from repeat(None)
+    for _, row in read_table(config.reports):
+        yield {name: cell for name, cell in row.items() if isinstance(cell, str)}
+
+
+def _explanation(text: str, report_id: str, found: ReportLabels, cells: dict[str, str] | None) -> dict[str, Any]:
+    places = Places(text, cells) if cells is not None else None
+    mentions = [_evidence(text, mention, places) for mention in found.mentions]
+    row: dict[str, Any] = {"report_id": report_id, "labels": found.labels, "mentions": mentions}
+    return row | ({"left_out": found.left_out} if found.left_out else {})
+
+
+def _evidence(text: str, mention: Mention, places: Places | None) -> dict[str, Any]:
+    """A mention and its cue, their words, and where these stand in the column that they were read from."""
+    row: dict[str, Any] = {
+        **mention._asdict(),
+        "text": text[mention.start : mention.end],
+        "cue": None,
+        "column": "text",
+    }
+    if places and (place := places.find(mention.start, mention.end)):
+        row |= place._asdict()
+    if mention.cue_start is not None and mention.cue_end is not None:
+        row["cue"] = text[mention.cue_start : mention.cue_end]
+        if places and (place := places.find(mention.cue_start, mention.cue_end)):
+            row |= {"cue_start": place.start, "cue_end": place.end}
+    return row
 
 
 def count_lines(counts: dict[str, Counter[State | None]]) -> list[str]:

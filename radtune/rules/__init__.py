@@ -4,18 +4,11 @@ What it knows stands in two files of a folder, which a radiologist can read and 
 each class) and ``cues.toml`` (negation, uncertainty, history, and where each ends).
 """
 
-from radtune.rules.engine import Mention, ReportLabels, label_report
-from radtune.rules.labeling import label_reports
+from radtune.rules.engine import NOT_CHEST, Mention, ReportLabels, label_report
+from radtune.rules.labeling import label_if_meant, label_reports
 from radtune.rules.lexicon import OTHER, Rules, load_rules, rules_for
 
 __all__ = [
-    "OTHER",
-    "Mention",
-    "ReportLabels",
-    "Rules",
-    "label_report",
-    "label_reports",
-    "load_rules",
-    "rules_for",
-    "with_rules",
-]
+    "NOT_CHEST", "OTHER", "Mention", "ReportLabels", "Rules", "label_if_meant", "label_report", "label_reports",
+    "load_rules", "rules_for",
+]  # fmt: skip

@@ -1,8 +1,9 @@
-"""One report's labels as a terminal shows them, with the evidence marked in its text."""
+"""Labels with their evidence: where it stands in what was read, and one report as a terminal shows it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from operator import itemgetter
+from typing import NamedTuple
 
 from radtune.rules.engine import Mention, ReportLabels
 
@@ -69,3 +70,48 @@ def _mention_line(text: str, mention: Mention) -> str:
         f"{mention.start}-{mention.end} {text[mention.start : mention.end]!r}: {mention.finding} {mention.status}"
         f" (rule {mention.rule}{cue}; phrase {mention.phrase!r})"
     )
+
+
+class Place(NamedTuple):
+    """From a start to before an end in a column's cell, in characters."""
+
+    column: str
+    start: int
+    end: int
+
+
+class Places:
+    """Finds places of a report's text in cells, by their columns.
+
+    A report's text is made of its sections, and a section of whole lines, so each line is looked for in the cells,
+    in order.
+    """
+
+    def __init__(self, text: str, cells: Mapping[str, str]) -> None:
+        self._lines: list[tuple[int, int, str, int]] = []  # start and end in the text; column, and start in its cell
+        column, behind = "", 0
+        at = 0
+        for line in text.split("\n"):
+            # The heading that a section gets in the text does not stand in a cell of its own.
+            heading = next((name for name in ("Findings: ", "Impression: ") if line.startswith(name)), "")
+            start, words = at + len(heading), line[len(heading) :].strip()
+            start += line[len(heading) :].find(words)
+            likely = sorted(cells, key=lambda name: (name.lower() not in heading.lower(), -len(cells[name])))
+            for name, begin in [*([] if heading else [(column, behind)]), *((name, 0) for name in likely)]:
+                place = cells.get(name, "").find(words, begin) if words else -1
+                if place >= 0:
+                    column, behind = name, place + len(words)
+                    self._lines.append((start, start + len(words), name, place))
+                    break
+            at += len(line) + 1
+
+    def find(self, start: int, end: int) -> Place | None:
+        """The place of a part of the text; None where its words stand in no cell."""
+        first = self._line(start)
+        last = self._line(end - 1)
+        if first is None or last is None or first[2] != last[2]:
+            return None
+        return Place(first[2], first[3] + start - first[0], last[3] + end - last[0])
+
+    def _line(self, at: int) -> tuple[int, int, str, int] | None:
+        return next((line for line in self._lines if line[0] <= at < line[1]), None)

@@ -19,6 +19,7 @@ from radtune.rules.reading import SENTENCE_END, reading_copy
 # Rule ids of mentions that no cue decides.
 STATED = "stated"
 HEADING = "heading"
+NOT_CHEST = "not_chest"
 _OF_KIND: Mapping[str, Status] = {"mentions": "positive", "normal": "negative", "equivocal": "uncertain"}
 
 # Of the cues on either side of a mention only so many are asked: more than a sentence has, and a run-on text of many
@@ -65,11 +66,13 @@ class Mention(NamedTuple):
 class ReportLabels:
     """What a report says, by class in their order, with the evidence in the order of the text.
 
-    A class that is not mentioned has no label; ``No Finding`` is present or has none.
+    A class that is not mentioned has no label; ``No Finding`` is present or has none. ``left_out`` says why a report
+    was not labelled: :data:`NOT_CHEST`, or the code of its language.
     """
 
     labels: dict[str, State]
     mentions: tuple[Mention, ...]
+    left_out: str = ""
 
 
 class _Cue(NamedTuple):

@@ -9,10 +9,11 @@ from itertools import chain, islice
 from multiprocessing import parent_process
 from threading import Thread
 
+from radtune.characters import language_of
 from radtune.label_files import label_columns
 from radtune.labels import State
-from radtune.report import Report
-from radtune.rules.engine import ReportLabels, label_report
+from radtune.report import Report, is_chest
+from radtune.rules.engine import NOT_CHEST, ReportLabels, label_report
 from radtune.rules.lexicon import rules_for
 from radtune.tasks import Task, text_of
 
@@ -29,10 +30,27 @@ _SEND = {State.PRESENT: 1, State.ABSENT: 0, State.UNCERTAIN: 2, None: _NO_LABEL}
 _RECEIVE = {sent: state for state, sent in _SEND.items() if state is not None}
 
 
+def label_if_meant(report: Report, task: Task, any_body_part: bool = False, any_language: bool = False) -> ReportLabels:
+    """Labels what a task reads of a report; left out is one of a region or language that its rules are not for."""
+    rules, text = rules_for(task), text_of(task, report)
+    if rules.region and not any_body_part and not is_chest(report):
+        return ReportLabels({}, (), NOT_CHEST)
+    if rules.language and not any_language and (code := language_of(text)) not in ("", rules.language):
+        return ReportLabels({}, (), code)
+    return label_report(text, rules)
+
+
 def label_reports(
-    reports: Iterable[Report], task: Task, processes: int | None = None, evidence: bool = True
+    reports: Iterable[Report],
+    task: Task,
+    processes: int | None = None,
+    evidence: bool = True,
+    any_body_part: bool = False,
+    any_language: bool = False,
 ) -> Iterator[tuple[Report, ReportLabels]]:
     """Labels what a task reads of reports, in their order; they are read as needed, never all at once.
+
+    ``any_body_part`` and ``any_language`` label those that their rules are not for, too.
 
     Inputs of :data:`POOL_FROM` reports and more are dealt to processes, one for each available core unless given. They
     have far less to send without ``evidence``, the mentions.
@@ -43,29 +61,27 @@ def label_reports(
     reports = iter(reports)
     first = list(islice(reports, POOL_FROM))
     if processes == 1 or len(first) < POOL_FROM:
-        rules = rules_for(task)
         for report in chain(first, reports):
-            found = label_report(text_of(task, report), rules)
-            yield report, found if evidence else ReportLabels(found.labels, ())
+            found = label_if_meant(report, task, any_body_part, any_language)
+            yield report, found if evidence else ReportLabels(found.labels, (), found.left_out)
         return
-    yield from _label_in_pool(chain(first, reports), task, processes, evidence)
+    yield from _label_in_pool(chain(first, reports), task, processes, evidence, any_body_part, any_language)
 
 
 def _label_in_pool(
-    reports: Iterator[Report], task: Task, processes: int, evidence: bool
+    reports: Iterator[Report], task: Task, processes: int, evidence: bool, any_body_part: bool, any_language: bool
 ) -> Iterator[tuple[Report, ReportLabels]]:
-    waiting: deque[tuple[list[Report], Future[list[ReportLabels | bytes]]]] = deque()
+    waiting: deque[tuple[list[Report], Future[list[ReportLabels | bytes | str]]]] = deque()
     rules_for(task).compile()  # here once; forked processes inherit them
     pool = ProcessPoolExecutor(processes, initializer=_start_worker, initargs=(task,))
     try:
         while (batch := list(islice(reports, _BATCH))) or waiting:
             if batch:
-                texts = [text_of(task, report) for report in batch]
-                waiting.append((batch, pool.submit(_label_texts, texts, task, evidence)))
+                waiting.append((batch, pool.submit(_label_batch, batch, task, evidence, any_body_part, any_language)))
             if not batch or len(waiting) >= processes * _AHEAD:
                 done, labelled = waiting.popleft()
                 for report, found in zip(done, labelled.result(), strict=True):
-                    yield report, _receive_labels(found, task) if isinstance(found, bytes) else found
+                    yield report, _receive_labels(found, task)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -86,12 +102,21 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _label_texts(texts: list[str], task: Task, evidence: bool) -> list[ReportLabels | bytes]:
-    rules, names = rules_for(task), label_columns(task)
-    found = (label_report(text, rules) for text in texts)
-    return [labels if evidence else bytes(_SEND[labels.labels.get(name)] for name in names) for labels in found]
+def _label_batch(
+    reports: list[Report], task: Task, evidence: bool, any_body_part: bool, any_language: bool
+) -> list[ReportLabels | bytes | str]:
+    names = label_columns(task)
+    found = (label_if_meant(report, task, any_body_part, any_language) for report in reports)
+    return [
+        labels.left_out or (labels if evidence else bytes(_SEND[labels.labels.get(name)] for name in names))
+        for labels in found
+    ]
 
 
-def _receive_labels(sent: bytes, task: Task) -> ReportLabels:
+def _receive_labels(sent: ReportLabels | bytes | str, task: Task) -> ReportLabels:
+    if isinstance(sent, ReportLabels):
+        return sent
+    if isinstance(sent, str):
+        return ReportLabels({}, (), sent)
     named = zip(label_columns(task), sent, strict=True)
     return ReportLabels({name: _RECEIVE[byte] for name, byte in named if byte != _NO_LABEL}, ())

@@ -77,6 +77,7 @@ class Rules:
     """Everything the engine needs; cues and stops by their names.
 
     ``by_opening`` tells which findings a word that starts so may mention; the empty string, those to look for always.
+    ``region`` and ``language`` are those of the reports that they are for, where the files say so.
     """
 
     findings: tuple[FindingRules, ...]
@@ -84,6 +85,8 @@ class Rules:
     cues: Mapping[str, CueRule]
     cue_scanner: Scanner
     stops: Mapping[str, Stop]
+    region: Literal["chest"] | None = None
+    language: str | None = None
 
     def compile(self) -> None:
         """Compiles all expressions now, e.g. for processes that will inherit them."""
@@ -108,6 +111,14 @@ class _LexiconPart:
 
 
 @dataclass(frozen=True)
+class _LexiconHead:
+    """The keys of ``lexicon.toml`` beside its classes."""
+
+    region: Literal["chest"] | None = None
+    words: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class _Stop:
     """A stop in ``cues.toml``."""
 
@@ -120,6 +131,7 @@ class _Stop:
 class _CueFile:
     """The keys of ``cues.toml``."""
 
+    language: str | None = None
     words: dict[str, tuple[str, ...]] = field(default_factory=dict)
     stops: dict[str, _Stop] = field(default_factory=dict)
     cue: tuple[CueRule, ...] = ()
@@ -157,59 +169,65 @@ def load_rules(
     only keeps `No Finding` blank. With ``alternatives`` ``positive``, "A or B" says that both are there. What is wrong
     is an InputError that names file and entry.
     """
-    lexicon = _load(folder / LEXICON)
-    cue_file = folder / CUES if (folder / CUES).exists() else _GENERAL / CUES
-    own = cue_file.parent == folder
+    lexicon = _File.read(folder / LEXICON)
+    keys = {"region": None, "words": {}} | lexicon.document
+    head = from_mapping(_LexiconHead, {name: keys.pop(name) for name in ("region", "words")}, str(lexicon.path))
+    cue_file = _File.read(folder / CUES if (folder / CUES).exists() else _GENERAL / CUES)
+    own = cue_file.path.parent == folder
+    cue_keys = from_mapping(_CueFile, cue_file.document, str(cue_file.path))
     # A cue of a class that the task has not still takes its words from the cues behind it.
-    stops, cues, cue_scanner = _read_cues(cue_file, (*classes, *lexicon) if own else classes, own, alternatives)
-    findings = _read_lexicon(folder / LEXICON, lexicon, classes, synonyms, stops)
+    stops, cues, cue_scanner = _read_cues(cue_file, cue_keys, (*classes, *keys) if own else classes, own, alternatives)
+    findings = _read_lexicon(lexicon, keys, head.words, classes, synonyms, stops)
     by_opening: dict[str, tuple[FindingRules, ...]] = {"": ()}
     for part in findings:
         for opening in ("",) if part.scanner.openings is None else part.scanner.openings:
             by_opening[opening] = (*by_opening.get(opening, ()), part)
-    return Rules(findings, by_opening, cues, cue_scanner, stops)
+    return Rules(findings, by_opening, cues, cue_scanner, stops, head.region, cue_keys.language)
 
 
 def _read_lexicon(
-    path: Path,
+    file: "_File",
     document: dict[str, Any],
+    words: Mapping[str, Sequence[str]],
     classes: Sequence[str],
     synonyms: Mapping[str, Sequence[str]],
     stops: Mapping[str, Stop],
 ) -> tuple[FindingRules, ...]:
-    words = from_mapping(_CueFile, {"words": document.pop("words", {})}, str(path)).words
     outside = [heading for heading in document if heading not in (*classes, OTHER, NO_FINDING)]
-    _check_outside(path, outside, [name for name in classes if name not in document])
+    _check_outside(file, outside, [name for name in classes if name not in document])
     # `No Finding` follows from the others, also where a task has it as a class.
     looked_for = [name for name in (*classes, OTHER) if name in document or name not in (NO_FINDING, OTHER)]
     named = {name: [_as_phrase(given) for given in (name, *synonyms.get(name, ()))] for name in classes}
     found = []
     for finding in (*looked_for, *outside):
-        where = f"{path}: [{finding}]"
+        heading = _heading(finding)
+        where = f"{file.at(heading)}: [{finding}]"
         if finding in document:
             part = from_mapping(_LexiconPart, document[finding], where)
         else:
-            _check_whole(path, (finding, *synonyms.get(finding, ())))
+            _check_whole(file.path, (finding, *synonyms.get(finding, ())))
             others = [phrase for name, phrases in named.items() if name != finding for phrase in phrases]
             part = _by_name(named[finding], others)
         _check_names(f"{where}: cues_end_at", part.cues_end_at, tuple(stops), "stop")
         # What starts at the same word: an exception hides a mention, and "upper limits of normal to mildly enlarged"
         # is a mention, though it opens like a normal statement.
         kinds = ("exceptions", "mentions", "equivocal", "normal")
-        scanner = _scanner(where, [(kind, getattr(part, kind)) for kind in kinds], words)
+        scanner = _scanner(file, heading, [(kind, getattr(part, kind)) for kind in kinds], words)
         labelled = finding in classes
         found.append(FindingRules(finding, scanner, part.cues_end_at, part.abnormal, labelled))
     return tuple(found)
 
 
-def _check_outside(path: Path, headings: Iterable[str], without_part: Iterable[str]) -> None:
+def _check_outside(file: "_File", headings: Iterable[str], without_part: Iterable[str]) -> None:
     """Refuses a heading of none of the task's classes that looks like one of them, which has no part, misspelt."""
     by_folded = {name.casefold(): name for name in without_part}
     for heading in headings:
         near = difflib.get_close_matches(heading.casefold(), by_folded, n=1, cutoff=_MISSPELT)
         if near:
             meant = by_folded[near[0]]
-            raise InputError(f"{path}: unknown class {heading!r}; did you mean {meant!r}? Spell both alike")
+            raise InputError(
+                f"{file.at(_heading(heading))}: unknown class {heading!r}; did you mean {meant!r}? Spell both alike"
+            )
 
 
 def _check_whole(path: Path, names: Iterable[str]) -> None:
@@ -235,20 +253,19 @@ def _one_or_many(phrase: str) -> str:
 
 
 def _read_cues(
-    path: Path, classes: Sequence[str], own: bool, alternatives: str
+    file: "_File", keys: _CueFile, classes: Sequence[str], own: bool, alternatives: str
 ) -> tuple[dict[str, Stop], dict[str, CueRule], Scanner]:
     """Stops, cues, and what finds these; of general cues those that decide none of the classes are left out."""
-    file = from_mapping(_CueFile, _load(path), str(path))
     stops = {
         name: Stop(
-            _scanner(f"{path}: stop {name!r}", [("exceptions", stop.exceptions), (name, stop.phrases)], file.words),
+            _scanner(file, f"[stops.{name}]", [("exceptions", stop.exceptions), (name, stop.phrases)], keys.words),
             stop.behind_mention,
         )
-        for name, stop in file.stops.items()
+        for name, stop in keys.stops.items()
     }
     cues: dict[str, CueRule] = {}
-    for cue in file.cue:
-        where = f"{path}: cue {cue.name!r}"
+    for cue in keys.cue:
+        where = f"{file.at(_name_line(cue.name))}: cue {cue.name!r}"
         if cue.name in cues:
             raise InputError(f"{where} stands twice")
         if cue.direction is None and cue.status != "none":
@@ -262,15 +279,42 @@ def _read_cues(
         _check_names(f"{where}: ends_at", cue.ends_at, tuple(stops), "stop")
         _check_names(f"{where}: spares", cue.spares, tuple(stops), "stop")
         cues[cue.name] = cue
-    return stops, cues, _scanner(str(path), [(cue.name, cue.phrases) for cue in cues.values()], file.words)
+    return stops, cues, _scanner(file, "[[cue]]", [(cue.name, cue.phrases) for cue in cues.values()], keys.words)
 
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
+@dataclass(frozen=True)
+class _File:
+    """A TOML file, its text, and what it holds."""
+
+    path: Path
+    text: str
+    document: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> "_File":
         with open_text(path) as stream:
-            return tomllib.loads(stream.read())
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not valid TOML: {error}") from None
+            text = stream.read()
+        try:
+            return cls(path, text, tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            line = re.search(r"line (\d+)", str(error))
+            raise InputError(f"{path}:{line[1] if line else 1}: not valid TOML: {error}") from None
+
+    def at(self, *written: str) -> str:
+        """File and line of the last of some words that stand in it, each looked for behind the one before."""
+        at = 0
+        for words in written:
+            at = max(at, self.text.find(words, at))
+        return f"{self.path}:{1 + self.text.count(chr(10), 0, at)}"
+
+
+def _heading(name: str) -> str:
+    """A class's heading as TOML writes it."""
+    return f"[{name}]" if re.fullmatch(r"[\w-]+", name) else f'["{name}"]'
+
+
+def _name_line(name: str) -> str:
+    return f'name = "{name}"'
 
 
 def _check_names(where: str, names: Iterable[str], known: Sequence[str], what: str) -> None:
@@ -279,8 +323,11 @@ def _check_names(where: str, names: Iterable[str], known: Sequence[str], what: s
             raise InputError(f"{where}: unknown {what} {name!r}{nearest(name, known)}")
 
 
-def _scanner(where: str, groups: Sequence[tuple[str, Sequence[str]]], words: Mapping[str, Sequence[str]]) -> Scanner:
+def _scanner(
+    file: _File, heading: str, groups: Sequence[tuple[str, Sequence[str]]], words: Mapping[str, Sequence[str]]
+) -> Scanner:
     try:
         return compile_scanner(groups, words)
     except PhraseError as error:
-        raise InputError(f"{where}: {error}") from None
+        written = f'"{error.phrase}"'
+        raise InputError(f"{file.at(heading, written)}: {heading}: {error}") from None

@@ -46,7 +46,11 @@ _LEFT_BY_A_CUT = 3
 
 
 class PhraseError(ValueError):
-    """A phrase that breaks the notation."""
+    """A phrase that breaks the notation, and how."""
+
+    def __init__(self, phrase: str, how: str) -> None:
+        super().__init__(f"{phrase!r}: {how}")
+        self.phrase = phrase
 
 
 @dataclass(frozen=True)
@@ -71,17 +75,17 @@ def parse_phrase(phrase: str, words: Mapping[str, Sequence[str]]) -> tuple[_Node
 
     def listed(name: re.Match[str]) -> str:
         if name[1] not in words:
-            raise PhraseError(f"{phrase!r}: no word list {name[1]!r}")
+            raise PhraseError(phrase, f"no word list {name[1]!r}")
         return f"({'|'.join(words[name[1]])})"
 
     pieces = _PIECE.findall(_WORD_LIST.sub(listed, phrase))
     nodes, rest = _sequence(pieces, 0, phrase)
     if rest != len(pieces):
-        raise PhraseError(f"{phrase!r}: unexpected {pieces[rest]!r}")
+        raise PhraseError(phrase, f"unexpected {pieces[rest]!r}")
     if nodes[0].barred:
-        raise PhraseError(f"{phrase!r}: nothing before '!'")
+        raise PhraseError(phrase, "nothing before '!'")
     if nodes[0].gap or any(node.gap and all(n.optional for n in nodes[at:]) for at, node in enumerate(nodes, start=1)):
-        raise PhraseError(f"{phrase!r}: '...' needs words on both sides")
+        raise PhraseError(phrase, "'...' needs words on both sides")
     return nodes
 
 
@@ -99,11 +103,11 @@ def _sequence(pieces: list[str], at: int, phrase: str) -> tuple[tuple[_Node, ...
             nodes.append(_Node(choices=choices, optional=piece == "[", punctuation=punctuation, barred=barred))
             continue
         if barred:
-            raise PhraseError(f"{phrase!r}: '!' needs a choice in round brackets")
+            raise PhraseError(phrase, "'!' needs a choice in round brackets")
         nodes.append(_leaf(piece, phrase))
         at += 1
     if not nodes:
-        raise PhraseError(f"{phrase!r}: empty phrase or choice")
+        raise PhraseError(phrase, "empty phrase or choice")
     return tuple(nodes), at
 
 
@@ -113,7 +117,7 @@ def _choices(pieces: list[str], at: int, closing: str, phrase: str) -> tuple[tup
         nodes, at = _sequence(pieces, at, phrase)
         choices.append(nodes)
         if at >= len(pieces) or pieces[at] not in ("|", closing):
-            raise PhraseError(f"{phrase!r}: missing {closing!r}")
+            raise PhraseError(phrase, f"missing {closing!r}")
         at += 1
         if pieces[at - 1] == closing:
             return tuple(choices), at
@@ -128,7 +132,7 @@ def _leaf(piece: str, phrase: str) -> _Node:
         return _Node(regex=re.escape(piece), openings=(piece,), punctuation=True)
     word = piece.strip("~*")
     if not re.fullmatch(r"[\w'.]+", word) or word != word.lower() or (piece[0] == "~" and piece[-1] == "*"):
-        raise PhraseError(f"{phrase!r}: cannot read {piece!r}")
+        raise PhraseError(phrase, f"cannot read {piece!r}")
     spellings = _slips(word) if piece[0] == "~" else [word]
     starred = piece[-1] == "*"
     length = _STEM_LENGTH if starred and len(word) < _OPENING_LENGTH else _OPENING_LENGTH

@@ -105,9 +105,9 @@ def test_one_report_is_read_by_the_sections_of_the_task(run_here, tmp_path: Path
     text = "FINDINGS: Large edema. IMPRESSION: No pneumonia."
     done = run_here(SCRIPT, f"task={task}", f"text={text}")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[:4] == [" 0  Pneumonia", " 1  No Finding", "", "No pneumonia."]
+    assert done.stdout.splitlines()[:4] == [" 0  Pneumonia", " 1  No Finding", "", text]
     shown = run_here(SCRIPT, f"text={text}").stdout
-    whole = shown[shown.index("Findings:") :]
+    whole = shown[shown.index("FINDINGS:") :]
     for words, label in (("edema", "Edema positive"), ("pneumonia", "Pneumonia negative")):
         at = text.lower().index(words)
         assert f"{at}-{at + len(words)} {words!r}: {label}" in whole
@@ -118,7 +118,7 @@ def test_one_report_is_read_by_the_sections_of_the_task(run_here, tmp_path: Path
     [
         ((), "missing required key: reports"),
         (("reports=x.jsonl",), "missing required key: output"),
-        (("text=a", "output=x.csv"), "text= stands with task= alone"),
+        (("text=a", "output=x.csv"), "text= stands without reports="),
         (("reports=nowhere.jsonl", "output={tmp}/x.csv"), "nowhere.jsonl: No such file"),
         (("reports={reports}", "output={reports}"), "would overwrite"),
         (("reports={reports}", "output={tmp}/x.csv", "explain={tmp}/x.csv"), "would overwrite"),
@@ -174,3 +174,64 @@ def test_starts_without_torch() -> None:
         [sys.executable, "-c", code, str(SCRIPT)], env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60
     )
     assert done.returncode == 0
+
+
+def test_evidence_points_into_the_cells(run_here, tmp_path: Path) -> None:
+    rows = [
+        ("1", "Edema", "  No e\ufb00usion.\r\nHeart enlarged.", "Edema", ""),
+        ("2", "", "", "", "HISTORY: CHF\nFINDINGS:\nSmall pneumo-\nthorax.\n"),
+    ]
+    rows = [dict(zip(("uid", "problems", "findings", "impression", "text"), row, strict=True)) for row in rows]
+    notes = tmp_path / "notes.csv"
+    with notes.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    done = run_here(SCRIPT, f"reports={notes}", f"output={tmp_path / 'labels.csv'}", "explain=true")
+    assert done.returncode == 0, done.stderr
+    explained = map(json.loads, (tmp_path / "labels.explain.jsonl").read_text(encoding="utf-8").splitlines())
+    found = [
+        (mention["finding"], mention["column"], row[mention["column"]][mention["start"] : mention["end"]])
+        for row, explanation in zip(rows, explained, strict=True)
+        for mention in explanation["mentions"]
+    ]
+    assert found == [
+        ("Pleural Effusion", "findings", "e\ufb00usion"), ("Cardiomegaly", "findings", "Heart enlarged"),
+        ("Edema", "impression", "Edema"), ("Pneumothorax", "text", "pneumo-\nthorax"),
+    ]  # fmt: skip
+
+
+def test_reports_of_other_regions_and_languages(run_here, tmp_path: Path) -> None:
+    german = "Kein Nachweis eines Pneumothorax, die Lunge ist frei und der Herzschatten normal."
+    texts = ["CT ABDOMEN: 3 cm mass in the head of the pancreas.", "No effusion.", german]
+    write_jsonl(tmp_path / "r.jsonl", [report_from_sections(str(n), None, t, "", "x") for n, t in enumerate(texts)])
+    keys = [f"reports={tmp_path / 'r.jsonl'}", f"output={tmp_path / 'labels.csv'}"]
+    done = run_here(SCRIPT, *keys)
+    assert "not_chest: 1 reports, left blank (any_body_part=true" in done.stdout
+    assert "language 'de': 1 reports, left blank (any_language=true" in done.stdout
+    answers = read_labels(tmp_path / "labels.csv", TASK).answers
+    assert [answers[name].states for name in "012"] == [{}, {"Pleural Effusion": 0, "No Finding": 1}, {}]
+    run_here(SCRIPT, *keys, "any_body_part=true", "any_language=true")
+    answers = read_labels(tmp_path / "labels.csv", TASK).answers
+    assert answers["0"].states == {"Lung Lesion": 1} or answers["0"].states == {"No Finding": 1}
+    assert answers["2"].states["Pneumothorax"] is not None
+    write_jsonl(tmp_path / "r.jsonl", [report_from_sections(str(n), None, german, "", "x") for n in range(3)])
+    done = run_here(SCRIPT, *keys)
+    assert done.returncode == 2
+    assert "3 of 3 reports are in another language than the rules, most in 'de'" in done.stderr
+    assert run_here(SCRIPT, f"text={german}").returncode == 2
+
+
+def test_rules_of_another_folder_and_another_reading_of_or(run_here, tmp_path: Path) -> None:
+    (tmp_path / "lexicon.toml").write_text('[Edema]\nmentions = ["wombat sign"]\n', encoding="utf-8")
+    done = run_here(SCRIPT, f"rules={tmp_path}", "text=No wombat sign. Edema.")
+    assert done.stdout.splitlines()[0] == " 0  Edema"
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "lexicon.toml").write_text('[Edema]\nmentions = ["wombat (sign"]\n', encoding="utf-8")
+    done = run_here(SCRIPT, f"rules={broken}", "text=No wombat sign.")
+    assert done.returncode == 2
+    assert f"{broken / 'lexicon.toml'}:2: [Edema]: 'wombat (sign': missing ')'" in done.stderr
+    for reading, value in (("uncertain", "-1"), ("positive", " 1")):
+        done = run_here(SCRIPT, f"alternatives={reading}", "text=Effusion or pleural thickening.")
+        assert done.stdout.splitlines()[:2] == [f"{value}  Pleural Effusion", f"{value}  Pleural Other"]
