@@ -357,7 +357,7 @@ def _request_url(endpoint: Endpoint) -> str:
 
     From Microsoft, "Getting started with Azure OpenAI batch deployments", and OpenAI's API reference.
     """
-    return "/chat/completions" if endpoint.is_azure else "/v1/chat/completions"
+    return "/chat/completions" if endpoint.azure_api_version is not None else "/v1/chat/completions"
 
 
 def _status(part: Part, batch: "Batch | None") -> str:

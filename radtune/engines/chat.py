@@ -23,16 +23,13 @@ _CODE = re.compile(r"[a-z]+(?:_[a-z0-9]+)+|(?:[A-Z][a-z]+){2,}")
 # What servers say where a message and its answer do not fit into the model. Phrases of no radiology report, because a
 # server may quote one.
 _TOO_LONG = re.compile(
-    # OpenAI; llama.cpp from 2025-09 on (github.com/ggml-org/llama.cpp/pull/15780); Z.ai.
+    # OpenAI; llama.cpp (github.com/ggml-org/llama.cpp/pull/15780); Z.ai.
     rb"context_length_exceeded|exceed_context_size|model_context_window_exceeded"
-    # vLLM ("This model's maximum context length is 16384 tokens.", github.com/vllm-project/vllm/issues/20409,
-    # "longer than the maximum model length of 8192", github.com/Gabesarch/grounded-rl/issues/16), SGLang
-    # (github.com/anomalyco/opencode/pull/25230), OpenRouter, xAI.
+    # vLLM (github.com/vllm-project/vllm/issues/20409), SGLang, OpenRouter, xAI.
     rb"|maximum (?:context|model|prompt) length"
     # vLLM where max_tokens is left to it, once nothing is left (github.com/vllm-project/vllm/issues/4667).
     rb"|max_tokens must be at least 1, got -"
-    # SGLang ("The input (61709 tokens) is longer than the model's context length (40960 tokens).",
-    # github.com/QwenLM/Qwen3/issues/1321), LM Studio. The apostrophe may be written in several ways.
+    # SGLang (github.com/QwenLM/Qwen3/issues/1321), LM Studio. The apostrophe may be written in several ways.
     rb"|(?:longer|greater) than the (?:model\S{1,7} )?context length"
     # llama.cpp, llama-cpp-python, OpenAI's newer wording, Ollama.
     rb"|exceeds? (?:the )?(?:available |max )?context (?:size|window|length)"
@@ -129,11 +126,11 @@ def read_error(status: int, content: bytes) -> Response:
 
     A prompt that the provider declines is no error.
     """
-    error = _error(content)
     if status == 400 and _DECLINES.search(content):
         return Response("", True, refused=True, finish_reason=_DECLINED)
     if status == 413 or (status in _TOO_LONG_STATUSES and _TOO_LONG.search(content)):
         return failure(f"{status} {TOO_LONG}")
+    error = _error(content)
     code = _only(_CODE, error.get("code")) or _only(_CODE, error.get("type")) or ""
     return failure(f"{status} {code}".strip())
 

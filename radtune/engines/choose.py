@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -45,27 +46,16 @@ class ModelKeys(Protocol):
 
 @dataclass(frozen=True)
 class Model:
-    """A model that can be asked.
+    """A model that can be asked."""
 
-    Attributes:
-        load: Makes it ready to answer; raises InputError where a file is damaged.
-        name: Its folder, or its name at a server.
-        adapter: Its adapter's folder, None for none.
-        settings: What its answers depend on.
-    """
-
-    load: Callable[[], Engine]
-    name: str
-    adapter: str | None
-    settings: dict[str, Any]
+    load: Callable[[], Engine]  # makes it ready to answer; raises InputError where a file is damaged
+    name: str  # its folder, or its name at a server
+    adapter: str | None  # its adapter's folder
+    settings: dict[str, Any]  # what its answers depend on
 
 
 def endpoint_of(keys: ModelKeys) -> Endpoint | None:
-    """The server of ``engine=openai``; None for a model that runs here.
-
-    Raises:
-        InputError: It is no server, or is not told which model.
-    """
+    """The server of ``engine=openai``, or an InputError where it is none; None for a model that runs here."""
     if keys.engine != "openai":
         return None
     if not keys.model or not keys.model.isprintable() or not keys.model.strip():
@@ -81,15 +71,23 @@ def choose_model(
 ) -> Model:
     """Finds a model, or the server that runs it; weights are not loaded yet.
 
-    The guard of servers elsewhere says how many of the reports would leave this machine; for ``pay_again`` and
-    ``check_response`` see :class:`radtune.engines.server.ServerEngine`.
-
-    Raises:
-        InputError: A key is missing or does not go with the engine, a folder is absent, or reports may not be sent to
-            the server.
+    An InputError where a key is missing or does not go with the engine, a folder is absent, or the reports may not be
+    sent to the server. For ``pay_again`` and ``check_response`` see :class:`radtune.engines.server.ServerEngine`.
     """
     if (endpoint := endpoint_of(keys)) is not None:
-        return _at_server(keys, endpoint, reports, pay_again, check_response)
+        for local in ("checkpoint_dir", "adapter_dir", "quantization"):
+            if getattr(keys, local) is not None:
+                raise InputError(f"{local}= does not go with engine=openai: the server has its own models, give model=")
+        from radtune.engines.server import ServerEngine
+
+        check_endpoint(endpoint, keys.allow_endpoint, keys.zero_retention_confirmed, what_leaves(reports))
+        limits = Limits(
+            keys.concurrency, keys.timeout_s, keys.max_retries, keys.requests_per_minute, keys.tokens_per_minute
+        )
+        name, credential = keys.model or "", read_credential(endpoint, os.environ)
+        server = ServerEngine(endpoint, credential, name, limits, pay_again, check_response)
+        # Not its address: a server is started on another node or port, and the run goes on.
+        return Model(lambda: server, name, None, {"engine": "openai", "model": name})
     if keys.checkpoint_dir is None:
         raise InputError("missing required key: checkpoint_dir (or engine=openai with base_url= and model=)")
     for name in ("model", "base_url", "azure_endpoint", "api_version"):
@@ -109,7 +107,6 @@ def choose_model(
     for folder in filter(None, (keys.checkpoint_dir, keys.adapter_dir)):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder")
-    adapter = str(keys.adapter_dir) if keys.adapter_dir else None
     settings = {
         "engine": keys.engine,
         "model": _weights(keys.checkpoint_dir),
@@ -117,12 +114,12 @@ def choose_model(
         "quantization": keys.quantization,
         "dtype": str(dtype),
     }
-    return Model(lambda: _load(keys, device, dtype), str(keys.checkpoint_dir), adapter, settings)
+    load = partial(_load, keys, keys.checkpoint_dir, device, dtype)
+    return Model(load, str(keys.checkpoint_dir), str(keys.adapter_dir) if keys.adapter_dir else None, settings)
 
 
-def _load(keys: ModelKeys, device: "torch.device", dtype: "torch.dtype") -> Engine:
-    folder, adapter = keys.checkpoint_dir, keys.adapter_dir
-    assert folder is not None  # noqa: S101  (choose_model has seen to it)
+def _load(keys: ModelKeys, folder: Path, device: "torch.device", dtype: "torch.dtype") -> Engine:
+    adapter = keys.adapter_dir
     if keys.engine == "torchtune":
         from radtune.engines.local import TorchtuneEngine
         from radtune.models.checkpoint import load_checkpoint
@@ -140,26 +137,3 @@ def _weights(folder: Path) -> list[tuple[str, int, int]]:
     kinds = ("*.safetensors", "*.bin", "*.json", "*.model", "original/tokenizer.model")
     files = sorted({path for kind in kinds for path in folder.glob(kind)})
     return [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-
-
-def _at_server(
-    keys: ModelKeys,
-    endpoint: Endpoint,
-    reports: Sequence[Report],
-    pay_again: Callable[[Prompt, Response], bool] | None,
-    check_response: Callable[[str], bool] | None,
-) -> Model:
-    from radtune.engines.server import ServerEngine
-
-    name = keys.model or ""
-    for local in ("checkpoint_dir", "adapter_dir", "quantization"):
-        if getattr(keys, local) is not None:
-            raise InputError(f"{local}= does not go with engine=openai: the server has its own models, give model=")
-    limits = Limits(
-        keys.concurrency, keys.timeout_s, keys.max_retries, keys.requests_per_minute, keys.tokens_per_minute
-    )
-    check_endpoint(endpoint, keys.allow_endpoint, keys.zero_retention_confirmed, what_leaves(reports))
-    credential = read_credential(endpoint, os.environ)
-    engine = ServerEngine(endpoint, credential, name, limits, pay_again, check_response)
-    # Not its address: a server is started on another node or port, and the run goes on.
-    return Model(lambda: engine, name, None, {"engine": "openai", "model": name})

@@ -18,167 +18,111 @@ from dataclasses import dataclass
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from radtune.engines.closed import NONE, AnswerTree, Place
+from radtune.engines.closed import NONE, Place
 
-# The symbol that ends a list; a class's symbol is its number. As the last class written: none yet.
+# The symbol that ends a list; a class's symbol is its number. As the class before: none yet.
 _END = NONE
 
 
 @dataclass(frozen=True)
 class Decision:
-    """How the next symbol is spelled from one place of closed answers.
-
-    Where one name begins with another (``Lung``, ``Lung Opacity``), or ends in a bracket, the token that tells the name
-    also tells whether the list ends. What follows the name then is weighed along with it.
+    """How the symbols behind some classes are spelled from one place of closed answers on.
 
     Attributes:
+        behind: The classes. Of several, as where one name begins with another, an answer names one.
         tokens: What has to go through the model to weigh all symbols: tokens after which more than one is possible.
         parents: The index of each token's predecessor among :attr:`tokens`; -1 for the decision's own place.
         branches: For the decision's own place, then for each of :attr:`tokens`: the tokens that may come next, each
-            with its symbol, or that and the next, if there is but one, else None; these are :attr:`tokens`, in order.
+            with the symbol that it tells, by the class before; None for one of :attr:`tokens`, which are in order.
     """
 
+    behind: list[int]
     tokens: list[int]
     parents: list[int]
-    branches: list[list[tuple[int, tuple[int, ...] | None]]]
-
-    @property
-    def depth(self) -> int:
-        """How many of the tokens follow one another at most."""
-        depths = [0]
-        for parent in self.parents:
-            depths.append(depths[parent + 1] + 1)
-        return max(depths)
+    branches: list[list[tuple[int, dict[int, int] | None]]]
 
 
 class ClassScores:
     """Scores of one answer, collected while it is written."""
 
-    def __init__(self, tree: AnswerTree) -> None:
-        """Begins before the first name of these answers."""
-        self.values = [0.0] * tree.size
-        self._tree = tree
-        self._last = _END
-        self._decided: int | None = None
-        # What was weighed along with a name: by the name, the mass of what follows it.
-        self._joined: dict[int, list[float]] = {}
-        # The chance that the list ends behind the last name, where that has been decided along with it.
-        self._ended: float | None = None
-
-    def advance(self, place: Place) -> int | None:
-        """Notes the names that are certain at a place; the symbol that may follow if there is but one."""
-        begun = min((arm.after for arm, _ in place.arms), default=_END)
-        if begun > self._last:
-            self._pass(begun)
-        while (symbol := _only(_possible(place, self._last))) not in (None, _END):
-            self._pass(symbol)
-        return symbol
+    def __init__(self, size: int) -> None:
+        self._size = size
+        # By the class before, how likely each symbol comes next; the end stands last.
+        self._mass: dict[int, list[float]] = {}
 
     def decision(self, place: Place, known: dict[Place, Decision]) -> Decision | None:
-        """The decision that is to be weighed at a place; None if it was weighed at an earlier one.
-
-        ``known`` are those made out before, by place; added to.
-        """
-        if self.advance(place) == _END or self._decided == self._last:
-            return None
-        self._decided = self._last
+        """What is to be weighed at a place with a choice; None for nothing new. Decisions made out are ``known``."""
         if place not in known:
-            known[place] = decide(self._tree, place, self._last)
-        return known[place]
+            known[place] = decide(place, begins=not self._mass)
+        return known[place] if set(known[place].behind) - self._mass.keys() else None
 
     def weigh(self, decision: Decision, logits: torch.Tensor) -> None:
-        """Takes over the scores that a decision gives.
-
-        ``logits`` are ``[1 + tokens, vocabulary]``: at its own place, then after each of its tokens.
-        """
-        allowed = gather_allowed(logits, [[token for token, _ in branch] for branch in decision.branches]).double()
-        none = [0.0] * (len(self.values) + 1)
-        reached, mass = [1.0], none.copy()
-        self._joined = {}
+        """Notes how likely the symbols are, by ``[1 + tokens, vocabulary]``: at the place, then after each token."""
+        ids = pad_sequence([torch.tensor([token for token, _ in branch]) for branch in decision.branches], True)
+        none = torch.arange(ids.shape[1]) >= torch.tensor([[len(branch)] for branch in decision.branches])
+        allowed = logits.gather(1, ids.to(logits.device)).masked_fill(none.to(logits.device), -torch.inf)
+        mass, reached = {name: [0.0] * (self._size + 1) for name in decision.behind}, [1.0]
         # Each place comes after its predecessor, so its own chance is there when its turn comes.
-        for place, (branch, chances) in enumerate(zip(decision.branches, allowed.softmax(1).tolist(), strict=True)):
-            for (_, symbols), chance in zip(branch, chances, strict=False):
+        for place, chances in enumerate(allowed.double().softmax(1).tolist()):
+            for (_, symbols), chance in zip(decision.branches[place], chances, strict=False):
                 if symbols is None:
                     reached.append(reached[place] * chance)
                     continue
-                mass[symbols[0]] += reached[place] * chance
-                for following in symbols[1:]:
-                    self._joined.setdefault(symbols[0], none.copy())[following] += reached[place] * chance
-        if self._ended is not None:
-            mass = [(1 - self._ended) * share for share in mass]
-            mass[_END] = self._ended
-        self._score(mass)
+                for name, symbol in symbols.items():
+                    mass[name][symbol] += reached[place] * chance
+        self._mass = mass | self._mass
 
-    def _pass(self, name: int) -> None:
-        self._last, self._ended = name, None
-        if mass := self._joined.get(name):
-            self._ended = mass[_END] / sum(mass) if any(mass) else 0.0
-            self._score(mass)
-
-    def _score(self, mass: list[float]) -> None:
-        behind = mass[_END]
-        for symbol in range(len(self.values) - 1, self._last, -1):
-            behind += mass[symbol]
-            self.values[symbol] = min(1.0, mass[symbol] / behind) if behind > 0 else 0.0
+    def values(self, names: Sequence[int]) -> tuple[float, ...]:
+        """The scores of all classes, given those that the answer names, ascending."""
+        values = [0.0] * self._size
+        for name in filter(self._mass.__contains__, (NONE, *names)):
+            mass = self._mass[name]
+            behind = mass[_END]
+            for symbol in range(self._size - 1, name, -1):
+                behind += mass[symbol]
+                values[symbol] = min(1.0, mass[symbol] / behind) if behind > 0 else 0.0
+        return tuple(values)
 
 
-def gather_allowed(logits: torch.Tensor, allowed: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Logits of each row's allowed tokens alone, ``[rows, most tokens]``, with minus infinity behind the last."""
-    ids = pad_sequence([torch.tensor(tokens) for tokens in allowed], batch_first=True)
-    none = torch.arange(ids.shape[1]) >= torch.tensor([[len(tokens)] for tokens in allowed])
-    return logits.gather(1, ids.to(logits.device)).masked_fill(none.to(logits.device), -torch.inf)
-
-
-def decide(tree: AnswerTree, place: Place, last: int = _END) -> Decision:
-    """How the symbol behind a class is spelled from a place of closed answers on."""
-    decision = Decision([], [], [[]])
-    # Each with the name that is certain there, where what follows it is weighed, too.
-    places: list[tuple[Place, int | None]] = [(place, None)]
+def decide(place: Place, begins: bool) -> Decision:
+    """What is decided at a place: what comes behind each class whose lists part here, or what an answer begins with."""
+    decision = Decision([NONE] if begins else _parting(place), [], [], [[]])
+    # Each with the classes behind which more than one symbol is possible, and the symbols that are certain.
+    places: list[tuple[Place, list[int], dict[int, int]]] = [(place, decision.behind, {})]
     # Places are added behind the one at hand, so each comes after its predecessor.
-    for number, (here, name) in enumerate(places):
+    for number, (here, behind, certain) in enumerate(places):
         for token, child in here.children.items():
-            symbols, joined = _symbols(tree, child, last) if name is None else _following(child, name)
-            decision.branches[number].append((token, symbols))
-            if symbols is None:
-                places.append((child, joined))
+            possible = {name: _possible(child, name) for name in behind}
+            told = certain | {name: min(symbols) for name, symbols in possible.items() if len(symbols) == 1}
+            still = [name for name, symbols in possible.items() if len(symbols) > 1]
+            decision.branches[number].append((token, None if still else told))
+            if still:
+                places.append((child, still, told))
                 decision.branches.append([])
                 decision.tokens.append(token)
                 decision.parents.append(number - 1)
     return decision
 
 
-def _symbols(tree: AnswerTree, place: Place, last: int) -> tuple[tuple[int, ...] | None, int | None]:
-    """The symbol at a place, with the next where that is decided, too; None and a name that is to be followed."""
-    symbol = _only(_possible(place, last))
-    if symbol is None:
-        return None, None
-    ends = any(arm.name == symbol and arm.then is None for arm, _ in place.arms)
-    goes_on = any(arm.after == symbol or (arm.name == symbol and arm.then) for arm, _ in place.arms)
-    # Behind the last class, and where a list has ended, there is nothing to decide.
-    if symbol in (_END, tree.size - 1) or (ends and goes_on):
-        return (symbol,), None
-    return ((symbol, _END), None) if ends else _following(place, symbol)
+def _parting(place: Place) -> list[int]:
+    """The classes whose lists have had their tokens in common up to a place, and have no more from there on."""
+    found = []
+    for name in {arm.name for arm, _ in place.arms if arm.name != NONE and arm.then is None}:
+        lists = [(arm, done) for arm, done in place.arms if name in (arm.name, arm.after)]
+        goes_on = any(arm.after == name or arm.then for arm, _ in lists)
+        if goes_on and len({arm.tokens[done] for arm, done in lists}) > 1:
+            found.append(name)
+    return found
 
 
-def _following(place: Place, name: int) -> tuple[tuple[int, ...] | None, int | None]:
-    symbol = _only(_possible(place, name))
-    return (None, name) if symbol is None else ((name, symbol), None)
-
-
-def _possible(place: Place, last: int) -> set[int]:
-    """The symbols that may follow after a class, at a place behind where it was decided; of many perhaps only two."""
+def _possible(place: Place, name: int) -> set[int]:
+    """The symbols that may come behind a class at a place; of many perhaps only two."""
     symbols: set[int] = set()
     for arm, _ in place.arms:
-        if arm.after > last:
+        if arm.after > name:
             symbols.add(arm.after)
-        elif arm.name != last:
+        elif arm.after == name:
             symbols.add(arm.name)
-        elif arm.then is None:
-            symbols.add(_END)
-        else:
-            symbols |= arm.then.nearest_and_farthest
+        elif arm.name == name:
+            symbols |= arm.then.nearest_and_farthest if arm.then else {_END}
     return symbols
-
-
-def _only(symbols: set[int]) -> int | None:
-    return next(iter(symbols)) if len(symbols) == 1 else None

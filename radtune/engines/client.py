@@ -53,7 +53,7 @@ def open_client(
             event_hooks={"response": [functools.partial(_bound, timeout_s, most_bytes)]},
         ),
     }
-    if endpoint.is_azure:
+    if endpoint.azure_api_version is not None:
         common["api_key" if isinstance(credential, str) else "azure_ad_token_provider"] = credential
         return openai.AzureOpenAI(azure_endpoint=_url(endpoint), api_version=endpoint.azure_api_version, **common)
     return openai.OpenAI(base_url=_url(endpoint), api_key=credential, **common)

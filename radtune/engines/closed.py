@@ -7,7 +7,7 @@ with the name behind it. What all of these begin with is certain by then; the re
 another state. States are shared by all lists that leave the same tokens to be written: n states for most tokenizers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
@@ -26,29 +26,25 @@ _FEW_NAMES = 16
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """One more name of a list: its number and the one's before it (or :data:`NONE`), how it is written, and what then.
+    """One more name of a list."""
 
-    ``then`` is None where the list ends behind it.
-    """
-
-    name: int
-    after: int
-    tokens: list[int]
-    then: "State | None"
+    name: int  # its number
+    after: int  # the number of the name before it, or NONE
+    tokens: list[int]  # how it is written
+    then: "State | None"  # None where the list ends behind it
 
 
 class Place:
     """A place between two tokens of closed answers; the same object whenever the same may follow."""
 
-    def __init__(self, arms: Sequence[tuple[Arm, int]], start: bool = False) -> None:
-        """Takes the arms that go on here, each with how many of its tokens are written; at a start, none of a name."""
+    def __init__(self, arms: Sequence[tuple[Arm, int]]) -> None:
+        """Takes the arms that go on here, each with how many of its tokens are written."""
         # Where nothing of an arm is left, those behind it go on.
         self.arms = [
             way
             for arm, done in arms
             for way in (arm.then.place.arms if arm.then and done == len(arm.tokens) else ((arm, done),))
         ]
-        self._start = start
 
     @cached_property
     def children(self) -> dict[int, "Place"]:
@@ -83,30 +79,39 @@ class Place:
         return tokens, place
 
     @cached_property
-    def only_way_on(self) -> list[int]:
-        """The tokens up to the next choice if the answer goes on; none if it can go on in several ways or not at all.
+    def way_on(self) -> list[int]:
+        """The tokens up to the next choice if the answer goes on, e.g. of the comma behind a name; none of several."""
+        ways = [[token, *child.forced()[0]] for token, child in self.children.items() if child.forced()[1].children]
+        return ways[0] if len(ways) == 1 else []
 
-        After a name the list either ends or goes on with a comma: these are the tokens of the comma.
+    def draft(self, expected: Sequence[int], left: int) -> tuple[list[int], list[int]]:
+        """How an answer likely goes on from a place with a choice.
+
+        Args:
+            expected: The numbers of the classes that it will likely name, ascending.
+            left: How many tokens may be written at most.
+
+        Returns:
+            Tokens up to the last choice that is worth drafting, and how many of them come before each choice; the first
+            comes before all. Where the list is expected to end, the comma is drafted in case it does not.
         """
-        on: list[int] = []
-        for token, child in self.children.items():
-            forced, place = child.forced()
-            if place.children and on:
-                return []
-            if place.children:
-                on = [token, *forced]
-        return on
-
-    def likely(self, expected: Sequence[int]) -> tuple[Arm, int] | None:
-        """The arm that a list of the expected names would take, and how much of it is written.
-
-        None where the list calls for one more name and none is expected.
-        """
-        names = [arm.name for arm, _ in self.arms]
-        name = next((name for name in expected if name in names), NONE if self._start else min(names))
-        goes_on = any(other > name for other in expected)
-        ways = {arm.then is not None: (arm, done) for arm, done in self.arms if arm.name == name}
-        return ways.get(goes_on) or ways.get(not goes_on)
+        tokens: list[int] = []
+        choices, here = [(0, self)], self
+        while here.arms[0][1] < len(here.arms[0][0].tokens):
+            names = [arm.name for arm, _ in here.arms]
+            name = next((name for name in expected if name in names), min(names))
+            ways = {arm.then is not None: arm.tokens[done:] for arm, done in here.arms if arm.name == name}
+            goes_on = any(other > name for other in expected)
+            for token in ways.get(goes_on, ways.get(not goes_on, [])):
+                if tokens and len(here.children) > 1:
+                    choices.append((len(tokens), here))
+                tokens.append(token)
+                here = here.children[token]
+        before, last = choices[-1]
+        tokens = tokens[:before] + last.way_on
+        positions = [*(position for position, _ in choices), *([len(tokens)] if last.way_on else [])]
+        positions = [position for position in positions if position < left]
+        return tokens[: positions[-1]], positions
 
 
 class State:
@@ -121,7 +126,6 @@ class State:
         # How many tokens are certain when one more name has to come, whichever it is.
         self.certain = len(common_beginning(ends + ons)) if names else 0
         self._ends, self._ons = ([tokens[self.certain :] for tokens in lists] for lists in (ends, ons))
-
         # What the next name that there is would be written as, if it were the last.
         self.tail = self._ends[0]
 
@@ -150,18 +154,14 @@ class State:
             if on is not None:
                 state, begins = self._tree.state((*self._names, name), on, self.certain)
                 arms.append(Arm(name, after, on[:begins], state))
-        return Place([(arm, 0) for arm in arms], start=True)
+        return Place([(arm, 0) for arm in arms])
 
 
 class AnswerTree:
     """All closed answers of a grammar, as one tokenizer writes them."""
 
     def __init__(self, grammar: ClosedList, encode: Encode) -> None:
-        """Works out no more than how lists begin.
-
-        Raises:
-            InputError: The tokens of a name hang on names far behind it.
-        """
+        """Works out no more than how lists begin; an InputError where a name's tokens hang on names far behind it."""
         self.size = len(grammar.names)
         # Lists are many, so each name is quoted once.
         self._quoted = [write_list([name])[1:-1] for name in grammar.names]
@@ -199,55 +199,26 @@ class AnswerTree:
         states.append(state)
         return state, begins
 
+    @property
+    def longest_name(self) -> int:
+        """The most tokens of an answer that gives a single class."""
+        return max(len(arm.tokens) for arm, _ in self.root.arms if arm.then is None)
+
     def check_limit(self, max_new_tokens: int) -> None:
-        """Refuses a limit that leaves no room for an answer.
+        """Refuses a limit that leaves no room for an answer, by an InputError.
 
         Of few names, there has to be room for all of them. Of many there need not be: a list is closed in time, so it
         always parses, and misses names only where the limit would have cut it off.
-
-        Raises:
-            InputError: The limit is too low.
         """
         few = self.size <= _FEW_NAMES
-        longest = self._begun.longest if few else max(len(arm.tokens) for arm, _ in self.root.arms if not arm.then)
+        longest = self._begun.longest if few else self.longest_name
         if max_new_tokens < longest:
             what = "closed answers" if few else "closed answers of a single class"
             raise InputError(f"max_new_tokens={max_new_tokens} would cut {what}, which take up to {longest}")
 
-    def numbers(self, names: Sequence[str]) -> list[int]:
+    def numbers(self, names: Iterable[str]) -> list[int]:
         """The numbers of the grammar's names among these, ascending."""
         return sorted(self._numbers[name] for name in names if name in self._numbers)
-
-    def draft(self, place: Place, expected: Sequence[int], left: int) -> tuple[list[int], list[int]]:
-        """How an answer likely goes on.
-
-        Args:
-            place: Where it is: a place with a choice.
-            expected: The numbers of the classes that it will likely name, ascending.
-            left: How many tokens may be written at most.
-
-        Returns:
-            Tokens up to the last choice that is worth drafting, and how many of them come before each choice; the first
-            comes before all. Where the list is expected to end, the comma is drafted in case it does not.
-        """
-        tokens: list[int] = []
-        choices, here = [(0, place)], place
-        while way := here.likely(expected):
-            arm, done = way
-            for token in arm.tokens[done:]:
-                if tokens and len(here.children) > 1:
-                    choices.append((len(tokens), here))
-                tokens.append(token)
-                here = here.children[token]
-            if arm.then is None:
-                break
-        before, last = choices[-1]
-        positions = [position for position, _ in choices]
-        tokens = tokens[:before] + last.only_way_on
-        if last.only_way_on:
-            positions.append(len(tokens))
-        positions = [position for position in positions if position < left]
-        return tokens[: positions[-1]], positions
 
 
 def common_beginning(lists: Sequence[Sequence[int]]) -> list[int]:

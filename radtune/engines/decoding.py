@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 import torch
 
 from radtune.config import InputError
-from radtune.engines.class_scores import ClassScores, Decision, gather_allowed
+from radtune.engines.class_scores import ClassScores, Decision
 from radtune.engines.closed import AnswerTree, Place
 from radtune.engines.kv_cache import KeyValueCache, PackedBatch, causal, forward
 from radtune.engines.prompt import Response
 from radtune.models.checkpoint import Checkpoint
+from radtune.tasks.lists import read_list
 
 # Tokens of prompts that go through the model at once, so that a batch's answers begin before its last prompt is read.
 _PROMPT_TOKENS_AT_ONCE = 8_192
@@ -21,75 +22,43 @@ _FREE_TO_ENTER = 0.25
 
 @dataclass(eq=False)
 class Row:
-    """One prompt on its way.
+    """One prompt on its way."""
 
-    Attributes:
-        index: Of the prompt.
-        draw: What sampling draws from.
-        limit: Where its answer is cut off.
-        tree: The closed answers, where no others may be given.
-        place: Its place in there, one with a choice; None where it writes freely.
-        expected: The numbers of the classes that a closed answer will likely name, ascending.
-        scores: Of the classes, where asked for.
-        written: Token ids of the answer.
-        unread: Token ids that have not yet been through the model.
-        columns: How many of its columns in the cache are filled.
-        draft: Token ids that likely follow; they go through the model with the unread ones.
-        choices: How many draft tokens come before each choice; the first choice comes before all.
-        ended: Whether it came to an end by itself.
-    """
-
-    index: int
-    draw: random.Random
-    limit: int
-    tree: AnswerTree | None
-    place: Place | None
-    expected: Sequence[int]
-    scores: ClassScores | None
-    written: list[int]
-    unread: list[int]
-    columns: int
-    draft: list[int] = field(default_factory=list)
-    choices: list[int] = field(default_factory=lambda: [0])
-    ended: bool = False
+    index: int  # of the prompt
+    draw: random.Random  # what sampling draws from
+    unread: list[int]  # token ids that have not yet been through the model
+    columns: int  # how many of its columns in the cache are filled
+    limit: int  # of the answer's tokens
+    place: Place | None = None  # its place in the closed answers, one with a choice; None where it writes freely
+    expected: Sequence[int] = ()  # the numbers of the classes that a closed answer will likely name, ascending
+    scores: ClassScores | None = None
+    written: list[int] = field(default_factory=list)  # token ids of the answer
+    draft: list[int] = field(default_factory=list)  # what likely follows; goes through the model with the unread ones
+    choices: list[int] = field(default_factory=lambda: [0])  # how many draft tokens come before each choice
+    values: tuple[float, ...] | None = None  # the scores, once its list is complete
+    ended: bool = False  # by itself
 
     @property
     def left(self) -> int:
         """How many tokens it may still write."""
         return self.limit - len(self.written)
 
+    def hold_to(self, tree: AnswerTree, names: Sequence[str], scores: bool) -> None:
+        """Holds a row that has yet to enter to closed answers, of which it will likely give the one with these names.
+
+        What all closed answers begin with joins the prompt.
+        """
+        self.written, self.place = tree.root.forced()
+        self.unread += self.written
+        self.expected = tree.numbers(names)
+        self.scores = ClassScores(tree.size) if scores else None
+        self.look_ahead()
+
     def look_ahead(self) -> None:
-        """Drafts what likely follows; nothing where it writes freely."""
+        """Drafts what likely follows; nothing where it writes freely, or where each decision has to be weighed."""
         self.draft, self.choices = [], [0]
-        if self.tree and self.place:
-            if not self.scores:
-                self.draft, self.choices = self.tree.draft(self.place, self.expected, self.left)
-            # Each decision is weighed before it is taken; only the comma behind a certain name holds none.
-            elif len({arm.name for arm, _ in self.place.arms}) == 1 and 0 < len(self.place.only_way_on) < self.left:
-                self.draft = self.place.only_way_on
-                self.choices = [0, len(self.draft)]
-
-
-def start_row(
-    index: int,
-    prompt: Sequence[int],
-    columns: int,
-    draw: random.Random,
-    limit: int,
-    tree: AnswerTree | None,
-    draft: Sequence[str],
-    scores: bool,
-) -> Row:
-    """A row that has yet to enter: its own token ids stand behind the columns that all prompts share.
-
-    What all closed answers begin with joins the prompt; ``draft`` are the classes that they will likely name.
-    """
-    expected = tree.numbers(draft) if tree else []
-    forced, place = tree.root.forced() if tree else ([], None)
-    weighed = ClassScores(tree) if tree and scores else None
-    row = Row(index, draw, limit, tree, place, expected, weighed, list(forced), [*prompt, *forced], columns)
-    row.look_ahead()
-    return row
+        if self.place and not self.scores:
+            self.draft, self.choices = self.place.draft(self.expected, self.left)
 
 
 class Batch:
@@ -100,14 +69,14 @@ class Batch:
         checkpoint: Checkpoint,
         cache: KeyValueCache,
         rows: list[Row],
-        max_new_tokens: int,
+        tree: AnswerTree | None,
         temperature: float,
         go_on: bool,
     ) -> None:
         self._model, self._tokenizer = checkpoint.model, checkpoint.tokenizer
         self._cache = cache
         self._rows = rows
-        self._max_new_tokens = max_new_tokens
+        self._tree = tree
         self._temperature = temperature
         self._go_on = go_on
         self._stop = set(checkpoint.tokenizer.stop_tokens)
@@ -145,7 +114,7 @@ class Batch:
             # Closed answers would come out all the same.
             raise InputError("the model computes no numbers: its weights are damaged, or its training diverged")
         if rows[0].scores:
-            self._weigh(first, rows, logits[at])
+            self._weigh(first, rows, logits)
         going, choice = list(range(len(rows))), 0
         while going:
             chosen = self._choose([rows[number] for number in going], logits[[at[number] + choice for number in going]])
@@ -155,15 +124,12 @@ class Batch:
             choice += 1
 
     def _choose(self, rows: Sequence[Row], logits: torch.Tensor) -> list[int]:
-        chosen = [0] * len(rows)
-        closed = [number for number, row in enumerate(rows) if row.place]
-        free = [number for number, row in enumerate(rows) if not row.place]
-        for numbers in filter(None, (closed, free)):
-            group = [rows[number] for number in numbers]
-            tokens = _choose_allowed(logits if len(numbers) == len(rows) else logits[numbers], group, self._temperature)
-            for number, token in zip(numbers, tokens, strict=True):
-                chosen[number] = token
-        return chosen
+        """The next token of each row, of closed answers one that its place allows."""
+        places = {number: row.place for number, row in enumerate(rows) if row.place}
+        if places:
+            allowed = [place.allowed(rows[number].left) for number, place in places.items()]
+            logits[list(places)] = keep_allowed(logits[list(places)], allowed)
+        return _choose(logits, self._temperature, [row.draw for row in rows]).tolist()
 
     def _write(self, row: Row, choice: int, token: int) -> bool:
         """Adds a token to a row's answer, and those that can only follow it.
@@ -178,13 +144,14 @@ class Batch:
         position = row.choices[choice]
         forced, row.place = row.place.children[token].forced()
         row.written += [token, *forced]
-        if row.scores:
-            row.scores.advance(row.place)
         if row.draft[position : position + 1] == [token]:
             return True
         row.columns -= len(row.draft) - position
         row.unread = [token, *forced]
         if not row.place.children:
+            if row.scores and self._tree:
+                answer = read_list(self._tokenizer.decode(row.written, truncate_at_eos=False))
+                row.values = row.scores.values(self._tree.numbers(answer.labels))
             row.place, row.ended = None, not self._go_on
         row.look_ahead()
         return False
@@ -193,62 +160,57 @@ class Batch:
         """Takes out the rows that have finished; the last row moves into each gap."""
         for number in reversed(range(len(self._rows))):
             row = self._rows[number]
-            if row.ended or len(row.written) >= self._max_new_tokens:
+            if row.ended or row.left <= 0:
                 last = self._rows.pop()
                 if last is not row:
                     self._cache.move(len(self._rows), number, last.columns)
                     self._rows[number] = last
                 text = self._tokenizer.decode(row.written, truncate_at_eos=False)
-                yield row.index, Response(text, row.ended, tuple(row.scores.values) if row.scores else None)
+                yield row.index, Response(text, row.ended, row.values)
 
     def _weigh(self, first: int, rows: Sequence[Row], logits: torch.Tensor) -> None:
         """Weighs all classes in the rows that are about to write the next name or to end their list.
 
         The tokens of all names' branches follow the row as a tree: each sees the row and its own predecessors.
         """
-        decisions = [row.scores.decision(row.place, self._decisions) if row.place else None for row in rows]
-        trees = [decision.tokens if decision else [] for decision in decisions]
-        behind = [logits[number : number + 1] for number in range(len(rows))]
-        if any(trees):
+        decisions = [
+            row.scores.decision(row.place, self._decisions) if row.scores and row.place else None for row in rows
+        ]
+        behind = list(logits.split(1))
+        if any(decision and decision.tokens for decision in decisions):
             batch = self._branches(rows, decisions)
             if (missing := batch.mask.shape[-1] - self._cache.keys.shape[-2]) > 0:
                 self._cache = self._cache.widened(missing)
             after = self._model.unembed(forward(self._model, self._cache, batch, first)).float()
-            pieces = after.split([len(tokens) for tokens in trees])
+            pieces = after.split([len(decision.tokens) if decision else 0 for decision in decisions])
             behind = [torch.cat(known) for known in zip(behind, pieces, strict=True)]
         for row, decision, known in zip(rows, decisions, behind, strict=True):
-            if decision:
+            if row.scores and decision:
                 row.scores.weigh(decision, known)
 
     def _branches(self, rows: Sequence[Row], decisions: Sequence[Decision | None]) -> PackedBatch:
         device = self._cache.keys.device
         most = max(len(decision.tokens) for decision in decisions if decision)
         mask = torch.ones(len(rows), most, max(row.columns for row in rows) + most, dtype=torch.bool)
-        tokens, owners, positions, columns = [], [], [], []
+        # The token, row, position and column of each.
+        made: list[tuple[int, int, int, int]] = []
         for number, (row, decision) in enumerate(zip(rows, decisions, strict=True)):
-            # What was drafted for the row stands in its last columns; the branches do not follow it.
-            certain, begun = row.columns - len(row.draft), len(positions)
-            for child, (token, parent) in enumerate(
-                zip(decision.tokens, decision.parents, strict=True) if decision else ()
-            ):
-                tokens.append(token)
-                owners.append(number)
-                positions.append(positions[begun + parent] + 1 if parent >= 0 else certain)
-                columns.append(row.columns + child)
-                mask[number, child] = mask[number, parent] if parent >= 0 else torch.arange(mask.shape[2]) < certain
+            begun = len(made)
+            for child, token in enumerate(decision.tokens if decision else ()):
+                seen, position = torch.arange(mask.shape[2]) < row.columns, row.columns
+                if (parent := decision.parents[child]) >= 0:
+                    seen, position = mask[number, parent], made[begun + parent][2] + 1
+                mask[number, child] = seen
                 mask[number, child, row.columns + child] = True
-        made = (torch.tensor(values, device=device) for values in (tokens, owners, positions, columns))
-        return PackedBatch(*made, mask.to(device))
+                made.append((token, number, position, row.columns + child))
+        return PackedBatch(*torch.tensor(made, device=device).T.contiguous(), mask.to(device))
 
 
-def _choose_allowed(logits: torch.Tensor, rows: Sequence[Row], temperature: float) -> list[int]:
-    """The next token of each row, among those that its place in the tree of closed answers allows."""
-    draws = [row.draw for row in rows]
-    if rows[0].place is None:
-        return _choose(logits, temperature, draws).tolist()
-    allowed = [row.place.allowed(row.left) for row in rows]
-    chosen = _choose(gather_allowed(logits, allowed), temperature, draws).tolist()
-    return [tokens[number] for tokens, number in zip(allowed, chosen, strict=True)]
+def keep_allowed(logits: torch.Tensor, allowed: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Logits, ``[rows, vocabulary]``, with minus infinity for all but each row's allowed tokens."""
+    most = max(map(len, allowed))
+    ids = torch.tensor([[*tokens, *tokens[:1] * (most - len(tokens))] for tokens in allowed], device=logits.device)
+    return torch.full_like(logits, -torch.inf).scatter(1, ids, logits.gather(1, ids))
 
 
 def _choose(logits: torch.Tensor, temperature: float, draws: Sequence[random.Random]) -> torch.Tensor:

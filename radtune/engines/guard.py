@@ -15,7 +15,7 @@ DEFAULT_URL = "https://api.openai.com/v1"
 # hosts to different readers, and how a key comes to be in a URL.
 _URL = re.compile(r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~/-]*)?")
 _API_VERSION = re.compile(r"[A-Za-z0-9._-]+")
-# Hosts that keep chat completions unless told not to.
+# Hosts that keep chat completions unless told not to; other servers may refuse a parameter that they do not know.
 _STORING_HOSTS = re.compile(r"(?:.+\.)?(?:openai\.com|azure\.com|azure\.us|azure\.cn)")
 # Azure's hosts: the model's own, the one shared with other AI services, and that of projects; with the national clouds.
 _AZURE_HOSTS = re.compile(
@@ -60,19 +60,14 @@ class Endpoint:
             return False
 
     @property
-    def is_azure(self) -> bool:
-        """Whether it is addressed as an Azure OpenAI resource, by deployment and API version."""
-        return self.azure_api_version is not None
-
-    @property
     def takes_azure_credentials(self) -> bool:
         """Whether Azure's keys and tokens go there: also to its newer form, which speaks like OpenAI's own server."""
-        return self.is_azure or _AZURE_HOSTS.fullmatch(self.host) is not None
+        return self.azure_api_version is not None or _AZURE_HOSTS.fullmatch(self.host) is not None
 
     @property
     def may_store(self) -> bool:
-        """Whether it is told ``store=false``; other servers may refuse a parameter that they do not know."""
-        return self.is_azure or _STORING_HOSTS.fullmatch(self.host) is not None
+        """Whether it is told ``store=false``."""
+        return self.azure_api_version is not None or _STORING_HOSTS.fullmatch(self.host) is not None
 
     @property
     def key_variable(self) -> str:
@@ -85,8 +80,7 @@ def find_endpoint(
 ) -> Endpoint:
     """The service meant by a command's keys, else by the openai package's environment variables, else OpenAI's own.
 
-    Raises:
-        InputError: Both kinds are given, a URL cannot be used, or Azure's API version is missing or none.
+    An InputError where both kinds are given, a URL cannot be used, or Azure's API version is missing or none.
     """
     if base_url and azure_endpoint:
         raise InputError("give base_url= or azure_endpoint=, not both")
@@ -122,13 +116,11 @@ def _endpoint(name: str, url: str, azure_api_version: str | None = None) -> Endp
 def what_leaves(reports: Sequence[Report]) -> str:
     """What is sent of these reports, in words: how many, and which sections."""
     sectioned = sum(report.has_sections for report in reports)
-    parts = []
-    for count, sections, behind in (
-        (sectioned, "the findings and impression", ""),
-        (len(reports) - sectioned, "the whole text", " without these sections"),
-    ):
-        if count:
-            parts.append(f"{sections} of {count:,} report{'s' * (count != 1)}{behind}")
+    counts = {
+        "the findings and impression of {} report{}": sectioned,
+        "the whole text of {} report{} without these sections": len(reports) - sectioned,
+    }
+    parts = [words.format(f"{count:,}", "s" * (count != 1)) for words, count in counts.items() if count]
     return " and ".join(parts) or "no report"
 
 
@@ -137,8 +129,7 @@ def check_endpoint(
 ) -> None:
     """Lets reports go to this machine's own servers, and anywhere else only where the user has said so twice.
 
-    Raises:
-        InputError: Saying what would leave the machine, where to, and what PhysioNet asks of such a service.
+    An InputError says what would leave the machine, where to, and what PhysioNet asks of such a service.
     """
     if endpoint.is_loopback:
         return
@@ -157,9 +148,6 @@ def check_batch_endpoint(endpoint: Endpoint, stored_files_confirmed: bool, leavi
 
     No service can promise zero retention there: it has to keep the file until the batch has run, and OpenAI leaves
     files and batches out of its zero data retention (https://developers.openai.com/api/docs/guides/your-data).
-
-    Raises:
-        InputError: Saying what would be kept, where and for how long.
     """
     if not endpoint.is_loopback and not stored_files_confirmed:
         raise InputError(
@@ -172,12 +160,8 @@ def check_batch_endpoint(endpoint: Endpoint, stored_files_confirmed: bool, leavi
 def read_credential(endpoint: Endpoint, environment: Mapping[str, str]) -> Credential:
     """What proves to the service who is calling, from the environment alone.
 
-    For Azure a token of Microsoft Entra ID in ``AZURE_OPENAI_AD_TOKEN`` goes before a key, as in the openai package.
-    Such a token lasts about an hour, so it is read at every call; nothing here renews it. A server on this machine
-    needs neither and gets the key ``none``.
-
-    Raises:
-        InputError: There is none, or what is there is none.
+    For Azure a token of Microsoft Entra ID in ``AZURE_OPENAI_AD_TOKEN`` goes before a key, as in the openai package. It
+    lasts about an hour, so it is read at every call; nothing here renews it. A server on this machine gets ``none``.
     """
     if endpoint.takes_azure_credentials and environment.get(_TOKEN_VARIABLE, "").strip():
         _from_environment(_TOKEN_VARIABLE, environment)

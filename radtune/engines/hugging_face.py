@@ -1,31 +1,29 @@
 """Hugging Face's transformers: any causal language model, with a PEFT adapter, in 8 or 4 bits with bitsandbytes."""
 
+import functools
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
 from radtune.config import InputError
 from radtune.engines.closed import AnswerTree, Place
-from radtune.engines.kv_cache import OUT_OF_MEMORY, cache_bytes, fitting_rows, is_out_of_memory
+from radtune.engines.decoding import keep_allowed
+from radtune.engines.kv_cache import OUT_OF_MEMORY, fitting_rows, is_out_of_memory
 from radtune.engines.prompt import Prompt, Response, Sampling, fit_prompt, limits_of
 from radtune.models.families import frame_of
-from radtune.tasks.lists import ClosedList
 
 # Stands for the message in a chat template; no template changes it, and no message holds it.
 _MESSAGE = "radtune-message"
-# Prompts decoded at once by a model whose configuration does not tell what its cache takes.
-_BATCH_SIZE = 16
 
 
 class TransformersEngine:
     """Answers prompts with a Hugging Face model in this process."""
 
     def __init__(self, model: Any, tokenizer: Any, batch_size: int | None = None) -> None:
-        """Takes a causal language model, with or without an adapter, and how many prompts it decodes at once.
-
-        The batch is halved as often as memory runs out; None for as many as free memory allows.
+        """Takes a causal language model, and how many prompts it decodes at once; None for as many as memory allows.
 
         Raises:
             InputError: Neither the model nor its tokenizer says which token ends an answer.
@@ -43,7 +41,8 @@ class TransformersEngine:
         # setting that is not given, and change answers.
         base.generation_config = GenerationConfig()
         self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(self._ends)
-        self._trees: dict[ClosedList, AnswerTree] = {}
+        # What was worked out of closed answers is kept.
+        self._tree = functools.cache(partial(AnswerTree, encode=self._encode))
 
     def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[tuple[int, Response]]:
         """Yields the index of each prompt with its response, batch by batch, the longest prompts first.
@@ -74,31 +73,23 @@ class TransformersEngine:
                 if not is_out_of_memory(error):
                     raise
                 if len(batch) == 1:
-                    raise InputError(
-                        f"report {prompts[batch[0]].report_id!r}: one prompt of {longest:,} tokens does not "
-                        "fit into memory"
-                    ) from None
+                    what = f"report {prompts[batch[0]].report_id!r}: one prompt of {longest:,} tokens"
+                    raise InputError(f"{what} does not fit into memory") from None
                 self._batch_size = len(batch) // 2
                 continue
             order = order[len(batch) :]
             for index, row in zip(batch, rows, strict=True):
-                yield index, self._response(row, fitted[index][1])
+                end = next((place for place, token in enumerate(row) if token in self._ends), len(row))
+                text = self._tokenizer.decode(row[:end], skip_special_tokens=True)
+                yield index, Response(text, end < len(row), cut_words=fitted[index][1])
 
     def _fitting_rows(self, columns: int) -> int:
         config = self._model.config.get_text_config(decoder=True)
-        try:
-            heads = config.num_attention_heads
-            kv_heads = getattr(config, "num_key_value_heads", None) or heads
-            head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-            row_bytes = cache_bytes(config.num_hidden_layers, kv_heads, head_dim, columns, self._model.dtype)
-        except AttributeError:
-            return _BATCH_SIZE
-        return fitting_rows(row_bytes, self._model.device)
-
-    def _response(self, row: list[int], cut_words: int) -> Response:
-        end = next((place for place, token in enumerate(row) if token in self._ends), len(row))
-        text = self._tokenizer.decode(row[:end], skip_special_tokens=True)
-        return Response(text, end < len(row), cut_words=cut_words)
+        heads = config.num_attention_heads
+        kv_heads = getattr(config, "num_key_value_heads", None) or heads
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+        shape = config.num_hidden_layers, kv_heads, head_dim, columns
+        return fitting_rows(*shape, self._model.dtype, self._model.device)
 
     @torch.inference_mode()
     def _generate(
@@ -107,6 +98,7 @@ class TransformersEngine:
         from transformers import GenerationConfig
 
         temperature, max_new_tokens = limits_of(sampling)
+        end = None if sampling.go_on else min(self._ends)
         width = max(map(len, prompts))
         tokens = torch.tensor([[self._pad] * (width - len(prompt)) + prompt for prompt in prompts])
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
@@ -114,18 +106,15 @@ class TransformersEngine:
         written = self._model.generate(
             input_ids=tokens.to(self._model.device),
             attention_mask=mask.to(self._model.device),
-            # A closed answer may take up the limit; what ends it comes on top.
-            # Sampling is done by the logits processor, with a source of chance for each row.
+            # A closed answer may take up the limit; what ends it comes on top. Sampling is the logits processor's.
             generation_config=GenerationConfig(
-                max_new_tokens=max_new_tokens + (tree is not None and not sampling.go_on),
+                max_new_tokens=max_new_tokens + (tree is not None and end is not None),
                 do_sample=False,
                 use_cache=True,
                 eos_token_id=sorted(self._ends),
                 pad_token_id=self._pad,
             ),
-            logits_processor=[
-                _Chooser(draws, temperature, tree, max_new_tokens, None if sampling.go_on else min(self._ends))
-            ],
+            logits_processor=[_Chooser(draws, temperature, tree, max_new_tokens, end)],
         )
         return written[:, width:].tolist()
 
@@ -147,13 +136,8 @@ class TransformersEngine:
             *tokenizer.encode(after, add_special_tokens=False),
         ]
 
-    def _tree(self, grammar: ClosedList) -> AnswerTree:
-        if grammar not in self._trees:
-            tokenizer = self._tokenizer
-            self._trees[grammar] = AnswerTree(
-                grammar, lambda texts: tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
-            )
-        return self._trees[grammar]
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        return self._tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
 
 
 def _ends(model: Any, tokenizer: Any) -> set[int]:
@@ -178,13 +162,11 @@ class _Chooser:
         self._places: list[Place | None] = [tree.root if tree else None for _ in draws]
         self._noise = [torch.Generator().manual_seed(draw.getrandbits(63)) for draw in draws]
         self._temperature = temperature
-        # The first call comes before any token is written.
-        self._left = limit + 1
-        self._limit = limit
+        self._left = self._limit = limit
         self._end = end
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        self._left -= 1
+        # The first call comes before any token is written.
         if self._left < self._limit:
             for row, token in enumerate(input_ids[:, -1].tolist()):
                 if place := self._places[row]:
@@ -192,14 +174,13 @@ class _Chooser:
         # Closed answers would come out all the same. A model may well rule out tokens, with minus infinity.
         if not scores.amax(-1).isfinite().all():
             raise InputError("the model computes no numbers: its weights are damaged, or its training diverged")
-        for row, place in enumerate(self._places):
-            if place is None:
-                continue
-            if not place.children and self._end is None:
-                self._places[row] = None
-                continue
-            kept = torch.tensor(place.allowed(self._left) or [self._end], device=scores.device)
-            scores[row] = torch.full_like(scores[row], -torch.inf).index_copy(0, kept, scores[row, kept])
+        if self._end is None:
+            # A list that has ended is written on.
+            self._places = [place if place and place.children else None for place in self._places]
+        if closed := {row: place for row, place in enumerate(self._places) if place}:
+            allowed = [place.allowed(self._left) or [self._end] for place in closed.values()]
+            scores[list(closed)] = keep_allowed(scores[list(closed)], allowed)
+        self._left -= 1
         if self._temperature > 0:
             uniform = torch.stack([torch.rand(scores.shape[1], generator=noise) for noise in self._noise])
             gumbel = -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7).double()))

@@ -1,11 +1,10 @@
 """A static key-value cache with a shared beginning, the decoder's forward pass over it, and how much of it fits."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
+import psutil
 import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
 from torchtune.modules import TransformerDecoder, TransformerSelfAttentionLayer
@@ -21,19 +20,11 @@ _MOST_ROWS = {"cpu": 64, "cuda": 256}
 
 @dataclass(frozen=True)
 class KeyValueCache:
-    """Keys and values of a batch's rows.
+    """Keys and values of a batch's rows."""
 
-    Each row begins with the same :attr:`shared` columns, written once: rows come and go after them.
-
-    Attributes:
-        keys: ``[layers, rows, key-value heads, columns, head width]``.
-        values: The same shape.
-        shared: Columns that all rows have in common.
-    """
-
-    keys: torch.Tensor
-    values: torch.Tensor
-    shared: int
+    keys: torch.Tensor  # [layers, rows, key-value heads, columns, head width]
+    values: torch.Tensor  # the same shape
+    shared: int  # columns that all rows have in common, written once: rows come and go after them
 
     @torch.inference_mode()
     def widened(self, columns: int) -> "KeyValueCache":
@@ -49,21 +40,13 @@ class KeyValueCache:
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """New tokens of some neighbouring rows, one row's after another's, without padding.
+    """New tokens of some neighbouring rows, one row's after another's, without padding."""
 
-    Attributes:
-        tokens: ``[tokens]``.
-        rows: ``[tokens]``, the row of each, counted from the first of these rows; never falling.
-        positions: ``[tokens]``, what the rotary embedding turns by.
-        columns: ``[tokens]``, where in the cache their keys and values go.
-        mask: ``[rows, most tokens of a row, columns]``, what each of a row's tokens sees.
-    """
-
-    tokens: torch.Tensor
-    rows: torch.Tensor
-    positions: torch.Tensor
-    columns: torch.Tensor
-    mask: torch.Tensor
+    tokens: torch.Tensor  # [tokens]
+    rows: torch.Tensor  # [tokens], the row of each, counted from the first of these rows; never falling
+    positions: torch.Tensor  # [tokens], what the rotary embedding turns by
+    columns: torch.Tensor  # [tokens], where in the cache their keys and values go
+    mask: torch.Tensor  # [rows, most tokens of a row, columns], what each of a row's tokens sees
 
     @property
     def offsets(self) -> torch.Tensor:
@@ -83,10 +66,7 @@ class PackedBatch:
 
 @torch.inference_mode()
 def make_cache(model: TransformerDecoder, rows: int, columns: int, beginning: list[int]) -> KeyValueCache:
-    """A cache whose rows all begin with the same tokens (or none), which go through the model once.
-
-    ``columns`` are the positions of each row, the beginning included.
-    """
+    """A cache of so many columns whose rows all begin with the same tokens (or none), which the model reads once."""
     attention = model.layers[0].attn
     parameter = next(model.parameters())
     shape = (len(model.layers), rows, attention.num_kv_heads, columns, attention.head_dim)
@@ -124,16 +104,8 @@ def forward(
     torchtune's own attention copies keys and values once per query head; here the heads of a group are further queries
     of their key head, and nothing is copied. Only attention pads its rows to one length.
 
-    Args:
-        model: The model.
-        cache: Written to.
-        batch: The tokens.
-        first_row: The cache's row that is the first of theirs.
-        wanted: ``[wanted]``, the tokens whose hidden states are wanted, ascending; the last layer leaves out the
-            others. None for all.
-
-    Returns:
-        Hidden states after the last layer, ``[wanted, width]``.
+    Their rows begin with the cache's ``first_row``. Returns hidden states after the last layer, ``[wanted, width]``: of
+    the tokens that are wanted, ascending, since the last layer leaves out the others; None for all.
     """
     rows = slice(first_row, first_row + len(batch.mask))
     seen = (rows, slice(None), slice(batch.mask.shape[-1]))
@@ -161,8 +133,7 @@ def forward(
 def _bias(model: TransformerDecoder, mask: torch.Tensor) -> torch.Tensor:
     """What is added to attention's scores, ``[rows, 1, group * most, columns]``: made once for all layers."""
     attention = model.layers[0].attn
-    bias = torch.zeros(mask.shape, dtype=attention.k_proj.weight.dtype, device=mask.device)
-    bias.masked_fill_(~mask, -torch.inf)
+    bias = mask.new_zeros(mask.shape, dtype=attention.k_proj.weight.dtype).masked_fill_(~mask, -torch.inf)
     return bias.repeat(1, attention.num_heads // attention.num_kv_heads, 1)[:, None]
 
 
@@ -202,22 +173,13 @@ def _turned(layer: TransformerSelfAttentionLayer, projected: torch.Tensor, posit
     return layer.attn.pos_embeddings(_heads(layer, projected)[None], input_pos=positions[None])[0]
 
 
-def fitting_rows(row_bytes: int, device: torch.device) -> int:
-    """How many rows of a cache fit into half of the memory that is free on a device, at least one."""
-    most = _MOST_ROWS.get(device.type, 1)
-    return max(1, min(most, int(_SHARE * _free_bytes(device) / row_bytes)))
-
-
-def rows_for_decoder(model: TransformerDecoder, columns: int) -> int:
-    """How many rows of so many positions fit in beside one of torchtune's models."""
-    parameter, attention = next(model.parameters()), model.layers[0].attn
-    row_bytes = cache_bytes(len(model.layers), attention.num_kv_heads, attention.head_dim, columns, parameter.dtype)
-    return fitting_rows(row_bytes, parameter.device)
-
-
-def cache_bytes(layers: int, kv_heads: int, head_dim: int, columns: int, dtype: torch.dtype) -> int:
-    """What one row of a cache takes: a key and a value for every layer, head and position."""
-    return 2 * layers * kv_heads * head_dim * columns * dtype.itemsize
+def fitting_rows(
+    layers: int, kv_heads: int, head_dim: int, columns: int, dtype: torch.dtype, device: torch.device
+) -> int:
+    """How many rows of a cache of such a model fit into half of the memory that is free on a device, at least one."""
+    # A key and a value for every layer, head and position.
+    row_bytes = 2 * layers * kv_heads * head_dim * columns * dtype.itemsize
+    return max(1, min(_MOST_ROWS.get(device.type, 1), int(_SHARE * _free_bytes(device) / row_bytes)))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -230,9 +192,4 @@ def _free_bytes(device: torch.device) -> int:
         # What torch holds on to after an earlier call, and has no use for now, it can hand out again.
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + kept
-    try:
-        # What the kernel can hand out, caches that it can drop included.
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return 1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable:")))
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return psutil.virtual_memory().available

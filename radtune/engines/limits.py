@@ -39,10 +39,9 @@ class Spent:
 
 
 class Window:
-    """What was spent of one limit within the last minute, and when there is room for more.
+    """What was spent of one limit within the last minute, so that no minute exceeds it.
 
-    It remembers what it has let pass, so no minute exceeds the limit, and paces calls evenly besides: servers
-    look at shorter spans, too, and refuse a minute's worth that comes in a second.
+    It paces calls evenly besides: servers refuse a minute's worth that comes in a second.
     """
 
     def __init__(self, limit: int | None) -> None:
@@ -66,19 +65,18 @@ class Window:
 
     def spend(self, now: float, cost: int) -> Spent:
         """Takes so much of the limit."""
-        self._log.append(spent := Spent(now, cost))
-        self._take(now, cost)
+        spent = Spent(now, 0)
+        self._log.append(spent)
+        self.correct(now, spent, cost)
         return spent
 
     def correct(self, now: float, spent: Spent, cost: int) -> None:
         """Sets right what a call was thought to take."""
         if spent.at > now - _WINDOW_S:
-            self._take(now, cost - spent.cost)
+            more = cost - spent.cost
+            self._total += more
+            self._paced_until = max(self._paced_until, now) + more * _WINDOW_S / self._limit
             spent.cost = cost
-
-    def _take(self, now: float, cost: int) -> None:
-        self._total += cost
-        self._paced_until = max(self._paced_until, now) + cost * _WINDOW_S / self._limit
 
 
 class RateLimiter:

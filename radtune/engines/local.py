@@ -7,24 +7,23 @@ et al. 2023). In fp32, greedy answers depend neither on batch nor on order, and 
 bf16 sums are rounded so coarsely that near ties fall either way.
 """
 
+import functools
 import random
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from radtune.config import InputError
-from radtune.engines.class_scores import decide
 from radtune.engines.closed import AnswerTree, common_beginning
-from radtune.engines.decoding import Batch, Row, start_row
-from radtune.engines.kv_cache import OUT_OF_MEMORY, is_out_of_memory, make_cache, rows_for_decoder
+from radtune.engines.decoding import Batch, Row
+from radtune.engines.kv_cache import OUT_OF_MEMORY, fitting_rows, is_out_of_memory, make_cache
 from radtune.engines.prompt import Prompt, Response, Sampling, fit_prompt, limits_of
 from radtune.models.checkpoint import Checkpoint
 from radtune.models.tokenizer import prompt_tokens
-from radtune.tasks.lists import ClosedList
 
-# Columns kept free for weighing classes, besides those that the first name's decision takes: a later one has a
-# comma and quotes before it. Where it needs more, the cache grows.
-_COMMA_COLUMNS = 8
+# Positions for what stands between two names.
+_COMMA = 8
 
 
 class TorchtuneEngine:
@@ -34,47 +33,33 @@ class TorchtuneEngine:
         """Takes a loaded checkpoint, and how many prompts it decodes at once; None for as many as memory allows."""
         self._checkpoint = checkpoint
         self._batch_size = batch_size
-        self._trees: dict[ClosedList, AnswerTree] = {}
+        # The closed answers of a grammar; what was worked out of them is kept.
+        self.answer_tree = functools.cache(partial(AnswerTree, encode=self._encode))
 
     def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[tuple[int, Response]]:
         """Yields the index of each prompt with its response, as they come, the longest prompts first.
 
         Raises:
-            InputError: A prompt has no room even without its report, or the token limit would cut closed answers.
+            InputError: A prompt has no room even without its report, or as :func:`generate` says.
         """
         checkpoint, prompts = self._checkpoint, list(prompts)
         tree = self.answer_tree(sampling.grammar) if sampling.grammar else None
-        _, max_new_tokens = limits_of(sampling)
-        # Branches of a decision stand behind the row, and have the positions that they would have in its answer.
-        deepest = decide(tree, tree.root).depth + _COMMA_COLUMNS if tree and sampling.scores else 0
-        fitted = [
-            fit_prompt(
-                prompt,
-                lambda prompt: prompt_tokens(checkpoint.tokenizer, prompt.message),
-                checkpoint.max_positions - deepest,
-                max_new_tokens,
-            )
-            for prompt in prompts
-        ]
-        answering = generate(
-            checkpoint,
-            [tokens for tokens, _ in fitted],
-            [prompt.seed for prompt in prompts],
-            self._batch_size,
-            sampling,
-            tree=tree,
-            drafts=[prompt.draft for prompt in prompts],
-        )
-        yield from ((index, replace(response, cut_words=fitted[index][1])) for index, response in answering)
+        positions, max_new_tokens = checkpoint.max_positions, limits_of(sampling)[1]
+        if tree and sampling.scores:
+            # The names that are weighed have the positions that they would have in the answer.
+            positions -= tree.longest_name + _COMMA
 
-    def answer_tree(self, grammar: ClosedList) -> AnswerTree:
-        """The closed answers of a grammar; what was worked out of them is kept."""
-        if grammar not in self._trees:
-            encode = self._checkpoint.tokenizer.encode
-            self._trees[grammar] = AnswerTree(
-                grammar, lambda texts: [encode(text, add_bos=False, add_eos=False) for text in texts]
-            )
-        return self._trees[grammar]
+        def tokens_of(prompt: Prompt) -> list[int]:
+            return prompt_tokens(checkpoint.tokenizer, prompt.message)
+
+        fitted = [fit_prompt(prompt, tokens_of, positions, max_new_tokens) for prompt in prompts]
+        tokens, seeds = [tokens for tokens, _ in fitted], [prompt.seed for prompt in prompts]
+        drafts = [prompt.draft for prompt in prompts]
+        for index, response in generate(checkpoint, tokens, seeds, self._batch_size, sampling, tree, drafts):
+            yield index, replace(response, cut_words=fitted[index][1])
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        return [self._checkpoint.tokenizer.encode(text, add_bos=False, add_eos=False) for text in texts]
 
 
 def generate(
@@ -83,20 +68,14 @@ def generate(
     seeds: Sequence[str],
     batch_size: int | None,
     sampling: Sampling,
-    *,
     tree: AnswerTree | None = None,
     drafts: Sequence[Sequence[str]] = (),
 ) -> Iterator[tuple[int, Response]]:
     """Yields the index of each prompt (token ids) and its response, as they finish, the longest prompts first.
 
-    Args:
-        checkpoint: The model.
-        prompts: Token ids of each prompt.
-        seeds: One per prompt; sampling draws from it alone.
-        batch_size: Prompts decoded at once, halved as often as memory runs out; None for as many as free memory allows.
-        sampling: How to answer; temperature and token limit are needed, the grammar is the tree's.
-        tree: The closed answers, where no others may be given.
-        drafts: The classes that the closed answer to each prompt will likely name; empty for none at all.
+    Each prompt has a seed, from which alone sampling draws, and may have a draft, the classes that its closed answer
+    will likely name. So many are decoded at once, half as many as often as memory runs out; None for as many as free
+    memory allows. The grammar is the tree's.
 
     Raises:
         InputError: The token limit would cut a closed answer, there is no memory for a single prompt, or the model's
@@ -105,28 +84,28 @@ def generate(
     temperature, max_new_tokens = limits_of(sampling)
     if tree is not None:
         tree.check_limit(max_new_tokens)
-    spare = len(decide(tree, tree.root).tokens) + _COMMA_COLUMNS if tree and sampling.scores else 0
     # Every prompt keeps a token of its own, or there would be nothing to ask.
     beginning = common_beginning(prompts)[: min(map(len, prompts)) - 1] if len(prompts) > 1 else []
     waiting = deque(sorted(range(len(prompts)), key=lambda index: -len(prompts[index])))
     while waiting:
         # The first prompt is the longest.
-        columns = len(prompts[waiting[0]]) + max_new_tokens + spare
-        batch_size = batch_size or rows_for_decoder(checkpoint.model, columns)
+        columns = len(prompts[waiting[0]]) + max_new_tokens
+        batch_size = batch_size or _fitting_rows(checkpoint, columns)
         rows: list[Row] = []
         # After memory has run out: the old cache has to go before a smaller one finds room.
         cache = batch = None
         try:
             cache = make_cache(checkpoint.model, min(batch_size, len(waiting)), columns, beginning)
-            batch = Batch(checkpoint, cache, rows, max_new_tokens, temperature, sampling.go_on)
+            batch = Batch(checkpoint, cache, rows, tree, temperature, sampling.go_on)
             while waiting or rows:
                 entering = batch.room(waiting, prompts)
                 for _ in range(entering):
                     index = waiting.popleft()
-                    own = prompts[index][len(beginning) :]
+                    own = [*prompts[index][len(beginning) :]]
                     draw = random.Random(seeds[index])  # noqa: S311  (no secret)
-                    draft, scores = drafts[index] if drafts else (), sampling.scores
-                    rows.append(start_row(index, own, len(beginning), draw, max_new_tokens, tree, draft, scores))
+                    rows.append(Row(index, draw, own, len(beginning), max_new_tokens))
+                    if tree:
+                        rows[-1].hold_to(tree, drafts[index] if drafts else (), sampling.scores)
                 # Those that enter catch up with the others before all go on together.
                 batch.step(len(rows) - entering if entering else 0)
                 yield from batch.leave()
@@ -138,3 +117,10 @@ def generate(
             batch_size = max(1, batch_size // 2)
             # What had not finished begins anew; its answers come out the same.
             waiting.extendleft(sorted((row.index for row in rows), key=lambda index: len(prompts[index])))
+
+
+def _fitting_rows(checkpoint: Checkpoint, columns: int) -> int:
+    layers, weights = checkpoint.model.layers, next(checkpoint.model.parameters())
+    attention = layers[0].attn
+    shape = len(layers), attention.num_kv_heads, attention.head_dim, columns
+    return fitting_rows(*shape, weights.dtype, weights.device)

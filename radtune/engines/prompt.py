@@ -12,25 +12,16 @@ from radtune.tasks.rendering import user_message
 
 @dataclass(frozen=True)
 class Prompt:
-    """One question about one report.
-
-    Attributes:
-        report_id: For messages.
-        instruction: What is asked.
-        report_text: What it is asked about.
-        prompt_format: How the two are framed, one of :data:`radtune.tasks.rendering.PROMPT_FORMATS`.
-        seed: Sampling draws from it alone; a server is told it, and does with it what it does.
-        draft: The classes that a closed answer will likely name. What is answered does not depend on it, only how fast.
-        complaint: What was wrong with an earlier answer, where this asks once more; stands behind the report.
-    """
+    """One question about one report."""
 
     report_id: str
     instruction: str
     report_text: str
-    prompt_format: str
-    seed: str
+    prompt_format: str  # how the two are framed, one of radtune.tasks.rendering.PROMPT_FORMATS
+    seed: str  # sampling draws from it alone; a server is told it, and does with it what it does
+    # The classes that a closed answer will likely name. What is answered does not depend on it, only how fast.
     draft: tuple[str, ...] = ()
-    complaint: str | None = None
+    complaint: str | None = None  # what was wrong with an earlier answer, where this asks once more
 
     @property
     def message(self) -> str:
@@ -41,31 +32,18 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How prompts are to be answered.
+    """How prompts are to be answered."""
 
-    Attributes:
-        temperature: Of sampling; 0 takes the likeliest token, None leaves it to a server.
-        max_new_tokens: Where a response is cut off; None leaves it to a server.
-        grammar: The closed lists that alone may be answered; None for free text.
-        go_on: Whether the model writes on after a closed answer, as it does where it gives evidence.
-        scores: Whether each name of the grammar gets a probability.
-        schema: The JSON schema (value of ``response_format.json_schema``) that a server holds its answers to.
-    """
-
-    temperature: float | None
-    max_new_tokens: int | None
-    grammar: ClosedList | None = None
-    go_on: bool = False
-    scores: bool = False
-    schema: dict[str, Any] | None = None
+    temperature: float | None  # 0 takes the likeliest token, None leaves it to a server
+    max_new_tokens: int | None  # where a response is cut off; None leaves it to a server
+    grammar: ClosedList | None = None  # the closed lists that alone may be answered; None for free text
+    go_on: bool = False  # the model writes on after a closed answer, as it does where it gives evidence
+    scores: bool = False  # each name of the grammar gets a probability
+    schema: dict[str, Any] | None = None  # the value of response_format.json_schema, which a server holds answers to
 
 
 def limits_of(sampling: Sampling) -> tuple[float, int]:
-    """Temperature and token limit, which only a server can do without.
-
-    Raises:
-        InputError: One is not given.
-    """
+    """Temperature and token limit, which only a server can do without; an InputError where one is not given."""
     if sampling.temperature is None or sampling.max_new_tokens is None:
         raise InputError("a model in this process needs temperature= and max_new_tokens=")
     return sampling.temperature, sampling.max_new_tokens
@@ -73,33 +51,19 @@ def limits_of(sampling: Sampling) -> tuple[float, int]:
 
 @dataclass(frozen=True)
 class Response:
-    """What a model wrote.
+    """What a model wrote."""
 
-    Attributes:
-        text: Without special tokens.
-        finished: Whether it ended by itself, and not at the token limit.
-        scores: A probability for each name of the grammar, in its order, where asked for.
-        cut_words: Words of the report's middle that the model was not shown, because the prompt was too long for it.
-        refused: Whether the model's provider declined to answer.
-        error: A short code where no answer came.
-        usage: Tokens of prompt and answer (``prompt_tokens``, ``completion_tokens``), where a server counts them.
-        model: The model as a server names it, often with its version.
-        fingerprint: The ``system_fingerprint`` of what ran it.
-        finish_reason: Why the answer ended, in the server's word.
-        as_json: Whether the server was held to a JSON schema for this answer.
-    """
-
-    text: str
-    finished: bool
-    scores: tuple[float, ...] | None = None
-    cut_words: int = 0
-    refused: bool = False
-    error: str | None = None
-    usage: dict[str, int] | None = None
-    model: str | None = None
-    fingerprint: str | None = None
-    finish_reason: str | None = None
-    as_json: bool = False
+    text: str  # without special tokens
+    finished: bool  # by itself, and not at the token limit
+    scores: tuple[float, ...] | None = None  # a probability for each name of the grammar, in its order
+    cut_words: int = 0  # words of the report's middle that the model had no room for
+    refused: bool = False  # the model's provider declined to answer
+    error: str | None = None  # a short code where no answer came
+    usage: dict[str, int] | None = None  # prompt_tokens and completion_tokens, where a server counts them
+    model: str | None = None  # as a server names it, often with its version
+    fingerprint: str | None = None  # the system_fingerprint of what ran it
+    finish_reason: str | None = None  # in the server's word
+    as_json: bool = False  # the server was held to a JSON schema for this answer
 
 
 class Engine(Protocol):

@@ -1,13 +1,13 @@
 """Any server that speaks OpenAI's chat completions (vLLM, ``transformers serve``, OpenAI), or Azure's.
 
 What may pass (429, 5xx, time-outs, dropped connections, broken or empty answers) is asked again with growing pauses, or
-the pause that the server asks for. What cannot be got is an error, recorded by a short code.
-
-One thread decides what is asked and when: the one that reads the responses. Others wait for an answer each. So
-prompts, budgets and limits need no locks, and a signal, which reaches the main thread alone, tears no call apart.
+the pause that the server asks for. One thread decides what is asked and when: the one that reads the responses. Others
+wait for an answer each. So budgets and limits need no locks, and a signal, which reaches the main thread alone, tears
+no call apart.
 """
 
 import itertools
+import math
 import queue
 import random
 import signal
@@ -87,10 +87,7 @@ class _Call:
 
 
 class ServerEngine:
-    """Answers prompts through a server.
-
-    The server's own chat template frames each message; for a fine-tuned model it has to be the one of its training.
-    """
+    """Answers prompts through a server, whose own chat template frames each message."""
 
     def __init__(
         self,
@@ -101,15 +98,10 @@ class ServerEngine:
         pay_again: Callable[[Prompt, Response], bool] | None = None,
         check_response: Callable[[str], bool] | None = None,
     ) -> None:
-        """Takes where to ask.
+        """Takes a server that its guard has checked, and the model's name there.
 
-        Args:
-            endpoint: The server; already checked by its guard.
-            credential: What the guard has read for it.
-            model: The model's name there; with vLLM's ``--lora-modules``, the adapter's.
-            limits: How hard it may be pressed.
-            pay_again: Whether a prompt whose attempt came to this may be sent once more, which may cost as much again.
-            check_response: Whether a whole answer keeps to the schema that it was asked to.
+        ``pay_again`` says whether a prompt whose attempt came to this may be sent once more, which may cost as much
+        again, ``check_response`` whether a whole answer keeps to the schema that it was asked to.
         """
         self._endpoint = endpoint
         self._credential = credential
@@ -124,15 +116,11 @@ class ServerEngine:
         self._warned: set[str] = set()
 
     def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[tuple[int, Response]]:
-        """Yields the index of each prompt with its response, as they come.
+        """Yields the index of each prompt with its response, as they come; prompts are taken as calls become free.
 
-        Prompts are taken one by one, as calls become free. Where a report is too long for the server's model, its
-        prompt is asked again without words of its middle, until the server takes it; if it never does, the response has
-        the server's error. ``transformers serve`` refuses none: it lets prompts run past its model's positions.
-
-        Sampling draws from each prompt's seed as far as the server heeds it: OpenAI's promises no more than its best
-        effort, and ``transformers serve`` samples only where the model's generation_config.json says do_sample. Seed
-        and schema are left out, with one warning each, once the server refuses them.
+        Where a report is too long for the server's model, its prompt is asked again without words of its middle, until
+        the server takes it; if it never does, the response has the server's error. Seed and schema are left out, with
+        one warning each, once the server refuses them; how far it heeds a seed is its own affair.
 
         A signal to stop lets no further call begin; those under way are waited for, no longer than the time-out, and
         given. A second signal drops them.
@@ -150,37 +138,33 @@ class ServerEngine:
         from radtune.engines.client import open_client
 
         timeout_s = self._limits.timeout_s
-        threads = _Threads(lambda: open_client(self._endpoint, self._credential, timeout_s), timeout_s)
-        try:
-            with _first_signal(threads.stop):
-                yield from self._answer(threads, enumerate(prompts), sampling)
-        finally:
-            threads.close()
+        with open_client(self._endpoint, self._credential, timeout_s) as client:
+            calls = _Calls(client, timeout_s)
+            with _first_signal(calls.stop):
+                yield from self._answer(calls, enumerate(prompts), sampling)
 
     def _answer(
-        self, threads: "_Threads", prompts: Iterator[tuple[int, Prompt]], sampling: Sampling
+        self, calls: "_Calls", prompts: Iterator[tuple[int, Prompt]], sampling: Sampling
     ) -> Iterator[tuple[int, Response]]:
         waiting: list[tuple[float, int, _Call]] = []
         number = itertools.count()
         failed: list[tuple[int, Response]] = []
-        answered, reason, told = False, "", False
+        answered, reason, told = False, "", ""
         while True:
             # Until the first answer, no more calls than it takes to see that there will be none.
             room = self._limits.concurrency
             room = room if answered else min(room, MOST_FAILURES_IN_A_ROW - len(failed))
-            while not threads.stopping and len(threads.running) + len(waiting) < room:
-                if (taken := next(prompts, None)) is None:
-                    break
+            while not calls.stopping and len(calls.running) + len(waiting) < room and (taken := next(prompts, None)):
                 heappush(waiting, (time.monotonic(), next(number), _Call(*taken, taken[1].message)))
-            if threads.stopping:
-                if threads.running and not reason and not told:
-                    told, calls = True, f"{len(threads.running):,} calls"
-                    say(f"stopping: {calls} under way are waited for; once more drops them")
+            if calls.stopping:
                 waiting.clear()
-            pause_s = self._send(threads, waiting, sampling)
-            if not threads.running and not waiting:
+                if calls.running and not reason and not told:
+                    told = f"{len(calls.running):,} calls under way are waited for; once more drops them"
+                    say(f"stopping: {told}")
+            pause_s = self._send(calls, waiting, sampling)
+            if not calls.running and not waiting:
                 break
-            if (done := threads.wait(pause_s)) is None:
+            if (done := calls.wait(pause_s)) is None:
                 continue
             call, result = done
             response, again_s = self._read(call, result, sampling.max_new_tokens)
@@ -199,13 +183,13 @@ class ServerEngine:
                 most = MOST_MIXED_FAILURES_IN_A_ROW if answered else MOST_FAILURES_IN_A_ROW
                 if not reason and (alike or len(failed) >= most):
                     reason = self._why(last)
-                    threads.stop()
+                    calls.stop()
         if reason:
             raise InputError(reason)
-        if not threads.stopping:
+        if not calls.stopping:
             yield from failed
 
-    def _send(self, threads: "_Threads", waiting: list[tuple[float, int, _Call]], sampling: Sampling) -> float | None:
+    def _send(self, calls: "_Calls", waiting: list[tuple[float, int, _Call]], sampling: Sampling) -> float | None:
         """Sends the calls whose time has come, in order; gives the seconds until the next one's, None without one."""
         while waiting:
             now, (due, _, call) = time.monotonic(), waiting[0]
@@ -218,7 +202,7 @@ class ServerEngine:
             call.spent = self._rate.enter(now, len(call.message), sampling.max_new_tokens)
             sent = sampling if SCHEMA in call.sent else replace(sampling, schema=None)
             seed = seed_number(call.prompt.seed) if SEED in call.sent else None
-            threads.start(call, request_body(self._endpoint, self._model, call.message, sent, seed))
+            calls.start(call, request_body(self._endpoint, self._model, call.message, sent, seed))
         return None
 
     def _read(
@@ -302,73 +286,54 @@ def _shorten(call: _Call) -> bool:
     return True
 
 
-class _Threads:
-    """Threads that wait for one answer each, over a connection of their own."""
+class _Calls:
+    """Calls under way; a thread waits for the answer to each."""
 
-    def __init__(self, open_client: "Callable[[], openai.OpenAI]", timeout_s: float) -> None:
-        # The calls under way and when their time is up, by what hands their thread its work; oldest first.
-        self.running: dict[queue.SimpleQueue[Any], tuple[_Call, float]] = {}
+    def __init__(self, client: "openai.OpenAI", timeout_s: float) -> None:
+        # With when their time is up, oldest first.
+        self.running: dict[int, tuple[_Call, float]] = {}
         # Whether no further call is to begin.
         self.stopping = False
-        self._open_client = open_client
+        self._client = client
         self._timeout_s = timeout_s
-        self._idle: list[queue.SimpleQueue[Any]] = []
+        self._numbers = itertools.count()
         self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def start(self, call: _Call, body: dict[str, Any]) -> None:
-        if self._idle:
-            work = self._idle.pop()
-        else:
-            work = queue.SimpleQueue()
-            # A daemon: a process that ends waits for no answer.
-            threading.Thread(target=_work, args=(self._open_client, work, self._done), daemon=True).start()
-        self.running[work] = call, time.monotonic() + self._timeout_s
-        work.put(body)
+        number = next(self._numbers)
+        self.running[number] = call, time.monotonic() + self._timeout_s
+        # A daemon: a process that ends waits for no answer.
+        threading.Thread(target=self._run, args=(number, body), daemon=True).start()
+
+    def _run(self, number: int, body: dict[str, Any]) -> None:
+        try:
+            self._done.put((number, _post(self._client, body)))
+        except Exception as error:
+            # A token that cannot be had, say: for the thread that decides.
+            self._done.put((number, error))
 
     def wait(self, pause_s: float | None) -> "tuple[_Call, httpx2.Response | str] | None":
         """The next call that has ended, with the server's response or the code of an error; None after a pause."""
         now = time.monotonic()
-        oldest = next(iter(self.running), None)
-        until = [now + pause_s] if pause_s is not None else []
-        if oldest is not None:
-            until.append(self.running[oldest][1])
+        oldest, due = next(iter(self.running.values()), (None, math.inf))
         try:
-            ended = self._done.get(timeout=max(0.0, min(until) - now))
+            ended = self._done.get(timeout=max(0.0, min(due, math.inf if pause_s is None else now + pause_s) - now))
         except queue.Empty:
-            if oldest is None or self.running[oldest][1] > time.monotonic():
+            if oldest is None or due > time.monotonic():
                 return None
             # A server that drips bytes would keep a call open for ever.
-            oldest.put(None)
-            return self.running.pop(oldest)[0], TIMEOUT
+            del self.running[next(iter(self.running))]
+            return oldest, TIMEOUT
         if ended is None or (under_way := self.running.pop(ended[0], None)) is None:
             return None
-        work, result = ended
-        if isinstance(result, Exception):
-            raise result
-        self._idle.append(work)
-        return under_way[0], result
+        if isinstance(ended[1], Exception):
+            raise ended[1]
+        return under_way[0], ended[1]
 
     def stop(self) -> None:
         """Lets no further call begin; may come from a signal handler."""
         self.stopping = True
         self._done.put(None)
-
-    def close(self) -> None:
-        """Lets all threads end; the answers that they still wait for go nowhere."""
-        for work in (*self._idle, *self.running):
-            work.put(None)
-
-
-def _work(
-    open_client: "Callable[[], openai.OpenAI]", work: "queue.SimpleQueue[Any]", done: "queue.SimpleQueue[Any]"
-) -> None:
-    try:
-        with open_client() as client:
-            while (body := work.get()) is not None:
-                done.put((work, _post(client, body)))
-    except Exception as error:
-        # A token that cannot be had, say: for the thread that decides.
-        done.put((work, error))
 
 
 def _post(client: "openai.OpenAI", body: dict[str, Any]) -> "httpx2.Response | str":

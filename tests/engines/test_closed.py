@@ -198,12 +198,12 @@ def test_a_draft_stops_at_choices_and_names_what_is_expected(trees, size, tokeni
     places = follow(tree, tokens)
     for place in places[:: len(places) // 8 or 1]:
         if len(place.children) > 1:
-            draft, choices = tree.draft(place, expected, left)
+            draft, choices = place.draft(expected, left)
             assert choices[0] == 0 and sorted(set(choices)) == choices and choices[-1] == len(draft) < left
             for position, following in enumerate([*draft, None]):
                 assert (len(place.children) > 1) == (position in choices)
                 place = place.children.get(following)
-    draft, choices = tree.draft(tree.root.forced()[1], expected, 10_000)
+    draft, choices = tree.root.forced()[1].draft(expected, 10_000)
     whole = encode(grammar.encode([grammar.names[number] for number in expected]))
     likely = whole[len(tree.root.forced()[0]) :]
     if len(choices) > 1:

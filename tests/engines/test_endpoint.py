@@ -35,15 +35,10 @@ def test_servers_of_this_machine_just_work(url):
 @pytest.mark.parametrize(
     "url",
     [
-        "https://api.openai.com/v1",
-        "https://127.0.0.1.example.com",
-        "https://localhost.",
-        "https://0.0.0.0:8000",
-        "https://127.1",
-        "https://2130706433",
-        "https://[fe80::1]/v1",
+        "https://api.openai.com/v1", "https://127.0.0.1.example.com", "https://localhost.", "https://0.0.0.0:8000",
+        "https://127.1", "https://2130706433", "https://[fe80::1]/v1",
     ],
-)
+)  # fmt: skip
 def test_any_other_host_needs_both_keys(url):
     endpoint = find_endpoint(url, None, None, {})
     for allowed, confirmed in ((None, False), (None, True), (endpoint.host, False)):
@@ -63,28 +58,33 @@ def test_any_other_host_needs_both_keys(url):
 @pytest.mark.parametrize(
     "url",
     [
-        "http://127.0.0.1@example.com/v1",
-        "http://example.com\\@127.0.0.1/v1",
-        "http://127.0.0.1#@example.com",
-        "http://127.0.0.1?key=secret",
-        "https://user:secret@example.com",
-        "127.0.0.1:8000",
-        "http://127.0.0.1/v1\nHost: example.com",
-        "http://ｅxample.com",
-        "http://127.0.0.1:８０",
+        "http://127.0.0.1@example.com/v1", "http://example.com\\@127.0.0.1/v1", "http://127.0.0.1#@example.com",
+        "http://127.0.0.1?key=secret", "https://user:secret@example.com", "127.0.0.1:8000",
+        "http://127.0.0.1/v1\nHost: example.com", "http://ｅxample.com", "http://127.0.0.1:８０",
     ],
-)
+)  # fmt: skip
 def test_urls_that_can_be_read_in_two_ways_are_refused_without_repeating_them(url):
     with pytest.raises(InputError, match=r"^base_url: expected") as error:
         find_endpoint(url, None, None, {})
     assert "secret" not in str(error.value)
 
 
-def test_a_port_that_is_none_is_told():
-    for keys in (("http://localhost:0/v1", None, None), (None, "https://x.openai.azure.com:65536", "v")):
-        with pytest.raises(InputError, match=": a port is a number from 1 to 65535"):
-            find_endpoint(*keys, {})
-    assert find_endpoint("http://localhost:65535/v1", None, None, {}).url == "http://localhost:65535/v1"
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (("http://localhost:0/v1", None, None), "base_url: a port is a number from 1 to 65535"),
+        ((None, "https://x.openai.azure.com:65536", "v"), "azure_endpoint: a port is a number from 1 to 65535"),
+        (
+            (None, "https://x.openai.azure.com", None),
+            r"api_version.*base_url=https://NAME\.openai\.azure\.com/openai/v1/",
+        ),
+        ((None, "https://x.openai.azure.com", "2024-10-21&a=\udcff"), "^api_version: expected"),
+        (("http://localhost:1", "https://x.openai.azure.com", "v"), "not both"),
+    ],
+)
+def test_what_is_wrong_with_the_keys_of_a_service_is_told(keys, message):
+    with pytest.raises(InputError, match=message):
+        find_endpoint(*keys, {})
 
 
 @given(st.text(st.sampled_from("http:/@\\#?%[]127.0localsexmpcn"), max_size=40))
@@ -110,25 +110,16 @@ def test_keys_come_before_the_environment_and_both_before_openai():
     assert find_endpoint(None, None, None, {"OPENAI_BASE_URL": ""}) == OPENAI
 
 
-def test_azure_needs_its_api_version_and_no_second_url():
-    with pytest.raises(InputError, match=r"api_version.*base_url=https://NAME\.openai\.azure\.com/openai/v1/"):
-        find_endpoint(None, "https://x.openai.azure.com", None, {})
-    with pytest.raises(InputError, match=r"^api_version: expected"):
-        find_endpoint(None, "https://x.openai.azure.com", "2024-10-21&a=\udcff", {})
-    with pytest.raises(InputError, match="not both"):
-        find_endpoint("http://localhost:1", "https://x.openai.azure.com", "v", {})
-
-
-def test_services_that_keep_completions_are_told_not_to():
-    stores = {
-        "https://api.openai.com/v1": True,
-        "https://eu.api.openai.com/v1": True,
-        "https://x.openai.azure.com/openai/v1": True,
-        "https://notopenai.com/v1": False,
-        "http://localhost:1/v1": False,
-    }
-    assert {url: find_endpoint(url, None, None, {}).may_store for url in stores} == stores
-    assert find_endpoint(None, "http://localhost:1", "v", {}).may_store
+@pytest.mark.parametrize(
+    ("url", "stores"),
+    [
+        ("https://api.openai.com/v1", True), ("https://eu.api.openai.com/v1", True), ("http://localhost:1/v1", False),
+        ("https://x.openai.azure.com/openai/v1", True), ("https://notopenai.com/v1", False),
+    ],
+)  # fmt: skip
+def test_services_that_keep_completions_are_told_not_to(url, stores):
+    assert find_endpoint(url, None, None, {}).may_store == stores
+    assert find_endpoint(None, url, "v", {}).may_store
 
 
 def test_the_guard_says_how_many_reports_and_which_sections_would_leave():
@@ -151,23 +142,18 @@ def test_reports_lie_in_a_providers_files_only_where_the_user_says_so():
 
 
 @pytest.mark.parametrize(
-    "host", ["x-1.openai.azure.com", "x.openai.azure.us", "x.cognitiveservices.azure.cn", "x.services.ai.azure.com"]
-)
-def test_azures_hosts_take_azures_credentials_in_either_form(host):
+    ("host", "key"),
+    [
+        *((f"x.{host}", "azure") for host in (
+            "openai.azure.com", "openai.azure.us", "cognitiveservices.azure.cn", "services.ai.azure.com",
+        )),
+        *((host, "other") for host in ("openai.azure.com.example.com", "x.y.openai.azure.com", "azure.com")),
+    ],
+)  # fmt: skip
+def test_azures_hosts_and_no_others_get_azures_credentials(host, key):
     environment = {"AZURE_OPENAI_API_KEY": "azure", "OPENAI_API_KEY": "other"}
-    newer = find_endpoint(f"https://{host}/openai/v1/", None, None, {})
-    older = find_endpoint(None, f"https://{host}", "2024-10-21", {})
-    assert older.is_azure and not newer.is_azure
-    for endpoint in (newer, older):
-        assert endpoint.takes_azure_credentials and endpoint.may_store
-        assert read_credential(endpoint, environment) == "azure"
-
-
-@pytest.mark.parametrize("host", ["openai.azure.com.example.com", "x.y.openai.azure.com", "azure.com"])
-def test_other_hosts_do_not_get_azures_credentials(host):
-    endpoint = find_endpoint(f"https://{host}/openai/v1", None, None, {})
-    environment = {"AZURE_OPENAI_API_KEY": "azure", "AZURE_OPENAI_AD_TOKEN": "token", "OPENAI_API_KEY": "own"}
-    assert read_credential(endpoint, environment) == "own"
+    assert read_credential(find_endpoint(f"https://{host}/openai/v1/", None, None, {}), environment) == key
+    assert read_credential(find_endpoint(None, f"https://{host}", "2024-10-21", {}), environment) == "azure"
 
 
 @pytest.mark.parametrize("endpoint", [AZURE, AZURE_V1])
@@ -182,11 +168,13 @@ def test_an_entra_token_goes_before_a_key_and_is_read_at_each_call(endpoint):
 
 
 def test_a_missing_credential_is_named():
-    with pytest.raises(InputError, match=r"variable OPENAI_API_KEY$"):
-        read_credential(OPENAI, {"AZURE_OPENAI_API_KEY": "other", "AZURE_OPENAI_AD_TOKEN": "token"})
-    for endpoint in (AZURE, AZURE_V1):
-        with pytest.raises(InputError, match=r"AZURE_OPENAI_API_KEY or AZURE_OPENAI_AD_TOKEN$"):
-            read_credential(endpoint, {"OPENAI_API_KEY": "other"})
+    environment = {"AZURE_OPENAI_AD_TOKEN": "token"}
+    for endpoint, named in (
+        (OPENAI, "variable OPENAI_API_KEY"),
+        (AZURE, "AZURE_OPENAI_API_KEY or AZURE_OPENAI_AD_TOKEN"),
+    ):
+        with pytest.raises(InputError, match=f"{named}$"):
+            read_credential(endpoint, environment if endpoint is OPENAI else {"OPENAI_API_KEY": "other"})
 
 
 @pytest.mark.parametrize(

@@ -43,21 +43,13 @@ def test_no_minute_exceeds_the_limit_however_late_calls_arrive(limit, calls):
     assert most_in_a_minute([at for at, _ in arrived], [cost for _, cost in arrived]) <= limit
 
 
-@pytest.mark.parametrize("limit", [1, 600, 10_000])
+@pytest.mark.parametrize("limit", [1, 600])
 def test_a_limit_is_used_to_the_full_and_evenly(limit):
     chance = random.Random(1)  # noqa: S311
     times = sent(Window(limit), [1] * (limit * 4 + 1), late=lambda: chance.random() * min(0.1, 6 / limit))
     assert (len(times) - 1) / times[-1] * 60 >= 0.95 * limit
     # A second sees its share of the minute, and what was missed in the half second before.
     assert max(bisect_left(times, at + 1) - index for index, at in enumerate(times)) <= limit / 60 * 1.6 + 2
-
-
-def test_a_limit_of_tokens_is_used_to_the_full():
-    chance = random.Random(1)  # noqa: S311
-    costs = [chance.randint(500, 2_500) for _ in range(400)]
-    times = sent(Window(100_000), costs)
-    assert sum(costs[:-1]) / times[-1] * 60 >= 95_000
-    assert most_in_a_minute(times, costs) <= 100_000
 
 
 def test_no_limit_is_no_wait_and_what_exceeds_a_limit_by_itself_goes_alone():

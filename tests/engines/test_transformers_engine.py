@@ -213,11 +213,13 @@ def test_memory_that_runs_out_halves_the_batch_down_to_one(engine, ask, make_pro
 
 
 def test_batch_size_comes_from_free_memory_where_none_is_given(ask, engine, monkeypatch):
+    assert fitting_rows(1, 1, 1, 1, torch.float32, CPU) == 64
+    assert fitting_rows(2**15, 2**15, 2**15, 2**15, torch.float32, CPU) == 1
     free = load()
     sizes = []
 
-    def rows(row_bytes, device):
-        sizes.append(row_bytes)
+    def rows(*shape):
+        sizes.append(shape[:4])
         return 3
 
     monkeypatch.setattr(transformers_engine, "fitting_rows", rows)
@@ -225,13 +227,8 @@ def test_batch_size_comes_from_free_memory_where_none_is_given(ask, engine, monk
     monkeypatch.setattr(free._model, "forward", narrow)
     assert ask(free, 4) == ask(engine, 4)
     assert max(height for height, _ in narrow.shapes) == 3
-    # Keys and values of 4 layers, 2 heads, 32 numbers of 4 bytes, for the longest prompt and its 70 tokens.
-    assert sizes[0] == 2 * 4 * 2 * 32 * 4 * (narrow.shapes[0][1] + 70)
-
-
-def test_rows_that_fit_are_bounded_on_both_sides():
-    assert fitting_rows(1, CPU) == 64
-    assert fitting_rows(2**60, CPU) == 1
+    # 4 layers, 2 heads, 32 numbers, for the longest prompt and its 70 tokens.
+    assert sizes[0] == (4, 2, 32, narrow.shapes[0][1] + 70)
 
 
 def test_a_long_report_pads_no_short_ones(engine, make_prompts, respond, monkeypatch):
