@@ -1,73 +1,32 @@
 """Which region of the body a report is about: by what its file and its title say, else by the organs it names."""
 
 import re
+import tomllib
 from functools import cache
+from pathlib import Path
 
-# Words of exams' titles and of DICOM's body part examined. "Thoracic spine" is a spine.
-_SPINE = r"(?:thoracic|dorsal|t)[ _-]*spine|tspine|thoracolumbar|abdominal[ _-]*aorta"
-_CHEST = (
-    r"chests?|thora(?:x|cic|cal)?|thorac\w*|lungs?|pulmonary|cxr\w*|ctpa|ribs?|stern(?:um|al)|hearts?|cardiac|coronary"
-    r"|mediastin\w*|pleural?|whole[ _-]?body|torso|trunk|babygram|ttt"
+_WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+_SPINE, _CHEST, _OTHER, _HOW, _FILLER = (
+    "|".join(_WORDS["titles"][name]) for name in ("spine", "chest", "other", "how", "filler")
 )
-_OTHER = (
-    r"abd|abdom\w*|pelvi[sc]|kub|urogra\w*|enterogra\w*|colonogra\w*|liver|hepatic|hepatobiliary|renal|kidneys?"
-    r"|gallbladder|biliary|mrcp|pancrea\w*|spleen|bowel|enema|colon|rectum|prostate|uter\w*|ovar\w*|scrot\w*|testic\w*"
-    r"|bladder|obstetric\w*|f(?:o?)etal|knees?|hips?|femurs?|femoral|thigh|tibia\w*|fibula|tib|fib|ankles?|calcane\w*"
-    r"|foot|feet|toes?|legs?|calf|extremit(?:y|ies)|arms?|hands?|fingers?|thumb|wrists?|elbows?|forearms?|humer\w+"
-    r"|shoulders?|clavicles?|scapula\w*|skull|head|brain|crani\w*|face|facial|sinus(?:es)?|orbits?|neck|cervical"
-    r"|[cl]?spine|lumbar|lumbosacral|sacr\w*|coccyx|spinal|carotids?|thyroid|parathyroid|breasts?|mammo\w*|tmj|mandib\w*"
-    r"|maxill\w*|nasal|temporal|pituitary|iac|dvt|bone[ _-]*density|dexa|dxa|barium|o?esophag\w*|swallow\w*|ugi"
-    r"|skeletal|bone[ _-]*age|scoliosis|hysterosalping\w*|venous|joints?|soft[ _-]tissues?|schulter|knie|h.fte"
-    r"|becken|sch.del|wirbels.ule|hws|lws|bws|kopf|hals|mamma"
-)
-_SPLIT = r"(?<![^\W\d_])"  # CHEST_ABDOMEN and T2 are words, too
-_END = r"(?![^\W\d_])"
-_TITLE_CHEST = re.compile(rf"{_SPLIT}(?:{_CHEST}){_END}", re.IGNORECASE)
-_TITLE_SPINE = re.compile(rf"{_SPLIT}(?:{_SPINE}){_END}", re.IGNORECASE)
-_TITLE_OTHER = re.compile(rf"{_SPLIT}(?:{_OTHER}){_END}", re.IGNORECASE)
-# What else stands in a title: how images are made, sides, views, contrast.
-_HOW = (
-    r"ct|cta|cat|hrct|mr|mri|mra|mrv|xr|cr|dx|dr|us|ultrasound|sonogra\w*|echo|doppler|duplex|fluoro\w*|pet|spect|nm"
-    r"|scintigra\w*|angiogra\w*|radiogra\w*|x[ -]?rays?|films?|plain|scans?|imag\w+|exam\w*|study|studies|views?"
-    r"|tomogra\w*|r.ntgen\w*|arthrogra\w*"
-)
-_FILLER = (
-    r"pa|ap|lat|lateral|oblique|frontal|portable|upright|erect|supine|decubitus|bedside|mobile|single|one|two|three|four"
-    r"|left|right|bilateral|both|l|r|rt|lt|lower|upper|of|the|and|with|without|w|wo|w/o|or|iv|oral|contrast|protocol|pe"
-    r"|high|low|dose|resolution|screening|complete|limited|minimum|min|follow|up|repeat|routine|only|series|v|vw|vws"
-    r"|material|enhanced|unenhanced|noncontrast|non|spiral|helical|axial|coronal|to|for|in|on|a|an|\d+"
-)
+
+
+def _in_title(pattern: str) -> re.Pattern[str]:
+    """The pattern for whole words; CHEST_ABDOMEN and T2 hold words, too."""
+    return re.compile(rf"(?<![^\W\d_])(?:{pattern})(?![^\W\d_])", re.IGNORECASE)
+
+
+_TITLE_CHEST, _TITLE_SPINE, _TITLE_OTHER = map(_in_title, (_CHEST, _SPINE, _OTHER))
+_TITLE_HOW = _in_title(rf"{_HOW}|portable|frontal|pa|ap")
 _TITLE = re.compile(
-    rf"\W*+(?:(?:{_CHEST}|{_SPINE}|{_OTHER}|{_HOW}|{_FILLER}){_END}[^\w\n:.]*+){{1,16}}+(?=[:.\n]|\Z)", re.IGNORECASE
+    rf"\W*+(?:(?:{_CHEST}|{_SPINE}|{_OTHER}|{_HOW}|{_FILLER})(?![^\W\d_])[^\w\n:.]*+){{1,16}}+(?=[:.\n]|\Z)",
+    re.IGNORECASE,
 )
-_TITLE_HOW = re.compile(rf"{_SPLIT}(?:{_HOW}|views?|pa|ap){_END}", re.IGNORECASE)
 # No image of the chest is made so.
 _OTHER_MODALITIES = frozenset(("MG", "MAMMO", "DXA", "DEXA", "BMD", "PX", "IO", "OP", "OPT", "ES", "OCT"))
 
-# What reports of the chest speak of; those of other regions rarely do.
-_CHEST_ORGANS = re.compile(
-    r"\b(?:lungs?|pulmonary|pleura|pleural|pneumothora\w+|cardiac|hearts?|cardio\w+|mediastin\w+|hil(?:a|ar|um)|chest"
-    r"|costophrenic|(?:middle|upper|lower) lobes?|lingula\w*|air ?space|thora(?:x|cic)|ribs?|trachea\w*|bronch\w+"
-    r"|peribronchial|perihilar|pneumonia|(?:hemi)?diaphragm\w*|atelecta\w+|interstitial|bibasilar|endotracheal)\b"
-)
-# Organs that reports of the chest name in passing, and others that they do not.
-_NEIGHBOURS = re.compile(
-    r"\b(?:liver|hepatic|spleen|splenic|gallbladder|cholecystectomy|stomach|gastric|bowel|colon|abdom\w+|kidneys?|renal|humer\w+"
-    r"|shoulder|clavic\w+|breasts?|thyroid|adrenals?|lumbar|cervical|mesenter\w+|retroperiton\w+|nipples?|ultraso\w+|sonogra\w+)\b"
-)
-_ELSEWHERE = re.compile(
-    r"\b(?:pancrea\w+|appendix|appendic\w+|colonic|sigmoid|rect(?:um|al)|cecum|ileum|jejun\w+|duoden\w+|duct dilatation"
-    r"|biliary|bile ducts?|hydronephrosis|ureter\w*|bladder|prostat\w+|uter(?:us|ine)|endometri\w+|ovar(?:y|ies|ian)"
-    r"|adnexa\w*|scrot\w+|testi\w+|epididym\w+|knees?|menisc\w+|cruciate|collateral ligament|patell\w+|suprapatellar"
-    r"|popliteal|tibi\w+|fibul\w+|femor\w+|femur|acetabul\w+|hips?|trochanter\w*|ankles?|metatars\w+|calcane\w+|talus"
-    r"|talar|plantar|achilles|wrists?|scaphoid|metacarp\w+|phalan\w+|elbows?|olecranon|rotator cuff|supraspinatus"
-    r"|glenohumeral|subacromial|labrum|tendons?|loose bod(?:y|ies)|joint spaces?|joint effusion|bursitis|disc bulge"
-    r"|dis[ck] (?:space|protrusion|herniation|height)|foramin\w+|spinal canal|canal stenosis|[cl]\d-[cls]?\d|conus"
-    r"|intracranial|cerebr\w+|cerebell\w+|ventricles|sulci|gr[ae]y[- ]white|midline shift|frontal lobe|parietal"
-    r"|temporal lobe|occipital|basal ganglia|subdural|subarachnoid|calvari\w+|mastoid\w*|maxillary|paranasal"
-    r"|orbit(?:s|al)?|globes?|hoffa\w*|outer quadrant|inner quadrant|bi-?rads|parotid"
-    r"|submandibular|tonsil\w*|epiglott\w+|nasopharyn\w+|carotid|thyroid (?:nodules?|lobe)|gestation\w*|f(?:o?)etal"
-    r"|placent\w+|deep vein\w*|compressib\w+)\b"
+_CHEST_ORGANS, _NEIGHBOURS, _ELSEWHERE = (
+    re.compile(rf"\b(?:{'|'.join(_WORDS['organs'][name])})\b") for name in ("chest", "neighbours", "elsewhere")
 )
 # Half of these in a report too short for the chest to be its smaller part settle it, ten times faster than the rest.
 _COMMON = ("lung", "heart", "cardi", "pleural", "pneumothora", "pulmonary")
@@ -81,6 +40,19 @@ def title_shows_chest(title: str) -> bool | None:
     if _TITLE_CHEST.search(spineless):
         return True
     return False if spineless != title or _TITLE_OTHER.search(title) else None
+
+
+def names_exam(line: str) -> bool:
+    """Whether a line says how which region was examined, other words aside."""
+    return title_shows_chest(line) is not None and bool(_TITLE_HOW.search(line))
+
+
+def region_named(title: str) -> str | None:
+    """The region of the body that a title names, in capitals, the chest before others; None if there is none."""
+    if title_shows_chest(title):
+        return "CHEST"
+    found = _TITLE_SPINE.search(title) or _TITLE_OTHER.search(title)
+    return found[0].upper() if found else None
 
 
 def title_of(text: str) -> str:

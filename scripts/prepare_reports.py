@@ -11,7 +11,7 @@ Only Findings and Impression are kept. What was dropped, and why, is printed and
 
 import dataclasses
 import typing
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +22,17 @@ from radtune.labels import Phrase
 from radtune.progress import progress
 from radtune.report import read_reports
 from radtune.sources import sources, synthetic
-from radtune.sources.select import Selection, read_ids, write_selection
+from radtune.sources.check import Look, say_look
+from radtune.sources.select import Selection, write_selection
 from radtune.tasks import load_task, task_names
 from radtune.tasks.phrase_list import locate
 
 SOURCES = sources()
-
-
-@dataclass
-class CommonKeys:
-    """Keys of this command, whatever the source."""
-
-    source: str = key("Where the reports come from.", choices=tuple(SOURCES))
-    output: Path = key("reports.jsonl to write.")
-    require_sections: bool = key("Drop reports with neither Findings nor Impression.", True)
-    drop_duplicates: bool = key("Drop reports whose text is exactly that of an earlier or excluded one.", False)
-    exclude_ids: Path | None = key("Ids to leave out, a test set's: one a line, or a table with an id column.", None)
-    sample: int | None = key("How many to draw; all if left out. A smaller draw is part of a larger one.", None, ge=1)
-    seed: int = key("Seed of the draw, and of synthetic reports.", 0)
-
-
-_COMMON = {field.name for field in fields(CommonKeys)}
+_COMMON = [
+    ("source", str, key("Where the reports come from.", choices=tuple(SOURCES))),
+    ("output", Path, key("reports.jsonl to write.")),
+]
+_NAMES = {name for name, _, _ in _COMMON} | {field.name for field in fields(Selection)}
 
 
 def _with_source_keys() -> Any:
@@ -53,8 +43,8 @@ def _with_source_keys() -> Any:
         for field in fields(source.Keys):
             meaning = f"source={name}: {field.metadata['help']}"
             found.setdefault(field.name, (hints[field.name] | None, []))[1].append(meaning)
-    own = [(name, hint, key(" ".join(help), None)) for name, (hint, help) in found.items() if name not in _COMMON]
-    return dataclasses.make_dataclass("PrepareConfig", own, bases=(CommonKeys,))
+    own = [(name, hint, key(" ".join(help), None)) for name, (hint, help) in found.items() if name not in _NAMES]
+    return dataclasses.make_dataclass("PrepareConfig", [*_COMMON, *own], bases=(Selection,))
 
 
 PrepareConfig = _with_source_keys()
@@ -63,18 +53,18 @@ PrepareConfig = _with_source_keys()
 def main(config: Any) -> None:
     """Prepares the reports."""
     source = SOURCES[config.source]
-    taken = _COMMON - {field.name for field in fields(source.Keys)}
+    taken = _NAMES - {field.name for field in fields(source.Keys)}
     given = {name: value for name, value in vars(config).items() if name not in taken and value is not None}
     keys = from_mapping(source.Keys, given, f"source={config.source}")
     inputs = [config.input, config.exclude_ids]
     check_outputs([config.output, config.gold_labels, config.gold_phrases], inputs)
-    excluded = read_ids(config.exclude_ids) if config.exclude_ids else frozenset()
-    selection = Selection(config.require_sections, config.drop_duplicates, excluded, config.sample, config.seed)
-    where = str(config.input or f"source={config.source}")
-    counts = write_selection(config.output, progress(source.read(keys), "reports"), selection, where)
-    write_manifest(config.output, config, inputs, counts=dataclasses.asdict(counts))
+    where, look = config.input or Path(f"source={config.source}"), Look()
+    reports = look.pass_on(progress(source.read(keys), "reports"))
+    counts = write_selection(config.output, reports, config, str(where))
+    say_look(where, tuple(look.lines()))
+    write_manifest(config.output, config, inputs, counts=dataclasses.asdict(counts), headings=dict(look.headings))
     print(f"{config.output}: {counts.kept:,} reports ({counts})")
-    if excluded:
+    if config.exclude_ids:
         print(f"{config.exclude_ids}: ids that belong to no report: {counts.unmatched_exclude_ids:,}")
     if isinstance(keys, synthetic.Keys) and (keys.gold_labels or keys.gold_phrases):
         _write_gold(config, keys)

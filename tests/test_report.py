@@ -16,8 +16,8 @@ from radtune.report import (
     read_reports,
     report_from_sections,
     report_from_text,
-    split_sections,
 )
+from radtune.sections import split_sections
 
 LAYOUTS = {
     "plain": ("FINDINGS: Clear lungs.\nIMPRESSION: Normal.", "Clear lungs.", "Normal."),
@@ -53,7 +53,7 @@ LAYOUTS = {
     "repeated": (
         "FINDINGS: Clear lungs.\nIMPRESSION: Normal.\nADDENDUM: Reviewed again.\nFINDINGS: Small nodule.",
         "Clear lungs.\nSmall nodule.",
-        "Normal.",
+        "Normal.\nAddendum: Reviewed again.",
     ),
     "an empty section": ("FINDINGS:\n\nIMPRESSION: Normal.", "", "Normal."),
     "a blanked section": ("FINDINGS: ___\nIMPRESSION: Normal.", "", "Normal."),
@@ -106,7 +106,8 @@ LAYOUTS = {
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_layouts(name: str) -> None:
     body, findings, impression = LAYOUTS[name]
-    assert split_sections(body) == (findings, impression)
+    found = split_sections(body)
+    assert (found.findings, found.impression) == (findings, impression)
 
 
 _PIECES = [
@@ -118,7 +119,8 @@ _PIECES = [
 @given(st.text(max_size=300) | st.lists(st.sampled_from(_PIECES), max_size=40).map("".join))
 def test_sections_are_pieces_of_the_report(body: str) -> None:
     whole = "".join(body.split())
-    for section in split_sections(body):
+    found = split_sections(body)
+    for section in (found.findings, found.impression):
         assert section == section.strip()
         for line in section.splitlines():
             assert "".join(line.split()) in whole
@@ -130,7 +132,8 @@ WORDS = st.lists(st.sampled_from(["lungs", "are", "clear.", "No", "effusion,", "
 @given(WORDS.map(" ".join), WORDS.map(" ".join))
 def test_a_prepared_text_splits_into_its_sections(findings: str, impression: str) -> None:
     report = report_from_sections("1", None, findings, impression, "test")
-    assert split_sections(report.text) == (findings, impression)
+    found = split_sections(report.text)
+    assert (found.findings, found.impression) == (findings, impression)
     assert report_from_text("1", None, report.text, "test") == report
 
 
@@ -150,8 +153,8 @@ def test_odd_megabytes_take_linear_time(odd: str) -> None:
 
 
 def test_text_carries_the_sections_that_exist_or_the_body() -> None:
-    report = report_from_text("7", "70", "  Portable chest. Clear.\n", "test")
-    assert report == Report("7", "70", "", "", "Portable chest. Clear.", "test")
+    report = report_from_text("7", "70", "  Film of today. Clear.\n", "test")
+    assert report == Report("7", "70", "", "", "Film of today. Clear.", "test")
     assert not report.has_sections
     assert report_from_sections("1", None, " Clear. ", "", "t").text == "Findings: Clear."
     assert report_from_sections("1", None, "Clear.", "Normal.", "t").text == "Findings: Clear.\nImpression: Normal."

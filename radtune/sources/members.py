@@ -80,10 +80,17 @@ _Files = Iterator[tuple[str, str, Callable[[], IO[bytes]]]]
 def _folder(folder: Path) -> _Files:
     # Absolute, since a name's folders count, and the path given may lie within them.
     for entry in sorted(os.scandir(folder.absolute()), key=_natural):
-        if entry.is_dir():
+        if entry.is_dir(follow_symlinks=False):
             yield from _folder(Path(entry.path))
         else:
-            yield entry.path, entry.path, partial(open, entry.path, "rb")
+            yield entry.path, entry.path, partial(_open, entry)
+
+
+def _open(entry: os.DirEntry[str]) -> IO[bytes]:
+    """Opens a file that stands in its folder: a link may lead to what is no report, and a pipe has no end."""
+    if not entry.is_file(follow_symlinks=False):
+        raise InputError(f"{entry.path}: is a {'link' if entry.is_symlink() else 'pipe or device'}, expected a file")
+    return open(entry.path, "rb")
 
 
 def _natural(entry: os.DirEntry[str]) -> list[tuple[int, str]]:

@@ -8,30 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from radtune.config import InputError
+from radtune.config import InputError, key
 from radtune.files import jsonl_line, open_text, read_lines, write_whole
 from radtune.report import Report
 from radtune.tables import find_id_column, id_cell, is_table, normal_id, read_table
 
 
-@dataclass(frozen=True)
+@dataclass
 class Selection:
-    """What is kept of a source.
+    """Keys that say what is kept of a source."""
 
-    Attributes:
-        require_sections: Drop reports with neither Findings nor Impression, as the paper did (section 2.2).
-        drop_duplicates: Drop reports whose text is exactly that of an earlier one, or of an excluded one wherever it
-            stands: it would carry a test report into training under another id.
-        excluded: Ids of reports to leave out, in any form that :func:`normal_id` knows.
-        sample: How many reports to keep; None for all.
-        seed: Of the sample.
-    """
-
-    require_sections: bool = True
-    drop_duplicates: bool = False
-    excluded: frozenset[str] = frozenset()
-    sample: int | None = None
-    seed: int = 0
+    require_sections: bool = key("Drop reports with neither Findings nor Impression, as the paper did.", True)
+    drop_duplicates: bool = key(
+        "Of reports with the same text, addenda aside, keep the last, and none of an excluded one's text.", False
+    )
+    exclude_ids: Path | None = key("Ids to leave out, a test set's: one a line, or a table with an id column.", None)
+    sample: int | None = key("How many to draw; all if left out. A smaller draw is part of a larger one.", None, ge=1)
+    seed: int = key("Seed of the draw, and of synthetic reports.", 0)
 
 
 @dataclass
@@ -66,15 +59,6 @@ def priority(seed: int, report_id: str) -> bytes:
     return hashlib.sha256(f"{seed}:{report_id}".encode()).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class _Spooled:
-    """A report in the temporary file: where it begins, and what decides whether it is kept."""
-
-    offset: int
-    priority: bytes
-    digest: bytes
-
-
 def write_selection(output: Path, reports: Iterable[Report], selection: Selection, where: str) -> Counts:
     """Writes the kept reports as ``reports.jsonl``, in the order of the source, whole or not at all.
 
@@ -92,12 +76,11 @@ def write_selection(output: Path, reports: Iterable[Report], selection: Selectio
                     f"{where}: sample={selection.sample}: there are only {len(left)} reports to draw from ({counts})"
                 )
             counts.not_sampled = len(left) - selection.sample
-            left = heapq.nsmallest(selection.sample, left, key=lambda spooled: spooled.priority)
-            left.sort(key=lambda spooled: spooled.offset)
+            left = sorted(heapq.nsmallest(selection.sample, left, key=left.__getitem__))
         if not left:
             raise InputError(f"{where}: no report is left ({counts})")
-        for spooled in left:
-            spool.seek(spooled.offset)
+        for offset in left:
+            spool.seek(offset)
             stream.write(spool.readline().decode())
         counts.kept = len(left)
     return counts
@@ -105,17 +88,22 @@ def write_selection(output: Path, reports: Iterable[Report], selection: Selectio
 
 def _eligible(
     reports: Iterable[Report], selection: Selection, counts: Counts, spool: IO[bytes], where: str
-) -> list[_Spooled]:
-    """Writes the reports that may be kept to the temporary file; counts the others."""
-    excluded = set(map(normal_id, selection.excluded))
-    excluded_seen, excluded_texts, texts_seen = set[str](), set[bytes](), set[bytes]()
-    spooled: list[_Spooled] = []
+) -> dict[int, bytes]:
+    """Writes the reports that may be kept to the temporary file; counts the others.
+
+    Returns:
+        Where each begins there, with its :func:`priority`.
+    """
+    excluded = read_ids(selection.exclude_ids) if selection.exclude_ids else frozenset()
+    excluded_seen, excluded_texts = set[str](), set[bytes]()
+    places: dict[bytes, int] = {}  # by what no two kept reports share
+    found: dict[int, bytes] = {}
     offset = 0
     for report in reports:
         counts.read += 1
-        digest = hashlib.blake2b(report.text.encode(), digest_size=16).digest() if selection.drop_duplicates else b""
-        if normal_id(report.report_id) in excluded:
-            excluded_seen.add(normal_id(report.report_id))
+        digest = _digest(report) if selection.drop_duplicates else report.report_id.encode()
+        if (form := normal_id(report.report_id)) in excluded:
+            excluded_seen.add(form)
             excluded_texts.add(digest)
             counts.excluded += 1
         elif not report.has_sections and selection.require_sections:
@@ -124,17 +112,23 @@ def _eligible(
             raise InputError(
                 f"{where}: report {report.report_id!r} is empty (require_sections=true drops such reports)"
             )
-        elif digest in texts_seen:
-            counts.duplicates += 1
         else:
-            spooled.append(_Spooled(offset, priority(selection.seed, report.report_id), digest))
+            if digest in places:
+                del found[places[digest]]
+            places[digest] = offset
+            found[offset] = priority(selection.seed, report.report_id)
             offset += spool.write(jsonl_line(report).encode())
-            if selection.drop_duplicates:
-                texts_seen.add(digest)
+    for digest in excluded_texts & places.keys():
+        del found[places[digest]]
     counts.unmatched_exclude_ids = len(excluded - excluded_seen)
-    left = [one for one in spooled if one.digest not in excluded_texts] if selection.drop_duplicates else spooled
-    counts.duplicates += len(spooled) - len(left)
-    return left
+    counts.duplicates = counts.read - counts.excluded - counts.without_sections - len(found)
+    return found
+
+
+def _digest(report: Report) -> bytes:
+    """The same for reports whose texts differ in nothing but addenda: the later is the corrected copy."""
+    text = report.text.partition("Addendum: ")[0].strip().removesuffix("Impression:")
+    return hashlib.blake2b((text or report.text).encode(), digest_size=16).digest()
 
 
 def excluded_ids(report_ids: Iterable[str], excluded: Iterable[str]) -> set[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from radtune.config import InputError, key
 from radtune.privacy import no_column, say, shown_columns
 from radtune.report import Report, read_reports, report_from_sections, report_from_text, say_unused
+from radtune.sources.check import Look, say_look
 from radtune.sources.members import MAX_REPORT_BYTES
 from radtune.tables import FORMATS, find_column, find_id_column, id_cell, is_jsonl, is_missing, read_table
 
@@ -85,8 +86,13 @@ def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
 
 
 def read_any_reports(path: Path) -> Iterator[Report]:
-    """Reads reports for labelling: our ``reports.jsonl``, or another table with an id and sections or a text."""
-    return read_reports(path) if is_jsonl(path) else read(Keys(input=path))
+    """Reads reports for labelling: our ``reports.jsonl``, or another table with an id and sections or a text.
+
+    What the file holds is said on standard error (:class:`radtune.sources.check.Look`).
+    """
+    look = Look()
+    yield from look.pass_on(read_reports(path) if is_jsonl(path) else read(Keys(input=path)))
+    say_look(path, tuple(look.lines()))
 
 
 def _find_columns(names: Sequence[str], keys: Keys) -> dict[str, str | None]:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import re
 import tarfile
 import zipfile
@@ -148,10 +149,22 @@ def test_what_is_no_collection(tmp_path: Path) -> None:
         read(tmp_path / "b.tgz")
 
 
-def test_a_broken_link_in_a_folder(tmp_path: Path) -> None:
-    (tmp_path / "1.txt").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(InputError, match=r"1\.txt: No such file or directory"):
-        read(tmp_path)
+def test_a_folder_holds_files(tmp_path: Path) -> None:
+    """Not what links lead to, and nothing that never ends."""
+    folder, outside = tmp_path / "in", make_folder(tmp_path / "out", {"1.txt": b"outside"})
+    make_folder(folder, {"1.txt": b"one"})
+    (folder / "around").symlink_to(folder)
+    (folder / "outside").symlink_to(outside)
+    assert read(folder) == [("1", b"one")]
+    for make, message in (
+        (lambda path: path.symlink_to(outside / "1.txt"), "2.txt: is a link, expected a file"),
+        (lambda path: path.symlink_to("nowhere"), "2.txt: is a link, expected a file"),
+        (os.mkfifo, "2.txt: is a pipe or device, expected a file"),
+    ):
+        make(folder / "2.txt")
+        with pytest.raises(InputError, match=message):
+            read(folder)
+        (folder / "2.txt").unlink()
 
 
 def test_decode_names_the_file_and_the_byte(tmp_path: Path) -> None:

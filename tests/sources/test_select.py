@@ -25,8 +25,11 @@ def make(count: int) -> list[Report]:
     return [report_from_sections(str(number), None, f"Report {number}. Café.", "", "test") for number in range(count)]
 
 
-def select(folder: Path, reports: list[Report], **keys: object) -> tuple[list[str], Counts]:
+def select(folder: Path, reports: list[Report], exclude: str = "", **keys: object) -> tuple[list[str], Counts]:
     output = folder / "reports.jsonl"
+    if exclude:
+        keys["exclude_ids"] = folder.with_name("ids.txt")
+        folder.with_name("ids.txt").write_text(exclude)
     counts = write_selection(output, iter(reports), Selection(**keys), "in.zip")  # type: ignore[arg-type]
     return [report.report_id for report in read_reports(output)], counts
 
@@ -69,10 +72,13 @@ def test_reports_without_sections(tmp_path: Path) -> None:
         select(tmp_path, reports, require_sections=False)
 
 
-def test_the_first_of_the_same_texts_stays(tmp_path: Path) -> None:
-    reports = [report_from_sections(name, None, text, "", "t") for name, text in [("1", "A"), ("2", "a"), ("3", "A")]]
-    assert select(tmp_path, reports)[0] == ["1", "2", "3"]
-    assert select(tmp_path, reports, drop_duplicates=True) == (["1", "2"], Counts(read=3, kept=2, duplicates=1))
+def test_the_last_of_the_same_texts_stays(tmp_path: Path) -> None:
+    named = [("1", "A"), ("2", "a"), ("3", "A"), ("4", ""), ("5", "B"), ("6", "B"), ("7", "")]
+    later = {"4": "Addendum: x", "6": "C\nAddendum: y", "5": "C", "7": "Addendum: z"}
+    reports = [report_from_sections(name, None, text, later.get(name, ""), "t") for name, text in named]
+    assert select(tmp_path, reports)[0] == ["1", "2", "3", "4", "5", "6", "7"]
+    kept, counts = select(tmp_path, reports, drop_duplicates=True)
+    assert (kept, counts) == (["2", "3", "4", "6", "7"], Counts(read=7, kept=5, duplicates=2))
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0]])
@@ -81,28 +87,21 @@ def test_a_copy_of_an_excluded_report_goes_with_it(tmp_path: Path, order: list[i
     named = [("1", "A"), ("2", "B"), ("3", "A"), ("4", "A")]
     reports = [report_from_sections(report_id, None, text, "", "t") for report_id, text in named]
     shuffled = [reports[place] for place in order]
-    kept, counts = select(tmp_path, shuffled, drop_duplicates=True, excluded=frozenset({"s1"}), sample=sample)
+    kept, counts = select(tmp_path, shuffled, "s1", drop_duplicates=True, sample=sample)
     assert (kept, counts) == (["2"], Counts(read=4, kept=1, excluded=1, duplicates=2))
-    assert set(select(tmp_path, shuffled, excluded=frozenset({"1"}))[0]) == {"2", "3", "4"}
+    assert set(select(tmp_path, shuffled, "1")[0]) == {"2", "3", "4"}
 
 
-def test_excluded_ids_may_carry_the_s_of_files(tmp_path: Path) -> None:
-    (tmp_path / "ids.txt").write_text("1\ns3\n7\ns8\n8\nno\n")
-    excluded = read_ids(tmp_path / "ids.txt")
-    kept, counts = select(tmp_path, make(6), excluded=excluded)
-    assert kept == ["0", "2", "4", "5"]
+def test_ids_are_excluded_in_whichever_form(tmp_path: Path) -> None:
+    ids = "1\ns3\n7\ns8\n8\nno\n"
     # 7, 8 (written twice) and "no" are no report's.
-    assert counts == Counts(read=6, kept=4, excluded=2, unmatched_exclude_ids=3)
+    left = (["0", "2", "4", "5"], Counts(read=6, kept=4, excluded=2, unmatched_exclude_ids=3))
+    assert select(tmp_path, make(6), ids) == left
     named_so = [report_from_sections(f"s{number}", None, "Clear.", "", "t") for number in range(5)]
-    assert select(tmp_path, named_so, excluded=excluded)[0] == ["s0", "s2", "s4"]
-
-
-FORMS = ["50000001", "s50000001", "50000001.0", "p10/p1/s50000001.txt", "0050000001"]
-
-
-def test_an_id_is_excluded_in_whichever_form() -> None:
-    for written in FORMS:
-        assert excluded_ids([*FORMS, "50000002"], frozenset({written})) == set(FORMS)
+    assert select(tmp_path, named_so, ids)[0] == ["s0", "s2", "s4"]
+    forms = ["50000001", "s50000001", "50000001.0", "p10/p1/s50000001.txt", "0050000001"]
+    for written in forms:
+        assert excluded_ids([*forms, "50000002"], frozenset({written})) == set(forms)
 
 
 @given(st.text())
@@ -112,7 +111,7 @@ def test_an_id_excludes_itself(report_id: str) -> None:
 
 def test_nothing_left(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^in\.zip: no report is left \(2 read, 2 excluded\)"):
-        select(tmp_path, make(2), excluded=frozenset({"0", "1"}))
+        select(tmp_path, make(2), "0\n1")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,0 +1,324 @@
+"""The sections of a report: what the reader of the images found and concluded, without history, technique, signatures.
+
+Headings are known by their words, also misspelt. A body without a Findings heading is kept where it is one: under the
+name of a view, an organ or "Report", before the first heading, or after the history's end.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+
+from radtune.characters import normalise
+from radtune.regions import names_exam, title_of
+
+FINDINGS, IMPRESSION, ADDENDUM = "findings", "impression", "addendum"
+# What stands above the findings; of the exam, its title.
+HISTORY, TECHNIQUE, COMPARISON, EXAM, DETAILS = "history", "technique", "comparison", "exam", "details"
+# A part of the findings that may stand without their heading; a view's name in the place of the heading.
+ORGAN, VIEW = "organ", "view"
+# A first reading, which the final one replaces; what follows a report; where a report begins anew.
+PRELIMINARY, CLOSING, BEGIN = "preliminary", "closing", "begin"
+_FRONT = frozenset((HISTORY, TECHNIQUE, COMPARISON, EXAM, DETAILS))
+
+_WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+
+
+def _one_of(patterns: Iterable[str]) -> str:
+    joined = "|".join(patterns)
+    return re.sub(r"\{([a-z]+)\}", lambda name: _WORDS[name[1]], joined)
+
+
+_KINDS = {kind: re.compile(_one_of(patterns)) for kind, patterns in _WORDS["headings"].items()}
+_OFTEN_MISSPELT = {name: kind for kind, names in _WORDS["often_misspelt"].items() for name in names}
+_NEAR = 0.85
+_PART = rf"(?:{_one_of(_WORDS['parts']['words'])})"
+_ORGAN = re.compile(rf"{_PART}(?:(?: |/|, ?| ?& ?| and | of the | or ){_PART}){{0,5}}")
+_OF_A_VIEW = re.compile(_one_of(_WORDS["views"]["words"]))
+_OPENS_FINDINGS = re.compile(f"(?:{_one_of(_WORDS['sentences']['openings'])})")
+
+_SENTENCE_START = re.compile(r"(?<=[.?!:_])\s+(?=\w)|\n[ \t]*(?=\w)")
+_PARAGRAPH = re.compile(r"\n(?:[ \t]*+\n)++[ \t]*+(?=\S)")
+_NEW_LINE = re.compile(r"\n[ \t]*+(?=[A-Z\d])")
+_LINE = re.compile(r"[^\n]+")
+_LONGEST_TITLE = 13
+_DETAIL = re.compile(r"[\w #]{2,30}:")
+_SENTENCE_ENDS = ".!?:)]_"
+_RULE = " \t_=*~-"
+_MARK = re.compile(r"[ \t]*(?:[#*_=>\u2022-]+|\(?\d{1,2}[.)])?[ \t]*")
+_REMARK = re.compile(r"\([^()\n]{1,40}\)\s*\Z")
+_LINE_HEADING = re.compile(
+    r"[#*_=>\u2022-]*+[ \t]*+(?P<name>[^\W\d_](?:[\w/&,+.'#]|-(?=\w)|[ ](?![ \t])){0,50})"
+    r"(?:[ \t]{0,3}\([^()\n]{1,40}\))?[*_]{0,3}"
+    r"(?:(?P<alone>[ \t]*+[*_=-]*+[ \t]*+\Z)|(?P<dash>[ \t]*+-++[ \t]++(?=\S))|(?P<wide>(?:[ ]{2}|\t)[ \t]*+(?=\S)))"
+)
+_NAME_LENGTH = 60
+_TITLE_LENGTH = 400
+
+
+@dataclass(frozen=True)
+class Sections:
+    """What a report's text is made of.
+
+    Attributes:
+        findings: Its findings, empty if it has none.
+        impression: Its impression, then its addenda; likewise.
+        headings: The headings found, as written, in capitals; those of no known kind as well.
+        title: What was examined, as far as it says so.
+    """
+
+    findings: str
+    impression: str
+    headings: tuple[str, ...] = ()
+    title: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no heading tells what of the text is findings, and what is not."""
+        return not any(map(heading_kind, self.headings))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A heading and what stands under it, by places in the text: kind, name, heading, body."""
+
+    kind: str | None
+    name: str
+    start: int
+    body: int
+
+
+@lru_cache(maxsize=10_000)
+def heading_kind(name: str) -> str | None:
+    """The kind of section that a heading opens; None for one that is not known."""
+    plain = " ".join(re.sub(r"\(s\)|[.#*_]", " ", name.lower()).split()).strip(" -:")
+    if not plain:
+        return None
+    for kind, pattern in _KINDS.items():
+        if pattern.fullmatch(plain):
+            return kind
+    if _ORGAN.fullmatch(plain):
+        return ORGAN
+    if title_of(name) == name.strip() and _OF_A_VIEW.search(plain):
+        return VIEW
+    near = difflib.get_close_matches(plain, _OFTEN_MISSPELT, n=1, cutoff=_NEAR) if len(plain) > 5 else []
+    return _OFTEN_MISSPELT[near[0]] if near else None
+
+
+def split_sections(body: str) -> Sections:
+    """Finds the findings and the impression of a report.
+
+    Headings may be upper or lower case, with or without a colon, marked up, inside a line, combined ("FINDINGS AND
+    IMPRESSION", counted as findings), repeated (bodies are joined by a newline), or absent: a text without any heading
+    has no sections.
+    """
+    body = body.replace("\r\n", "\n").replace("\r", "\n")
+    copy = normalise(body)
+    parts = list(_parts(copy.text))
+    known = [part for part in parts if part.kind]
+    headings = tuple(dict.fromkeys(part.name.upper() for part in parts))
+    if not known:
+        return Sections("", "", headings, title_of(copy.text))
+    sorter = _Sorter(copy.text, any(part.kind == FINDINGS for part in known))
+    for part, following in pairwise([_Part(BEGIN, "", 0, 0), *known, _Part(None, "", len(copy.text), 0)]):
+        sorter.take(part, following.start)
+    spans = sorter.findings or sorter.weak or ([] if sorter.impression or sorter.addenda else sorter.preliminary)
+
+    def joined(places: list[tuple[int, int]]) -> str:
+        spans = (copy.span(*_without_rules(copy.text, start, end)) for start, end in places)
+        return "\n".join(body[start:end] for start, end in spans if end > start)
+
+    impression = joined(sorter.impression)
+    addenda = [f"Addendum: {text}" for place in sorter.addenda if (text := joined([place]))]
+    return Sections(joined(spans), "\n".join(filter(None, (impression, *addenda))), headings, "\n".join(sorter.titles))
+
+
+class _Sorter:
+    """Sorts the parts of a report by what is kept of them; holds places in its text."""
+
+    def __init__(self, text: str, has_findings: bool) -> None:
+        self.text = text
+        self.has_findings = has_findings
+        self.findings: list[tuple[int, int]] = []
+        self.weak: list[tuple[int, int]] = []  # findings if there are no others
+        self.impression: list[tuple[int, int]] = []
+        self.addenda: list[tuple[int, int]] = []
+        self.preliminary: list[tuple[int, int]] = []
+        self.titles: list[str] = []
+        self.into: list[tuple[int, int]] | None = None  # where the part before went; None, if nowhere
+
+    def take(self, part: _Part, end: int) -> None:
+        kind, start = part.kind, part.body
+        if kind in (ORGAN, VIEW) and self.into is not None:
+            self._add(part.start, end)  # a heading within a section
+            return
+        if kind == HISTORY and self.findings and re.fullmatch("(?i)diagnos[ie]s|dx", part.name):
+            kind = IMPRESSION
+        if kind in _FRONT:
+            if kind in (EXAM, DETAILS):
+                lines = self.text[start:end][:_TITLE_LENGTH].strip().split("\n")
+                self.titles += [line for line in lines if names_exam(line) or (kind == EXAM and line is lines[0])]
+            self._rest(kind, start, end)
+            return
+        if kind == ORGAN:
+            start = part.start
+        elif kind == VIEW:
+            self.titles.append(part.name)
+        elif kind == BEGIN:
+            start = self._prose(start, end)
+        places = {FINDINGS: self.findings, IMPRESSION: self.impression, ADDENDUM: self.addenda}
+        places |= {PRELIMINARY: self.preliminary, ORGAN: self.weak, VIEW: self.weak, BEGIN: self.weak}
+        self.into = places.get(kind or "")
+        self._add(start, end)
+        if kind in (BEGIN, PRELIMINARY):
+            self.into = None
+
+    def _add(self, start: int, end: int) -> None:
+        if self.into and self.into[-1][1] == start:
+            self.into[-1] = (self.into[-1][0], end)
+        elif self.into is not None and self.text[start:end].strip(_RULE + "\n"):
+            self.into.append((start, end))
+
+    def _rest(self, kind: str, start: int, end: int) -> None:
+        """What of a history or technique is none any more."""
+        resumes = self.into is self.findings  # within the findings, it is a remark
+        nothing_else = end == len(self.text) and not (self.weak or self.impression or self.addenda)
+        place = None
+        if resumes or not self.has_findings:
+            text = self.text[start:end].rstrip()
+            place = _behind_line(text) if resumes and kind == TECHNIQUE else _where_findings_begin(text)
+            if place is None and nothing_else:
+                place = _behind_line(text)
+        self.into = self.findings if resumes else self.weak if place is not None else None
+        if place is not None:
+            self._add(start + place, end)
+
+    def _prose(self, start: int, end: int) -> int:
+        """Where the sentences before the first heading begin, behind titles, names and dates."""
+        for line in _LINE.finditer(self.text, start, end):
+            text = line[0].strip()
+            if not text:
+                continue
+            sentence = text[-1] in ".;" or len(text.split()) > _LONGEST_TITLE or _OPENS_FINDINGS.match(text)
+            if sentence and not title_of(text) and not _DETAIL.match(text):
+                return line.start()
+            if names_exam(text):
+                self.titles.append(text)
+        return end
+
+
+def _where_findings_begin(text: str) -> int | None:
+    """Where a history or technique ends: at a sentence of the images or a new paragraph."""
+    for at in _SENTENCE_START.finditer(text):
+        if _OPENS_FINDINGS.match(text, at.end()):
+            return at.end()
+    at = _PARAGRAPH.search(text, len(text) - len(text.lstrip()))
+    return at.end() if at and " " in text[at.end() :] else None
+
+
+def _behind_line(text: str) -> int | None:
+    """Where a new line begins a sentence, else where a sentence of the images begins."""
+    at = _NEW_LINE.search(text, len(text) - len(text.lstrip()))
+    return at.end() if at else _where_findings_begin(text)
+
+
+def _parts(text: str) -> Iterator[_Part]:
+    """The headings of a text, in order."""
+    start = 0
+    for line in text.split("\n"):
+        yield from _parts_of_line(text, start, line)
+        start += len(line) + 1
+
+
+def _parts_of_line(text: str, start: int, line: str) -> Iterator[_Part]:
+    if ":" not in line:
+        yield from _without_colon(text, start, line)
+        return
+    behind = 0
+    for colon in re.compile(":").finditer(line):
+        if line[colon.end() : colon.end() + 1].isdigit() and line[: colon.start()][-1:].isdigit():
+            continue  # a time of day
+        found = _before_colon(text, start, line, behind, colon.start())
+        if found is None and behind == 0:
+            found = next(_without_colon(text, start, line), None)
+        if found:
+            yield found
+        behind = colon.end()
+
+
+def _before_colon(text: str, start: int, line: str, behind: int, colon: int) -> _Part | None:
+    """The heading that ends at a colon; a line may hold several."""
+    begin = max(behind, colon - _NAME_LENGTH)
+    prefix = _REMARK.sub("", line[begin:colon].rstrip(" \t*_"))
+    body = start + colon + 1 + len(re.match(r"\**", line[colon + 1 : colon + 4])[0])  # type: ignore[index]
+    if begin == 0:
+        mark = _MARK.match(prefix)
+        name = prefix[mark.end() if mark else 0 :].strip()
+        kind = heading_kind(name)
+        if kind and (kind in (FINDINGS, IMPRESSION, ORGAN) or name[0].isupper() or _ends_sentence(text, start)):
+            return _Part(kind, name, start, body)
+        if kind is None and _looks_like_heading(name):
+            return _Part(None, name, start, body)
+    words = list(re.compile(r"\S+").finditer(prefix))[-5:]
+    for word in words:
+        name = prefix[word.start() :].strip("*_ ")
+        place = start + begin + word.start()
+        kind = heading_kind(name) if name[:1].isupper() else None
+        if kind is None or not text[place - 1 : place].isspace() or not (name.isupper() or name[1:2].islower()):
+            continue
+        if (kind in (FINDINGS, IMPRESSION) and re.search(r"(?i)finding|impress|conclus|observ", name)) or (
+            name.isupper() and kind not in (ORGAN, VIEW)
+        ):
+            return _Part(kind, name, place, body)
+        if _ends_sentence(text, place):
+            return _Part(kind, name, place, body)
+    return None
+
+
+def _without_colon(text: str, start: int, line: str) -> Iterator[_Part]:
+    """The heading that a line begins with, alone or before a dash or a wide blank."""
+    indent = len(line) - len(line.lstrip())
+    is_short = len(line) - indent <= _NAME_LENGTH
+    if not (is_short or any(gap in line for gap in ("  ", "\t", "- "))):
+        return
+    match = _LINE_HEADING.match(line, indent)
+    if match is None:
+        return
+    name = match["name"].strip()
+    kind = heading_kind(name)
+    if kind is None or (kind in (ORGAN, VIEW, CLOSING) and not (match["dash"] and kind == ORGAN)):
+        return
+    near = not any(pattern.fullmatch(name.lower()) for pattern in _KINDS.values())
+    if (match["wide"] is not None or near) and not name.isupper():
+        return
+    if name[0].isupper() or _ends_sentence(text, start):
+        yield _Part(kind, name, start, start + match.end())
+
+
+def _looks_like_heading(name: str) -> bool:
+    words = name.split()
+    return (
+        0 < len(words) < 5 and len(name) < 40 and name.replace(" ", "").replace("/", "").isalpha() and name[0].isupper()
+    )
+
+
+def _ends_sentence(text: str, index: int) -> bool:
+    """Whether a sentence, a heading or a paragraph ends before this place."""
+    newlines = 0
+    while index and text[index - 1].isspace():
+        index -= 1
+        newlines += text[index] == "\n"
+    return index == 0 or newlines > 1 or text[index - 1] in _SENTENCE_ENDS
+
+
+def _without_rules(text: str, start: int, end: int) -> tuple[int, int]:
+    """Where a section's body begins and ends without the blank lines and ruled lines around it."""
+    lines = [line for line in _LINE.finditer(text, start, end) if line[0].strip(_RULE)]
+    if not lines:
+        return start, start
+    first, last = lines[0][0], lines[-1][0]
+    return lines[0].end() - len(first.lstrip()), lines[-1].start() + len(last.rstrip())

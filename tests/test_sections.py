@@ -1,0 +1,176 @@
+"""Whole reports in the layouts of many houses: what is kept of them, what is dropped, and what they are of."""
+
+import pytest
+
+from radtune.report import is_chest, report_from_text
+from radtune.sections import heading_kind, split_sections
+
+# By layout: the report, its findings, its impression.
+LAYOUTS = {
+    "VA, with its codes": (
+        "Exm Date: JAN 05, 1998@10:14\nReq Phys: DOE,JANE\n"
+        "(Case 123 COMPLETE) CHEST 2 VIEWS PA&LAT  (RAD Detailed) CPT:71020\n"
+        "    Reason for Study: r/o pneumonia\n\n  Clinical History:\n    60 yo with CHF and cough.\n\n"
+        "  Report Status: Verified       Date Reported: JAN 05, 1998\n  Verifier E-Sig:/ES/JANE DOE, MD\n\n"
+        "  Report:\n    The heart is enlarged. No effusion.\n\n  Impression:\n    Cardiomegaly.\n\n"
+        "  Primary Diagnostic Code: MINOR ABNORMALITY\n\nPrimary Interpreting Staff:\n  JANE DOE, MD (Verifier)\n/JD",
+        "The heart is enlarged. No effusion.", "Cardiomegaly.",
+    ),
+    "a narrative": (
+        "NARRATIVE:\nXR CHEST 1 VIEW, 1/1/2000\nCLINICAL HISTORY: 40 years of age, Male, fever.\n"
+        "COMPARISON: 12/30/1999.\n"
+        "IMPRESSION:\n1. Right basilar opacity.\nEND OF IMPRESSION:\nSUMMARY: 2-ABNORMAL",
+        "XR CHEST 1 VIEW, 1/1/2000", "1. Right basilar opacity.\n2-ABNORMAL",
+    ),
+    "views as the heading": (
+        "HISTORY: Chest pain.\n\nCOMPARISON: None.\n\n"
+        "PA AND LATERAL VIEWS OF THE CHEST:  There is a left effusion.\n\nIMPRESSION: Stable.",
+        "There is a left effusion.", "Stable.",
+    ),
+    "one view, no impression": (
+        "INDICATION: Line placement.\nPORTABLE CHEST: New PICC, tip in the SVC.", "New PICC, tip in the SVC.", "",
+    ),
+    "organs and impression": (
+        "Indication: Dyspnea.\nLungs: Clear.\nPleura: No effusion.\nHeart: Enlarged.\nImpression: Cardiomegaly.",
+        "Lungs: Clear.\nPleura: No effusion.\nHeart: Enlarged.", "Cardiomegaly.",
+    ),
+    "organs in one line": (
+        "History: CHF. Lungs: Clear. Heart and mediastinum: Normal. Bones: Intact.",
+        "Lungs: Clear. Heart and mediastinum: Normal. Bones: Intact.", "",
+    ),
+    "organs under findings": (
+        "FINDINGS:\nLUNGS: Clear.\nLINES AND TUBES: None.\nIMPRESSION: Normal.", "LUNGS: Clear.\n"
+        "LINES AND TUBES: None.", "Normal.",
+    ),
+    "organs under impression": (
+        "Findings: As below.\nImpression:\nHeart: Large.\nLungs: Clear.", "As below.", "Heart: Large.\nLungs: Clear.",
+    ),
+    "capitals only": (
+        "CHEST PA AND LATERAL\nHISTORY: R/O PNEUMONIA.\nTHE LUNGS ARE CLEAR. NO EFFUSION.\nIMPRESSION: NORMAL CHEST.",
+        "THE LUNGS ARE CLEAR. NO EFFUSION.", "NORMAL CHEST.",
+    ),
+    "capitals, headings alone": (
+        "CLINICAL INDICATION\nCOUGH\nFINDINGS\nSMALL EFFUSION\nCONCLUSION\nEFFUSION", "SMALL EFFUSION", "EFFUSION",
+    ),
+    "a numbered list": (
+        "Reason for exam: trauma\nFINDINGS:\n1. Rib fracture.\n2. No pneumothorax.\nIMPRESSION:\n1) Rib fracture.\n"
+        "2) See above.",
+        "1. Rib fracture.\n2. No pneumothorax.", "1) Rib fracture.\n2) See above.",
+    ),
+    "numbered headings": (
+        "1. Indication: Cough.\n2. Findings: Clear lungs.\n3. Impression: Normal.", "Clear lungs.", "Normal.",
+    ),
+    "an addendum below": (
+        "FINDINGS: Clear.\nIMPRESSION: Normal.\n\nADDENDUM:\nThere is a 5 mm nodule.\n\n"
+        "Electronically signed by: Jane Doe, MD",
+        "Clear.", "Normal.\nAddendum: There is a 5 mm nodule.",
+    ),
+    "an addendum above": (
+        "ADDENDUM #1: Fracture of rib 7.\n\nFINAL REPORT\nFINDINGS: Clear.\nIMPRESSION: Normal.",
+        "Clear.", "Normal.\nAddendum: Fracture of rib 7.",
+    ),
+    "preliminary, then addendum": (
+        "Preliminary report: Normal chest.\nAttending addendum: There is a nodule.", "", "Addendum: There is a nodule.",
+    ),
+    "as above": ("Chest x-ray of today. The lungs are clear.\nSmall left effusion.\nIMPRESSION: As above.",
+        "Chest x-ray of today. The lungs are clear.\nSmall left effusion.", "As above."),
+    "a paragraph without a heading": (
+        "HISTORY: 60F with cough,\nfever and CHF.\n\nCOMPARISON: 1/2/2010\n\nSmall right effusion, new.\n\n"
+        "IMPRESSION: Effusion.",
+        "Small right effusion, new.", "Effusion.",
+    ),
+    "a second paragraph of history": (
+        "HISTORY: Cough.\n\nAlso known lung cancer.\n\nFINDINGS: Clear.", "Clear.", "",
+    ),
+    "technique within findings": (
+        "FINDINGS:\nTechnique: AP portable.\nSmall effusion. Lungs otherwise clear.\nIMPRESSION: Effusion.",
+        "Small effusion. Lungs otherwise clear.", "Effusion.",
+    ),
+    "technique in a line of findings": (
+        "Findings: Clear lungs. Technique: Two views were obtained. The heart is large. Impression: Cardiomegaly.",
+        "Clear lungs.\nThe heart is large.", "Cardiomegaly.",
+    ),
+    "a misspelt report": (
+        "NDICATION: Pneumonia?\nCOMPARISION: Film with a large effusion.\nTECHNIUQE: AP.\nFIDNINGS: Clear.\n"
+        "IMPRESSON: Normal.",
+        "Clear.", "Normal.",
+    ),
+    "short names": (
+        "EXAM: CHEST 2V\nHX: pneumonia last month\nCOMP: none\nFINDINGS:\nClear.\nIMP:\n"
+        "Negative.", "Clear.", "Negative.",
+    ),
+    "emergency notes": ("PMH: CHF, lung cancer\nCC: dyspnea\nLungs clear.", "Lungs clear.", ""),
+    "a request and a report": ("Clinical details: ?TB ?mass. Report: The lungs are clear.", "The lungs are clear.", ""),
+    "a question and an answer": ("Clinical question: Pneumothorax? Answer: No pneumothorax.", "No pneumothorax.", ""),
+    "a diagnosis at the end": ("FINDINGS: Consolidation.\nDIAGNOSIS: Pneumonia.", "Consolidation.", "Pneumonia."),
+    "a diagnosis at the beginning": ("DIAGNOSIS: Heart failure.\nFINDINGS: Normal heart.", "Normal heart.", ""),
+    "history only": ("INDICATION: Pneumonia?\nTECHNIQUE: PA.", "", ""),
+    "gaps of de-identification": (
+        "INDICATION: ___F with [**Hospital 3**].\nCOMPARISON: ___.\n\nXXXX are clear. Heart ___.\n\n"
+        "IMPRESSION: ___ effusion.",
+        "XXXX are clear. Heart ___.", "___ effusion.",
+    ),
+    "characters of a word processor": (
+        "FINDINGS\xa0:\u2003No pneumo-\nthorax.\n\u200bIMPRESSION\uff1a Normal\u2026", "No pneumo-\n"
+        "thorax.", "Normal\u2026",
+    ),
+    "HTML": (
+        "<b>FINDINGS:</b>&nbsp;Clear.<br>Large heart.<br/><b>IMPRESSION:</b> Big heart.",
+        "Clear.<br>Large heart.", "Big heart.",
+    ),
+    "German": (
+        "Fragestellung: Pneumonie?\nBefund: Kein Erguss.\nBeurteilung: Unauffällig.", "Kein Erguss.", "Unauffällig.",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_layouts(name: str) -> None:
+    text, findings, impression = LAYOUTS[name]
+    found = split_sections(text)
+    assert (found.findings, found.impression) == (findings, impression)
+    again = split_sections(report_from_text("1", None, text, "test").text)
+    assert (again.findings.split(), again.impression.split()) == (findings.split(), impression.split())
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("findings", "FINDINGS, Finding(s), Chest Findings, OBSERVATION, Findings/Impression, FINDNGS, REPORT TEXT"),
+        ("impression", "IMPRESSION, Impressions, IMPRESSON, IMPESSION, Imp, CONCLUSION(S), Impression and plan"),
+        ("history", "HISTORY, HISOTRY, Clinical Hx, NDICATION, Reason for referral, HPI, PMH, Dx, CC"),
+        ("history", "Clinical Findings, Chief complaint, History of present illness, CLINICAL INFORMATION"),
+        ("comparison", "COMPARISON, COMPARISION, COMPARISON STUDY, Prior exam, COMP, Comparisons"),
+        ("technique", "TECHNIQUE, Technqiue, CT Technique, Views"),
+        ("organ", "Lungs, HEART AND MEDIASTINUM, Pleura/pleural spaces, Lines and tubes, Pneumothorax, Chest"),
+        ("view", "PA AND LATERAL VIEWS OF THE CHEST, AP chest, Portable chest radiograph, CT ABDOMEN, CHEST 2 VIEWS"),
+        (None, "MEDICATED, Note well, HISTOLOGY, Blood, IMPRESSED, Final thoughts"),
+    ],
+)  # fmt: skip
+def test_headings_are_known_by_their_words(kind: str | None, names: str) -> None:
+    for name in names.split(", "):
+        assert heading_kind(name) == kind, name
+
+
+def test_headings_without_a_kind_are_told_from_sentences() -> None:
+    found = split_sections(
+        "CASE NOTES: x\nFINDINGS: Clear: none.\nLungs: ok\nFollowing is seen today in it: x\nTUBES - none"
+    )
+    assert found.headings == ("CASE NOTES", "FINDINGS", "LUNGS", "TUBES")
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ("CHEST", "EXAM: CHEST (PA AND LAT)\nFINDINGS: Clear."),
+        ("CHEST", LAYOUTS["VA, with its codes"][0]),
+        ("ABDOMEN", "EXAMINATION: CT of the abdomen\nFINDINGS: Lung bases clear, heart normal, small effusion."),
+        ("KNEE", "MRI KNEE WITHOUT CONTRAST\nIMPRESSION: Moderate effusion."),
+        ("HEAD", "CT HEAD: No mass.\nIMPRESSION: No edema."),
+        (None, "FINDINGS: Clear."),
+    ],
+)
+def test_the_title_tells_the_region(part: str | None, text: str) -> None:
+    report = report_from_text("1", None, text, "test")
+    assert report.body_part == part
+    assert is_chest(report) is (part in ("CHEST", None))
