@@ -20,7 +20,7 @@ from radtune.files import open_text
 from radtune.label_files import label_columns
 from radtune.labels import State
 from radtune.report import report_from_text
-from radtune.rules import ReportLabels, label_report, rules_for
+from radtune.rules import ReportLabels, label_if_meant, rules_for
 from radtune.tasks import DEFAULT_RULES_TASK, Task, load_task, text_of, with_rules
 
 _LABEL = re.compile(r"\s*([^=#]+?)=(-1|0|1|blank)(\??)(?=\s|\Z)")
@@ -53,12 +53,12 @@ class Probe:
 def main(config: CheckConfig) -> None:
     """Prints the misses and the totals; a miss is no error."""
     task = with_rules(load_task(config.task), config.rules, config.alternatives)
-    rules = rules_for(task)
+    rules_for(task)  # what is wrong with them is said first
     right: dict[str, int] = defaultdict(int)
     total: dict[str, int] = defaultdict(int)
     for probe in read_probes(config.probes, task):
-        text = text_of(task, report_from_text(probe.id, None, probe.text, "probe"))
-        found = label_report(text, rules)
+        report = report_from_text(probe.id, None, probe.text, "probe")
+        text, found = text_of(task, report), label_if_meant(report, task)
         wrong = {name for name, value in probe.expected.items() if found.labels.get(name) != value} - probe.arguable
         counted = len(probe.expected.keys() - probe.arguable)
         total[probe.kind] += counted

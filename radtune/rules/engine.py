@@ -271,12 +271,14 @@ def _cues_before(
     """The cues before a mention's last words that reach it, the nearest first."""
     at = bisect_left(cues, (hit.head + 1,))
     for cue in reversed(cues[max(0, at - _CUES_ASKED) : at]):
-        if not (cue.end <= hit.head < cue.reach_end and _concerns(cue, finding_rules, hit, stops)):
+        # A cue before "thickening of the pleura" comes to its first word, the one in "heart is not enlarged" to its last.
+        word = hit.start if cue.end <= hit.start else hit.head
+        if not (cue.end <= word < cue.reach_end and _concerns(cue, finding_rules, hit, stops)):
             continue
-        if _words_between(sentence, cue.end, hit.head) > cue.rule.words:
+        if _words_between(sentence, cue.end, word) > cue.rule.words:
             continue
         crossed = stops[finding_rules.cues_end_at]
-        if bisect_left(crossed, cue.end) == bisect_right(crossed, hit.head):
+        if bisect_left(crossed, cue.end) == bisect_right(crossed, word):
             yield cue
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 # Possessive and bounded, so that no text, however odd, takes more than linear time.
 SPACE = r"[ \-]++"
 _BLANK = re.escape(" ")
-_AROUND_PUNCTUATION = " *"
+_AROUND_PUNCTUATION = " *+"
 _WORD_END = r"(?!\w)"
 # Thai and Lao, Burmese, Khmer, Japanese, Chinese and Korean: words there end where no sign tells.
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
@@ -127,7 +127,7 @@ def _leaf(piece: str, phrase: str) -> _Node:
     if piece == "...":
         return _Node(regex=_GAP, gap=True)
     if piece == ".":
-        return _Node(regex=r"(?= *(?:\n|\Z))", punctuation=True)
+        return _Node(regex=r"(?=\n|\Z)", punctuation=True)
     if piece in (",", ":", "?", "+", "/"):
         return _Node(regex=re.escape(piece), openings=(piece,), punctuation=True)
     word = piece.strip("~*")
@@ -187,7 +187,7 @@ def phrase_regex(nodes: tuple[_Node, ...], head: bool) -> str:
         body = _choice([phrase_regex(choice, False) for choice in node.choices]) if node.choices else node.regex
         space = _AROUND_PUNCTUATION if node.punctuation or (before and before.punctuation) else SPACE
         if node.barred:
-            out += f"(?!{_AROUND_PUNCTUATION}{body})"
+            out += f"(?! *{body})"
             continue
         if node.gap:
             out += body
