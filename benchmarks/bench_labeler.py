@@ -29,7 +29,7 @@ from radtune.report import Report
 from radtune.rules import ReportLabels, label_report, label_reports, rules_for
 from radtune.rules.engine import forget_sentences
 from radtune.sources.synthetic import generate
-from radtune.sources.table import read_any_reports
+from radtune.sources.table import reports_of
 from radtune.tasks import DEFAULT_RULES_TASK, load_task
 
 TASK = load_task(DEFAULT_RULES_TASK)
@@ -52,7 +52,7 @@ class BenchConfig:
 def main(config: BenchConfig) -> None:
     """Prints accuracy, then speed."""
     if (config.openi / "gold_labels.csv").exists():
-        reports = list(read_any_reports(config.openi / "reports.csv"))
+        reports = list(reports_of(config.openi / "reports.csv"))
         print_accuracy(reports, config.openi / "gold_labels.csv")
     else:
         reports = [made.report for made in generate(3_000, seed=1)]

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from radtune.config import InputError, key, run_command
 from radtune.label_files import read_labels
 from radtune.labels import Phrase, Status
-from radtune.sources.table import read_any_reports
+from radtune.sources.table import reports_of
 from radtune.tasks import Task, load_task, text_of
 from radtune.tasks.lists import fold_space
 
@@ -102,7 +102,7 @@ def read_truths(task: Task, reports: Path, gold: Path) -> dict[str, Truth]:
     """
     answers = read_labels(gold, task).answers
     truths = {}
-    for report in read_any_reports(reports):
+    for report in reports_of(reports):
         answer = answers.get(report.report_id)
         if answer is not None and answer.status == Status.OK:
             named = answer.phrases or tuple(map(Phrase, answer.labels))

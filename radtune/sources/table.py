@@ -85,13 +85,15 @@ def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
         say(f"{path}: {patients[0]} looks like ids of patients (patient_column={patients[0]})")
 
 
-def read_any_reports(path: Path) -> Iterator[Report]:
-    """Reads reports for labelling: our ``reports.jsonl``, or another table with an id and sections or a text.
+def reports_of(path: Path) -> Iterator[Report]:
+    """Reads our ``reports.jsonl``, or another table with an id and sections or a text."""
+    return read_reports(path) if is_jsonl(path) else read(Keys(input=path))
 
-    What the file holds is said on standard error (:class:`radtune.sources.check.Look`).
-    """
+
+def read_any_reports(path: Path) -> Iterator[Report]:
+    """Reads reports for people, who are told on standard error what the file holds."""
     look = Look()
-    yield from look.pass_on(read_reports(path) if is_jsonl(path) else read(Keys(input=path)))
+    yield from look.pass_on(reports_of(path))
     say_look(path, tuple(look.lines()))
 
 

@@ -9,7 +9,7 @@ from radtune.label_files import read_labels
 from radtune.labels import Answer, State, Status
 from radtune.score.errors import FALSE_NEGATIVE, FALSE_POSITIVE, ErrorKind, LabelError
 from radtune.score.evaluation import Metrics, read_metrics
-from radtune.sources.table import read_any_reports
+from radtune.sources.table import reports_of
 from radtune.study.formats import MISSING, NOT_TRAINED, Key, Row, Table, slug
 from radtune.study.plan import (
     OURS,
@@ -129,7 +129,7 @@ def _dataset_row(study: Study, reported: Reported, part: Cohort | Test, most: in
 def _counts(reports: Path, answers: Mapping[str, Answer]) -> Row:
     """Reports, patients (None where unknown), median words of a report, mean labels of one that has been labelled."""
     patients, words, labels = set[str | None](), list[int](), list[int]()
-    for report in read_any_reports(reports):
+    for report in reports_of(reports):
         patients.add(report.patient_id)
         words.append(len(report.text.split()))
         if report.report_id in answers:
