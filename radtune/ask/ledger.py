@@ -134,9 +134,9 @@ class Ledger:
             return _read(text, kind)
         except (sqlite3.Error, ValueError, RecursionError, TypeError):
             # The decoder's own message may quote the answer, and the answer may hold a patient's text.
+            remove = f"delete from answers where key_sha256 = '{key_sha256}'"  # noqa: S608  (words for people)
             raise InputError(
-                f"{self.path}: the answer with key_sha256 {key_sha256} is damaged; delete its row from the table "
-                "answers, and its report alone is asked again"
+                f'{self.path}: a damaged answer; to ask its report alone again: sqlite3 {self.path} "{remove}"'
             ) from None
 
     def append(self, key_sha256: str, said: Said) -> None:

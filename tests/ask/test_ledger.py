@@ -198,9 +198,13 @@ def test_a_damaged_answer_is_told_without_its_text(path, change):
     with Ledger(path) as ledger:
         ledger.append(key("a"), answer("a", "zebra"))
     edit(path, change)
-    with Ledger(path) as ledger, pytest.raises(InputError, match=f"{key('a')} is damaged; delete its row") as error:
+    with Ledger(path) as ledger, pytest.raises(InputError, match=r"\.ledger: a damaged answer; .*: sqlite3 ") as error:
         ledger.get(key("a"))
     assert "zebra" not in str(error.value)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(str(error.value).split('"')[1])
+    with Ledger(path) as ledger:
+        assert len(ledger) == 0
 
 
 def test_a_run_without_answers_leaves_no_file(path):

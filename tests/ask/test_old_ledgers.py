@@ -148,6 +148,6 @@ def test_a_row_that_cannot_be_used_is_asked_once_more_with_the_reason(reports, p
 def test_an_odd_row_is_told_without_its_text(reports, path, odd):
     asked = asking(task=CLASSES, use="inference", sampling=Sampling(0.0, 150))
     write(path, (row_keys(reports[0], asked, model_of(None))[0], row([], "zebra") | odd))
-    with pytest.raises(InputError, match=r"is damaged; delete its row") as error:
+    with pytest.raises(InputError, match=r"a damaged answer") as error:
         label(reports[:1], path, asked, no_answer)
     assert "zebra" not in str(error.value)
