@@ -238,7 +238,7 @@ class Batches:
                 if batch := made.get(part.part_id) or made.get(part.file_id):
                     part.batch_id, part.file_id = batch.id, batch.input_file_id
                     self._save()
-                elif time.time() - (part.asked_at or 0.0) > _LONGEST_LAG_S:
+                elif not 0 <= time.time() - (part.asked_at or 0.0) <= _LONGEST_LAG_S:
                     self._drop(part)
             if any(part.batch_id is None for part in self._state.parts):
                 time.sleep(_LOOK_AGAIN_S)
