@@ -11,6 +11,7 @@ from radtune.ask.ledger import Said
 from radtune.ask.questions import Asking, Question, questions_for
 from radtune.combine import combine
 from radtune.engines.choose import Model
+from radtune.engines.closed import CLOSED_EARLY
 from radtune.engines.prompt import Response
 from radtune.files import now
 from radtune.labels import Answer, Phrase, Status
@@ -86,6 +87,8 @@ def read_answer(said: Said, task: Task, text: str) -> Reading:
     absent = [phrase.phrase for phrase in answer.phrases if phrase.start is None]
     unknown = [phrase.icd10 for phrase in answer.phrases if phrase.icd10 and not check_code(phrase.icd10).exists]
     problems, complaints = [], []
+    if said.finish_reason == CLOSED_EARLY:
+        problems.append("its list was closed early by max_new_tokens and may lack labels")
     if absent:
         problems.append(f"{len(absent)} of {len(answer.phrases)} phrases not in the report")
         complaints.append(

@@ -20,6 +20,8 @@ Encode = Callable[[list[str]], list[list[int]]]
 
 # Stands for the word for none where others have their number among the grammar's names.
 NONE = -1
+# Why an answer has ended whose list the token limit has kept from naming more.
+CLOSED_EARLY = "closed_early"
 # Of so few names, a limit has to leave room for the longest list; of more, lists are closed in time.
 _FEW_NAMES = 16
 
@@ -215,6 +217,15 @@ class AnswerTree:
         if max_new_tokens < longest:
             what = "closed answers" if few else "closed answers of a single class"
             raise InputError(f"max_new_tokens={max_new_tokens} would cut {what}, which take up to {longest}")
+
+    def finish_reason(self, tokens: Iterable[int], limit: int) -> str | None:
+        """:data:`CLOSED_EARLY` where an answer of these tokens might have named more if the limit were higher."""
+        place: Place | None = self.root
+        for written, token in enumerate(tokens):
+            if place and len(place.allowed(limit - written)) < len(place.children):
+                return CLOSED_EARLY
+            place = place.children.get(token) if place else None
+        return None
 
     def numbers(self, names: Iterable[str]) -> list[int]:
         """The numbers of the grammar's names among these, ascending."""

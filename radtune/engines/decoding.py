@@ -166,7 +166,8 @@ class Batch:
                     self._cache.move(len(self._rows), number, last.columns)
                     self._rows[number] = last
                 text = self._tokenizer.decode(row.written, truncate_at_eos=False)
-                yield row.index, Response(text, row.ended, row.values)
+                reason = self._tree.finish_reason(row.written, row.limit) if self._tree else None
+                yield row.index, Response(text, row.ended, row.values, finish_reason=reason)
 
     def _weigh(self, first: int, rows: Sequence[Row], logits: torch.Tensor) -> None:
         """Weighs all classes in the rows that are about to write the next name or to end their list.

@@ -81,7 +81,8 @@ class TransformersEngine:
             for index, row in zip(batch, rows, strict=True):
                 end = next((place for place, token in enumerate(row) if token in self._ends), len(row))
                 text = self._tokenizer.decode(row[:end], skip_special_tokens=True)
-                yield index, Response(text, end < len(row), cut_words=fitted[index][1])
+                reason = tree.finish_reason(row, max_new_tokens) if tree else None
+                yield index, Response(text, end < len(row), cut_words=fitted[index][1], finish_reason=reason)
 
     def _fitting_rows(self, columns: int) -> int:
         config = self._model.config.get_text_config(decoder=True)

@@ -62,7 +62,7 @@ class Response:
     usage: dict[str, int] | None = None  # prompt_tokens and completion_tokens, where a server counts them
     model: str | None = None  # as a server names it, often with its version
     fingerprint: str | None = None  # the system_fingerprint of what ran it
-    finish_reason: str | None = None  # in the server's word
+    finish_reason: str | None = None  # in the server's word; of a model here, closed.CLOSED_EARLY or none
     as_json: bool = False  # the server was held to a JSON schema for this answer
 
 

@@ -242,12 +242,13 @@ def test_what_an_engine_says_of_its_answer_stands_in_the_row(reports):
         "r1": Response("", True, refused=True, finish_reason="content_filter"),
         "r2": Response("['Edema", False),
         "r3": Response("['Edema']", True, cut_words=7),
-        "r4": Response("['Edema']", True, scores=(0.5,) * 13),
+        "r4": Response("['Edema']", True, scores=(0.5,) * 13, finish_reason="closed_early"),
         "r5": Response('{"labels": ["Edema"]}', True, as_json=True),
     }
     _, rows, _ = label(reports[:6], None, asking(task=CLASSES), lambda p: responses[p.report_id], host=None)
     assert [row["status"] for row in rows] == ["refused", "refused", "truncated", "ok", "ok", "ok"]
     assert rows[0]["problems"] == ["refused"] and rows[1]["problems"] == ["stopped by a content filter"]
+    assert rows[3]["problems"] == [] and "closed early by max_new_tokens" in rows[4]["problems"][0]
     assert (rows[3]["cut_words"], rows[4]["scores"]["Support Devices"], rows[5]["labels"]) == (7, 0.5, ["Edema"])
     # What only a server says stands in no row of a model here.
     assert "endpoint" not in rows[0] and "usage" not in rows[0]

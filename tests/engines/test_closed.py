@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radtune.config import InputError
-from radtune.engines.closed import AnswerTree
+from radtune.engines.closed import CLOSED_EARLY, AnswerTree
 from radtune.engines.local import TorchtuneEngine, generate
 from radtune.engines.prompt import Sampling
 from radtune.models.tokenizer import prompt_tokens
@@ -163,6 +163,15 @@ def test_limits_leave_room_for_all_of_few_names_and_for_one_of_many(trees, mini_
         many.check_limit(longest - 1)
 
 
+def test_a_list_that_the_limit_kept_short_is_told_from_one_that_ended(trees, mini_tokenizer):
+    many = trees(150, "mini")[0]
+    for names in (MANY.names[:1], MANY.names[:9], MANY.names):
+        tokens = mini_tokenizer(MANY.encode(names))
+        assert many.finish_reason(tokens, len(tokens)) == (CLOSED_EARLY if names != MANY.names else None)
+        # What comes behind the list, as evidence does, is no part of it.
+        assert many.finish_reason([*tokens, *tokens], 2 * len(tokens) + 2_000) is None
+
+
 def all_subsets():
     return product((0, 1), repeat=len(FINDINGS))
 
@@ -174,6 +183,9 @@ def test_a_random_model_gives_valid_answers_alone(random_model, make_prompts, re
         prompts = make_prompts(TASK, 40)
         responses = respond(engine, prompts, grammar=grammar, temperature=temperature, max_new_tokens=limit)
         assert all(response.finished for response in responses)
+        # A model that draws names at random would write more of them than there is room for.
+        early = [response.finish_reason == CLOSED_EARLY for response in responses]
+        assert any(early) == (grammar is MANY and temperature > 0)
         for response in responses:
             assert response.text == grammar.encode(names_in(response.text))
         if temperature > 1:
