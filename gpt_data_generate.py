@@ -9,7 +9,8 @@ Every answer is on disk as soon as it has come (OUTPUT.ledger), so a run that wa
 was, and no question is asked twice. What has failed or has changed is asked when the command is started again. Rows
 with problems stand in OUTPUT.quarantine.jsonl, too. Keys come from the environment: OPENAI_API_KEY,
 AZURE_OPENAI_API_KEY or AZURE_OPENAI_AD_TOKEN; base_url from OPENAI_BASE_URL if not given, and model the paper's
-gpt-4o-2024-05-13. inference.py is the same command with other defaults. Exit code 1 if some reports have no answer.
+gpt-4o-2024-05-13. A server on this machine gets a key only where OPENAI_BASE_URL or allow_endpoint= names it.
+inference.py is the same command with other defaults. Exit code 1 if some reports have no answer.
 """
 
 from dataclasses import replace

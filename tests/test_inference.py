@@ -237,7 +237,7 @@ def test_a_server_is_held_to_the_tasks_schema_and_gets_no_special_tokens(serve, 
         (["text=a", "temperature=null"], "temperature=null and max_new_tokens=null go with engine=openai"),
         (["text=a", "batch_size=0"], "batch_size: expected 1 or more"),
         (["text=a", "quantization=4bit"], "quantization= goes with engine=transformers"),
-        (["text=a", "engine=openai", "model=m"], "checkpoint_dir= does not go with engine=openai"),
+        (["text=a", "engine=openai", "model=m", "quantization=8bit"], "quantization= does not go with engine=openai"),
         (["text=a", "batch=submit"], "batch= goes with engine=openai"),
     ],
 )

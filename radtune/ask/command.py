@@ -57,7 +57,9 @@ class AskConfig:
         None,
     )
     engine: str = key("What runs the model; openai is any server that speaks its API.", "torchtune", ENGINES)
-    checkpoint_dir: Path | None = key("Model folder in Hugging Face's layout: a base model or merged weights.", None)
+    checkpoint_dir: Path | None = key(
+        "Model folder in Hugging Face's layout: base or merged; a server's, to check it.", None
+    )
     adapter_dir: Path | None = key("LoRA adapter to put on it, in PEFT's format as torchtune writes it.", None)
     quantization: str | None = key("Weights in fewer bits, with engine=transformers.", None, QUANTIZATIONS)
     prompt: str = key("Which of the task's prompts.", "inference", USES)
@@ -83,7 +85,9 @@ class AskConfig:
     base_url: str | None = key("OpenAI-compatible server, e.g. http://127.0.0.1:8000/v1 (or OPENAI_BASE_URL).", None)
     azure_endpoint: str | None = key("Azure OpenAI resource, e.g. https://NAME.openai.azure.com.", None)
     api_version: str | None = key("Azure's API version, e.g. 2024-10-21.", None)
-    allow_endpoint: str | None = key("Host outside this machine that reports may be sent to.", None)
+    allow_endpoint: str | None = key(
+        "Host outside this machine that reports may be sent to; one of it gets a key.", None
+    )
     zero_retention_confirmed: bool = key("That host keeps no report and shows it to nobody.", False)
     # Each call under way is a connection, and processes may have 1,024 files open unless told otherwise.
     concurrency: int = key("Calls to the server under way at once.", 32, ge=1, le=1_000)

@@ -13,6 +13,7 @@ from radtune.engines.prompt import Response, Sampling
 from radtune.files import sha256_text
 
 TIMEOUT, NO_CONNECTION, MALFORMED, EMPTY = "timeout", "connection_failed", "malformed_answer", "empty_answer"
+CERTIFICATE, PROXY = "certificate_refused", "proxy_failed"
 # OpenAI's code for a message that its model has no room for; taken for the words of all other servers, too.
 TOO_LONG = "context_length_exceeded"
 # Parameters that some servers do not know.
@@ -47,34 +48,41 @@ _TOO_LONG_STATUSES = {400, 413, 422, 500}
 # brachytherapy.
 _SEED_NAMED = re.compile(rb"""['`]seed['`]|"seed\\?"(?! ?: ?\d)|supplied: seed\b|\bseed: Extra""")
 _DECLINED = "content_filter"
-# How Azure declines a prompt, by itself and through gateways, whose code is then "400" (LiteLLM). No report has them.
+# The words for it of Azure and OpenAI, Google, Anthropic, Bedrock.
+_DECLINED_REASONS = {_DECLINED, "safety", "prohibited_content", "blocklist", "spii", "refusal", "guardrail_intervened"}
+# How providers decline a prompt, by themselves and through gateways, whose code is then "400" (LiteLLM) or whose status
+# is 200 (OpenRouter). No report has them. Azure; OpenAI; OpenRouter; Bedrock; Google; DashScope; DeepSeek; Zhipu.
 _DECLINES = re.compile(
-    rb"content_filter|content management policy|content_?policy_?violation|ResponsibleAIPolicyViolation", re.IGNORECASE
+    rb"content_filter|content management policy|content_?policy_?violation|ResponsibleAIPolicyViolation"
+    rb"|\binvalid_prompt\b|moderation_blocked|flagged as potentially violating"
+    rb"|requires moderation|input was flagged"
+    rb"|guardrail_?intervened|blocked by (?:[a-z]+ )?guardrail"
+    rb"|PROHIBITED_CONTENT|block_?reason\b|blocked due to safety"
+    rb"|data_?inspection_?failed|Content Exists Risk|contentFilter\b",
+    re.IGNORECASE,
 )
+_DECLINING_STATUSES = {400, 403, 422, 451, 500}
+_FILTERED = re.compile(rb'"filtered":\s*true')
 # More than any call takes. What a server counts beyond is a slip, which a budget could not be reckoned with.
 MOST_TOKENS = 10**9
 _FINISH_REASON = re.compile(r"[a-z_]{1,32}")
 # meta-llama/Llama-3.3-70B-Instruct, gpt-4o-2024-05-13, fp_44709d6fcb, a path; a sentence has blanks.
 _VERSION = re.compile(r"[A-Za-z0-9._:/@+-]{1,128}")
-# Special tokens of well-known models that are named like tags: Llama 2, Gemma, T5, Cohere, StarCoder, Qwen, GLM,
-# InternLM, Mistral NeMo, Seed-OSS, and what nearly all have.
-_TAGS = (
-    r"s|bos|eos|pad|unk|cls|sep|mask|eot|eod|eop|sop|eoh|eoa|(?:bos|eos|eop|mask)_token|"
-    r"(?:start|end)_of_(?:turn|image)|(?:image|audio)_soft_token|(?:begin|end)_of_(?:text|document)|"
-    r"endoftext|unused\d+|extra_id_\d+|reserved_\d+|special_\d+|seed:\w+|"
-    r"think|tool_calls?|tool_response|fim[_-]\w+|file_sep|reponame|repo_name|filename|gh_stars|"
-    r"(?:issue|jupyter)_\w+|commit_\w+"
-)
-# The same in square brackets: Mistral, GLM ([gMASK]), BERT.
+# What looks like a tag is a special token of some model (<s>, <start_of_turn>, <role>, <mask:0>), but for HTML's.
+_HTML = r"(?:[abipu]|br|em|strong|su[bp]|span|div|font|tt|ul|ol|li|table|tr|td|th|hr|h[1-6])\b"
+# In square brackets: Mistral, GLM ([gMASK]), BERT and what nearly all have, openPangu ([unused9]), InternLM, Kimi.
 _BRACKETS = (
-    r"INST|IMG\w*|AVAILABLE_\w+|TOOL_\w+|SYSTEM_PROMPT|ARGS|CALL_ID|THINK|PREFIX|MIDDLE|SUFFIX|"
-    r"[gs]?MASK|CLS|SEP|PAD|UNK|BOS|EOS"
+    r"INST|IMG\w*|AVAILABLE_\w+|TOOL_\w+|SYSTEM_PROMPT|MODEL_SETTINGS|ARGS|CALL_ID|THINK|PREFIX|MIDDLE|SUFFIX|"
+    r"[gs]?MASK|CLS|SEP|PAD|UNK|@?[BE]O[SDT]@?|unused_?(?:token_?)?\d+|extra_id_\d+|reserved\w*_\d+|multimodal"
 )
 # What opens a special token: <|eot_id|> and <｜end▁of▁sentence｜> (DeepSeek, whose bars are U+FF5C) by the bar alone,
-# <turn|> by the bar at its end, <<SYS>> (Llama 2), [|endofturn|] (EXAONE), and the names above. Not what reports hold:
-# "<5 mm", "[left]".
+# <turn|> by the bar at its end, <<SYS>> (Llama 2), [|endofturn|] (EXAONE), ]~b], [e~[ and ]<]image[>[ (MiniMax), tags,
+# and the names above. Not what reports hold: "<5 mm", "[left]". A normalizer may make one of a wide bracket.
 _SPECIAL = re.compile(
-    rf"<(?=[|｜]|/?[\w\u2581-]{{1,64}}[|｜]>|</?SYS>>|/?(?:{_TAGS})/?>)|\[(?=\||/?(?:{_BRACKETS})\])", re.IGNORECASE
+    rf"[<＜](?=[|｜]|/?[\w\u2581-]{{1,64}}[|｜][>＞]|[<＜]/?SYS[>＞]|/?(?!{_HTML})[^\W\d][\w:.-]{{0,63}}\s?/?[>＞])"
+    rf"|\[(?=\||/?(?:{_BRACKETS})\])|\](?=[!\w]{{0,16}}~[!\w]{{0,16}}[\[\]]|[<＜]\]\w{{1,32}}\[[>＞]\[)"
+    r"|\[(?=[!\w]{0,16}~[!\w]{0,16}\[)",
+    re.IGNORECASE,
 )
 
 
@@ -84,7 +92,8 @@ def request_body(
     """The JSON object that asks one question; a seed of None is left to the server."""
     body = {
         "model": model,
-        "messages": [{"role": "user", "content": defuse(utf8(message))}],
+        # Without blanks around it, as models are trained.
+        "messages": [{"role": "user", "content": defuse(utf8(message)).strip()}],
         "temperature": sampling.temperature,
         "max_tokens": sampling.max_new_tokens,
         SEED: seed,
@@ -100,20 +109,23 @@ def read_reply(content: bytes) -> Response:
         body = json.loads(content)
         choices = body["choices"]
         # How gateways pass on that Azure has declined a prompt.
-        choice = {"message": {}, "finish_reason": _DECLINED} if choices == [] else choices[0]
-        text, refusal = choice["message"].get("content"), choice["message"].get("refusal")
-        reason = choice.get("finish_reason")
+        choice = {"finish_reason": _DECLINED} if choices == [] else choices[0]
+        message, reason = choice.get("message") or {}, choice.get("finish_reason")
+        text, refusal = _text(message.get("content")), message.get("refusal")
     except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError):
-        return failure(MALFORMED)
-    if not isinstance(text, str | None):
-        return failure(MALFORMED)
-    refused = bool(refusal) or reason == _DECLINED
+        declined = _DECLINES.search(content)
+        return Response("", True, refused=True, finish_reason=_DECLINED) if declined else failure(MALFORMED)
+    refused = bool(refusal) or (isinstance(reason, str) and reason.lower() in _DECLINED_REASONS)
+    refused |= text is None and _FILTERED.search(content) is not None
+    # A server that tells thoughts from answers has found no answer behind them: what there is of it is no list.
+    only_thought = text is None and any(message.get(name) for name in ("reasoning_content", "reasoning"))
+    empty = text is None and not refused and not only_thought and reason != "length"
     return Response(
         text=utf8(text or ""),
         finished=reason != "length",
         refused=refused,
         # Not an empty string, which a model may mean.
-        error=EMPTY if text is None and not refused and reason != "length" else None,
+        error=EMPTY if empty else None,
         usage=_usage(body.get("usage")),
         model=_only(_VERSION, body.get("model")),
         fingerprint=_only(_VERSION, body.get("system_fingerprint")),
@@ -121,12 +133,22 @@ def read_reply(content: bytes) -> Response:
     )
 
 
+def _text(content: Any) -> str | None:
+    """A message's text; of parts, that of those which are neither thoughts nor images."""
+    if isinstance(content, list):
+        parts = [part["text"] for part in content if part["type"] in ("text", "output_text")]
+        content = "".join(parts) if parts else None
+    if not isinstance(content, str | None):
+        raise TypeError("no text")
+    return content
+
+
 def read_error(status: int, content: bytes) -> Response:
     """The status and code of an HTTP error; :data:`TOO_LONG` where a message is too long, however that is put.
 
     A prompt that the provider declines is no error.
     """
-    if status == 400 and _DECLINES.search(content):
+    if status in _DECLINING_STATUSES and _DECLINES.search(content):
         return Response("", True, refused=True, finish_reason=_DECLINED)
     if status == 413 or (status in _TOO_LONG_STATUSES and _TOO_LONG.search(content)):
         return failure(f"{status} {TOO_LONG}")

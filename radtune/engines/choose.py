@@ -1,8 +1,10 @@
 """From a command's keys to an engine: which model runs where. torch is imported only for those that need it."""
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,6 +18,8 @@ from radtune.report import Report
 
 if TYPE_CHECKING:
     import torch
+
+    from radtune.engines.server import ServerEngine
 
 ENGINES = ("torchtune", "transformers", "openai")
 QUANTIZATIONS = ("8bit", "4bit")
@@ -31,6 +35,7 @@ class ModelKeys(Protocol):
     batch_size: int | None
     device: str
     dtype: str
+    prompt: str
     model: str | None
     base_url: str | None
     azure_endpoint: str | None
@@ -60,7 +65,9 @@ def endpoint_of(keys: ModelKeys) -> Endpoint | None:
         return None
     if not keys.model or not keys.model.isprintable() or not keys.model.strip():
         raise InputError("missing required key: model (its name at the server)")
-    return find_endpoint(keys.base_url, keys.azure_endpoint, keys.api_version, os.environ)
+    endpoint = find_endpoint(keys.base_url, keys.azure_endpoint, keys.api_version, os.environ)
+    named = keys.allow_endpoint is not None and keys.allow_endpoint.lower() == endpoint.host
+    return replace(endpoint, gets_key=endpoint.gets_key or named)
 
 
 def choose_model(
@@ -75,9 +82,9 @@ def choose_model(
     sent to the server. For ``pay_again`` and ``check_response`` see :class:`radtune.engines.server.ServerEngine`.
     """
     if (endpoint := endpoint_of(keys)) is not None:
-        for local in ("checkpoint_dir", "adapter_dir", "quantization"):
-            if getattr(keys, local) is not None:
-                raise InputError(f"{local}= does not go with engine=openai: the server has its own models, give model=")
+        _check_folders(keys)
+        if keys.quantization is not None:
+            raise InputError("quantization= does not go with engine=openai: the server has its own models, give model=")
         from radtune.engines.server import ServerEngine
 
         check_endpoint(endpoint, keys.allow_endpoint, keys.zero_retention_confirmed, what_leaves(reports))
@@ -87,7 +94,7 @@ def choose_model(
         name, credential = keys.model or "", read_credential(endpoint, os.environ)
         server = ServerEngine(endpoint, credential, name, limits, pay_again, check_response)
         # Not its address: a server is started on another node or port, and the run goes on.
-        return Model(lambda: server, name, None, {"engine": "openai", "model": name})
+        return Model(partial(_checked, keys, server, endpoint), name, None, {"engine": "openai", "model": name})
     if keys.checkpoint_dir is None:
         raise InputError("missing required key: checkpoint_dir (or engine=openai with base_url= and model=)")
     for name in ("model", "base_url", "azure_endpoint", "api_version"):
@@ -104,9 +111,7 @@ def choose_model(
     if bf16 and not cuda and not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
         say("dtype=bf16: this CPU has no instructions for it, fp32 is faster")
     device, dtype = torch.device("cuda" if cuda else "cpu"), torch.bfloat16 if bf16 else torch.float32
-    for folder in filter(None, (keys.checkpoint_dir, keys.adapter_dir)):
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder")
+    _check_folders(keys)
     settings = {
         "engine": keys.engine,
         "model": _weights(keys.checkpoint_dir),
@@ -118,17 +123,47 @@ def choose_model(
     return Model(load, str(keys.checkpoint_dir), str(keys.adapter_dir) if keys.adapter_dir else None, settings)
 
 
+def _check_folders(keys: ModelKeys) -> None:
+    for folder in filter(None, (keys.checkpoint_dir, keys.adapter_dir)):
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder")
+
+
+def _checked(keys: ModelKeys, server: "ServerEngine", endpoint: Endpoint) -> Engine:
+    """The server, once it is known how it frames prompts, where that can matter: to a model that was trained here."""
+    from radtune.engines.frame import check_frame, find_tokenizer
+
+    tokenizer = find_tokenizer([*filter(None, (keys.adapter_dir, keys.checkpoint_dir)), Path(keys.model or "")])
+    if tokenizer or (keys.prompt == "inference" and endpoint.is_loopback):
+        check_frame(server, endpoint.host, tokenizer)
+    return server
+
+
 def _load(keys: ModelKeys, folder: Path, device: "torch.device", dtype: "torch.dtype") -> Engine:
     adapter = keys.adapter_dir
-    if keys.engine == "torchtune":
-        from radtune.engines.local import TorchtuneEngine
-        from radtune.models.checkpoint import load_checkpoint
+    with _patience():
+        if keys.engine == "torchtune":
+            from radtune.engines.local import TorchtuneEngine
+            from radtune.models.checkpoint import load_checkpoint
 
-        return TorchtuneEngine(load_checkpoint(folder, adapter, device, dtype), keys.batch_size)
-    from radtune.engines.hugging_face import TransformersEngine
-    from radtune.models.hugging_face import load_pretrained
+            return TorchtuneEngine(load_checkpoint(folder, adapter, device, dtype), keys.batch_size)
+        from radtune.engines.hugging_face import TransformersEngine
+        from radtune.models.hugging_face import load_pretrained
 
-    return TransformersEngine(*load_pretrained(folder, adapter, device, dtype, keys.quantization), keys.batch_size)
+        loaded = load_pretrained(folder, adapter, device, dtype, keys.quantization)
+        return TransformersEngine(*loaded, keys.batch_size)
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Says what takes so long, once it has taken a second."""
+    timer = threading.Timer(1.0, say, ("loading model…",))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _weights(folder: Path) -> list[tuple[str, int, int]]:

@@ -5,6 +5,7 @@ Import this where a call is made, not before: the package takes as long as the r
 
 import functools
 import logging
+import os
 import re
 import socket
 import ssl
@@ -17,10 +18,13 @@ from urllib.parse import urlsplit
 import httpx2
 import openai
 
+from radtune.config import InputError
 from radtune.engines.guard import Credential, Endpoint
 
 # Of one response. The longest answers are some 100 KB; what goes on for longer has no end.
 MOST_BYTES = 4 * 2**20
+# Of the environment, what decides how a connection is made.
+_SETTINGS = ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 # A host that does not answer the door is not there, however long its answers may take.
 _LONGEST_CONNECT_S = 10.0
 
@@ -34,6 +38,19 @@ def open_client(
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [logging.NullHandler()], False
         logger.setLevel(logging.CRITICAL)
+    try:
+        http = openai.DefaultHttpxClient(
+            # A redirect, or a proxy from the environment, would take reports elsewhere than the guard has looked.
+            follow_redirects=False,
+            trust_env=not endpoint.is_loopback,
+            # Without TLS there is nothing to trust, and no authorities need to be read.
+            verify=_ssl_context() if endpoint.url.startswith("https") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+            event_hooks={"response": [functools.partial(_bound, timeout_s, most_bytes)]},
+        )
+    except (OSError, ValueError, ImportError, httpx2.InvalidURL):
+        # Neither setting is shown: a proxy's may hold a password.
+        named = [name for name in _SETTINGS if os.environ.get(name) or os.environ.get(name.lower())]
+        raise InputError(f"no connection can be made with what {' or '.join(named)} says") from None
     common: dict[str, Any] = {
         # Every attempt has to pass the rate limits, so the package must make none of its own.
         "max_retries": 0,
@@ -45,13 +62,7 @@ def open_client(
             # A few packed bytes may become gigabytes.
             "Accept-Encoding": "identity",
         },
-        # A redirect, or a proxy from the environment, would take reports elsewhere than the guard has looked.
-        "http_client": openai.DefaultHttpxClient(
-            follow_redirects=False,
-            trust_env=not endpoint.is_loopback,
-            verify=_ssl_context(),
-            event_hooks={"response": [functools.partial(_bound, timeout_s, most_bytes)]},
-        ),
+        "http_client": http,
     }
     if endpoint.azure_api_version is not None:
         common["api_key" if isinstance(credential, str) else "azure_ad_token_provider"] = credential

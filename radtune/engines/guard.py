@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from radtune.config import InputError
 from radtune.report import Report
@@ -48,6 +48,7 @@ class Endpoint:
     url: str  # the base URL, of an OpenAI-compatible server or of an Azure OpenAI resource
     host: str  # in the URL, in lower case
     azure_api_version: str | None = None  # None for any other service
+    gets_key: bool = False  # if it is on this machine, where any program may listen; others get theirs anyway
 
     @property
     def is_loopback(self) -> bool:
@@ -87,6 +88,14 @@ def find_endpoint(
     if not base_url and not azure_endpoint:
         base_url = environment.get("OPENAI_BASE_URL")
         azure_endpoint = None if base_url else environment.get("AZURE_OPENAI_ENDPOINT")
+        # Whoever sets both the address and the key means them for one another.
+        return replace(_find(base_url, azure_endpoint, api_version, environment), gets_key=True)
+    return _find(base_url, azure_endpoint, api_version, environment)
+
+
+def _find(
+    base_url: str | None, azure_endpoint: str | None, api_version: str | None, environment: Mapping[str, str]
+) -> Endpoint:
     if not azure_endpoint:
         return _endpoint("base_url", base_url or DEFAULT_URL)
     api_version = api_version or environment.get("OPENAI_API_VERSION")
@@ -109,7 +118,13 @@ def _endpoint(name: str, url: str, azure_api_version: str | None = None) -> Endp
         raise InputError(f"{name}: a port is a number from 1 to 65535")
     endpoint = Endpoint(match[0].rstrip("/"), match[2].lower(), azure_api_version)
     if match[1] == "http" and not endpoint.is_loopback:
-        raise InputError(f"{name}: http to {endpoint.host} would send reports unencrypted; use https")
+        # A server in the local network, mostly.
+        port = match[3] or "80"
+        tunnel = f"ssh -N -L {port}:localhost:{port} {endpoint.host}"
+        raise InputError(
+            f"{name}: http to {endpoint.host} would send reports unencrypted; use https (vLLM: --ssl-certfile, "
+            f"--ssl-keyfile), or a tunnel: {tunnel}, then {name}={match[0].replace(match[2], 'localhost', 1)}"
+        )
     return endpoint
 
 
@@ -161,8 +176,11 @@ def read_credential(endpoint: Endpoint, environment: Mapping[str, str]) -> Crede
     """What proves to the service who is calling, from the environment alone.
 
     For Azure a token of Microsoft Entra ID in ``AZURE_OPENAI_AD_TOKEN`` goes before a key, as in the openai package. It
-    lasts about an hour, so it is read at every call; nothing here renews it. A server on this machine gets ``none``.
+    lasts about an hour, so it is read at every call; nothing here renews it. A server on this machine gets ``none``,
+    where nobody has said otherwise.
     """
+    if endpoint.is_loopback and not endpoint.gets_key:
+        return "none"
     if endpoint.takes_azure_credentials and environment.get(_TOKEN_VARIABLE, "").strip():
         _from_environment(_TOKEN_VARIABLE, environment)
         return lambda: _from_environment(_TOKEN_VARIABLE, environment)

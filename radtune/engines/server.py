@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 from radtune.config import InputError
 from radtune.engines.chat import (
+    CERTIFICATE,
     EMPTY,
     MALFORMED,
     NO_CONNECTION,
+    PROXY,
     SCHEMA,
     SEED,
     TIMEOUT,
@@ -143,6 +145,16 @@ class ServerEngine:
             with _first_signal(calls.stop):
                 yield from self._answer(calls, enumerate(prompts), sampling)
 
+    def count_tokens(self, message: str) -> int | None:
+        """The tokens that the server counts for a message in its frame; None where it does not say."""
+        from radtune.engines.client import open_client
+
+        body = request_body(self._endpoint, self._model, message, Sampling(0.0, 1))
+        with open_client(self._endpoint, self._credential, self._limits.timeout_s) as client:
+            result = _post(client, body)
+        usage = None if isinstance(result, str) or not result.is_success else read_reply(result.content).usage
+        return (usage or {}).get("prompt_tokens")
+
     def _answer(
         self, calls: "_Calls", prompts: Iterator[tuple[int, Prompt]], sampling: Sampling
     ) -> Iterator[tuple[int, Response]]:
@@ -251,6 +263,10 @@ class ServerEngine:
             say(f"{self._endpoint.host} {said}")
 
     def _why(self, errors: Sequence[str]) -> str:
+        refused = f"the key in {self._endpoint.key_variable} is not accepted, or not for this"
+        if self._endpoint.is_loopback and not self._endpoint.gets_key:
+            named = f"allow_endpoint={self._endpoint.host}"
+            refused = f"it wants a key: {named} sends it the one in {self._endpoint.key_variable}"
         meanings = {
             TIMEOUT: f"no answer within timeout_s={self._limits.timeout_s:g}",
             NO_CONNECTION: "no connection",
@@ -258,8 +274,10 @@ class ServerEngine:
             EMPTY: "the answers say nothing",
             "400 unsupported": "it does not know a parameter; temperature=null and max_tokens=null leave theirs out",
             "3": "it points elsewhere, where nothing is sent; give the URL that it means",
-            "401": f"the key in {self._endpoint.key_variable} is not accepted",
-            "403": f"the key in {self._endpoint.key_variable} may not use it",
+            CERTIFICATE: "its certificate is not trusted; SSL_CERT_FILE names a file with your own authority's",
+            PROXY: "the proxy that HTTPS_PROXY or HTTP_PROXY names does not let it through",
+            "401": refused,
+            "403": refused,
             "404": f"no model {self._model!r} there, or no such path",
             "429": "over a rate limit or quota",
             "5": "the server fails",
@@ -346,8 +364,10 @@ def _post(client: "openai.OpenAI", body: dict[str, Any]) -> "httpx2.Response | s
         return client.post("/chat/completions", cast_to=httpx2.Response, body=body)
     except openai.APITimeoutError:
         return TIMEOUT
-    except openai.APIConnectionError:
-        return NO_CONNECTION
+    except openai.APIConnectionError as error:
+        if isinstance(error.__cause__, httpx2.ProxyError):
+            return PROXY
+        return CERTIFICATE if "CERTIFICATE_VERIFY_FAILED" in str(error.__cause__) else NO_CONNECTION
     except openai.APIStatusError as error:
         return error.response
 

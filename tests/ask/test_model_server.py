@@ -105,12 +105,13 @@ def test_a_cohort_is_labelled_alike_straight_and_through_both_forms_of_azure(
     assert all(row["usage"]["completion_tokens"] > 0 and "mini" in row["model_returned"] for row in straight)
     url, asked = azure_front
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", "azure-key")
-    dated = label(tmp_path / "b.jsonl", f"azure_endpoint={url}", "api_version=2024-10-21", "model=mini")
+    named = "allow_endpoint=127.0.0.1"  # or a program of this machine gets no key
+    dated = label(tmp_path / "b.jsonl", f"azure_endpoint={url}", "api_version=2024-10-21", "model=mini", named)
     assert asked == ["/openai/deployments/mini/chat/completions"] * REPORTS
     asked.clear()
     monkeypatch.delenv("AZURE_OPENAI_API_KEY")
     monkeypatch.setenv("OPENAI_API_KEY", "azure-key")
-    newer = label(tmp_path / "c.jsonl", f"base_url={url}/openai/v1/", "model=mini")
+    newer = label(tmp_path / "c.jsonl", f"base_url={url}/openai/v1/", "model=mini", named)
     assert asked == ["/openai/v1/chat/completions"] * REPORTS
     assert [row["labels"] for row in dated] == [row["labels"] for row in newer] == [row["labels"] for row in straight]
 

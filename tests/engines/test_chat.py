@@ -1,6 +1,7 @@
 """Whatever a server sends is read without an exception, and nothing but the answer itself is kept of its words."""
 
 import json
+import unicodedata
 
 import pytest
 from chat_server import completion
@@ -19,8 +20,10 @@ from radtune.engines.chat import (
 )
 from radtune.engines.guard import Endpoint
 from radtune.engines.prompt import Response, Sampling
+from radtune.tasks import load_task, task_names
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 2}
+DECLINED = Response("", True, refused=True, finish_reason="content_filter")
 LOCAL = Endpoint("http://127.0.0.1:1/v1", "127.0.0.1")
 OPENAI = Endpoint("https://api.openai.com/v1", "api.openai.com")
 
@@ -67,10 +70,36 @@ def test_any_bytes_become_a_reply_that_can_be_written_down(content):
             (completion("x") | {"usage": {"prompt_tokens": count}}, Response("x", True, finish_reason="stop"))
             for count in ("many", "9", 10**400, -1, 2.5, True)
         ),
-        ({"choices": [{"message": None}]}, failure("malformed_answer")),
-        ({"choices": [{"message": {"content": ["a"]}}]}, failure("malformed_answer")),
-        ({"error": {"code": "o"}}, failure("malformed_answer")),
-        ([], failure("malformed_answer")),
+        ({"choices": [{"message": None}]}, failure("empty_answer")),
+        ({"choices": [{"message": "a"}]}, failure("malformed_answer")),
+        ({"choices": [{"message": None, "finish_reason": "content_filter"}]}, DECLINED),
+        ({"choices": [{"message": {"content": None}, "finish_reason": "SAFETY"}]}, Response("", True, refused=True)),
+        (
+            {"choices": [{"message": {}, "content_filter_results": {"hate": {"filtered": True}}}]},
+            Response("", True, refused=True),
+        ),
+        ({"choices": None, "promptFeedback": {"blockReason": "SAFETY"}}, DECLINED),
+        (
+            {"error": {"code": 403, "message": "Your chosen model requires moderation and your input was flagged"}},
+            DECLINED,
+        ),
+        # What a model thinks stands beside its answer, or in a part of its own.
+        (completion("x", reasoning_content="['a']"), Response("x", True, usage=USAGE, finish_reason="stop")),
+        (completion(None, reasoning="['a']"), Response("", True, usage=USAGE, finish_reason="stop")),
+        (
+            completion(
+                [
+                    {"type": "thinking", "thinking": [{"type": "text", "text": "['a']"}]},
+                    {"type": "text", "text": "['b'"},
+                    {"type": "text", "text": "]"},
+                ]
+            ),
+            Response("['b']", True, usage=USAGE, finish_reason="stop"),
+        ),
+        (
+            completion([{"type": "thinking", "thinking": "['a']"}]),
+            Response("", True, error="empty_answer", usage=USAGE, finish_reason="stop"),
+        ),
     ],
 )
 def test_how_an_answer_ended_is_read(body, response):
@@ -147,6 +176,13 @@ def test_a_message_that_is_too_long_has_one_code_whatever_the_server_says(status
         (400, {"error": {"code": "the report said: effusion", "type": "some_error"}}, "400 some_error"),
         (400, {"error": {"code": "400", "message": "litellm: it triggered Azure OpenAI's content management policy"}},
          None),
+        (403, {"error": {"code": 403, "message": "Input was flagged", "metadata": {"reasons": ["violence"]}}}, None),
+        (400, {"error": {"code": "invalid_prompt", "message": "flagged as potentially violating our usage policy"}},
+         None),
+        (400, {"error": {"code": "DataInspectionFailed", "message": "Input data may contain inappropriate content."}},
+         None),
+        (500, {"error": {"code": "500", "message": "litellm.ContentPolicyViolationError: BedrockException"}}, None),
+        (400, {"error": {"message": "Report: moderate effusion, no guardrail, filtered images"}}, "400"),
     ],
 )  # fmt: skip
 def test_other_errors_keep_their_code(status, body, error):
@@ -199,7 +235,8 @@ SPECIAL_TOKENS = """
     </tool_call> <|assistant|> <|end|> <|return|> <|channel|> <|message|> <|User|> <|EOT|> <fim_prefix> <fim-suffix>
     <file_sep> <repo_name> <extra_id_0> <SPECIAL_12> <reserved_106> <seed:bos> <sop> [gMASK] [MASK] [CLS] [|endofturn|]
     <｜begin▁of▁sentence｜> <｜end▁of▁sentence｜> <｜User｜> <｜Assistant｜> <｜tool▁calls▁begin｜>
-    <｜fim▁hole｜> <｜▁pad▁｜>
+    <｜fim▁hole｜> <｜▁pad▁｜> ]~b] ]~!b[ [e~[ ]!p~[ ]<]image[>[ [unused9] [UNUSED_TOKEN_145] <role>
+    </role> <_system> <_end> <C_Q> <用户> <AI> <mask:0> [EOT] [BOS] [@BOS@] [multimodal] [extra_id_3] <EOT> <PRE>
 """.split()  # noqa: SIM905  (a list would be no easier to read)
 token_soup = st.lists(st.sampled_from(SPECIAL_TOKENS) | st.text("<>[]|｜/ ab5\n", max_size=4), max_size=12).map("".join)
 
@@ -209,17 +246,25 @@ def test_no_special_token_survives(message):
     sent = defuse(message)
     assert not [token for token in SPECIAL_TOKENS if token in sent]
     assert sent.replace(" ", "") == message.replace(" ", "")
+    wide = message.translate(str.maketrans("<>", "＜＞"))
+    assert not [token for token in SPECIAL_TOKENS if token in unicodedata.normalize("NFKC", defuse(wide))]
     assert defuse(sent) == sent
 
 
-@given(st.text().filter(lambda text: "<" not in text and "[" not in text))
+@given(st.text().filter(lambda text: not set(text) & set("<＜[]")))
 def test_a_message_without_brackets_is_sent_as_it_is(message):
     assert defuse(message) == message
 
 
 @pytest.mark.parametrize(
     "text",
-    ["nodule <5 mm, >3 cm", "<b>bold</b> <br/> <sup>2</sup>", "[left] [x] [**2101-1-1**] [Image 4]", "a < b, c <- d"],
+    [
+        "nodule <5 mm, >3 cm",
+        "<b>bold</b> <br/> <sup>2</sup> <h2>",
+        "[left] [x] [**2101-1-1**] [Image 4] [~3cm] [a]~b",
+        "a < b, c <- d",
+        *(load_task(name).prompt(use).instruction for name in task_names() for use in ("inference",)),
+    ],
 )
 def test_what_reports_hold_is_sent_as_it_is(text):
     assert defuse(text) == text

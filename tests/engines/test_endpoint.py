@@ -28,8 +28,17 @@ def test_servers_of_this_machine_just_work(url):
     assert endpoint.is_loopback and not endpoint.may_store
     check_endpoint(endpoint, None, False)
     check_batch_endpoint(endpoint, False)
-    assert read_credential(endpoint, {}) == "none"
-    assert read_credential(endpoint, {"OPENAI_API_KEY": "sk"}) == "sk"
+    for environment in ({}, {"OPENAI_API_KEY": "sk", "AZURE_OPENAI_AD_TOKEN": "token"}):
+        assert read_credential(endpoint, environment) == "none"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000/v1", "http://localhost:1", "http://[::1]:7/v1"])
+def test_a_port_of_this_machine_gets_a_key_only_where_it_is_named_with_it(url):
+    environment = {"OPENAI_API_KEY": "sk", "OPENAI_BASE_URL": url}
+    assert read_credential(find_endpoint(None, None, None, environment), environment) == "sk"
+    assert read_credential(find_endpoint("http://127.0.0.1:9", None, None, environment), environment) == "none"
+    azure = {"AZURE_OPENAI_API_KEY": "az", "AZURE_OPENAI_ENDPOINT": url, "OPENAI_API_VERSION": "v"}
+    assert read_credential(find_endpoint(None, None, None, azure), azure) == "az"
 
 
 @pytest.mark.parametrize(
@@ -51,7 +60,7 @@ def test_any_other_host_needs_both_keys(url):
     check_endpoint(endpoint, endpoint.host.upper(), True)
     with pytest.raises(InputError, match=r"allow_endpoint is 'example\.com', but"):
         check_endpoint(endpoint, "example.com", True)
-    with pytest.raises(InputError, match="unencrypted; use https"):
+    with pytest.raises(InputError, match=r"unencrypted; use https .* tunnel: ssh -N -L \d+:localhost:\d+ \S+, then"):
         find_endpoint(url.replace("https", "http"), None, None, {})
 
 
@@ -105,7 +114,7 @@ def test_keys_come_before_the_environment_and_both_before_openai():
     assert find_endpoint(None, "https://y.openai.azure.com/", "v", environment).url == "https://y.openai.azure.com"
     del environment["OPENAI_BASE_URL"]
     azure = find_endpoint(None, None, None, environment | {"OPENAI_API_VERSION": "2024-10-21"})
-    assert azure == Endpoint("https://x.openai.azure.com", "x.openai.azure.com", "2024-10-21")
+    assert azure == Endpoint("https://x.openai.azure.com", "x.openai.azure.com", "2024-10-21", gets_key=True)
     assert OPENAI.url == "https://api.openai.com/v1"
     assert find_endpoint(None, None, None, {"OPENAI_BASE_URL": ""}) == OPENAI
 

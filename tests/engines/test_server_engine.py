@@ -292,7 +292,7 @@ def test_a_slow_server_times_out_and_so_does_one_that_drips_bytes(serve):
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (error(401, "invalid_api_key"), "OPENAI_API_KEY is not accepted"),
+        (error(401, "invalid_api_key"), "it wants a key: allow_endpoint=127.0.0.1 sends it the one in OPENAI_API_KEY"),
         (error(400, "unsupported_parameter"), "max_tokens=null"),
         (Response("{"), "no chat completions"),
         (RedirectResponse("http://127.0.0.1:1/?text=zebra"), "it points elsewhere"),
