@@ -19,6 +19,8 @@ from radtune.combine import RULES
 from radtune.config import InputError, key, run_command
 from radtune.files import check_outputs, write_manifest
 from radtune.label_files import (
+    BLANK,
+    IGNORE,
     OTHERS,
     POLICIES,
     LabelFile,
@@ -28,6 +30,7 @@ from radtune.label_files import (
     policies_for,
     read_labels,
     respell,
+    unannotated,
 )
 from radtune.report import Report
 from radtune.score import inputs
@@ -54,7 +57,7 @@ class EvaluateConfig:
     id_column: str | None = key("Column or JSON key of the report ids; else report_id, study_id or uid.", None)
     gold_blank: str | None = key(
         "Meaning of blank cells of gold: absent, or not scored; else absent, but a blank row is not annotated where "
-        "others say that there is nothing.", None, inputs.GOLD_BLANK,
+        "others say that there is nothing.", None, BLANK,
     )  # fmt: skip
     uncertain: str | dict[str, str] | None = key(
         "What uncertain classes count as, on both sides: left out, present, absent, or a label of its own; for all, or "
@@ -153,8 +156,8 @@ def _write_errors(
     from radtune.score.errors import count_kinds, examples_text, find_errors, write_errors
 
     texts = {report_id: text_of(task, report) for report_id, report in reports.items()}
-    gold = inputs.without(gold, inputs.unannotated(gold, config.gold_blank))
-    errors = list(find_errors(task, predictions, gold, texts, config.gold_blank == inputs.IGNORE))
+    gold = inputs.without(gold, unannotated(gold, config.gold_blank))
+    errors = list(find_errors(task, predictions, gold, texts, config.gold_blank == IGNORE))
     write_errors(path, errors, config.show_text)
     return count_kinds(errors), f"\n{examples_text(errors)}" if config.show_text else ""
 

@@ -2,32 +2,57 @@
 
 import hashlib
 import random
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from radtune.config import InputError
 from radtune.files import jsonl_line, read_jsonl, write_whole
-from radtune.label_files import read_labels
-from radtune.labels import Status
-from radtune.privacy import looks_like_name
+from radtune.label_files import (
+    PATIENT_COLUMNS,
+    LabelFile,
+    by_policy,
+    joined_to,
+    read_labels,
+    respell,
+    unannotated,
+)
+from radtune.labels import Answer, Status
+from radtune.privacy import NOT_SHOWN, looks_like_name
 from radtune.report import Report, read_reports
-from radtune.sources.select import excluded_ids, priority
-from radtune.tables import normal_id
-from radtune.tasks import Task, load_task, text_of
+from radtune.sources.select import priority, read_ids
+from radtune.tables import find_column, id_cell, is_table, normal_id, read_table
+from radtune.tasks import SECTIONS, Task, load_task, text_of
+
+UNKNOWN = "with labels that the task does not know"
+# Two texts are one report if they are alike to this share: as many words of ten in common, in their order.
+_LIKE = 0.9
 
 
 @dataclass(frozen=True)
 class LabelledReport:
-    """A report and what its weak label says: classes or phrases; None where it has no label.
+    """A report and what its label says: classes or phrases; None where it has no label that can be learned.
 
-    One without a label is in no split, but may tell whose it is, and which text is excluded.
+    One without may tell whose it is, and which text is excluded; ``left_out`` says why it has none, if the file has
+    something for it.
     """
 
     report: Report
     labels: Sequence[str] | None
+    left_out: str = ""
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """What must be in no split: reports by id and patients, in their normal forms, and texts by their words."""
+
+    ids: frozenset[str] = frozenset()
+    patients: frozenset[str] = frozenset()
+    texts: frozenset[tuple[str, ...]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -44,30 +69,29 @@ class Instruction:
 
 @dataclass
 class Counts:
-    """What became of the labelled reports of one task.
+    """What became of the reports of one task that its file of labels has something for.
 
     Attributes:
-        excluded: Left out by their id; ``same_text``: because they have the text of an excluded report.
-        held_out: Those of patients who are validated on, taken or not.
-        unknown: Left out because the task knows none of their labels: they would teach that there is nothing.
-        unknown_labels: By name, how many labels that the task does not know were dropped; names that may be a report's
-            words are counted together.
+        left_out: By reason, how many are in no split, or were held back with those of the validation split.
+        unknown_labels: By name, how many labels the task does not know; names that may be a report's words are counted
+            together.
     """
 
-    labelled: int
-    excluded: int = 0
-    same_text: int = 0
-    held_out: int = 0
-    unknown: int = 0
+    labelled: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
     unknown_labels: dict[str, int] = field(default_factory=dict)
     train: int = 0
     validation: int = 0
 
     def __str__(self) -> str:
-        return (
-            f"{self.labelled:,} labelled, {self.excluded:,} excluded, {self.same_text:,} with the text of an excluded "
-            f"report, {self.unknown:,} of unknown labels alone, {self.held_out:,} held out with their patients"
-        )
+        reasons = dict(sorted(self.left_out.items(), key=lambda item: item[0] == UNKNOWN))
+        parts = [f"{self.labelled:,} labelled", *(f"{count:,} {reason}" for reason, count in reasons.items())]
+        unknown = ", ".join(f"{name} ({count:,})" for name, count in self.unknown_labels.items())
+        return ", ".join(parts) + (f": {unknown}" if unknown else "")
+
+    def leave_out(self, reason: str) -> None:
+        """Counts one report."""
+        self.left_out[reason] = self.left_out.get(reason, 0) + 1
 
 
 @dataclass
@@ -80,19 +104,74 @@ class Split:
     unmatched_exclude_ids: int
 
 
-def join(reports_path: Path, labels_path: Path, task: Task) -> list[LabelledReport]:
-    """Every report with its weak label, or None; only answers of status ok are labels.
+def join(
+    reports_path: Path,
+    labels_path: Path,
+    task: Task,
+    policies: Mapping[str, str] = MappingProxyType({}),
+    with_problems: bool = False,
+) -> list[LabelledReport]:
+    """Every report with its label, or None where it has none that can be learned.
+
+    Misspelt names are taken for the class that they are nearest to, and uncertain classes count as ``policies`` say.
+    Answers with problems are learned only if that is asked for, or a reader has edited them.
 
     Raises:
-        InputError: No report has a label: the ids of the two files do not join.
+        InputError: No report has a label: the ids of the two files do not join. A label table lacks a class.
     """
-    answers = read_labels(labels_path, task).answers
-    labels = {report_id: answer.labels for report_id, answer in answers.items() if answer.status == Status.OK}
-    joined = [LabelledReport(report, labels.get(report.report_id)) for report in read_reports(reports_path)]
-    if all(item.labels is None for item in joined):
+    file = read_labels(labels_path, task)
+    if file.missing:
+        raise InputError(f"{labels_path}: no column for {', '.join(file.missing)}: none would be learned as absent")
+    file, respelled = respell(task, file)
+    file = by_policy(task, file, policies)
+    reports = list(read_reports(reports_path))
+    file, remark = joined_to(file, [report.report_id for report in reports])
+    blank = unannotated(file)
+    remarks = [remark, f"{labels_path}: {len(file.blank)} blank rows count as none" if file.blank - blank else ""]
+    remarks += [
+        f"{task.name}: {name!r} taken for {spelt.finding} ({spelt.count:,})" for name, spelt in respelled.items()
+    ]
+    print("".join(f"{line}\n" for line in remarks if line), end="")
+    joined = []
+    for report in reports:
+        answer = file.answers.get(report.report_id)
+        reason = None if answer is None else _unfit(answer, file, blank, with_problems)
+        joined.append(LabelledReport(report, None if answer is None or reason else answer.labels, reason or ""))
+    if not any(item.labels is not None or item.left_out for item in joined):
         example = f"; e.g. {joined[0].report.report_id!r} has none" if joined else ""
         raise InputError(f"{labels_path}: no label for any of the {len(joined)} reports in {reports_path}{example}")
     return joined
+
+
+def _unfit(answer: Answer, file: LabelFile, blank: Collection[str], with_problems: bool) -> str:
+    """Why an answer is not learned; empty if it is."""
+    if answer.status != Status.OK:
+        return "without an answer"
+    if answer.report_id in blank:
+        return "not annotated"
+    if file.undecided.get(answer.report_id):
+        return "uncertain"
+    return "with problems (quarantined)" if answer.provenance.get("problems") and not with_problems else ""
+
+
+def read_excluded(paths: Iterable[Path]) -> Excluded:
+    """Reads which reports are excluded: ids, one a line, or a table of them with what it has of patients and texts."""
+    ids, patients, texts = set[str](), set[str](), set[tuple[str, ...]]()
+    for path in paths:
+        ids |= read_ids(path)
+        for number, row in read_table(path) if is_table(path) else ():
+            patients.add(_patient(id_cell(f"{path}:{number}", find_column(row, PATIENT_COLUMNS), row)))
+            for columns in (("text", "report_text", "note_text", "report", "note"), ("findings",), ("impression",)):
+                text = row.get(find_column(row, columns) or "")
+                texts.add(_words(text) if isinstance(text, str) else ())
+            whole = " ".join(str(row.get(find_column(row, [name]) or "") or "") for name in ("findings", "impression"))
+            texts.add(_words(whole))
+    return Excluded(frozenset(ids), frozenset(patients - {""}), frozenset(texts - {()}))
+
+
+def _patient(patient_id: str) -> str:
+    """The normal form of a patient's id; MIMIC-CXR's folders put a p before it."""
+    return normal_id(re.sub(r"^p(?=\d)", "", patient_id))
 
 
 def build(
@@ -100,20 +179,20 @@ def build(
     rows: Mapping[str, int],
     validation_rows: int,
     seed: int,
-    excluded: Iterable[str] = (),
+    excluded: Excluded = Excluded(),
 ) -> Split:
     """Builds the training and validation rows of one run.
 
     Which rows are taken depends on seed and report id alone, so that a smaller set is inside a larger one. A patient's
-    reports are all in one split, over all tasks.
+    reports are all in one split, over all tasks, and so is a text, whoever has it.
 
     Args:
         sources: Reports by task (a name, or a task file's path), those without a label among them.
         rows: Exact number of training rows by task.
         validation_rows: Exact number of validation rows of each task; may be 0.
         seed: Governs the choice, the split and the order.
-        excluded: Ids of reports that are in no split, e.g. of curated test reports, in any form that
-            :func:`radtune.tables.normal_id` knows. Nor is any report with the text of such a one.
+        excluded: What is in no split, e.g. curated test reports: they, all reports of their patients, and those with
+            their text, in the same words or nearly.
 
     Raises:
         InputError: Too few reports, with the number there is, or a report is said to be of two patients.
@@ -121,56 +200,104 @@ def build(
     # Whatever order they come in: those of phrases first, so that files are those of earlier versions.
     sources = {name: sources[name] for name in sorted(sources, key=lambda name: (bool(load_task(name).classes), name))}
     patients = _patients([item.report for items in sources.values() for item in items])
-    usable, counts, unmatched = _usable(sources, list(excluded))
+    usable, counts, unmatched = _usable(sources, excluded, patients)
     held_out: set[str] = set()
     for task, items in usable.items():
         theirs = [patients[item.report.report_id] for item in items]
         held_out |= _validation_patients(theirs, validation_rows, seed, f"{task}: too few reports ({counts[task]})")
     split = Split([], [], counts, unmatched)
+    validated = {}
     for task, items in usable.items():
-        for_validation = [item for item in items if patients[item.report.report_id] in held_out]
-        for_training = [item for item in items if patients[item.report.report_id] not in held_out]
-        counts[task].held_out = len(for_validation)
-        if len(for_training) < rows[task]:
-            there = f"{len(for_training)} there ({counts[task]})"
-            raise InputError(f"{task}: {rows[task]} training rows asked for, {there}")
+        theirs = [item for item in items if patients[item.report.report_id] in held_out]
+        validated[task] = _chosen(theirs, validation_rows, seed)
+        split.validation += _instructions(validated[task], seed, load_task(task))
+    texts = {_words(item.report.text) for items in validated.values() for item in items}
+    for task, items in usable.items():
+        free = []
+        for item in items:
+            if patients[item.report.report_id] in held_out:
+                counts[task].leave_out("held out with their patients")
+            elif texts and _words(item.report.text) in texts:
+                counts[task].leave_out("with a text that is validated on")
+            else:
+                free.append(item)
+        if len(free) < rows[task]:
+            raise InputError(f"{task}: {rows[task]} training rows asked for, {len(free)} there ({counts[task]})")
         counts[task].train, counts[task].validation = rows[task], validation_rows
-        split.train += _take(for_training, rows[task], seed, load_task(task))
-        split.validation += _take(for_validation, validation_rows, seed, load_task(task))
+        split.train += _instructions(_chosen(free, rows[task], seed), seed, load_task(task))
     for part in (split.train, split.validation):
         random.Random(seed).shuffle(part)  # noqa: S311  (no secret)
     return split
 
 
 def _usable(
-    sources: Mapping[str, Sequence[LabelledReport]], excluded: Sequence[str]
+    sources: Mapping[str, Sequence[LabelledReport]], excluded: Excluded, patients: Mapping[str, str]
 ) -> tuple[dict[str, list[LabelledReport]], dict[str, Counts], int]:
     """Labelled reports that may be in a split and counts of the others, by task; and how many ids no report has."""
-    reports = [item.report for items in sources.values() for item in items]
-    by_id = excluded_ids((report.report_id for report in reports), excluded)
-    texts = {report.text for report in reports if report.report_id in by_id}
-    by_text = {report.report_id for report in reports if report.text in texts} - by_id
+    reports = {item.report.report_id: item.report for items in sources.values() for item in items}
+    by_id = {report_id for report_id in reports if normal_id(report_id) in excluded.ids}
+    whose = {patients[report_id] for report_id in by_id if reports[report_id].patient_id is not None}
+    by_patient = {
+        x for x in reports if patients[x] in whose or _patient(reports[x].patient_id or "") in excluded.patients
+    }
+    texts = excluded.texts | {_words(reports[report_id].text) for report_id in by_id}
+    by_text = near_identical({x: report.text for x, report in reports.items()}, texts)
     usable, counts = {}, {}
     for name, items in sources.items():
-        task, found = load_task(name), Counts(0)
+        task, found = load_task(name), Counts()
         usable[name], counts[name] = [], found
         unknown_labels: Counter[str] = Counter()
         for item in items:
-            if item.labels is None:
+            if item.labels is None and not item.left_out:
                 continue
-            known, unknown = task.known(item.labels)
+            known, unknown = task.known(item.labels or ())
             found.labelled += 1
-            unknown_labels.update(label if looks_like_name(label) else "(not shown)" for label in unknown)
-            if item.report.report_id in by_id:
-                found.excluded += 1
-            elif item.report.report_id in by_text:
-                found.same_text += 1
-            elif unknown and not known:
-                found.unknown += 1
+            unknown_labels.update(label if looks_like_name(label) else NOT_SHOWN for label in unknown)
+            reasons = {
+                "excluded": item.report.report_id in by_id,
+                "of patients of excluded reports": item.report.report_id in by_patient,
+                "with the text of an excluded report": item.report.report_id in by_text,
+                item.left_out: bool(item.left_out),
+                UNKNOWN: bool(unknown),
+            }
+            if reason := next((reason for reason, holds in reasons.items() if holds), None):
+                found.leave_out(reason)
             else:
                 usable[name].append(LabelledReport(item.report, known))
         found.unknown_labels = dict(unknown_labels.most_common())
-    return usable, counts, len(set(map(normal_id, excluded)) - set(map(normal_id, by_id)))
+    return usable, counts, len(excluded.ids - set(map(normal_id, by_id)))
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """The words of a report, without the headings of its sections, which a copy may lack."""
+    return tuple(word for word in re.findall(r"\w+", text.casefold()) if word not in SECTIONS)
+
+
+def near_identical(texts: Mapping[str, str], wanted: Collection[tuple[str, ...]]) -> set[str]:
+    """Which texts have the words of a wanted one, or all but a tenth of them, in their order.
+
+    Texts that are so near have more than four in five of their different words in common, so one of the rarest fifth
+    of either: by these, candidates are found (prefix filtering; Chaudhuri et al., ICDE 2006).
+    """
+    from rapidfuzz.distance import Levenshtein
+
+    often = Counter(word for words in wanted for word in set(words))
+
+    def rarest(words: Collection[str]) -> list[str]:
+        different = sorted(set(words), key=lambda word: (often[word], word))
+        return different[: len(different) // 5 + 1]
+
+    having: dict[str, list[tuple[str, ...]]] = {}
+    for words in wanted:
+        for word in rarest(words):
+            having.setdefault(word, []).append(words)
+    found = set()
+    for name, text in texts.items() if having else ():
+        words = _words(text)
+        candidates = {other for word in rarest(words) for other in having.get(word, ())}
+        if any(Levenshtein.normalized_similarity(words, other) >= _LIKE for other in candidates):
+            found.add(name)
+    return found
 
 
 def _patients(reports: Iterable[Report]) -> dict[str, str]:
@@ -202,8 +329,12 @@ def _validation_patients(patients: Sequence[str], wanted: int, seed: int, too_fe
     return chosen
 
 
-def _take(items: Sequence[LabelledReport], wanted: int, seed: int, task: Task) -> Iterator[Instruction]:
-    for item in sorted(items, key=lambda item: priority(seed, item.report.report_id))[:wanted]:
+def _chosen(items: Iterable[LabelledReport], wanted: int, seed: int) -> list[LabelledReport]:
+    return sorted(items, key=lambda item: priority(seed, item.report.report_id))[:wanted]
+
+
+def _instructions(items: Iterable[LabelledReport], seed: int, task: Task) -> Iterator[Instruction]:
+    for item in items:
         report, output = item.report, task.encode(item.labels or ())
         instruction = task.prompt("training", report.report_id, seed).instruction
         yield Instruction(instruction, text_of(task, report), output, task.name, report.report_id, report.source)

@@ -1,5 +1,6 @@
 """Files of labels: whatever says which classes or phrases reports have, read into answers; label tables written."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from radtune.config import InputError, nearest
+from radtune.files import sha256_text
 from radtune.labels import NO_FINDING, Answer, Phrase, State, Status
 from radtune.privacy import looks_like_name, shown, shown_columns
 from radtune.report import say_unused
@@ -27,16 +29,21 @@ from radtune.tables import (
 from radtune.tasks import THREE_VALUED, Task
 from radtune.tasks.lists import read_list
 
-LABELS, PHRASES = "labels", "phrases"
+LABELS, PHRASES, LABELS_SHA256 = "labels", "phrases", "labels_sha256"
+# Who says what was edited by hand.
+READER = "reader"
 # What an uncertain class counts as (Irvin et al., CheXpert, AAAI 2019, section 3): nothing that is learned or scored,
 # present, absent, or a label of its own.
 POLICIES = ("drop", "positive", "negative", "state")
 # The classes that ``uncertain=`` does not name.
 OTHERS = "others"
+# What a blank cell means. MIMIC-CXR: not mentioned, so not positive. Open-i: not decided, so that (report, class) pair
+# is left out of the counts on both sides.
+NEGATIVE, IGNORE = BLANK = ("negative", "ignore")
 PATIENT_COLUMNS = ("patient_id", "subject_id")
 _IDS = (*ID_COLUMNS, *PATIENT_COLUMNS)
 # The keys of a JSON row that become fields of an answer, and what the model wrote, which has been read already.
-_NOT_PROVENANCE = frozenset((*_IDS, LABELS, PHRASES, "task", "status", "response"))
+_NOT_PROVENANCE = frozenset((*_IDS, LABELS, PHRASES, LABELS_SHA256, "task", "status", "response"))
 # Spellings of a cell; pandas writes whole numbers in a column with gaps as 1.0.
 _STATES = {f"{state:d}{end}": state for state in State for end in ("", ".0")}
 # What stands between the labels of a cell: signs that no name has, the comma, and last what may be part of a name.
@@ -209,6 +216,7 @@ def _json_answer(
     where: str, row: dict[str, Any], task: Task, column: str | None, report_id: str, by: str
 ) -> tuple[Answer, bool]:
     """What a row of JSON says, and whether it says nothing."""
+    row = _edited(row) if is_edited(row) else row
     if str(row.get("task", task.name)).removesuffix(THREE_VALUED) != task.name.removesuffix(THREE_VALUED):
         raise InputError(f"{where}: a row of task {shown(row['task'])}, expected {task.name!r}")
     try:
@@ -222,10 +230,40 @@ def _json_answer(
         if name not in row:
             raise InputError(f"{where}: no {name!r}{_nearest_column(name, row)}")
         labels, phrases = _json_labels(where, row, task, name)
-    by = by or str(row.get("model") or "")
+    by = by or (READER if is_edited(row) else str(row.get("model") or ""))
     answer = Answer(task.distinct(labels), report_id, by, status, phrases=phrases, patient_id=_patient_id(row))
     answer = replace(answer, provenance={key: value for key, value in row.items() if key not in _NOT_PROVENANCE})
     return answer, status == Status.OK and is_missing(row[name])
+
+
+def labels_sha256(labels: Iterable[object]) -> str:
+    """What a row of answers keeps of its labels, so that an edit by hand can be told."""
+    return sha256_text(json.dumps(list(labels), ensure_ascii=False))
+
+
+def is_edited(row: Mapping[str, Any]) -> bool:
+    """Whether a reader has changed the labels or phrases of a row of answers."""
+    answered, labels, phrases = row.get(LABELS_SHA256), row.get(LABELS), row.get(PHRASES)
+    if answered is None or not isinstance(labels, list):
+        return False
+    return labels_sha256(labels) != answered or (bool(phrases) and labels_sha256(_names(phrases)) != answered)
+
+
+def _edited(row: dict[str, Any]) -> dict[str, Any]:
+    """An edited row as a reader means it: with the labels of those phrases that were changed, and without problems."""
+    if labels_sha256(row[LABELS]) == row[LABELS_SHA256]:
+        row = row | {LABELS: _names(row[PHRASES])}
+    return row | {"status": str(Status.OK), "problems": []}
+
+
+def _names(phrases: Iterable[Any]) -> list[Any]:
+    return [phrase.get("phrase") if isinstance(phrase, dict) else phrase for phrase in phrases]
+
+
+def edited_rows(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows of an earlier output that readers have edited, by report id."""
+    rows = (row for _, row in read_table(path)) if path.exists() else ()
+    return {str(row.get(ID_COLUMNS[0])): row for row in rows if is_edited(row)}
 
 
 def _json_labels(where: str, row: dict[str, Any], task: Task, name: str) -> tuple[list[str], tuple[Phrase, ...]]:
@@ -311,6 +349,15 @@ def respell(task: Task, file: LabelFile, slips: bool = True) -> tuple[LabelFile,
             answers[report_id] = replace(answer, labels=labels)
     found = {name: Respelling(meant[name], count) for name, count in unknown.most_common() if name in meant}
     return replace(file, answers=answers), found
+
+
+def unannotated(file: LabelFile, blank: str | None = None) -> frozenset[str]:
+    """The reports that a file says nothing of.
+
+    Unless ``blank`` says which: where it says of another report that there is nothing, or that a class is absent, a
+    blank row is one that nobody has annotated; else that is how it says that there is nothing.
+    """
+    return file.blank if blank == IGNORE or (blank is None and file.says_none) else frozenset()
 
 
 def policies_for(task: Task, given: str | Mapping[str, str] | None) -> dict[str, str]:

@@ -44,7 +44,7 @@ from radtune.models.export import FOLDERS, FineTuned, export, model_card
 from radtune.privacy import say
 from radtune.progress import progress
 from radtune.score.scores import ratios
-from radtune.tasks import Task, load_task, own_tasks, task_names
+from radtune.tasks import THREE_VALUED, Task, load_task, own_tasks, task_names
 from radtune.train.checkpoints import resume_state, save_checkpoint
 from radtune.train.data import Row, data_paths, make_rows, read_rows
 from radtune.train.distributed import (
@@ -168,11 +168,12 @@ class LoRAFinetune:
             self.say(f"warning: {cut:,} validation rows reach tokenizer.max_seq_len: their answers are cut")
         names = sorted({row.task for row in self.held_out})
         if settings.validation.generate_rows:
-            own = {name: load_task(path) for name, path in own_tasks(settings.tasks).items()}
+            own = own_tasks(settings.tasks)
             for name in names:
-                if name not in own and name not in task_names():
+                given = name.removesuffix(THREE_VALUED)
+                if given not in own and given not in task_names():
                     raise InputError(f"tasks: none of their files is task {name!r} of {self.held_out_files[0]}")
-            self.tasks = {name: own.get(name) or load_task(name) for name in names}
+                self.tasks[name] = load_task(f"{own.get(given, given)}{name.removeprefix(given)}")
         choose_by = settings.validation.choose_by
         if choose_by not in ("validation_loss", "micro_f1", *(f"{name}_f1" for name in names)):
             raise InputError(f"validation.choose_by={choose_by}: no row of that task in validation.data_files")

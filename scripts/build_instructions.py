@@ -19,9 +19,9 @@ from pathlib import Path
 
 from radtune.config import InputError, key, nearest, run_command
 from radtune.files import check_outputs, write_manifest
-from radtune.instructions import build, join, rows_sha256, write_instructions
-from radtune.sources.select import read_ids
-from radtune.tasks import load_task, own_tasks, task_names
+from radtune.instructions import build, join, read_excluded, rows_sha256, write_instructions
+from radtune.label_files import OTHERS, POLICIES, policies_for
+from radtune.tasks import THREE_VALUED, load_task, own_tasks, task_names
 
 
 @dataclass
@@ -29,7 +29,7 @@ class TaskRows:
     """Keys of one task."""
 
     reports: Path = key("Its reports.jsonl.")
-    labels: Path = key("What is to be learned: a label table, annotations.jsonl, or a CSV with a column of labels.")
+    labels: Path = key("What is to be learned: a label table, annotations.jsonl, or a table with a column of labels.")
     rows: int = key("Its number of training rows.", ge=1)
 
 
@@ -42,7 +42,15 @@ class InstructionsConfig:
     tasks: list[Path] = key("Task files of one's own; their names may open sections.", [])
     validation_output: Path | None = key("Validation rows; needed with validation_rows.", None)
     validation_rows: int = key("Validation rows of each task, from patients that are not trained on.", 0, ge=0)
-    exclude_ids: list[Path] = key("Files of report ids that must be in no split: one id a line, or a CSV.", [])
+    exclude_ids: list[Path] = key(
+        "Files of reports that must be in no split, nor any of their patients or with their text: ids, or a table.", []
+    )
+    uncertain: str | dict[str, str] | None = key(
+        "What uncertain classes of a label table count as: the report is left out, present, absent, or a label of its "
+        f"own; for all, or by class (uncertain.CLASS=positive), the rest as {OTHERS}. Else as the task says.", None,
+        POLICIES,
+    )  # fmt: skip
+    with_problems: bool = key("Whether answers with problems, which are quarantined, are learned, too.", False)
     seed: int = key("Governs the choice of rows, the split and the order.", 0)
 
 
@@ -60,12 +68,14 @@ def main(config: InstructionsConfig) -> None:
     inputs = [path for given in config.sets.values() for path in (given.reports, given.labels)] + config.exclude_ids
     inputs += [path for name in config.sets for path in load_task(known[name]).files]
     check_outputs([config.output, config.validation_output], inputs)
-    sources = {
-        known[name]: join(given.reports, given.labels, load_task(known[name])) for name, given in config.sets.items()
-    }
-    rows = {known[name]: given.rows for name, given in config.sets.items()}
-    excluded = {report_id for path in config.exclude_ids for report_id in read_ids(path)}
-    split = build(sources, rows, config.validation_rows, config.seed, excluded)
+    sources, rows = {}, {}
+    for name, given in config.sets.items():
+        task = load_task(known[name])
+        policies = policies_for(task, config.uncertain if task.classes else None)
+        whose = f"{known[name]}{THREE_VALUED if 'state' in policies.values() else ''}"
+        sources[whose] = join(given.reports, given.labels, task, policies, config.with_problems)
+        rows[whose] = given.rows
+    split = build(sources, rows, config.validation_rows, config.seed, read_excluded(config.exclude_ids))
     parts = {config.output: split.train}
     if config.validation_output is not None:
         parts[config.validation_output] = split.validation
@@ -79,8 +89,6 @@ def main(config: InstructionsConfig) -> None:
         write_manifest(path, config, inputs, rows=len(part), rows_sha256=rows_sha256(part), **facts)
     for task, counts in by_name.items():
         print(f"{task}: {counts}; {counts.train:,} to train on, {counts.validation:,} to validate on")
-        if unknown := ", ".join(f"{name} ({count:,})" for name, count in counts.unknown_labels.items()):
-            print(f"{task}: dropped labels that it does not know: {unknown}")
     if split.unmatched_exclude_ids:
         print(f"{split.unmatched_exclude_ids:,} ids of exclude_ids are of none of these reports")
     print(f"{len(split.train):,} rows written to {config.output}")

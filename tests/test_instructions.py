@@ -6,11 +6,21 @@ import re
 import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
+from rapidfuzz.distance import Levenshtein
 
 from radtune.config import InputError
 from radtune.files import write_jsonl
-from radtune.instructions import LabelledReport, build, join, read_instructions, write_instructions
-from radtune.label_files import read_labels, write_label_table
+from radtune.instructions import (
+    Excluded,
+    LabelledReport,
+    build,
+    join,
+    near_identical,
+    read_excluded,
+    read_instructions,
+    write_instructions,
+)
+from radtune.label_files import edited_rows, labels_sha256, read_labels, write_label_table
 from radtune.report import report_from_sections
 from radtune.sources.synthetic import generate
 from radtune.tasks import load_task
@@ -43,7 +53,7 @@ def ids(rows, task):
 )
 def test_counts_splits_and_exclusions(seed, rows, validation, excluded):
     wanted = dict(zip(TASKS, rows, strict=True))
-    split = build(SOURCES, wanted, validation, seed, excluded)
+    split = build(SOURCES, wanted, validation, seed, Excluded(frozenset(excluded)))
     for task in TASKS:
         assert len(ids(split.train, task)) == wanted[task]
         assert len(ids(split.validation, task)) == validation
@@ -53,6 +63,9 @@ def test_counts_splits_and_exclusions(seed, rows, validation, excluded):
     assert not in_train & in_validation
     used = {row.report_id for row in split.train + split.validation}
     assert not used & excluded
+    assert not (in_train | in_validation) & {patient_of[report_id] for report_id in excluded}
+    text_of = {i.report.report_id: i.report.text for items in SOURCES.values() for i in items}
+    assert not {text_of[row.report_id] for row in split.train} & {text_of[row.report_id] for row in split.validation}
     assert len(used) == len(split.train) + len(split.validation)
 
 
@@ -79,14 +92,14 @@ def test_too_few_rows_says_how_many_there_are_and_why():
     items = {"open_ended": SOURCES["open_ended"]}
     first = SOURCES["open_ended"][0].report.report_id
     with pytest.raises(InputError) as caught:
-        build(items, {"open_ended": 301}, 0, 0, [first])
-    assert str(caught.value) == (
-        "open_ended: 301 training rows asked for, 299 there (300 labelled, 1 excluded, 0 with the text of an excluded "
-        "report, 0 of unknown labels alone, 0 held out with their patients)"
-    )
-    with pytest.raises(InputError, match=r"open_ended: 300 .*, (\d+) there \(300 labelled, .*, 2\d held out with"):
+        build(items, {"open_ended": 301}, 0, 0, Excluded(frozenset([first])))
+    assert re.fullmatch(
+        r"open_ended: 301 training rows asked for, 29\d there \(300 labelled, 1 excluded(, \d of patients of excluded "
+        r"reports)?(, \d with the text of an excluded report)?\)", str(caught.value)
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"open_ended: 300 .*, (\d+) there \(300 labelled, .*\d held out with their"):
         build(items, {"open_ended": 300}, 20, 0)
-    with pytest.raises(InputError, match=r"too few reports \(5 labelled, 0 excluded, .*: 5 there .*, 1 more needed"):
+    with pytest.raises(InputError, match=r"too few reports \(5 labelled\): 5 there .*, 1 more needed"):
         build({"open_ended": SOURCES["open_ended"][:5]}, {"open_ended": 1}, 6, 0)
 
 
@@ -124,30 +137,129 @@ def test_a_report_of_two_patients_is_refused():
         build(sources, {"open_ended": 1, "multiple_choice": 1}, 0, 0)
 
 
-def test_excluded_reports_are_left_out_in_any_spelling_and_with_their_text():
+LONG = "There is a small left pleural effusion with adjacent atelectasis and no pneumothorax today"
+
+
+def test_excluded_reports_are_left_out_with_their_patients_and_their_text(tmp_path):
     # The excluded report has no label itself, and its text stands under another id in the other task's file.
-    items = [made_up("50414267", "Small effusion.", labels=None), *(made_up(str(n), f"Text {n}.") for n in range(4))]
-    sources = {"open_ended": items, "multiple_choice": [made_up("900", "Small effusion."), made_up("901", "Clear.")]}
-    split = build(sources, {"open_ended": 3, "multiple_choice": 1}, 0, 0, ["s50414267", "2", "12345", "s12345"])
-    assert {row.report_id for row in split.train} == {"0", "1", "3", "901"}
+    items = [made_up("50414267", f"{LONG}.", "p1", labels=None), *(made_up(str(n), f"Text {n}.") for n in range(4))]
+    copies = [
+        f"FINDINGS:  {LONG.upper()}",
+        LONG.replace("small", "tiny"),
+        LONG.replace(" left", ""),
+        f"{LONG} and a mass and",
+    ]
+    others = [made_up(str(900 + n), text) for n, text in enumerate(copies)] + [
+        made_up("a", "Text.", "p1"),
+        made_up("b", "C", "10"),
+    ]
+    sources = {"open_ended": items, "multiple_choice": others}
+    (tmp_path / "ids.csv").write_text("study_id,subject_id\ns50414267,\n2,\n12345,p10\ns12345,\n")
+    split = build(sources, {"open_ended": 3, "multiple_choice": 1}, 0, 0, read_excluded([tmp_path / "ids.csv"]))
+    assert {row.report_id for row in split.train} == {"0", "1", "3", "903"}
     assert split.unmatched_exclude_ids == 1
     counts = split.counts["open_ended"], split.counts["multiple_choice"]
-    assert [(c.labelled, c.excluded, c.same_text) for c in counts] == [(4, 1, 0), (2, 0, 1)]
+    assert [(c.labelled, c.left_out) for c in counts] == [
+        (4, {"excluded": 1}),
+        (6, {"with the text of an excluded report": 3, "of patients of excluded reports": 2}),
+    ]
+    # Texts are known from the file of excluded reports, too, whatever their ids.
+    write_jsonl(tmp_path / "tests.jsonl", [{"report_id": "x", "text": f"Findings: {LONG}."}])
+    (tmp_path / "tests.csv").write_text(f"uid,findings,impression\nx,{LONG},\n")
+    for file in ("tests.jsonl", "tests.csv"):
+        split = build(sources, {"open_ended": 4, "multiple_choice": 3}, 0, 0, read_excluded([tmp_path / file]))
+        assert {row.report_id for row in split.train if row.task == "multiple_choice"} == {"903", "a", "b"}
 
 
-def test_labels_outside_the_classes_are_dropped_and_counted_by_name_and_never_taken_for_none():
-    words = "Mrs Secret was seen by us."
-    given = [["edema", "Hernia"], ["Normal"], [], ["Hernia", words], ["Normal", "Hernia"]]
-    items = [made_up(str(n), f"Report {n}.", labels=labels) for n, labels in enumerate(given)]
-    split = build({"multiple_choice": items}, {"multiple_choice": 3}, 0, 0)
+WORDS = st.lists(st.sampled_from(["no", "left", "small", "effusion", "edema", "of", "the", "lung", "is"]), max_size=24)
+
+
+@settings(deadline=None)
+@given(st.lists(WORDS, max_size=6), st.lists(WORDS, max_size=6), st.randoms(use_true_random=False))
+def test_near_identical_texts_are_those_that_a_plain_search_finds(texts, wanted, chance):
+    # Some of the texts are wanted ones with a word more, less or changed.
+    for words in wanted[:3]:
+        at = chance.randrange(len(words) + 1)
+        texts = [*texts, words[:at] + chance.choice([[], ["new"]]) + words[at + chance.randrange(2) :]]
+    wanted = [tuple(words) for words in wanted if words]
+    given = {str(number): " ".join(words) for number, words in enumerate(texts)}
+    alike = {x for x, t in given.items() if any(Levenshtein.normalized_similarity(t.split(), w) >= 0.9 for w in wanted)}
+    assert near_identical(given, wanted) <= alike
+    same = {x for x, text in given.items() if tuple(text.split()) in wanted}
+    assert same <= near_identical(given, wanted)
+    # Candidates are found by different words: with repeated ones a few may be missed.
+    distinct = {x for x in alike if len({*given[x].split()}) == len(given[x].split())}
+    assert {x for x in distinct if all(len({*w}) == len(w) for w in wanted)} <= near_identical(given, wanted)
+
+
+def test_a_report_is_left_out_if_one_of_its_labels_is_not_known(tmp_path):
+    given = [["edema"], ["Normal"], [], ["Edema", "Hernia"], ["Mrs Secret was seen by us."], ["Airspace Opacity"]]
+    given += [["Pleural_Effusion", "Pneumonia."], ["Pleural Effusions"]]
+    write_jsonl(tmp_path / "reports.jsonl", [made_up(str(n), f"Report {n}.").report for n in range(len(given))])
+    write_jsonl(tmp_path / "labels.jsonl", [{"report_id": f"s{n}", "labels": labels} for n, labels in enumerate(given)])
+    items = join(tmp_path / "reports.jsonl", tmp_path / "labels.jsonl", load_task("multiple_choice"))
+    split = build({"multiple_choice": items}, {"multiple_choice": 5}, 0, 0)
     assert {row.report_id: row.output for row in split.train} == {
-        "0": "['Edema']",
-        "1": "['Normal']",
-        "2": "['Normal']",
-    }
+        "0": "['Edema']", "1": "['Normal']", "2": "['Normal']", "6": "['Pleural Effusion', 'Pneumonia']",
+        "7": "['Pleural Effusion']",
+    }  # fmt: skip
     counts = split.counts["multiple_choice"]
-    assert (counts.labelled, counts.unknown) == (5, 2)
-    assert counts.unknown_labels == {"Hernia": 3, "(not shown)": 1}
+    assert (counts.labelled, counts.left_out) == (8, {"with labels that the task does not know": 3})
+    assert counts.unknown_labels == {"Hernia": 1, "(not shown)": 1, "Airspace Opacity": 1}
+
+
+def test_what_people_write_in_a_column_of_labels_is_learned_and_what_they_left_blank_is_not(tmp_path, capsys):
+    cells = ("Edema|Pneumonia", "No Finding", "", "nan", "['Edema' 'Fracture']", "Normal")
+    write_jsonl(tmp_path / "reports.jsonl", [made_up(str(n), f"Report {n}.").report for n in range(len(cells))])
+    lines = [f'{number}.0,"{cell}"' for number, cell in enumerate(cells)]
+    (tmp_path / "labels.csv").write_text("\n".join(["study_id,labels", *lines]))
+    task = load_task("multiple_choice")
+    items = join(tmp_path / "reports.jsonl", tmp_path / "labels.csv", task)
+    assert [item.labels for item in items] == [("Edema", "Pneumonia"), (), None, None, ("Edema", "Fracture"), ()]
+    assert [item.left_out for item in items if item.labels is None] == ["not annotated"] * 2
+    # Where blank is the only way that it says so, it means none, and that is said.
+    (tmp_path / "labels.csv").write_text("study_id;labels\n0;Edema\n1;\n")
+    assert [item.labels for item in join(tmp_path / "reports.jsonl", tmp_path / "labels.csv", task)][:2] == [
+        ("Edema",),
+        (),
+    ]
+    assert "1 blank rows count as none" in capsys.readouterr().out
+    (tmp_path / "labels.csv").write_text("study_id,Edema,Fracture\n0,1,0\n")
+    with pytest.raises(
+        InputError, match=r"no column for Atelectasis, .*Support Devices: none would be learned as absent"
+    ):
+        join(tmp_path / "reports.jsonl", tmp_path / "labels.csv", task)
+
+
+def test_quarantined_answers_are_learned_only_if_asked_for_and_what_a_reader_edits_always_is(tmp_path):
+    def row(report_id, labels, phrases, answered, **others):
+        named = [{"phrase": phrase, "icd10": None} for phrase in phrases]
+        return {
+            "report_id": report_id,
+            "labels": labels,
+            "phrases": named,
+            "labels_sha256": labels_sha256(answered),
+            **others,
+        }
+
+    rows = [
+        row("0", ["scar"], ["scar"], ["scar"], problems=[]),
+        row("1", ["scar"], ["scar"], ["scar"], problems=["1 of 1 phrases not in the report"]),
+        row("2", ["scar"], ["mass"], ["mass"], problems=["1 of 1 phrases not in the report"]),
+        row("3", ["mass"], ["scar"], ["mass"], problems=["no list in the answer"]),
+        row("4", ["scar"], [], [], status="unparsed", problems=["no list in the answer"]),
+    ]
+    write_jsonl(tmp_path / "reports.jsonl", [made_up(str(n), f"Report {n}.").report for n in range(len(rows))])
+    write_jsonl(tmp_path / "annotations.jsonl", rows)
+    for wanted in (False, True):
+        items = join(
+            tmp_path / "reports.jsonl", tmp_path / "annotations.jsonl", load_task("open_ended"), with_problems=wanted
+        )
+        expected = [("scar",), ("scar",) if wanted else None, ("scar",), ("scar",), ("scar",)]
+        assert [item.labels for item in items] == expected
+    assert items[1].left_out == "" and list(edited_rows(tmp_path / "annotations.jsonl")) == ["2", "3", "4"]
+    answers = read_labels(tmp_path / "annotations.jsonl", load_task("open_ended")).answers
+    assert [answer.by for answer in answers.values()] == ["", "", "reader", "reader", "reader"]
 
 
 def test_files_are_written_together_or_not_at_all(tmp_path):
@@ -207,10 +319,8 @@ def test_command_writes_the_same_bytes_twice(run_here, files):
     assert manifest["rows"] == 30
     assert len(manifest["inputs"]) == 9  # with the files of the two tasks
     counts = manifest["counts"]["open_ended"]
-    assert counts.pop("held_out") >= 5
-    assert counts == {
-        "labelled": 60, "excluded": 0, "same_text": 0, "unknown": 0, "unknown_labels": {}, "train": 20, "validation": 5,
-    }  # fmt: skip
+    assert counts.pop("left_out")["held out with their patients"] >= 5
+    assert counts == {"labelled": 60, "unknown_labels": {}, "train": 20, "validation": 5}
     assert manifest["unmatched_exclude_ids"] == 0
 
 
@@ -265,20 +375,43 @@ def test_errors_are_one_line(run_here, files, changes, message):
 def test_command_tells_what_it_left_out(run_here, files):
     rows = [json.loads(line) for line in (files / "mimic.jsonl").read_text().splitlines()]
     answers = [{"report_id": r["report_id"], "status": "ok", "labels": ["Edema", "Zebra hernia"]} for r in rows]
-    answers[1]["labels"].pop(0)
+    for answer in answers[20:]:
+        answer["labels"].pop()
     write_jsonl(files / "answers.jsonl", answers)
     (files / "ids.txt").write_text(f"{rows[0]['report_id']}\nnobody\n")
     labels = files / "answers.jsonl"
     result = run_here(*arguments(files, {"multiple_choice.labels": labels, "exclude_ids": f"[{files / 'ids.txt'}]"}))
     assert result.returncode == 0, result.stderr
     assert "multiple_choice: 60 labelled, 1 excluded" in result.stdout
-    assert "1 of unknown labels alone" in result.stdout
-    assert "multiple_choice: dropped labels that it does not know: Zebra hernia (60)" in result.stdout
+    assert re.search(r"1\d with labels that the task does not know: Zebra hernia \(20\); 10 to train", result.stdout)
     assert "1 ids of exclude_ids are of none of these reports" in result.stdout
     manifest = (files / "rows.jsonl.manifest.json").read_text()
-    assert json.loads(manifest)["counts"]["multiple_choice"]["unknown_labels"] == {"Zebra hernia": 60}
+    assert json.loads(manifest)["counts"]["multiple_choice"]["unknown_labels"] == {"Zebra hernia": 20}
     assert json.loads(manifest)["unmatched_exclude_ids"] == 1
     assert "Zebra" not in (files / "rows.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("policy", "outputs"),
+    [
+        ("drop", {"['Normal']"}),
+        ("negative", {"['Normal']", "['Edema']"}),
+        ("positive", {"['Normal']", "['Edema', 'Fracture']"}),
+        ("state", {"['Normal']", "['Edema', 'Fracture (uncertain)']"}),
+    ],
+)
+def test_uncertain_classes_are_learned_as_asked_for(run_here, files, policy, outputs):
+    ids = [json.loads(line)["report_id"] for line in (files / "mimic.jsonl").read_text().splitlines()]
+    rows = {x: {"Edema": 1, "Fracture": -1} if n % 2 else {"No Finding": 1} for n, x in enumerate(ids)}
+    write_label_table(files / "labels.csv", load_task("multiple_choice"), rows)
+    # For all, and of one class.
+    for keys in ({"uncertain": policy}, {"uncertain.fracture": policy, "uncertain.others": "negative"}):
+        result = run_here(*arguments(files, {"multiple_choice.rows": 30, **keys}))
+        assert result.returncode == 0, result.stderr
+        built = [row for row in read_instructions(files / "rows.jsonl") if row.task != "open_ended"]
+        assert {row.output for row in built} == outputs
+        assert {row.task for row in built} == {"multiple_choice+states" if policy == "state" else "multiple_choice"}
+        assert ("30 uncertain" in result.stdout) == (policy == "drop")
 
 
 def test_rows_of_a_task_of_ones_own(run_here, files):

@@ -21,6 +21,7 @@ from radtune.ask.verify import denies
 from radtune.engines.choose import Model
 from radtune.engines.prompt import Engine, Response
 from radtune.files import jsonl_line, manifest_path, write_whole
+from radtune.label_files import LABELS_SHA256, edited_rows, labels_sha256
 from radtune.labels import Status
 from radtune.progress import progress
 from radtune.report import Report
@@ -267,15 +268,18 @@ class Run:
 def write_rows(run: Run, output: Path, quarantine: Path | None = None) -> None:
     """Writes a run's rows, and those with problems once more to ``quarantine``, which is absent if none has any.
 
-    Where a run was stopped before it has any answer, what an earlier one has written stays.
+    Where a run was stopped before it has any answer, what an earlier one has written stays; and always the rows that a
+    reader has edited since.
     """
     if run.outcome.interrupted and not any(row["status"] != Status.FAILED for row in run.rows()):
         return
+    edited = edited_rows(output)
     with write_whole(output) as stream, write_whole(quarantine) if quarantine else nullcontext() as aside:
         for row in run.rows():
             run.outcome.count(row)
-            stream.write(jsonl_line(row))
-            if aside is not None and row.get("problems"):
+            by_hand = edited.get(row["report_id"])
+            stream.write(jsonl_line(by_hand or row | {LABELS_SHA256: labels_sha256(row["labels"])}))
+            if aside is not None and row.get("problems") and not by_hand:
                 aside.write(jsonl_line({name: row[name] for name in QUARANTINED}))
         stream.flush()
         # That of an earlier start describes another file from here on.

@@ -14,13 +14,13 @@ import numpy as np
 
 from radtune.config import InputError
 from radtune.files import read_json, sha256_file, write_whole
-from radtune.label_files import POLICIES, LabelFile, Respelling, by_policy
+from radtune.label_files import IGNORE, NEGATIVE, POLICIES, LabelFile, Respelling, by_policy, unannotated
 from radtune.labels import Answer
 from radtune.privacy import NOT_SHOWN, looks_like_name
 from radtune.score.agreement import Agreement, compare
 from radtune.score.codes import CodeScores, score_codes
 from radtune.score.comparison import Comparison, compare_counts
-from radtune.score.inputs import IGNORE, NEGATIVE, check_present, check_whole, judged_classes, unannotated, without
+from radtune.score.inputs import check_present, check_whole, judged_classes, without
 from radtune.score.scores import MEASURES, RESAMPLES, Score, micro_score, ratios
 from radtune.tasks import Task
 from radtune.tasks.counting import ClassCounts, indicators

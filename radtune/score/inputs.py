@@ -6,7 +6,7 @@ from pathlib import Path
 
 from radtune.combine import RULES, combine
 from radtune.config import InputError, nearest
-from radtune.label_files import LabelFile, Respelling, read_labels, respell
+from radtune.label_files import IGNORE, NEGATIVE, LabelFile, Respelling, read_labels, respell, unannotated
 from radtune.labels import Answer, Status
 from radtune.privacy import looks_like_name
 from radtune.tables import is_jsonl
@@ -18,10 +18,6 @@ GOLD, PREDICTIONS, COMPARE = "gold", "predictions", "compare"
 # What is done with a name that is no class: counted as wrong, or taken for the class it all but spells.
 LENIENT = "lenient"
 SPELLING = ("strict", LENIENT)
-
-# What a blank cell of gold means. MIMIC-CXR: not mentioned, so not positive. Open-i: not decided, so that
-# (report, class) pair is left out of the counts on both sides.
-NEGATIVE, IGNORE = GOLD_BLANK = ("negative", "ignore")
 
 
 def read_gold(
@@ -80,15 +76,6 @@ def combine_gold(task: Task, annotators: Sequence[LabelFile], rule: str, gold_bl
         combined[report_id] = combine(task, said, rule).answer if said else first
     blank = frozenset.intersection(*left_out)
     return LabelFile(annotators[0].path, combined, blank=blank, says_none=True, lines=annotators[0].lines)
-
-
-def unannotated(gold: LabelFile, gold_blank: str | None) -> frozenset[str]:
-    """The reports that gold says nothing of.
-
-    Unless ``gold_blank`` says which: where it says of another report that there is nothing, or that a class is absent,
-    a blank row is one that nobody has annotated; else that is how it says it.
-    """
-    return gold.blank if gold_blank == IGNORE or (gold_blank is None and gold.says_none) else frozenset()
 
 
 def blank_text(task: Task, gold: LabelFile, gold_blank: str | None) -> str:

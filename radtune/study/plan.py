@@ -11,8 +11,8 @@ from typing import Any
 
 from radtune import combine
 from radtune.config import InputError, from_mapping, key, nearest, read_yaml, split_arguments, with_overrides
-from radtune.label_files import POLICIES
-from radtune.score.inputs import GOLD_BLANK, IGNORE, LENIENT, SPELLING
+from radtune.label_files import BLANK, IGNORE, POLICIES
+from radtune.score.inputs import LENIENT, SPELLING
 from radtune.tasks import Task, load_task
 
 # The recipes: recipes/lora_finetune.py, and torchtune's own, which the paper trained with.
@@ -31,7 +31,7 @@ EVALUATION_KEYS = (
     "spelling",
     "uncertain",
 )
-_CHOICES = {"gold_blank": GOLD_BLANK, "gold_rule": combine.RULES, "spelling": SPELLING, "uncertain": POLICIES}
+_CHOICES = {"gold_blank": BLANK, "gold_rule": combine.RULES, "spelling": SPELLING, "uncertain": POLICIES}
 _PATH_KEYS = ("input", "gold", "reports", "labels")
 # $NAME or ${NAME} in a path; and as OmegaConf writes it.
 _VARIABLE = re.compile(r"\$\{?(?:oc\.env:)?(\w+)\}?")

@@ -2,7 +2,7 @@
 
 from radtune.tasks.class_list import THREE_VALUED
 from radtune.tasks.rendering import PROMPT_FORMATS, USES, TaskPrompt, prompt_sha256, user_message
-from radtune.tasks.task import Task, load_task, own_tasks, task_names, text_of, with_rules
+from radtune.tasks.task import SECTIONS, Task, load_task, own_tasks, task_names, text_of, with_rules
 
 # What gpt_data_generate.py asks unless told otherwise: what the paper's teacher labelled.
 DEFAULT_TASK = "open_ended"
@@ -13,6 +13,7 @@ __all__ = [
     "DEFAULT_RULES_TASK",
     "DEFAULT_TASK",
     "PROMPT_FORMATS",
+    "SECTIONS",
     "THREE_VALUED",
     "USES",
     "Task",

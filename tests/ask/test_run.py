@@ -4,15 +4,16 @@ import json
 from dataclasses import replace
 
 import pytest
-from scripted_engine import CLASSES, PHRASES, asking, label, model_of
+from scripted_engine import CLASSES, PHRASES, Scripted, asking, label, model_of
 
 import radtune.ask.run as ask_run
 from radtune.ask.costs import Budget, Price
 from radtune.ask.ledger import Ledger
 from radtune.ask.questions import asked_again, questions_for
-from radtune.ask.run import Run
+from radtune.ask.run import Run, write_rows
 from radtune.config import InputError
 from radtune.engines.prompt import Response, Sampling
+from radtune.label_files import read_labels
 from radtune.report import report_from_sections
 from radtune.tasks import prompt_sha256
 
@@ -87,6 +88,23 @@ def test_only_what_changed_is_asked_and_going_back_costs_nothing(reports, path):
     assert label(changed, path, asking(temperature=1.0), engine)[0].asked == 10
     outcome, rows, _ = label(reports, path, asking(), engine)
     assert (outcome.asked, rows) == (0, before)
+
+
+def test_a_row_that_a_reader_has_edited_stays(reports, path, tmp_path):
+    output = tmp_path / "annotations.jsonl"
+    with Ledger(path) as ledger:
+        run = Run(reports, asking(), model_of(Scripted(lambda prompt: "['effusion']")), ledger)
+        run.ask()
+        write_rows(run, output)
+        rows = [json.loads(line) for line in output.read_text().splitlines()]
+        rows[1]["labels"], rows[2]["phrases"] = ["scar"], [{"phrase": "mass", "icd10": "R91.8"}]
+        output.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_rows(run, output, tmp_path / "quarantine.jsonl")
+    assert [json.loads(line) for line in output.read_text().splitlines()] == rows
+    found = read_labels(output, PHRASES).answers
+    assert [(answer.labels, answer.by) for answer in found.values()][1:4] == [
+        (("scar",), "reader"), (("mass",), "reader"), (("effusion",), rows[3]["model"]),
+    ]  # fmt: skip
 
 
 def test_reports_that_failed_have_a_row_and_are_asked_again(reports, path):
