@@ -120,10 +120,12 @@ def _label_sentence(sentence: str, rules: Rules) -> tuple[Mention, ...]:
     cues = _find_cues(sentence, rules, stops, found)
     heading = _HEADING.match(sentence) if ":" in sentence else None
     colon = heading.end() - 1 if heading else 0
-    mentions = []
-    for part, hit in found:
-        mention = _decide_heading(sentence, part, hit, cues, stops, found, colon) if hit.end <= colon else None
-        mentions.append(mention or _decide(sentence, part, hit, cues, stops))
+    mentions = [_decide(sentence, part, hit, cues, stops) for part, hit in found]
+    if colon:
+        said = [mention for mention in mentions if mention.start > colon]
+        for at, (part, hit) in enumerate(found):
+            if hit.end <= colon:
+                mentions[at] = _decide_heading(sentence, part, hit, cues, stops, said, colon) or mentions[at]
     return tuple(mentions)
 
 
@@ -222,22 +224,21 @@ def _decide_heading(
     hit: Hit,
     cues: Sequence[_Cue],
     stops: _Stops,
-    found: Sequence[tuple[FindingRules, Hit]],
+    said: Sequence[Mention],
     colon: int,
 ) -> Mention | None:
-    """What a mention before a statement's colon comes to by what stands behind; None where that does not tell."""
+    """What a mention before a statement's colon comes to by what is said behind; None where that does not tell."""
     first = bisect_left(cues, (colon,))
     if hit.name == "normal" or (first and cues[0].end <= colon):
         return None  # a statement of its own, with its own cue
-    said = [(part, other) for part, other in found if other.start > colon]
-    if any(part.finding == finding_rules.finding for part, _ in said):
+    if any(mention.finding == finding_rules.finding for mention in said):
         return _mention(finding_rules, hit, "ignored", HEADING)
     for cue in cues[first : first + 1]:
         answers = _words_between(sentence, colon + 1, cue.start) <= _ANSWER_WORDS
         # "Opacity: possible edema" doubts the edema.
         if answers and (cue.rule.status == "negative" or not said) and _concerns(cue, finding_rules, hit, stops):
             return _mention(finding_rules, hit, cue.rule.status, cue.rule.name, cue)
-    if said and all(other.name == "normal" for _, other in said):
+    if said and all(mention.status == "negative" for mention in said):
         return _mention(finding_rules, hit, "negative", HEADING)
     return None
 
@@ -271,7 +272,7 @@ def _cues_before(
     """The cues before a mention's last words that reach it, the nearest first."""
     at = bisect_left(cues, (hit.head + 1,))
     for cue in reversed(cues[max(0, at - _CUES_ASKED) : at]):
-        # A cue before "thickening of the pleura" comes to its first word, the one in "heart is not enlarged" to its last.
+        # A cue before "thickening of the pleura" comes to its first word, that in "heart is not large" to its last.
         word = hit.start if cue.end <= hit.start else hit.head
         if not (cue.end <= word < cue.reach_end and _concerns(cue, finding_rules, hit, stops)):
             continue

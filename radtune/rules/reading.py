@@ -48,6 +48,12 @@ _GOES_ON = re.compile(
     r"|which|that|as|but|cannot|may|might|could|should|would|versus|vs|if|due|involving|over|overlying|along|near"
     r"|since|because|resolved|suspected|excluded|again|today|unlikely|unchanged|possible|probable|likely)\b)"
 )
+# A name on a line of its own, and its answer on the next.
+_NAME_ALONE = re.compile(r"[ \t]*[A-Z][A-Za-z/]*(?: [A-Za-z/]+){0,3}[ \t]*\Z")
+_ANSWER_ALONE = re.compile(
+    r"[ \t]*(?:none|no|nil|absent|negative|normal|yes|present|not (?:seen|present|identified))[ \t]*\.?[ \t]*\Z",
+    re.IGNORECASE,
+)
 _SHORT_LINE = 45
 # Prose is not wrapped as narrowly as this.
 _WRAPPED_FROM = 60
@@ -147,17 +153,21 @@ def _fold_lines(text: str) -> str:
 
 def _fold_block(lines: list[str]) -> Iterator[str]:
     """Lines of one paragraph, those that were wrapped joined by a blank."""
-    joined = [_fold_cells(lines[0])]
+    joined = _fold_cells(lines[0])
     if len(lines) > 1:
         breaks = partial(
             _breaks, widest=max(map(len, map(str.rstrip, lines))), prose=any(map(_PUNCTUATED.search, lines))
         )
         for before, line in pairwise(lines):
-            if breaks(before, line):
-                yield " ".join(joined)
-                joined = []
-            joined.append(_fold_cells(line))
-    yield " ".join(joined)
+            if _NAME_ALONE.match(before) and _ANSWER_ALONE.match(line):
+                joined += ":"
+            elif breaks(before, line):
+                yield joined
+                joined = ""
+            else:
+                joined += " "
+            joined += _fold_cells(line)
+    yield joined
 
 
 def _breaks(before: str, line: str, widest: int, prose: bool) -> bool:
