@@ -159,7 +159,7 @@ def _fold_block(lines: list[str]) -> Iterator[str]:
             _breaks, widest=max(map(len, map(str.rstrip, lines))), prose=any(map(_PUNCTUATED.search, lines))
         )
         for before, line in pairwise(lines):
-            if _NAME_ALONE.match(before) and _ANSWER_ALONE.match(line):
+            if _NAME_ALONE.match(before) and not _ENDS_OPEN.search(before) and _ANSWER_ALONE.match(line):
                 joined += ":"
             elif breaks(before, line):
                 yield joined
