@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from radtune.characters import language_of
-from radtune.privacy import looks_like_name, say
+from radtune.privacy import looks_like_name
 from radtune.report import Report, is_chest
 from radtune.sections import heading_kind
 from radtune.tables import is_table, table_layout
@@ -78,7 +78,7 @@ class Look:
 
 @cache
 def say_look(path: Path, lines: tuple[str, ...]) -> None:
-    """Says on standard error, once, what a file holds."""
+    """Prints, once, what a file holds."""
     if is_table(path) and path.is_file():
         lines = (table_layout(path), *lines)
-    say(f"{path}: {'; '.join(lines)}")
+    print(f"{path}: {'; '.join(lines)}", flush=True)

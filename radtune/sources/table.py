@@ -91,7 +91,7 @@ def reports_of(path: Path) -> Iterator[Report]:
 
 
 def read_any_reports(path: Path) -> Iterator[Report]:
-    """Reads reports for people, who are told on standard error what the file holds."""
+    """Reads reports for people, who are told what the file holds."""
     look = Look()
     yield from look.pass_on(reports_of(path))
     say_look(path, tuple(look.lines()))
