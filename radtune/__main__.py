@@ -1,6 +1,6 @@
 """radtune COMMAND [--config FILE.yaml] [key=value ...]: every command of the repository, in any folder.
 
-    radtune check input=notes.csv
+    radtune check reports=notes.csv
     radtune label text="Small left effusion."
     radtune study my_study.yaml --cores 4
 
@@ -20,6 +20,7 @@ from radtune.config import EXIT_INPUT_ERROR, InputError, mendable
 from radtune.privacy import nearest, say, shown
 
 COMMANDS = {
+    "check": "scripts/check_data.py",
     "prepare": "scripts/prepare_reports.py",
     "label": "scripts/label_by_rules.py",
     "annotate": "gpt_data_generate.py",

@@ -11,6 +11,7 @@ from radtune.files import read_jsonl
 from radtune.privacy import looks_like_name, say
 from radtune.regions import region_named, shows_chest
 from radtune.sections import split_sections
+from radtune.tables import id_cell
 
 
 @dataclass(frozen=True)
@@ -94,17 +95,15 @@ def _report(where: str, row: dict[str, Any]) -> Report:
         if name not in row:
             raise InputError(f"{where}: no {name!r}")
     values = dict.fromkeys(_FIELDS) | _LEFT_OUT | {name: row[name] for name in _FIELDS if name in row}
+    # Label tables join by these, and their cells are stripped.
+    values |= {"report_id": id_cell(where, "report_id", row), "patient_id": id_cell(where, "patient_id", row) or None}
     for name, value in values.items():
-        if name in ("report_id", "patient_id") and isinstance(value, int) and not isinstance(value, bool):
-            values[name] = value = str(value)
         if name in _LISTS and isinstance(value, list) and all(isinstance(item, str) for item in value):
             values[name] = tuple(value) or None
         elif not ((isinstance(value, str) and name not in _LISTS) or (value is None and name in _MAY_BE_NULL)):
             expected = "a list of strings" if name in _LISTS else "a string"
             raise InputError(f"{where}: {name!r} is {type(value).__name__}, expected {expected}")
-    # Label tables join by these, and their cells are stripped.
-    values["report_id"] = values["report_id"].strip()
-    for name in ("patient_id", "modality", "body_part"):
+    for name in ("modality", "body_part"):
         values[name] = (values[name] or "").strip() or None
     if not values["report_id"]:
         raise InputError(f"{where}: empty report_id")

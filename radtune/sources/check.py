@@ -71,9 +71,9 @@ class Look:
         rest = len(self.headings) - len(known) - len(unknown)
         for what, names in (("headings", known), ("headings not known", unknown)):
             if shown := [(name, number) for name, number in self.headings.most_common() if name in names]:
-                more = len(shown) - _SHOWN + (rest if what != "headings" else 0)
+                more = max(0, len(shown) - _SHOWN) + (rest if names is unknown else 0)
                 listed = ", ".join(f"{name} {number:,}" for name, number in shown[:_SHOWN])
-                yield f"{what}: {listed}{f' and {more:,} more' if more > 0 else ''}"
+                yield f"{what}: {listed}{f' and {more:,} more' if more else ''}"
 
 
 @cache
