@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from radtune.config import InputError
-from radtune.label_files import LabelFile, label_columns
+from radtune.label_files import LabelFile, joined_to, label_columns
 from radtune.labels import NO_FINDING
 from radtune.tasks import Task
 
@@ -86,14 +86,17 @@ def _share(pairs: Counter[tuple[Any, Any]]) -> float | None:
 
 
 def compare_tables(task: Task, a: LabelFile, b: LabelFile) -> TableAgreement:
-    """Compares two label tables over the reports that both hold; an InputError where there are none."""
+    """Compares two label tables over the reports and classes that both hold; an InputError where there are none."""
     for file in (a, b):
         if not file.has_states:
             raise InputError(f"{file.path}: no label table: none of its columns is a class of {task.name}")
+    b, _ = joined_to(b, a.answers)
     shared = [report_id for report_id in a.answers if report_id in b.answers]
     if not shared:
         raise InputError("the two tables have no report in common; do their ids mean the same?")
-    columns = label_columns(task)
+    # A class without a column has no label there, not even a blank one.
+    columns = [name for name in label_columns(task) if name not in {*a.missing, *b.missing}]
+    columns = columns if all(map(_has_no_finding, (a, b))) else [name for name in columns if name != NO_FINDING]
     first, second = (_states(file, shared, columns) for file in (a, b))
     figures = compare(columns, str(a.path), first, str(b.path), second, np.ones_like(first, dtype=bool))
     differ = {
@@ -104,6 +107,10 @@ def compare_tables(task: Task, a: LabelFile, b: LabelFile) -> TableAgreement:
         for i, name in enumerate(columns)
     }
     return TableAgreement(figures, len(a.answers) - len(shared), len(b.answers) - len(shared), differ)
+
+
+def _has_no_finding(file: LabelFile) -> bool:
+    return any(NO_FINDING in (answer.states or ()) for answer in file.answers.values())
 
 
 def _states(file: LabelFile, report_ids: Sequence[str], columns: Sequence[str]) -> np.ndarray:
@@ -126,7 +133,7 @@ def agreement_text(found: TableAgreement) -> str:
         share, kappa = figures.per_class_agreement[name], kappa_text(figures.per_class_kappa[name])
         lines.append(f"{name:<{width}}{share:>10.3f}{kappa:>8}{len(rows):>9,}  {shown}".rstrip())
     lines += [
-        f"all {len(found.differ) - 1} classes pooled: kappa {kappa_text(figures.kappa)}; all labels equal in "
+        f"all {len(found.differ.keys() - {NO_FINDING})} classes pooled: kappa {kappa_text(figures.kappa)}; all labels equal in "
         f"{figures.exact:.1%} of the reports",
         f"{figures.n_reports:,} reports compared; left out: {found.only_in_a:,} only in a, {found.only_in_b:,} only in "
         "b",

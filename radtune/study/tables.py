@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from radtune.label_files import read_labels
+from radtune.label_files import joined_to, read_labels
 from radtune.labels import Answer, State, Status
 from radtune.score.errors import FALSE_NEGATIVE, FALSE_POSITIVE, ErrorKind, LabelError
 from radtune.score.evaluation import Metrics, read_metrics
@@ -362,9 +362,10 @@ def status_table(results: Results, test: Test) -> Table:
     if results.scored(Kind.RULE_LABELER, test.name):
         shown = [pair for pair in class_cells(results, test.name) if pair[0].kind != Kind.RULE_LABELER]
         models = [(label, predictions_of(results.study, cell.name, test).answers) for cell, label, _ in shown]
-        gold = gold_of(test).answers
+        rules = predictions_of(results.study, Kind.RULE_LABELER, test)
+        gold = joined_to(gold_of(test), rules.answers)[0].answers
         pairs: dict[str, list[tuple[str, str]]] = {state: [] for state in _STATES.values()}  # by the rules' state
-        for report_id, answer in predictions_of(results.study, Kind.RULE_LABELER, test).answers.items():
+        for report_id, answer in rules.answers.items():
             for name in test.task.classes:
                 pairs[_state(answer, name)].append((report_id, name))
         truth = {pair: _state(gold.get(pair[0]), pair[1]) for some in pairs.values() for pair in some}

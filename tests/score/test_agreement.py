@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import cohen_kappa_score
 
 from radtune.config import InputError
-from radtune.label_files import LabelFile, label_columns
+from radtune.label_files import LabelFile
 from radtune.labels import Answer, State
 from radtune.score.agreement import agreement_text, cohen_kappa, compare, compare_tables
 from radtune.tasks import load_task
@@ -42,7 +43,13 @@ def test_only_shared_reports_are_compared_and_differences_are_named() -> None:
     assert found.figures.per_class_agreement["Edema"] == pytest.approx(2 / 3)
     assert found.differ["Edema"] == [{"report_id": "z", "a": -1, "b": 1}]
     assert found.figures.per_class_kappa["Pneumonia"] == pytest.approx(cohen_kappa({(1, 0): 1, (None, None): 2}))
-    assert list(found.differ) == [*label_columns(MC)]
+    # Neither says No Finding, and classes without a column are not compared.
+    assert list(found.differ) == [*MC.classes]
+    assert list(compare_tables(MC, replace(a, missing=("Edema",)), b).differ) == [x for x in MC.classes if x != "Edema"]
+    other = table(**{"s01": {"Edema": 1}, "02": {"Edema": 0}})
+    assert compare_tables(MC, table(**{"1": {"Edema": 1}, "2": {"Edema": 1}}), other).differ["Edema"] == [
+        {"report_id": "2", "a": 1, "b": 0}
+    ]
     # Long lists are cut on screen only.
     a, b = (table(**{f"r{i}": {"Edema": (i + shift) % 2} for i in range(12)}) for shift in (0, 1))
     found = compare_tables(MC, a, b)
