@@ -19,7 +19,6 @@ from radtune.report import Report
 if TYPE_CHECKING:
     import torch
 
-    from radtune.engines.server import ServerEngine
 
 ENGINES = ("torchtune", "transformers", "openai")
 QUANTIZATIONS = ("8bit", "4bit")
@@ -85,6 +84,7 @@ def choose_model(
         _check_folders(keys)
         if keys.quantization is not None:
             raise InputError("quantization= does not go with engine=openai: the server has its own models, give model=")
+        from radtune.engines.frame import find_tokenizer, known_prompt
         from radtune.engines.server import ServerEngine
 
         check_endpoint(endpoint, keys.allow_endpoint, keys.zero_retention_confirmed, what_leaves(reports))
@@ -92,9 +92,16 @@ def choose_model(
             keys.concurrency, keys.timeout_s, keys.max_retries, keys.requests_per_minute, keys.tokens_per_minute
         )
         name, credential = keys.model or "", read_credential(endpoint, os.environ)
-        server = ServerEngine(endpoint, credential, name, limits, pay_again, check_response)
+
+        def load() -> Engine:
+            # How it frames prompts can matter to a model that was trained here.
+            tokenizer = find_tokenizer([*filter(None, (keys.adapter_dir, keys.checkpoint_dir)), Path(name)])
+            trained = tokenizer or (keys.prompt == "inference" and endpoint.is_loopback)
+            known = known_prompt(tokenizer) if trained else None
+            return ServerEngine(endpoint, credential, name, limits, pay_again, check_response, known)
+
         # Not its address: a server is started on another node or port, and the run goes on.
-        return Model(partial(_checked, keys, server, endpoint), name, None, {"engine": "openai", "model": name})
+        return Model(load, name, None, {"engine": "openai", "model": name})
     if keys.checkpoint_dir is None:
         raise InputError("missing required key: checkpoint_dir (or engine=openai with base_url= and model=)")
     for name in ("model", "base_url", "azure_endpoint", "api_version"):
@@ -127,16 +134,6 @@ def _check_folders(keys: ModelKeys) -> None:
     for folder in filter(None, (keys.checkpoint_dir, keys.adapter_dir)):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder")
-
-
-def _checked(keys: ModelKeys, server: "ServerEngine", endpoint: Endpoint) -> Engine:
-    """The server, once it is known how it frames prompts, where that can matter: to a model that was trained here."""
-    from radtune.engines.frame import check_frame, find_tokenizer
-
-    tokenizer = find_tokenizer([*filter(None, (keys.adapter_dir, keys.checkpoint_dir)), Path(keys.model or "")])
-    if tokenizer or (keys.prompt == "inference" and endpoint.is_loopback):
-        check_frame(server, endpoint.host, tokenizer)
-    return server
 
 
 def _load(keys: ModelKeys, folder: Path, device: "torch.device", dtype: "torch.dtype") -> Engine:

@@ -8,44 +8,49 @@ first, and its tokens, which servers count in every answer, are compared with th
 import json
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from radtune.config import InputError
-from radtune.engines.server import ServerEngine
-from radtune.privacy import say
 
 _KNOWN = "Findings: The heart is normal in size.\n\nImpression: No acute disease."
-# Frames without a system message take 4 (Mistral) to 12 tokens.
-_MOST_FRAME_TOKENS = 16
+# One word, of one to four tokens; frames without a system message take 4 (Mistral) to 12.
+_WORD, _MOST_TOKENS = "edema", 18
 _REMEDY = "start it with the chat template of the trained weights (vLLM: --chat-template FOLDER/chat_template.jinja)"
 
 
-def check_frame(server: ServerEngine, host: str, tokenizer: Path | None) -> None:
-    """Says on stderr, in a line, where a server frames a known prompt otherwise than its model was trained.
+@dataclass(frozen=True)
+class KnownPrompt:
+    """A message, and how many tokens a server may count for it."""
 
-    ``tokenizer`` is the model's ``tokenizer.json``. Without one, a frame of more tokens than any has that models are
-    trained in is told.
+    message: str
+    most: int
+    exactly: bool
+    otherwise: str  # what it means that it counts others
+
+    def said_of(self, counted: int) -> str | None:
+        """What there is to say of a server that counts so many tokens."""
+        if counted == self.most or (counted < self.most and not self.exactly):
+            return None
+        return f"{self.otherwise.format(counted)}; {_REMEDY}"
+
+
+def known_prompt(tokenizer: Path | None) -> KnownPrompt | None:
+    """What to ask a server first whose model has this ``tokenizer.json``; None where its training is not known.
+
+    Without a tokenizer, a frame of more tokens than any has that models are trained in is told.
     """
-    said = _against_training(server, tokenizer) if tokenizer else _against_any(server)
-    if said:
-        say(f"{host} {said}; {_REMEDY}")
-
-
-def _against_training(server: ServerEngine, tokenizer: Path) -> str | None:
-    expected = _trained_tokens(tokenizer)
-    counted = None if expected is None else server.count_tokens(_KNOWN)
-    if counted in (None, expected):
+    if tokenizer is None:
+        what = (
+            "counts {} tokens for a message of one word, more than a model that was trained here has seen; if it is one"
+        )
+        return KnownPrompt(_WORD, _MOST_TOKENS, False, what)
+    if (expected := _trained_tokens(tokenizer)) is None:
         return None
-    said = f"frames prompts otherwise than the model of {tokenizer.parent} was trained"
-    return f"{said}: it counts {counted} tokens for a prompt that has {expected} in training"
-
-
-def _against_any(server: ServerEngine) -> str | None:
-    once = server.count_tokens("edema")
-    thrice = None if once is None else server.count_tokens("edema edema edema")
-    if once is None or thrice is None or (frame := once - (thrice - once) // 2) <= _MOST_FRAME_TOKENS:
-        return None
-    return f"puts {frame} tokens around each message, more than any model trained here has seen; if it is one"
+    what = (
+        f"frames prompts otherwise than the model of {tokenizer.parent} was trained: it counts {{}} tokens for one of "
+    )
+    return KnownPrompt(_KNOWN, expected, True, f"{what}{expected}")
 
 
 def find_tokenizer(folders: Sequence[Path]) -> Path | None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from types import FrameType
 from typing import TYPE_CHECKING, Any
+from urllib.request import getproxies_environment
 
 from radtune.config import InputError
 from radtune.engines.chat import (
@@ -38,6 +39,7 @@ from radtune.engines.chat import (
     request_body,
     seed_number,
 )
+from radtune.engines.frame import KnownPrompt
 from radtune.engines.guard import Credential, Endpoint
 from radtune.engines.limits import Limits, RateLimiter, Spent, asked_pause_s
 from radtune.engines.prompt import Prompt, Response, Sampling, keep_words, split_words
@@ -99,11 +101,13 @@ class ServerEngine:
         limits: Limits,
         pay_again: Callable[[Prompt, Response], bool] | None = None,
         check_response: Callable[[str], bool] | None = None,
+        known: KnownPrompt | None = None,
     ) -> None:
         """Takes a server that its guard has checked, and the model's name there.
 
         ``pay_again`` says whether a prompt whose attempt came to this may be sent once more, which may cost as much
-        again, ``check_response`` whether a whole answer keeps to the schema that it was asked to.
+        again, ``check_response`` whether a whole answer keeps to the schema that it was asked to. ``known`` is asked
+        before all others, once.
         """
         self._endpoint = endpoint
         self._credential = credential
@@ -113,6 +117,7 @@ class ServerEngine:
         self._rate = RateLimiter(limits)
         self._pay_again = pay_again or (lambda prompt, response: True)
         self._check_response = check_response
+        self._known = known
         # Parameters that the server does not take.
         self._refused: set[str] = set()
         self._warned: set[str] = set()
@@ -145,16 +150,6 @@ class ServerEngine:
             with _first_signal(calls.stop):
                 yield from self._answer(calls, enumerate(prompts), sampling)
 
-    def count_tokens(self, message: str) -> int | None:
-        """The tokens that the server counts for a message in its frame; None where it does not say."""
-        from radtune.engines.client import open_client
-
-        body = request_body(self._endpoint, self._model, message, Sampling(0.0, 1))
-        with open_client(self._endpoint, self._credential, self._limits.timeout_s) as client:
-            result = _post(client, body)
-        usage = None if isinstance(result, str) or not result.is_success else read_reply(result.content).usage
-        return (usage or {}).get("prompt_tokens")
-
     def _answer(
         self, calls: "_Calls", prompts: Iterator[tuple[int, Prompt]], sampling: Sampling
     ) -> Iterator[tuple[int, Response]]:
@@ -162,6 +157,11 @@ class ServerEngine:
         number = itertools.count()
         failed: list[tuple[int, Response]] = []
         answered, reason, told = False, "", ""
+        if known := self._known:
+            # Nothing waits for what comes of it.
+            self._known = None
+            self._rate.enter(time.monotonic(), len(known.message), 1)
+            calls.start(None, request_body(self._endpoint, self._model, known.message, Sampling(0.0, 1)))
         while True:
             # Until the first answer, no more calls than it takes to see that there will be none.
             room = self._limits.concurrency
@@ -179,6 +179,9 @@ class ServerEngine:
             if (done := calls.wait(pause_s)) is None:
                 continue
             call, result = done
+            if call is None:
+                self._tell_frame(known, result)
+                continue
             response, again_s = self._read(call, result, sampling.max_new_tokens)
             if again_s is not None:
                 heappush(waiting, (time.monotonic() + again_s, next(number), call))
@@ -257,25 +260,33 @@ class ServerEngine:
             self._warn_once(_BROKEN_SCHEMA)
         return replace(response, cut_words=call.cut_words), None
 
+    def _tell_frame(self, known: KnownPrompt | None, result: "httpx2.Response | str") -> None:
+        usage = None if isinstance(result, str) or not result.is_success else read_reply(result.content).usage
+        counted = (usage or {}).get("prompt_tokens")
+        if known and counted and (said := known.said_of(counted)):
+            self._warn_once(said)
+
     def _warn_once(self, said: str) -> None:
         if said not in self._warned:
             self._warned.add(said)
             say(f"{self._endpoint.host} {said}")
 
     def _why(self, errors: Sequence[str]) -> str:
+        proxied = not self._endpoint.is_loopback and getproxies_environment().keys() & {"https", "all"}
+        proxy = " by the proxy that the environment names (HTTPS_PROXY, ALL_PROXY)" if proxied else ""
         refused = f"the key in {self._endpoint.key_variable} is not accepted, or not for this"
         if self._endpoint.is_loopback and not self._endpoint.gets_key:
             named = f"allow_endpoint={self._endpoint.host}"
             refused = f"it wants a key: {named} sends it the one in {self._endpoint.key_variable}"
         meanings = {
             TIMEOUT: f"no answer within timeout_s={self._limits.timeout_s:g}",
-            NO_CONNECTION: "no connection",
+            NO_CONNECTION: f"no connection{proxy}",
             MALFORMED: "the answers are no chat completions",
             EMPTY: "the answers say nothing",
             "400 unsupported": "it does not know a parameter; temperature=null and max_tokens=null leave theirs out",
             "3": "it points elsewhere, where nothing is sent; give the URL that it means",
             CERTIFICATE: "its certificate is not trusted; SSL_CERT_FILE names a file with your own authority's",
-            PROXY: "the proxy that HTTPS_PROXY or HTTP_PROXY names does not let it through",
+            PROXY: f"it is not let through{proxy}",
             "401": refused,
             "403": refused,
             "404": f"no model {self._model!r} there, or no such path",
@@ -309,7 +320,7 @@ class _Calls:
 
     def __init__(self, client: "openai.OpenAI", timeout_s: float) -> None:
         # With when their time is up, oldest first.
-        self.running: dict[int, tuple[_Call, float]] = {}
+        self.running: dict[int, tuple[_Call | None, float]] = {}
         # Whether no further call is to begin.
         self.stopping = False
         self._client = client
@@ -317,7 +328,7 @@ class _Calls:
         self._numbers = itertools.count()
         self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def start(self, call: _Call, body: dict[str, Any]) -> None:
+    def start(self, call: _Call | None, body: dict[str, Any]) -> None:
         number = next(self._numbers)
         self.running[number] = call, time.monotonic() + self._timeout_s
         # A daemon: a process that ends waits for no answer.
@@ -330,14 +341,14 @@ class _Calls:
             # A token that cannot be had, say: for the thread that decides.
             self._done.put((number, error))
 
-    def wait(self, pause_s: float | None) -> "tuple[_Call, httpx2.Response | str] | None":
+    def wait(self, pause_s: float | None) -> "tuple[_Call | None, httpx2.Response | str] | None":
         """The next call that has ended, with the server's response or the code of an error; None after a pause."""
         now = time.monotonic()
         oldest, due = next(iter(self.running.values()), (None, math.inf))
         try:
             ended = self._done.get(timeout=max(0.0, min(due, math.inf if pause_s is None else now + pause_s) - now))
         except queue.Empty:
-            if oldest is None or due > time.monotonic():
+            if due > time.monotonic():
                 return None
             # A server that drips bytes would keep a call open for ever.
             del self.running[next(iter(self.running))]

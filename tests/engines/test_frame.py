@@ -1,18 +1,21 @@
-"""Before a server's first answer: whether it frames prompts as its model was trained, and whether it can be reached."""
+"""Before the first answer: whether a server frames prompts as its model was trained; that loading takes its time."""
 
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from chat_server import completion
+from chat_server import completion, error
 from tokenizers import Tokenizer
 
-from radtune.engines.choose import choose_model
+from radtune.engines.choose import _patience, choose_model
+from radtune.engines.prompt import Prompt, Sampling
 from radtune.models.families import FAMILIES
 
 MINI = Path("data/mini").resolve()
 FRAME = FAMILIES[0].frame
+PROMPT = Prompt("r", "List.", "Zebra.", "llama3_chat", "0")
 HEADER = "<|start_header_id|>{}<|end_header_id|>\n\n"
 DATE = HEADER.format("system") + "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n<|eot_id|>"
 FRAMES = {
@@ -53,8 +56,10 @@ def said(serve, capsys):
             return completion("x") | {"usage": {"prompt_tokens": counted, "completion_tokens": 1}}
 
         server = serve(answer)
-        choose_model(keys(server, **more), []).load()
-        return capsys.readouterr().err, len(server.requests)
+        engine = choose_model(keys(server, **more), []).load()
+        for _ in range(2):
+            assert [response.text for _, response in engine.generate([PROMPT], Sampling(0.0, 9))] == ["x"]
+        return capsys.readouterr().err, len(server.requests) - 2
 
     return said
 
@@ -63,21 +68,29 @@ def said(serve, capsys):
 def test_a_server_of_another_frame_is_told_of_where_the_model_is_here(said, frame, tmp_path):
     (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(MINI)}))
     for named in ({"model": str(MINI)}, {"checkpoint_dir": MINI, "prompt": "labelling"}, {"adapter_dir": tmp_path}):
-        error, asked = said(frame, **named)
+        line, asked = said(frame, **named)
         assert asked == 1
-        assert error.count("\n") == (frame != "trained")
-        assert frame == "trained" or error.startswith("127.0.0.1 frames prompts otherwise than the model of ")
+        assert line.count("\n") == (frame != "trained")
+        assert frame == "trained" or line.startswith("127.0.0.1 frames prompts otherwise than the model of ")
 
 
 def test_without_a_folder_a_system_message_is_told_of_to_who_asks_a_trained_model(said):
-    assert said("trained") == ("", 2)
-    error, _ = said("a date")
-    assert error.startswith("127.0.0.1 puts ") and error.count("\n") == 1 and "--chat-template" in error
+    assert said("trained") == ("", 1)
+    line, _ = said("a date")
+    assert line.startswith("127.0.0.1 counts ") and line.count("\n") == 1 and "--chat-template" in line
     assert said("a date", prompt="labelling") == ("", 0)
 
 
-def test_a_server_that_counts_nothing_or_fails_is_asked_once_and_nothing_is_said(serve, capsys):
-    for answer in ({"choices": [{"message": {"content": "x"}}]}, {"error": "no"}):
-        server = serve(lambda body, number, answer=answer: answer)
-        choose_model(keys(server), []).load()
-        assert (len(server.requests), capsys.readouterr().err) == (1, "")
+def test_nothing_is_said_of_a_server_that_counts_nothing_or_fails_at_that(serve, capsys):
+    for known in ({"choices": [{"message": {"content": "x"}}]}, {"error": "no"}, error(500), error(401)):
+        server = serve(lambda body, number, known=known: known if body["max_tokens"] == 1 else completion("x"))
+        engine = choose_model(keys(server), []).load()
+        assert [response.text for _, response in engine.generate([PROMPT], Sampling(0.0, 9))] == ["x"]
+        assert (len(server.requests), capsys.readouterr().err) == (2, "")
+
+
+def test_a_model_that_takes_a_second_to_load_says_so(capsys):
+    for seconds, said in ((0.0, ""), (1.2, "loading model…\n")):
+        with _patience():
+            time.sleep(seconds)
+        assert capsys.readouterr().err == said

@@ -4,10 +4,12 @@ import asyncio
 import json
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from types import FunctionType
 
@@ -16,6 +18,7 @@ from chat_server import completion, error
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
 from radtune.config import InputError
+from radtune.engines import client
 from radtune.engines.chat import failure, seed_number
 from radtune.engines.guard import Endpoint
 from radtune.engines.limits import Limits
@@ -154,8 +157,8 @@ def test_localhost_is_this_machine_whatever_a_resolver_says(family, monkeypatch)
 class raw_server:
     """Sends what it is given, one item a request, and what comes behind it within the same breath."""
 
-    def __init__(self, bodies, behind=b"", address="127.0.0.1"):
-        self.bodies, self.behind, self.connections = bodies, behind, 0
+    def __init__(self, bodies, behind=b"", address="127.0.0.1", context=None):
+        self.bodies, self.behind, self.context = bodies, behind, context
         self.socket = socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
 
     def __enter__(self):
@@ -172,6 +175,10 @@ class raw_server:
                 connection, _ = self.socket.accept()
             except OSError:
                 return
+            if self.context:
+                with suppress(OSError):
+                    self.context.wrap_socket(connection, server_side=True)
+                continue
             with connection:
                 while b"\r\n\r\n" in connection.recv(2**16):
                     body = next(bodies)
@@ -303,6 +310,40 @@ def test_a_run_stops_where_the_first_calls_fail_alike(serve, answer, reason):
     with pytest.raises(InputError, match=f"5 calls in a row failed alike .*{reason}"):
         ask(server, 1000, concurrency=64)
     assert len(server.requests) == MOST_FAILURES_IN_A_ROW
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"SSL_CERT_FILE": "/nonexistent"}, "^no connection can be made with what SSL_CERT_FILE says$"),
+        ({"SSL_CERT_FILE": __file__}, "^no connection can be made with what SSL_CERT_FILE says$"),
+        ({"HTTPS_PROXY": "socks9://zebra:secret@h"}, "^no connection can be made with what HTTPS_PROXY says$"),
+        ({"all_proxy": "http://[::1"}, "^no connection can be made with what ALL_PROXY says$"),
+        ({"HTTPS_PROXY": "http://127.0.0.1:1"}, "no connection by the proxy that the environment names"),
+    ],
+)
+def test_a_setting_that_lets_no_connection_be_made_is_named(settings, message, monkeypatch, serve):
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    for other in {"SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"} - settings.keys():
+        monkeypatch.delenv(other, raising=False)
+    client._ssl_context.cache_clear()
+    with pytest.raises(InputError, match=message) as error:
+        ask(Endpoint("https://example.invalid/v1", "example.invalid"), 9)
+    assert "secret" not in str(error.value)
+    # A server of this machine is asked whatever they say.
+    assert one(serve, completion("x"))[0].text == "x"
+
+
+def test_a_certificate_that_nobody_has_signed_is_said_to_be_one(tmp_path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1", "-keyout", key]
+    subprocess.run([*made, "-out", certificate], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    client._ssl_context.cache_clear()
+    with raw_server([], context=context) as port, pytest.raises(InputError, match="not trusted; SSL_CERT_FILE"):
+        ask(Endpoint(f"https://127.0.0.1:{port}/v1", "127.0.0.1"), 9)
 
 
 @pytest.mark.parametrize("answered", [0, 20])

@@ -42,6 +42,11 @@ class Server:
     def endpoint(self) -> Endpoint:
         return Endpoint(self.url, "127.0.0.1")
 
+    @property
+    def asked(self) -> list[dict[str, Any]]:
+        """The bodies of what it got, without the prompt by which a server's frame is known."""
+        return [body for _, body in self.requests if body["messages"][0]["content"] != "edema"]
+
     async def complete(self, request: Request) -> Response:
         body = await request.json()
         self.requests.append((request, body))
