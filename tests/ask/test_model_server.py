@@ -38,7 +38,7 @@ def model_server():
         cwd=ROOT, env=os.environ | {"HF_HUB_OFFLINE": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 400
         while True:
             try:
                 if httpx2.get(f"http://127.0.0.1:{port}/health", trust_env=False).status_code == 200:
