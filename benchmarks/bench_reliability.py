@@ -46,7 +46,7 @@ from radtune.files import read_jsonl, write_jsonl
 from radtune.sources.synthetic import generate
 
 PARTS = ("writers", "asking", "training", "servers", "inputs", "escapes", "tokens")
-LIMIT_S, LIMIT_BYTES = 90.0, 800 * 2**20
+LIMIT_S, LIMIT_BYTES = 240.0, 800 * 2**20
 # Stands in reports alone: a message that has it has a patient's words.
 PATIENT = "zebrafish"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -302,8 +302,11 @@ def training(config: BenchConfig, folder: Path) -> Trials:
         there = folder / f"killed_{number}"
         for kills_left in (3, 2, 1, 0):
             run = Run(folder, *words, f"output_dir={there}")
-            ended = run.within(chance.uniform(0.1, 1.0) * first.seconds) if kills_left and first else run.wait()
-            ended = ended or run.end(SIGNALS[(number + kills_left) % len(SIGNALS)])
+            if kills_left and first:
+                ended = run.within(chance.uniform(0.1, 1.0) * first.seconds)
+                ended = ended or run.end(SIGNALS[(number + kills_left) % len(SIGNALS)])
+            else:
+                ended = run.wait()
             yield "training", complaints(ended, (143, *ENDS))
             if ended is not None and ended.code == 0:
                 break
