@@ -257,7 +257,8 @@ def split_arguments(arguments: Sequence[str]) -> tuple[Path | None, list[tuple[s
             overrides.append((name.strip(), text))
         else:
             # `text=No effusion` without its quotes leaves words of a report as arguments.
-            raise InputError(f"{shown(name)} is not key=value (see --help)")
+            write = f": write {name.lstrip('-')}=..." if equals and shown(name) != NOT_SHOWN else ""
+            raise InputError(f"{shown(name)} is not key=value{write} (see --help)")
     if files and not files[0]:
         raise InputError("--config needs a file name")
     if len(files) > 1:
@@ -414,11 +415,13 @@ def _convert(hint: Any, value: Any, path: str, limits: Mapping[str, Any]) -> Any
 def _dataclass(schema: Any, values: Mapping[str, Any], path: str) -> Any:
     keys, rest = _keys(schema), _rest(schema)
     hints = {field.name: hint for field, hint in keys}
+    known = [name for name in hints if name != rest]
+    known += [f"NAME.{field.name}" for field, _ in _keys(_item_hint(hints[rest]))] if rest else []
     given, missing, others = dict[str, Any](), [], {}
     for name in [name for name in values if name not in hints]:
         full = f"{path}.{name}" if path else str(name)
         if not rest or not isinstance(values[name], Mapping):
-            raise _Refusal(full, f"unknown key {shown(full)}{nearest(str(name), hints)}")
+            raise _Refusal(full, f"unknown key {shown(full)}{nearest(str(name), known)}")
         others[name] = _convert(_item_hint(hints[rest]), values[name], full, {})
     for field, hint in keys:
         name = _join(path, field.name)

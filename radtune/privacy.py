@@ -68,7 +68,7 @@ def looks_like_name(name: str) -> bool:
 def nearest(name: str, known: Iterable[str]) -> str:
     """A ``; did you mean X?`` for a misspelt name, or the empty string when nothing is near."""
     folded = {other.casefold(): other for other in known}
-    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name.casefold(), folded, n=1)
     return f"; did you mean {folded[close[0]]!r}?" if close else ""
 
 

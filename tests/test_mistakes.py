@@ -1,0 +1,141 @@
+"""What people do wrong, through `radtune COMMAND`: one line that names it and what to do, and nothing is written."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from radtune.label_files import label_columns
+from radtune.tasks import load_task
+
+REPORTS, LABELS = "reports=reports.jsonl", "labels=labels.csv"
+PREPARE = "prepare source=table input=notes.csv output=new.jsonl"
+BUILD = "build output=new.jsonl multiple_choice.reports=reports.jsonl multiple_choice.labels=labels.csv"
+EVALUATE = "evaluate task=multiple_choice predictions=predictions.jsonl gold=labels.csv output=new.json"
+INFER = "infer task=multiple_choice text=Edema. checkpoint_dir=mini"
+ANNOTATE = "annotate reports=reports.jsonl output=new.jsonl model=m base_url=http://127.0.0.1:9/v1"
+
+MISTAKES = [
+    # Keys.
+    ("lable reports=reports.jsonl output=new.csv", "did you mean 'label'?"),
+    ("label report=reports.jsonl output=new.csv", "did you mean 'reports'?"),
+    ("label REPORTS=reports.jsonl output=new.csv", "did you mean 'reports'?"),
+    ("label --reports=reports.jsonl output=new.csv", "write reports=... (see --help)"),
+    ("label reports.jsonl output=new.csv", "is not key=value (see --help)"),
+    ("label reports=reports.jsonl", "missing required key: output"),
+    ("label --config nowhere.yaml", "nowhere.yaml: No such file"),
+    ("label --config tab.yaml", "tab.yaml:2: not valid YAML"),
+    ("label --config typo.yaml", "typo.yaml: unknown key 'report'; did you mean 'reports'?"),
+    ("label --config list.yaml", "list.yaml: expected a mapping of keys to values"),
+    ("evaluate task=multiple_choice predictions=predictions.jsonl gold=labels.csv", "missing required key: output"),
+    (f"{EVALUATE} seed=one", "seed: expected int"),
+    (f"{EVALUATE} gold_blank=ignored", "gold_blank: expected one of"),
+    (f"{INFER} temperature=-1", "temperature: expected 0 or more"),
+    (f"{INFER} samples=2 votes=3", "give one of samples and votes"),
+    (f"{INFER} engine=opanai", "did you mean 'openai'?"),
+    (f"{ANNOTATE} concurrency=0", "concurrency: expected 1 or more"),
+    ("prompts task=multiple_choice use=trainings", "did you mean 'training'?"),
+    ("prompts task=multiple_choice reports=reports.jsonl", "confirm with show_text=true"),
+    ("study typo.yaml", "typo.yaml: unknown key 'report'"),
+    ("study reports.jsonl", "reports.jsonl:2: not valid YAML"),
+    # Files that are not there, empty, swapped, or of another kind.
+    ("label reports=nowhere.jsonl output=new.csv", "nowhere.jsonl: No such file"),
+    ("label reports=empty.jsonl output=new.csv", "empty.jsonl: no reports"),
+    ("label reports=empty.csv output=new.csv", "empty.csv: empty, expected a header"),
+    ("label reports=header.csv output=new.csv", "header.csv: no rows"),
+    ("label reports=. output=new.csv", ".: expected .csv, .tsv, .jsonl"),
+    ("label reports=reports.pdf output=new.csv", "reports.pdf: expected .csv, .tsv, .jsonl"),
+    ("label reports=binary.csv output=new.csv", "binary.csv: "),
+    ("label reports=labels.csv output=new.csv", "labels.csv: no column findings, impression or text"),
+    ("label reports=predictions.jsonl output=new.csv", "predictions.jsonl:1: no 'text'"),
+    ("label reports=notes.csv output=new.csv text_column=NOTES", "no column 'NOTES'; did you mean 'NOTE'?"),
+    ("label reports=reports.jsonl output=reports.jsonl", "would overwrite reports.jsonl"),
+    ("label reports=reports.jsonl output=.", "expected a file name"),
+    (PREPARE.replace("table", "opni"), "source: expected one of"),
+    (PREPARE.replace("table", "mimic_cxr"), "notes.csv: expected a folder, a .zip or a .tgz"),
+    (PREPARE.replace("table", "openi"), "notes.csv: no column 'uid'"),
+    (PREPARE.replace("input=notes.csv", ""), "missing required key: input"),
+    (f"{PREPARE} count=5", "source=table: unknown key 'count'"),
+    (f"{PREPARE} sample=0", "sample: expected 1 or more"),
+    (f"{PREPARE} exclude_ids=nowhere.csv", "nowhere.csv: No such file"),
+    ("compare a=labels.csv b=reports.jsonl", "reports.jsonl:1: no 'labels'"),
+    ("compare a=labels.csv b=notes.csv", "no id column"),
+    ("compare a=labels.csv b=others.csv", "no report in common"),
+    (f"{ANNOTATE} max_retries=0 timeout_s=2", "run the same command again to go on"),
+    (f"{ANNOTATE} base_url=localhost:8000/v1", "base_url: expected http(s)://HOST"),
+    (f"{ANNOTATE} base_url=https://example.com/v1", "confirm"),
+    ("infer task=multiple_choice reports=reports.jsonl output=new.jsonl", "missing required key: checkpoint_dir"),
+    ("infer task=multiple_choice reports=reports.jsonl checkpoint_dir=mini", "reports= and output= go together"),
+    # Tasks, rows and labels that do not belong together.
+    ("label reports=reports.jsonl output=new.csv task=open_ended", "no rules label it"),
+    ("label reports=reports.jsonl output=new.csv task=multiple-choice", "did you mean 'multiple_choice'?"),
+    ("label reports=reports.jsonl output=new.csv task=nowhere.yaml", "nowhere.yaml: No such file"),
+    ("label reports=reports.jsonl output=new.csv task=labels.csv", "nor a path of a .yaml"),
+    ("infer task=open_ended text=Edema. checkpoint_dir=mini constrain=true", "the answers of task open_ended are open"),
+    ("build output=new.jsonl", "nothing to build: give TASK.reports=..."),
+    ("build output=new.jsonl reports=reports.jsonl labels=labels.csv rows=5", "did you mean 'NAME.reports'?"),
+    (f"{BUILD} multiple_choice.rows=-1", "multiple_choice.rows: expected 1 or more"),
+    (BUILD, "missing required key: multiple_choice.rows"),
+    (f"{BUILD} multiple_choice.rows=5000", "5000 training rows asked for, 20 there"),
+    (f"{BUILD} multiple_choice.rows=5 validation_rows=3", "validation_rows and validation_output go together"),
+    (
+        BUILD.replace("multiple_choice", "multiple_choise") + " multiple_choise.rows=5",
+        "did you mean 'multiple_choice'?",
+    ),
+    (f"{BUILD} multiple_choice.rows=5 multiple_choice.labels=reports.jsonl", "reports.jsonl:1: no 'labels'"),
+    (f"{BUILD} multiple_choice.rows=5 multiple_choice.labels=phrases.jsonl", "a row of task 'open_ended'"),
+    (f"{BUILD} multiple_choice.rows=5 multiple_choice.labels=others.csv", "no label for any of the 20 reports"),
+    (f"{BUILD} multiple_choice.rows=5 multiple_choice.reports=labels.csv", "labels.csv"),
+    (f"{EVALUATE} predictions=reports.jsonl", "reports.jsonl:1: no 'labels'"),
+    (f"{EVALUATE} gold=reports.jsonl", "reports.jsonl:1: no 'labels'"),
+    (f"{EVALUATE} gold=others.csv", "not in others.csv; first:"),
+    (f"{EVALUATE} gold=empty.csv", "empty.csv: empty"),
+    (f"{EVALUATE} gold=twice.csv", "twice.csv:22: report 'mimic-0-000000' stands twice"),
+    (f"{EVALUATE} gold=values.csv", "is '2', expected 1, 0, -1 or blank"),
+    (f"{EVALUATE} gold_column=lables", "no column 'lables'"),
+    (f"{EVALUATE} task=open_ended", "a row of task 'multiple_choice', expected 'open_ended'"),
+    (f"{EVALUATE} errors=errors.jsonl", "errors needs the texts: give reports=reports.jsonl"),
+    (f"{EVALUATE} output=labels.csv", "would overwrite labels.csv"),
+]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mistakes")
+    shutil.copy("data/synthetic_reports.jsonl", folder / "reports.jsonl")
+    ids = [json.loads(line)["report_id"] for line in (folder / "reports.jsonl").open(encoding="utf-8")]
+    answers = {"predictions": ("multiple_choice", "Edema"), "phrases": ("open_ended", "edema")}
+    for name, (task, label) in answers.items():
+        rows = ({"report_id": report_id, "task": task, "labels": [label], "status": "ok"} for report_id in ids)
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = label_columns(load_task("multiple_choice"))
+    header = ",".join(["report_id", *columns])
+    first, *lines = (",".join([report_id, "1", *["0"] * (len(columns) - 1)]) for report_id in ids)
+    texts = {
+        "labels.csv": [header, first, *lines], "others.csv": [header, *(f"x{line}" for line in lines)],
+        "twice.csv": [header, first, *lines, first], "values.csv": [header, first.replace(",1,0", ",2,0"), *lines],
+        "notes.csv": ["NOTE_ID,NOTE", "1,No effusion."], "header.csv": ["report_id,text"],
+        "tab.yaml": ["reports:", "\t- a"], "typo.yaml": ["report: a.jsonl"], "list.yaml": ["- a"],
+    }  # fmt: skip
+    for name, content in texts.items():
+        (folder / name).write_text("\n".join(content) + "\n")
+    for name, data in {"empty.jsonl": b"", "empty.csv": b"", "reports.pdf": b"%PDF", "binary.csv": bytes(256)}.items():
+        (folder / name).write_bytes(data)
+    (folder / "mini").symlink_to(Path("data/mini").resolve())
+    return folder
+
+
+@pytest.mark.parametrize(("mistake", "message"), MISTAKES, ids=[mistake for mistake, _ in MISTAKES])
+def test_a_mistake_is_one_line_that_says_what_to_do(
+    files: Path, run_here, monkeypatch: pytest.MonkeyPatch, mistake: str, message: str
+) -> None:
+    main, before = Path("radtune/__main__.py").resolve(), {path: path.lstat().st_mtime_ns for path in files.iterdir()}
+    monkeypatch.chdir(files)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    ended = run_here(main, *mistake.split())
+    assert ended.returncode == 2
+    # The command may have said before what its input is.
+    line = ended.stderr.splitlines()[-1]
+    assert ended.stderr.count("error: ") == 1 and line.startswith("radtune") and message in line
+    assert {path: path.lstat().st_mtime_ns for path in files.iterdir()} == before
