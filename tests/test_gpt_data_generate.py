@@ -5,11 +5,13 @@ import json
 import os
 import random
 import re
+import resource
 import signal
 import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -147,6 +149,19 @@ def test_stopped_by_a_scheduler_it_waits_for_calls_and_writes_the_rows_it_has(re
     assert f"stopped with {len(rows)} of 60 rows for {output}; the same command goes on from there\n" in out
     assert process.returncode == 130 and err.endswith("gpt_data_generate.py: interrupted\n")
     assert not (tmp_path / "annotations.jsonl.manifest.json").exists()
+
+
+def test_on_a_full_disk_what_is_paid_for_waits_for_room(reports, tmp_path, run):
+    app, output = teacher(delay_s=0.02), tmp_path / "annotations.jsonl"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    room = threading.Timer(3, resource.setrlimit, (resource.RLIMIT_FSIZE, limits))
+    with serving(app) as url:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        room.start()
+        code, _, err = run(f"reports={reports}", f"output={output}", f"base_url={url}")
+        room.join()
+    assert code == 0 and err.count("\n") == 1 and "waiting for room, answers are kept" in err
+    assert len(read(output)) == len(answered(output)) == len(app.state.asked) == len(set(app.state.asked)) == 60
 
 
 def test_rows_with_problems_are_set_aside_with_the_reason(reports, tmp_path, run):

@@ -151,8 +151,9 @@ class Ledger:
             try:
                 self._db.execute(_INSERT, row)
                 break
-            except sqlite3.OperationalError as error:
-                if time.monotonic() - began >= MOST_PATIENCE_S:
+            except sqlite3.Error as error:
+                may_pass = isinstance(error, sqlite3.OperationalError)
+                if not may_pass or time.monotonic() - began >= MOST_PATIENCE_S:
                     raise InputError(f"{self.path}: cannot write: {error}; the last answers are lost") from None
                 if not told:
                     told = True

@@ -234,6 +234,9 @@ def test_on_a_full_disk_an_answer_waits_for_room(path, capsys, monkeypatch):
             room.join()
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        ledger._db.execute("CREATE TRIGGER no BEFORE INSERT ON answers BEGIN SELECT RAISE(ABORT, 'no'); END")
+        with pytest.raises(InputError, match="cannot write: no"):
+            ledger.append(key("c"), answer("c"))
     assert capsys.readouterr().err.count("waiting for room") == 1
     assert [row["report_id"] for row in rows_of(path)] == ["a", "b"]
 
