@@ -17,6 +17,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from forks import besides_look
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -40,7 +41,11 @@ def start(start_fork):
 
 @pytest.fixture
 def run(command):
-    return lambda *arguments: command("gpt_data_generate.py", *arguments)
+    def run(*arguments):
+        code, out, err = command("gpt_data_generate.py", *arguments)
+        return code, out, besides_look(err)
+
+    return run
 
 
 def teacher(answer="Output: ['zebrafish effusion']\n- zebrafish effusion: J90", delay_s=0.0, knows_schemas=True):
@@ -154,7 +159,15 @@ def test_stopped_by_a_scheduler_it_waits_for_calls_and_writes_the_rows_it_has(re
 def test_on_a_full_disk_what_is_paid_for_waits_for_room(reports, tmp_path, run):
     app, output = teacher(delay_s=0.02), tmp_path / "annotations.jsonl"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    room = threading.Timer(3, resource.setrlimit, (resource.RLIMIT_FSIZE, limits))
+    log = tmp_path / "annotations.jsonl.ledger-wal"
+
+    def make_room():
+        while not (log.exists() and log.stat().st_size > 90_000):
+            time.sleep(0.01)
+        time.sleep(0.5)
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    room = threading.Thread(target=make_room)
     with serving(app) as url:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
         room.start()

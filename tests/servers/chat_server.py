@@ -49,6 +49,9 @@ class Server:
 
     async def complete(self, request: Request) -> Response:
         body = await request.json()
+        if set(body["messages"][0]["content"].split()) == {"edema"}:
+            # What commands ask first, to learn how a server frames messages; it is no report's.
+            return JSONResponse(completion("x"))
         self.requests.append((request, body))
         answered = self.answer(body, len(self.requests))
         if hasattr(answered, "__await__"):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -78,4 +79,9 @@ class Fork:
             assert select.select([self._mother.stdout], [], [], timeout)[0], "it does not end"
             self.poll()
         out, err = (Path(file.name).read_text(encoding="utf-8", errors="replace") for file in self._said)
-        return out, err
+        return out, besides_look(err)
+
+
+def besides_look(err: str) -> str:
+    """What a command has said besides the line on what its file of reports holds."""
+    return re.sub(r"^.*: JSON lines; [\d,]+ reports, .*\n", "", err, flags=re.MULTILINE)
