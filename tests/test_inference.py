@@ -45,6 +45,16 @@ def read(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.fixture
+def serve(serve):
+    def serve_reports(answer):
+        server = serve(answer)
+        server.frame_aside = True
+        return server
+
+    return serve_reports
+
+
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("reports") / "reports.jsonl"

@@ -10,6 +10,16 @@ SAMPLES = ("Small left pleural effusion", "left pleural effusion", "pleural effu
 
 
 @pytest.fixture
+def serve(serve):
+    def serve_reports(answer):
+        server = serve(answer)
+        server.frame_aside = True
+        return server
+
+    return serve_reports
+
+
+@pytest.fixture
 def run(command):
     def run(face, server, *arguments):
         given = ["engine=openai", "model=m", f"base_url={server.url}", "task=open_ended", "temperature=1", *arguments]

@@ -29,7 +29,7 @@ def serve(start_server, idle_servers) -> Iterator[Callable[[Answer], Server]]:
 
     def serve(answer: Answer) -> Server:
         server = idle_servers.pop() if idle_servers else start_server()
-        server.requests, server.answer = [], answer
+        server.requests, server.answer, server.frame_aside = [], answer, False
         used.append(server)
         return server
 

@@ -37,6 +37,8 @@ class Server:
     def __init__(self) -> None:
         self.requests: list[tuple[Request, dict[str, Any]]] = []
         self.answer: Answer = lambda body, number: completion("[]")
+        # Whether the prompts that tell how it frames messages, and are no report's, are answered aside.
+        self.frame_aside = False
 
     @property
     def endpoint(self) -> Endpoint:
@@ -49,8 +51,7 @@ class Server:
 
     async def complete(self, request: Request) -> Response:
         body = await request.json()
-        if set(body["messages"][0]["content"].split()) == {"edema"}:
-            # What commands ask first, to learn how a server frames messages; it is no report's.
+        if self.frame_aside and set(body["messages"][0]["content"].split()) == {"edema"}:
             return JSONResponse(completion("x"))
         self.requests.append((request, body))
         answered = self.answer(body, len(self.requests))
