@@ -37,6 +37,7 @@ from radtune.score import inputs
 from radtune.score.display import metrics_text
 from radtune.score.evaluation import evaluate, policy_scores, write_metrics
 from radtune.sources.table import read_any_reports
+from radtune.tables import table_layout
 from radtune.tasks import Task, load_task, task_names, text_of
 
 
@@ -100,7 +101,9 @@ def main(config: EvaluateConfig) -> None:
                 f"\n{side.path}: {left_out} reports left out of {name}, not in {config.reports}" if left_out else ""
             )
         remarks.append(remark.strip())
+    rows = len(sides[inputs.GOLD].answers)
     remarks.insert(0, inputs.blank_text(task, sides[inputs.GOLD], config.gold_blank))
+    remarks.insert(0, f"{config.gold}: {table_layout(config.gold)}; {rows:,} rows")
     print("".join(f"{remark}\n" for remark in dict.fromkeys(remarks) if remark), end="")
     scored = {name: by_policy(task, side, policies) for name, side in sides.items()}
     predictions, gold = scored[inputs.PREDICTIONS], scored[inputs.GOLD]

@@ -23,8 +23,9 @@ from radtune.label_files import (
 )
 from radtune.labels import Answer, Status
 from radtune.privacy import NOT_SHOWN, looks_like_name
-from radtune.report import Report, read_reports
+from radtune.report import Report
 from radtune.sources.select import priority, read_ids
+from radtune.sources.table import read_any_reports
 from radtune.tables import find_column, id_cell, is_table, normal_id, read_table
 from radtune.tasks import SECTIONS, Task, load_task, text_of
 
@@ -124,7 +125,7 @@ def join(
         raise InputError(f"{labels_path}: no column for {', '.join(file.missing)}: none would be learned as absent")
     file, respelled = respell(task, file)
     file = by_policy(task, file, policies)
-    reports = list(read_reports(reports_path))
+    reports = list(read_any_reports(reports_path))
     file, remark = joined_to(file, [report.report_id for report in reports])
     blank = unannotated(file)
     remarks = [remark, f"{labels_path}: {len(file.blank)} blank rows count as none" if file.blank - blank else ""]

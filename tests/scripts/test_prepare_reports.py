@@ -61,16 +61,14 @@ def test_mimic_to_a_nested_sample(tmp_path: Path, mimic: Path) -> None:
             "source=mimic_cxr", f"input={mimic}", f"output={output}", f"sample={sample}", "seed=1",
             f"exclude_ids={tmp_path}/curated.txt",
         )  # fmt: skip
-        assert (finished.returncode, finished.stderr) == (
-            0,
-            f"{mimic}: 40 reports in English, 36 with findings, 4 with neither, 3 with the text of another; "
-            "headings: FINDINGS 36\n",
-        )
+        assert (finished.returncode, finished.stderr) == (0, "")
         kept[sample] = {report.report_id for report in read_reports(output)}
     assert len(kept[5]) == 5
     assert kept[5] < kept[10]
     assert not kept[10] & {"50000001", "50000002"}
     assert finished.stdout.splitlines() == [
+        f"{mimic}: 40 reports in English, 36 with findings, 4 with neither, 3 with the text of another; "
+        "headings: FINDINGS 36",
         f"{output}: 10 reports (40 read, 2 excluded, 4 without Findings or Impression, 24 not drawn)",
         f"{tmp_path}/curated.txt: ids that belong to no report: 1",
     ]
@@ -90,14 +88,14 @@ def test_a_table_of_notes(tmp_path: Path) -> None:
     output = tmp_path / "wcm.jsonl"
     columns = ("id_column=NOTE_ID", "patient_column=MRN", "text_column=NOTE", "modality_column=MOD")
     finished = run("source=table", f"input={notes}", f"output={output}", *columns)
-    assert finished.stdout == f"{output}: 1 reports (1 read)\n"
-    report = report_from_sections("a1", "m1", "Clear.", "Normal.", "table")
-    assert list(read_reports(output)) == [replace(report, modality="CR")]
-    assert finished.stderr.splitlines() == [
-        f"{notes}: fields that are not used: READER",
+    assert finished.stdout.splitlines() == [
         f"{notes}: CSV in UTF-8, cells separated by ','; 1 reports in English, 1 with findings, 1 with an impression; "
         "headings: HISTORY 1, FINDINGS 1, IMPRESSION 1",
+        f"{output}: 1 reports (1 read)",
     ]
+    report = report_from_sections("a1", "m1", "Clear.", "Normal.", "table")
+    assert list(read_reports(output)) == [replace(report, modality="CR")]
+    assert finished.stderr == f"{notes}: fields that are not used: READER\n"
 
 
 def test_synthetic_reports_come_with_their_truth(tmp_path: Path) -> None:
