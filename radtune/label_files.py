@@ -271,6 +271,8 @@ def _json_labels(where: str, row: dict[str, Any], task: Task, name: str) -> tupl
     items = row[name]
     if items is None or isinstance(items, str):
         items = list(_cell_labels(where, row, task, name) or ()) if items else []
+    elif task.classes and isinstance(items, list) and all(map(is_missing, items)):
+        items = []  # ["None"]
     labels = [item.get("phrase") if isinstance(item, dict) else item for item in items] if type(items) is list else None
     if labels is None or not all(isinstance(label, str) for label in labels):
         raise InputError(f"{where}: {name!r} is not a list of strings")

@@ -5,7 +5,8 @@
     python scripts/compare_labels.py task=my_task.yaml a=labels.csv b=theirs.csv
 
 Tables are matched by report id (`report_id`, `study_id` or `uid`). Positive, negative, uncertain and blank are four
-categories, and only equal ones agree; classes that one of them has no column for are not compared. Kappa is n/a where either table gives all reports the same label.
+categories, and only equal ones agree; classes that one of them has no column for are not compared. Kappa is n/a where
+either table gives all reports the same label.
 """
 
 import dataclasses

@@ -147,6 +147,7 @@ def test_what_is_missing_is_told_from_nothing(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "x.jsonl", rows)
     found = read_labels(tmp_path / "x.jsonl", OE)
     assert (found.blank, found.says_none, found.answers["3"].labels) == ({"1"}, True, ("a", "b"))
+    assert read(write(tmp_path / "z.jsonl", '{"report_id": "1", "labels": ["None"]}')) == {"1": ()}
     # A blank cell beside columns of classes leaves the word to them; columns that are no class are passed over.
     text = "index,study_id,Labels,Edema,pleural_effusion,fold\n0,7,,1,0,a\n1,8,Edema,,,b\n2,9,,,,c\n3,10,Edema,1.0,,d\n"
     found = read_labels(write(tmp_path / "y.csv", text), MC)

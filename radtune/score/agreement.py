@@ -132,8 +132,9 @@ def agreement_text(found: TableAgreement) -> str:
         shown = ", ".join(ids) + (f" and {len(rows) - len(ids):,} more" if len(rows) > len(ids) else "")
         share, kappa = figures.per_class_agreement[name], kappa_text(figures.per_class_kappa[name])
         lines.append(f"{name:<{width}}{share:>10.3f}{kappa:>8}{len(rows):>9,}  {shown}".rstrip())
+    n_classes = len(found.differ.keys() - {NO_FINDING})
     lines += [
-        f"all {len(found.differ.keys() - {NO_FINDING})} classes pooled: kappa {kappa_text(figures.kappa)}; all labels equal in "
+        f"all {n_classes} classes pooled: kappa {kappa_text(figures.kappa)}; all labels equal in "
         f"{figures.exact:.1%} of the reports",
         f"{figures.n_reports:,} reports compared; left out: {found.only_in_a:,} only in a, {found.only_in_b:,} only in "
         "b",
