@@ -46,7 +46,11 @@ from radtune.files import read_jsonl, write_jsonl
 from radtune.sources.synthetic import generate
 
 PARTS = ("writers", "asking", "training", "servers", "inputs", "escapes", "tokens")
-LIMIT_S, LIMIT_BYTES = 240.0, 800 * 2**20
+LIMIT_S, LIMIT_BYTES = 240.0, 1200 * 2**20
+COMMANDS = (
+    "scripts/prepare_reports.py", "scripts/label_by_rules.py", "scripts/build_instructions.py", "scripts/check_data.py",
+    "scripts/compare_labels.py", "evaluate.py", "prompts.py", "gpt_data_generate.py", "inference.py",
+)  # fmt: skip
 # Stands in reports alone: a message that has it has a patient's words.
 PATIENT = "zebrafish"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -373,8 +377,8 @@ def linked(name: str) -> zipfile.ZipInfo:
     return info
 
 
-def odd_archives(outside: Path) -> dict[str, bytes]:
-    """By file name."""
+def odd_archives(outside: Path, bomb: int) -> dict[str, bytes]:
+    """By file name; ``bomb`` is a size in bytes."""
     good, other = (PLACE.format(1), REPORT), (PLACE.format(2), REPORT)
     good_zip, good_tar = zipped(good, other), tarred(("ecgen-radiology/1.xml", XML % b""))
     entity = b'<!DOCTYPE x [<!ENTITY a SYSTEM "file://%s">]>' % str(outside).encode()
@@ -383,7 +387,7 @@ def odd_archives(outside: Path) -> dict[str, bytes]:
         "root.zip": zipped((f"/{PLACE.format(1)}", REPORT)),
         "link.zip": zipped((linked(PLACE.format(1)), str(outside).encode()), other),
         "twice.zip": zipped(good, ("files/p11/p10000033/s50414261.txt", REPORT)),
-        "bomb.zip": zipped((PLACE.format(1), bytes(600 * 2**20))),
+        "bomb.zip": zipped((PLACE.format(1), bytes(2 * bomb))),
         "steers.zip": zipped((f"files/\x1b[31mp10/p1/s1.txt{STEERING}", REPORT), good),
         "zeros.zip": zipped((PLACE.format(1), REPORT + bytes(1000))),
         "wide.zip": zipped((PLACE.format(1), REPORT.decode().encode("utf-16"))),
@@ -399,7 +403,7 @@ def odd_archives(outside: Path) -> dict[str, bytes]:
         "entity.tgz": tarred(("ecgen-radiology/1.xml", XML % entity)),
         "deep.tgz": tarred(("ecgen-radiology/1.xml", b"<a>" * 100_000)),
         "long name.tgz": tarred((f"ecgen-radiology/{'a' * 500_000}/1.xml", XML % b"")),
-        "zeros.tgz": gzip.compress(gzip.decompress(good_tar) + bytes(300 * 2**20)),
+        "zeros.tgz": gzip.compress(gzip.decompress(good_tar) + bytes(bomb)),
         "two.tgz": good_tar + gzip.compress(b"more" * 999),
         "other.tgz": good_zip,
     }
@@ -436,7 +440,7 @@ def inputs(config: BenchConfig, folder: Path) -> Trials:
     """Archives and folders of reports."""
     chance, outside = chance_of(config), folder / "outside.txt"
     outside.write_text(f"FINDINGS: {PATIENT}")
-    archives = odd_archives(outside)
+    archives = odd_archives(outside, config.trials * 30 * 2**20)
     whole = {
         ".zip": zipped((PLACE.format(1), REPORT * 20), (PLACE.format(2), REPORT)),
         ".tgz": tarred(("ecgen-radiology/1.xml", XML % b"")),
@@ -495,6 +499,7 @@ def escapes(config: BenchConfig, folder: Path) -> Trials:
         ["scripts/prepare_reports.py", "source=table", f"input={at['columns_csv']}", f"output={folder}/o3.jsonl"],
         ["scripts/label_by_rules.py", f"reports={at['r_jsonl']}", f"output={folder}/l.csv", "explain=true"],
         ["scripts/label_by_rules.py", f"text=Left effusion{STEERING} and edema."],
+        ["scripts/check_data.py", f"reports={at['r_jsonl']}", f"gold={at['gold_csv']}", f"labels={at['a_jsonl']}"],
         ["scripts/compare_labels.py", f"a={folder}/l.csv", f"b={folder}/l.csv"],
         ["scripts/compare_labels.py", f"a={folder}/l.csv", f"b={at['a_jsonl']}"],
         ["scripts/build_instructions.py", f"output={folder}/i.jsonl", f"multiple_choice.reports={at['r_jsonl']}",
@@ -557,6 +562,9 @@ def provoke(config: BenchConfig, part: str) -> tuple[dict[str, int], list[str]]:
     counts: dict[str, int] = {}
     failures = []
     with workplace() as folder:
+        # Loaded once, and not by every run.
+        for command in (*COMMANDS, *(["recipes/lora_finetune.py"] if part == "training" else [])):
+            runpy.run_path(command, run_name="loaded")
         for kind, wrong in run(config, folder):
             counts[kind] = counts.get(kind, 0) + 1
             failures += [f"{part}: {kind}: {wrong.removeprefix('; ')}"] if wrong else []

@@ -22,6 +22,7 @@ from radtune.privacy import nearest, say, shown
 COMMANDS = {
     "check": "scripts/check_data.py",
     "prepare": "scripts/prepare_reports.py",
+    "check": "scripts/check_data.py",
     "label": "scripts/label_by_rules.py",
     "annotate": "gpt_data_generate.py",
     "compare": "scripts/compare_labels.py",
