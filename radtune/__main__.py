@@ -20,7 +20,6 @@ from radtune.config import EXIT_INPUT_ERROR, InputError, mendable
 from radtune.privacy import nearest, say, shown
 
 COMMANDS = {
-    "check": "scripts/check_data.py",
     "prepare": "scripts/prepare_reports.py",
     "check": "scripts/check_data.py",
     "label": "scripts/label_by_rules.py",
