@@ -79,7 +79,7 @@ _BRACKETS = (
 # <turn|> by the bar at its end, <<SYS>> (Llama 2), [|endofturn|] (EXAONE), ]~b], [e~[ and ]<]image[>[ (MiniMax), tags,
 # and the names above. Not what reports hold: "<5 mm", "[left]". A normalizer may make one of a wide bracket.
 _SPECIAL = re.compile(
-    rf"[<＜](?=[|｜]|/?[\w\u2581-]{{1,64}}[|｜][>＞]|[<＜]/?SYS[>＞]|/?(?!{_HTML})[^\W\d][\w:.-]{{0,63}}\s?/?[>＞])"
+    rf"[<＜](?=[\u200b-\u200f\u2060\ufeff]*[|｜]|/?[\w\u2581-]{{1,64}}[|｜][>＞]|[<＜]/?SYS[>＞]|/?(?!{_HTML})[^\W\d][\w:.-]{{0,63}}\s?/?[>＞])"
     rf"|\[(?=\||/?(?:{_BRACKETS})\])|\](?=[!\w]{{0,16}}~[!\w]{{0,16}}[\[\]]|[<＜]\]\w{{1,32}}\[[>＞]\[)"
     r"|\[(?=[!\w]{0,16}~[!\w]{0,16}\[)",
     re.IGNORECASE,

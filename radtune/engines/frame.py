@@ -14,25 +14,25 @@ from pathlib import Path
 from radtune.config import InputError
 
 _KNOWN = "Findings: The heart is normal in size.\n\nImpression: No acute disease."
-# One word, of one to four tokens; frames without a system message take 4 (Mistral) to 12.
+# A word takes one to four tokens, a frame without a system message 4 (Mistral) to 12.
 _WORD, _MOST_TOKENS = "edema", 18
 _REMEDY = "start it with the chat template of the trained weights (vLLM: --chat-template FOLDER/chat_template.jinja)"
 
 
 @dataclass(frozen=True)
 class KnownPrompt:
-    """A message, and how many tokens a server may count for it."""
+    """A message, the tokens that a server may count for it, and what to say of one that counts others."""
 
     message: str
-    most: int
-    exactly: bool
-    otherwise: str  # what it means that it counts others
+    counts: range
+    otherwise: str
 
     def said_of(self, counted: int) -> str | None:
         """What there is to say of a server that counts so many tokens."""
-        if counted == self.most or (counted < self.most and not self.exactly):
+        if counted in self.counts:
             return None
-        return f"{self.otherwise.format(counted)}; {_REMEDY}"
+        most = f"{'up to ' * (len(self.counts) > 1)}{self.counts[-1]}"
+        return f"{self.otherwise}: it counts {counted} tokens for a prompt that has {most} in training; {_REMEDY}"
 
 
 def known_prompt(tokenizer: Path | None) -> KnownPrompt | None:
@@ -41,16 +41,12 @@ def known_prompt(tokenizer: Path | None) -> KnownPrompt | None:
     Without a tokenizer, a frame of more tokens than any has that models are trained in is told.
     """
     if tokenizer is None:
-        what = (
-            "counts {} tokens for a message of one word, more than a model that was trained here has seen; if it is one"
-        )
-        return KnownPrompt(_WORD, _MOST_TOKENS, False, what)
+        said = "frames prompts otherwise than models are trained here, if its model is one"
+        return KnownPrompt(_WORD, range(_MOST_TOKENS + 1), said)
     if (expected := _trained_tokens(tokenizer)) is None:
         return None
-    what = (
-        f"frames prompts otherwise than the model of {tokenizer.parent} was trained: it counts {{}} tokens for one of "
-    )
-    return KnownPrompt(_KNOWN, expected, True, f"{what}{expected}")
+    said = f"frames prompts otherwise than the model of {tokenizer.parent} was trained"
+    return KnownPrompt(_KNOWN, range(expected, expected + 1), said)
 
 
 def find_tokenizer(folders: Sequence[Path]) -> Path | None:

@@ -85,19 +85,12 @@ def find_endpoint(
     """
     if base_url and azure_endpoint:
         raise InputError("give base_url= or azure_endpoint=, not both")
-    if not base_url and not azure_endpoint:
+    # Whoever sets both the address and the key in the environment means them for one another.
+    if environed := not base_url and not azure_endpoint:
         base_url = environment.get("OPENAI_BASE_URL")
         azure_endpoint = None if base_url else environment.get("AZURE_OPENAI_ENDPOINT")
-        # Whoever sets both the address and the key means them for one another.
-        return replace(_find(base_url, azure_endpoint, api_version, environment), gets_key=True)
-    return _find(base_url, azure_endpoint, api_version, environment)
-
-
-def _find(
-    base_url: str | None, azure_endpoint: str | None, api_version: str | None, environment: Mapping[str, str]
-) -> Endpoint:
     if not azure_endpoint:
-        return _endpoint("base_url", base_url or DEFAULT_URL)
+        return replace(_endpoint("base_url", base_url or DEFAULT_URL), gets_key=environed)
     api_version = api_version or environment.get("OPENAI_API_VERSION")
     if not api_version:
         raise InputError(
@@ -106,7 +99,7 @@ def _find(
         )
     if not _API_VERSION.fullmatch(api_version):
         raise InputError("api_version: expected a date or a word, e.g. 2024-10-21")
-    return _endpoint("azure_endpoint", azure_endpoint, api_version)
+    return replace(_endpoint("azure_endpoint", azure_endpoint, api_version), gets_key=environed)
 
 
 def _endpoint(name: str, url: str, azure_api_version: str | None = None) -> Endpoint:

@@ -246,6 +246,8 @@ def test_no_special_token_survives(message):
     sent = defuse(message)
     assert not [token for token in SPECIAL_TOKENS if token in sent]
     assert sent.replace(" ", "") == message.replace(" ", "")
+    # Nor one that a normalizer makes.
+    assert "<|" not in defuse(message.replace("<|", "<\u200b|")).replace("\u200b", "")
     wide = message.translate(str.maketrans("<>", "＜＞"))
     assert not [token for token in SPECIAL_TOKENS if token in unicodedata.normalize("NFKC", defuse(wide))]
     assert defuse(sent) == sent

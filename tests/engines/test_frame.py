@@ -77,7 +77,11 @@ def test_a_server_of_another_frame_is_told_of_where_the_model_is_here(said, fram
 def test_without_a_folder_a_system_message_is_told_of_to_who_asks_a_trained_model(said):
     assert said("trained") == ("", 1)
     line, _ = said("a date")
-    assert line.startswith("127.0.0.1 counts ") and line.count("\n") == 1 and "--chat-template" in line
+    assert (
+        line.startswith("127.0.0.1 frames prompts otherwise than models")
+        and line.count("\n") == 1
+        and "--chat-template" in line
+    )
     assert said("a date", prompt="labelling") == ("", 0)
 
 
