@@ -56,6 +56,8 @@ _LINE_HEADING = re.compile(
     r"(?:[ \t]{0,3}\([^()\n]{1,40}\))?[*_]{0,3}"
     r"(?:(?P<alone>[ \t]*+[*_=-]*+[ \t]*+\Z)|(?P<dash>[ \t]*+-++[ \t]++(?=\S))|(?P<wide>(?:[ ]{2}|\t)[ \t]*+(?=\S)))"
 )
+# Names that open a section wherever they stand before a colon; "report" or "answer" may also end a sentence there.
+_NAMED = re.compile("finding|impress|conclus|observ", re.IGNORECASE)
 _NAME_LENGTH = 60
 _TITLE_LENGTH = 400
 
@@ -185,17 +187,22 @@ class _Sorter:
 
     def _rest(self, kind: str, start: int, end: int) -> None:
         """What of a history or technique is none any more."""
-        resumes = self.into is self.findings  # within the findings, it is a remark
+        text = self.text[start:end].rstrip()
         nothing_else = end == len(self.text) and not (self.weak or self.impression or self.addenda)
         place = None
-        if resumes or not self.has_findings:
-            text = self.text[start:end].rstrip()
-            place = _behind_line(text) if resumes and kind == TECHNIQUE else _where_findings_begin(text)
+        if self.into is self.findings:  # within them, it is a remark
+            place = _behind_line(text) if kind == TECHNIQUE else _where_findings_begin(text)
+        elif self.into is self.impression:
+            place = _where_findings_begin(text, paragraphs=False)
+        elif not self.has_findings:
+            self.into = self.weak
+            place = _where_findings_begin(text)
             if place is None and nothing_else:
                 place = _behind_line(text)
-        self.into = self.findings if resumes else self.weak if place is not None else None
         if place is not None:
             self._add(start + place, end)
+        elif self.into is not self.findings:
+            self.into = None
 
     def _prose(self, start: int, end: int) -> int:
         """Where the sentences before the first heading begin, behind titles, names and dates."""
@@ -211,12 +218,12 @@ class _Sorter:
         return end
 
 
-def _where_findings_begin(text: str) -> int | None:
-    """Where a history or technique ends: at a sentence of the images or a new paragraph."""
+def _where_findings_begin(text: str, paragraphs: bool = True) -> int | None:
+    """Where a history or technique ends: at a sentence of the images or, unless told otherwise, a new paragraph."""
     for at in _SENTENCE_START.finditer(text):
         if _OPENS_FINDINGS.match(text, at.end()):
             return at.end()
-    at = _PARAGRAPH.search(text, len(text) - len(text.lstrip()))
+    at = _PARAGRAPH.search(text, len(text) - len(text.lstrip())) if paragraphs else None
     return at.end() if at and " " in text[at.end() :] else None
 
 
@@ -259,7 +266,7 @@ def _before_colon(text: str, start: int, line: str, behind: int, colon: int) -> 
         mark = _MARK.match(prefix)
         name = prefix[mark.end() if mark else 0 :].strip()
         kind = heading_kind(name)
-        if kind and (kind in (FINDINGS, IMPRESSION, ORGAN) or name[0].isupper() or _ends_sentence(text, start)):
+        if kind and (name[0].isupper() or kind == ORGAN or _NAMED.search(name) or _ends_sentence(text, start)):
             return _Part(kind, name, start, body)
         if kind is None and _looks_like_heading(name):
             return _Part(None, name, start, body)
@@ -270,11 +277,8 @@ def _before_colon(text: str, start: int, line: str, behind: int, colon: int) -> 
         kind = heading_kind(name) if name[:1].isupper() else None
         if kind is None or not text[place - 1 : place].isspace() or not (name.isupper() or name[1:2].islower()):
             continue
-        if (kind in (FINDINGS, IMPRESSION) and re.search(r"(?i)finding|impress|conclus|observ", name)) or (
-            name.isupper() and kind not in (ORGAN, VIEW)
-        ):
-            return _Part(kind, name, place, body)
-        if _ends_sentence(text, place):
+        is_named = kind in (FINDINGS, IMPRESSION) and _NAMED.search(name)
+        if is_named or (name.isupper() and kind not in (ORGAN, VIEW)) or _ends_sentence(text, place):
             return _Part(kind, name, place, body)
     return None
 

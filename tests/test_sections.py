@@ -104,6 +104,10 @@ LAYOUTS = {
     "a question and an answer": ("Clinical question: Pneumothorax? Answer: No pneumothorax.", "No pneumothorax.", ""),
     "a diagnosis at the end": ("FINDINGS: Consolidation.\nDIAGNOSIS: Pneumonia.", "Consolidation.", "Pneumonia."),
     "a diagnosis at the beginning": ("DIAGNOSIS: Heart failure.\nFINDINGS: Normal heart.", "Normal heart.", ""),
+    "a comparison within the impression": (
+        "COMPARISON: None.\n\nLines in place.\n\nIMPRESSION: Stable. Comparison: 1/2. There is no edema.\n"
+        "Reported to prior\nresults: none.", "Lines in place.", "Stable.\nThere is no edema.\nReported to prior\nresults: none.",
+    ),
     "history only": ("INDICATION: Pneumonia?\nTECHNIQUE: PA.", "", ""),
     "gaps of de-identification": (
         "INDICATION: ___F with [**Hospital 3**].\nCOMPARISON: ___.\n\nXXXX are clear. Heart ___.\n\n"
