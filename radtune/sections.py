@@ -49,7 +49,7 @@ _LONGEST_TITLE = 13
 _DETAIL = re.compile(r"[\w #]{2,30}:")
 _SENTENCE_ENDS = ".!?:)]_"
 _RULE = " \t_=*~-"
-_MARK = re.compile(r"[ \t]*(?:[#*_=>\u2022-]+|\(?\d{1,2}[.)])?[ \t]*")
+_MARK = re.compile(r"[ \t]*(?:[#*_=>\u2022-]+|\(?(?:\d{1,2}|[IVX]{1,4}|[A-Z])[.)])?[ \t]*")
 _REMARK = re.compile(r"\([^()\n]{1,40}\)\s*\Z")
 _LINE_HEADING = re.compile(
     r"[#*_=>\u2022-]*+[ \t]*+(?P<name>[^\W\d_](?:[\w/&,+.'#]|-(?=\w)|[ ](?![ \t])){0,50})"

@@ -60,6 +60,16 @@ LAYOUTS = {
     "numbered headings": (
         "1. Indication: Cough.\n2. Findings: Clear lungs.\n3. Impression: Normal.", "Clear lungs.", "Normal.",
     ),
+    "Roman numerals": ("I. Indication: CHF.\nII. Findings: Clear.\nIII. Impression: Normal.", "Clear.", "Normal."),
+    "an addendum with its author": (
+        "FINDINGS: Clear.\nADDENDUM by Dr. X on 1/2: A nodule.\n\nD: 1/1/2001 T: 1/2/2001",
+        "Clear.", "Addendum: A nodule.",
+    ),
+    "Markdown": ("**Exam:** CXR\n## Findings\n- Effusion\n\n## Impression\nEffusion.", "- Effusion", "Effusion."),
+    "HL7": (
+        "HISTORY: Pain~FINDINGS: Lungs clear~Heart large\\.br\\IMPRESSION: Cardiomegaly",
+        "Lungs clear~Heart large", "Cardiomegaly",
+    ),
     "an addendum below": (
         "FINDINGS: Clear.\nIMPRESSION: Normal.\n\nADDENDUM:\nThere is a 5 mm nodule.\n\n"
         "Electronically signed by: Jane Doe, MD",
@@ -106,7 +116,8 @@ LAYOUTS = {
     "a diagnosis at the beginning": ("DIAGNOSIS: Heart failure.\nFINDINGS: Normal heart.", "Normal heart.", ""),
     "a comparison within the impression": (
         "COMPARISON: None.\n\nLines in place.\n\nIMPRESSION: Stable. Comparison: 1/2. There is no edema.\n"
-        "Reported to prior\nresults: none.", "Lines in place.", "Stable.\nThere is no edema.\nReported to prior\nresults: none.",
+        "Reported to prior\nresults: none.",
+        "Lines in place.", "Stable.\nThere is no edema.\nReported to prior\nresults: none.",
     ),
     "history only": ("INDICATION: Pneumonia?\nTECHNIQUE: PA.", "", ""),
     "gaps of de-identification": (
