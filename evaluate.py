@@ -26,7 +26,6 @@ from radtune.label_files import (
     LabelFile,
     by_policy,
     column_names,
-    joined_to,
     policies_for,
     read_labels,
     respell,
@@ -87,24 +86,16 @@ def main(config: EvaluateConfig) -> None:
     annotators = [sides[name] for name in config.gold_columns]
     if config.gold_rule:
         sides[inputs.GOLD] = inputs.combine_gold(task, annotators, config.gold_rule, config.gold_blank)
+    if said := inputs.blank_text(task, sides[inputs.GOLD], config.gold_blank):
+        print(said)
     reports = {}
     if config.reports:
         reports = {report.report_id: report for report in read_any_reports(config.reports)}
         if not reports:
             raise InputError(f"{config.reports}: no reports")
-    ids, remarks = reports or sides[inputs.GOLD].answers, []
-    for name, side in sides.items():
-        sides[name], remark = joined_to(side, ids)
-        if reports:
-            sides[name], left_out = inputs.keep_reports(sides[name], reports)
-            remark += (
-                f"\n{side.path}: {left_out} reports left out of {name}, not in {config.reports}" if left_out else ""
-            )
-        remarks.append(remark.strip())
-    rows = len(sides[inputs.GOLD].answers)
-    remarks.insert(0, inputs.blank_text(task, sides[inputs.GOLD], config.gold_blank))
-    remarks.insert(0, f"{config.gold}: {table_layout(config.gold)}; {rows:,} rows")
-    print("".join(f"{remark}\n" for remark in dict.fromkeys(remarks) if remark), end="")
+    print(f"{config.gold}: {table_layout(config.gold)}; {len(sides[inputs.GOLD].answers):,} rows")
+    sides, remarks = inputs.join_sides(sides, reports, config.reports)
+    print("".join(f"{remark}\n" for remark in remarks), end="")
     scored = {name: by_policy(task, side, policies) for name, side in sides.items()}
     predictions, gold = scored[inputs.PREDICTIONS], scored[inputs.GOLD]
     patient_ids = {report.report_id: report.patient_id for report in reports.values() if report.patient_id is not None}
@@ -116,7 +107,7 @@ def main(config: EvaluateConfig) -> None:
     by_doubt = policy_scores(task, sides[inputs.PREDICTIONS], sides[inputs.GOLD], config.gold_blank)
     counts, examples = None, ""
     if config.errors:
-        counts, examples = _write_errors(config, config.errors, task, predictions, gold, reports)
+        counts, examples = _write_errors(config, config.errors, whose, predictions, gold, reports)
         write_manifest(config.errors, config, files, errors=counts)
     metrics = dataclasses.replace(metrics, respelled=respelled, errors=counts, policies=by_doubt)
     write_metrics(config.output, metrics)

@@ -74,7 +74,7 @@ def test_the_command_scores_and_brings_in_nothing_heavy(folder: Path) -> None:
         ("task=mine.yaml", "mine.yaml"),
         ("gold=absent.csv", "absent.csv: No such file"),
         ("gold_column=names", "gold.csv:2: no column 'names'"),
-        ("gold=other.csv", "other.csv:3: 'Airspace Opacity' is none of the classes; did you mean 'Lung Opacity'?"),
+        ("gold=other.csv", "other.csv:3: 'Airspace Opacity' is none of the classes; write names of classes"),
         ("uncertain.Edma=drop", "uncertain: 'Edma' is none of the classes of multiple_choice; did you mean 'Edema'?"),
         ("uncertain=maybe", "uncertain: expected one of drop, positive, negative, state"),
         ("id_column=accession", "no column 'accession' in predictions.jsonl or gold.csv"),
@@ -188,6 +188,36 @@ def test_errors_are_of_what_the_task_reads(folder: Path) -> None:
     given = ("task=t.yaml", "predictions=predictions.jsonl", "gold=gold.jsonl", "reports=reports.jsonl")
     errors = run(*given, "errors=out/errors.jsonl", "output=out/metrics.json")["errors"]
     assert errors == {"fp": {"not_in_report": 1, "not_in_gold": 1}, "fn": {}}
+
+
+def test_three_valued_answers_are_scored_and_blank_gold_is_named_first(folder: Path, capsys) -> None:
+    labels = [["Edema", "Fracture (uncertain)"], ["Edema"], ["Pneumonia"], []]
+    rows = [{"report_id": f"s{i}", "labels": said, "task": "multiple_choice+states"} for i, said in enumerate(labels)]
+    write_jsonl(folder / "predictions.jsonl", rows)
+    (folder / "gold.csv").write_text("study_id;Edema;fracture;Pneumonia\n0;1;-1;0\n1;-1;;\n002;1;;\n3;;;\n")
+    write_jsonl(folder / "reports.jsonl", [{"report_id": str(i), "text": f"Edema {i}."} for i in range(4)])
+    metrics = run(*GIVEN, "uncertain=state", "reports=reports.jsonl", "errors=out/errors.jsonl")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(
+        "1 of 4 reports are not annotated in gold and left out (gold_blank=ignore); 4 blank cells"
+    )
+    assert "gold has no column for Atelectasis, " in lines[0]
+    assert (metrics["n_reports"], metrics["micro"]["tp"], metrics["micro"]["fp"], metrics["micro"]["fn"]) == (
+        3,
+        2,
+        2,
+        2,
+    )
+    wrong = [json.loads(line) for line in (folder / "out/errors.jsonl").read_text().splitlines()]
+    assert [(row["report_id"], row["side"], row["label"]) for row in wrong] == [
+        ("1", "fp", "Edema"), ("1", "fn", "Edema (uncertain)"), ("2", "fp", "Pneumonia"), ("2", "fn", "Edema"),
+    ]  # fmt: skip
+    assert {name: round(score["f1"], 3) for name, score in metrics["policies"].items()} == {
+        "drop": 0.5, "positive": 0.75, "negative": 0.4, "state": 0.5,
+    }  # fmt: skip
+    # By class: fractures in doubt count, all else in doubt does not.
+    metrics = run(*GIVEN, "uncertain.Fracture=positive", "uncertain.others=drop")
+    assert (metrics["per_class"]["Fracture"]["tp"], metrics["per_class"]["Edema"]["support"]) == (1, 2)
 
 
 def test_reports_narrow_both_sides_and_name_the_patients(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,21 @@
 """What is scored: predictions and gold of the same reports, gold from several annotators, misspelt names understood."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from radtune.combine import RULES, combine
 from radtune.config import InputError, nearest
-from radtune.label_files import IGNORE, NEGATIVE, LabelFile, Respelling, read_labels, respell, unannotated
+from radtune.label_files import (
+    IGNORE,
+    NEGATIVE,
+    LabelFile,
+    Respelling,
+    joined_to,
+    read_labels,
+    respell,
+    unannotated,
+)
 from radtune.labels import Answer, Status
 from radtune.privacy import looks_like_name
 from radtune.tables import is_jsonl
@@ -112,6 +121,23 @@ def judged_classes(task: Task, gold: LabelFile, report_id: str, ignore_blank: bo
 def without(file: LabelFile, report_ids: Collection[str]) -> LabelFile:
     """What a file says of other reports than these."""
     return replace(file, answers={x: answer for x, answer in file.answers.items() if x not in report_ids})
+
+
+def join_sides(
+    sides: Mapping[str, LabelFile], report_ids: Collection[str], path: Path | None
+) -> tuple[dict[str, LabelFile], list[str]]:
+    """All sides by the ids of these reports, which each must have, or else by gold's; and what to say of it.
+
+    ``path`` is where the reports stand; None where there are none.
+    """
+    joined, remarks = {}, []
+    for name, side in sides.items():
+        joined[name], remark = joined_to(side, report_ids or sides[GOLD].answers)
+        remarks.append(remark)
+        if path:
+            joined[name], left_out = keep_reports(joined[name], report_ids)
+            remarks.append(f"{side.path}: {left_out} reports left out of {name}, not in {path}" if left_out else "")
+    return joined, [remark for remark in dict.fromkeys(remarks) if remark]
 
 
 def keep_reports(file: LabelFile, report_ids: Collection[str]) -> tuple[LabelFile, int]:
