@@ -13,7 +13,7 @@ from radtune.label_files import NO_FINDING
 from radtune.labels import State
 from radtune.rules.lexicon import CueRule, FindingRules, Rules, Status
 from radtune.rules.notation import word_openings
-from radtune.rules.phrases import Hit
+from radtune.rules.phrases import EXCEPTIONS, Hit
 from radtune.rules.reading import SENTENCE_END, reading_copy
 
 # Rule ids of mentions that no cue decides.
@@ -112,7 +112,7 @@ def _label_sentence(sentence: str, rules: Rules) -> tuple[Mention, ...]:
     parts = set(rules.by_opening[""])
     for opening in openings & rules.by_opening.keys():
         parts.update(rules.by_opening[opening])
-    found = [(part, hit) for part in parts for hit in part.scanner.scan(sentence) if hit.name != "exceptions"]
+    found = [(part, hit) for part in parts for hit in part.scanner.scan(sentence) if hit.name != EXCEPTIONS]
     if not found:
         return ()
     found.sort(key=lambda pair: (pair[1].start, pair[1].end, pair[0].finding))

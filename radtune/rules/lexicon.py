@@ -180,7 +180,7 @@ def load_rules(
     findings = _read_lexicon(lexicon, keys, head.words, classes, synonyms, stops)
     by_opening: dict[str, tuple[FindingRules, ...]] = {"": ()}
     for part in findings:
-        for opening in ("",) if part.scanner.openings is None else part.scanner.openings:
+        for opening in ("",) if part.scanner.keys is None else part.scanner.keys:
             by_opening[opening] = (*by_opening.get(opening, ()), part)
     return Rules(findings, by_opening, cues, cue_scanner, stops, head.region, cue_keys.language)
 

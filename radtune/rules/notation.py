@@ -161,10 +161,30 @@ def _slips(word: str) -> list[str]:
     return list(dict.fromkeys((word, *swapped, *left_out, *doubled, *cut)))
 
 
+def rarest_openings(nodes: tuple[_Node, ...]) -> frozenset[str]:
+    """Openings of words of which a phrase needs one, those that reports hold least often; none where none is known."""
+    needed: list[frozenset[str]] = []
+    for node in nodes:
+        if node.optional or node.barred or node.gap:
+            continue
+        parts = [rarest_openings(choice) for choice in node.choices] or [frozenset(node.openings)]
+        if all(parts):
+            needed.append(frozenset().union(*parts))
+    return min(needed, key=lambda openings: (len(openings & _COMMON), len(openings)), default=frozenset())
+
+
 def word_openings(text: str) -> frozenset[str]:
     """The first characters of each word, and signs; a scanner that opens with none need not look at a sentence."""
     openings = _OPENING.findall(text)
     return frozenset([*openings, *[opening[:_STEM_LENGTH] for opening in openings]])
+
+
+_COMMON = word_openings(
+    "the a of in is are was has have been no not and or with without to from at on for there this which may , : no"
+    " normal clear stable unchanged seen noted mild small large right left both bilateral upper lower lobe base lung"
+    " lungs pulmonary heart cardiac pleural pleura chest thoracic mediastinal mediastinum size contour silhouette focal"
+    " acute within limits air increased prominent medial lateral interval spine bony calcified granuloma"
+)
 
 
 def expand_start(nodes: tuple[_Node, ...]) -> Iterator[tuple[_Node, ...]]:

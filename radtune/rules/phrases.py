@@ -8,7 +8,11 @@ from itertools import groupby
 from types import MappingProxyType
 from typing import NamedTuple
 
-from radtune.rules.notation import SPACE, expand_start, parse_phrase, phrase_regex, unspaced
+from radtune.rules.notation import SPACE, expand_start, parse_phrase, phrase_regex, rarest_openings, unspaced
+
+
+# The group of phrases that hide those of the others.
+EXCEPTIONS = "exceptions"
 
 
 class Hit(NamedTuple):
@@ -27,7 +31,7 @@ class Scanner:
 
     source: str = field(repr=False)
     groups: Sequence[tuple[str, str, bool]] = field(repr=False)  # of the expression: name, phrase, whether with a gap
-    openings: frozenset[str] | None = field(repr=False)  # None where a phrase opens with a short stem
+    keys: frozenset[str] | None = field(repr=False)  # each phrase needs one of them; None where one has a short stem
 
     @cached_property
     def pattern(self) -> re.Pattern[str] | None:
@@ -36,7 +40,7 @@ class Scanner:
 
     def may_open(self, openings: Set[str]) -> bool:
         """Whether a text of these :func:`word_openings` may hold a phrase, which spares the look at most texts."""
-        return self.openings is None or not self.openings.isdisjoint(openings)
+        return self.keys is None or not self.keys.isdisjoint(openings)
 
     def scan(self, text: str) -> Iterator[Hit]:
         """Finds the phrases in (a sentence of) a reading copy, from left to right, none overlapping."""
@@ -66,21 +70,24 @@ def compile_scanner(
 ) -> Scanner:
     """Compiles named groups of phrases, the group that should win at the same word first.
 
-    ``words`` are the lists for ``{name}`` in a phrase. A PhraseError if one breaks the notation.
+    ``words`` are the lists for ``{name}`` in a phrase. Exceptions alone are not looked for. A PhraseError if a phrase
+    breaks the notation.
     """
     # Alternatives are sorted into branches by first character, then by first word. The regular expression engine
     # tells branches apart by their first character and skips text that opens none, and a word shared by many phrases
     # is read once; a flat alternation is many times slower.
     branches: dict[str, dict[str, list[_Alternative]]] = {}
-    openings: set[str] = set()
-    all_open_known = True
+    keys: set[str] = set()
+    all_have_keys = True
     for name, phrases in groups:
         for phrase in sorted(phrases, key=lambda p: (-len(p.split()), -len(p))):
             for nodes in expand_start(parse_phrase(phrase, words)):
                 gapped = any(node.gap for node in nodes)
                 word, regex = nodes[0].regex, phrase_regex(nodes, head=gapped)
-                openings.update(nodes[0].openings)
-                all_open_known = all_open_known and bool(nodes[0].openings)
+                if name != EXCEPTIONS:
+                    needed = rarest_openings(nodes)
+                    keys.update(needed)
+                    all_have_keys = all_have_keys and bool(needed)
                 by_word = branches.setdefault(word.removeprefix("\\")[0], {})
                 by_word.setdefault(word, []).append(_Alternative(regex[len(word) :], name, phrase, gapped))
     numbered: list[tuple[str, str, bool]] = [("", "", False)]  # a regular expression counts its groups from 1
@@ -96,7 +103,7 @@ def compile_scanner(
         ]
         boundary = rf"(?<!\w{first})" if first.isalnum() and not unspaced(first) else ""
         parts.append(f"{re.escape(first)}{boundary}(?:{'|'.join(bodies)})")
-    return Scanner("|".join(parts), numbered, frozenset(openings) if all_open_known else None)
+    return Scanner("|".join(parts), numbered, frozenset(keys) if all_have_keys else None)
 
 
 def _alternation(alternatives: Iterable[_Alternative], numbered: list[tuple[str, str, bool]]) -> str:
