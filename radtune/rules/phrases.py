@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from radtune.rules.notation import SPACE, expand_start, parse_phrase, phrase_regex, rarest_openings, unspaced
 
-
 # The group of phrases that hide those of the others.
 EXCEPTIONS = "exceptions"
 

@@ -1,0 +1,129 @@
+import sys
+from pathlib import Path
+
+import pytest
+from chest import CHEST
+
+from radtune.report import report_from_text
+from radtune.rules import label_if_meant, label_report, load_rules
+from radtune.rules.reading import reading_copy
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+import check_rules  # noqa: E402
+
+FILE = Path(__file__).with_name("probes") / "house_styles.tsv"
+PROBES = [pytest.param(probe, id=probe.id) for probe in check_rules.read_probes(FILE, CHEST)]
+
+
+@pytest.mark.parametrize("probe", PROBES)
+def test_probe(probe: check_rules.Probe) -> None:
+    found = label_if_meant(report_from_text(probe.id, None, probe.text, "probe"), CHEST).labels
+    assert {name: found.get(name) for name in probe.expected} == probe.expected
+
+
+def test_misses_are_shown_with_the_rule_that_fired(run_here, tmp_path: Path) -> None:
+    probes = tmp_path / "own.tsv"
+    probes.write_text(
+        "No effusion.\\nEdema\tPleural Effusion=0 Edema=1 # one kind-a; held\n"
+        "No edema.\tEdema=1 Pneumonia=0? # two kind b\n\n# a remark\n",
+        encoding="utf-8",
+    )
+    done = run_here(ROOT / "scripts" / "check_rules.py", probes)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "two [kind b] 'No edema.'",
+        "    Edema: 0, expected 1",
+        "        'edema' Edema negative: rule absent_before 'No', phrase '[pulmonary] (~edema|edemas|~oedema|oedema*)'",
+        "kind b      0 of     1  0.000",
+        "kind-a      2 of     2  1.000",
+        "all         2 of     3  0.667",
+    ]
+    (tmp_path / "lexicon.toml").write_text('[Edema]\nmentions = ["edema", "no edema"]\n', encoding="utf-8")
+    done = run_here(ROOT / "scripts" / "check_rules.py", tmp_path, f"rules={tmp_path}", "misses=false")
+    assert done.stdout.splitlines()[-1].split() == ["all", "2", "of", "3", "0.667"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("No effusion.\tEffusion=0", "unknown class 'Effusion'"),
+        ("No effusion. Pleural Effusion=0", "expected a text, a tab, and Finding=value"),
+        ("No effusion.\tPleural Effusion=2", "expected a text, a tab, and Finding=value"),
+    ],
+)
+def test_a_broken_probe_is_named_by_its_line(run_here, tmp_path: Path, line: str, message: str) -> None:
+    (tmp_path / "own.tsv").write_text(f"\n{line}\n", encoding="utf-8")
+    done = run_here(ROOT / "scripts" / "check_rules.py", tmp_path / "own.tsv")
+    assert done.returncode == 2
+    assert f"own.tsv:2: {message}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # a list without periods
+        ("no ptx\nsmall effusion\nheart large", ["no ptx", "small effusion", "heart large"]),
+        ("NO PNEUMOTHORAX OR\nEFFUSION", ["no pneumothorax or effusion"]),
+        # prose: a line with room left for the next word was ended on purpose
+        ("No effusion\nthe heart is enlarged and the lungs are clear.", [
+            "no effusion", "the heart is enlarged and the lungs are clear"]),
+        ("No evidence of any\npneumothorax in this film.", ["no evidence of any pneumothorax in this film"]),
+        ("1.No edema\n2.Effusion", ["1", "no edema", "2", "effusion"]),
+        ("No edema.2.Effusion", ["no edema", "2", "effusion"]),
+        ("No edema (2) effusion b) nodule", ["no edema", "effusion", "b  nodule"]),
+        ("Nodule (2 cm) at the base", ["nodule  2 cm  at the base"]),
+        ("Edema: no, effusion: small", ["edema: no", "effusion: small"]),
+        ("Edema: no effusion: yes", ["edema: no", "effusion: yes"]),
+        ("No edema   Effusion", ["no edema", "effusion"]),
+        ("No  edema  or   effusion", ["no  edema  or", "effusion"]),
+        ("No   edema   or   effusion", ["no   edema   or   effusion"]),
+        ("|Edema|None||Effusion|Small|", ["edema:none", "effusion:small"]),
+        ("PNEUMOTHORAX\nNone.", ["pneumothorax:none"]),
+        ("Heart - enlarged", ["heart : enlarged"]),
+        ("Effusion (-)", ["effusion :no"]),
+        ("[ ] effusion [x] edema", ["no effusion", "edema"]),
+        ("[**Name 3**] edema", ["xxxx         edema"]),
+        ("Edema last week. It is no longer seen.", ["edema last week  it is no longer seen"]),
+    ],
+)  # fmt: skip
+def test_statements_of_other_layouts(text: str, expected: list[str]) -> None:
+    copy = reading_copy(text)
+    assert len(copy) == len(text)
+    assert [part.strip() for part in copy.split("\n") if part.strip()] == expected
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "lexicon.toml").write_text(
+        '[A]\nmentions = ["aa", "lung aa"]\n[B]\nmentions = ["bb"]\ncues_end_at = ["next"]\n', encoding="utf-8"
+    )
+    (tmp_path / "cues.toml").write_text(
+        '[stops.next]\nbehind_mention = true\nphrases = ["b*"]\n[stops.lung]\nphrases = ["lung"]\n'
+        '[[cue]]\nname = "no"\nstatus = "negative"\ndirection = "before"\nwords = 9\nphrases = ["no"]\n'
+        '[[cue]]\nname = "or"\nstatus = "uncertain"\ndirection = "around"\nwords = 2\nbetween = true\nchoice = true\n'
+        'phrases = ["or"]\n'
+        '[[cue]]\nname = "liver"\nstatus = "ignored"\ndirection = "around"\nwords = 3\nspares = ["lung"]\n'
+        'phrases = ["liver"]\n',
+        encoding="utf-8",
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "positive_or", "expected"),
+    [
+        ("no aa and bb", False, {"A": 0, "B": 0}),
+        ("no aa bb", False, {"A": 0, "B": 1}),
+        ("aa or bb", False, {"A": -1, "B": -1}),
+        ("aa or bb", True, {"A": 1, "B": 1}),
+        ("aa or aa", False, {"A": 1}),
+        ("aa or none", False, {"A": 1}),
+        ("liver aa", False, {}),
+        ("liver and lung aa", False, {"A": 1}),
+    ],
+)
+def test_keys_of_cues_and_stops(folder: Path, text: str, positive_or: bool, expected: dict[str, int]) -> None:
+    rules = load_rules(folder, ["A", "B"], alternatives="positive" if positive_or else "uncertain")
+    found = label_report(text, rules).labels
+    assert {name: found[name] for name in "AB" if name in found} == expected
