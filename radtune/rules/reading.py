@@ -73,7 +73,7 @@ _MARKS = re.compile(
     r"|(?P<unticked>\[ {0,3}\])|(?P<ticked>\[[x\u2713]\])|(?P<number>\((?:\d{1,2}|[a-h]|i{1,3})\)(?= ?[a-z]))"
 )
 # "1) No effusion 2) Mild edema", "a) ... b) ..." on one line.
-_LIST_NUMBER = re.compile(r"\s(?=(?:\d{1,2}|[a-h])\)\s)")
+_LIST_NUMBER = re.compile(r"\s(?=(?:\d{1,2}|[a-h]|i{1,3}|iv|v)\)\s)")
 # "Effusion - none." and "Effusion? None." answer themselves.
 _ANSWER = (
     r"(?:yes\b|(?:none|no|nil|absent|negative|not {1,9}(?:seen|present)) *+(?:[.,\n]|\Z)"

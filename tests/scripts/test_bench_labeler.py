@@ -42,7 +42,7 @@ def test_prints_precision_and_recall_of_both_halves(bench: ModuleType, tmp_path:
     printed = capsys.readouterr().out
     totals = [list(map(int, line.split()[-3:])) for line in printed.splitlines() if line.startswith("all")]
     assert [sum(column) for column in zip(*totals, strict=True)] == [2, 2, 2]  # one of each in both readings
-    assert "dev:" in printed and "held-out:" in printed
+    assert "dev, " in printed and "held-out, " in printed
 
 
 def test_copies_share_no_sentence(bench: ModuleType) -> None:
