@@ -25,7 +25,7 @@ from radtune.labels import Answer, Status
 from radtune.privacy import NOT_SHOWN, looks_like_name
 from radtune.report import Report
 from radtune.sources.select import priority, read_ids
-from radtune.sources.table import read_any_reports
+from radtune.sources.table import PATIENTS, TEXT_COLUMNS, read_any_reports
 from radtune.tables import find_column, id_cell, is_table, normal_id, read_table
 from radtune.tasks import SECTIONS, Task, load_task, text_of
 
@@ -161,13 +161,15 @@ def read_excluded(paths: Iterable[Path]) -> Excluded:
     for path in paths:
         ids |= read_ids(path)
         for number, row in read_table(path) if is_table(path) else ():
-            patients.add(_patient(id_cell(f"{path}:{number}", find_column(row, PATIENT_COLUMNS), row)))
-            for columns in (("text", "report_text", "note_text", "report", "note"), ("findings",), ("impression",)):
-                text = row.get(find_column(row, columns) or "")
-                texts.add(_words(text) if isinstance(text, str) else ())
-            whole = " ".join(str(row.get(find_column(row, [name]) or "") or "") for name in ("findings", "impression"))
-            texts.add(_words(whole))
+            column = find_column(row, PATIENT_COLUMNS) or next(filter(PATIENTS.fullmatch, row), None)
+            patients.add(_patient(id_cell(f"{path}:{number}", column, row)))
+            texts |= {_words(_text(row, TEXT_COLUMNS)), _words(" ".join(_text(row, [name]) for name in SECTIONS))}
     return Excluded(frozenset(ids), frozenset(patients - {""}), frozenset(texts - {()}))
+
+
+def _text(row: Mapping[str, object], columns: Iterable[str]) -> str:
+    text = row.get(find_column(row, columns) or "")
+    return text if isinstance(text, str) else ""
 
 
 def _patient(patient_id: str) -> str:

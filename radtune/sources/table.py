@@ -15,19 +15,20 @@ from radtune.tables import FORMATS, find_column, find_id_column, id_cell, is_jso
 
 SOURCE = "table"
 
+TEXT_COLUMNS = ("text", "report_text", "note_text", "report", "note")
 # Names looked for, in any case, where a column is not given.
 _NAMES = {
     "patient": ("patient_id", "subject_id"),
     "findings": ("findings",),
     "impression": ("impression",),
-    "text": ("text", "report_text", "note_text", "report", "note"),
+    "text": TEXT_COLUMNS,
     "modality": ("modality",),
     "body_part": ("body_part",),
     "images": ("images",),
 }
 _TEXTS = ("findings", "impression", "text", "modality", "body_part")
 # Columns that hospitals keep patients' ids in.
-_PATIENTS = re.compile(
+PATIENTS = re.compile(
     r"(?:.*[_ -])?(?:e?mrn?|empi|pat(?:ient)?|subject|person|medical[_ -]?record)"
     r"(?:[_ -]?(?:id|nr|no|num|number|key|mrn))?",
     re.IGNORECASE,
@@ -81,7 +82,7 @@ def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
         raise InputError(f"{path}: no rows")
     unused = tuple(name for name in names if name not in used.values())
     say_unused(path, unused)
-    if not used["patient"] and (patients := list(filter(_PATIENTS.fullmatch, unused))):
+    if not used["patient"] and (patients := list(filter(PATIENTS.fullmatch, unused))):
         say(f"{path}: {patients[0]} looks like ids of patients (patient_column={patients[0]})")
 
 
