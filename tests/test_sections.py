@@ -1,34 +1,38 @@
 """Whole reports in the layouts of many houses: what is kept of them, what is dropped, and what they are of."""
 
-import pytest
+import time
 
-from radtune.report import is_chest, report_from_text
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from radtune.report import is_chest, report_from_sections, report_from_text
 from radtune.sections import heading_kind, split_sections
 
 # By layout: the report, its findings, its impression.
 LAYOUTS = {
     "VA, with its codes": (
         "Exm Date: JAN 05, 1998@10:14\nReq Phys: DOE,JANE\n"
-        "(Case 123 COMPLETE) CHEST 2 VIEWS PA&LAT  (RAD Detailed) CPT:71020\n"
-        "    Reason for Study: r/o pneumonia\n\n  Clinical History:\n    60 yo with CHF and cough.\n\n"
-        "  Report Status: Verified       Date Reported: JAN 05, 1998\n  Verifier E-Sig:/ES/JANE DOE, MD\n\n"
-        "  Report:\n    The heart is enlarged. No effusion.\n\n  Impression:\n    Cardiomegaly.\n\n"
+        "(Case 123 COMPLETE) CHEST 2 VIEWS PA&LAT  (RAD Detailed) CPT:71020\n    Reason for Study: r/o pneumonia\n\n"
+        "  Clinical History:\n    60 yo with CHF and cough.\n\n"
+        "  Report Status: Verified       Date Reported: JAN 05, 1998\n  Verifier E-Sig:/ES/JANE DOE, MD\n\n  Report:\n"
+        "    The heart is enlarged. No effusion.\n\n  Impression:\n    Cardiomegaly.\n\n"
         "  Primary Diagnostic Code: MINOR ABNORMALITY\n\nPrimary Interpreting Staff:\n  JANE DOE, MD (Verifier)\n/JD",
         "The heart is enlarged. No effusion.", "Cardiomegaly.",
     ),
     "a narrative": (
         "NARRATIVE:\nXR CHEST 1 VIEW, 1/1/2000\nCLINICAL HISTORY: 40 years of age, Male, fever.\n"
-        "COMPARISON: 12/30/1999.\n"
-        "IMPRESSION:\n1. Right basilar opacity.\nEND OF IMPRESSION:\nSUMMARY: 2-ABNORMAL",
+        "COMPARISON: 12/30/1999.\nIMPRESSION:\n1. Right basilar opacity.\nEND OF IMPRESSION:\nSUMMARY: 2-ABNORMAL",
         "XR CHEST 1 VIEW, 1/1/2000", "1. Right basilar opacity.\n2-ABNORMAL",
     ),
     "views as the heading": (
-        "HISTORY: Chest pain.\n\nCOMPARISON: None.\n\n"
-        "PA AND LATERAL VIEWS OF THE CHEST:  There is a left effusion.\n\nIMPRESSION: Stable.",
+        "HISTORY: Chest pain.\n\nCOMPARISON: None.\n\nPA AND LATERAL VIEWS OF THE CHEST:  There is a left effusion.\n\n"
+        "IMPRESSION: Stable.",
         "There is a left effusion.", "Stable.",
     ),
     "one view, no impression": (
-        "INDICATION: Line placement.\nPORTABLE CHEST: New PICC, tip in the SVC.", "New PICC, tip in the SVC.", "",
+        "INDICATION: Line placement.\nPORTABLE CHEST: New PICC, tip in the SVC.",
+        "New PICC, tip in the SVC.", "",
     ),
     "organs and impression": (
         "Indication: Dyspnea.\nLungs: Clear.\nPleura: No effusion.\nHeart: Enlarged.\nImpression: Cardiomegaly.",
@@ -39,18 +43,20 @@ LAYOUTS = {
         "Lungs: Clear. Heart and mediastinum: Normal. Bones: Intact.", "",
     ),
     "organs under findings": (
-        "FINDINGS:\nLUNGS: Clear.\nLINES AND TUBES: None.\nIMPRESSION: Normal.", "LUNGS: Clear.\n"
-        "LINES AND TUBES: None.", "Normal.",
+        "FINDINGS:\nLUNGS: Clear.\nLINES AND TUBES: None.\nIMPRESSION: Normal.",
+        "LUNGS: Clear.\nLINES AND TUBES: None.", "Normal.",
     ),
     "organs under impression": (
-        "Findings: As below.\nImpression:\nHeart: Large.\nLungs: Clear.", "As below.", "Heart: Large.\nLungs: Clear.",
+        "Findings: As below.\nImpression:\nHeart: Large.\nLungs: Clear.",
+        "As below.", "Heart: Large.\nLungs: Clear.",
     ),
     "capitals only": (
         "CHEST PA AND LATERAL\nHISTORY: R/O PNEUMONIA.\nTHE LUNGS ARE CLEAR. NO EFFUSION.\nIMPRESSION: NORMAL CHEST.",
         "THE LUNGS ARE CLEAR. NO EFFUSION.", "NORMAL CHEST.",
     ),
     "capitals, headings alone": (
-        "CLINICAL INDICATION\nCOUGH\nFINDINGS\nSMALL EFFUSION\nCONCLUSION\nEFFUSION", "SMALL EFFUSION", "EFFUSION",
+        "CLINICAL INDICATION\nCOUGH\nFINDINGS\nSMALL EFFUSION\nCONCLUSION\nEFFUSION",
+        "SMALL EFFUSION", "EFFUSION",
     ),
     "a numbered list": (
         "Reason for exam: trauma\nFINDINGS:\n1. Rib fracture.\n2. No pneumothorax.\nIMPRESSION:\n1) Rib fracture.\n"
@@ -58,7 +64,8 @@ LAYOUTS = {
         "1. Rib fracture.\n2. No pneumothorax.", "1) Rib fracture.\n2) See above.",
     ),
     "numbered headings": (
-        "1. Indication: Cough.\n2. Findings: Clear lungs.\n3. Impression: Normal.", "Clear lungs.", "Normal.",
+        "1. Indication: Cough.\n2. Findings: Clear lungs.\n3. Impression: Normal.",
+        "Clear lungs.", "Normal.",
     ),
     "Roman numerals": ("I. Indication: CHF.\nII. Findings: Clear.\nIII. Impression: Normal.", "Clear.", "Normal."),
     "an addendum with its author": (
@@ -80,18 +87,19 @@ LAYOUTS = {
         "Clear.", "Normal.\nAddendum: Fracture of rib 7.",
     ),
     "preliminary, then addendum": (
-        "Preliminary report: Normal chest.\nAttending addendum: There is a nodule.", "", "Addendum: There is a nodule.",
+        "Preliminary report: Normal chest.\nAttending addendum: There is a nodule.",
+        "", "Addendum: There is a nodule.",
     ),
-    "as above": ("Chest x-ray of today. The lungs are clear.\nSmall left effusion.\nIMPRESSION: As above.",
-        "Chest x-ray of today. The lungs are clear.\nSmall left effusion.", "As above."),
+    "as above": (
+        "Chest x-ray of today. The lungs are clear.\nSmall left effusion.\nIMPRESSION: As above.",
+        "Chest x-ray of today. The lungs are clear.\nSmall left effusion.", "As above.",
+    ),
     "a paragraph without a heading": (
         "HISTORY: 60F with cough,\nfever and CHF.\n\nCOMPARISON: 1/2/2010\n\nSmall right effusion, new.\n\n"
         "IMPRESSION: Effusion.",
         "Small right effusion, new.", "Effusion.",
     ),
-    "a second paragraph of history": (
-        "HISTORY: Cough.\n\nAlso known lung cancer.\n\nFINDINGS: Clear.", "Clear.", "",
-    ),
+    "a second paragraph of history": ("HISTORY: Cough.\n\nAlso known lung cancer.\n\nFINDINGS: Clear.", "Clear.", ""),
     "technique within findings": (
         "FINDINGS:\nTechnique: AP portable.\nSmall effusion. Lungs otherwise clear.\nIMPRESSION: Effusion.",
         "Small effusion. Lungs otherwise clear.", "Effusion.",
@@ -106,11 +114,14 @@ LAYOUTS = {
         "Clear.", "Normal.",
     ),
     "short names": (
-        "EXAM: CHEST 2V\nHX: pneumonia last month\nCOMP: none\nFINDINGS:\nClear.\nIMP:\n"
-        "Negative.", "Clear.", "Negative.",
+        "EXAM: CHEST 2V\nHX: pneumonia last month\nCOMP: none\nFINDINGS:\nClear.\nIMP:\nNegative.",
+        "Clear.", "Negative.",
     ),
     "emergency notes": ("PMH: CHF, lung cancer\nCC: dyspnea\nLungs clear.", "Lungs clear.", ""),
-    "a request and a report": ("Clinical details: ?TB ?mass. Report: The lungs are clear.", "The lungs are clear.", ""),
+    "a request and a report": (
+        "Clinical details: ?TB ?mass. Report: The lungs are clear.",
+        "The lungs are clear.", "",
+    ),
     "a question and an answer": ("Clinical question: Pneumothorax? Answer: No pneumothorax.", "No pneumothorax.", ""),
     "a diagnosis at the end": ("FINDINGS: Consolidation.\nDIAGNOSIS: Pneumonia.", "Consolidation.", "Pneumonia."),
     "a diagnosis at the beginning": ("DIAGNOSIS: Heart failure.\nFINDINGS: Normal heart.", "Normal heart.", ""),
@@ -126,16 +137,79 @@ LAYOUTS = {
         "XXXX are clear. Heart ___.", "___ effusion.",
     ),
     "characters of a word processor": (
-        "FINDINGS\xa0:\u2003No pneumo-\nthorax.\n\u200bIMPRESSION\uff1a Normal\u2026", "No pneumo-\n"
-        "thorax.", "Normal\u2026",
+        "FINDINGS\xa0:\u2003No pneumo-\nthorax.\n\u200bIMPRESSION\uff1a Normal\u2026",
+        "No pneumo-\nthorax.", "Normal\u2026",
     ),
     "HTML": (
         "<b>FINDINGS:</b>&nbsp;Clear.<br>Large heart.<br/><b>IMPRESSION:</b> Big heart.",
         "Clear.<br>Large heart.", "Big heart.",
     ),
     "German": (
-        "Fragestellung: Pneumonie?\nBefund: Kein Erguss.\nBeurteilung: Unauffällig.", "Kein Erguss.", "Unauffällig.",
+        "Fragestellung: Pneumonie?\nBefund: Kein Erguss.\nBeurteilung: Unauffällig.",
+        "Kein Erguss.", "Unauffällig.",
     ),
+    "no colons, tab": ("FINDINGS\tClear lungs.\nIMPRESSION\tNormal.", "Clear lungs.", "Normal."),
+    "dashes": ("Findings - clear lungs.\nImpression - normal.", "clear lungs.", "normal."),
+    "Windows line ends": ("FINDINGS:\r\nClear lungs.\r\nIMPRESSION:\r\nNormal.\r\n", "Clear lungs.", "Normal."),
+    "old Mac line ends": ("FINDINGS:\rClear lungs.\rIMPRESSION:\rNormal.\r", "Clear lungs.", "Normal."),
+    "non-breaking indents": (
+        "\xa0\xa0FINDINGS:\xa0Clear lungs.\n\xa0IMPRESSION:\xa0Normal.",
+        "Clear lungs.", "Normal.",
+    ),
+    "underlined": ("FINDINGS\n--------\nClear lungs.\n\nIMPRESSION\n==========\nNormal.", "Clear lungs.", "Normal."),
+    "starred": ("*** FINDINGS ***\nClear lungs.\n*** IMPRESSION ***\nNormal.", "Clear lungs.", "Normal."),
+    "bracketed remark": ("FINDINGS (portable view): Clear lungs.\nIMPRESSION: Normal.", "Clear lungs.", "Normal."),
+    "other words": ("OBSERVATIONS: Clear lungs.\nCONCLUSION: Normal.", "Clear lungs.", "Normal."),
+    "more qualified": (
+        "Chest x-ray findings:\nClear lungs.\nOverall impression:\nNormal.",
+        "Clear lungs.", "Normal.",
+    ),
+    "the referrer's impression": (
+        "CLINICAL IMPRESSION: Cough.\nFINDINGS: Clear lungs.\nIMPRESSION: Normal.",
+        "Clear lungs.", "Normal.",
+    ),
+    "the referrer's impression inside a line": (
+        "EXAM: Chest. CLINICAL IMPRESSION: Cough. FINDINGS: Clear lungs.",
+        "Clear lungs.", "",
+    ),
+    "combined with a slash": ("FINDINGS/IMPRESSION:\n1. Clear lungs.", "1. Clear lungs.", ""),
+    "impression with recommendation": ("IMPRESSION AND RECOMMENDATION(S): Normal. Repeat.", "", "Normal. Repeat."),
+    "repeated": (
+        "FINDINGS: Clear lungs.\nIMPRESSION: Normal.\nADDENDUM: Reviewed again.\nFINDINGS: Small nodule.",
+        "Clear lungs.\nSmall nodule.", "Normal.\nAddendum: Reviewed again.",
+    ),
+    "an empty section": ("FINDINGS:\n\nIMPRESSION: Normal.", "", "Normal."),
+    "a blanked section": ("FINDINGS: ___\nIMPRESSION: Normal.", "", "Normal."),
+    "blanks that stand for words": ("FINDINGS: ___ catheter ends in the ___.", "___ catheter ends in the ___.", ""),
+    "none": ("Portable view of the chest. Clear lungs.", "", ""),
+    "sections that end the impression": (
+        "IMPRESSION: Normal.\nRECOMMENDATION(S): None.\nNOTIFICATION: By phone.",
+        "", "Normal.",
+    ),
+    "one line, capitals": (
+        "EXAM: CHEST INDICATION: Cough COMPARISON: None FINDINGS: Clear lungs IMPRESSION: Normal",
+        "Clear lungs", "Normal",
+    ),
+    "indented, as MIMIC-CXR": (
+        "                                 FINAL REPORT\n EXAMINATION:  CHEST (PA AND LAT)\n \n"
+        " INDICATION:  ___ year old with cough  // acute process?\n \n COMPARISON:  ___\n \n FINDINGS: \n \n"
+        " The lungs are clear.\n No edema.\n \n IMPRESSION: \n \n No acute process.\n",
+        "The lungs are clear.\n No edema.", "No acute process.",
+    ),
+    "a wet read before": (
+        " WET READ: ___ ___ 5:30 PM\n  Looks fine.\n ________________________________\n                 FINAL REPORT\n"
+        " FINDINGS:  Clear lungs.\n",
+        "Clear lungs.", "",
+    ),
+    "a sentence that opens with the word": (
+        "FINDINGS: Opacity at the base.\nFindings suggest edema.\nImpression of a nodule on the left.",
+        "Opacity at the base.\nFindings suggest edema.\nImpression of a nodule on the left.", "",
+    ),
+    "a sentence wrapped at the word": (
+        "FINDINGS: Unchanged from the prior\n exam: small effusion, no other acute\n findings\n are seen.",
+        "Unchanged from the prior\n exam: small effusion, no other acute\n findings\n are seen.", "",
+    ),
+    "the word inside a sentence": ("FINDINGS: No acute findings: clear.", "No acute findings: clear.", ""),
 }  # fmt: skip
 
 
@@ -189,3 +263,45 @@ def test_the_title_tells_the_region(part: str | None, text: str) -> None:
     report = report_from_text("1", None, text, "test")
     assert report.body_part == part
     assert is_chest(report) is (part in ("CHEST", None))
+
+
+_PIECES = [
+    "FINDINGS", "Findings", "findings", "IMPRESSION:", "Impression", "AND", "/", ":", "-", "\n", " ", "\t", "\r\n",
+    "Comparison:", "FINAL REPORT", "clear.", "___", "____________", "**", "(", ")", "exam", "\n\n", "Chest ",
+]  # fmt: skip
+
+
+@given(st.text(max_size=300) | st.lists(st.sampled_from(_PIECES), max_size=40).map("".join))
+def test_sections_are_pieces_of_the_report(body: str) -> None:
+    whole = "".join(body.split())
+    found = split_sections(body)
+    for section in (found.findings, found.impression):
+        assert section == section.strip()
+        for line in section.splitlines():
+            assert "".join(line.split()) in whole
+
+
+WORDS = st.lists(st.sampled_from(["lungs", "are", "clear.", "No", "effusion,", "edema."]), min_size=1, max_size=12)
+
+
+@given(WORDS.map(" ".join), WORDS.map(" ".join))
+def test_a_prepared_text_splits_into_its_sections(findings: str, impression: str) -> None:
+    report = report_from_sections("1", None, findings, impression, "test")
+    found = split_sections(report.text)
+    assert (found.findings, found.impression) == (findings, impression)
+    assert report_from_text("1", None, report.text, "test") == report
+
+
+ODD = [
+    " " * 1_000_000, "\n" * 500_000, "FINDINGS" + " " * 1_000_000 + "x", " FINDINGS:" * 50_000, "FINDINGS:\n" * 50_000,
+    "CHEST " * 160_000, "FINDINGS AND " * 80_000, "#*_=" * 250_000, ("\n" + " " * 60 + "IMPRESSION") * 14_000,
+    "FINDINGS (" * 100_000, "x" * 1_000_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: repr(odd[:13]))
+def test_odd_megabytes_take_linear_time(odd: str) -> None:
+    started = time.process_time()
+    split_sections(odd)
+    # Measured 0.7 s at most; one quadratic pattern would take hours.
+    assert time.process_time() - started < 10
