@@ -90,7 +90,8 @@ def main(config: EvaluateConfig) -> None:
         print(said)
     reports = {}
     if config.reports:
-        reports = {report.report_id: report for report in read_any_reports(config.reports)}
+        id_column = config.id_column if config.id_column in column_names(config.reports) else None
+        reports = {report.report_id: report for report in read_any_reports(config.reports, id_column)}
         if not reports:
             raise InputError(f"{config.reports}: no reports")
     print(f"{config.gold}: {table_layout(config.gold)}; {len(sides[inputs.GOLD].answers):,} rows")

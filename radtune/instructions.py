@@ -16,6 +16,7 @@ from radtune.label_files import (
     PATIENT_COLUMNS,
     LabelFile,
     by_policy,
+    column_names,
     joined_to,
     read_labels,
     respell,
@@ -111,21 +112,26 @@ def join(
     task: Task,
     policies: Mapping[str, str] = MappingProxyType({}),
     with_problems: bool = False,
+    id_column: str | None = None,
 ) -> list[LabelledReport]:
     """Every report with its label, or None where it has none that can be learned.
 
     Misspelt names are taken for the class that they are nearest to, and uncertain classes count as ``policies`` say.
-    Answers with problems are learned only if that is asked for, or a reader has edited them.
+    Answers with problems are learned only if that is asked for, or a reader has edited them. Ids stand in ``id_column``
+    where a file has it, else in the usual ones.
 
     Raises:
         InputError: No report has a label: the ids of the two files do not join. A label table lacks a class.
     """
-    file = read_labels(labels_path, task)
+    ids = {path: id_column if id_column in column_names(path) else None for path in (reports_path, labels_path)}
+    if id_column and not any(ids.values()):
+        raise InputError(f"no column {id_column!r} in {reports_path} or {labels_path} (id_column=...)")
+    file = read_labels(labels_path, task, id_column=ids[labels_path])
     if file.missing:
         raise InputError(f"{labels_path}: no column for {', '.join(file.missing)}: none would be learned as absent")
     file, respelled = respell(task, file)
     file = by_policy(task, file, policies)
-    reports = list(read_any_reports(reports_path))
+    reports = list(read_any_reports(reports_path, ids[reports_path]))
     file, remark = joined_to(file, [report.report_id for report in reports])
     blank = unannotated(file)
     remarks = [remark, f"{labels_path}: {len(file.blank)} blank rows count as none" if file.blank - blank else ""]

@@ -31,6 +31,7 @@ class TaskRows:
     reports: Path = key("Its reports.jsonl.")
     labels: Path = key("What is to be learned: a label table, annotations.jsonl, or a table with a column of labels.")
     rows: int = key("Its number of training rows.", ge=1)
+    id_column: str | None = key("Column of the report ids of either file that has it; else the usual ones.", None)
 
 
 @dataclass
@@ -73,7 +74,7 @@ def main(config: InstructionsConfig) -> None:
         task = load_task(known[name])
         policies = policies_for(task, config.uncertain if task.classes else None)
         whose = f"{known[name]}{THREE_VALUED if 'state' in policies.values() else ''}"
-        sources[whose] = join(given.reports, given.labels, task, policies, config.with_problems)
+        sources[whose] = join(given.reports, given.labels, task, policies, config.with_problems, given.id_column)
         rows[whose] = given.rows
     split = build(sources, rows, config.validation_rows, config.seed, read_excluded(config.exclude_ids))
     parts = {config.output: split.train}

@@ -168,9 +168,7 @@ def _explain_path(config: LabelConfig) -> Path | None:
 
 
 def _read(config: LabelConfig) -> Iterator[Report]:
-    if config.id_column or config.text_column:
-        return table.read(table.Keys(input=config.reports, id_column=config.id_column, text_column=config.text_column))
-    return table.read_any_reports(config.reports)
+    return table.read_any_reports(config.reports, config.id_column, config.text_column)
 
 
 def _cells(config: LabelConfig) -> Iterator[dict[str, str] | None]:

@@ -231,6 +231,15 @@ def test_what_people_write_in_a_column_of_labels_is_learned_and_what_they_left_b
         join(tmp_path / "reports.jsonl", tmp_path / "labels.csv", task)
 
 
+def test_ids_stand_in_a_column_given_of_either_file(tmp_path):
+    (tmp_path / "notes.csv").write_text("CASE;text\ns7;Lungs clear.\ns8;Edema.\n")
+    (tmp_path / "labels.csv").write_text("study_id,labels\n7.0,Normal\n8.0,Edema\n")
+    files = (tmp_path / "notes.csv", tmp_path / "labels.csv", load_task("multiple_choice"))
+    assert [list(item.labels) for item in join(*files, id_column="CASE")] == [[], ["Edema"]]
+    with pytest.raises(InputError, match="no column 'NOTE'"):
+        join(*files, id_column="NOTE")
+
+
 def test_quarantined_answers_are_learned_only_if_asked_for_and_what_a_reader_edits_always_is(tmp_path):
     def row(report_id, labels, phrases, answered, **others):
         named = [{"phrase": phrase, "icd10": None} for phrase in phrases]

@@ -56,6 +56,8 @@ class AskConfig:
         "nothing reads standard input.",
         None,
     )
+    id_column: str | None = key("Column of the reports' ids, where its name does not tell.", None)
+    text_column: str | None = key("Column of whole reports, where its name does not tell.", None)
     engine: str = key("What runs the model; openai is any server that speaks its API.", "torchtune", ENGINES)
     checkpoint_dir: Path | None = key(
         "Model folder in Hugging Face's layout: base or merged; a server's, to check it.", None
@@ -210,7 +212,7 @@ def _reports(config: AskConfig, asking: Asking) -> list[Report]:
         return [_one_report(config.text)]
     if config.text is not None:
         raise InputError("give reports= or text=, not both")
-    reports = list(read_any_reports(config.reports))
+    reports = list(read_any_reports(config.reports, config.id_column, config.text_column))
     if not any(text_of(asking.task, report).strip() for report in reports):
         raise InputError(f"{config.reports}: {'none of the reports has text' if reports else 'no reports'}")
     return reports

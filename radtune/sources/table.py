@@ -86,15 +86,17 @@ def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
         say(f"{path}: {patients[0]} looks like ids of patients (patient_column={patients[0]})")
 
 
-def reports_of(path: Path) -> Iterator[Report]:
-    """Reads our ``reports.jsonl``, or another table with an id and sections or a text."""
-    return read_reports(path) if is_jsonl(path) else read(Keys(input=path))
+def reports_of(path: Path, id_column: str | None = None, text_column: str | None = None) -> Iterator[Report]:
+    """Reads our ``reports.jsonl``, or another table with an id and sections or a text, in the columns given."""
+    if is_jsonl(path) and not id_column and not text_column:
+        return read_reports(path)
+    return read(Keys(input=path, id_column=id_column, text_column=text_column))
 
 
-def read_any_reports(path: Path) -> Iterator[Report]:
+def read_any_reports(path: Path, id_column: str | None = None, text_column: str | None = None) -> Iterator[Report]:
     """Reads reports for people, who are told what the file holds."""
     look = Look()
-    yield from look.pass_on(reports_of(path))
+    yield from look.pass_on(reports_of(path, id_column, text_column))
     say_look(path, tuple(look.lines()))
 
 

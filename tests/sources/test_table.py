@@ -148,3 +148,7 @@ def test_any_reports_are_ours_or_a_table(tmp_path: Path) -> None:
         assert list(read_any_reports(write(tmp_path / name, ROWS))) == EXPECTED
     with pytest.raises(InputError, match="no 'report_id'"):
         list(read_any_reports(write(tmp_path / "r.jsonl", ROWS)))
+    (named,) = read_any_reports(
+        write(tmp_path / "n.jsonl", [{"CASE": 7, "NOTE": "IMPRESSION: Normal."}]), "case", "note"
+    )
+    assert (named.report_id, named.text) == ("7", "Impression: Normal.")
