@@ -72,20 +72,34 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def write_whole_folder(folder: Path) -> Iterator[Path]:
-    """Gives a folder to fill, which takes the place of ``folder`` when the block ends without an error."""
-    temporary = folder.with_name(f".{folder.name}.tmp")
+    """Gives a folder to fill, which takes the place of ``folder`` when the block ends without an error.
+
+    What stood there goes when the new one is whole, and comes back where a writer was killed between the two.
+    """
+    temporary, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("tmp", "old"))
     try:
+        if old.is_dir() and not folder.exists():
+            os.replace(old, folder)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True, mode=0o700)
         yield temporary
         for path in temporary.rglob("*"):
             path.chmod(0o700 if path.is_dir() else 0o600)
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            os.replace(folder, old)
         os.replace(temporary, folder)
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot write: {error.strerror or error}") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Takes away what killed writers left in a folder, which the caller keeps to itself."""
+    for left in folder.rglob(".*.tmp"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def lock(path: Path, becomes: Path | None = None) -> io.FileIO:

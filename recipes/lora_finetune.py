@@ -37,9 +37,9 @@ from radtune.config import (
 )
 from radtune.engines.local import TorchtuneEngine
 from radtune.engines.prompt import Prompt, Response, Sampling
-from radtune.files import LOCK, lock, sha256_file, write_manifest
+from radtune.files import LOCK, clear_leftovers, lock, sha256_file, write_manifest
 from radtune.instructions import Instruction
-from radtune.models.checkpoint import Checkpoint, ModelFolder, load_trainable, open_model
+from radtune.models.checkpoint import Checkpoint, ModelFolder, fingerprint, load_trainable, open_model
 from radtune.models.export import FOLDERS, FineTuned, export, model_card
 from radtune.privacy import say
 from radtune.progress import progress
@@ -130,7 +130,10 @@ class LoRAFinetune:
         self._read_data()
         self._plan()
         self.decides = self._decides()
-        self.lock = lock(self.output_dir / LOCK) if self.world.leads else None
+        self.lock = None
+        if self.world.leads:
+            self.lock = lock(self.output_dir / LOCK)
+            clear_leftovers(self.output_dir)
         state = resume_state(self.checkpoints, self.settings.resume, self.decides, self.say)
         self._load_model()
         # Each process draws its own dropout.
@@ -147,9 +150,7 @@ class LoRAFinetune:
         for name in FOLDERS:
             if folder.resolve().is_relative_to((self.output_dir / name).resolve()):
                 raise InputError(f"output_dir={self.output_dir} would overwrite the base model in {folder}")
-        base = open_model(folder)
-        base.files()
-        return base
+        return open_model(folder)
 
     def _read_data(self) -> None:
         """Rows to train on and held-out ones."""
@@ -203,7 +204,7 @@ class LoRAFinetune:
         order = step_rows(len(self.rows), settings.rows_per_step, settings.seed, epoch=0)
         batches = (batch for indices in order for batch in self._batches([self.rows[index] for index in indices]))
         lines, self.facts = make_plan(self.instructions, self.rows, self.cut, batches, rates, asked)
-        self.say("\n".join(lines))
+        self.say("\n".join([*lines, *self.base.family.unusual(self.base.config)]))
 
     def _load_model(self) -> None:
         """The base model with a fresh adapter, its optimizer and schedule."""
@@ -235,6 +236,7 @@ class LoRAFinetune:
             value = self.plain[name]
             inner = value if isinstance(value, dict) else {"": value}
             values |= {f"{name}.{key}".rstrip("."): item for key, item in inner.items()}
+        values["checkpoint_dir"] = fingerprint(self.base.path)
         values["prompt_format"] = self.settings.dataset.prompt_format
         values["dataset.data_files"] = [sha256_file(path) for path in self.files]
         if self.held_out_files:

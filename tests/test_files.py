@@ -123,6 +123,36 @@ def test_bytes_and_folders_are_written_whole_too(tmp_path: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in (folder, *folder.rglob("*"))} == {0o700, 0o600}
 
 
+@pytest.mark.parametrize("moment", range(4))
+def test_a_folder_is_not_gone_before_its_successor_is_whole(tmp_path: Path, moment: int) -> None:
+    """A writer killed before or after each renaming leaves one of the two, which the next writer finds."""
+    folder = tmp_path / "adapter"
+    with write_whole_folder(folder) as unfinished:
+        (unfinished / "weights").write_text("first")
+    if (child := os.fork()) == 0:
+        replace, calls = os.replace, iter(range(4))
+
+        def killed(source: Path, target: Path) -> None:
+            if next(calls) == moment:
+                os._exit(9)
+            replace(source, target)
+            if next(calls) == moment:
+                os._exit(9)
+
+        os.replace = killed  # type: ignore[assignment]
+        with write_whole_folder(folder) as unfinished:
+            (unfinished / "weights").write_text("second")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert (tmp_path / "adapter/weights").is_file() or (tmp_path / ".adapter.old/weights").is_file()
+    with pytest.raises(KeyError), write_whole_folder(folder):
+        raise KeyError
+    assert (folder / "weights").read_text() == ("second" if moment == 3 else "first")
+    with write_whole_folder(folder) as unfinished:
+        (unfinished / "weights").write_text("third")
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+
+
 def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / "run" / LOCK
     code = f"from pathlib import Path; from radtune.files import lock; kept = lock(Path({str(path)!r})); input('held')"

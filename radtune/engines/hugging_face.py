@@ -13,10 +13,7 @@ from radtune.engines.closed import AnswerTree, Place
 from radtune.engines.decoding import keep_allowed
 from radtune.engines.kv_cache import OUT_OF_MEMORY, fitting_rows, is_out_of_memory
 from radtune.engines.prompt import Prompt, Response, Sampling, fit_prompt, limits_of
-from radtune.models.families import frame_of
-
-# Stands for the message in a chat template; no template changes it, and no message holds it.
-_MESSAGE = "radtune-message"
+from radtune.models.hugging_face import chat_frame
 
 
 class TransformersEngine:
@@ -26,12 +23,13 @@ class TransformersEngine:
         """Takes a causal language model, and how many prompts it decodes at once; None for as many as memory allows.
 
         Raises:
-            InputError: Neither the model nor its tokenizer says which token ends an answer.
+            InputError: Neither the model nor its tokenizer says which token ends an answer, or its chat template fails.
         """
         from transformers import GenerationConfig
 
         self._model = model.eval()
         self._tokenizer = tokenizer
+        self._frame = chat_frame(tokenizer)
         # Prompts are held to the model's positions here; the tokenizer would warn of every long report.
         tokenizer.model_max_length = model.config.max_position_embeddings * 1_000
         self._batch_size = batch_size
@@ -120,16 +118,7 @@ class TransformersEngine:
         return written[:, width:].tolist()
 
     def _tokens(self, prompt: Prompt) -> list[int]:
-        tokenizer = self._tokenizer
-        # A model of a known family is prompted as torchtune trains it. Llama 3.1's own template would add a system
-        # message with a date that no training row has.
-        frame = frame_of(lambda token: tokenizer.convert_tokens_to_ids(token) not in (None, tokenizer.unk_token_id))
-        if frame is not None:
-            before, after = frame.before, frame.after
-        else:
-            chat = [{"role": "user", "content": _MESSAGE}]
-            framed = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-            before, _, after = framed.partition(_MESSAGE)
+        tokenizer, (before, after) = self._tokenizer, self._frame
         # Special tokens are those of the frame; what looks like one in a report is text.
         return [
             *tokenizer.encode(before, add_special_tokens=False),

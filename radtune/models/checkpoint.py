@@ -3,8 +3,11 @@
 One weight after the other, so that the model is held once. What is absent, damaged or does not fit is an InputError.
 """
 
+import hashlib
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
@@ -25,11 +28,25 @@ ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetens
 # What PEFT puts before the names of the base model.
 PEFT_PREFIX = "base_model.model."
 INDEX = "model.safetensors.index.json"
+# In the metadata of an adapter's weights: the fingerprint of the base model that it was trained on.
+BASE = "base_sha256"
 # What of config.json decides the sizes of the layers.
 _SIZES = (
     "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "num_hidden_layers", "vocab_size",
     "max_position_embeddings",
 )  # fmt: skip
+# Beyond what models have: Llama 3.1 405B has 126 layers.
+_MOST_LAYERS, _MOST_POSITIONS, _MOST_ALPHA = 1_000, 2**20, 1e9
+# What PEFT may write into the config of a plain LoRA adapter. Any other entry that is set makes it another kind.
+_PLAIN = (
+    "auto_mapping", "base_model_name_or_path", "exclude_modules", "inference_mode", "init_lora_weights",
+    "layers_pattern", "layers_to_transform", "lora_alpha", "lora_dropout", "megatron_core", "peft_type", "peft_version",
+    "qalora_group_size", "r", "revision", "runtime_config", "target_modules", "task_type", "use_rslora", "eva_config",
+)  # fmt: skip
+# Starts of training that leave the base model's weights as they are; PiSSA, OLoRA, CorDA and LoftQ do not.
+_STARTS = (None, True, False, "gaussian", "eva", "orthogonal")
+# Rows of each weight that a fingerprint is made of: training changes all of them, and reading all takes a minute.
+_ROWS = 16
 
 Weights = Iterable[tuple[str, torch.Tensor]]
 
@@ -42,27 +59,9 @@ class ModelFolder:
     config: dict[str, Any]
     family: Family
 
-    def files(self) -> list[Path]:
-        """The safetensors files that the index names, else those that are there."""
-        index = self.path / INDEX
-        if index.is_file():
-            try:
-                paths = sorted(self.path / name for name in set(read_json(index)["weight_map"].values()))
-            except (KeyError, TypeError, AttributeError):
-                raise InputError(f"{index}: no weight_map") from None
-        else:
-            found = self.path.glob("*.safetensors")
-            paths = sorted(path for path in found if not path.name.startswith("adapter"))
-        if not paths:
-            raise InputError(f"{self.path}: no *.safetensors")
-        for path in paths:
-            if not path.is_file():
-                raise InputError(f"{path}: no such file")
-        return paths
-
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Name and tensor of each weight, on the CPU."""
-        for path in self.files():
+        for path in weight_files(self.path):
             yield from read_weights(path)
 
     def decoder(self, lora: Mapping[str, Any] | None = None) -> TransformerDecoder:
@@ -121,28 +120,99 @@ def open_model(folder: Path) -> ModelFolder:
     for name in _SIZES:
         if type(config.get(name)) is not int or config[name] < 1:
             raise InputError(f"{path}: {name} is missing or no number above 0")
+    if config["max_position_embeddings"] > _MOST_POSITIONS:
+        raise InputError(f"{path}: max_position_embeddings: at most {_MOST_POSITIONS:,} are run here")
+    check_sizes(config, folder)
     return ModelFolder(folder, config, family)
 
 
-def read_weights(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors of a safetensors file, one by one, on the CPU."""
+def check_sizes(config: dict[str, Any], folder: Path) -> None:
+    """Refuses a ``config.json`` that asks for more layers than models have, or for wider ones than its files can hold.
+
+    Before anything of that size is made.
+    """
+    # Weights are held in 4 bits or more, in whatever format; some hundred megabytes are nobody's trouble.
+    size = sum(path.stat().st_size for kind in ("*.safetensors", "*.bin") for path in folder.glob(kind))
+    values = max(2 * size, 10**8)
+    # A model for images, too, has a configuration for each part.
+    for part in (config, *(part for part in config.values() if isinstance(part, dict))):
+        sizes = {name: size for name, size in part.items() if type(size) is int}
+        most = dict.fromkeys(("num_hidden_layers", "n_layer", "num_layers"), _MOST_LAYERS)
+        widest = values // max(sizes.get("hidden_size", 1), 1)
+        most |= dict.fromkeys(("hidden_size", "vocab_size", "intermediate_size"), widest)
+        for name, limit in most.items():
+            if sizes.get(name, 0) > limit:
+                raise InputError(f"{folder / 'config.json'}: {name}: more than {limit:,}, the most for such weights")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """A model's safetensors files: those that the index names, else those that are there."""
+    index = folder / INDEX
+    if index.is_file():
+        try:
+            paths = sorted(folder / name for name in set(read_json(index)["weight_map"].values()))
+        except (KeyError, TypeError, AttributeError):
+            raise InputError(f"{index}: no weight_map") from None
+    else:
+        paths = sorted(path for path in folder.glob("*.safetensors") if not path.name.startswith("adapter"))
+    if not paths:
+        raise InputError(f"{folder}: no *.safetensors")
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
+    return paths
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as stream:
-            for name in stream.keys():  # noqa: SIM118  (no mapping)
-                yield name, stream.get_tensor(name)
+            yield stream
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: cannot be read as safetensors: {str(error)[:200]}") from None
 
 
+def read_weights(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of a safetensors file, one by one, on the CPU."""
+    with _opened(path) as stream:
+        for name in stream.keys():  # noqa: SIM118  (no mapping)
+            yield name, stream.get_tensor(name)
+
+
+def fingerprint(folder: Path) -> str:
+    """A hash of the first rows of all weights of a model, the same whatever files and floats of more bits hold them."""
+    rows = {}
+    for path in weight_files(folder):
+        with _opened(path) as stream:
+            for name in stream.keys():  # noqa: SIM118
+                values = stream.get_slice(name)[:_ROWS].float().contiguous()
+                rows[name] = hashlib.sha256(values.numpy().tobytes()).hexdigest()
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+
+
+def check_base(adapter: Path, base: Path) -> None:
+    """Refuses a base model that an adapter of ours was not trained on, or that has it in its weights already."""
+    with _opened(adapter / ADAPTER_WEIGHTS) as stream:
+        trained_on = (stream.metadata() or {}).get(BASE)
+    if adapter.resolve() == base.resolve() or (trained_on and trained_on != fingerprint(base)):
+        raise InputError(
+            f"{adapter}: not trained on the weights in {base}: they are another model's, or have the adapter in them "
+            "already; give its base model, or leave the adapter out"
+        )
+
+
 def read_adapter(folder: Path) -> Adapter:
-    """Reads a plain LoRA adapter in PEFT's format."""
-    config, tensors = read_json(folder / ADAPTER_CONFIG), dict(read_weights(folder / ADAPTER_WEIGHTS))
+    """Reads a plain LoRA adapter in PEFT's format; one of another kind is refused by what makes it one."""
+    path = folder / ADAPTER_CONFIG
+    config, tensors = read_json(path), dict(read_weights(folder / ADAPTER_WEIGHTS))
     rank, alpha = config.get("r"), config.get("lora_alpha")
-    if type(rank) is not int or rank < 1 or type(alpha) not in (int, float):
-        raise InputError(f"{folder / ADAPTER_CONFIG}: r or lora_alpha is missing or no number")
-    for variant in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern"):
-        if config.get(variant):
-            raise InputError(f"{folder / ADAPTER_CONFIG}: {variant} is not supported")
+    if type(rank) is not int or rank < 1 or type(alpha) not in (int, float) or not 0 < alpha < _MOST_ALPHA:
+        raise InputError(f"{path}: r or lora_alpha is missing or no number")
+    strange = [name for name, value in config.items() if name not in _PLAIN and value and value != "none"]
+    strange += [] if config.get("peft_type", "LORA") == "LORA" else ["peft_type"]
+    strange += [] if config.get("init_lora_weights") in _STARTS else ["init_lora_weights"]
+    if strange:
+        raise InputError(f"{path}: {strange[0]} makes it more than plain LoRA, which only engine=transformers can run")
     check_finite(tensors.items(), folder)
     pairs = {}
     for name, down in tensors.items():
@@ -152,7 +222,8 @@ def read_adapter(folder: Path) -> Adapter:
             pairs[name.removeprefix(PEFT_PREFIX).replace(".lora_A.", ".")] = down, up
     if not pairs or 2 * len(pairs) != len(tensors):
         raise InputError(f"{folder}: not a plain LoRA adapter (pairs of lora_A and lora_B)")
-    return Adapter(str(folder), pairs, alpha / rank)
+    # Kalajdzievski 2023 scales by the root of the rank.
+    return Adapter(str(folder), pairs, alpha / (math.sqrt(rank) if config.get("use_rslora") else rank))
 
 
 def check_finite(weights: Weights, folder: Path) -> None:
@@ -176,6 +247,8 @@ def merged(weights: Weights, adapter: Adapter) -> Iterator[tuple[str, torch.Tens
 def load_checkpoint(folder: Path, adapter: Path | None, device: torch.device, dtype: torch.dtype) -> Checkpoint:
     """Loads a model for inference, with the LoRA adapter of a folder in PEFT's format merged in if one is given."""
     base = open_model(folder)
+    if adapter is not None:
+        check_base(adapter, folder)
     weights = base.weights() if adapter is None else merged(base.weights(), read_adapter(adapter))
     model = build_decoder(base, weights, device, dtype)
     return Checkpoint(model, base.tokenizer(), base.config["max_position_embeddings"])

@@ -20,20 +20,21 @@ from radtune.files import read_json, write_whole_folder
 from radtune.models.checkpoint import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
+    BASE,
     INDEX,
     PEFT_PREFIX,
     Adapter,
     ModelFolder,
     Weights,
+    fingerprint,
     read_weights,
+    weight_files,
 )
 
 FOLDERS = ADAPTER, MERGED, TORCHTUNE = ("adapter", "merged", "torchtune")
+_TEMPLATE, _GENERATION, _TOKENIZER = "chat_template.jinja", "generation_config.json", "tokenizer_config.json"
 # What a folder needs besides weights so that transformers, vLLM and torchtune load it.
-_BESIDE_WEIGHTS = (
-    "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "chat_template.jinja", "original/tokenizer.model", "tokenizer.model",
-)  # fmt: skip
+_COPIED = ("tokenizer.json", "special_tokens_map.json", "original/tokenizer.model", "tokenizer.model")
 _SAFETENSORS = {"format": "pt"}
 
 
@@ -92,7 +93,8 @@ def export(output_dir: Path, tuned: FineTuned, card: str, merged: bool, torchtun
 
 def _fill_adapter(folder: Path, tuned: FineTuned) -> str:
     adapter = tuned.adapter()
-    save_file(peft_weights(adapter), folder / ADAPTER_WEIGHTS, metadata=_SAFETENSORS)
+    metadata = {**_SAFETENSORS, BASE: fingerprint(tuned.base.path)}
+    save_file(peft_weights(adapter), folder / ADAPTER_WEIGHTS, metadata=metadata)
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -105,11 +107,30 @@ def _fill_adapter(folder: Path, tuned: FineTuned) -> str:
         "inference_mode": True,
     }
     _write_json(folder / ADAPTER_CONFIG, config)
+    _write_prompting(folder, tuned.base)
     return ADAPTER_WEIGHTS
 
 
+def _write_prompting(folder: Path, base: ModelFolder) -> None:
+    """Tokenizer, chat template and stop tokens: a server that finds them prompts as training did.
+
+    Llama 3.1's own template adds a system message with a date, which no training row had.
+    """
+    for name in _COPIED:
+        if (base.path / name).is_file():
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(base.path / name, folder / name)
+    (folder / _TEMPLATE).write_text(base.family.frame.template, encoding="utf-8")
+    for name, changes in (
+        (_TOKENIZER, {"chat_template": base.family.frame.template}),
+        (_GENERATION, {"eos_token_id": sorted(base.tokenizer().stop_tokens)}),
+    ):
+        own = read_json(base.path / name) if (base.path / name).is_file() else {}
+        _write_json(folder / name, {**own, **changes})
+
+
 def _fill_merged(folder: Path, tuned: FineTuned) -> str:
-    base, files, size = tuned.base, tuned.base.files(), 0
+    base, files, size = tuned.base, weight_files(tuned.base.path), 0
     for path in files:
         weights = dict(tuned.merged([path]))
         size += sum(weight.nbytes for weight in weights.values())
@@ -117,10 +138,7 @@ def _fill_merged(folder: Path, tuned: FineTuned) -> str:
     if (base.path / INDEX).is_file():
         index = read_json(base.path / INDEX)
         _write_json(folder / INDEX, {**index, "metadata": {**index.get("metadata", {}), "total_size": size}})
-    for name in _BESIDE_WEIGHTS:
-        if (base.path / name).is_file():
-            (folder / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(base.path / name, folder / name)
+    _write_prompting(folder, base)
     config = {name: value for name, value in base.config.items() if name != "torch_dtype"}
     _write_json(folder / "config.json", {**config, "dtype": str(tuned.dtype).removeprefix("torch.")})
     return files[0].name
@@ -128,7 +146,7 @@ def _fill_merged(folder: Path, tuned: FineTuned) -> str:
 
 def _fill_torchtune(folder: Path, tuned: FineTuned) -> str:
     base = tuned.base
-    weights = (base.family.to_torchtune(*named, base.config) for named in tuned.merged(base.files()))
+    weights = (base.family.to_torchtune(*named, base.config) for named in tuned.merged(weight_files(base.path)))
     try:
         torch.save(tuned.tensors, folder / "adapter_0.pt")
         torch.save(dict(weights), folder / "model.pt")

@@ -4,6 +4,7 @@ Another family costs a row here, where its tokenizer is new a function in :mod:`
 that holds its logits to those of transformers.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +21,15 @@ _LAYER = re.compile(r"(?<=layers\.)\d+")
 
 @dataclass(frozen=True)
 class ChatFrame:
-    """The text around a prompt's one message, and a special token by which a tokenizer is known to use this frame."""
+    """The text around a prompt's one message, and a special token by which a tokenizer is known to use this frame.
+
+    ``template`` is the same for servers, with further messages where a conversation has them.
+    """
 
     header: str
     before: str
     after: str
+    template: str
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Family:
     Attributes:
         model_type: Of its ``config.json``, as are the entries ``rope`` of rotary positions and whether embeddings are
             ``tied``, so that no weight of the output layer is stored.
+        fixed: Further entries that ``config.json`` must have, if it has them at all: what torchtune builds.
+        usual: Entries that nearly all its models have; with others, weights of these are another model in silence.
         builder: torchtune's; it and ``lora_builder`` take ``arguments`` of a ``config.json``.
         weights: From Hugging Face's names of weights to torchtune's; ``{}`` is a layer's number.
         neighbours: Whether torchtune's rotary positions turn neighbours where Hugging Face's turn the two halves of a
@@ -47,6 +54,8 @@ class Family:
     model_type: str
     rope: Mapping[str, Any]
     tied: bool
+    fixed: Mapping[str, Any]
+    usual: Mapping[str, float]
     builder: str
     lora_builder: str
     arguments: Callable[[dict[str, Any]], dict[str, Any]]
@@ -54,6 +63,15 @@ class Family:
     neighbours: bool
     load_tokenizer: Callable[[Path, int, int | None], Any]
     frame: ChatFrame
+
+    def unusual(self, config: dict[str, Any]) -> list[str]:
+        """Warnings of what in a ``config.json`` no other model of the family has."""
+        values = {**config, **rope_of(config)}
+        return [
+            f"warning: the base model's config.json has {name} {values[name]}, nearly every {self.name} has {value}"
+            for name, value in self.usual.items()
+            if values[name] != value
+        ]
 
     def to_torchtune(self, name: str, weight: torch.Tensor, config: dict[str, Any]) -> tuple[str, torch.Tensor]:
         """A weight of Hugging Face's layout in torchtune's; a KeyError or RuntimeError where it is of another model."""
@@ -84,6 +102,9 @@ def find_family(config: dict[str, Any], where: object) -> Family:
     kind, tied, rope = config.get("model_type"), bool(config.get("tie_word_embeddings")), rope_of(config)
     for family in FAMILIES:
         if (kind, tied) == (family.model_type, family.tied) and family.rope.items() <= rope.items():
+            for name, value in family.fixed.items():
+                if config.get(name, value) not in (value, None):
+                    raise InputError(f"{where}: {name} is not {value!r}, as it is in every {family.name} run here")
             return family
     raise InputError(
         f"{where}: model type {kind!r}, rotary positions {rope['rope_type']!r}, {'tied' if tied else 'untied'} "
@@ -103,19 +124,28 @@ def _renamed(name: str, names: Mapping[str, str]) -> str:
 
 
 def _llama3_arguments(config: dict[str, Any]) -> dict[str, Any]:
-    rope = rope_of(config)
+    rope, width, heads = rope_of(config), config["hidden_size"], config["num_attention_heads"]
+    if (config.get("head_dim") or width // heads) * heads != width:
+        raise ValueError("head_dim is not hidden_size over num_attention_heads")
     return {
         "vocab_size": config["vocab_size"],
         "num_layers": config["num_hidden_layers"],
-        "num_heads": config["num_attention_heads"],
+        "num_heads": heads,
         "num_kv_heads": config["num_key_value_heads"],
-        "embed_dim": config["hidden_size"],
+        "embed_dim": width,
         "intermediate_dim": config["intermediate_size"],
         "max_seq_len": config["max_position_embeddings"],
-        "norm_eps": float(config["rms_norm_eps"]),
-        "rope_base": int(rope["rope_theta"]),
-        "scale_factor": int(rope["factor"]),
+        "norm_eps": _number(config["rms_norm_eps"], "rms_norm_eps"),
+        "rope_base": _number(rope["rope_theta"], "rope_theta"),
+        "scale_factor": _number(rope["factor"], "factor"),
     }
+
+
+def _number(value: Any, name: str) -> float:
+    # What is no number would make every weight one that is none.
+    if type(value) not in (int, float) or not 0 < value < math.inf:
+        raise ValueError(f"{name} is no number above 0")
+    return value
 
 
 _LLAMA_WEIGHTS = {
@@ -144,6 +174,8 @@ FAMILIES = (
             "original_max_position_embeddings": 8192,
         },
         tied=False,
+        fixed={"hidden_act": "silu", "attention_bias": False, "mlp_bias": False},
+        usual={"rope_theta": 500_000.0, "factor": 8.0, "rms_norm_eps": 1e-5},
         builder="torchtune.models.llama3_1.llama3_1",
         lora_builder="torchtune.models.llama3_1.lora_llama3_1",
         arguments=_llama3_arguments,
@@ -155,6 +187,10 @@ FAMILIES = (
             "<|start_header_id|>",
             "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n",
             "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+            "<|begin_of_text|>{% for message in messages %}"
+            "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' }}"
+            "{{ (message['content'] | trim) + '<|eot_id|>' }}{% endfor %}"
+            "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}",
         ),
     ),
 )  # fmt: skip

@@ -2,7 +2,11 @@
 
 import importlib.util
 import logging
+import multiprocessing
+import re
+import resource
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +16,22 @@ from typing import Any
 import torch
 
 from radtune.config import InputError
-from radtune.models.checkpoint import ADAPTER_CONFIG, ADAPTER_WEIGHTS, check_finite
+from radtune.files import read_json
+from radtune.models.checkpoint import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    PEFT_PREFIX,
+    check_base,
+    check_finite,
+    check_sizes,
+    read_weights,
+)
+from radtune.models.families import frame_of
+
+# Stands for the message in a chat template; no template changes it, and no message holds it.
+_MESSAGE = "radtune-message"
+_FAILED = "radtune-failed:"
+_TEMPLATE_SECONDS, _TEMPLATE_BYTES = 10, 2**20
 
 
 def load_pretrained(
@@ -25,21 +44,34 @@ def load_pretrained(
     """
     from transformers import AutoTokenizer
 
-    needed = [folder / "config.json"]
+    check_sizes(read_json(folder / "config.json"), folder)
     if adapter is not None:
-        # peft would look for these on the Hub.
-        needed += [adapter / ADAPTER_CONFIG, adapter / ADAPTER_WEIGHTS]
-    for path in needed:
-        if not path.is_file():
-            raise InputError(f"{path}: no such file")
-    with _quietly():
-        model = _base_model(folder, device, dtype, quantization)
+        # peft would look for what is absent on the Hub.
+        check_base(adapter, folder)
+    with _quietly(), _without_adapter(folder) as whole:
+        model = _base_model(folder, whole, device, dtype, quantization)
         with _one_lined(f"{folder}: its tokenizer cannot be loaded with transformers"):
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         return (model if adapter is None else _with_adapter(model, adapter)), tokenizer
 
 
-def _base_model(folder: Path, device: torch.device, dtype: torch.dtype, quantization: str | None) -> Any:
+@contextmanager
+def _without_adapter(folder: Path) -> Iterator[Path]:
+    """The folder, or links to its files but an adapter's, which transformers would put on the weights beside it.
+
+    torchtune's recipe leaves both where it writes the merged model.
+    """
+    if not (folder / ADAPTER_CONFIG).is_file():
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as links:
+        for path in folder.iterdir():
+            if not path.name.startswith("adapter"):
+                (Path(links) / path.name).symlink_to(path.resolve())
+        yield Path(links)
+
+
+def _base_model(folder: Path, whole: Path, device: torch.device, dtype: torch.dtype, quantization: str | None) -> Any:
     from transformers import AutoModelForCausalLM
 
     # Code that a checkpoint brings is not run: left open, transformers asks for leave on a terminal.
@@ -48,7 +80,7 @@ def _base_model(folder: Path, device: torch.device, dtype: torch.dtype, quantiza
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
     bits = None if quantization is None else _bits(quantization, dtype)
     with _one_lined(f"{folder}: cannot be loaded with transformers"):
-        model, loaded = AutoModelForCausalLM.from_pretrained(folder, quantization_config=bits, **options)
+        model, loaded = AutoModelForCausalLM.from_pretrained(whole, quantization_config=bits, **options)
     # transformers warns of these and goes on, with random weights in their places.
     mismatched = {name for name, *_ in loaded["mismatched_keys"]}
     strange = sorted(loaded["missing_keys"] or loaded["unexpected_keys"] or mismatched)
@@ -72,12 +104,20 @@ def _bits(quantization: str, dtype: torch.dtype) -> Any:
 
 
 def _with_adapter(model: Any, folder: Path) -> Any:
-    from peft import PeftModel, get_peft_model_state_dict
-    from peft.utils import load_peft_weights
+    from peft import PeftConfig, PeftModel, get_peft_model_state_dict
 
+    weights, config = dict(read_weights(folder / ADAPTER_WEIGHTS)), read_json(folder / ADAPTER_CONFIG)
+    # Regular expressions of a stranger, which may take forever; or a module of this Python, to be imported.
+    plain = [*(config.get("rank_pattern") or ()), *(config.get("alpha_pattern") or ()), config.get("layers_pattern")]
+    if config.get("megatron_config") or not all(re.fullmatch(r"[\w.]*", str(name)) for name in plain):
+        raise InputError(f"{folder / ADAPTER_CONFIG}: patterns, or megatron_config, that are not run here")
     with _one_lined(f"{folder}: cannot be loaded with peft"):
-        weights = load_peft_weights(str(folder), device="cpu")
-        model = PeftModel.from_pretrained(model, str(folder))
+        settings = PeftConfig.from_pretrained(str(folder))
+        if isinstance(config.get("target_modules"), str) or config.get("exclude_modules"):
+            # One more regular expression: the weights say it without.
+            targets = {name.removeprefix(PEFT_PREFIX).partition(".lora_")[0] for name in weights if ".lora_" in name}
+            settings.target_modules, settings.exclude_modules = targets, None
+        model = PeftModel.from_pretrained(model, str(folder), config=settings)
     # peft warns of these and goes on.
     if strange := sorted(set(weights) ^ set(get_peft_model_state_dict(model))):
         raise InputError(f"{folder}: adapter and model do not fit: {len(strange)} weights, e.g. {strange[0]}")
@@ -114,3 +154,46 @@ def _one_lined(what: str) -> Iterator[None]:
         # A key alone says little.
         name = f"{type(error).__name__} " if isinstance(error, KeyError) or not text else ""
         raise InputError(f"{what}: {name}{text}") from None
+
+
+def chat_frame(tokenizer: Any) -> tuple[str, str]:
+    """What stands before and after a user's message: the family's that trains here, else by the chat template.
+
+    A template is a program: it gets a process of its own, some seconds and a gigabyte. An InputError where it fails.
+    """
+    # Llama 3.1's own template would add a system message with a date that no training row has.
+    frame = frame_of(lambda token: tokenizer.convert_tokens_to_ids(token) not in (None, tokenizer.unk_token_id))
+    if frame is not None:
+        return frame.before, frame.after
+    chat = [{"role": "user", "content": _MESSAGE}]
+    where = f"{tokenizer.name_or_path}: its chat template"
+    context = multiprocessing.get_context("fork")
+    answer, writer = context.Pipe(duplex=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of threads, which the child has none of and needs none
+        child = context.Process(target=_render, args=(tokenizer, chat, writer), daemon=True)
+        child.start()
+    writer.close()
+    try:
+        framed = answer.recv_bytes(_TEMPLATE_BYTES).decode() if answer.poll(_TEMPLATE_SECONDS) else ""
+    except (EOFError, OSError):
+        framed = ""
+    finally:
+        child.kill()
+        child.join()
+    if framed.count(_MESSAGE) != 1:
+        reason = framed.partition(_FAILED)[2] or "does not come to an end, or does not hold the message once"
+        raise InputError(f"{where} {reason}")
+    before, _, after = framed.partition(_MESSAGE)
+    return before, after
+
+
+def _render(tokenizer: Any, chat: list[dict[str, str]], answer: Any) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (_TEMPLATE_SECONDS, _TEMPLATE_SECONDS))
+    used = int(re.search(r"VmData:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+    resource.setrlimit(resource.RLIMIT_DATA, (used + 2**30, used + 2**30))
+    try:
+        framed = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    except BaseException as error:  # whatever it raises, jinja's errors and MemoryError among them
+        framed = f"{_FAILED}fails: {' '.join(str(error).split())[:200] or type(error).__name__}"
+    answer.send_bytes(framed.encode("utf-8", "replace"))

@@ -34,9 +34,6 @@ def save_checkpoint(folder: Path, state: dict[str, Any], keep: int) -> Path:
     at = found.index(path)
     for other in found[:at] + found[at + keep :]:
         other.unlink(missing_ok=True)
-    # What a killed process had begun to write.
-    for rest in folder.glob(".step_*.tmp"):
-        rest.unlink(missing_ok=True)
     return path
 
 
@@ -45,7 +42,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         # torch reads on over a wrong byte in a tensor, but each file of its archive has a checksum.
         with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:
+            # torch packs none of them: a small file that is packed may hold gigabytes.
+            if any(item.compress_type for item in archive.infolist()) or archive.testzip() is not None:
                 raise zipfile.BadZipFile
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -91,7 +89,7 @@ def resume_state(
     for name in sorted({*decides, *state["decides"]}):
         was, now = state["decides"].get(name), decides.get(name)
         if was != now:
-            shown = "" if name.endswith("data_files") else f" ({was}, now {now})"
+            shown = "" if name.endswith(("data_files", "checkpoint_dir")) else f" ({was}, now {now})"
             raise InputError(f"{path}: made with another {name}{shown}; it cannot be gone on with")
     say(f"going on after step {state['step']:,} from {path}")
     return state

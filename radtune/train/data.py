@@ -122,14 +122,20 @@ def instruction_dataset(
         instructions = read_rows(data_paths(data_files))
         if packed and tokenizer.max_seq_len is None:
             raise InputError("dataset.packed needs tokenizer.max_seq_len")
+        rows, cut = _tokenized(tokenizer, instructions, prompt_format)
+        # A batch of nothing to learn has a mean loss of 0 / 0, and all weights with it.
+        whole = [row for row in rows if any(label != IGNORED for label in row[1])]
+        if not whole:
+            raise InputError(f"tokenizer.max_seq_len={tokenizer.max_seq_len} cuts the answer off every row")
     except InputError as error:
         # torchtune's recipes build the dataset; without this, a broken line would end in their traceback.
         say(f"instruction_dataset: error: {error}")
         sys.exit(2)
-    rows, cut = _tokenized(tokenizer, instructions, prompt_format)
     if cut:
         log.warning(
             "%d of %d rows reach tokenizer.max_seq_len=%d: their answers are cut", cut, len(rows), tokenizer.max_seq_len
         )
-    dataset = InstructionDataset(rows)
+    if len(whole) < len(rows):
+        log.warning("%d rows have no answer left to train on, and are left out", len(rows) - len(whole))
+    dataset = InstructionDataset(whole)
     return PackedDataset(dataset, max_seq_len=tokenizer.max_seq_len) if packed else dataset

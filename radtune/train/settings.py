@@ -12,6 +12,13 @@ from radtune.tasks.rendering import PROMPT_FORMATS
 from radtune.train.packing import PACKINGS
 
 COMPONENT = "_component_"
+# Where the components of a section may come from. A YAML that names what it likes is a program, and its reader is not
+# told; these packages' own optimizers, schedules and loggers are none.
+COMPONENTS = {
+    "optimizer": ("torch.optim.", "torchao.optim.", "bitsandbytes.optim."),
+    "lr_scheduler": ("torchtune.training.lr_schedulers.",),
+    "metric_logger": ("torchtune.training.metric_logging.",),
+}
 
 
 @dataclass
@@ -120,10 +127,15 @@ def component(section: dict[str, Any], name: str) -> tuple[Callable[..., Any], d
     path, arguments = section.get(COMPONENT), {key: value for key, value in section.items() if key != COMPONENT}
     if not isinstance(path, str):
         raise InputError(f"{name}.{COMPONENT} is missing")
+    if not path.startswith(COMPONENTS[name]):
+        raise InputError(f"{name}.{COMPONENT}: expected {' or '.join(f'{m}NAME' for m in COMPONENTS[name])}")
     try:
         found = _get_component_from_path(path)
     except Exception as error:  # whatever an import may raise; the message is torchtune's own
         raise InputError(f"{name}.{COMPONENT}: {path!r} cannot be imported: {str(error)[:200]}") from None
+    # `torch.optim.sys.exit` begins with the right name, too.
+    if not f"{getattr(found, '__module__', '')}.".startswith(COMPONENTS[name]) or not callable(found):
+        raise InputError(f"{name}.{COMPONENT}: {path!r} is of another module")
     known = [name for name, parameter in inspect.signature(found).parameters.items() if parameter.kind not in _VARIADIC]
     for argument in arguments:
         if argument not in known:

@@ -111,7 +111,7 @@ DAMAGE = [
     (lambda f: change_json(f / "config.json", model_type="bert"), "do not fit: 76 weights"),
     (lambda f: change_json(f / "config.json", model_type="x", auto_map={"AutoConfig": "x.X"}), "custom code"),
     (lambda f: change_json(f / "config.json", num_attention_heads=0), "cannot be loaded with transformers"),
-    (lambda f: (f / "config.json").write_text("{"), "not a valid JSON"),
+    (lambda f: (f / "config.json").write_text("{"), "not valid JSON"),
     (lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:9_999]), "header"),
     (lambda f: (f / "tokenizer.json").write_text("{}"), "its tokenizer cannot be loaded"),
     (lambda f: change_weights(f / "model.safetensors", lambda n, w: w * torch.nan), "holds values that are no numbers"),
@@ -121,7 +121,7 @@ DAMAGE = [
 ADAPTER_DAMAGE = [
     (lambda f: change_json(f / "adapter_config.json", target_modules=["q_proj"]), "do not fit: 8 weights"),
     (lambda f: change_json(f / "adapter_config.json", peft_type="X"), "cannot be loaded with peft"),
-    (lambda f: (f / "adapter_model.safetensors").unlink(), "adapter_model.safetensors: no such file"),
+    (lambda f: (f / "adapter_model.safetensors").unlink(), "adapter_model.safetensors: cannot be read as safetensors: No such file"),
     (lambda f: save_file({"a": torch.ones(1)}, f / "adapter_model.safetensors"), "do not fit: 17 weights"),
     (lambda f: change_weights(f / "adapter_model.safetensors", lambda n, w: w * torch.nan), "are no numbers"),
 ]
@@ -161,7 +161,7 @@ def test_adapter_acts_as_in_peft(adapter):
     ("damage", "message"),
     [
         (lambda f: change_json(f / "adapter_config.json", r=None), "r or lora_alpha is missing"),
-        (lambda f: change_json(f / "adapter_config.json", use_rslora=True), "use_rslora is not supported"),
+        (lambda f: change_json(f / "adapter_config.json", use_dora=True), "use_dora makes it more than plain LoRA"),
         (lambda f: change_json(f / "adapter_config.json", r=16), "another shape"),
         (lambda f: (f / "adapter_config.json").unlink(), "adapter_config.json: No such file"),
         (lambda f: (f / "adapter_model.safetensors").write_bytes(b"x" * 50), "cannot be read as safetensors"),

@@ -67,6 +67,9 @@ def test_a_frames_text_is_torchtunes_tokens(base):
     assert frame is base.family.frame
     framed = tokenizer.encode(f"{frame.before}Name the diseases.{frame.after}", add_special_tokens=False)
     assert framed == prompt_tokens(base.tokenizer(), "Name the diseases.")
+    chat = [{"role": "user", "content": "\nName the diseases. "}]
+    tokenizer.chat_template = frame.template
+    assert tokenizer.apply_chat_template(chat, add_generation_prompt=True)["input_ids"] == framed
     assert frame_of(lambda token: False) is None
 
 
@@ -86,6 +89,35 @@ def test_other_models_are_refused_with_the_families_there_are(base, changes):
     assert str(caught.value).startswith("x/config.json: model type ")
     assert all(family.name in str(caught.value) for family in FAMILIES)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [{"hidden_act": "gelu"}, {"attention_bias": True}, {"mlp_bias": True}])
+def test_what_torchtune_does_not_build_is_refused(base, change):
+    with pytest.raises(InputError, match=rf"^x: {next(iter(change))} is not "):
+        find_family(base.config | change, "x")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"rope_theta": 10_000.0}, "rope_theta 10000.0"),
+        ({"rms_norm_eps": 0.01}, "rms_norm_eps 0.01"),
+        ({"rope_scaling": {"factor": 32.5}}, "factor 32.5"),
+    ],
+)
+@torch.no_grad()
+def test_positions_and_norm_are_the_base_models_own(base, tmp_path, change, named):
+    """No YAML says them, so training, inference and transformers cannot differ; a warning says what is unusual."""
+    folder = Path(shutil.copytree(MINI, tmp_path / "base"))
+    rope = {**base.config["rope_scaling"], **change.get("rope_scaling", {})}
+    change_config(folder, **{**change, "rope_scaling": rope})
+    (warning,) = base.family.unusual(open_model(folder).config)
+    assert named in warning
+    tokens = torch.arange(3, 60)[None]
+    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    ours = load_checkpoint(folder, None, CPU, torch.float32).model
+    assert (ours(tokens) - theirs(tokens).logits).abs().max() < 1e-4
+    assert base.family.unusual(base.config) == []
 
 
 def test_positions_as_transformers_5_writes_them(base):
@@ -125,7 +157,10 @@ def with_tokens_of_another(folder):
         (lambda f: change_config(f, num_hidden_layers=3), r"layers\.3\..* does not fit its config\.json"),
         (lambda f: change_config(f, intermediate_size=256), r"of shape \[256, 512\] does not fit its config\.json"),
         (lambda f: change_config(f, num_attention_heads=7), r"config\.json: not that of a Llama 3\.1"),
-        (lambda f: change_config(f, rms_norm_eps=None), r"config\.json: not that of a Llama 3\.1"),
+        (lambda f: change_config(f, rms_norm_eps=None), r"not that of a Llama 3\.1: rms_norm_eps is no number above 0"),
+        (lambda f: change_config(f, rope_theta=float("nan")), r"not that of a Llama 3\.1: rope_theta is no number"),
+        (lambda f: change_config(f, head_dim=16), r"not that of a Llama 3\.1: head_dim is not hidden_size over"),
+        (lambda f: change_config(f, max_position_embeddings=10**9), r"max_position_embeddings: at most 1,048,576"),
         (lambda f: (f / "config.json").write_text("["), r"config\.json: not valid JSON"),
         (lambda f: (f / "config.json").write_text("[]"), r"config\.json: expected a JSON object"),
         (lambda f: (f / "config.json").unlink(), r"config\.json: No such file"),

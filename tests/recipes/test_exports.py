@@ -1,6 +1,7 @@
 """The folders that training leaves: one model, four ways to load it, the same logits."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,20 +9,27 @@ import torch
 from peft import AutoPeftModelForCausalLM
 from recipe_runs import MINI, Run
 from torchtune.training import FullModelTorchTuneCheckpointer
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from radtune.models.checkpoint import load_checkpoint, open_model
+from radtune.models.tokenizer import prompt_tokens
 
 TOKENS = torch.arange(5, 1205, 17)[None]
 CPU = torch.device("cpu")
+# As Llama 3.1's own template begins.
+DATED = "{{ bos_token }}Today Date: 26 Jul 2024 {{ messages[0].content }}"
 
 
 @pytest.fixture(scope="module")
 def trained(recipe_main, rows, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exports")
+    base = Path(shutil.copytree("data/mini", folder / "base"))
+    tokenizer = json.loads((base / "tokenizer_config.json").read_text())
+    (base / "tokenizer_config.json").write_text(json.dumps({**tokenizer, "chat_template": DATED}))
+    (base / "generation_config.json").unlink()
     arguments = [
-        "--config", MINI, f"output_dir={folder / 'run'}", f"dataset.data_files={rows / 'train.jsonl'}",
-        "lr_scheduler.num_warmup_steps=1", "write_torchtune=True",
+        "--config", MINI, f"checkpoint_dir={base}", f"output_dir={folder / 'run'}", "write_torchtune=True",
+        f"dataset.data_files={rows / 'train.jsonl'}", "lr_scheduler.num_warmup_steps=1",
     ]  # fmt: skip
     run = Run(recipe_main, arguments, folder / "output").wait()
     assert run.code == 0, run.err
@@ -57,9 +65,8 @@ def test_merged_folder_loads_with_transformers_and_torchtune(trained, logits):
 
 @torch.no_grad()
 def test_adapter_folder_loads_with_peft(trained, logits):
-    assert (
-        json.loads((trained / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"] == "data/mini"
-    )
+    config = json.loads((trained / "adapter" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(trained.parent / "base")
     model = AutoPeftModelForCausalLM.from_pretrained(trained / "adapter", dtype=torch.float32)
     assert_close(model(TOKENS).logits, logits)
 
@@ -79,6 +86,18 @@ def test_torchtune_folder_loads_with_torchtune(trained, logits, tmp_path):
     }
 
 
+@pytest.mark.parametrize("folder", ["merged", "adapter"])
+def test_servers_find_the_prompt_and_the_end_that_was_trained(trained, folder):
+    """Whatever the base model's own template was: here one with a date, as Llama 3.1's."""
+    tokenizer = AutoTokenizer.from_pretrained(trained / folder)
+    chat = [{"role": "user", "content": "Small effusion."}]
+    own = open_model(Path("data/mini")).tokenizer()
+    got = tokenizer.apply_chat_template(chat, add_generation_prompt=True)["input_ids"]
+    assert got == prompt_tokens(own, "Small effusion.")
+    assert GenerationConfig.from_pretrained(trained / folder).eos_token_id == sorted(own.stop_tokens)
+    assert tokenizer.chat_template == (trained / folder / "chat_template.jinja").read_text()
+
+
 def test_no_folder_mixes_two(trained):
     def weights(folder):
         return sorted(path.name for path in (trained / folder).rglob("*") if path.suffix in (".safetensors", ".pt"))
@@ -88,7 +107,7 @@ def test_no_folder_mixes_two(trained):
     assert weights("torchtune") == ["adapter_0.pt", "model.pt"]
     for folder in ("adapter", "merged", "torchtune"):
         card = (trained / folder / "README.md").read_text()
-        assert card.startswith("---\nbase_model: data/mini\n")
+        assert card.startswith(f"---\nbase_model: {trained.parent / 'base'}\n")
         assert "rows_per_step: 8" in card
         assert len(list((trained / folder).glob("*.manifest.json"))) == 1
         assert all(path.stat().st_mode & 0o077 == 0 for path in (trained / folder).rglob("*"))

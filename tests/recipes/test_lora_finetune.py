@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from recipe_runs import adapter_bytes, figures
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from radtune.files import read_jsonl, write_jsonl
 
@@ -95,8 +95,13 @@ def test_killed_at_any_moment_the_run_is_the_same(train, tmp_path):
         run.process.join(draw.uniform(0.3, 0.9) * seconds)
         run.process.kill()
         run.process.join()
+    leftovers = [tmp_path / "killed" / name for name in (".adapter.tmp", "checkpoints/.step_00000004.pt.1a2b3c4d.tmp")]
+    leftovers[0].mkdir(parents=True, exist_ok=True)
+    leftovers[1].parent.mkdir(exist_ok=True)
+    leftovers[1].touch()
     last = train("killed", "checkpoint_every_n_steps=2", "validation.every_n_steps=2", "resume=auto").wait()
     assert last.code == 0, last.err
+    assert not list((tmp_path / "killed").rglob(".*.tmp"))
     assert figures(tmp_path / "killed") == figures(tmp_path / "whole")
     assert adapter_bytes(tmp_path / "killed") == adapter_bytes(tmp_path / "whole")
 
@@ -218,12 +223,17 @@ def test_four_bit_base(train, tmp_path):
 def test_another_run_is_not_gone_on_with(train, tmp_path, rows):
     # So many epochs, to see that none is shuffled that is not trained on.
     first = ("epochs=1000000", "max_steps=1")
+    # Of the same shape, under the same settings.
+    other = Path(shutil.copytree("data/mini", tmp_path / "other"))
+    weights = load_file(other / "model.safetensors")
+    save_file({name: weight * 1.5 for name, weight in weights.items()}, other / "model.safetensors")
     assert train("run", *first).wait().code == 0
     for overrides, message in (
         ((), "holds another run: resume=auto to go on with it, or another output_dir"),
         (("resume=auto", "seed=5"), "made with another seed (0, now 5)"),
         (("resume=auto", "max_steps=2"), "made with another max_steps (1, now 2)"),
         (("resume=auto", "model.lora_alpha=8"), "made with another model.lora_alpha (16, now 8)"),
+        (("resume=auto", f"checkpoint_dir={other}"), "made with another checkpoint_dir"),
         (("resume=auto", f"validation.data_files={rows / 'train.jsonl'}"), "made with another validation.data_files;"),
     ):
         run = train("run", *first, *overrides).wait()

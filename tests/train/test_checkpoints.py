@@ -1,6 +1,10 @@
 """Checkpoints: whole or not there, damage noticed, the newest whole one found."""
 
+import os
+import pickle
 import resource
+import tracemalloc
+import zipfile
 
 import pytest
 import torch
@@ -20,8 +24,7 @@ def state(step):
     }
 
 
-def test_the_last_ones_stay_and_leftovers_go(tmp_path):
-    (tmp_path / ".step_00000001.pt.x.tmp").write_bytes(b"half")
+def test_the_last_ones_stay(tmp_path):
     for step in (1, 2, 10, 100):
         save_checkpoint(tmp_path, state(step), keep=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000010.pt", "step_00000100.pt"]
@@ -48,6 +51,27 @@ def test_damage_is_noticed_and_passed_over(tmp_path_factory, where, cut):
     assert loaded["step"] == 1
     assert found.name == "step_00000001.pt"
     assert said == [f"warning: {path}: truncated or damaged checkpoint; passed over"]
+
+
+@pytest.mark.parametrize("packed", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_no_checkpoint_runs_code_or_fills_the_memory(tmp_path, packed):
+    class Program:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    path = tmp_path / "step_00000001.pt"
+    content = pickle.dumps(Program()) if packed == zipfile.ZIP_STORED else bytes(2 * 10**8)
+    with zipfile.ZipFile(path, "w", packed) as archive:
+        archive.writestr("archive/data.pkl", content)
+        archive.writestr("archive/version", "3")
+    tracemalloc.start()
+    for content in (path.read_bytes(), pickle.dumps(Program()), b"", b"0" * 1000):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="truncated or damaged checkpoint"):
+            load_checkpoint(path)
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
+    assert not (tmp_path / "ran").exists()
 
 
 def test_nothing_there_is_no_error(tmp_path):

@@ -52,22 +52,32 @@ def test_loss_is_on_the_answer_alone(rows, path):
         assert tok.decode(labels, truncate_at_eos=False) == row.output
 
 
-def test_long_rows_are_cut_and_counted(path, caplog):
-    dataset = instruction_dataset(tokenizer(200), str(path))
+def trained(dataset):
+    return [sum(int(label != IGNORED) for label in dataset[i]["labels"]) for i in range(len(dataset))]
 
-    assert max(len(dataset[i]["tokens"]) for i in range(len(dataset))) == 200
-    assert f" of {len(dataset)} rows reach" in caplog.text
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_rows_are_cut_and_those_without_an_answer_left_out(rows, path, caplog, capsys, packed):
+    """A batch of nothing to learn would have a mean loss of 0 / 0, and all weights with it."""
+    lengths = sorted(len(row["tokens"]) for row in instruction_dataset(tokenizer(), str(path)))
+    limit = lengths[0] + 1
+    dataset = instruction_dataset(tokenizer(limit), str(path), packed=packed)
+    assert 0 < len(dataset) < len(rows)
+    assert all(trained(dataset))
+    assert max(len(dataset[i]["tokens"]) for i in range(len(dataset))) == limit
+    assert f"of {len(rows)} rows reach tokenizer.max_seq_len={limit}: their answers are cut" in caplog.text
+    assert "rows have no answer left to train on, and are left out" in caplog.text
+    with pytest.raises(SystemExit) as ended:
+        instruction_dataset(tokenizer(20), str(path), packed=packed)
+    assert ended.value.code == 2
+    assert "tokenizer.max_seq_len=20 cuts the answer off every row" in capsys.readouterr().err
 
 
 def test_packed_rows_keep_every_trained_token(path):
     plain = instruction_dataset(tokenizer(2048), str(path))
     packed = instruction_dataset(tokenizer(2048), str(path), packed=True)
     assert len(packed) < len(plain)
-
-    def trained(dataset):
-        return sum(int(label != IGNORED) for i in range(len(dataset)) for label in dataset[i]["labels"])
-
-    assert trained(packed) == trained(plain)
+    assert sum(trained(packed)) == sum(trained(plain))
 
 
 @pytest.mark.parametrize(

@@ -51,11 +51,29 @@ def test_what_does_not_go_together_is_one_line(override, message):
 def test_components_know_their_arguments():
     with pytest.raises(InputError, match=r"unknown key 'optimizer\.weight_decai'; did you mean 'weight_decay'"):
         component({"_component_": "torch.optim.AdamW", "weight_decai": 1}, "optimizer")
-    with pytest.raises(InputError, match=r"unknown key 'logger\.kwargs'"):
-        component({"_component_": "torchtune.training.metric_logging.DiskLogger", "kwargs": 1}, "logger")
+    with pytest.raises(InputError, match=r"unknown key 'metric_logger\.kwargs'"):
+        component({"_component_": "torchtune.training.metric_logging.DiskLogger", "kwargs": 1}, "metric_logger")
     with pytest.raises(InputError, match=r"'torch\.optim\.Adamm' cannot be imported"):
         component({"_component_": "torch.optim.Adamm"}, "optimizer")
     with pytest.raises(InputError, match="_component_ is missing"):
         component({"lr": 1}, "optimizer")
     with pytest.raises(InputError, match="Invalid learning rate"):
         build({"_component_": "torch.optim.AdamW", "lr": -1.0}, "optimizer", [])
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("metric_logger", "os.system"),
+        ("metric_logger", "torch.hub.load"),
+        ("optimizer", "my_package.Optimizer"),
+        ("optimizer", "torch.optimizers.AdamW"),
+        ("lr_scheduler", "torchtune.training.lr_schedulers.math.exp"),
+        ("optimizer", "torch.optim.torch.load"),
+        ("metric_logger", "torchtune.training.metric_logging.sys.exit"),
+        ("metric_logger", "torchtune.training.metric_logging.log.info"),
+    ],
+)
+def test_a_yaml_names_no_programs(name, path):
+    with pytest.raises(InputError, match=rf"^{name}\._component_: "):
+        component({"_component_": path}, name)

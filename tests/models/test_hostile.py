@@ -1,0 +1,95 @@
+"""Folders that are made to harm: sizes out of all proportion, JSON without an end, chat templates that are programs."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from radtune.config import InputError
+from radtune.models.checkpoint import load_checkpoint
+from radtune.models.hugging_face import chat_frame, load_pretrained
+
+MINI = Path("data/mini")
+CPU = torch.device("cpu")
+
+
+def by_torchtune(folder):
+    load_checkpoint(folder, None, CPU, torch.float32)
+
+
+def by_transformers(folder):
+    load_pretrained(folder, None, CPU, torch.float32, None)
+
+
+@pytest.mark.parametrize("load", [by_torchtune, by_transformers])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"num_hidden_layers": 10**9},
+        {"num_hidden_layers": 10**400},
+        {"hidden_size": 10**9, "intermediate_size": 10**9},
+        {"vocab_size": 10**9},
+        {"vocab_size": 10**7},
+        {"intermediate_size": 10**8},
+        '{"a":' + "[" * 200_000 + "]" * 200_000 + "}",
+        '{"model_type": "llama", "model_type": "qwen2"}',
+    ],
+    ids=lambda config: str(config)[:40],
+)
+def test_sizes_out_of_all_proportion_are_one_line(tmp_path, load, config):
+    folder = Path(shutil.copytree(MINI, tmp_path / "model"))
+    path, began = folder / "config.json", time.process_time()
+    path.write_text(config if isinstance(config, str) else json.dumps(json.loads(path.read_text()) | config))
+    with pytest.raises(InputError, match=r"config\.json") as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+    assert time.process_time() - began < 10
+
+
+def tokenizer_with(template):
+    tokenizer = AutoTokenizer.from_pretrained(MINI)
+    # Of no family that trains here: it is its template that frames a prompt.
+    tokenizer.convert_tokens_to_ids = lambda token: None
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def test_a_frame_is_the_familys_or_the_templates():
+    tokenizer = AutoTokenizer.from_pretrained(MINI)
+    before, after = chat_frame(tokenizer)
+    assert before.startswith("<|begin_of_text|><|start_header_id|>user")
+    tokenizer.chat_template = "{{ 1 / 0 }}"
+    assert chat_frame(tokenizer) == (before, after)
+    own = "{% for m in messages %}[{{ m.role }}] {{ m.content | trim }}{% endfor %}{{ ' ->' * add_generation_prompt }}"
+    assert chat_frame(tokenizer_with(own)) == ("[user] ", " ->")
+
+
+MESSAGE = "{{ messages[0].content }}"
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}" + MESSAGE, "to an end"),
+        ("{{ (10 ** (10 ** 10)) | length }}" + MESSAGE, "to an end|fails"),
+        ("{% set x = namespace(t='x') %}{% for i in range(40) %}{% set x.t = x.t * 2 %}{% endfor %}{{ x.t }}", "s|end"),
+        ("{{ 'x' * 5000000 }}" + MESSAGE, "does not come to an end"),
+        ("{{ raise_exception('only with a system\nmessage') }}", "fails: only with a system message"),
+        ("{{ messages[0].nothing.at_all }}", "fails: "),
+        ("{% if %}", "fails: "),
+        ("{{ cycler.__init__.__globals__.os.system('true') }}" + MESSAGE, "fails: "),
+        ("hello", "does not hold the message once"),
+        (f"A {MESSAGE} B {MESSAGE} C", "does not hold the message once"),
+        (None, "fails: "),
+    ],
+)  # fmt: skip
+def test_templates_that_loop_raise_or_drop_the_message_are_one_line(template, message):
+    began = time.monotonic()
+    with pytest.raises(InputError, match=f"its chat template .*({message})") as caught:
+        chat_frame(tokenizer_with(template))
+    assert "\n" not in str(caught.value)
+    assert time.monotonic() - began < 60
