@@ -118,8 +118,9 @@ def _with_adapter(model: Any, folder: Path) -> Any:
             targets = {name.removeprefix(PEFT_PREFIX).partition(".lora_")[0] for name in weights if ".lora_" in name}
             settings.target_modules, settings.exclude_modules = targets, None
         model = PeftModel.from_pretrained(model, str(folder), config=settings)
-    # peft warns of these and goes on.
-    if strange := sorted(set(weights) ^ set(get_peft_model_state_dict(model))):
+    # peft warns of these and goes on. An adapter on the output layer may or may not bring that layer itself.
+    needed, known = (set(get_peft_model_state_dict(model, save_embedding_layers=whole)) for whole in (False, "auto"))
+    if strange := sorted((needed - set(weights)) | (set(weights) - known)):
         raise InputError(f"{folder}: adapter and model do not fit: {len(strange)} weights, e.g. {strange[0]}")
     check_finite(weights.items(), folder)
     return model

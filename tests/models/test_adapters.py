@@ -24,12 +24,12 @@ LORA = {"lora_rank": 4, "lora_alpha": 8, "lora_dropout": 0.0}
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory):
-    """The folder that training leaves, with an adapter of random numbers on q_proj and v_proj."""
+    """The folder that training leaves, with an adapter of random numbers on q_proj, v_proj and the output layer."""
     base, folder = open_model(MINI), tmp_path_factory.mktemp("ours")
     torch.manual_seed(0)
     tensors = {}
     for name, weight in base.decoder().state_dict().items():
-        if name.endswith(("q_proj.weight", "v_proj.weight")):
+        if name.endswith(("q_proj.weight", "v_proj.weight")) or name == "output.weight":
             stem = name.removesuffix(".weight")
             tensors[f"{stem}.lora_a.weight"] = torch.randn(4, weight.shape[1]) / 16
             tensors[f"{stem}.lora_b.weight"] = torch.randn(weight.shape[0], 4) / 4
