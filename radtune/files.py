@@ -5,6 +5,7 @@ Patient text may be in any of these files, so each is created readable by its ow
 
 import dataclasses
 import fcntl
+import functools
 import glob
 import gzip
 import hashlib
@@ -264,23 +265,28 @@ def _check_regular(path: Path) -> None:
         raise InputError(f"{path}: is a device or pipe, expected a file name")
 
 
+@functools.cache
+def package_versions() -> dict[str, str]:
+    """The versions of what a result depends on, where installed."""
+    from importlib import metadata  # takes as long to import as all else here, and short commands should start fast
+
+    found = {name: next(metadata.Distribution.discover(name=name), None) for name in _PACKAGES}
+    return {name: package.version for name, package in found.items() if package}
+
+
 def write_manifest(output: Path, config: Any, inputs: Iterable[Path | None] = (), **facts: Any) -> Path:
     """Writes what made an output file, beside it: the config (a dataclass or dict), and the hashes of input files.
 
     ``facts`` are counts, seeds, scores: no patient text.
     """
-    from importlib import metadata  # takes as long to import as all else here, and short commands should start fast
-
     values = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config)
-    found = {name: next(metadata.Distribution.discover(name=name), None) for name in _PACKAGES}
-    versions = {name: package.version for name, package in found.items() if package}
     manifest = {
         "command": f"{os.path.basename(sys.argv[0])} {shlex.join(sys.argv[1:])}",
         "config": {name: str(value) if isinstance(value, Path) else value for name, value in values.items()},
         "inputs": {str(path): sha256_file(path) for path in inputs if path is not None and Path(path).is_file()},
         "output": {"path": str(output), "sha256": sha256_file(output)},
         **facts,
-        "versions": {"python": platform.python_version(), **versions},
+        "versions": {"python": platform.python_version(), **package_versions()},
         "git_commit": git_commit(),
         "created": now(),
     }

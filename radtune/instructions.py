@@ -185,7 +185,7 @@ def _patient(patient_id: str) -> str:
 
 def build(
     sources: Mapping[str, Sequence[LabelledReport]],
-    rows: Mapping[str, int],
+    rows: Mapping[str, int | None],
     validation_rows: int,
     seed: int,
     excluded: Excluded = Excluded(),
@@ -197,7 +197,7 @@ def build(
 
     Args:
         sources: Reports by task (a name, or a task file's path), those without a label among them.
-        rows: Exact number of training rows by task.
+        rows: Exact number of training rows by task; None for all there are.
         validation_rows: Exact number of validation rows of each task; may be 0.
         seed: Governs the choice, the split and the order.
         excluded: What is in no split, e.g. curated test reports: they, all reports of their patients, and those with
@@ -230,10 +230,11 @@ def build(
                 counts[task].leave_out("with a text that is validated on")
             else:
                 free.append(item)
-        if len(free) < rows[task]:
-            raise InputError(f"{task}: {rows[task]} training rows asked for, {len(free)} there ({counts[task]})")
-        counts[task].train, counts[task].validation = rows[task], validation_rows
-        split.train += _instructions(_chosen(free, rows[task], seed), seed, load_task(task))
+        wanted = rows[task] or max(1, len(free))
+        if len(free) < wanted:
+            raise InputError(f"{task}: {wanted} training rows asked for, {len(free)} there ({counts[task]})")
+        counts[task].train, counts[task].validation = wanted, validation_rows
+        split.train += _instructions(_chosen(free, wanted, seed), seed, load_task(task))
     for part in (split.train, split.validation):
         random.Random(seed).shuffle(part)  # noqa: S311  (no secret)
     return split

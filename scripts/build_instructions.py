@@ -30,7 +30,7 @@ class TaskRows:
 
     reports: Path = key("Its reports.jsonl.")
     labels: Path = key("What is to be learned: a label table, annotations.jsonl, or a table with a column of labels.")
-    rows: int = key("Its number of training rows.", ge=1)
+    rows: int | None = key("Its number of training rows; null for all that are labelled.", None, ge=1)
     id_column: str | None = key("Column of the report ids of either file that has it; else the usual ones.", None)
 
 
