@@ -31,12 +31,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: STUDY = mini
 demo: study ## Runs the whole pipeline on the tiny model and synthetic reports
 
-study: install ## Runs a study: make study STUDY=mini|openi|paper
+study: install ## Runs a study: make study STUDY=mini|openi|paper; LIMIT=20 for a trial on few reports
 	@test -f configs/study/$(STUDY).yaml || { echo "make: no configs/study/$(STUDY).yaml"; exit 2; }
 	@$(BIN)/snakemake -s scripts/Snakefile --configfile configs/study/$(STUDY).yaml --cores $(CORES) \
-		--resources gpu=$(GPUS) --nolock --rerun-incomplete --show-failed-logs --quiet host reason $(SNAKEMAKE_FLAGS)
+		--resources gpu=$(GPUS) $(if $(LIMIT),--config limit=$(LIMIT)) $(SNAKEMAKE_FLAGS)
 	@cat "$$($(BIN)/python -c 'import sys; from pathlib import Path; from radtune.study.plan import read_study; \
-		print(read_study(Path(sys.argv[1])).run_dir)' configs/study/$(STUDY).yaml)/tables.txt"
+		print(read_study(Path(sys.argv[1]), limit=int(sys.argv[2]) or None).run_dir)' \
+		configs/study/$(STUDY).yaml 0$(LIMIT))/tables.txt"
 
 test: install ## Runs all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST_FLAGS)

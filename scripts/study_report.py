@@ -20,17 +20,18 @@ class StudyReportConfig:
 
     study: Path = key("The study's YAML.")
     run_dir: Path | None = key("Where the study ran, if not where its YAML says.", None)
+    limit: int | None = key("Most reports of each kind, if not what its YAML says.", None, ge=1)
 
 
 def main(config: StudyReportConfig) -> None:
     """Writes and prints."""
-    study = read_study(config.study, config.run_dir)
-    page, tables = write_report(read_results(study), read_reported())
-    scores = [study.evaluation(cell.name, test) for cell in study.cells for test in cell.tests]
+    study = read_study(config.study, run_dir=config.run_dir, limit=config.limit)
+    page, tables = write_report(read_results(study), read_reported().beside(study))
+    scores = [study.evaluation(cell.name, test) for cell, test in study.scores]
     write_manifest(page, config, [config.study, *scores])
     for table in tables:
         if table.printed:
-            print(plain_text(table), end="\n\n")
+            print(plain_text(table.without_quotes), end="\n\n")
     print(page)
 
 

@@ -1,8 +1,6 @@
 """Every YAML in configs/: valid for its recipe, no key that it would swallow, twins alike, graphs whole."""
 
 import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,15 +10,12 @@ from torchtune._recipe_registry import get_all_recipes
 from torchtune.config import validate
 
 from radtune.config import parse_config
-from radtune.study.plan import RULES, TEACHER, read_study
 from radtune.train.settings import TrainingSettings, component
 
 ALL_TRAINING = sorted([*Path("configs/llama3_1").glob("*.yaml"), *Path("configs/mini").glob("*.yaml")])
 # For our own recipe, and for torchtune's stock ones.
 FAST = [path for path in ALL_TRAINING if path.stem.endswith("_fast")]
 TRAINING = [path for path in ALL_TRAINING if path not in FAST]
-# The graphs of the other two are read by tests/study.
-STUDIES = [path for path in Path("configs/study").glob("*.yaml") if path.stem not in ("reported", "paper", "mini")]
 
 # The paper's run, section 2.4 and the configuration in its repository.
 PAPER = {
@@ -130,31 +125,3 @@ def test_fast_yaml_trains_as_its_stock_one_does(path):
     assert ours.checkpoint_dir == stock.checkpointer.checkpoint_dir
     for name in ("seed", "epochs", "clip_grad_norm", "dtype", "device"):
         assert ours[name] == stock[name]
-
-
-# tests/study looks closely at the graphs of the others.
-@pytest.mark.parametrize("path", [path for path in STUDIES if path.stem not in ("mini", "paper")], ids=str)
-def test_study_graph_names_every_cell(path, tmp_path, monkeypatch):
-    """A dry run where the user's data is (empty stand-ins for) what the YAML names."""
-    monkeypatch.setenv("OPENI_DIR", "data/openi")
-    study = read_study(path)
-    for name in ("configs", "scripts", "data"):
-        (tmp_path / name).symlink_to(Path(name).resolve(), target_is_directory=True)
-    local = tmp_path / "study.yaml"
-    text = path.read_text()
-    for table in {cohort.labels for cohort in study.cohorts.values()} - {RULES, TEACHER}:
-        stand_in = tmp_path / Path(table).name
-        stand_in.touch()
-        text = text.replace(str(table), str(stand_in))
-    local.write_text(text)
-    command = [sys.executable, "-m", "snakemake", "-s", "scripts/Snakefile", "--configfile", str(local), "--cores", "2"]
-    shown = subprocess.run(
-        [*command, "--dry-run", "--printshellcmds"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert shown.returncode == 0, shown.stdout + shown.stderr
-    for cell in study.cells:
-        for test in cell.tests:
-            assert f"evaluations/{cell.name}/{test}/metrics.json" in shown.stdout
-        if cell.trained:
-            assert f"training/{cell.name}/" in shown.stdout

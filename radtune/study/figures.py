@@ -4,6 +4,7 @@ import io
 import json
 import math
 import re
+import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -91,10 +92,10 @@ def f1_by_size(results: Results, reported: Reported, test: Test) -> Drawing | No
     """F1 of base and mixes by total training rows, with rule labeler and teacher as lines across."""
     if not results.scored(Kind.MIX, test.name):
         return None
-    axes = _f1_axes("Rows of fine-tuning data (all tasks)")
-    scored = [*results.scored(Kind.BASE, test.name), *results.scored(Kind.MIX, test.name)]
+    axes = _f1_axes("Rows of fine-tuning data (all tasks)", results.study.settings.seeds)
+    scored = [*results.groups(Kind.BASE, test.name), *results.groups(Kind.MIX, test.name)]
     label = f"{results.study.settings.model_name}, fine-tuned"
-    _line(axes, [(cell.total, metrics) for cell, metrics in scored], BLUE, "o", label)
+    _line(axes, [(cell.total, scores) for cell, scores in scored], BLUE, "o", label)
     for kind, colour, dash in (
         (Kind.BASE, INK, "--"), (Kind.RULE_LABELER, VERMILION, "-."), (Kind.TEACHER, GREEN, ":")
     ):  # fmt: skip
@@ -109,11 +110,11 @@ def f1_by_size(results: Results, reported: Reported, test: Test) -> Drawing | No
 
 def f1_by_rate(results: Results, reported: Reported, test: Test) -> Drawing | None:
     """The paper's Figure 3: F1 by learning rate."""
-    scored = results.scored(Kind.LEARNING_RATE, test.name)
+    scored = [group for group in results.groups(Kind.LEARNING_RATE, test.name) if group[1]]
     if not scored:
         return None
-    axes = _f1_axes("Learning rate")
-    points = [(cell.learning_rate or 0, metrics) for cell, metrics in scored]
+    axes = _f1_axes("Learning rate", results.study.settings.seeds)
+    points = [(cell.learning_rate or 0, scores) for cell, scores in scored]
     _line(axes, points, BLUE, "o", f"Trained on {scored[0][0].total:,} rows")
     _across(axes, results, Kind.BASE, test, INK, "--")
     axes.set_xscale("log")
@@ -130,11 +131,11 @@ def separate_figure(results: Results, reported: Reported, test: Test) -> Drawing
     """
     if not results.scored(Kind.SEPARATE, test.name):
         return None
-    axes = _f1_axes("Rows of this task's fine-tuning data")
+    axes = _f1_axes("Rows of this task's fine-tuning data", results.study.settings.seeds)
     for kind, colour, marker, label in (
         (Kind.SEPARATE, ORANGE, "s", "This task alone"), (Kind.MIX, BLUE, "o", "All tasks jointly")
     ):  # fmt: skip
-        points = [(rows_of_task(results.study, cell, test), m) for cell, m in results.scored(kind, test.name)]
+        points = [(rows_of_task(results.study, cell, test), m) for cell, m in results.groups(kind, test.name)]
         _line(axes, points, colour, marker, label, "--" if kind == Kind.SEPARATE else "-")
     paper = reported.figure(Kind.SEPARATE, test.task.name)
     if paper and results.best_mix(test.name) and reported.has_mixes(results.study):
@@ -196,11 +197,12 @@ def learning_curves(study: Study, name: str) -> Drawing | None:
 
 
 def _curve_label(study: Study, cell: Cell) -> str:
+    seed = "" if cell.seed is None else f", seed {cell.seed}"
     if cell.learning_rate is not None:
-        return f"lr {rate_text(cell.learning_rate)}"
+        return f"lr {rate_text(cell.learning_rate)}{seed}"
     if cell.kind == Kind.SEPARATE:
-        return f"{lower_first(study.tests[cell.tests[0]].title)}, {cell.total:,}"
-    return f"{mix_text(cell)} rows{f', {cell.recipe}' if cell.kind == Kind.CROSS_CHECK else ''}"
+        return f"{lower_first(study.tests[cell.tests[0]].title)}, {mix_text(cell)}{seed}"
+    return f"{mix_text(cell)} rows{f', {cell.recipe}' if cell.kind == Kind.CROSS_CHECK else ''}{seed}"
 
 
 def newest_curve(folder: Path) -> Curve | None:
@@ -250,8 +252,8 @@ def _thousands(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
 
 
-def _f1_axes(x_label: str) -> Axes:
-    axes = _new_axes(x_label, "Micro F1 (band: 95 % interval)")
+def _f1_axes(x_label: str, seeds: Sequence[int]) -> Axes:
+    axes = _new_axes(x_label, f"Micro F1 (band: {'± sd' if seeds else '95 % interval'})")
     axes.yaxis.set_major_formatter(FormatStrFormatter("%.2f"))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     return axes
@@ -264,18 +266,27 @@ def _across(axes: Axes, results: Results, kind: Kind, test: Test, colour: str, d
 
 
 def _line(
-    axes: Axes, points: Sequence[tuple[float, Metrics]], colour: str, marker: str, label: str, dash: str = "-"
+    axes: Axes, points: Sequence[tuple[float, Sequence[Metrics]]], colour: str, marker: str, label: str, dash: str = "-"
 ) -> None:
-    points = sorted(points, key=lambda point: point[0])
+    """A line through F1; its band is the interval, or, of several seeds, a standard deviation to either side."""
+    points = sorted((point for point in points if point[1]), key=lambda point: point[0])
     if not points:
         return
-    xs, f1s = [x for x, _ in points], [metrics.micro.f1 for _, metrics in points]
-    low, high = zip(*(metrics.micro.ci95["f1"] for _, metrics in points), strict=True)
+    xs, f1s = [x for x, _ in points], [statistics.fmean(m.micro.f1 for m in scores) for _, scores in points]
+    low, high = zip(*map(_band, (scores for _, scores in points)), strict=True)
     axes.plot(xs, f1s, color=colour, marker=marker, linestyle=dash, label=label, clip_on=False)
     if len(points) > 1:
         axes.fill_between(xs, low, high, color=colour, alpha=0.18, linewidth=0)
     else:
         axes.vlines(xs, low, high, color=colour, alpha=0.5)
+
+
+def _band(scores: Sequence[Metrics]) -> tuple[float, float]:
+    if len(scores) == 1:
+        low, high = scores[0].micro.ci95["f1"]
+        return low, high
+    f1s = [metrics.micro.f1 for metrics in scores]
+    return statistics.fmean(f1s) - statistics.stdev(f1s), statistics.fmean(f1s) + statistics.stdev(f1s)
 
 
 def _finish(name: str, title: str, part: str, axes: Axes) -> Drawing:

@@ -1,7 +1,7 @@
 """What a table is, and its forms: CSV, Markdown, LaTeX and plain text."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -9,7 +9,16 @@ from pathlib import Path
 from radtune.files import write_whole
 from radtune.tables import write_csv
 
-Value = str | int | float | tuple[float, float] | None
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation over several seeds."""
+
+    mean: float
+    deviation: float
+
+
+Value = str | int | float | tuple[float, float] | Spread | None
 # A column: its title, or the heading over it and its neighbours, and its title.
 Key = str | tuple[str, str]
 Row = dict[Key, Value]
@@ -42,6 +51,7 @@ class Table:
         sortable: Whether the report page sorts its rows by a column when asked.
         signed: Columns of differences, printed with their sign.
         prose: Columns of long texts.
+        quotes: Columns with the words of reports.
         printed: Whether a terminal shows it at the end of a study.
     """
 
@@ -52,12 +62,19 @@ class Table:
     sortable: bool = False
     signed: tuple[Key, ...] = ()
     prose: tuple[Key, ...] = ()
+    quotes: tuple[Key, ...] = ()
     printed: bool = False
 
     @cached_property
     def keys(self) -> list[Key]:
         """Its columns from left to right."""
         return list(dict.fromkeys(key for row in self.rows for key in row))
+
+    @property
+    def without_quotes(self) -> "Table":
+        """What may be printed: a terminal's text is kept in more places than the study's folder."""
+        rows = [{key: value for key, value in row.items() if key not in self.quotes} for row in self.rows]
+        return replace(self, rows=rows)
 
     @cached_property
     def columns(self) -> list[Column]:
@@ -93,6 +110,8 @@ def value_text(value: Value, signed: bool = False) -> str:
     """A value in print: two decimals, as in the paper; thousands separated; a difference with its sign."""
     if value is None:
         return ""
+    if isinstance(value, Spread):
+        return f"{value.mean:.2f} ± {value.deviation:.2f}"
     if isinstance(value, tuple):
         low, high = (value_text(end, signed) for end in value)
         return f"{low} to {high}" if signed else f"{low}–{high}"
@@ -118,17 +137,23 @@ def write_table(folder: Path, table: Table) -> None:
 
 
 def _csv_rows(table: Table) -> Iterator[list[Value]]:
+    """A column for each number: two of an interval, or of mean and standard deviation."""
     names = [slug(" ".join(key) if isinstance(key, tuple) else key) for key in table.keys]
-    pairs = [any(isinstance(row.get(key), tuple) for row in table.rows) for key in table.keys]
-    heads = ([f"{name}_low", f"{name}_high"] if pair else [name] for name, pair in zip(names, pairs, strict=True))
-    yield [name for head in heads for name in head]
+    ends = [_ends(row.get(key) for row in table.rows) for key in table.keys]
+    yield [f"{name}{end}" for name, pair in zip(names, ends, strict=True) for end in pair]
     for row in table.rows:
         cells: list[Value] = []
-        for key, pair in zip(table.keys, pairs, strict=True):
+        for key, pair in zip(table.keys, ends, strict=True):
             value = row.get(key)
-            values = value if isinstance(value, tuple) else (value, value) if pair else (value,)
-            cells += [round(v, 4) if isinstance(v, float) else v for v in values]
+            values = (value.mean, value.deviation) if isinstance(value, Spread) else value
+            given = values if isinstance(values, tuple) else (values, None if "_sd" in pair else values)
+            cells += [round(v, 4) if isinstance(v, float) else v for v in given[: len(pair)]]
         yield cells
+
+
+def _ends(values: Iterable[Value]) -> tuple[str, ...]:
+    kinds = {type(value) for value in values}
+    return ("", "_sd") if Spread in kinds else ("_low", "_high") if tuple in kinds else ("",)
 
 
 def markdown(table: Table) -> str:
@@ -143,7 +168,7 @@ def markdown(table: Table) -> str:
 _LATEX_SPECIAL = str.maketrans(
     {c: f"\\{c}" for c in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}", "–": "--"}
-    | {"−": "$-$", "<": "$<$", ">": "$>$", "Δ": r"$\Delta$", "“": "``", "”": "''", "…": r"\ldots{}"}
+    | {"−": "$-$", "<": "$<$", ">": "$>$", "Δ": r"$\Delta$", "±": r"$\pm$", "“": "``", "”": "''", "…": r"\ldots{}"}
 )
 
 

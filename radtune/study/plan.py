@@ -11,7 +11,7 @@ from typing import Any
 
 from radtune import combine
 from radtune.config import InputError, from_mapping, key, nearest, read_yaml, split_arguments, with_overrides
-from radtune.label_files import BLANK, IGNORE, POLICIES
+from radtune.label_files import BLANK, IGNORE, POLICIES, column_names
 from radtune.score.inputs import LENIENT, SPELLING
 from radtune.tasks import Task, load_task
 
@@ -20,6 +20,8 @@ OURS, STOCK = RECIPES = ("ours", "stock")
 # Who labels a cohort; anything else is the path of a file of labels.
 RULES, TEACHER = "rules", "teacher"
 SYNTHETIC = "synthetic"
+# In a mix, as many rows as there are labels.
+ALL = "all"
 # Keys of a test that are not prepare_reports.py's but evaluate.py's.
 EVALUATION_KEYS = (
     "gold",
@@ -49,6 +51,9 @@ class StudySettings:
         "By task, or by a name of your own with `task:`: gold (and gold_..., id_column, spelling, as in evaluate.py), "
         "and reports or keys of prepare_reports.py."
     )
+    rule_tests: dict[str, dict[str, Any]] = key(
+        "Tests for the rule labeler alone, by a name of your own; their reports may be trained on.", {}
+    )
     cohorts: dict[str, dict[str, Any]] = key(
         "Training reports by a name of your own: task (a name or the path of a task file), labels (rules, teacher or a "
         "path), title (a heading), gold (what a simulated teacher answers from), and keys of prepare_reports.py.",
@@ -57,10 +62,14 @@ class StudySettings:
     training: str = key("The recipe that trains every cell.", OURS, RECIPES)
     overrides: list[str] | dict[str, list[str]] = key("key=value for its YAML; or for each of ours and stock.", [])
     teacher: dict[str, Any] = key("simulated (true or false), model, and further keys of gpt_data_generate.py.", {})
-    mixes: list[list[int] | dict[str, int]] = key("Training mixes: rows in the order of cohorts, or by cohort.", [])
-    cross_check: list[list[int] | dict[str, int]] = key("Mixes that the other recipe trains too, to compare.", [])
+    mixes: list[list[int | str] | dict[str, int | str]] = key(
+        "Training mixes: rows in the order of cohorts, or by cohort; all for as many as are labelled.", []
+    )
+    cross_check: list[list[int | str] | dict[str, int | str]] = key(
+        "Mixes that the other recipe trains too, to compare.", []
+    )
     learning_rates: list[float] = key("Learning rates to try.", [], gt=0)
-    learning_rate_rows: list[int] | dict[str, int] = key("The mix that each of them is tried on.", [])
+    learning_rate_rows: list[int | str] | dict[str, int | str] = key("The mix that each of them is tried on.", [])
     separate: dict[str, list[int]] = key("By test: numbers of rows to train on for its task alone.", {}, gt=0)
     inference: dict[str, Any] = key("Keys of inference.py.", {})
     inference_variants: dict[str, dict[str, Any]] = key(
@@ -68,7 +77,9 @@ class StudySettings:
     )
     run_dir: Path | None = key("Where everything goes; runs/NAME if left out.", None)
     seed: int = key("Seed of sampling, training and bootstrap.", 0, ge=0)
+    seeds: list[int] = key("Seeds to train each cell with; tables then show mean and standard deviation.", [], ge=0)
     note: str = key("A caution shown on top of the report.", "")
+    limit: int | None = key("A trial in a folder of its own: most reports of each cohort and test.", None, ge=1)
     show_text: bool = key("Whether the report quotes phrases and sentences of the test reports.", False)
 
 
@@ -80,6 +91,7 @@ class Cohort:
     title: str
     task: Task
     labels: str
+    label_keys: Mapping[str, Any]  # how given labels are read
     gold: Path | None
     source: Mapping[str, Any]
 
@@ -92,6 +104,7 @@ class Test:
     title: str
     task: Task
     gold: Path
+    gold_from: Mapping[str, Any]  # keys of map_labels.py, where gold is made from a label table of other names
     reports: Path | None
     evaluation: Mapping[str, Any]
     source: Mapping[str, Any]
@@ -122,26 +135,37 @@ class Cell:
     name: str
     kind: Kind
     tests: tuple[str, ...]
-    rows: Mapping[str, int] = field(default_factory=dict)  # training rows by cohort; none of base, rules and teacher
+    rows: Mapping[str, int | None] = field(default_factory=dict)  # training rows by cohort, None for all of them
     recipe: str = ""  # what trains it, one of RECIPES
     learning_rate: float | None = None  # where it is not the recipe's own
+    seed: int | None = None  # of training and asking, where the study has several
     model: str = ""  # of a variant: the cell that is asked, with these keys of inference.py
     asked: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def group(self) -> str:
+        """The name that it shares with the cells that differ from it in their seed alone."""
+        return self.name.removesuffix(_seed_suffix(self.seed))
+
+    @property
     def total(self) -> int:
-        """All training rows."""
-        return sum(self.rows.values())
+        """All training rows; of a cohort that is taken whole, as many as are known."""
+        return sum(count or 0 for count in self.rows.values())
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether an adapter answers."""
+        return any(count != 0 for count in self.rows.values())
 
     @property
     def trained(self) -> bool:
         """Whether it is trained for itself."""
-        return self.total > 0 and self.kind != Kind.VARIANT
+        return self.is_tuned and self.kind != Kind.VARIANT
 
     @property
     def rows_name(self) -> str:
         """Names its instruction set, which cells of the same rows share."""
-        return "_".join(f"{cohort}_{count}" for cohort, count in self.rows.items() if count)
+        return "_".join(f"{cohort}_{rows_text(count)}" for cohort, count in self.rows.items() if count != 0)
 
 
 @dataclass(frozen=True)
@@ -185,6 +209,10 @@ class Study:
         """A cell's scores on a test; its errors.jsonl; its scores compared with another's, against_CELL.json."""
         return self.run_dir / "evaluations" / cell / test / name
 
+    def instructions(self, cell: Cell) -> Path:
+        """The instruction set that a cell is trained on."""
+        return self.run_dir / "instructions" / f"{cell.rows_name}.jsonl"
+
     def training(self, cell: str) -> Path:
         """The folder that a cell's training writes: adapter, and logs."""
         return self.run_dir / "training" / cell
@@ -199,14 +227,21 @@ class Study:
         return [(cell, test) for cell in self.cells for test in cell.tests]
 
     @property
+    def used_cohorts(self) -> list[Cohort]:
+        """The cohorts that a cell is trained on."""
+        used = {name for cell in self.cells for name, count in cell.rows.items() if count != 0}
+        return [cohort for name, cohort in self.cohorts.items() if name in used]
+
+    @property
     def titles(self) -> dict[str, str]:
         """The cohorts' titles by name."""
         return {name: cohort.title for name, cohort in self.cohorts.items()}
 
 
-def read_study(path: Path, run_dir: Path | None = None) -> Study:
-    """Reads a study YAML, see :func:`study_from_mapping`."""
-    return study_from_mapping(read_yaml(path) | ({"run_dir": str(run_dir)} if run_dir else {}), str(path))
+def read_study(path: Path, run_dir: Path | None = None, limit: int | None = None) -> Study:
+    """Reads a study YAML, see :func:`study_from_mapping`; a folder and a limit that are given stand above its own."""
+    given = {"run_dir": run_dir and str(run_dir), "limit": limit}
+    return study_from_mapping(read_yaml(path) | {name: v for name, v in given.items() if v is not None}, str(path))
 
 
 def study_from_mapping(values: Mapping[str, Any], where: str = "study") -> Study:
@@ -219,21 +254,42 @@ def study_from_mapping(values: Mapping[str, Any], where: str = "study") -> Study
     """
     settings = from_mapping(StudySettings, values, where)
     run_dir = settings.run_dir or Path("runs") / settings.name
+    if settings.limit:
+        run_dir = run_dir.with_name(f"{run_dir.name}_limit_{settings.limit}")
     _check_names(where, settings, run_dir)
-    cohorts = {name: _cohort(f"{where}: cohorts.{name}", name, found) for name, found in settings.cohorts.items()}
-    tests = {name: _test(f"{where}: tests.{name}", name, found, run_dir) for name, found in settings.tests.items()}
+    cohorts = {
+        name: _cohort(f"{where}: cohorts.{name}", name, found, settings.limit)
+        for name, found in settings.cohorts.items()
+    }
+    tests = {
+        name: _test(f"{where}: tests.{name}", name, found, run_dir, settings.limit)
+        for name, found in (settings.tests | settings.rule_tests).items()
+    }
     files: dict[str, tuple[Path, ...]] = {}
     for task in (part.task for part in (*cohorts.values(), *tests.values())):
         if files.setdefault(task.name, task.files) != task.files:
             raise InputError(f"{where}: two task files have the name {task.name!r}")
     study = Study(values, settings, run_dir, cohorts, tests)
-    study = replace(study, cells=_cells(where, study))
+    cells = _cells(where, study)
+    if settings.limit:
+        # Whatever their rows were, they are all that the limit leaves now.
+        cells = list({cell.name: cell for cell in cells}.values())
+    study = replace(study, cells=[seeded for cell in cells for seeded in _seeded(cell, settings.seeds)])
     _check_cells(where, study)
     return study
 
 
-def _cohort(where: str, name: str, values: Mapping[str, Any]) -> Cohort:
-    source = _expanded(where, values)
+def _seeded(cell: Cell, seeds: Sequence[int]) -> list[Cell]:
+    """A cell for each seed, where it is trained; a variant is of the first."""
+    if not seeds or not cell.is_tuned:
+        return [cell]
+    if cell.kind == Kind.VARIANT:
+        return [replace(cell, model=cell.model + _seed_suffix(seeds[0]))]
+    return [replace(cell, name=cell.name + _seed_suffix(seed), seed=seed) for seed in seeds]
+
+
+def _cohort(where: str, name: str, values: Mapping[str, Any], limit: int | None) -> Cohort:
+    source = _source(where, values, limit)
     if missing := [name for name in ("task", "labels") if not isinstance(source.get(name), str)]:
         raise InputError(f"{where}: missing required key: {', '.join(missing)}")
     task, labels, gold = load_task(source.pop("task")), source.pop("labels"), source.pop("gold", None)
@@ -241,19 +297,34 @@ def _cohort(where: str, name: str, values: Mapping[str, Any]) -> Cohort:
         raise InputError(f"{where}.labels: no rules label {task.name}")
     if labels not in (RULES, TEACHER) and not Path(labels).suffix:
         raise InputError(f"{where}.labels: expected rules, teacher or the path of a file of labels")
-    return Cohort(name, source.pop("title", name), task, labels, Path(gold) if gold else None, source)
+    title, id_column = source.pop("title", name), source.get("id_column")
+    given = Path(labels) if labels not in (RULES, TEACHER) else None
+    names_ids = given is not None and given.is_file() and id_column in column_names(given)
+    label_keys = {"id_column": id_column} if names_ids else {}
+    return Cohort(name, title, task, labels, label_keys, Path(gold) if gold else None, source)
 
 
-def _test(where: str, name: str, values: Mapping[str, Any], run_dir: Path) -> Test:
+def _test(where: str, name: str, values: Mapping[str, Any], run_dir: Path, limit: int | None) -> Test:
     """A test; finds now what evaluate.py would find after the training."""
-    source = _expanded(where, values)
+    source = _source(where, values, limit)
     task = load_task(source.pop("task", name))
     title, reports = source.pop("title", task.title), source.pop("reports", None)
+    if reports and (limit or "id_column" in source):
+        # Prepared, so that every step finds their ids, and no more than the limit.
+        source |= {"source": "table", "input": reports, "require_sections": False}
+        reports = None
+    id_column = source.get("id_column") if source.get("source") == "table" else None
     evaluation = {option: source.pop(option) for option in EVALUATION_KEYS if option in source}
     made = source.get("source") == SYNTHETIC
     gold = evaluation.setdefault("gold", str(run_dir / "tests" / name / gold_name(task)) if made else None)
     if not gold or not isinstance(gold, str):
         raise InputError(f"{where} has no gold, or gold is no path")
+    names, gold_from = source.pop("gold_names", {}), {}
+    if names:
+        if not isinstance(names, Mapping) or not set(names.values()) <= set(task.classes):
+            raise InputError(f"{where}.gold_names: expected a class of {task.name} by each column of gold to read")
+        gold_from = {"input": Path(gold), "names": names, "id_column": evaluation.pop("id_column", None)}
+        gold = evaluation["gold"] = str(run_dir / "tests" / name / gold_name(task))
     if made and run_dir not in Path(gold).parents:
         raise InputError(f"{where}.gold: {gold} is written by the study, so it belongs in {run_dir}")
     for option, choices in _CHOICES.items():
@@ -261,7 +332,11 @@ def _test(where: str, name: str, values: Mapping[str, Any], run_dir: Path) -> Te
             raise InputError(f"{where}.{option} is not one of {', '.join(choices)}")
         if evaluation.get(option) in (IGNORE, LENIENT) and not task.classes:
             raise InputError(f"{where}.{option}: {evaluation[option]} is for tasks of classes")
-    return Test(name, title, task, Path(gold), Path(reports) if reports else None, evaluation, source)
+    if id_column:
+        source["id_column"] = id_column
+        if Path(gold).is_file() and id_column not in column_names(Path(gold)):
+            evaluation.pop("id_column", None)
+    return Test(name, title, task, Path(gold), gold_from, Path(reports) if reports else None, evaluation, source)
 
 
 def gold_name(task: Task) -> str:
@@ -269,8 +344,8 @@ def gold_name(task: Task) -> str:
     return "gold_labels.csv" if task.classes else "gold_phrases.jsonl"
 
 
-def _expanded(where: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy, with the environment's variables in its paths."""
+def _source(where: str, values: Mapping[str, Any], limit: int | None) -> dict[str, Any]:
+    """A copy, with the environment's variables in its paths, and no more reports than the limit."""
 
     def value_of(found: re.Match[str]) -> str:
         if found[1] not in os.environ:
@@ -278,51 +353,76 @@ def _expanded(where: str, values: Mapping[str, Any]) -> dict[str, Any]:
         return os.environ[found[1]]
 
     paths = {name: values[name] for name in _PATH_KEYS if isinstance(values.get(name), str)}
-    return {**values, **{name: _VARIABLE.sub(value_of, path) for name, path in paths.items()}}
+    source = {**values, **{name: _VARIABLE.sub(value_of, path) for name, path in paths.items()}}
+    if "input" in source:
+        source.setdefault("source", "table")
+    if limit:
+        most = "count" if source.get("source") == SYNTHETIC else "sample"
+        source[most] = min(limit, source[most]) if isinstance(source.get(most), int) else limit
+    return source
 
 
-def _rows(where: str, mix: Sequence[int] | Mapping[str, int], cohorts: Mapping[str, Cohort]) -> dict[str, int]:
+def _rows(where: str, mix: Sequence[int | str] | Mapping[str, int | str], study: Study) -> dict[str, int | None]:
     """A mix as rows by cohort, in the order of cohorts."""
+    cohorts = study.cohorts
     if not isinstance(mix, Mapping):
         if len(mix) != len(cohorts):
             raise InputError(f"{where}: {list(mix)} is not a number of rows for each of {', '.join(cohorts)}")
         mix = dict(zip(cohorts, mix, strict=True))
-    for name in mix:
+    for name, count in mix.items():
         _check_name(f"{where}: ", name, list(cohorts))
-    rows = {name: mix.get(name, 0) for name in cohorts}
-    if min(rows.values()) < 0 or not sum(rows.values()):
+        if isinstance(count, str) and count != ALL:
+            raise InputError(f"{where}: expected numbers of rows, or {ALL}")
+    given = {name: mix.get(name, 0) for name in cohorts}
+    rows = {
+        name: None if count == ALL or (count and study.settings.limit) else int(count) for name, count in given.items()
+    }
+    if min(count or 0 for count in rows.values()) < 0 or all(count == 0 for count in rows.values()):
         raise InputError(f"{where}: numbers of rows must be 0 or more, and not all of them 0")
     return rows
 
 
+def _seed_suffix(seed: int | None) -> str:
+    return "" if seed is None else f"_seed_{seed}"
+
+
+def rows_text(count: int | None) -> str:
+    """A number of rows in a name."""
+    return ALL if count is None else str(count)
+
+
 def _cells(where: str, study: Study) -> list[Cell]:
-    settings, cohorts, tests = study.settings, study.cohorts, tuple(study.tests)
+    settings, cohorts, tests = study.settings, study.cohorts, tuple(study.settings.tests)
     recipe = settings.training
     other = STOCK if recipe == OURS else OURS
 
     def mixes(name: str, kind: Kind, recipe: str, suffix: str = "") -> list[Cell]:
-        found = [_rows(f"{where}: {name}", mix, cohorts) for mix in getattr(settings, name)]
-        return [Cell("_".join(map(str, ("mix", *r.values()))) + suffix, kind, tests, r, recipe) for r in found]
+        found = [_rows(f"{where}: {name}", mix, study) for mix in getattr(settings, name)]
+        names = ["_".join(("mix", *map(rows_text, rows.values()))) + suffix for rows in found]
+        return [Cell(name, kind, tests, rows, recipe) for name, rows in zip(names, found, strict=True)]
 
     found = [Cell(Kind.BASE.value, Kind.BASE, tests), *mixes("mixes", Kind.MIX, recipe)]
     last = found[-1]
     if by_rules := tuple(name for name, test in study.tests.items() if test.task.rules):
         found.append(Cell(Kind.RULE_LABELER.value, Kind.RULE_LABELER, by_rules))
-    if asked := tuple(name for name, test in study.tests.items() if _teacher_can_answer(settings.teacher, test)):
+    if asked := tuple(
+        name for name, test in study.tests.items() if name in tests and _can_answer(settings.teacher, test)
+    ):
         found.append(Cell(Kind.TEACHER.value, Kind.TEACHER, asked))
     if bool(settings.learning_rates) != bool(settings.learning_rate_rows):
         raise InputError(f"{where}: learning_rates and learning_rate_rows go together")
     for rate in settings.learning_rates:
-        rows = _rows(f"{where}: learning_rate_rows", settings.learning_rate_rows, cohorts)
-        learnt = {cohorts[name].task.name for name, count in rows.items() if count}
-        scored = tuple(name for name, test in study.tests.items() if test.task.name in learnt)
+        rows = _rows(f"{where}: learning_rate_rows", settings.learning_rate_rows, study)
+        learnt = {cohorts[name].task.name for name, count in rows.items() if count != 0}
+        scored = tuple(name for name in tests if study.tests[name].task.name in learnt)
         found.append(Cell(f"lr_{rate_text(rate)}", Kind.LEARNING_RATE, scored, rows, recipe, rate))
     for test, sizes in settings.separate.items():
         _check_name(f"{where}: separate: ", test, tests)
         own = [name for name, cohort in cohorts.items() if cohort.task.name == study.tests[test].task.name]
         if len(own) != 1:
             raise InputError(f"{where}: separate.{test} needs one cohort of its task, there are {len(own)}")
-        found += [Cell(f"only_{test}_{n}", Kind.SEPARATE, (test,), {own[0]: n}, recipe) for n in sizes]
+        for rows in (None if settings.limit else size for size in sizes):
+            found.append(Cell(f"only_{test}_{rows_text(rows)}", Kind.SEPARATE, (test,), {own[0]: rows}, recipe))
     found += mixes("cross_check", Kind.CROSS_CHECK, other, f"_{other}")
     for name, values in settings.inference_variants.items():
         closed = {"constrain", "scores"} & set(values)
@@ -345,11 +445,12 @@ def opponents(study: Study, cell: Cell, test: str) -> list[str]:
         rules = [Kind.RULE_LABELER.value] if study.tests[test].task.rules else []
         return [Kind.BASE.value, *rules]
     if cell.kind == Kind.CROSS_CHECK:
-        return [other.name for other in study.cells if other.kind == Kind.MIX and other.rows == cell.rows]
+        same = [other for other in study.cells if (other.kind, other.rows) == (Kind.MIX, cell.rows)]
+        return [other.name for other in same if other.seed == cell.seed]
     return [cell.model] if cell.kind == Kind.VARIANT else []
 
 
-def _teacher_can_answer(teacher: Mapping[str, Any], test: Test) -> bool:
+def _can_answer(teacher: Mapping[str, Any], test: Test) -> bool:
     """A simulated teacher answers from the truth, which only synthetic reports bring along."""
     return is_synthetic(test) if teacher.get("simulated") else bool(teacher)
 
@@ -362,11 +463,13 @@ def rate_text(rate: float) -> str:
 
 def _check_names(where: str, settings: StudySettings, run_dir: Path) -> None:
     name, teacher = settings.name, settings.teacher
-    if not name or name != Path(name).name or name.startswith("."):
+    if not name or name != Path(name).name or name.startswith(".") or not str(run_dir).isprintable():
         raise InputError(f"{where}: name {name!r} cannot name a folder")
     if set("{}") & set(str(run_dir)):
         raise InputError(f"{where}: snakemake takes the braces in {str(run_dir)!r} for wildcards")
-    for section in ("cohorts", "tests", "inference_variants"):
+    if twice := settings.tests.keys() & settings.rule_tests.keys():
+        raise InputError(f"{where}: rule_tests.{min(twice)}: there is a test of this name")
+    for section in ("cohorts", "tests", "rule_tests", "inference_variants"):
         for own in getattr(settings, section):
             if not re.fullmatch(r"[A-Za-z][\w-]*", own):
                 raise InputError(f"{where}: {section}.{own}: letters, digits, - and _ only")
@@ -380,6 +483,8 @@ def _check_names(where: str, settings: StudySettings, run_dir: Path) -> None:
             _check_name(f"{where}: {section}: ", recipe, RECIPES)
     if not all(map(math.isfinite, settings.learning_rates)):
         raise InputError(f"{where}: learning_rates: not all of them are numbers")
+    if len(set(settings.seeds)) < len(settings.seeds):
+        raise InputError(f"{where}: seeds: one of them stands twice")
 
 
 def _check_cells(where: str, study: Study) -> None:
@@ -388,13 +493,11 @@ def _check_cells(where: str, study: Study) -> None:
         raise InputError(f"{where}: {twice} stands twice")
     teacher = study.settings.teacher
     for cell in (cell for cell in study.cells if cell.trained):
-        used = [study.cohorts[name] for name, count in cell.rows.items() if count]
+        used = [study.cohorts[name] for name, count in cell.rows.items() if count != 0]
         if len({cohort.task.name for cohort in used}) < len(used):
             raise InputError(f"{where}: {cell.name} takes rows of one task from two cohorts")
         for cohort in used:
-            needed, count, own = cell.rows[cohort.name], cohort.source.get("count"), f"{where}: cohorts.{cohort.name}"
-            if isinstance(count, int) and count < needed:
-                raise InputError(f"{own}: {cell.name} needs {needed} reports, count is {count}")
+            own = f"{where}: cohorts.{cohort.name}"
             if cohort.labels == TEACHER and not teacher:
                 raise InputError(f"{own}: {cell.name} needs a teacher to label them")
             if cohort.labels == TEACHER and teacher.get("simulated") and not (cohort.gold or is_synthetic(cohort)):
@@ -413,7 +516,14 @@ class Training:
     config: Path
     overrides: Sequence[str]
     epochs: int
+    rows_per_step: int
+    keeps_rest: bool  # rows that do not fill a step are trained on, too
+    warmup_steps: int
     on_gpu: bool
+
+    def steps(self, rows: int) -> int:
+        """How many optimizer steps some rows are trained in."""
+        return self.epochs * (-(-rows // self.rows_per_step) if self.keeps_rest else rows // self.rows_per_step)
 
 
 def read_training(study: Study) -> dict[str, Training]:
@@ -438,7 +548,11 @@ def read_training(study: Study) -> dict[str, Training]:
                 raise InputError(f"{path}: {name} is {values.get(name)!r}, expected a whole number above 0")
         step = math.prod(values[name] for name in names)
         for cell in study.cells:
-            if cell.trained and cell.recipe == recipe == STOCK and cell.total < step:
+            known = cell.trained and None not in cell.rows.values()
+            if known and cell.recipe == recipe == STOCK and cell.total < step:
                 raise InputError(f"{cell.name}: {cell.total} rows do not fill one optimizer step of {step} ({path})")
-        found[recipe] = Training(path, overrides, values["epochs"], values.get("device") == "cuda")
+        schedule = values.get("lr_scheduler")
+        warmup = schedule.get("num_warmup_steps", 0) if isinstance(schedule, dict) else 0
+        on_gpu = values.get("device") == "cuda"
+        found[recipe] = Training(path, overrides, values["epochs"], step, recipe == OURS, int(warmup), on_gpu)
     return found

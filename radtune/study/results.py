@@ -1,12 +1,13 @@
 """What a study's cells scored, and what the paper reports: its tables, and the numbers that its text quotes."""
 
+import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from radtune import ROOT
 from radtune.config import InputError, from_mapping, read_yaml
-from radtune.files import read_jsonl
+from radtune.files import manifest_path, read_json, read_jsonl
 from radtune.label_files import LabelFile, read_labels, respell
 from radtune.score.errors import ErrorKind, LabelError
 from radtune.score.evaluation import Metrics, read_metrics
@@ -70,6 +71,11 @@ class Reported:
     errors: list[ReportedErrors]
     agreement: list[dict[str, int | float | str]]
 
+    def beside(self, study: Study) -> "Reported":
+        """These numbers, if the study's cohorts are the paper's; those of other reports stand for themselves."""
+        cohorts = {name for table in self.tables.values() for row in table.rows for name in row.mix}
+        return self if study.cohorts and study.cohorts.keys() <= cohorts else Reported("", {}, [], [], [], [])
+
     def row(self, cell: Cell, task: str) -> ReportedRow | None:
         """The paper's row for a cell: the one of its kind and, for a mix, of its rows."""
         rows = self.tables[task].rows if task in self.tables else []
@@ -102,6 +108,14 @@ class Results:
     study: Study
     metrics: Mapping[tuple[str, str], Metrics]
 
+    def groups(self, kind: Kind, test: str) -> list[tuple[Cell, list[Metrics]]]:
+        """The planned cells of a kind, those of several seeds as one, with what has been scored."""
+        found: dict[str, tuple[Cell, list[Metrics]]] = {}
+        for cell in self.of_kind(kind, test):
+            _, scores = found.setdefault(cell.group, (cell, []))
+            scores += [metrics] if (metrics := self.metrics.get((cell.name, test))) else []
+        return list(found.values())
+
     def of_kind(self, kind: Kind, test: str) -> list[Cell]:
         """The planned cells of a kind that are scored on a test."""
         return [cell for cell in self.study.cells if cell.kind == kind and test in cell.tests]
@@ -119,8 +133,10 @@ class Results:
         return {cell.kind for cell in self.study.cells if (cell.name, test) in self.metrics}
 
     def best_mix(self, test: str) -> tuple[Cell, Metrics] | None:
-        """The mix with the highest micro F1 on a test."""
-        return max(self.scored(Kind.MIX, test), key=lambda pair: pair[1].micro.f1, default=None)
+        """The mix with the highest micro F1 on a test; of several seeds the first of the highest mean."""
+        groups = [(cell, scores) for cell, scores in self.groups(Kind.MIX, test) if scores]
+        best = max(groups, key=lambda group: statistics.fmean(m.micro.f1 for m in group[1]), default=None)
+        return (best[0], best[1][0]) if best else None
 
 
 def read_results(study: Study) -> Results:
@@ -130,6 +146,7 @@ def read_results(study: Study) -> Results:
         InputError: A metrics.json is broken or of another task.
     """
     found = {}
+    study = replace(study, cells=[replace(cell, rows=_counted(study, cell)) for cell in study.cells])
     for cell, test in study.scores:
         path, task = study.evaluation(cell.name, test), study.tests[test].task.name
         if path.exists():
@@ -137,6 +154,15 @@ def read_results(study: Study) -> Results:
             if found[cell.name, test].task != task:
                 raise InputError(f"{path}: scores of task {found[cell.name, test].task!r}, expected {task!r}")
     return Results(study, found)
+
+
+def _counted(study: Study, cell: Cell) -> Mapping[str, int | None]:
+    """A cell's rows, with the number of those that are taken whole once they are built."""
+    path = manifest_path(study.instructions(cell))
+    if None not in cell.rows.values() or not path.exists():
+        return cell.rows
+    counts = read_json(path)["counts"]
+    return {name: counts[study.cohorts[name].task.name]["train"] if n is None else n for name, n in cell.rows.items()}
 
 
 def gold_of(test: Test) -> LabelFile:

@@ -10,8 +10,9 @@ from radtune.labels import Answer, State, Status
 from radtune.score.errors import FALSE_NEGATIVE, FALSE_POSITIVE, ErrorKind, LabelError
 from radtune.score.evaluation import Metrics, read_metrics
 from radtune.sources.table import reports_of
-from radtune.study.formats import MISSING, NOT_TRAINED, Key, Row, Table, slug
+from radtune.study.formats import MISSING, NOT_TRAINED, Key, Row, Spread, Table, slug
 from radtune.study.plan import (
+    ALL,
     OURS,
     RULES,
     STOCK,
@@ -87,25 +88,27 @@ def _teacher_label(study: Study) -> str:
 
 def mix_text(cell: Cell) -> str:
     """A cell's rows by cohort: ``6,000 + 3,000``."""
-    return " + ".join(f"{count:,}" for count in cell.rows.values())
+    return " + ".join(ALL if count is None else f"{count:,}" for count in cell.rows.values())
 
 
 def dataset_table(study: Study, reported: Reported) -> Table:
     """Table 1: which reports the study trains on and scores, and who labelled them, beside the paper's."""
-    most = {name: max((cell.rows.get(name, 0) for cell in study.cells), default=0) for name in study.cohorts}
-    left = {name: cohort for name, cohort in study.cohorts.items() if most[name]}
+    left = {cohort.name: cohort for cohort in study.used_cohorts}
+    taken = {name: [cell.rows.get(name, 0) for cell in study.cells] for name in left}
+    most: dict[str, int | str] = {name: ALL if None in n else max(filter(None, n)) for name, n in taken.items()}
     parts: list[Cohort | Test] = []
     for test in study.tests.values():
         parts += [left.pop(name) for name, cohort in list(left.items()) if cohort.task.name == test.task.name]
         parts.append(test)
     rows = [_dataset_row(study, reported, part, most.get(part.name)) for part in [*parts, *left.values()]]
-    return Table("table_1", "Table 1: reports and their labels", DATA, rows, printed=True)
+    name, title = ("table_1", "Table 1: reports") if reported.datasets else ("reports", "Reports")
+    return Table(name, f"{title} and their labels", DATA, rows, printed=True)
 
 
-def _dataset_row(study: Study, reported: Reported, part: Cohort | Test, most: int | None) -> Row:
+def _dataset_row(study: Study, reported: Reported, part: Cohort | Test, most: int | str | None) -> Row:
     if isinstance(part, Test):
         usage, title, reports, labels = "evaluation", part.title, study.test_reports(part.name), part.gold
-        annotator = "Known truth" if is_synthetic(part) else labels.name
+        annotator = "Known truth" if is_synthetic(part) else Path(part.gold_from.get("input", labels)).name
     else:
         usage, title, reports = "training", part.task.title, study.cohort_file(part.name, "reports.jsonl")
         labels = study.weak_labels(part)
@@ -122,6 +125,8 @@ def _dataset_row(study: Study, reported: Reported, part: Cohort | Test, most: in
         "Annotator": annotator, "Reports": counts.pop("Reports"),
         "Trained on": NOT_TRAINED if isinstance(part, Test) else most, **counts,
     }  # fmt: skip
+    if not reported.datasets:
+        return row
     theirs = next((row for row in reported.datasets if (row["task"], row["usage"]) == (part.task.name, usage)), {})
     return row | {("Paper", name): theirs.get(name.lower()) for name in ("Dataset", "Annotator", "Reports")}
 
@@ -142,34 +147,40 @@ def _counts(reports: Path, answers: Mapping[str, Answer]) -> Row:
     }
 
 
-def _sizes(titles: Mapping[str, str], rows: Mapping[str, int] | None) -> Row:
+def _sizes(titles: Mapping[str, str], rows: Mapping[str, int | None] | None) -> Row:
     """Rows in total and by cohort, whose titles are given; of None, that it has nothing to do with fine-tuning."""
-    counts = {"Total": sum((rows or {}).values())} | {
-        title: (rows or {}).get(name, 0) for name, title in titles.items()
-    }
-    return {(_SIZES, title): NOT_TRAINED if rows is None else count for title, count in counts.items()}
+    counts = {title: (rows or {}).get(name, 0) for name, title in titles.items()}
+    whole = None in counts.values()
+    total = {"Total": None if whole else sum(count or 0 for count in (rows or {}).values())}
+    shown = {title: ALL if count is None else count for title, count in (total | counts).items()}
+    return {(_SIZES, title): NOT_TRAINED if rows is None else count for title, count in shown.items()}
 
 
-def _scores(metrics: Metrics | None) -> Row:
-    """Precision, recall, F1 and its interval."""
-    names = ("Precision", "Recall", "F1", "F1 95 % CI")
-    if metrics is None:
-        return dict.fromkeys(names, MISSING)
-    micro = metrics.micro
-    return dict(zip(names, (micro.precision, micro.recall, micro.f1, tuple(micro.ci95["f1"])), strict=True))
+def _scores(scores: Sequence[Metrics]) -> Row:
+    """Precision, recall, F1 and its interval; of several seeds mean and standard deviation."""
+    names = ("Precision", "Recall", "F1")
+    if not scores:
+        return dict.fromkeys((*names, "F1 95 % CI"), MISSING)
+    if len(scores) == 1:
+        micro = scores[0].micro
+        return {name: getattr(micro, name.lower()) for name in names} | {"F1 95 % CI": tuple(micro.ci95["f1"])}
+    found = {name: [getattr(metrics.micro, name.lower()) for metrics in scores] for name in names}
+    spread: Row = {name: Spread(statistics.fmean(some), statistics.stdev(some)) for name, some in found.items()}
+    return spread | {"F1 95 % CI": NOT_TRAINED, "Seeds": len(scores)}
 
 
 def score_table(results: Results, reported: Reported, test: Test) -> Table:
     """Table 3 or 4: precision, recall and F1 of base, mixes, rule labeler and teacher, beside the paper's."""
     rows: list[Row] = []
     for kind in (Kind.BASE, Kind.MIX, Kind.RULE_LABELER, Kind.TEACHER):
-        for cell in results.of_kind(kind, test.name):
-            paper, metrics = reported.row(cell, test.task.name), results.metrics.get((cell.name, test.name))
+        for cell, scores in results.groups(kind, test.name):
+            paper = reported.row(cell, test.task.name)
             sizes = _sizes(results.study.titles, cell.rows if kind in (Kind.BASE, Kind.MIX) else None)
-            row = {"Model": row_label(results.study, cell), **sizes, **_scores(metrics)}
+            row = {"Model": row_label(results.study, cell), **sizes, **_scores(scores)}
             if test.task.name in reported.tables:
                 row |= {("Paper", name): getattr(paper, name.lower(), None) for name in ("Precision", "Recall", "F1")}
-                row["Paper", "ΔF1"] = metrics.micro.f1 - paper.f1 if metrics and paper else None
+                f1 = statistics.fmean(metrics.micro.f1 for metrics in scores) if scores else None
+                row["Paper", "ΔF1"] = f1 - paper.f1 if f1 is not None and paper else None
             rows.append(row)
     numbered = reported.tables.get(test.task.name) if test.name == test.task.name else None
     title = f"{numbered.title}: {lower_first(test.title)}" if numbered else test.title
@@ -202,7 +213,7 @@ def error_tables(results: Results, reported: Reported, test: Test) -> Iterator[T
     title, name = (f"{paper.title}: {lower_first(test.title)}", slug(paper.title)) if paper else (
         test.title, f"errors_{test.name}"
     )  # fmt: skip
-    whose = f"{results.study.settings.model_name}, {f'fine-tuned on {mix_text(cell)}' if cell.total else 'base'}"
+    whose = f"{results.study.settings.model_name}, {f'fine-tuned on {mix_text(cell)}' if cell.is_tuned else 'base'}"
     kinds = [(kind,) for kind in ErrorKind if classes or kind not in WORDINGS]
     rows: list[Row] = []
     for side, side_title in SIDE_TITLES.items():
@@ -221,12 +232,16 @@ def error_tables(results: Results, reported: Reported, test: Test) -> Iterator[T
                 shown = Counter(text for error in some if (text := _shown(test, error, show)))
                 row["Most often" if classes else "Example"] = next((text for text, _ in shown.most_common(1)), None)
             rows.append(row)
-    yield Table(name, f"{title}, errors of {whose}", ERRORS, rows, prose=("Example",), printed=not classes)
+    yield Table(
+        name, f"{title}, errors of {whose}", ERRORS, rows, prose=("Example",), quotes=("Example",), printed=not classes
+    )
     if not classes:
         title, name = (paper.wordings, slug(paper.wordings)) if paper else (test.title, f"wordings_{test.name}")
         rows = [_wording_row([error for error in errors if error.kind == kind], kind, show) for kind in WORDINGS]
         examples: tuple[Key, ...] = (("Example", "Generated"), ("Example", "Gold"))
-        yield Table(name, f"{title}: paraphrases by reason", ERRORS, rows, prose=examples, printed=True)
+        yield Table(
+            name, f"{title}: paraphrases by reason", ERRORS, rows, prose=examples, quotes=examples, printed=True
+        )
 
 
 def _wording_row(errors: Sequence[LabelError], kind: ErrorKind, show: bool) -> Row:
@@ -265,10 +280,10 @@ def _shown(test: Test, error: LabelError, show: bool) -> str | None:
 def learning_rate_table(results: Results, reported: Reported, test: Test) -> Table:
     """What Figure 3 shows: scores by learning rate."""
     rows: list[Row] = []
-    for cell in results.of_kind(Kind.LEARNING_RATE, test.name):
-        used = " + ".join(results.study.titles[name] for name, count in cell.rows.items() if count)
+    for cell, scores in results.groups(Kind.LEARNING_RATE, test.name):
+        used = " + ".join(results.study.titles[name] for name, count in cell.rows.items() if count != 0)
         row: Row = {"Learning rate": rate_text(cell.learning_rate or 0), f"{used} rows": cell.total}
-        rows.append(row | _scores(results.metrics.get((cell.name, test.name))))
+        rows.append(row | _scores(scores))
     name, title = figure_names(reported, Kind.LEARNING_RATE, test)
     return Table(name, f"{title} by learning rate", FIGURES, rows)
 
@@ -286,10 +301,10 @@ def separate_table(results: Results, reported: Reported) -> Table:
     rows: list[Row] = []
     for test in (results.study.tests[name] for name in results.study.settings.separate):
         for kind, training in ((Kind.SEPARATE, "separate"), (Kind.MIX, "joint")):
-            for cell in results.of_kind(kind, test.name):
+            for cell, scores in results.groups(kind, test.name):
                 row: Row = {"Task": test.title, "Training": training}
                 row["Rows of the task"] = rows_of_task(results.study, cell, test)
-                rows.append(row | _scores(results.metrics.get((cell.name, test.name))))
+                rows.append(row | _scores(scores))
     numbers = {figure.title.rstrip("abcdefgh") for figure in reported.figures if figure.kind == Kind.SEPARATE}
     number = min(numbers, default="Separate")
     return Table(slug(number), f"{number}: joint against separate training", FIGURES, rows)
@@ -297,7 +312,7 @@ def separate_table(results: Results, reported: Reported) -> Table:
 
 def rows_of_task(study: Study, cell: Cell, test: Test) -> int:
     """Training rows of a test's task."""
-    return sum(n for name, n in cell.rows.items() if study.cohorts[name].task.name == test.task.name)
+    return sum(n or 0 for name, n in cell.rows.items() if study.cohorts[name].task.name == test.task.name)
 
 
 def comparison_table(results: Results) -> Table:
@@ -326,7 +341,8 @@ def comparison_table(results: Results) -> Table:
 def _system(cell: Cell) -> str:
     if cell.kind == Kind.VARIANT:
         return f"{cell.name}: {' '.join(f'{name}={str(value).lower()}' for name, value in cell.asked.items())}"
-    return SYSTEM_TITLES.get(cell.kind) or f"Fine-tuned by {RECIPE_TITLES.get(cell.recipe)}"
+    seed = "" if cell.seed is None else f", seed {cell.seed}"
+    return SYSTEM_TITLES.get(cell.kind) or f"Fine-tuned by {RECIPE_TITLES.get(cell.recipe)}{seed}"
 
 
 def class_cells(results: Results, test: str) -> Iterator[tuple[Cell, str, Metrics]]:

@@ -80,7 +80,9 @@ def test_tasks_cohorts_and_tests_of_ones_own(study_values: dict, tmp_path: Path)
     assert [cell.name for cell in study.cells] == ["base", "mix_10_0", "mix_0_20", "rule_labeler", "only_mesh_5"]
     assert study.cell("rule_labeler").tests == ("mesh",)
     assert [test.title for test in study.tests.values()] == ["CT organs", "MeSH"]
-    assert (study.tests["mesh"].gold, study.tests["mesh"].source) == (Path("given/g.csv"), {"input": "given/r.csv"})
+    assert (study.tests["mesh"].gold, study.tests["mesh"].source) == (
+        Path("given/g.csv"), {"input": "given/r.csv", "source": "table"}
+    )  # fmt: skip
     assert study.cell("only_mesh_5").rows == {"chest": 5}
 
 
@@ -109,6 +111,7 @@ def change(values: dict, where: str, value: object) -> dict:
         ("separate.multiple", [1], "separate: unknown key 'multiple'"),
         ("name", "../up", "cannot name a folder"),
         ("name", "", "cannot name a folder"),
+        ("run_dir", "runs/\x1b[31m", "cannot name a folder"),
         ("name", None, "name"),
         ("seed", "many", "seed"),
         ("seed", -1, "seed"),
@@ -119,14 +122,16 @@ def change(values: dict, where: str, value: object) -> dict:
         ("cohorts.wcm.labels", "nobody", "expected rules, teacher or the path"),
         ("cohorts.wcm.source", "openi", "cohorts.wcm: a simulated teacher needs their gold, or synthetic reports"),
         ("cohorts.a b", {"task": "open_ended", "labels": "teacher"}, "cohorts.a b: letters, digits"),
-        ("mixes", [[1, "x"]], "mixes[0]"),
+        ("mixes", [[1, "x"]], "mixes: expected numbers of rows, or all"),
         ("mixes", [[1, 2, 3]], "mixes: [1, 2, 3] is not a number of rows for each of wcm, mimic"),
         ("mixes", [{"wcn": 1}], "mixes: unknown key 'wcn'; did you mean 'wcm'?"),
         ("mixes", [[0, 0]], "not all of them 0"),
         ("mixes", [[-1, 2]], "must be 0 or more"),
         ("mixes", [[100, 50], [100, 50]], "mix_100_50 stands twice"),
-        ("mixes", [[601, 0]], "cohorts.wcm: mix_601_0 needs 601 reports, count is 600"),
         ("learning_rates", [1e-4, 0.0001], "lr_1e-4 stands twice"),
+        ("seeds", [1, 1], "seeds: one of them stands twice"),
+        ("rule_tests", {"open_ended": {"gold": "x"}}, "rule_tests.open_ended: there is a test of this name"),
+        ("tests.multiple_choice.gold_names", {"Effusion": "Fluid"}, "gold_names: expected a class of multiple_choice"),
         ("learning_rates", [0.0], "learning_rates"),
         ("learning_rates", [float("nan")], "learning_rates"),
         ("learning_rate_rows", [], "learning_rates and learning_rate_rows go together"),

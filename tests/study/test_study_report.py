@@ -22,6 +22,8 @@ from radtune.study.results import read_reported, read_results
 from radtune.study.tables import all_tables
 
 ROOT = Path(__file__).resolve().parents[2]
+# Phrases of the made-up reports.
+WORDS = ("small pleural effusion", "enlarged cardiac silhouette", "left basal opacity", "degenerative spine changes")
 
 
 class Balance(HTMLParser):
@@ -45,13 +47,18 @@ class Balance(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_page_is_whole_and_loads_nothing(page: str) -> None:
+def test_page_is_whole_and_loads_nothing(page: str, scored_study: Study) -> None:
     parser = Balance()
     parser.feed(page)
     assert parser.open == []
     assert len(set(parser.ids)) == len(parser.ids)
-    assert parser.links
-    assert all(link.startswith("#") and link[1:] in parser.ids for link in parser.links)
+    within = [link for link in parser.links if link.startswith("#")]
+    assert within
+    assert all(link[1:] in parser.ids for link in within)
+    # The only others are for a click: each table's file beside the page.
+    others = {link for link in parser.links if not link.startswith("#")}
+    tables = all_tables(read_results(scored_study), read_reported())
+    assert others == {f"tables/{table.name}.csv" for table in tables}
     assert set(re.findall(r"url\(#([^)]*)\)", page)) <= set(parser.ids)
     assert "@import" not in page
     assert page.count("<script") == 1
@@ -169,8 +176,12 @@ def test_command(few_values: dict, tmp_path: Path, score: Callable[..., None]) -
     assert done.returncode == 2
     assert done.stderr.strip().endswith("unknown key 'modelname'; did you mean 'model_name'?")
     assert not (tmp_path / "run" / "report.html").exists()
-    done = report(few_values)
+    done = report(few_values | {"show_text": True})
     assert done.returncode == 0, done.stderr
+    # A terminal's scrollback and a job's output are kept elsewhere: they quote no report.
+    quoted = (tmp_path / "run" / "tables" / "table_5.csv").read_text()
+    assert "small pleural effusion" in quoted or "enlarged cardiac silhouette" in quoted
+    assert not [phrase for phrase in WORDS if phrase in done.stdout]
     lines = done.stdout.splitlines()
     titles = [line[:7] for line in lines if line.startswith("Table ")]
     assert titles == ["Table 1", "Table 3", "Table 3", "Table 4", "Table 4", "Table 5", "Table 6"]

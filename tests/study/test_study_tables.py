@@ -1,4 +1,6 @@
 import csv
+import json
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,10 +8,12 @@ import pytest
 import yaml
 
 from radtune.config import InputError
-from radtune.files import write_jsonl
+from radtune.files import manifest_path, write_jsonl
 from radtune.score.errors import ErrorKind, LabelError, write_errors
-from radtune.study.formats import MISSING, Table, latex, markdown, plain_text, value_text, write_table
+from radtune.study.figures import f1_by_size
+from radtune.study.formats import MISSING, Spread, Table, latex, markdown, plain_text, value_text, write_table
 from radtune.study.plan import Kind, Study, read_study, study_from_mapping
+from radtune.study.report import report_html
 from radtune.study.results import (
     Reported,
     Results,
@@ -145,6 +149,58 @@ def test_comparisons_are_with_base_rules_the_other_recipe_and_the_model_asked_as
     f1 = {name: results.metrics[name, "open_ended"].micro.f1 for name in ("mix_200_100", "mix_200_100_stock")}
     difference = rows["Open ended", 300, stock][ours]
     assert difference == pytest.approx(f1["mix_200_100_stock"] - f1["mix_200_100"])
+
+
+def test_seeds_are_shown_as_mean_and_deviation(
+    few_values: dict, reported: Reported, score: Callable[..., None], tmp_path: Path
+) -> None:
+    del few_values["tests"]["open_ended"]
+    study = study_from_mapping(few_values | {"mixes": [[100, 50]], "seeds": [1, 2, 3], "teacher": {"model": "x"}})
+    score(study, skip=("rule_labeler", "teacher"))
+    results = read_results(study)
+    f1s = [metrics.micro.f1 for _, metrics in results.scored(Kind.MIX, "multiple_choice")]
+    assert len(set(f1s)) == 3
+    table = score_table(results, reported, study.tests["multiple_choice"])
+    base, mix = table.rows[:2]
+    assert isinstance(base["F1"], float)
+    assert mix["F1"] == Spread(statistics.fmean(f1s), statistics.stdev(f1s))
+    assert mix["Seeds"] == 3
+    assert mix["Paper", "ΔF1"] is None
+    write_table(tmp_path, table)
+    with open(tmp_path / "table_3.csv", newline="") as stream:
+        first, second = list(csv.DictReader(stream))[:2]
+    assert (first["f1_sd"], second["f1_sd"]) == ("", f"{round(statistics.stdev(f1s), 4)}")
+    assert " ± " in plain_text(table)
+    assert r"$\pm$" in latex(table)
+    assert results.best_mix("multiple_choice")[0].seed == 1
+    assert {row["System"] for row in comparison_table(results).rows} == {
+        f"Fine-tuned by our recipe, seed {seed}" for seed in (1, 2, 3)
+    }
+    figure = f1_by_size(results, reported, study.tests["multiple_choice"])
+    assert "band: ± sd" in figure.svg
+
+
+def test_other_cohorts_than_the_papers_have_no_paper_beside_them(study_values: dict, reported: Reported) -> None:
+    study_values["cohorts"] = {f"my_{name}": values for name, values in study_values["cohorts"].items()}
+    study_values |= {"mixes": [["all", 50], {"my_mimic": "all"}], "cross_check": [], "learning_rate_rows": [0, 500]}
+    results = read_results(study_from_mapping(study_values))
+    beside = reported.beside(results.study)
+    tables = all_tables(results, beside)
+    assert not [column for table in tables for column in table.columns if "Paper" in (column.group, column.title)]
+    assert not [table.name for table in tables if table.name.startswith(("table_", "figure_"))]
+    assert "aper" not in report_html(results, beside, tables, []).partition('<h2 id="runs"')[0].partition("<main>")[2]
+    scores = next(table for table in tables if table.name == "scores_multiple_choice")
+    # What is not yet known of rows that are taken whole.
+    assert [row["Fine-tuning data", "my_mimic"] for row in scores.rows] == [0, 50, "all", "-", "-"]
+    write_manifest_of(results.study, "mix_all_50", {"open_ended": 321, "multiple_choice": 50})
+    rows = score_table(read_results(results.study), beside, results.study.tests["multiple_choice"]).rows
+    assert [row["Fine-tuning data", "Total"] for row in rows] == [0, 371, "all", "-", "-"]
+
+
+def write_manifest_of(study: Study, cell: str, rows: dict[str, int]) -> None:
+    path = manifest_path(study.instructions(study.cell(cell)))
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"counts": {task: {"train": count} for task, count in rows.items()}}))
 
 
 def test_class_and_status_tables_count_every_pair_once(results: Results) -> None:

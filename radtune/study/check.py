@@ -1,0 +1,168 @@
+"""What is said before a study starts: what would fail, what is doubtful, and about what it will take."""
+
+import json
+import math
+import os
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from radtune.ask.costs import price_at
+from radtune.config import InputError, parse_config, read_yaml
+from radtune.engines.choose import endpoint_of
+from radtune.engines.guard import check_endpoint
+from radtune.label_files import read_labels
+from radtune.sources.table import reports_of
+from radtune.study.jobs import Hashes, Job, key_words, made_by, read_source
+from radtune.study.plan import RULES, TEACHER, Study, Training, is_synthetic
+from radtune.study.results import gold_of
+from radtune.tables import normal_id
+
+# Rough figures for the estimate: words to tokens, tokens of a prompt and of an answer, and what a device does a second:
+# operations and bytes of memory, an A100's at half its peak, and a core's as the demo's runs measure it.
+_TOKENS_PER_WORD, _PROMPT_TOKENS, _ANSWER_TOKENS, _REPORT_WORDS = 1.5, 250, 40, 60
+_GPU, _CORE = (1.5e14, 1e12), (3e10, 5e9)
+
+
+def check_study(
+    study: Study, recipes: Mapping[str, Training], jobs: Mapping[str, Job], schemas: Mapping[str, type], hashes: Hashes
+) -> list[str]:
+    """Reads what can be read before the start; lines to show: doubts, and an estimate.
+
+    ``schemas`` are the keys of each command, by its file.
+
+    Raises:
+        InputError: What the study would fail at: a file that is absent or cannot be read, a key that a command does not
+            take, fewer reports than a mix asks for, gold of other reports, an endpoint that reports may not be sent to.
+    """
+    configs = {name: _config(job, schemas) for name, job in jobs.items() if job.command[0] in schemas}
+    sources = {name: hashes.of_source(job.source) for name, job in jobs.items() if job.source}
+    for cohort in study.used_cohorts:
+        prepared = jobs[f"prepare_cohort/{cohort.name}"]
+        there = min(sources[prepared.name].reports, prepared.source.get("sample") or sources[prepared.name].reports)
+        if cohort.labels not in (RULES, TEACHER):
+            there = min(there, len(read_labels(study.weak_labels(cohort), cohort.task, **cohort.label_keys).answers))
+        for cell in study.cells:
+            if (cell.rows.get(cohort.name) or 0) > there:
+                needed = f"{cell.name} needs {cell.rows[cohort.name]:,}"
+                raise InputError(f"cohorts.{cohort.name}: {needed} labelled reports, there are {there:,}")
+    for name, test in study.tests.items():
+        if test.gold_from or is_synthetic(test):
+            continue
+        reports = read_source(test.source) if test.reports is None else reports_of(test.reports)
+        gold = {normal_id(report_id) for report_id in gold_of(test).answers}
+        if not any(normal_id(report.report_id) in gold for report in reports):
+            raise InputError(f"tests.{name}: none of its reports is in {test.gold}")
+    for name, config in configs.items():
+        if name.startswith("annotate") and jobs[name].around is None and (endpoint := endpoint_of(config)):
+            check_endpoint(endpoint, config.allow_endpoint, config.zero_retention_confirmed)
+    return [*_doubts(study, recipes), *_estimate(study, recipes, jobs, configs, sources)]
+
+
+def _config(job: Job, schemas: Mapping[str, type]) -> Any:
+    try:
+        return parse_config(schemas[job.command[0]], key_words(job.keys))
+    except InputError as error:
+        raise InputError(f"{job.name}: {str(error).removeprefix('command line: ')}") from None
+
+
+def check_name(path: Path, name: str) -> None:
+    """Refuses a name that another YAML beside a study's has: both would write into one folder."""
+    others = [other for other in sorted(path.absolute().parent.glob("*.yaml")) if other.name != path.name]
+    for other in others:
+        try:
+            values = read_yaml(other)
+        except InputError:
+            continue
+        if values.get("name") == name and "tests" in values and not values.get("run_dir"):
+            raise InputError(f"{path}: {other.name} has the same name, {name!r}, and so the same folder")
+
+
+def check_files(study: Study, jobs: Mapping[str, Job]) -> None:
+    """Refuses a study that reads what is not there, all of it in one line."""
+    made = made_by(jobs)
+    given = dict.fromkeys(path for job in jobs.values() for path in job.reads if path not in made)
+    given |= dict.fromkeys(Path(job.source["input"]) for job in jobs.values() if "input" in job.source)
+    if absent := [str(path) for path in given if not path.exists()]:
+        raise InputError(f"no such file: {', '.join(absent)}")
+    if not (study.settings.checkpoint_dir / "config.json").exists():
+        raise InputError(f"checkpoint_dir: {study.settings.checkpoint_dir}: no model folder (no config.json)")
+
+
+def _doubts(study: Study, recipes: Mapping[str, Training]) -> list[str]:
+    found = []
+    for cell in (cell for cell in study.cells if cell.trained and None not in cell.rows.values()):
+        recipe = recipes[cell.recipe]
+        steps = recipe.steps(cell.total)
+        if recipe.warmup_steps >= steps > 0:
+            found.append(
+                f"{cell.name}: all of its {steps:,} optimizer steps are warm-up ({recipe.warmup_steps:,} steps in "
+                f"{recipe.config}), so the stated learning rate is never reached"
+            )
+    return found
+
+
+def _estimate(
+    study: Study,
+    recipes: Mapping[str, Training],
+    jobs: Mapping[str, Job],
+    configs: Mapping[str, Any],
+    sources: Mapping[str, Any],
+) -> list[str]:
+    """Time, memory and cost, all rough: of what has not been made yet, as if nothing ran side by side."""
+    parameters, on_gpu = parameters_of(study.settings.checkpoint_dir), any(r.on_gpu for r in recipes.values())
+    operations, memory = _GPU if on_gpu else tuple(each * (os.cpu_count() or 1) for each in _CORE)
+    row_tokens = _PROMPT_TOKENS + _REPORT_WORDS * _TOKENS_PER_WORD + _ANSWER_TOKENS
+    left = {name: job for name, job in jobs.items() if not all(path.exists() for path in job.outputs)}
+    training = sum(
+        6 * parameters * row_tokens * cell.total * recipes[cell.recipe].epochs / operations
+        for cell in study.cells
+        if f"train/{cell.name}" in left
+    )
+    asking, questions, cost = 0.0, 0, 0.0
+    for name in left:
+        rule, *wildcards = name.split("/")
+        if rule not in ("predict", "annotate_cohort", "annotate_test"):
+            continue
+        config, prepared = configs[name], f"prepare_{'cohort' if rule == 'annotate_cohort' else 'test'}/{wildcards[-1]}"
+        reports = sources[prepared].reports if prepared in sources else 0
+        reports = min(reports, jobs[prepared].source.get("sample") or reports) if prepared in jobs else reports
+        if rule == "predict":
+            reads = 2 * parameters * row_tokens * reports * config.samples / operations
+            steps = _ANSWER_TOKENS * reports * config.samples / (config.batch_size or 16)
+            asking += reads + steps * parameters * (2 if on_gpu else 4) / memory
+        else:
+            questions += reports * config.samples
+            price = price_at(endpoint_of(config), config.model or "") if jobs[name].around is None else None
+            tokens = reports * config.samples / 1e6
+            cost += (
+                tokens * ((row_tokens - _ANSWER_TOKENS) * price.input + _ANSWER_TOKENS * price.output) if price else 0
+            )
+    trainings = sum(name.startswith("train/") for name in left)
+    askings = sum(name.startswith("predict/") for name in left)
+    parts = [f"{trainings:,} to train, about {_time(training)}"] if trainings else []
+    parts += [f"{askings:,} to ask, about {_time(asking)}"] if askings else []
+    if parts:
+        parts.append(f"at least {2 * parameters * (2 if on_gpu else 4) / 1e9:,.1f} GB of memory")
+    if questions:
+        parts.append(f"{questions:,} questions to the teacher, about {cost:,.2f} US dollars")
+    return [f"estimate, one after the other: {'; '.join(parts)}"] if parts else []
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 3600:,.1f} hours" if seconds > 5400 else f"{max(1, round(seconds / 60)):,} min"
+
+
+def parameters_of(folder: Path) -> int:
+    """How many numbers the weights in a model's folder are, by their headers; 0 where there are none."""
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        try:
+            with path.open("rb") as stream:
+                (length,) = struct.unpack("<Q", stream.read(8))
+                header = json.loads(stream.read(min(length, 2**26)))
+            total += sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+        except (OSError, ValueError, struct.error, AttributeError, KeyError, TypeError):
+            raise InputError(f"{path}: no weights, or damaged ones") from None
+    return total

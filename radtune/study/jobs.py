@@ -1,0 +1,383 @@
+"""The jobs of a study: the command of each, what it reads and writes, and what its result is made from.
+
+A result is stale when its command, the content of a file that it reads, or a package that computes it has changed.
+When a file was written, and where the user's files stand, makes no difference.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import shlex
+import sys
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from radtune import ROOT
+from radtune.config import InputError, from_mapping, read_yaml
+from radtune.files import jsonl_line, package_versions, sha256_file, sha256_text, write_whole
+from radtune.report import Report
+from radtune.sources import sources
+from radtune.study.plan import (
+    OURS,
+    RULES,
+    TEACHER,
+    Cell,
+    Cohort,
+    Kind,
+    Study,
+    Test,
+    Training,
+    gold_name,
+    is_synthetic,
+    opponents,
+    rate_text,
+)
+from radtune.tasks import Task, task_names
+
+ADAPTER = Path("adapter") / "adapter_model.safetensors"
+# A simulated teacher's errors, keys of simulated_teacher.py.
+_NOISE = ("drop", "add", "garble")
+# Bytes of a file that is not hashed at each start: about a tenth of a second.
+_LARGE = 2**26
+_TORCH = ("torch", "torchtune", "torchao")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One command of a study.
+
+    Attributes:
+        name: A rule of scripts/Snakefile and its wildcards: ``predict/base/multiple_choice``.
+        command: Its words before the keys.
+        keys: Its keys; paths are :class:`Path`.
+        outputs: What it writes; the first is what snakemake knows of.
+        reads: Files and folders, those that other jobs write among them.
+        source: Keys of the source of reports that it reads.
+        packages: What computes the result, besides radtune.
+        around: Keys of the simulated teacher that runs this command, where one does.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    keys: Mapping[str, Any]
+    outputs: tuple[Path, ...]
+    reads: tuple[Path, ...] = ()
+    source: Mapping[str, Any] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    around: Mapping[str, Any] | None = None
+
+    def words(self, **others: Any) -> list[str]:
+        """The command line, some keys with other values."""
+        script, *rest = self.command
+        # Commands are those of the environment that runs the study, also where it is not activated.
+        found = ROOT / script if script.endswith(".py") else Path(sys.executable).parent / script
+        begin = [sys.executable, str(found)] if script.endswith(".py") else [str(found)]
+        words = [*begin, *rest, *key_words({**self.keys, **others})]
+        if self.around is None:
+            return words
+        teacher = {**self.around, "command": shlex.join(words)}
+        return [sys.executable, str(ROOT / "scripts" / "simulated_teacher.py"), *key_words(teacher)]
+
+
+def key_words(keys: Mapping[str, Any]) -> list[str]:
+    """``key=value`` words of a command line, in an order that does not change with that of a YAML."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, list | tuple):
+            return f"[{', '.join(map(text, value))}]"
+        if isinstance(value, Mapping):
+            return json.dumps(value)
+        return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+
+    return [f"{name}={text(value)}" for name, value in sorted(keys.items())]
+
+
+def jobs_of(study: Study, recipes: Mapping[str, Training]) -> dict[str, Job]:
+    """Every job of a study but the report, by name."""
+    found: list[Job] = []
+    for cohort in study.used_cohorts:
+        reports, gold = (
+            study.cohort_file(cohort.name),
+            cohort.gold or study.cohort_file(cohort.name, gold_name(cohort.task)),
+        )
+        found.append(_prepare(f"prepare_cohort/{cohort.name}", cohort, reports, gold))
+        if cohort.labels == RULES:
+            found.append(
+                _label(f"label_cohort_by_rules/{cohort.name}", cohort.task, reports, study.weak_labels(cohort))
+            )
+        if cohort.labels == TEACHER:
+            name = f"annotate_cohort/{cohort.name}"
+            found.append(_annotate(study, name, cohort, reports, gold, study.weak_labels(cohort)))
+    for test in study.tests.values():
+        if test.reports is None:
+            found.append(_prepare(f"prepare_test/{test.name}", test, study.test_file(test.name), test.gold))
+        if test.gold_from:
+            keys = {**test.gold_from, "task": _task(test.task), "output": test.gold}
+            found.append(Job(f"map_gold/{test.name}", ("scripts/map_labels.py",), keys, (test.gold,), (keys["input"],)))
+    trained = [cell for cell in study.cells if cell.trained]
+    found += [_build(study, cell) for cell in {cell.rows_name: cell for cell in trained}.values()]
+    found += [_train(study, cell, recipes[cell.recipe]) for cell in trained]
+    for cell, name in study.scores:
+        test, reports, answers = study.tests[name], study.test_reports(name), study.predictions(cell.name, name)
+        if cell.kind == Kind.RULE_LABELER:
+            found.append(_label(f"label_test_by_rules/{name}", test.task, reports, answers))
+        elif cell.kind == Kind.TEACHER:
+            found.append(_annotate(study, f"annotate_test/{name}", test, reports, test.gold, answers))
+        else:
+            found.append(_predict(study, cell, test))
+        errors = {"errors": study.evaluation(cell.name, name, "errors.jsonl")}
+        found.append(_evaluate(study, f"evaluate/{cell.name}/{name}", cell, test, "metrics.json", errors))
+        for other in opponents(study, cell, name):
+            against = {"compare": study.predictions(other, name)}
+            job = f"compare/{cell.name}/{name}/{other}"
+            found.append(_evaluate(study, job, cell, test, f"against_{other}.json", against))
+    return {job.name: job for job in found}
+
+
+def made_by(jobs: Mapping[str, Job]) -> dict[Path, Path]:
+    """By each file that a job writes, the one that snakemake knows of that job."""
+    return {path: job.outputs[0] for job in jobs.values() for path in job.outputs}
+
+
+def _task(task: Task) -> str | Path:
+    """A task as commands take it: the shipped ones by name, one's own by its file."""
+    return task.name if task.name in task_names() else task.files[0]
+
+
+def _wording(task: Task) -> list[Path]:
+    """What a task is read from, without the lexicon that its rules label by."""
+    return [path for path in task.files if path.suffix != ".toml"]
+
+
+def _prepare(name: str, part: Cohort | Test, reports: Path, gold: Path) -> Job:
+    truth = {Path(gold_name(part.task)).stem: gold} if is_synthetic(part) else {}
+    excluded = [Path(part.source["exclude_ids"])] if part.source.get("exclude_ids") else []
+    keys = {**part.source, **truth, "output": reports}
+    return Job(name, ("scripts/prepare_reports.py",), keys, (reports, *truth.values()), tuple(excluded), part.source)
+
+
+def _label(name: str, task: Task, reports: Path, output: Path) -> Job:
+    keys = {"task": _task(task), "reports": reports, "output": output}
+    return Job(name, ("scripts/label_by_rules.py",), keys, (output,), (reports, *task.files))
+
+
+def _annotate(study: Study, name: str, part: Cohort | Test, reports: Path, gold: Path, output: Path) -> Job:
+    teacher, common = (
+        study.settings.teacher,
+        {"reports": reports, "task": _task(part.task), "seed": study.settings.seed},
+    )
+    own = {key: value for key, value in teacher.items() if key not in ("simulated", *_NOISE)}
+    keys = {**common, "output": output, "prompt": "labelling" if isinstance(part, Cohort) else "inference", **own}
+    around = {**common, "gold": gold, **{key: teacher[key] for key in _NOISE if key in teacher}}
+    simulated = bool(teacher.get("simulated"))
+    reads = (reports, *_wording(part.task), *([gold] if simulated else []))
+    return Job(name, ("gpt_data_generate.py",), keys, (output,), reads, around=around if simulated else None)
+
+
+def _build(study: Study, cell: Cell) -> Job:
+    used = [study.cohorts[name] for name, count in cell.rows.items() if count != 0]
+    keys: dict[str, Any] = {"output": study.instructions(cell), "seed": study.settings.seed}
+    keys["exclude_ids"] = [study.test_reports(test) for test in study.settings.tests]
+    if own := [cohort.task.files[0] for cohort in used if cohort.task.name not in task_names()]:
+        keys["tasks"] = own
+    reads = list(keys["exclude_ids"])
+    for cohort in used:
+        section = {"reports": study.cohort_file(cohort.name), "labels": study.weak_labels(cohort)}
+        reads += [*section.values(), *_wording(cohort.task)]
+        section |= {"rows": cell.rows[cohort.name]} | cohort.label_keys
+        keys |= {f"{cohort.task.name}.{key}": value for key, value in section.items()}
+    name = f"build_instructions/{cell.rows_name}"
+    return Job(name, ("scripts/build_instructions.py",), keys, (study.instructions(cell),), tuple(reads))
+
+
+def _train(study: Study, cell: Cell, recipe: Training) -> Job:
+    folder, rows = study.training(cell.name), study.instructions(cell)
+    rate = [f"optimizer.lr={rate_text(cell.learning_rate)}"] if cell.learning_rate else []
+    command = ("recipes/lora_finetune.py",) if cell.recipe == OURS else ("tune", "run", "lora_finetune_single_device")
+    seed = study.settings.seed if cell.seed is None else cell.seed
+    command += ("--config", str(recipe.config), f"seed={seed}", *recipe.overrides, *rate)
+    keys = {"output_dir": folder, "dataset.data_files": rows, **({"resume": "auto"} if cell.recipe == OURS else {})}
+    reads = (rows, recipe.config, study.settings.checkpoint_dir)
+    return Job(f"train/{cell.name}", command, keys, (folder / ADAPTER,), reads, packages=_TORCH)
+
+
+def _predict(study: Study, cell: Cell, test: Test) -> Job:
+    settings, reports, output = study.settings, study.test_reports(test.name), study.predictions(cell.name, test.name)
+    keys = {"task": _task(test.task), "checkpoint_dir": settings.checkpoint_dir}
+    keys["seed"] = settings.seed if cell.seed is None else cell.seed
+    reads = [reports, settings.checkpoint_dir, *_wording(test.task)]
+    if cell.is_tuned:
+        adapter = study.training(cell.model or cell.name) / ADAPTER
+        keys["adapter_dir"] = adapter.parent
+        reads.append(adapter)
+    keys |= {**settings.inference, **cell.asked, "reports": reports, "output": output}
+    name, packages = f"predict/{cell.name}/{test.name}", (*_TORCH, "transformers", "peft")
+    return Job(name, ("inference.py",), keys, (output,), tuple(reads), packages=packages)
+
+
+def _evaluate(study: Study, name: str, cell: Cell, test: Test, output: str, others: Mapping[str, Path]) -> Job:
+    keys = {
+        **test.evaluation, **others, "task": _task(test.task), "seed": study.settings.seed, "gold": test.gold,
+        "predictions": study.predictions(cell.name, test.name), "reports": study.test_reports(test.name),
+        "output": study.evaluation(cell.name, test.name, output),
+    }  # fmt: skip
+    reads = [keys["predictions"], keys["reports"], test.gold, *test.task.files]
+    outputs = [keys["output"]]
+    if "errors" in others:
+        keys["show_text"] = study.settings.show_text
+        outputs.append(others["errors"])
+    else:
+        reads.append(others["compare"])
+    return Job(name, ("evaluate.py",), keys, tuple(outputs), tuple(reads))
+
+
+@dataclass(frozen=True)
+class Source:
+    """The reports of a source: their hash, and how many there are."""
+
+    sha256: str
+    reports: int
+
+
+def read_source(keys: Mapping[str, Any]) -> Iterator[Report]:
+    """The reports that prepare_reports.py takes its own from; which columns are not used, it says itself."""
+    module = sources().get(str(keys.get("source")))
+    if module is None:
+        raise InputError(f"source: expected one of {', '.join(sources())}")
+    own = {field.name: keys[field.name] for field in fields(module.Keys) if field.name in keys}
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield from module.read(from_mapping(module.Keys, own, f"source={keys['source']}"))
+
+
+class Hashes:
+    """SHA-256 of what files hold. Those of large files are kept in a file, by name, size and time."""
+
+    def __init__(self, kept: Path | None = None) -> None:
+        """Begins with the hashes kept in a file; with None, with none."""
+        self._kept, self._new = kept, False
+        self._found: dict[str, str] = {}
+        with contextlib.suppress(OSError, ValueError):
+            if kept is not None:
+                self._found = {str(name): str(value) for name, value in json.loads(kept.read_text()).items()}
+
+    def keep(self) -> None:
+        """Writes them for the next start."""
+        if self._kept is not None and self._new:
+            with write_whole(self._kept) as stream:
+                json.dump(self._found, stream)
+
+    def of_file(self, path: Path) -> str:
+        """That of a file; of a YAML's values, whatever its comments say; of a folder's files, or ``absent``."""
+        if path.is_dir():
+            # A model: its weights, configurations and tokenizer.
+            files = [file for file in sorted((*path.iterdir(), *path.glob("original/*"))) if file.is_file()]
+            return sha256_text(json.dumps([(file.name, self.of_file(file)) for file in files]))
+        if not path.is_file():
+            return "absent"
+        if path.suffix == ".yaml":
+            return self._once(path, "values", lambda: sha256_text(json.dumps(read_yaml(path), sort_keys=True)))
+        return self._once(path, "", lambda: sha256_file(path))
+
+    def of_source(self, keys: Mapping[str, Any]) -> Source:
+        """That of the reports in a source: gold that stands beside them in a table does not count."""
+        how = f"reports of {json.dumps(keys, sort_keys=True, default=str)}"
+        if "input" not in keys:
+            return Source(sha256_text(how), int(keys.get("count", 0)))
+
+        def read() -> str:
+            found, count = hashlib.sha256(), 0
+            for report in read_source(keys):
+                found.update(jsonl_line(report).encode())
+                count += 1
+            return f"{found.hexdigest()} {count}"
+
+        sha, count = self._once(Path(keys["input"]), how, read).split()
+        return Source(sha, int(count))
+
+    def _once(self, path: Path, how: str, hashed: Callable[[], str]) -> str:
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}") from None
+        if stat.st_size < _LARGE:
+            return hashed()
+        # Whoever sets the time of writing back leaves that of the change.
+        times = f"{stat.st_mtime_ns} {stat.st_ctime_ns}"
+        name = sha256_text(f"{path.absolute()} {stat.st_ino} {stat.st_size} {times} {how}")
+        if name not in self._found:
+            self._found[name] = hashed()
+            self._new = True
+        return self._found[name]
+
+
+def given_of(study: Study, job: Job, made: Container[Path], hashes: Hashes) -> dict[str, Any]:
+    """What a result is made from, but for what other jobs write: command, given files and versions of packages."""
+    files = {str(path): hashes.of_file(path) for path in job.reads if path not in made}
+    if job.source:
+        files[str(job.source.get("input", "synthetic"))] = hashes.of_source(job.source).sha256
+
+    def stand_in(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: stand_in(item) for name, item in sorted(value.items())}
+        if isinstance(value, list | tuple):
+            return [stand_in(item) for item in value]
+        if isinstance(value, Path) and value.is_relative_to(study.run_dir):
+            return f"RUN/{value.relative_to(study.run_dir)}"
+        return files.get(str(value), value if isinstance(value, int | float | None) else str(value))
+
+    versions = package_versions()
+    return {
+        "command": stand_in([job.command, job.keys, job.around]),
+        "files": files,
+        "versions": {name: versions[name] for name in ("radtune", *job.packages) if name in versions},
+    }
+
+
+def made_of(study: Study, job: Job, made: Container[Path]) -> dict[str, str]:
+    """The content of what a job reads that other jobs write."""
+    return {str(path.relative_to(study.run_dir)): sha256_file(path) for path in job.reads if path in made}
+
+
+def stamp_path(study: Study, job: str) -> Path:
+    """Where a job notes what its result was made from."""
+    return study.run_dir / "made_from" / f"{job.replace('/', '.')}.json"
+
+
+def read_stamp(path: Path) -> dict[str, Any]:
+    """What a result was made from; nothing, where that is not known."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found if found.keys() == {"command", "files", "versions", "made"} else {}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def fingerprint(made_from: Mapping[str, Any]) -> str:
+    """Equal for results that are made from the same, wherever it stands."""
+    parts = made_from | {"files": sorted(made_from["files"].values())} if made_from else {}
+    return sha256_text(json.dumps(parts, sort_keys=True))
+
+
+def stale(study: Study, made_from: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Which results are made from something else than there is now, a line for each thing that has changed."""
+    found: dict[str, list[str]] = {}
+    for job, now in made_from.items():
+        before = read_stamp(stamp_path(study, job))
+        if before and fingerprint({name: before[name] for name in now}) != fingerprint(now):
+            found.setdefault(", ".join(_changes(before, now)), []).append(job)
+    return [
+        f"{what}: changed since {len(jobs)} results were made, which are stale and made anew: {', '.join(jobs)}"
+        for what, jobs in found.items()
+    ]
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What has changed, in words: files by name, packages by version, else the study's settings."""
+    old, versions = before["files"], before["versions"]
+    files = [path for path, sha in now["files"].items() if sha not in old.values()]
+    files += [path for path, sha in old.items() if sha not in now["files"].values() and path not in files]
+    packages = [f"{name} {versions.get(name)} to {v}" for name, v in now["versions"].items() if versions.get(name) != v]
+    return files + packages or ["the study's settings"]

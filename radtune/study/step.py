@@ -1,0 +1,146 @@
+"""Runs one job of a study: not where its result is made from the same already, nor longer than the study lives."""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Container
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import psutil
+
+from radtune.config import InputError
+from radtune.files import lock, write_bytes, write_whole
+from radtune.study.jobs import ADAPTER, Hashes, Job, fingerprint, given_of, made_of, read_stamp, stamp_path
+from radtune.study.plan import Study
+
+# How often a job looks whether the study still runs; how long its command may take to end when it does not.
+_LOOK_S, _GRACE_S = 0.5, 20.0
+_PR_SET_PDEATHSIG = 1
+
+
+def run_job(study: Study, job: Job, made: Container[Path], log: Path, parent: int) -> int:
+    """Makes what a job writes, or finds it made; returns the command's exit code.
+
+    ``parent`` is the process whose end ends the job; None of what is written can be read by others than its owner.
+
+    Raises:
+        InputError: A file that the job reads cannot be read, or another process still makes the same.
+    """
+    os.umask(0o077)
+    now = given_of(study, job, made, Hashes(study.run_dir / ".hashes.json")) | {"made": made_of(study, job, made)}
+    stamp = stamp_path(study, job.name)
+    with _lock(stamp.with_name(f".{stamp.stem}.lock")) as held:
+        if all(path.exists() for path in job.outputs) and fingerprint(read_stamp(stamp)) == fingerprint(now):
+            for path in job.outputs:
+                path.touch()
+            write_bytes(log, b"made from the same already\n")
+            return 0
+        make = _train if job.name.startswith("train/") else _run
+        code = make(job, now, log, parent, held)
+        if code == 0:
+            with write_whole(stamp) as stream:
+                json.dump(now, stream, indent=2)
+        return code
+
+
+def _lock(path: Path) -> BinaryIO:
+    """A lock that the command keeps, too: it is free when nothing is left of either."""
+    ends = time.monotonic() + _GRACE_S
+    while True:
+        try:
+            return lock(path)
+        except InputError:
+            # What a killed study left is ending.
+            if time.monotonic() > ends:
+                raise
+            time.sleep(_LOOK_S)
+
+
+def _run(job: Job, now: dict[str, Any], log: Path, parent: int, held: BinaryIO, **others: Any) -> int:
+    """Runs a command, and ends it and what it started when the study ends."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as stream:
+        # What quotes reports belongs into files of its own.
+        shown = subprocess.DEVNULL if job.keys.get("show_text") else stream
+        child = subprocess.Popen(
+            job.words(**others), stdin=subprocess.DEVNULL, stdout=shown, stderr=stream,
+            pass_fds=[held.fileno()], preexec_fn=_die_with_parent,
+        )  # fmt: skip
+    # Whoever stops this process alone means the command; a terminal's Ctrl-C reaches both.
+    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    signal.signal(signal.SIGINT, lambda *_: None)
+    _die_with_parent()
+    while True:
+        try:
+            return child.wait(_LOOK_S)
+        except subprocess.TimeoutExpired:
+            if not _lives(parent):
+                _end(psutil.Process(child.pid))
+                return 128 + signal.SIGTERM
+
+
+def _train(job: Job, now: dict[str, Any], log: Path, parent: int, held: BinaryIO) -> int:
+    """Trains beside the adapter that stands there, and takes its place when the new one is whole.
+
+    A training that was stopped goes on; one that was made from other rows, settings or weights begins anew.
+    """
+    folder = job.outputs[0].parent.parent
+    new, old = (folder.with_name(f"{folder.name}.{name}") for name in ("new", "old"))
+    if not folder.exists() and old.exists():
+        old.rename(folder)  # killed between the two moves below
+    key = fingerprint(now)
+
+    def is_of_these(place: Path) -> bool:
+        return (place / "made_from").is_file() and (place / "made_from").read_text() == key
+
+    place = folder if is_of_these(folder) or not (folder / ADAPTER).exists() else new
+    if not is_of_these(place):
+        shutil.rmtree(place, ignore_errors=True)
+        write_bytes(place / "made_from", key.encode())
+    goes_on = "resume" in job.keys
+    trained = not goes_on and (place / ADAPTER).exists()
+    if not trained and (code := _run(job, now, log, parent, held, output_dir=place)):
+        return code
+    if not goes_on:
+        # torchtune's recipes write each epoch's adapter into a folder of its own.
+        last = max(place.glob("epoch_*"), key=lambda path: int(path.name.removeprefix("epoch_")))
+        for name in ("adapter_config.json", ADAPTER.name):
+            write_bytes(place / ADAPTER.parent / name, (last / name).read_bytes())
+    if place == new:
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+        new.rename(folder)
+        shutil.rmtree(old)
+    return 0
+
+
+def _lives(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _end(process: psutil.Process) -> None:
+    """Ends a process and all that it started: with time to wind up, then at once."""
+    try:
+        family = [*process.children(recursive=True), process]
+    except psutil.NoSuchProcess:
+        return
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        for member in family:
+            if member.is_running():
+                end(member)
+        _, family = psutil.wait_procs(family, _GRACE_S)
+
+
+def _die_with_parent() -> None:
+    """Asks Linux for SIGTERM when the parent goes, also where it is killed; elsewhere the look at the study does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

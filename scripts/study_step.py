@@ -1,0 +1,57 @@
+"""Runs one job of a study, as scripts/Snakefile does: nothing, if its result is made from the same already.
+
+python scripts/study_step.py study=configs/study/mini.yaml job=label_test_by_rules/TEST log=rules.log
+"""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from radtune.config import InputError, key, nearest, run_command
+from radtune.study.jobs import jobs_of, made_by
+from radtune.study.plan import read_study, read_training
+from radtune.study.step import run_job
+
+
+@dataclass
+class StudyStepConfig:
+    """Keys of this command."""
+
+    study: Path = key("The study's YAML.")
+    job: str = key("A rule and its wildcards: predict/base/TEST.")
+    log: Path = key("Where what the command prints goes.")
+    run_dir: Path | None = key("Where the study runs, if not where its YAML says.", None)
+    limit: int | None = key("Most reports of each kind, if not what its YAML says.", None, ge=1)
+    parent: int | None = key("The process whose end ends the job; the one that starts it if left out.", None, ge=1)
+
+
+def main(config: StudyStepConfig) -> None:
+    """Runs the job; ends with the exit code of its command."""
+    study = read_study(config.study, run_dir=config.run_dir, limit=config.limit)
+    jobs = jobs_of(study, read_training(study))
+    if config.job not in jobs:
+        raise InputError(f"job: the study has none of this name{nearest(config.job, jobs)}")
+    parent = config.parent or os.getppid()
+    sys.exit(abs(run_job(study, jobs[config.job], made_by(jobs), config.log, parent)))
+
+
+def schemas() -> dict[str, type]:
+    """The keys of each command of a study, by its file."""
+    from evaluate import EvaluateConfig
+    from gpt_data_generate import GenerateConfig
+    from inference import AskConfig
+    from scripts.build_instructions import InstructionsConfig
+    from scripts.label_by_rules import LabelConfig
+    from scripts.map_labels import MapLabelsConfig
+    from scripts.prepare_reports import PrepareConfig
+
+    return {
+        "evaluate.py": EvaluateConfig, "gpt_data_generate.py": GenerateConfig, "inference.py": AskConfig,
+        "scripts/build_instructions.py": InstructionsConfig, "scripts/label_by_rules.py": LabelConfig,
+        "scripts/map_labels.py": MapLabelsConfig, "scripts/prepare_reports.py": PrepareConfig,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    run_command(main, StudyStepConfig)

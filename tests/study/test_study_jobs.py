@@ -1,0 +1,295 @@
+"""What a study's results are made from: a change makes stale what depends on it, and nothing else."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from radtune.config import InputError
+from radtune.files import write_jsonl
+from radtune.study import jobs as module
+from radtune.study.check import check_files, check_name, check_study, parameters_of
+from radtune.study.jobs import Hashes, fingerprint, given_of, jobs_of, made_by, stale, stamp_path
+from radtune.study.plan import Kind, Study, opponents, read_study, read_training, study_from_mapping
+from scripts.study_step import schemas
+
+
+def made_from(study: Study) -> dict[str, dict]:
+    jobs = jobs_of(study, read_training(study))
+    return {name: given_of(study, job, made_by(jobs), Hashes()) for name, job in jobs.items()}
+
+
+def made_anew(before: Study, after: Study) -> set[str]:
+    """The jobs of a study whose results, before it was changed, are not those that it would make now."""
+    jobs, old, new = jobs_of(after, read_training(after)), made_from(before), made_from(after)
+    found = {name for name in jobs if name not in old or fingerprint(old[name]) != fingerprint(new[name])}
+    while more := {
+        name for name, job in jobs.items()
+        if name not in found and {*job.reads} & {path for other in found for path in jobs[other].outputs}
+    }:  # fmt: skip
+        found |= more
+    return found
+
+
+def test_paper_study_has_every_cell_by_its_recipe() -> None:
+    study = read_study(Path("configs/study/paper.yaml"))
+    assert len(study.cells) == 23
+    found = jobs_of(study, read_training(study))
+    trained = [cell for cell in study.cells if cell.trained]
+    wanted = {f"train/{cell.name}" for cell in trained} | {f"build_instructions/{cell.rows_name}" for cell in trained}
+    wanted |= {f"evaluate/{cell.name}/{test}" for cell, test in study.scores}
+    wanted |= {f"compare/{cell.name}/{test}/{o}" for cell, test in study.scores for o in opponents(study, cell, test)}
+    wanted |= {f"{job}/{test}" for job in ("annotate_test", "predict/base", "prepare_test") for test in study.tests}
+    assert wanted <= set(found)
+    # The exact run is torchtune's recipe; one cell is trained by ours.
+    assert [cell.name for cell in trained if cell.recipe == "ours"] == ["mix_6000_3000_ours"]
+    assert "lora_finetune_single_device" in found["train/mix_6000_3000"].words()
+    with pytest.raises(InputError, match=r"no such file: .*negbio.csv.gz.*, data/wcm/notes.csv, .*reports.zip$"):
+        check_files(study, found)
+
+
+@pytest.mark.parametrize("name", ["mini", "openi"])
+def test_a_shipped_study_has_a_job_for_every_score(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENI_DIR", "data/openi")
+    study = read_study(Path(f"configs/study/{name}.yaml"))
+    jobs = jobs_of(study, read_training(study))
+    for cell, test in study.scores:
+        job = jobs[f"evaluate/{cell.name}/{test}"]
+        assert study.evaluation(cell.name, test) in job.outputs
+        # All that it reads is given, or made by another job.
+        assert not [path for path in job.reads if study.run_dir in path.parents and path not in made_by(jobs)]
+    rules = [test for cell, test in study.scores if cell.kind == Kind.RULE_LABELER]
+    assert rules == (["multiple_choice"] if name == "mini" else ["multiple_choice", "mesh", "nih"])
+
+
+def one_rate_more(study: dict) -> set[str]:
+    """Its rows are those of the other rates."""
+    study["learning_rates"] = [*study["learning_rates"], 3e-3]
+    return {"train/lr_3e-3", "predict/lr_3e-3/multiple_choice", "evaluate/lr_3e-3/multiple_choice"}
+
+
+def one_mix_less(study: dict) -> set[str]:
+    del study["mixes"][1]
+    return set()
+
+
+def other_variant(study: dict) -> set[str]:
+    study["inference_variants"]["votes"]["samples"] = 3
+    last = "_".join(map(str, ("mix", *study["mixes"][-1])))
+    names = ("predict/votes/multiple_choice", "evaluate/votes/multiple_choice")
+    return {*names, f"compare/votes/multiple_choice/{last}"}
+
+
+def other_teacher(study: dict) -> set[str]:
+    """It labelled the wcm rows, so whatever was not trained on them stays."""
+    study["teacher"]["drop"] = 0.2
+    planned = study_from_mapping(study)
+    redone = {"annotate_cohort/wcm", "annotate_test/multiple_choice", "annotate_test/open_ended"}
+    for cell, test in planned.scores:
+        if cell.rows.get("wcm") or cell.kind == Kind.TEACHER:
+            redone |= {f"evaluate/{cell.name}/{test}"} if cell.kind == Kind.TEACHER else {
+                f"predict/{cell.name}/{test}", f"evaluate/{cell.name}/{test}"
+            }  # fmt: skip
+            redone |= {f"compare/{cell.name}/{test}/{other}" for other in opponents(planned, cell, test)}
+        if cell.rows.get("wcm") and cell.trained:
+            redone |= {f"build_instructions/{cell.rows_name}", f"train/{cell.name}"}
+    return redone
+
+
+@pytest.mark.parametrize("change", [one_rate_more, one_mix_less, other_variant, other_teacher])
+def test_a_change_redoes_only_what_depends_on_it(change: Callable[[dict], set[str]]) -> None:
+    values = yaml.safe_load(Path("configs/study/mini.yaml").read_text())
+    before = study_from_mapping(yaml.safe_load(Path("configs/study/mini.yaml").read_text()))
+    wanted = change(values)
+    assert made_anew(before, study_from_mapping(values)) == wanted
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> dict:
+    """A study of a table that holds its gold, another with labels, and a task and a recipe of its own."""
+    for name in ("chest", "gold"):
+        rows = "".join(f"{i},Small effusion number {i}.,Edema\n" for i in range(8))
+        (tmp_path / f"{name}.csv").write_text(f"NOTE,Text,labels\n{rows}")
+    task = yaml.safe_load(Path("configs/tasks/multiple_choice.yaml").read_text()) | {"name": "own_task"}
+    (tmp_path / "task.yaml").write_text(yaml.safe_dump(task))
+    (tmp_path / "train.yaml").write_text(Path("configs/mini/lora_fast.yaml").read_text())
+    columns = {"id_column": "NOTE", "text_column": "Text"}
+    part = {"task": str(tmp_path / "task.yaml"), "source": "table", **columns}
+    labels = {"labels": str(tmp_path / "chest.csv"), "input": str(tmp_path / "chest.csv")}
+    gold = {"gold": str(tmp_path / "gold.csv"), "gold_column": "labels", "input": str(tmp_path / "gold.csv")}
+    return {
+        "name": "own", "model_name": "m", "checkpoint_dir": "data/mini", "config": str(tmp_path / "train.yaml"),
+        "run_dir": str(tmp_path / "run"), "cohorts": {"notes": part | labels}, "tests": {"curated": part | gold},
+        "mixes": [[8]],
+    }  # fmt: skip
+
+
+SCORES = {f"evaluate/{cell}/curated" for cell in ("base", "mix_8", "rule_labeler")}
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def moved(values: dict, folder: Path) -> None:
+    (folder / "gold.csv").rename(folder / "curated.csv")
+    values["tests"]["curated"] |= dict.fromkeys(("gold", "input"), str(folder / "curated.csv"))
+
+
+@pytest.mark.parametrize(
+    ("change", "first"),
+    [
+        (lambda v, f: [path.touch() for path in f.iterdir()], None),
+        (moved, None),
+        (lambda v, f: edit(f / "train.yaml", "seed: 0", "# a word more\nseed: 0"), None),
+        (lambda v, f: edit(f / "gold.csv", "number 3.,Edema", "number 3.,"), "evaluate"),
+        (lambda v, f: edit(f / "gold.csv", "number 3", "number three"), "prepare_test"),
+        (lambda v, f: edit(f / "chest.csv", "number 3.,Edema", "number 3.,Fracture"), "build_instructions"),
+        (lambda v, f: edit(f / "train.yaml", "lora_rank: 8", "lora_rank: 4"), "train"),
+        (lambda v, f: edit(f / "task.yaml", "training:", "labelling: Say.\n  training:"), "build_instructions"),
+    ],
+    ids=["touched", "moved", "comment", "one gold label", "one test report", "one weak label", "rank", "prompt"],
+)  # fmt: skip
+def test_content_decides_not_time_or_place(own: dict, tmp_path: Path, change: Callable, first: str | None) -> None:
+    before = made_from(study_from_mapping(own))
+    change(own, tmp_path)
+    study = study_from_mapping(own)
+    after = made_from(study)
+    changed = {name for name in after if fingerprint(before[name]) != fingerprint(after[name])}
+    assert bool(changed) == (first is not None)
+    assert first is None or any(name.startswith(first) for name in changed)
+    if first == "evaluate":
+        assert {name for name in changed if not name.startswith("compare")} == SCORES
+    assert not any(name.startswith("train/") for name in changed) or first == "train"
+
+
+def test_what_is_stale_is_said_with_what_has_changed(
+    own: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = study_from_mapping(own)
+    for name, made in made_from(study).items():
+        stamp_path(study, name).parent.mkdir(parents=True, exist_ok=True)
+        stamp_path(study, name).write_text(json.dumps(made | {"made": {}}))
+    assert stale(study, made_from(study)) == []
+    edit(tmp_path / "task.yaml", "training:", "labelling: Say.\n  training:")
+    (line,) = stale(study, made_from(study))
+    assert line.startswith(f"{tmp_path}/task.yaml: changed since")
+    assert "predict/base/curated" in line
+    edit(tmp_path / "task.yaml", "labelling: Say.\n  training:", "training:")
+    versions = module.package_versions()
+    monkeypatch.setattr(module, "package_versions", lambda: versions | {"torchtune": "9.9"})
+    (line,) = stale(study, made_from(study))
+    assert line.startswith(f"torchtune {versions['torchtune']} to 9.9: changed since 3 results were made")
+    stamp_path(study, "train/mix_8").write_text("torn")
+    assert "train" not in stale(study, made_from(study))[0].partition(":")[2]
+
+
+def checked(values: dict) -> list[str]:
+    study = study_from_mapping(values)
+    recipes = read_training(study)
+    jobs = jobs_of(study, recipes)
+    check_files(study, jobs)
+    return check_study(study, recipes, jobs, schemas(), Hashes())
+
+
+def test_a_study_is_told_what_is_doubtful_and_what_it_takes(own: dict) -> None:
+    warmup, estimate = checked(own)
+    assert warmup.startswith("mix_8: all of its 1 optimizer steps are warm-up (5 steps in ")
+    assert "1 to train, about 1 min; 2 to ask, about 1 min; at least 0.0 GB" in estimate
+    assert 2.5e6 < parameters_of(Path("data/mini")) < 3.5e6
+    own["teacher"] = {"model": "gpt-4o-2024-05-13", "base_url": "https://api.openai.com/v1"}
+    own["cohorts"]["notes"]["labels"] = "teacher"
+    with pytest.raises(InputError, match=r"would leave this machine, for api.openai.com"):
+        checked(own)
+    own["teacher"] |= {"allow_endpoint": "api.openai.com", "zero_retention_confirmed": True}
+    assert "questions to the teacher, about 0.0" in checked(own)[-1]
+
+
+def foreign_gold(values: dict, folder: Path) -> None:
+    (folder / "gold.csv").write_text("NOTE,Text,labels\nx9,A text.,Edema\n")
+    (folder / "tests.csv").write_text("NOTE,Text\nx8,A text.\n")
+    values["tests"]["curated"]["input"] = str(folder / "tests.csv")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v, f: v.update(mixes=[[9]]), "cohorts.notes: mix_9 needs 9 labelled reports, there are 8"),
+        (foreign_gold, "tests.curated: none of its reports is in"),
+        (lambda v, f: (f / "chest.csv").unlink(), "no such file: "),
+        (lambda v, f: v.update(checkpoint_dir="data"), "checkpoint_dir: data: no model folder"),
+        (lambda v, f: v["cohorts"]["notes"].update(txt_column="x"), "prepare_cohort/notes: unknown key 'txt_column'"),
+        (lambda v, f: v["cohorts"]["notes"].update(text_column="Body"), "no column 'Body'"),
+        (lambda v, f: v.update(inference={"batchsize": 8}), "unknown key 'batchsize'; did you mean 'batch_size'?"),
+        (lambda v, f: v["tests"]["curated"].update(gold_column="truth"), "'truth'"),
+    ],
+)
+def test_what_would_fail_is_refused_before_the_start(own: dict, tmp_path: Path, change: Callable, message: str) -> None:
+    change(own, tmp_path)
+    with pytest.raises(InputError) as caught:
+        checked(own)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_id_column_reaches_every_step(own: dict, tmp_path: Path) -> None:
+    jobs = jobs_of(study := study_from_mapping(own), read_training(study))
+    for name in ("prepare_cohort/notes", "prepare_test/curated", "evaluate/base/curated"):
+        assert "id_column=NOTE" in jobs[name].words(), name
+    assert "own_task.id_column=NOTE" in jobs["build_instructions/notes_8"].words()
+    # A gold whose ids have the usual name is read by that.
+    (tmp_path / "gold_2.csv").write_text("report_id,labels\n1,Edema\n")
+    own["tests"]["curated"]["gold"] = str(tmp_path / "gold_2.csv")
+    jobs = jobs_of(study := study_from_mapping(own), read_training(study))
+    assert not [word for word in jobs["evaluate/base/curated"].words() if word.startswith("id_column")]
+    # Reports that are given are prepared where their ids have another name.
+    given = {name: value for name, value in own["tests"]["curated"].items() if name not in ("source", "input")}
+    own["tests"]["curated"] = given | {"reports": str(tmp_path / "gold.csv")}
+    jobs = jobs_of(study := study_from_mapping(own), read_training(study))
+    assert {"id_column=NOTE", f"input={tmp_path}/gold.csv"} <= set(jobs["prepare_test/curated"].words())
+
+
+def test_all_rows_seeds_and_a_trial(own: dict, tmp_path: Path) -> None:
+    study = study_from_mapping(own | {"mixes": [{"notes": "all"}], "seeds": [1, 2]})
+    assert [cell.name for cell in study.cells if cell.trained] == ["mix_all_seed_1", "mix_all_seed_2"]
+    jobs = jobs_of(study, read_training(study))
+    assert "own_task.rows=null" in jobs["build_instructions/notes_all"].words()
+    assert "seed=2" in jobs["train/mix_all_seed_2"].words()
+    assert "seed=2" in jobs["predict/mix_all_seed_2/curated"].words()
+    trial = study_from_mapping(own | {"mixes": [[4], [8]], "limit": 3})
+    assert trial.run_dir == tmp_path / "run_limit_3"
+    assert [cell.name for cell in trial.cells if cell.trained] == ["mix_all"]
+    words = jobs_of(trial, read_training(trial))["prepare_cohort/notes"].words()
+    assert "sample=3" in words
+
+
+def test_a_name_that_another_yaml_has_is_refused(own: dict, tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump(own | {"run_dir": None}))
+    (tmp_path / "broken.yaml").write_text("a: [")
+    check_name(tmp_path / "one.yaml", "own")
+    with pytest.raises(InputError, match=r"two.yaml: one.yaml has the same name, 'own'"):
+        check_name(tmp_path / "two.yaml", "own")
+
+
+def test_hashes_of_large_files_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LARGE", 0)
+    write_jsonl(tmp_path / "rows.jsonl", [{"a": 1}])
+    hashes = Hashes(tmp_path / "kept.json")
+    found = hashes.of_file(tmp_path / "rows.jsonl")
+    hashes.keep()
+    monkeypatch.setattr(module, "sha256_file", lambda path: pytest.fail("hashed again"))
+    assert Hashes(tmp_path / "kept.json").of_file(tmp_path / "rows.jsonl") == found
+    (tmp_path / "kept.json").write_text("[1, 2")
+    monkeypatch.undo()
+    # A change that hides its time is seen.
+    before = (tmp_path / "rows.jsonl").stat()
+    write_jsonl(tmp_path / "rows.jsonl", [{"a": 2}])
+    os.utime(tmp_path / "rows.jsonl", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert Hashes(tmp_path / "kept.json").of_file(tmp_path / "rows.jsonl") != found
+    write_jsonl(tmp_path / "rows.jsonl", [{"a": 1}])
+    assert Hashes(tmp_path / "kept.json").of_file(tmp_path / "rows.jsonl") == found
