@@ -1,0 +1,99 @@
+"""Writes a study's YAML for a table of reports: one cohort, labelled by rules or by its own labels, and one test.
+
+    python scripts/new_study.py name=ours input=notes.csv gold=curated.csv output=ours.yaml
+    python scripts/new_study.py name=ours input=notes.csv gold=notes.csv sample=200 id_column=NOTE_ID text_column=NOTE
+
+The table may hold its own gold: then a sample is tested on, which no model is trained on. What it wrote is to be
+edited; configs/study/mini.yaml explains each key.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from radtune.config import InputError, key, run_command
+from radtune.files import check_outputs, write_whole
+from radtune.label_files import LABELS, NO_FINDING, column_names
+from radtune.study.check import check_name
+from radtune.study.jobs import read_source
+from radtune.study.plan import ALL, RULES, TEACHER, read_study
+from radtune.tasks import DEFAULT_RULES_TASK, load_task
+
+_COLUMNS = ("id_column", "patient_column", "text_column", "findings_column", "impression_column")
+
+
+@dataclass
+class NewStudyConfig:
+    """Keys of this command."""
+
+    name: str = key("Names the study, its cohort and its folder.")
+    input: Path = key("The table of reports to train on.")
+    gold: Path = key("The table of reports to test on, with what is right: a column of labels, or one for each class.")
+    output: Path | None = key("The YAML to write; NAME.yaml if left out.", None)
+    task: str = key("What is asked: a name, or the path of a task file.", DEFAULT_RULES_TASK)
+    labels: str | None = key("Who labels the cohort: rules, teacher or a file; rules, if the task has them.", None)
+    gold_column: str | None = key("Column of the gold labels, where it is not 'labels'.", None)
+    sample: int = key("How many reports to test on, where gold is the table that is trained on.", 100, ge=1)
+    rows: int | None = key("Rows to train on; all that are labelled if left out.", None, ge=1)
+    model_name: str = key("The base model as tables call it.", "mini Llama")
+    checkpoint_dir: Path = key("Folder of the base model.", Path("data/mini"))
+    training: Path = key("YAML of the training recipe.", Path("configs/mini/lora_fast.yaml"))
+    id_column: str | None = key("Column of the reports' ids, where its name does not tell.", None)
+    patient_column: str | None = key("Column of the patients' ids, where its name does not tell.", None)
+    text_column: str | None = key("Column of the whole reports, where its name does not tell.", None)
+    findings_column: str | None = key("Column of the findings, where its name does not tell.", None)
+    impression_column: str | None = key("Column of the impression, where its name does not tell.", None)
+
+
+def main(config: NewStudyConfig) -> None:
+    """Reads the tables, writes, and reads what it wrote."""
+    task, output = load_task(config.task), config.output or Path(f"{config.name}.yaml")
+    if output.exists():
+        raise InputError(f"{output}: is there already; give another name= or output=")
+    check_outputs([output], [config.input, config.gold])
+    columns = {name: value for name in _COLUMNS if (value := getattr(config, name)) is not None}
+    cohort: dict[str, Any] = {"task": config.task, "labels": config.labels or (RULES if task.rules else TEACHER)}
+    cohort |= {"source": "table", "input": str(config.input), **columns, "drop_duplicates": True}
+    test = {"task": config.task, "source": "table", "input": str(config.gold), "gold": str(config.gold)}
+    test |= _own(columns, config.gold)
+    names = column_names(config.gold)
+    if config.gold_column or LABELS in names:
+        test["gold_column"] = config.gold_column or LABELS
+    elif not {*task.classes, NO_FINDING} & {*names}:
+        raise InputError(f"{config.gold}: no column {LABELS!r} and none of a class of {task.name} (gold_column=...)")
+    if config.gold.resolve() == config.input.resolve():
+        test |= {"sample": config.sample, "seed": 0}
+    study = {
+        "name": config.name,
+        "model_name": config.model_name,
+        "checkpoint_dir": str(config.checkpoint_dir),
+        "config": str(config.training),
+        "cohorts": {config.name: cohort},
+        "mixes": [{config.name: config.rows or ALL}],
+        "tests": {f"{config.name}_test": test},
+    }
+    if cohort["labels"] == TEACHER:
+        study["teacher"] = {"model": "YOUR_MODEL", "base_url": "http://localhost:8000/v1"}
+    counts = [sum(1 for _ in read_source(part)) for part in (cohort, test)]
+    check_name(output, config.name)
+    with write_whole(output) as stream:
+        yaml.safe_dump(study, stream, sort_keys=False, allow_unicode=True, width=120)
+    try:
+        read_study(output)
+    except InputError:
+        output.unlink()
+        raise
+    print(f"{output}: {counts[0]:,} reports to train on, {min(counts[1], test.get('sample', counts[1])):,} to test on")
+    print(f"snakemake -s scripts/Snakefile --configfile {output} --cores 2    # -n: only says what it would do")
+
+
+def _own(columns: dict[str, str], table: Path) -> dict[str, str]:
+    """Those of the columns that a table has."""
+    names = column_names(table)
+    return {name: column for name, column in columns.items() if column in names}
+
+
+if __name__ == "__main__":
+    run_command(main, NewStudyConfig)

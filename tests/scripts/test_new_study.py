@@ -1,0 +1,70 @@
+"""A study's YAML for a table of reports."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from radtune.study.plan import read_study
+
+ROWS = "".join(f"n{i},p{i},Small effusion {i}.,Pleural Effusion\n" for i in range(5))
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    (tmp_path / "notes.csv").write_text(f"NOTE_ID,MRN,NOTE,labels\n{ROWS}")
+    (tmp_path / "gold.csv").write_text("report_id,text,Edema,Pleural Effusion\n1,Edema.,1,0\n2,Effusion.,0,1\n")
+    return tmp_path
+
+
+COLUMNS = ("id_column=NOTE_ID", "patient_column=MRN", "text_column=NOTE")
+
+
+def new_study(command, tables, gold="gold.csv", *words):
+    given = (f"input={tables / 'notes.csv'}", f"gold={tables / gold}", f"output={tables / 'ours.yaml'}")
+    return command("scripts/new_study.py", "name=ours", *given, *words)
+
+
+def test_what_it_writes_is_a_study(command, tables):
+    code, shown, said = new_study(command, tables, "gold.csv", *COLUMNS)
+    assert code == 0, said
+    assert "5 reports to train on, 2 to test on" in shown
+    study = read_study(tables / "ours.yaml")
+    assert [cell.name for cell in study.cells] == ["base", "mix_all", "rule_labeler"]
+    assert study.cohorts["ours"].source["text_column"] == "NOTE"
+    # The other table's columns have the usual names.
+    assert "text_column" not in study.tests["ours_test"].source
+    assert "gold_column" not in study.tests["ours_test"].evaluation
+
+
+def test_a_table_may_hold_its_own_gold(command, tables):
+    code, shown, said = new_study(command, tables, "notes.csv", *COLUMNS, "sample=2", "rows=3")
+    assert code == 0, said
+    assert "5 reports to train on, 2 to test on" in shown
+    study = read_study(tables / "ours.yaml")
+    assert study.tests["ours_test"].source["sample"] == 2
+    assert study.tests["ours_test"].evaluation["gold_column"] == "labels"
+    assert study.cell("mix_3").rows == {"ours": 3}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "id column"),
+        ((*COLUMNS, "task=open_ended"), "none of a class of open_ended"),
+        ((*COLUMNS[:2], "text_column=Body"), "no column 'Body'"),
+        ((*COLUMNS, "labels=nobody"), "expected rules, teacher or the path"),
+    ],
+)
+def test_mistakes_write_nothing(command, tables, words, message):
+    code, _, said = new_study(command, tables, "gold.csv", *words)
+    assert code == 2
+    assert message in said
+    assert not (tables / "ours.yaml").exists()
+
+
+def test_a_file_or_name_that_is_taken_is_refused(command, tables):
+    (tables / "theirs.yaml").write_text(yaml.safe_dump({"name": "ours", "tests": {}}))
+    assert "theirs.yaml has the same name, 'ours'" in new_study(command, tables, "gold.csv", *COLUMNS)[2]
+    (tables / "theirs.yaml").rename(tables / "ours.yaml")
+    assert "is there already" in new_study(command, tables, "gold.csv", *COLUMNS)[2]
