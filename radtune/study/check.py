@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from radtune.ask.costs import price_at
+from radtune.ask.costs import FREE, price_at
 from radtune.config import InputError, parse_config, read_yaml
 from radtune.engines.choose import endpoint_of
 from radtune.engines.guard import check_endpoint
@@ -120,7 +120,7 @@ def _estimate(
         for cell in study.cells
         if f"train/{cell.name}" in left
     )
-    asking, questions, cost = 0.0, 0, 0.0
+    asking, questions, cost, priced = 0.0, 0, 0.0, True
     for name in left:
         rule, *wildcards = name.split("/")
         if rule not in ("predict", "annotate_cohort", "annotate_test"):
@@ -134,7 +134,8 @@ def _estimate(
             asking += reads + steps * parameters * (2 if on_gpu else 4) / memory
         else:
             questions += reports * config.samples
-            price = price_at(endpoint_of(config), config.model or "") if jobs[name].around is None else None
+            price = FREE if jobs[name].around else price_at(endpoint_of(config), config.model or "")
+            priced = priced and price is not None
             tokens = reports * config.samples / 1e6
             cost += (
                 tokens * ((row_tokens - _ANSWER_TOKENS) * price.input + _ANSWER_TOKENS * price.output) if price else 0
@@ -146,7 +147,8 @@ def _estimate(
     if parts:
         parts.append(f"at least {2 * parameters * (2 if on_gpu else 4) / 1e9:,.1f} GB of memory")
     if questions:
-        parts.append(f"{questions:,} questions to the teacher, about {cost:,.2f} US dollars")
+        money = f"about {cost:,.2f} US dollars" if priced else "at a price that is not listed"
+        parts.append(f"{questions:,} questions to the teacher, {money}")
     return [f"estimate, one after the other: {'; '.join(parts)}"] if parts else []
 
 

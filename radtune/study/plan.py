@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from radtune import combine
+from radtune import ROOT, combine
 from radtune.config import InputError, from_mapping, key, nearest, read_yaml, split_arguments, with_overrides
 from radtune.label_files import BLANK, IGNORE, POLICIES, column_names
 from radtune.score.inputs import LENIENT, SPELLING
@@ -253,6 +253,7 @@ def study_from_mapping(values: Mapping[str, Any], where: str = "study") -> Study
             labels that nobody can give.
     """
     settings = from_mapping(StudySettings, values, where)
+    settings = replace(settings, checkpoint_dir=_here_or_shipped(settings.checkpoint_dir))
     run_dir = settings.run_dir or Path("runs") / settings.name
     if settings.limit:
         run_dir = run_dir.with_name(f"{run_dir.name}_limit_{settings.limit}")
@@ -380,6 +381,11 @@ def _rows(where: str, mix: Sequence[int | str] | Mapping[str, int | str], study:
     if min(count or 0 for count in rows.values()) < 0 or all(count == 0 for count in rows.values()):
         raise InputError(f"{where}: numbers of rows must be 0 or more, and not all of them 0")
     return rows
+
+
+def _here_or_shipped(path: Path) -> Path:
+    """A path as it is, or in radtune's own folder, where a study that runs in another has none of that name."""
+    return ROOT / path if not path.exists() and (ROOT / path).exists() else path
 
 
 def _seed_suffix(seed: int | None) -> str:
@@ -540,7 +546,7 @@ def read_training(study: Study) -> dict[str, Training]:
         overrides = overrides.get(recipe, []) if isinstance(overrides, dict) else overrides
         if recipe not in configs:
             raise InputError(f"config: no YAML for the {recipe} recipe (config: {{ours: ..., stock: ...}})")
-        path = Path(configs[recipe])
+        path = _here_or_shipped(Path(configs[recipe]))
         values = with_overrides(Any, read_yaml(path), split_arguments(overrides)[1])
         names = ("rows_per_step",) if recipe == OURS else ("batch_size", "gradient_accumulation_steps")
         for name in (*names, "epochs"):

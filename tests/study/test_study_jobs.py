@@ -208,6 +208,8 @@ def test_a_study_is_told_what_is_doubtful_and_what_it_takes(own: dict) -> None:
         checked(own)
     own["teacher"] |= {"allow_endpoint": "api.openai.com", "zero_retention_confirmed": True}
     assert "questions to the teacher, about 0.0" in checked(own)[-1]
+    own["teacher"]["model"] = "nobodys-model"
+    assert "questions to the teacher, at a price that is not listed" in checked(own)[-1]
 
 
 def foreign_gold(values: dict, folder: Path) -> None:
@@ -274,6 +276,14 @@ def test_a_name_that_another_yaml_has_is_refused(own: dict, tmp_path: Path) -> N
     check_name(tmp_path / "one.yaml", "own")
     with pytest.raises(InputError, match=r"two.yaml: one.yaml has the same name, 'own'"):
         check_name(tmp_path / "two.yaml", "own")
+
+
+def test_what_ships_is_found_from_any_folder(own: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own["config"] = "configs/mini/lora_fast.yaml"
+    monkeypatch.chdir(tmp_path)
+    assert checked(own)[-1].startswith("estimate")
+    study = study_from_mapping(own)
+    assert Path(jobs_of(study, read_training(study))["train/mix_8"].words()[1]).exists()
 
 
 def test_hashes_of_large_files_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
