@@ -1,9 +1,7 @@
 """The simulated teacher: it says what is true, less its stated errors; around a command, alone, and stopped."""
 
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -26,22 +24,14 @@ PHRASES = load_task("open_ended")
 EXACT = Noise(seed=1)
 
 
-def start(*arguments):
-    clean = {name: value for name, value in os.environ.items() if "OPENAI" not in name}
-    return subprocess.Popen(
-        [sys.executable, "scripts/simulated_teacher.py", *map(str, arguments)],
-        cwd=ROOT,
-        env=clean | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def start(start_fork):
+    return lambda *arguments: start_fork("scripts/simulated_teacher.py", *arguments)
 
 
-def run(*arguments):
-    process = start(*arguments)
-    out, err = process.communicate(timeout=60)
-    return process.returncode, out, err
+@pytest.fixture
+def run(command):
+    return lambda *arguments: command("scripts/simulated_teacher.py", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -149,15 +139,16 @@ def test_gold_of_none_of_the_reports_is_told(made, tmp_path):
 
 
 @pytest.mark.parametrize("task", ["open_ended", "multiple_choice"])
-def test_the_real_client_labels_both_tasks_through_it(made, tmp_path, task):
+def test_the_real_client_labels_both_tasks_through_it(made, tmp_path, task, capfd, run):
     folder, items = made
     command = (
         f"{sys.executable} gpt_data_generate.py reports={folder / 'few.jsonl'} "
         f"output={tmp_path / 'annotations.jsonl'} task={task}"
     )
-    code, out, err = run(*keys(folder, task), "drop=0", "add=0", f"command={command}")
-    assert (code, err) == (0, "") and "few.jsonl: JSON lines; 40 reports in English" in out
-    assert "40 reports, 40 answers" in out and ": 40 ok; " in out
+    assert run(*keys(folder, task), "drop=0", "add=0", f"command={command}") == (0, "", "")
+    said = "".join(capfd.readouterr())
+    assert "few.jsonl: JSON lines; 40 reports in English" in said and said.count("\n") == 3
+    assert "40 reports, 40 answers" in said and ": 40 ok; " in said
     rows = [json.loads(line) for line in (tmp_path / "annotations.jsonl").read_text().splitlines()]
     for row, item in zip(rows, items[:40], strict=True):
         assert (row["report_id"], row["task"], row["status"]) == (item.report.report_id, task, "ok")
@@ -171,7 +162,7 @@ def test_the_real_client_labels_both_tasks_through_it(made, tmp_path, task):
             assert set(row["labels"]) == true and row["phrases"] == []
 
 
-def test_a_commands_exit_code_is_passed_on(made, tmp_path):
+def test_a_commands_exit_code_is_passed_on(made, run):
     folder, _ = made
     assert run(*keys(folder), "command=sh -c 'exit 7'")[0] == 7
     assert run(*keys(folder), "command=sh -c 'kill -9 $$'")[0] == 137
@@ -191,7 +182,7 @@ def alive(pid):
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
-def test_stopped_it_takes_its_command_and_what_that_started_along(made, tmp_path, sent):
+def test_stopped_it_takes_its_command_and_what_that_started_along(made, tmp_path, start, sent):
     folder, _ = made
     pids = tmp_path / "pids"
     # The inner shell ignores the polite signal.
@@ -203,7 +194,7 @@ def test_stopped_it_takes_its_command_and_what_that_started_along(made, tmp_path
     *started, url = pids.read_text().split()
     assert httpx2.get(url.replace("/v1", "/health")).json() == {"status": "ok", "calls": 0}
     process.send_signal(sent)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate()
     assert (process.returncode, out, err) == (130, "", "simulated_teacher.py: interrupted\n")
     assert not any(alive(pid) for pid in started)
     with pytest.raises(httpx2.ConnectError):
@@ -211,7 +202,7 @@ def test_stopped_it_takes_its_command_and_what_that_started_along(made, tmp_path
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
-def test_killed_outright_it_leaves_no_command_behind(made, tmp_path):
+def test_killed_outright_it_leaves_no_command_behind(made, tmp_path, start):
     folder, _ = made
     pids = tmp_path / "pids"
     process = start(*keys(folder), f"command=sh -c 'echo $$ > {pids}.new; mv {pids}.new {pids}; exec sleep 60'")
@@ -221,18 +212,21 @@ def test_killed_outright_it_leaves_no_command_behind(made, tmp_path):
     pid = pids.read_text().strip()
     assert alive(pid)
     process.kill()
-    process.communicate(timeout=30)
+    process.communicate()
     deadline = time.monotonic() + 10
     while alive(pid):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-def test_alone_it_tells_its_url_and_serves_until_stopped(made):
+def test_alone_it_tells_its_url_and_serves_until_stopped(made, start):
     folder, _ = made
     process = start(*keys(folder))
-    url = process.stdout.readline().strip()
+    while not (url := process.out()).endswith("\n"):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    url = url.strip()
     assert httpx2.get(url.replace("/v1", "/health")).json()["calls"] == 0
-    process.terminate()
-    process.communicate(timeout=30)
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
     assert process.returncode == 130

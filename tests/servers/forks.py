@@ -73,6 +73,10 @@ class Fork:
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
+    def out(self) -> str:
+        """Standard output so far."""
+        return Path(self._said[0].name).read_text(encoding="utf-8")
+
     def communicate(self, timeout: float = 120) -> tuple[str, str]:
         """Standard output and errors, once it has ended."""
         if self.returncode is None:
@@ -84,4 +88,4 @@ class Fork:
 
 def besides_look(err: str) -> str:
     """What a command has said besides the line on what its file of reports holds."""
-    return re.sub(r"^.*: JSON lines; [\d,]+ reports, .*\n", "", err, flags=re.MULTILINE)
+    return re.sub(r"^.*: JSON lines; [\d,]+ reports.*\n", "", err, flags=re.MULTILINE)
