@@ -145,8 +145,8 @@ class Ledger:
         It is paid for. So where the disk is full, it is waited for that somebody makes room, as long as
         :data:`MOST_PATIENCE_S`; what comes from a server meanwhile waits with it.
         """
-        row, began = (key_sha256, said.report_id, jsonl_line(said).rstrip("\n")), time.monotonic()
-        told = False
+        row = key_sha256, said.report_id, msgspec.json.encode(said).decode()
+        began, told = time.monotonic(), False
         while True:
             try:
                 self._db.execute(_INSERT, row)
