@@ -43,7 +43,7 @@ def start(start_fork):
 def run(command):
     def run(*arguments):
         code, out, err = command("gpt_data_generate.py", *arguments)
-        return code, out, besides_look(err)
+        return code, besides_look(out), err
 
     return run
 

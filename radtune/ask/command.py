@@ -121,7 +121,6 @@ def ask(config: AskConfig, quarantine: bool = False) -> None:
     With ``quarantine``, rows with problems stand in ``OUTPUT.quarantine.jsonl``, too.
     """
     asking = _asking(config)
-    reports = _reports(config, asking)
     prices, output, table = config.prices or PRICES_FILE, config.output, None
     if output and output.suffix.lower() in TABLES:
         output, table = output.with_suffix(".jsonl"), output
@@ -136,6 +135,7 @@ def ask(config: AskConfig, quarantine: bool = False) -> None:
     price = price.in_batch if price and config.batch else price
     check_budget(config.max_cost, price, config.model or "", asking.sampling, prices)
     budget = Budget(config.max_cost, price)
+    reports = _reports(config, asking)
     model = _model(config, asking, reports, endpoint, budget)
     waiting = batch_api.pending_keys(state) if state else ()
     # A dry run makes no file.
@@ -178,6 +178,10 @@ def _asking(config: AskConfig) -> Asking:
     task = load_task(config.task)
     temperature, at_server, grammar = config.temperature, config.engine == "openai", task.grammar()
     schema = task.json_schema() if at_server and (config.constrain or config.response_format != "text") else None
+    if (config.reports is None) != (config.output is None):
+        raise InputError("reports= and output= go together; neither for one report in text= or on standard input")
+    if config.reports is not None and config.text is not None:
+        raise InputError("give reports= or text=, not both")
     if temperature and temperature < MIN_TEMPERATURE:
         raise InputError(f"temperature must be 0 (greedy), or {MIN_TEMPERATURE} or more")
     if not at_server and None in (temperature, config.max_new_tokens):
@@ -206,12 +210,8 @@ def _asking(config: AskConfig) -> Asking:
 
 
 def _reports(config: AskConfig, asking: Asking) -> list[Report]:
-    if (config.reports is None) != (config.output is None):
-        raise InputError("reports= and output= go together; neither for one report in text= or on standard input")
     if config.reports is None:
         return [_one_report(config.text)]
-    if config.text is not None:
-        raise InputError("give reports= or text=, not both")
     reports = list(read_any_reports(config.reports, config.id_column, config.text_column))
     if not any(text_of(asking.task, report).strip() for report in reports):
         raise InputError(f"{config.reports}: {'none of the reports has text' if reports else 'no reports'}")

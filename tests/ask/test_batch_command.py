@@ -66,7 +66,7 @@ def test_what_a_batch_has_is_not_asked_straight_nor_counted_as_to_come(server, r
     assert run("batch=submit")[0] == 0
     sent = len(server.calls)
     code, out, _ = run("dry_run=true")
-    assert code == 0 and "\n0 calls to " in out
+    assert code == 0 and out.startswith("0 calls to ")
     code, out, err = run()
     assert (code, err) == (1, "200 reports have no answer yet: batch=collect fetches them\n")
     assert "200 reports, 0 answers in" in out and len(server.calls) == sent
@@ -98,7 +98,7 @@ def test_collecting_that_was_stopped_again_and_again_doubles_nothing(server, rep
 def test_batches_of_other_questions_are_left_and_odd_words_about_a_batch_passed_over(server, reports, run):
     run("batch=submit")
     code, out, err = run("batch=collect", "model=another")
-    assert (code, out.count("\n"), err.count("\n")) == (2, 1, 1)
+    assert (code, out, err.count("\n")) == (2, "", 1)
     assert "200 questions in the batches are none of this command's" in err and len(server.files) == 1
     (batch,) = server.batches.values()
     kept = dict(batch)

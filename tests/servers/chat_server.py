@@ -37,21 +37,16 @@ class Server:
     def __init__(self) -> None:
         self.requests: list[tuple[Request, dict[str, Any]]] = []
         self.answer: Answer = lambda body, number: completion("[]")
-        # Whether the prompts that tell how it frames messages, and are no report's, are answered aside.
+        # Whether the prompt by which its frame is known, and which is no report's, is answered aside.
         self.frame_aside = False
 
     @property
     def endpoint(self) -> Endpoint:
         return Endpoint(self.url, "127.0.0.1")
 
-    @property
-    def asked(self) -> list[dict[str, Any]]:
-        """The bodies of what it got, without the prompt by which a server's frame is known."""
-        return [body for _, body in self.requests if body["messages"][0]["content"] != "edema"]
-
     async def complete(self, request: Request) -> Response:
         body = await request.json()
-        if self.frame_aside and set(body["messages"][0]["content"].split()) == {"edema"}:
+        if self.frame_aside and body["messages"][0]["content"] == "edema":
             return JSONResponse(completion("x"))
         self.requests.append((request, body))
         answered = self.answer(body, len(self.requests))

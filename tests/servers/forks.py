@@ -83,9 +83,9 @@ class Fork:
             assert select.select([self._mother.stdout], [], [], timeout)[0], "it does not end"
             self.poll()
         out, err = (Path(file.name).read_text(encoding="utf-8", errors="replace") for file in self._said)
-        return out, besides_look(err)
+        return besides_look(out), err
 
 
-def besides_look(err: str) -> str:
-    """What a command has said besides the line on what its file of reports holds."""
-    return re.sub(r"^.*: JSON lines; [\d,]+ reports.*\n", "", err, flags=re.MULTILINE)
+def besides_look(out: str) -> str:
+    """What a command has printed besides the line on what its file of reports holds."""
+    return re.sub(r"^.*: JSON lines; [\d,]+ reports.*\n", "", out, flags=re.MULTILINE)
