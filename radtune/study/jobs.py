@@ -253,12 +253,13 @@ def read_source(keys: Mapping[str, Any]) -> Iterator[Report]:
 
 
 class Hashes:
-    """SHA-256 of what files hold. Those of large files are kept in a file, by name, size and time."""
+    """SHA-256 of what files hold, each read once. Those of large files are kept in a file, by name, size and time."""
 
     def __init__(self, kept: Path | None = None) -> None:
         """Begins with the hashes kept in a file; with None, with none."""
         self._kept, self._new = kept, False
         self._found: dict[str, str] = {}
+        self._seen: dict[tuple[Path, str], str] = {}
         with contextlib.suppress(OSError, ValueError):
             if kept is not None:
                 self._found = {str(name): str(value) for name, value in json.loads(kept.read_text()).items()}
@@ -298,6 +299,11 @@ class Hashes:
         return Source(sha, int(count))
 
     def _once(self, path: Path, how: str, hashed: Callable[[], str]) -> str:
+        if (path, how) not in self._seen:
+            self._seen[path, how] = self._kept_or(path, how, hashed)
+        return self._seen[path, how]
+
+    def _kept_or(self, path: Path, how: str, hashed: Callable[[], str]) -> str:
         try:
             stat = path.stat()
         except OSError as error:

@@ -19,7 +19,8 @@ from scripts.study_step import schemas
 
 def made_from(study: Study) -> dict[str, dict]:
     jobs = jobs_of(study, read_training(study))
-    return {name: given_of(study, job, made_by(jobs), Hashes()) for name, job in jobs.items()}
+    hashes = Hashes()
+    return {name: given_of(study, job, made_by(jobs), hashes) for name, job in jobs.items()}
 
 
 def made_anew(before: Study, after: Study) -> set[str]:
