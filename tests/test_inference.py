@@ -174,22 +174,6 @@ def test_labels_come_as_a_table_beside_the_rows(tmp_path, serve, run, task, endi
     assert ", 0 answers in" in run(*keys, f"output={tmp_path / 'p.jsonl'}")[0]
 
 
-def test_rows_that_somebody_has_edited_are_not_written_over(tmp_path, serve, run):
-    server, reports, output = serve(named), tmp_path / "r.csv", tmp_path / "p.jsonl"
-    reports.write_text("report_id,text\na,edema\n")
-    keys = [TASK, *at(server), f"reports={reports}", f"output={output}"]
-    run(*keys)
-    edited = output.read_text().replace('"labels": ["', '"labels": ["Fracture", "')
-    output.write_text(edited)
-    reports.write_text("report_id,text\na,edema\nb,effusion\n")
-    assert "edited since it was written, and would be written anew; rename it" in run(*keys, code=2)[1]
-    run(*keys, "dry_run=true")
-    assert output.read_text() == edited and len(server.requests) == 1
-    output.rename(tmp_path / "edited.jsonl")
-    run(*keys)
-    assert len(read(output)) == len(server.requests) == 2
-
-
 def test_a_model_that_was_retrained_under_its_name_is_told_by_its_revision(tmp_path, serve, run):
     server, reports, output = serve(named), tmp_path / "r.csv", tmp_path / "p.jsonl"
     reports.write_text("report_id,text\na,edema\nb,effusion\n")

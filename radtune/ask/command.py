@@ -24,7 +24,7 @@ from radtune.config import InputError, key
 from radtune.engines.choose import ENGINES, QUANTIZATIONS, Model, choose_model, endpoint_of
 from radtune.engines.guard import Endpoint, check_batch_endpoint, read_credential, what_leaves
 from radtune.engines.prompt import Engine, Sampling
-from radtune.files import check_outputs, manifest_path, read_jsonl, sha256_file, write_manifest
+from radtune.files import check_outputs, read_jsonl, write_manifest
 from radtune.labels import Status
 from radtune.privacy import say
 from radtune.report import Report, report_from_text
@@ -128,8 +128,9 @@ def ask(config: AskConfig, quarantine: bool = False) -> None:
     aside = output.with_name(f"{output.name}.quarantine.jsonl") if output and quarantine else None
     answers, state = (ledger_path(output), batch_api.state_path(output)) if output else (None, None)
     check_outputs([output, table, aside, answers, state], inputs)
-    if output and not config.dry_run:
-        _check_kept(output, config.checkpoint_dir, config.adapter_dir)
+    for folder in filter(None, (config.checkpoint_dir, config.adapter_dir)):
+        if output and output.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{output}: stands in the model's folder {folder}; give another output=")
     endpoint = endpoint_of(config)
     price = price_at(endpoint, config.model or "", prices)
     price = price.in_batch if price and config.batch else price
@@ -159,18 +160,6 @@ def ask(config: AskConfig, quarantine: bool = False) -> None:
         if table and output.exists():
             write_table(table, asking.task, (row for _, row in read_jsonl(output)))
     _finish(config, output, run, inputs, table, aside)
-
-
-def _check_kept(output: Path, *folders: Path | None) -> None:
-    """Refuses an output among a model's files, or in place of one that somebody has edited: a reader's answers."""
-    for folder in filter(None, folders):
-        if output.resolve().is_relative_to(folder.resolve()):
-            raise InputError(f"{output}: stands in the model's folder {folder}; give another output=")
-    made = manifest_path(output)
-    if output.exists() and made.exists() and sha256_file(output) not in made.read_text(encoding="utf-8"):
-        raise InputError(
-            f"{output}: edited since it was written, and would be written anew; rename it to keep it, or remove {made}"
-        )
 
 
 def _asking(config: AskConfig) -> Asking:
