@@ -161,11 +161,14 @@ def _unfit(answer: Answer, file: LabelFile, blank: Collection[str], with_problem
     return "with problems (quarantined)" if answer.provenance.get("problems") and not with_problems else ""
 
 
-def read_excluded(paths: Iterable[Path]) -> Excluded:
-    """Reads which reports are excluded: ids, one a line, or a table of them with what it has of patients and texts."""
+def read_excluded(paths: Iterable[Path], id_columns: Collection[str] = ()) -> Excluded:
+    """Reads which reports are excluded: ids, one a line, or a table of them with what it has of patients and texts.
+
+    ``id_columns`` are names of the ids beside the usual ones.
+    """
     ids, patients, texts = set[str](), set[str](), set[tuple[str, ...]]()
     for path in paths:
-        ids |= read_ids(path)
+        ids |= read_ids(path, id_columns)
         for number, row in read_table(path) if is_table(path) else ():
             column = find_column(row, PATIENT_COLUMNS) or next(filter(PATIENTS.fullmatch, row), None)
             patients.add(_patient(id_cell(f"{path}:{number}", column, row)))

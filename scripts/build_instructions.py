@@ -76,7 +76,8 @@ def main(config: InstructionsConfig) -> None:
         whose = f"{known[name]}{THREE_VALUED if 'state' in policies.values() else ''}"
         sources[whose] = join(given.reports, given.labels, task, policies, config.with_problems, given.id_column)
         rows[whose] = given.rows
-    split = build(sources, rows, config.validation_rows, config.seed, read_excluded(config.exclude_ids))
+    excluded = read_excluded(config.exclude_ids, [given.id_column for given in config.sets.values() if given.id_column])
+    split = build(sources, rows, config.validation_rows, config.seed, excluded)
     parts = {config.output: split.train}
     if config.validation_output is not None:
         parts[config.validation_output] = split.validation

@@ -60,7 +60,7 @@ def main(config: Any) -> None:
     check_outputs([config.output, config.gold_labels, config.gold_phrases], inputs)
     where, look = config.input or Path(f"source={config.source}"), Look()
     reports = look.pass_on(progress(source.read(keys), "reports"))
-    counts = write_selection(config.output, reports, config, str(where))
+    counts = write_selection(config.output, reports, config, str(where), config.id_column)
     say_look(where, tuple(look.lines()))
     write_manifest(config.output, config, inputs, counts=dataclasses.asdict(counts), headings=dict(look.headings))
     print(f"{config.output}: {counts.kept:,} reports ({counts})")

@@ -3,7 +3,7 @@
 import hashlib
 import heapq
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -11,7 +11,7 @@ from typing import IO
 from radtune.config import InputError, key
 from radtune.files import jsonl_line, open_text, read_lines, write_whole
 from radtune.report import Report
-from radtune.tables import find_id_column, id_cell, is_table, normal_id, read_table
+from radtune.tables import find_column, find_id_column, id_cell, is_table, normal_id, read_table
 
 
 @dataclass
@@ -59,17 +59,21 @@ def priority(seed: int, report_id: str) -> bytes:
     return hashlib.sha256(f"{seed}:{report_id}".encode()).digest()
 
 
-def write_selection(output: Path, reports: Iterable[Report], selection: Selection, where: str) -> Counts:
+def write_selection(
+    output: Path, reports: Iterable[Report], selection: Selection, where: str, id_column: str | None = None
+) -> Counts:
     """Writes the kept reports as ``reports.jsonl``, in the order of the source, whole or not at all.
 
     Memory grows with the reports' ids (and digests of their texts, if duplicates are dropped), not with their texts:
     which are kept is known at the source's end, so they wait in a temporary file beside the output. ``where`` is what
-    to call the source in a message.
+    to call the source in a message, ``id_column`` what the source calls its ids; the file of excluded ids may, too.
     """
     counts = Counts()
     # The temporary file has mode 0600 and no name, so no kill leaves patients' text behind.
     with write_whole(output) as stream, tempfile.TemporaryFile(dir=Path(output).parent) as spool:
-        left = _eligible(reports, selection, counts, spool, where)
+        path = selection.exclude_ids
+        excluded = read_ids(path, [id_column] if id_column else []) if path else frozenset()
+        left = _eligible(reports, selection, excluded, counts, spool, where)
         if selection.sample is not None:
             if len(left) < selection.sample:
                 raise InputError(
@@ -87,14 +91,18 @@ def write_selection(output: Path, reports: Iterable[Report], selection: Selectio
 
 
 def _eligible(
-    reports: Iterable[Report], selection: Selection, counts: Counts, spool: IO[bytes], where: str
+    reports: Iterable[Report],
+    selection: Selection,
+    excluded: frozenset[str],
+    counts: Counts,
+    spool: IO[bytes],
+    where: str,
 ) -> dict[int, bytes]:
     """Writes the reports that may be kept to the temporary file; counts the others.
 
     Returns:
         Where each begins there, with its :func:`priority`.
     """
-    excluded = read_ids(selection.exclude_ids) if selection.exclude_ids else frozenset()
     excluded_seen, excluded_texts = set[str](), set[bytes]()
     places: dict[bytes, int] = {}  # by what no two kept reports share
     found: dict[int, bytes] = {}
@@ -137,18 +145,21 @@ def excluded_ids(report_ids: Iterable[str], excluded: Iterable[str]) -> set[str]
     return {report_id for report_id in report_ids if normal_id(report_id) in normal}
 
 
-def read_ids(path: Path) -> frozenset[str]:
-    """Reads report ids, one a line or the id column of a table, in their normal form (:func:`normal_id`)."""
-    ids = frozenset(map(normal_id, _id_column(path) if is_table(path) else _id_lines(path))) - {""}
+def read_ids(path: Path, id_columns: Collection[str] = ()) -> frozenset[str]:
+    """Reads report ids, one a line or the id column of a table, in their normal form (:func:`normal_id`).
+
+    Of a table, that is the first of ``id_columns`` that it has, else one of the usual names.
+    """
+    ids = frozenset(map(normal_id, _id_column(path, id_columns) if is_table(path) else _id_lines(path))) - {""}
     if not ids:
         raise InputError(f"{path}: no ids")
     return ids
 
 
-def _id_column(path: Path) -> Iterator[str]:
+def _id_column(path: Path, id_columns: Collection[str]) -> Iterator[str]:
     column = ""
     for number, row in read_table(path):
-        column = column or find_id_column(row, path)
+        column = column or find_column(row, id_columns) or find_id_column(row, path)
         report_id = id_cell(f"{path}:{number}", column, row)
         if not report_id:
             raise InputError(f"{path}:{number}: empty {column}")

@@ -140,6 +140,8 @@ def test_ids_are_read(tmp_path: Path, name: str, content: str) -> None:
     assert read_ids(tmp_path / name) == {"1", "2"}
     parquet.write_table(Table.from_pylist([{"study_id": 1.0}, {"study_id": 2.0}]), tmp_path / "ids.parquet")
     assert read_ids(tmp_path / "ids.parquet") == {"1", "2"}
+    (tmp_path / "own.csv").write_text("Accession,x\n001,a\n2,b\n")
+    assert read_ids(tmp_path / "own.csv", ["NOTE_ID", "accession"]) == {"1", "2"}
 
 
 @pytest.mark.parametrize(
