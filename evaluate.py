@@ -86,8 +86,9 @@ def main(config: EvaluateConfig) -> None:
     annotators = [sides[name] for name in config.gold_columns]
     if config.gold_rule:
         sides[inputs.GOLD] = inputs.combine_gold(task, annotators, config.gold_rule, config.gold_blank)
-    if said := inputs.blank_text(task, sides[inputs.GOLD], config.gold_blank):
-        print(said)
+    for name in (inputs.GOLD, *config.gold_columns):
+        if said := inputs.blank_text(task, sides[name], config.gold_blank, name):
+            print(said)
     reports = {}
     if config.reports:
         id_column = config.id_column if config.id_column in column_names(config.reports) else None

@@ -46,7 +46,10 @@ def read_gold(
     if taken := {GOLD, PREDICTIONS, COMPARE} & set(columns):
         raise InputError(f"gold_columns: an annotator's column cannot be named {min(taken)!r}")
     sides = {name: read_labels(path, task, name, id_column) for name in columns}
-    return sides if rule else {**sides, GOLD: read_labels(path, task, column, id_column)}
+    sides |= {} if rule else {GOLD: read_labels(path, task, column, id_column)}
+    # Who says elsewhere that there is nothing leaves blank what was not annotated, in whichever column.
+    says_none = any(side.says_none for side in sides.values())
+    return {name: replace(side, says_none=says_none) for name, side in sides.items()}
 
 
 def understood(task: Task, gold: LabelFile, slips: bool = False) -> tuple[LabelFile, dict[str, Respelling]]:
@@ -87,21 +90,21 @@ def combine_gold(task: Task, annotators: Sequence[LabelFile], rule: str, gold_bl
     return LabelFile(annotators[0].path, combined, blank=blank, says_none=True, lines=annotators[0].lines)
 
 
-def blank_text(task: Task, gold: LabelFile, gold_blank: str | None) -> str:
-    """What was done with blank cells of gold, and with classes that it has no column for; empty where it has none."""
+def blank_text(task: Task, gold: LabelFile, gold_blank: str | None, name: str = GOLD) -> str:
+    """What was done with blank cells, and with classes that there is no column for; empty where there are none."""
     said = []
     left_out, rows = len(unannotated(gold, gold_blank)), len(gold.answers)
     kept = len(gold.blank) - left_out
     if kept:
-        said.append(f"{kept:,} of {rows:,} reports have no label in gold, which counts as none ({_used(NEGATIVE)})")
+        said.append(f"{kept:,} of {rows:,} reports have no label in {name}, which counts as none ({_used(NEGATIVE)})")
     if left_out:
-        said.append(f"{left_out:,} of {rows:,} reports are not annotated in gold and left out ({_used(IGNORE)})")
+        said.append(f"{left_out:,} of {rows:,} reports are not annotated in {name} and left out ({_used(IGNORE)})")
     tables = [answer.states for answer in gold.answers.values() if answer.states]
     if cells := sum(len(task.classes) - len(gold.missing) - len(states.keys() & {*task.classes}) for states in tables):
         means = "are not scored" if gold_blank == IGNORE else "count as absent"
-        said.append(f"{cells:,} blank cells of gold {means} ({_used(gold_blank or NEGATIVE)})")
+        said.append(f"{cells:,} blank cells of {name} {means} ({_used(gold_blank or NEGATIVE)})")
     if gold.missing:
-        said.append(f"gold has no column for {', '.join(gold.missing)}: not scored")
+        said.append(f"{name} has no column for {', '.join(gold.missing)}: not scored")
     return "; ".join(said)
 
 

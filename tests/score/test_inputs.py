@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from radtune.combine import RULES
 from radtune.config import InputError
 from radtune.files import write_jsonl
-from radtune.label_files import LabelFile, read_labels
+from radtune.label_files import LabelFile, read_labels, unannotated
 from radtune.labels import Answer
 from radtune.score.inputs import Respelling, combine_gold, keep_reports, read_gold, respell
 from radtune.tasks import Task, load_task
@@ -35,8 +35,20 @@ def gold_of(path: Path, rule: str, task: Task = MC) -> dict[str, tuple[str, ...]
 
 def test_what_any_annotator_found_or_all_did(curated: Path) -> None:
     assert gold_of(curated, "union") == {"1": ("Edema", "Fracture"), "2": ("Pneumonia",), "3": ("Edema",)}
-    # Of two the majority is both.
-    assert gold_of(curated, "intersection") == gold_of(curated, "majority") == {"1": ("Edema",), "2": (), "3": ()}
+    # Of two the majority is both; the second report has one annotator, since a blank is no Normal here.
+    expected = {"1": ("Edema",), "2": ("Pneumonia",), "3": ()}
+    assert gold_of(curated, "intersection") == gold_of(curated, "majority") == expected
+
+
+def test_what_one_annotator_left_blank_is_made_of_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("uid,A,B\n1,Edema,\n2,,\n3,Normal,Edema\n")
+    sides = read_gold(path, MC, None, ["A", "B"], "intersection", None)
+    gold = combine_gold(MC, list(sides.values()), "intersection")
+    assert (labels_of(gold), gold.blank) == ({"1": ("Edema",), "2": (), "3": ()}, {"2"})
+    assert [unannotated(side) for side in sides.values()] == [{"2"}, {"1", "2"}]
+    assert [unannotated(side, "negative") for side in sides.values()] == [set(), set()]
+    assert labels_of(combine_gold(MC, list(sides.values()), "intersection", "negative"))["1"] == ()
 
 
 def test_annotators_mean_the_same_by_the_tasks_rule(tmp_path: Path) -> None:
