@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -65,11 +66,14 @@ def _lock(path: Path) -> BinaryIO:
 def _run(job: Job, now: dict[str, Any], log: Path, parent: int, held: BinaryIO, **others: Any) -> int:
     """Runs a command, and ends it and what it started when the study ends."""
     log.parent.mkdir(parents=True, exist_ok=True)
+    words = job.words(**others)
     with log.open("wb") as stream:
+        stream.write(f"{shlex.join(words)}\n".encode())
+        stream.flush()
         # What quotes reports belongs into files of its own.
         shown = subprocess.DEVNULL if job.keys.get("show_text") else stream
         child = subprocess.Popen(
-            job.words(**others), stdin=subprocess.DEVNULL, stdout=shown, stderr=stream,
+            words, stdin=subprocess.DEVNULL, stdout=shown, stderr=stream,
             pass_fds=[held.fileno()], preexec_fn=_die_with_parent,
         )  # fmt: skip
     # Whoever stops this process alone means the command; a terminal's Ctrl-C reaches both.

@@ -73,6 +73,7 @@ def starts(job: Job) -> list[str]:
 def test_a_result_of_the_same_is_not_made_again_and_written_for_its_owner(study: Study, training: Job) -> None:
     assert run(study, training) == 0
     assert (adapter(training), starts(training)) == ("first", ["mix_1_1"])
+    assert f" output_dir={study.training('mix_1_1')} " in (study.run_dir / "logs" / "job.log").read_text()
     before = training.outputs[0].stat().st_mtime_ns
     training.reads[0].touch()
     assert run(study, training) == 0
