@@ -139,12 +139,6 @@ def _digest(report: Report) -> bytes:
     return hashlib.blake2b((text or report.text).encode(), digest_size=16).digest()
 
 
-def excluded_ids(report_ids: Iterable[str], excluded: Iterable[str]) -> set[str]:
-    """Those of the report ids that are excluded, whichever form of an id either side has (:func:`normal_id`)."""
-    normal = set(map(normal_id, excluded))
-    return {report_id for report_id in report_ids if normal_id(report_id) in normal}
-
-
 def read_ids(path: Path, id_columns: Collection[str] = ()) -> frozenset[str]:
     """Reads report ids, one a line or the id column of a table, in their normal form (:func:`normal_id`).
 

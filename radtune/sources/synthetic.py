@@ -17,25 +17,7 @@ from radtune.labels import NO_FINDING, Phrase, State
 from radtune.report import Report, report_from_sections
 
 COHORTS = ("mimic", "wcm")
-# By region, its heading in a structured report.
-_REGIONS = {
-    "devices": "Tubes and lines", "lungs": "Lungs", "pleura": "Pleura", "heart": "Heart/Mediastinum", "bones": "Bones",
-}  # fmt: skip
 _STRENGTH = {State.PRESENT: 2, State.UNCERTAIN: 1, State.ABSENT: 0}
-
-# How often each thing happens; chosen so that about a fifth of reports are normal and about a third of mentioned
-# findings are hedged or resolved.
-_P_NORMAL = 0.15
-_P_HEDGED = 0.22
-_P_RESOLVED = 0.10
-_P_VERSUS = 0.12
-_P_HISTORY = 0.10
-_P_FILLER = 0.40
-_P_NEGATION_LIST = 0.75
-_P_MISSPELT = 0.03
-_P_RESTATED = 0.55
-_P_STRUCTURED = {"mimic": 0.05, "wcm": 0.5}
-_REPORTS_PER_PATIENT = 1.6
 
 
 @dataclass
@@ -74,7 +56,7 @@ class _Draft:
     """A report being written: sentences by region, and what they say."""
 
     random: random.Random
-    sentences: dict[str, list[str]] = field(default_factory=lambda: {region: [] for region in _REGIONS})
+    sentences: dict[str, list[str]] = field(default_factory=lambda: {region: [] for region in _lexicon()["regions"]})
     impression: list[str] = field(default_factory=list)
     labels: dict[str, State] = field(default_factory=dict)
     phrases: list[Phrase] = field(default_factory=list)
@@ -92,28 +74,33 @@ def _lexicon() -> dict[str, Any]:
         return tomllib.load(stream)
 
 
+def _chance(name: str) -> Any:
+    """How often a thing happens; of one that differs so, by cohort."""
+    return _lexicon()["chances"][name]
+
+
 def generate(count: int, seed: int, cohort: str = "mimic") -> Iterator[SyntheticReport]:
     """Makes reports; a longer run begins with those of a shorter one. Cohorts differ in diseases and in layout."""
     for index in range(count):
         rng = random.Random(f"{cohort}:{seed}:{index}")  # noqa: S311  (no secret)
-        patient = int(index / _REPORTS_PER_PATIENT)
+        patient = int(index / _lexicon()["reports_per_patient"])
         yield _write(rng, f"{cohort}-{seed}-{index:06d}", f"{cohort}-{seed}-p{patient:06d}", cohort)
 
 
 def _write(rng: random.Random, report_id: str, patient_id: str, cohort: str) -> SyntheticReport:
     lexicon, draft = _lexicon(), _Draft(rng)
     conditions = lexicon["condition"]
-    if rng.random() >= _P_NORMAL:
+    if rng.random() >= _chance("normal"):
         weights = [condition["weight"][cohort] for condition in conditions]
         for condition in {id(c): c for c in rng.choices(conditions, weights, k=rng.randint(1, 4))}.values():
             _mention(draft, condition)
-        if rng.random() < _P_VERSUS:
+        if rng.random() < _chance("versus"):
             _versus(draft, conditions)
     _negations(draft, conditions)
     _normal_statements(draft)
-    if rng.random() < _P_FILLER:
+    if rng.random() < _chance("filler"):
         draft.sentences["devices"].insert(0, rng.choice(lexicon["carriers"]["filler"]))
-    if rng.random() < _P_HISTORY:
+    if rng.random() < _chance("history"):
         phrase, _ = _fill(draft, rng.choice([c for c in conditions if c.get("finding") and not c.get("device")]))
         draft.sentences["devices"].insert(0, _carry(draft, "history", phrase))
     devices = {condition["finding"] for condition in conditions if condition.get("device")}
@@ -132,9 +119,9 @@ def _mention(draft: _Draft, condition: dict[str, Any]) -> None:
     rng, device = draft.random, condition.get("device", False)
     phrase, icd10 = _fill(draft, condition)
     chance = rng.random()
-    if chance < _P_RESOLVED:
+    if chance < _chance("resolved"):
         label, carrier = State.ABSENT, "device_removed" if device else "resolved"
-    elif chance < _P_RESOLVED + _P_HEDGED and not device and condition.get("finding"):
+    elif chance < _chance("resolved") + _chance("hedged") and not device and condition.get("finding"):
         label, carrier = State.UNCERTAIN, "hedged"
     else:
         label, carrier = State.PRESENT, "device_present" if device else "present"
@@ -142,7 +129,7 @@ def _mention(draft: _Draft, condition: dict[str, Any]) -> None:
     draft.say(condition, label)
     sentence = _carry(draft, carrier, phrase)
     draft.sentences[condition["region"]].append(sentence)
-    if label != State.ABSENT and not device and rng.random() < _P_RESTATED:
+    if label != State.ABSENT and not device and rng.random() < _chance("restated"):
         draft.impression.append(sentence if label == State.UNCERTAIN else f"{_capital(phrase)}.")
 
 
@@ -168,7 +155,7 @@ def _negations(draft: _Draft, conditions: list[dict[str, Any]]) -> None:
     rng, carriers = draft.random, _lexicon()["carriers"]
     free = [c for c in conditions if c["negated"] and c["finding"] not in draft.labels]
     rng.shuffle(free)
-    if rng.random() < _P_NEGATION_LIST:
+    if rng.random() < _chance("negation_list"):
         listed, free = free[: rng.randint(1, 4)], free[4:]
         words = [_misspell(draft, rng.choice(c["negated"])) for c in listed]
         joined = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {rng.choice(('or', 'and'))} {words[-1]}"
@@ -199,7 +186,7 @@ def _fill(draft: _Draft, condition: dict[str, Any]) -> tuple[str, str]:
 
 
 def _misspell(draft: _Draft, phrase: str) -> str:
-    if draft.random.random() < _P_MISSPELT:
+    if draft.random.random() < _chance("misspelt"):
         for word, variants in _lexicon()["misspellings"].items():
             if word in phrase:
                 return phrase.replace(word, draft.random.choice(variants))
@@ -227,10 +214,10 @@ def _device_codes() -> frozenset[str]:
 
 
 def _findings(draft: _Draft, cohort: str) -> str:
-    if draft.random.random() < _P_STRUCTURED[cohort]:
-        filled = ((heading, " ".join(draft.sentences[region])) for region, heading in _REGIONS.items())
+    if draft.random.random() < _chance("structured")[cohort]:
+        filled = ((heading, " ".join(draft.sentences[region])) for region, heading in _lexicon()["regions"].items())
         return "\n".join(f"{heading}: {said or 'None.'}" for heading, said in filled)
-    return " ".join(sentence for region in _REGIONS for sentence in draft.sentences[region])
+    return " ".join(sentence for region in _lexicon()["regions"] for sentence in draft.sentences[region])
 
 
 def _impression(draft: _Draft) -> str:

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pyarrow import Table, parquet
 
 from radtune.config import InputError
@@ -14,7 +12,6 @@ from radtune.report import Report, read_reports, report_from_sections, report_fr
 from radtune.sources.select import (
     Counts,
     Selection,
-    excluded_ids,
     priority,
     read_ids,
     write_selection,
@@ -99,14 +96,6 @@ def test_ids_are_excluded_in_whichever_form(tmp_path: Path) -> None:
     assert select(tmp_path, make(6), ids) == left
     named_so = [report_from_sections(f"s{number}", None, "Clear.", "", "t") for number in range(5)]
     assert select(tmp_path, named_so, ids)[0] == ["s0", "s2", "s4"]
-    forms = ["50000001", "s50000001", "50000001.0", "p10/p1/s50000001.txt", "0050000001"]
-    for written in forms:
-        assert excluded_ids([*forms, "50000002"], frozenset({written})) == set(forms)
-
-
-@given(st.text())
-def test_an_id_excludes_itself(report_id: str) -> None:
-    assert excluded_ids([report_id], [report_id]) == {report_id}
 
 
 def test_nothing_left(tmp_path: Path) -> None:
