@@ -196,13 +196,14 @@ def _table_answer(
     """What a row of a table says, and whether it says nothing."""
     states = {}
     for name, meant in layout.states.items():
-        if not is_missing(cell := row[name].strip()):
-            if cell not in _STATES:
-                # Where columns are shifted, a report may stand here.
-                is_word = len(cell) <= 20 and len(cell.split()) == 1
-                said = repr(cell) if is_word else f"a text of {len(cell)} characters"
-                raise InputError(f"{where}: {name} is {said}, expected 1, 0, -1 or blank")
+        cell = row[name].strip()
+        if cell in _STATES:
             states[meant] = _STATES[cell]
+        elif cell and not is_missing(cell):
+            # Where columns are shifted, a report may stand here.
+            is_word = len(cell) <= 20 and len(cell.split()) == 1
+            said = repr(cell) if is_word else f"a text of {len(cell)} characters"
+            raise InputError(f"{where}: {name} is {said}, expected 1, 0, -1 or blank")
     listed = _cell_labels(where, row, task, layout.labels) if layout.labels else None
     answer = Answer(task.distinct(listed or ()), report_id, by, patient_id=_patient_id(row))
     if layout.states and listed is None:
