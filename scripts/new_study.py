@@ -3,8 +3,8 @@
     python scripts/new_study.py name=ours input=notes.csv gold=curated.csv output=ours.yaml
     python scripts/new_study.py name=ours input=notes.csv gold=notes.csv sample=200 id_column=NOTE_ID text_column=NOTE
 
-The table may hold its own gold: then a sample is tested on, which no model is trained on. What it wrote is to be
-edited; configs/study/mini.yaml explains each key.
+The table may hold its own gold: then a sample is tested on. Gold without texts is that of reports of the table. What
+is tested on, no model is trained on. What the command wrote is to be edited; configs/study/mini.yaml explains each key.
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,13 @@ import yaml
 from radtune.config import InputError, key, run_command
 from radtune.files import check_outputs, write_whole
 from radtune.label_files import LABELS, NO_FINDING, column_names
+from radtune.sources.select import read_ids
+from radtune.sources.table import TEXT_COLUMNS
 from radtune.study.check import check_name
 from radtune.study.jobs import read_source
 from radtune.study.plan import ALL, RULES, TEACHER, read_study
-from radtune.tasks import DEFAULT_RULES_TASK, load_task
+from radtune.tables import find_column
+from radtune.tasks import DEFAULT_RULES_TASK, SECTIONS, load_task
 
 _COLUMNS = ("id_column", "patient_column", "text_column", "findings_column", "impression_column")
 
@@ -30,7 +33,10 @@ class NewStudyConfig:
 
     name: str = key("Names the study, its cohort and its folder.")
     input: Path = key("The table of reports to train on.")
-    gold: Path = key("The table of reports to test on, with what is right: a column of labels, or one for each class.")
+    gold: Path = key(
+        "What is right of the reports to test on: a column of labels, or one for each class. With their texts, or "
+        "with ids alone of reports that the table of reports has."
+    )
     output: Path | None = key("The YAML to write; NAME.yaml if left out.", None)
     task: str = key("What is asked: a name, or the path of a task file.", DEFAULT_RULES_TASK)
     labels: str | None = key("Who labels the cohort: rules, teacher or a file; rules, if the task has them.", None)
@@ -56,9 +62,14 @@ def main(config: NewStudyConfig) -> None:
     columns = {name: value for name in _COLUMNS if (value := getattr(config, name)) is not None}
     cohort: dict[str, Any] = {"task": config.task, "labels": config.labels or (RULES if task.rules else TEACHER)}
     cohort |= {"source": "table", "input": str(config.input), **columns, "drop_duplicates": True}
-    test = {"task": config.task, "source": "table", "input": str(config.gold), "gold": str(config.gold)}
-    test |= _own(columns, config.gold)
     names = column_names(config.gold)
+    test = {"task": config.task, "source": "table", "gold": str(config.gold)}
+    texts = [columns[name] for name in _COLUMNS[2:] if name in columns]
+    if find_column(names, [*texts, *TEXT_COLUMNS, *SECTIONS]) is None:
+        # Readers' answers without the texts: those reports of the one table are tested on, the others train.
+        test |= {"input": str(config.input), **columns, "only_ids": str(config.gold)}
+    else:
+        test |= {"input": str(config.gold), **_own(columns, config.gold)}
     if config.gold_column or LABELS in names:
         test["gold_column"] = config.gold_column or LABELS
     elif not {*task.classes, NO_FINDING} & {*names}:
@@ -76,7 +87,15 @@ def main(config: NewStudyConfig) -> None:
     }
     if cohort["labels"] == TEACHER:
         study["teacher"] = {"model": "YOUR_MODEL", "base_url": "http://localhost:8000/v1"}
-    counts = [sum(1 for _ in read_source(part)) for part in (cohort, test)]
+    sections = [report.has_sections for report in read_source(cohort)]
+    count = len(sections)
+    if not any(sections):
+        for part in (cohort, test):
+            part["require_sections"] = False
+    if "only_ids" in test:
+        tested = len(read_ids(config.gold, columns.values()))
+    else:
+        tested = min(sum(1 for _ in read_source(test)), test.get("sample", count))
     check_name(output, config.name)
     with write_whole(output) as stream:
         yaml.safe_dump(study, stream, sort_keys=False, allow_unicode=True, width=120)
@@ -85,7 +104,7 @@ def main(config: NewStudyConfig) -> None:
     except InputError:
         output.unlink()
         raise
-    print(f"{output}: {counts[0]:,} reports to train on, {min(counts[1], test.get('sample', counts[1])):,} to test on")
+    print(f"{output}: {count:,} reports to train on, {tested:,} to test on")
     print(f"snakemake -s scripts/Snakefile --configfile {output} --cores 2    # -n: only says what it would do")
 
 

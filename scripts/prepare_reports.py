@@ -56,7 +56,7 @@ def main(config: Any) -> None:
     taken = _NAMES - {field.name for field in fields(source.Keys)}
     given = {name: value for name, value in vars(config).items() if name not in taken and value is not None}
     keys = from_mapping(source.Keys, given, f"source={config.source}")
-    inputs = [config.input, config.exclude_ids]
+    inputs = [config.input, config.exclude_ids, config.only_ids]
     check_outputs([config.output, config.gold_labels, config.gold_phrases], inputs)
     where, look = config.input or Path(f"source={config.source}"), Look()
     reports = look.pass_on(progress(source.read(keys), "reports"))

@@ -23,17 +23,20 @@ class Selection:
         "Of reports with the same text, addenda aside, keep the last, and none of an excluded one's text.", False
     )
     exclude_ids: Path | None = key("Ids to leave out, a test set's: one a line, or a table with an id column.", None)
+    only_ids: Path | None = key("Ids to keep alone, as exclude_ids names them: the reports of a gold file.", None)
     sample: int | None = key("How many to draw; all if left out. A smaller draw is part of a larger one.", None, ge=1)
     seed: int = key("Seed of the draw, and of synthetic reports.", 0)
 
 
 @dataclass
 class Counts:
-    """What became of the reports of a source: those read are the kept ones and four kinds of dropped ones."""
+    """What became of the reports of a source: those read are the kept ones and five kinds of dropped ones."""
 
     read: int = 0
     kept: int = 0
     excluded: int = 0
+    not_named: int = 0
+    """How many are not among the ids to keep alone."""
     without_sections: int = 0
     duplicates: int = 0
     not_sampled: int = 0
@@ -43,6 +46,7 @@ class Counts:
     def __str__(self) -> str:
         dropped = {
             "excluded": self.excluded,
+            "not in only_ids": self.not_named,
             "without Findings or Impression": self.without_sections,
             "with the text of another": self.duplicates,
             "not drawn": self.not_sampled,
@@ -71,9 +75,10 @@ def write_selection(
     counts = Counts()
     # The temporary file has mode 0600 and no name, so no kill leaves patients' text behind.
     with write_whole(output) as stream, tempfile.TemporaryFile(dir=Path(output).parent) as spool:
-        path = selection.exclude_ids
-        excluded = read_ids(path, [id_column] if id_column else []) if path else frozenset()
-        left = _eligible(reports, selection, excluded, counts, spool, where)
+        columns = [id_column] if id_column else []
+        excluded = read_ids(selection.exclude_ids, columns) if selection.exclude_ids else frozenset()
+        only = read_ids(selection.only_ids, columns) if selection.only_ids else None
+        left = _eligible(reports, selection, excluded, only, counts, spool, where)
         if selection.sample is not None:
             if len(left) < selection.sample:
                 raise InputError(
@@ -94,6 +99,7 @@ def _eligible(
     reports: Iterable[Report],
     selection: Selection,
     excluded: frozenset[str],
+    only: frozenset[str] | None,
     counts: Counts,
     spool: IO[bytes],
     where: str,
@@ -114,6 +120,8 @@ def _eligible(
             excluded_seen.add(form)
             excluded_texts.add(digest)
             counts.excluded += 1
+        elif only is not None and form not in only:
+            counts.not_named += 1
         elif not report.has_sections and selection.require_sections:
             counts.without_sections += 1
         elif not report.text:
@@ -129,7 +137,7 @@ def _eligible(
     for digest in excluded_texts & places.keys():
         del found[places[digest]]
     counts.unmatched_exclude_ids = len(excluded - excluded_seen)
-    counts.duplicates = counts.read - counts.excluded - counts.without_sections - len(found)
+    counts.duplicates = counts.read - counts.excluded - counts.not_named - counts.without_sections - len(found)
     return found
 
 

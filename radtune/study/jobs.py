@@ -154,9 +154,9 @@ def _wording(task: Task) -> list[Path]:
 
 def _prepare(name: str, part: Cohort | Test, reports: Path, gold: Path) -> Job:
     truth = {Path(gold_name(part.task)).stem: gold} if is_synthetic(part) else {}
-    excluded = [Path(part.source["exclude_ids"])] if part.source.get("exclude_ids") else []
+    ids = [Path(part.source[name]) for name in ("exclude_ids", "only_ids") if part.source.get(name)]
     keys = {**part.source, **truth, "output": reports}
-    return Job(name, ("scripts/prepare_reports.py",), keys, (reports, *truth.values()), tuple(excluded), part.source)
+    return Job(name, ("scripts/prepare_reports.py",), keys, (reports, *truth.values()), tuple(ids), part.source)
 
 
 def _label(name: str, task: Task, reports: Path, output: Path) -> Job:

@@ -1,5 +1,6 @@
 """A study's YAML for a table of reports."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,20 @@ def test_a_table_may_hold_its_own_gold(command, tables):
     assert study.tests["ours_test"].source["sample"] == 2
     assert study.tests["ours_test"].evaluation["gold_column"] == "labels"
     assert study.cell("mix_3").rows == {"ours": 3}
+
+
+def test_gold_may_be_of_reports_of_the_table(command, tables):
+    (tables / "read.csv").write_text("NOTE_ID,labels\nn1,Pleural Effusion\nn3,No Finding\n")
+    code, shown, said = new_study(command, tables, "read.csv", *COLUMNS)
+    assert code == 0, said
+    assert "5 reports to train on, 2 to test on" in shown
+    source = read_study(tables / "ours.yaml").tests["ours_test"].source
+    keys = [f"{name}={value}" for name, value in source.items()]
+    output = tables / "test.jsonl"
+    code, shown, said = command("scripts/prepare_reports.py", *keys, f"output={output}")
+    assert code == 0, said
+    assert "2 reports (5 read, 3 not in only_ids)" in shown
+    assert [report["report_id"] for report in map(json.loads, output.read_text().splitlines())] == ["n1", "n3"]
 
 
 @pytest.mark.parametrize(

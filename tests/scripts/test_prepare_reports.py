@@ -73,7 +73,9 @@ def test_mimic_to_a_nested_sample(tmp_path: Path, mimic: Path) -> None:
         f"{tmp_path}/curated.txt: ids that belong to no report: 1",
     ]
     manifest = json.loads((tmp_path / "mimic_10.jsonl.manifest.json").read_text())
-    assert manifest["counts"] == asdict(Counts(40, 10, 2, 4, 0, 24, unmatched_exclude_ids=1))
+    assert manifest["counts"] == asdict(
+        Counts(40, 10, excluded=2, without_sections=4, not_sampled=24, unmatched_exclude_ids=1)
+    )
     assert set(manifest["inputs"]) == {str(mimic), f"{tmp_path}/curated.txt"}
     assert manifest["config"]["sample"] == 10
     assert "Nodule" not in json.dumps(manifest)
