@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from radtune.config import InputError
@@ -40,7 +41,8 @@ def known_prompt(tokenizer: Path | None) -> KnownPrompt | None:
 
     Without a tokenizer, a frame of more tokens than any has that models are trained in is told.
     """
-    if tokenizer is None:
+    # A light install has no tokenizers.
+    if tokenizer is None or find_spec("torchtune") is None:
         said = "frames prompts otherwise than models are trained here, if its model is one"
         return KnownPrompt(_WORD, range(_MOST_TOKENS + 1), said)
     if (expected := _trained_tokens(tokenizer)) is None:
@@ -53,7 +55,7 @@ def find_tokenizer(folders: Sequence[Path]) -> Path | None:
     """The ``tokenizer.json`` in the first of these folders that has one, else beside the base that an adapter names."""
     bases = []
     for folder in folders:
-        with suppress(OSError, ValueError, KeyError, TypeError):
+        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             bases.append(Path(json.loads((folder / "adapter_config.json").read_bytes())["base_model_name_or_path"]))
     paths = (folder / "tokenizer.json" for folder in (*folders, *bases))
     return next((path for path in paths if path.is_file()), None)

@@ -74,7 +74,7 @@ def test_no_word_of_a_report_gets_out_and_no_key(loud, texts):
 @pytest.mark.parametrize("how", ["requests", "tokens"])
 def test_a_limit_holds_at_the_server(how, texts):
     # 49 calls a second, of 200 tokens each: 136 of prompt and 64 that the answer may take.
-    framed = len(Prompt("", "", "", "llama3_chat", "").message)
+    framed = len(Prompt("", "", "x", "llama3_chat", "").message.strip()) - 1
     prompts = [Prompt("", "", text[:100].ljust(544 - framed, "."), "llama3_chat", "") for text in texts[:150]]
     limits = Limits(32, 5.0, 0, 3_000 if how == "requests" else None, 600_000 if how == "tokens" else None)
     with rough_server(Manner(latency_s=0.02)) as server:

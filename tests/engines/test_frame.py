@@ -9,6 +9,7 @@ import pytest
 from chat_server import completion, error
 from tokenizers import Tokenizer
 
+from radtune.engines import frame
 from radtune.engines.choose import _patience, choose_model
 from radtune.engines.prompt import Prompt, Sampling
 from radtune.models.families import FAMILIES
@@ -47,8 +48,8 @@ def said(serve, capsys):
     """What is said of a server of a frame, and how often it was asked."""
     tokenizer = Tokenizer.from_file(str(MINI / "tokenizer.json"))
 
-    def said(frame, **more):
-        before, after = FRAMES[frame]
+    def said(kind, **more):
+        before, after = FRAMES[kind]
 
         def answer(body, number):
             text = f"{before}{body['messages'][0]['content']}{after}"
@@ -64,14 +65,14 @@ def said(serve, capsys):
     return said
 
 
-@pytest.mark.parametrize("frame", FRAMES)
-def test_a_server_of_another_frame_is_told_of_where_the_model_is_here(said, frame, tmp_path):
+@pytest.mark.parametrize("kind", FRAMES)
+def test_a_server_of_another_frame_is_told_of_where_the_model_is_here(said, kind, tmp_path):
     (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(MINI)}))
     for named in ({"model": str(MINI)}, {"checkpoint_dir": MINI, "prompt": "labelling"}, {"adapter_dir": tmp_path}):
-        line, asked = said(frame, **named)
+        line, asked = said(kind, **named)
         assert asked == 1
-        assert line.count("\n") == (frame != "trained")
-        assert frame == "trained" or line.startswith("127.0.0.1 frames prompts otherwise than the model of ")
+        assert line.count("\n") == (kind != "trained")
+        assert kind == "trained" or line.startswith("127.0.0.1 frames prompts otherwise than the model of ")
 
 
 def test_without_a_folder_a_system_message_is_told_of_to_who_asks_a_trained_model(said):
@@ -83,6 +84,12 @@ def test_without_a_folder_a_system_message_is_told_of_to_who_asks_a_trained_mode
         and "--chat-template" in line
     )
     assert said("a date", prompt="labelling") == ("", 0)
+
+
+def test_a_light_install_without_tokenizers_looks_for_a_system_message_alone(said, monkeypatch):
+    monkeypatch.setattr(frame, "find_spec", lambda name: None)
+    assert said("begun twice", model=str(MINI)) == ("", 1)
+    assert "than models are trained here" in said("a date", model=str(MINI))[0]
 
 
 def test_nothing_is_said_of_a_server_that_counts_nothing_or_fails_at_that(serve, capsys):

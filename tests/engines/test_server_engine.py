@@ -433,10 +433,10 @@ def test_a_second_signal_drops_them(serve, gap_s):
         return completion("x")
 
     server = serve(lambda body, number: answer(number))
-    started = time.monotonic()
     with interrupted(server) as process:
         while len(server.requests) < 10:
             time.sleep(0.01)
+        started = time.monotonic()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGINT):
             process.send_signal(number)
             time.sleep(gap_s)

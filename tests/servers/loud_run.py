@@ -33,7 +33,7 @@ def ask(url: str, texts: list[str], limits: Limits, schema: dict | None = None):
         if number == 0:
             for name in CHATTY:
                 logging.getLogger(name).setLevel(logging.DEBUG)
-        yield texts[index], prompts[index].message, response
+        yield texts[index], prompts[index].message.strip(), response
 
 
 def try_in_vain(url: str, texts: list[str]) -> None:
