@@ -11,7 +11,7 @@ from radtune.privacy import no_column, say, shown_columns
 from radtune.report import Report, read_reports, report_from_sections, report_from_text, say_unused
 from radtune.sources.check import Look, say_look
 from radtune.sources.members import MAX_REPORT_BYTES
-from radtune.tables import FORMATS, find_column, find_id_column, id_cell, is_jsonl, is_missing, read_table
+from radtune.tables import FORMATS, ID_COLUMNS, find_column, find_id_column, id_cell, is_jsonl, is_missing, read_table
 
 SOURCE = "table"
 
@@ -89,7 +89,9 @@ def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
 def reports_of(path: Path, id_column: str | None = None, text_column: str | None = None) -> Iterator[Report]:
     """Reads our ``reports.jsonl``, or another table with an id and sections or a text, in the columns given."""
     if is_jsonl(path) and not id_column and not text_column:
-        return read_reports(path)
+        first = next((row for _, row in read_table(path)), {})
+        if "report_id" in first or not find_column(first, ID_COLUMNS):
+            return read_reports(path)
     return read(Keys(input=path, id_column=id_column, text_column=text_column))
 
 

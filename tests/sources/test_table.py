@@ -146,8 +146,9 @@ def test_any_reports_are_ours_or_a_table(tmp_path: Path) -> None:
     assert list(read_any_reports(tmp_path / "reports.jsonl")) == ours
     for name in ("r.csv", "r.parquet"):
         assert list(read_any_reports(write(tmp_path / name, ROWS))) == EXPECTED
+    assert list(read_any_reports(write(tmp_path / "r.jsonl", ROWS))) == EXPECTED
     with pytest.raises(InputError, match="no 'report_id'"):
-        list(read_any_reports(write(tmp_path / "r.jsonl", ROWS)))
+        list(read_any_reports(write(tmp_path / "b.jsonl", [{"id": "1", "text": "Clear."}])))
     (named,) = read_any_reports(
         write(tmp_path / "n.jsonl", [{"CASE": 7, "NOTE": "IMPRESSION: Normal."}]), "case", "note"
     )
