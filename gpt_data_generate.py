@@ -13,8 +13,6 @@ gpt-4o-2024-05-13. A server on this machine gets a key only where OPENAI_BASE_UR
 inference.py is the same command with other defaults. Exit code 1 if some reports have no answer.
 """
 
-from dataclasses import replace
-
 from radtune.ask.command import AskConfig, ask, keys_with
 from radtune.config import run_command
 from radtune.tasks import DEFAULT_TASK
@@ -34,8 +32,9 @@ GenerateConfig = keys_with(
 
 def main(config: AskConfig) -> None:
     """Asks, records, and prints what came out."""
-    at_server = config.engine == "openai"
-    ask(replace(config, model=config.model or MODEL) if at_server else config, quarantine=True)
+    if config.engine == "openai":
+        config.model = config.model or MODEL
+    ask(config, quarantine=True)
 
 
 if __name__ == "__main__":
