@@ -186,6 +186,10 @@ def _behind_blanks(sentence: str, at: int) -> int:
 def _find_cues(sentence: str, rules: Rules, stops: _Stops, found: Sequence[tuple[FindingRules, Hit]]) -> list[_Cue]:
     cues = []
     hidden = False
+    # A cue before or behind all findings reaches none, unless it answers a heading.
+    first, last = min(hit.end for _, hit in found), max(hit.head for _, hit in found)
+    if ":" in sentence:
+        first, last = 0, len(sentence)
     for hit in rules.cue_scanner.scan(sentence):
         rule = rules.cues[hit.name]
         if rule.status == "none":
@@ -194,11 +198,15 @@ def _find_cues(sentence: str, rules: Rules, stops: _Stops, found: Sequence[tuple
         # Behind "no change in" an "or" joins what is there.
         if rule.between and (hidden or not _stands_between(sentence, hit, rule.words, found)):
             continue
+        back = rule.direction != "before" and hit.start >= first
+        onward = rule.direction != "after" and hit.end <= last
+        if not (back or onward):
+            continue
         ends = stops[rule.ends_at]
-        if rule.direction != "before":
+        if back:
             at = bisect_left(ends, hit.start)
             cues.append(_Cue(hit.start, hit.end, ends[at - 1] if at else 0, hit.start, rule))
-        if rule.direction != "after":
+        if onward:
             at = bisect_left(ends, hit.end)
             cues.append(_Cue(hit.start, hit.end, hit.end, ends[at] if at < len(ends) else len(sentence), rule))
     return cues
