@@ -110,13 +110,14 @@ def read_reply(content: bytes) -> Response:
         choices = body["choices"]
         # How gateways pass on that Azure has declined a prompt.
         choice = {"finish_reason": _DECLINED} if choices == [] else choices[0]
-        message, reason = choice.get("message") or {}, choice.get("finish_reason")
+        reason = choice.get("finish_reason")
+        refused = isinstance(reason, str) and reason.lower() in _DECLINED_REASONS
+        message = choice.get("message") or {} if refused else choice["message"]
         text, refusal = _text(message.get("content")), message.get("refusal")
     except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError):
         declined = _DECLINES.search(content)
         return Response("", True, refused=True, finish_reason=_DECLINED) if declined else failure(MALFORMED)
-    refused = bool(refusal) or (isinstance(reason, str) and reason.lower() in _DECLINED_REASONS)
-    refused |= text is None and _FILTERED.search(content) is not None
+    refused = refused or bool(refusal) or (text is None and _FILTERED.search(content) is not None)
     # A server that tells thoughts from answers has found no answer behind them: what there is of it is no list.
     only_thought = text is None and any(message.get(name) for name in ("reasoning_content", "reasoning"))
     empty = text is None and not refused and not only_thought and reason != "length"

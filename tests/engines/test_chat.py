@@ -70,7 +70,7 @@ def test_any_bytes_become_a_reply_that_can_be_written_down(content):
             (completion("x") | {"usage": {"prompt_tokens": count}}, Response("x", True, finish_reason="stop"))
             for count in ("many", "9", 10**400, -1, 2.5, True)
         ),
-        ({"choices": [{"message": None}]}, failure("empty_answer")),
+        ({"choices": [{"message": None}]}, failure("malformed_answer")),
         ({"choices": [{"message": "a"}]}, failure("malformed_answer")),
         ({"choices": [{"message": None, "finish_reason": "content_filter"}]}, DECLINED),
         ({"choices": [{"message": {"content": None}, "finish_reason": "SAFETY"}]}, Response("", True, refused=True)),
