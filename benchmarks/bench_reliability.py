@@ -6,9 +6,10 @@
 `writers`: preparing, labelling by rules and building are killed at any moment: a file is the old one or the new one,
 whole; what a killed writer leaves is gone after the next run. `asking`: labelling by a server that fails as often as
 not, and inference by a model here, killed until they are through: each report has the row that an undisturbed run
-gives it. `training`: the same of an adapter, byte for byte. `servers`: answers that are none, too long, of another
-question. `inputs`: folders and archives that are damaged, hostile or odd. `escapes`: characters that steer a terminal
-in every field of every file. `tokens`: special tokens of many models' templates in reports.
+gives it. `training`: the same of an adapter, byte for byte. `disk`: no file may grow beyond a size, as where a disk is
+full. `servers`: answers that are none, too long, of another question. `inputs`: folders and archives that are damaged,
+hostile or odd. `escapes`: characters that steer a terminal in every field of every file. `tokens`: special tokens of
+many models' templates in reports.
 
 Every run is a process of its own, forked from this one. In all of them a traceback, a word of a report in a message, a
 control character on the terminal, or more than LIMIT_S seconds is a failure. Reports are synthetic; servers are on the
@@ -22,6 +23,7 @@ import json
 import os
 import random
 import re
+import resource
 import runpy
 import signal
 import stat
@@ -45,7 +47,7 @@ from radtune.config import key, run_command
 from radtune.files import read_jsonl, write_jsonl
 from radtune.sources.synthetic import generate
 
-PARTS = ("writers", "asking", "training", "servers", "inputs", "escapes", "tokens")
+PARTS = ("writers", "asking", "training", "disk", "servers", "inputs", "escapes", "tokens")
 LIMIT_S, LIMIT_BYTES = 240.0, 1200 * 2**20
 COMMANDS = (
     "scripts/prepare_reports.py", "scripts/label_by_rules.py", "scripts/build_instructions.py", "scripts/check_data.py",
@@ -92,13 +94,13 @@ class Ended:
 class Run:
     """A command in a process of its own."""
 
-    def __init__(self, folder: Path, *words: object) -> None:
+    def __init__(self, folder: Path, *words: object, disk_bytes: int | None = None) -> None:
         self._out = folder / "said.txt"
         self._began = time.monotonic()
         sys.stdout.flush()
         self.pid = os.fork()
         if not self.pid:
-            _become(self._out, [str(word) for word in words])
+            _become(self._out, [str(word) for word in words], disk_bytes)
 
     def wait(self) -> Ended | None:
         """What came of it; None where it was ended after LIMIT_S."""
@@ -126,8 +128,8 @@ class Run:
         return self.wait()
 
 
-def _become(out: Path, words: list[str]) -> None:
-    """Runs a command in this process, which it ends."""
+def _become(out: Path, words: list[str], disk_bytes: int | None) -> None:
+    """Runs a command in this process, which it ends; no file of its may be larger than ``disk_bytes``."""
     code = 1
     try:
         handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -138,6 +140,8 @@ def _become(out: Path, words: list[str]) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
         sys.argv = words
+        if disk_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (disk_bytes, disk_bytes))
         try:
             runpy.run_path(words[0], run_name="__main__")
             code = 0
@@ -316,6 +320,37 @@ def training(config: BenchConfig, folder: Path) -> Trials:
                 break
         same = digest(there / adapter) == digest(folder / "quiet" / adapter)
         yield "training", "" if same else "another adapter than that of an undisturbed run"
+
+
+def disk(config: BenchConfig, folder: Path) -> Trials:
+    """Full disks: a file either grew to its end or stays as it was."""
+    chance, reports = chance_of(config), make_reports(folder, config.reports, config.seed)
+    labels, answers = folder / "labels.csv", folder / "answers.jsonl"
+    Run(folder, "scripts/label_by_rules.py", f"reports={reports}", f"output={labels}").wait()
+    rows = [{"report_id": row["report_id"], "labels": ["Edema"]} for _, row in read_jsonl(reports)]
+    write_jsonl(answers, rows)
+    commands = {
+        "prepare": ["scripts/prepare_reports.py", "source=table", f"input={reports}"],
+        "label": ["scripts/label_by_rules.py", f"reports={reports}", "explain=true"],
+        "build": [
+            "scripts/build_instructions.py", f"multiple_choice.reports={reports}", "multiple_choice.rows=20",
+            f"multiple_choice.labels={labels}",
+        ],
+        "evaluate": ["evaluate.py", "task=multiple_choice", f"predictions={answers}", f"gold={labels}"],
+    }  # fmt: skip
+    for name, words in commands.items():
+        there = folder / name
+        words = [*words, f"output={there / ('o.csv' if name == 'label' else 'o.jsonl')}"]
+        yield name, complaints(Run(folder, *words).wait(), (0,))
+        sizes = [path.stat().st_size for path in there.iterdir()]
+        for number in range(config.trials):
+            for path in there.glob("*" if number % 2 else "*.manifest.json"):
+                path.unlink()
+            ended = Run(folder, *words, disk_bytes=chance.randint(2_000, max(sizes))).wait()
+            # What a command of several files has written before the last of them stays; each is whole.
+            torn = [path for path in there.glob("[!.]*") if not path.read_bytes().endswith((b"\n", b"}"))]
+            left = list(there.glob(".*.tmp"))
+            yield name, complaints(ended) + "; a file is torn" * bool(torn) + "; a temporary file stays" * bool(left)
 
 
 # -------------------------------------------------------------------------------------------- servers and inputs
