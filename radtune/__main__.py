@@ -12,13 +12,13 @@ import importlib.util
 import os
 import signal
 import sys
-import tempfile
 from pathlib import Path
 
 from radtune import ROOT, end_at_once
 from radtune.config import EXIT_INPUT_ERROR, InputError, mendable
 from radtune.privacy import nearest, say, shown
 
+# Each command's file. Tools of the repository itself (make_mini_model.py, simulated_teacher.py, ...) are not among them.
 COMMANDS = {
     "prepare": "scripts/prepare_reports.py",
     "check": "scripts/check_data.py",
@@ -29,6 +29,9 @@ COMMANDS = {
     "infer": "inference.py",
     "evaluate": "evaluate.py",
     "prompts": "prompts.py",
+    "new-study": "scripts/new_study.py",
+    "map-labels": "scripts/map_labels.py",
+    "check-rules": "scripts/check_rules.py",
 }
 
 
@@ -64,7 +67,7 @@ def help_page() -> str:
     """What there is, with the first line of each command's own page."""
     pages = {name: ast.get_docstring(ast.parse((ROOT / file).read_text("utf-8"))) for name, file in COMMANDS.items()}
     pages["study"] = start_study.__doc__
-    lines = [f"  {name:<10}{str(page).splitlines()[0]}" for name, page in pages.items()]
+    lines = [f"  {name:<13}{str(page).splitlines()[0]}" for name, page in pages.items()]
     return "\n".join([f"{__doc__}\ncommands:", *lines])
 
 
@@ -80,17 +83,8 @@ def start_study(arguments: list[str]) -> None:
 
     from radtune.study.plan import read_study
 
-    study = read_study(Path(file))
-    try:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=cache):
-            pass
-    except (OSError, RuntimeError):
-        # snakemake, which keeps files there, would end in a traceback.
-        os.environ["XDG_CACHE_HOME"] = str(study.run_dir.absolute() / ".cache")
-    words = ["-s", str(ROOT / "scripts" / "Snakefile"), "--configfile", file, "--nolock", "--rerun-incomplete"]
-    words += ["--show-failed-logs", "--quiet", "host", "reason"]
+    read_study(Path(file))
+    words = ["-s", str(ROOT / "scripts" / "Snakefile"), "--configfile", file]
     words += [] if {"-c", "--cores"} & set(options) else ["--cores", str(os.cpu_count())]
     os.execv(sys.executable, [sys.executable, "-m", "snakemake", *words, *options])  # noqa: S606
 

@@ -14,7 +14,7 @@ MAIN = ROOT / "radtune" / "__main__.py"
 
 def test_it_lists_and_runs_the_commands(run_here) -> None:
     page = run_here(MAIN).stdout
-    assert re.findall(r"^  (\w+)  +[A-Z][^\n]{20,}$", page, re.MULTILINE) == [*COMMANDS, "study"]
+    assert re.findall(r"^  ([a-z-]+)  +[A-Z][^\n]{20,}$", page, re.MULTILINE) == [*COMMANDS, "study"]
     assert run_here(MAIN, "--help").stdout == page
     ended = run_here(MAIN, "label", "text=Small left effusion.")
     assert (ended.returncode, ended.stderr) == (0, "") and "Pleural Effusion positive" in ended.stdout
