@@ -18,7 +18,7 @@ from radtune import ROOT, end_at_once
 from radtune.config import EXIT_INPUT_ERROR, InputError, mendable
 from radtune.privacy import nearest, say, shown
 
-# Each command's file. Tools of the repository itself (make_mini_model.py, simulated_teacher.py, ...) are not among them.
+# Each command and its file; tools of the repository itself are not among them.
 COMMANDS = {
     "prepare": "scripts/prepare_reports.py",
     "check": "scripts/check_data.py",
