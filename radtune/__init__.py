@@ -22,6 +22,10 @@ def end_at_once(number: int, frame: FrameType | None) -> None:
 # What a command imports may take seconds, in which Ctrl-C would end it in a traceback. Other programs that import this
 # package keep their signals.
 _program = getattr(sys.modules.get("__main__"), "__file__", None)
-_is_command = _program and Path(_program).resolve().parent in (ROOT, ROOT / "scripts", ROOT / "recipes", PACKAGE)
+if _program:
+    _places = (ROOT, ROOT / "scripts", ROOT / "recipes", PACKAGE)
+    _is_command = Path(_program).name == "radtune" or Path(_program).resolve().parent in _places
+else:
+    _is_command = sys.orig_argv[1:3] == ["-m", "radtune"]
 if _is_command and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, end_at_once)
