@@ -170,14 +170,16 @@ def policy_scores(
     left_out = unannotated(gold, gold_blank)
     sides = [without(side, left_out) for side in (predictions, gold)]
     found = {}
-    for policy in POLICIES if task.classes else ():
-        policies = dict.fromkeys((name for name in task.classes if name not in task.doubted), policy)
+    classes = [name for name in task.classes if name not in task.doubted]
+    is_doubted = any(by_policy(task, side, dict.fromkeys(classes, "drop")).undecided for side in sides)
+    for policy in POLICIES if is_doubted else ():
+        policies = dict.fromkeys(classes, policy)
         whose = task.three_valued() if policy == "state" and not task.doubted else task
         named, right = (by_policy(task, side, policies) for side in sides)
         counts = whose.count(_in_order(named, right), [*right.answers.values()], _judged(whose, right, gold_blank))
         totals = ratios(counts.rules["micro"].sum(axis=0))
         found[policy] = dict(zip(MEASURES, map(float, totals), strict=True))
-    return found if any(score != found[POLICIES[0]] for score in found.values()) else {}
+    return found
 
 
 def _in_order(side: LabelFile, gold: LabelFile) -> list[Answer]:
