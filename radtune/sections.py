@@ -160,7 +160,8 @@ class _Sorter:
             return
         if kind == HISTORY and self.findings and re.fullmatch("(?i)diagnos[ie]s|dx", part.name):
             kind = IMPRESSION
-        if kind in _FRONT:
+        nothing_yet = not (self.findings or self.weak or self.impression or self.addenda)
+        if kind in _FRONT or (kind == CLOSING and nothing_yet):
             if kind in (EXAM, DETAILS):
                 lines = self.text[start:end][:_TITLE_LENGTH].strip().split("\n")
                 self.titles += [line for line in lines if names_exam(line) or (kind == EXAM and line is lines[0])]

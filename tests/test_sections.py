@@ -130,6 +130,9 @@ LAYOUTS = {
         "Reported to prior\nresults: none.",
         "Lines in place.", "Stable.\nThere is no edema.\nReported to prior\nresults: none.",
     ),
+    "its reader above it": (
+        "Dictated by: Jane Doe, MD\nFindings are as follows: no effusion.", "Findings are as follows: no effusion.", "",
+    ),
     "history only": ("INDICATION: Pneumonia?\nTECHNIQUE: PA.", "", ""),
     "gaps of de-identification": (
         "INDICATION: ___F with [**Hospital 3**].\nCOMPARISON: ___.\n\nXXXX are clear. Heart ___.\n\n"
