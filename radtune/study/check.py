@@ -115,11 +115,13 @@ def _estimate(
     operations, memory = _GPU if on_gpu else tuple(each * (os.cpu_count() or 1) for each in _CORE)
     row_tokens = _PROMPT_TOKENS + _REPORT_WORDS * _TOKENS_PER_WORD + _ANSWER_TOKENS
     left = {name: job for name, job in jobs.items() if not all(path.exists() for path in job.outputs)}
-    training = sum(
-        6 * parameters * row_tokens * cell.total * recipes[cell.recipe].epochs / operations
+    there = {name: sources[f"prepare_cohort/{name}"].reports for name in (c.name for c in study.used_cohorts)}
+    rows = sum(
+        recipes[cell.recipe].epochs * sum(there[name] if n is None else n for name, n in cell.rows.items())
         for cell in study.cells
         if f"train/{cell.name}" in left
     )
+    training = 6 * parameters * row_tokens * rows / operations
     asking, questions, cost, priced = 0.0, 0, 0.0, True
     for name in left:
         rule, *wildcards = name.split("/")
