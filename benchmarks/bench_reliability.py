@@ -364,13 +364,15 @@ def servers(config: BenchConfig, folder: Path) -> Trials:
     for mode in ("good", *MODES):
         output = folder / f"{mode.replace(' ', '_')}.jsonl"
         with raw_server(mode) as url:
-            ended = Run(folder, *words, f"base_url={url}", f"output={output}").wait()
+            run = Run(folder, *words, f"base_url={url}", f"output={output}")
+            # A server that asks for a pause gets minutes; whoever runs the command need not wait.
+            ended = (run.within(8) or run.end(signal.SIGINT)) if mode == "wait for ever" else run.wait()
         rows = {row["report_id"]: row for _, row in read_jsonl(output)} if output.exists() else {}
         right = right or {report_id: row["response"] for report_id, row in rows.items()}
         others = [r for r, row in rows.items() if row["status"] == "ok" and row["response"] != right[r]]
         # These have an answer of their own, which is all that a server can be asked for.
         others = [] if mode in ("an answer that steers the terminal", "a long answer") else others
-        yield mode, complaints(ended, (0, 1, 2)) + f"; {len(others)} answers of another question" * bool(others)
+        yield mode, complaints(ended, (0, 1, 2, 130)) + f"; {len(others)} answers of another question" * bool(others)
 
 
 REPORT = b"FINDINGS: Heart is enlarged.\nIMPRESSION: Cardiomegaly.\n"

@@ -76,7 +76,7 @@ MISTAKES = [
     ("build output=new.jsonl", "nothing to build: give TASK.reports=..."),
     ("build output=new.jsonl reports=reports.jsonl labels=labels.csv rows=5", "did you mean 'NAME.reports'?"),
     (f"{BUILD} multiple_choice.rows=-1", "multiple_choice.rows: expected 1 or more"),
-    (BUILD, "missing required key: multiple_choice.rows"),
+    (f"{BUILD} multiple_choice.rows=many", "multiple_choice.rows: expected int"),
     (f"{BUILD} multiple_choice.rows=5000", "5000 training rows asked for, 20 there"),
     (f"{BUILD} multiple_choice.rows=5 validation_rows=3", "validation_rows and validation_output go together"),
     (
