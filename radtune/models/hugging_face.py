@@ -107,11 +107,19 @@ def _with_adapter(model: Any, folder: Path) -> Any:
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict
 
     weights, config = dict(read_weights(folder / ADAPTER_WEIGHTS)), read_json(folder / ADAPTER_CONFIG)
-    # Regular expressions of a stranger, which may take forever; or a module of this Python, to be imported.
-    plain = [*(config.get("rank_pattern") or ()), *(config.get("alpha_pattern") or ()), config.get("layers_pattern")]
-    if config.get("megatron_config") or not all(re.fullmatch(r"[\w.]*", str(name)) for name in plain):
-        raise InputError(f"{folder / ADAPTER_CONFIG}: patterns, or megatron_config, that are not run here")
     with _one_lined(f"{folder}: cannot be loaded with peft"):
+        # Regular expressions of a stranger, which may take forever; or a module of this Python, to be imported.
+        plain = [
+            *(config.get("rank_pattern") or ()),
+            *(config.get("alpha_pattern") or ()),
+            config.get("layers_pattern"),
+        ]
+        if config.get("megatron_config") or not all(re.fullmatch(r"[\w.]*", str(name)) for name in plain):
+            raise InputError("patterns, or megatron_config, that are not run here")
+        ranks = [config.get("r"), *(config.get("rank_pattern") or {}).values()]
+        most = max((size for weight in weights.values() for size in weight.shape), default=1)
+        if any(type(rank) is int and rank > most for rank in ranks):
+            raise InputError("a rank is more than any of its weights has")
         settings = PeftConfig.from_pretrained(str(folder))
         if isinstance(config.get("target_modules"), str) or config.get("exclude_modules"):
             # One more regular expression: the weights say it without.
@@ -176,15 +184,16 @@ def chat_frame(tokenizer: Any) -> tuple[str, str]:
         child.start()
     writer.close()
     try:
-        framed = answer.recv_bytes(_TEMPLATE_BYTES).decode() if answer.poll(_TEMPLATE_SECONDS) else ""
+        framed = answer.recv_bytes(_TEMPLATE_BYTES).decode() if answer.poll(_TEMPLATE_SECONDS) else _FAILED
     except (EOFError, OSError):
-        framed = ""
+        framed = _FAILED
     finally:
         child.kill()
         child.join()
+    if framed.startswith(_FAILED):
+        raise InputError(f"{where} {framed.removeprefix(_FAILED) or 'has no end'}")
     if framed.count(_MESSAGE) != 1:
-        reason = framed.partition(_FAILED)[2] or "does not come to an end, or does not hold the message once"
-        raise InputError(f"{where} {reason}")
+        raise InputError(f"{where} does not hold the message once")
     before, _, after = framed.partition(_MESSAGE)
     return before, after
 

@@ -46,9 +46,13 @@ def llama3_tokenizer_of(folder: Path, vocabulary: int, max_seq_len: int | None =
         raise InputError(f"{paths[0]}: no such file")
     special = None if vocabulary == _LLAMA3_VOCABULARY else str(folder / "tokenizer.json")
     try:
+        tokens, numbers = zip(*(line.split() for line in path.read_bytes().splitlines()), strict=True)
+        if len(set(tokens)) != len(set(numbers)):
+            # tiktoken ends its thread over it, and tells half a page.
+            raise ValueError("two tokens have one number")
         tokenizer = llama3_tokenizer(str(path), special, max_seq_len)
-    except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a tokenizer: {error}") from None
+    except Exception as error:  # whatever damaged files make of theirs
+        raise InputError(f"{path}: not a tokenizer: {' '.join(str(error).split())[:200]}") from None
     count = 1 + max(tokenizer.vocab_size - 1, *tokenizer.special_tokens.values())
     if not vocabulary / 2 <= count <= vocabulary:
         raise InputError(f"{path}: {count:,} tokens, but the model has {vocabulary:,}; it is another model's")

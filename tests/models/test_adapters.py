@@ -123,10 +123,12 @@ def test_regular_expressions_of_an_adapter_are_not_run(ours, tmp_path, pattern):
         {"alpha_pattern": {"(a|aa)+$": 4}},
         {"layers_pattern": "(.*.*)*x", "layers_to_transform": [0]},
         {"megatron_config": {"a": 1}, "megatron_core": "antigravity"},
+        {"r": 10**7},
+        {"rank_pattern": {"q_proj": 10**7}},
     ],
 )
 def test_nor_are_other_patterns_or_modules(ours, tmp_path, changes):
-    with pytest.raises(InputError, match="that are not run here"):
+    with pytest.raises(InputError, match=r"that are not run here|a rank is more than any"):
         by_transformers(MINI, changed(ours / "adapter", tmp_path / "other", **changes))
 
 

@@ -139,6 +139,10 @@ def without_norm(folder):
     save_file(weights, folder / "model.safetensors")
 
 
+def cut_by(path, count):
+    path.write_bytes(path.read_bytes()[:-count])
+
+
 def with_tokens_of_another(folder):
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     tokenizer["added_tokens"].append({**tokenizer["added_tokens"][-1], "id": 5000, "content": "<|far|>"})
@@ -171,6 +175,8 @@ def with_tokens_of_another(folder):
         (lambda f: (f / INDEX).write_text('{"weight_map": {"a": "b.safetensors"}}'), r"b\.safetensors: no such file"),
         (lambda f: (f / "original" / "tokenizer.model").unlink(), r"tokenizer\.model: no such file"),
         (lambda f: (f / "original" / "tokenizer.model").write_text("x"), r"tokenizer\.model: not a tokenizer"),
+        (lambda f: (f / "tokenizer.json").write_text("[" * 200_000), r"not a tokenizer: maximum recursion depth"),
+        (lambda f: cut_by(f / "original" / "tokenizer.model", 3), r"not a tokenizer: two tokens have one number"),
         (with_tokens_of_another, r"tokenizer\.model: 5,001 tokens, but the model has 1,408; it is another model's"),
     ],
 )
