@@ -122,7 +122,7 @@ ADAPTER_DAMAGE = [
     (lambda f: change_json(f / "adapter_config.json", target_modules=["q_proj"]), "do not fit: 8 weights"),
     (lambda f: change_json(f / "adapter_config.json", peft_type="X"), "cannot be loaded with peft"),
     (lambda f: (f / "adapter_model.safetensors").unlink(), "adapter_model.safetensors: cannot be read"),
-    (lambda f: save_file({"a": torch.ones(1)}, f / "adapter_model.safetensors"), "do not fit: 17 weights"),
+    (lambda f: save_file({"a": torch.ones(64)}, f / "adapter_model.safetensors"), "do not fit: 17 weights"),
     (lambda f: change_weights(f / "adapter_model.safetensors", lambda n, w: w * torch.nan), "are no numbers"),
 ]
 
