@@ -24,7 +24,7 @@ from radtune.tables import (
     match_ids,
     read_table,
     say_matched,
-    write_csv,
+    write_cells,
 )
 from radtune.tasks import THREE_VALUED, Task
 from radtune.tasks.lists import read_list
@@ -411,9 +411,12 @@ def joined_to(file: LabelFile, report_ids: Collection[str]) -> tuple[LabelFile, 
 
 
 def write_label_table(path: Path, task: Task, rows: Mapping[str, Mapping[str, State | int | None]]) -> None:
-    """Writes a label table: by report id, in the order to write, the state of each class; None is not mentioned."""
+    """Writes a label table: by report id, in the order to write, the state of each class; None is not mentioned.
+
+    It is an Excel file where its name ends so.
+    """
     columns = label_columns(task)
     cells = ((states.get(name) for name in columns) for states in rows.values())
     numbers = ([None if state is None else int(state) for state in row] for row in cells)
     ids = zip(rows, numbers, strict=True)
-    write_csv(path, [[ID_COLUMNS[0], *columns], *([report_id, *row] for report_id, row in ids)])
+    write_cells(path, [[ID_COLUMNS[0], *columns], *([report_id, *row] for report_id, row in ids)])

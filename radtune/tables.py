@@ -122,7 +122,7 @@ def _csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         reader = csv.reader(lines if skipped else chain([first], lines), delimiter=separator, strict=True)
         try:
             for cells in reader:
-                yield reader.line_num + skipped, [cell[1:] if _HELD_FORMULA.match(cell) else cell for cell in cells]
+                yield reader.line_num + skipped, [*map(_as_meant, cells)]
         except csv.Error as error:
             raise InputError(f"{path}:{reader.line_num + skipped}: not valid CSV: {error}") from None
 
@@ -134,6 +134,11 @@ def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
     """
     with write_whole(path) as stream:
         stream.writelines(",".join(map(_csv_cell, row)) + "\n" for row in rows)
+
+
+def write_cells(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Writes an Excel file where a file's name ends so, else a CSV."""
+    (write_excel if path.name.lower().endswith(_EXCEL) else write_csv)(path, rows)
 
 
 def write_excel(path: Path, rows: Iterable[Iterable[object]]) -> None:
@@ -152,6 +157,10 @@ def write_excel(path: Path, rows: Iterable[Iterable[object]]) -> None:
 
 def _no_formula(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) and not _NUMBERS.fullmatch(text) else text
+
+
+def _as_meant(text: str) -> str:
+    return text[1:] if _HELD_FORMULA.match(text) else text
 
 
 def _csv_cell(value: object) -> str:
@@ -200,7 +209,7 @@ def _excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
             width = 0
             for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
                 width = width or len(cells)
-                yield number, [cell_text(cell) for cell in cells] + [""] * (width - len(cells))
+                yield number, [_as_meant(cell_text(cell)) for cell in cells] + [""] * (width - len(cells))
     except InputError:
         raise
     except OSError as error:

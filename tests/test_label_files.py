@@ -22,6 +22,7 @@ from radtune.label_files import (
     write_label_table,
 )
 from radtune.labels import NO_FINDING, Phrase, State, Status
+from radtune.tables import read_table
 from radtune.tasks import Task, load_task
 
 MC, OE = load_task("multiple_choice"), load_task("open_ended")
@@ -216,14 +217,15 @@ STATES = st.sampled_from([*State, None])
 @given(
     st.dictionaries(
         st.text("abc123_=", min_size=1), st.dictionaries(st.sampled_from(COLUMNS), STATES), min_size=1, max_size=5
-    )
+    ),
+    st.sampled_from(["labels.csv", "labels.xlsx"]),
 )
-def test_a_table_reads_as_written(tmp_path_factory: pytest.TempPathFactory, rows: dict) -> None:
-    path = tmp_path_factory.mktemp("labels") / "labels.csv"
+def test_a_table_reads_as_written(tmp_path_factory: pytest.TempPathFactory, rows: dict, name: str) -> None:
+    path = tmp_path_factory.mktemp("labels") / name
     write_label_table(path, MC, rows)
     found = {report_id: answer.states for report_id, answer in read_labels(path, MC).answers.items()}
     assert found == {r: {x: s for x, s in states.items() if s is not None} for r, states in rows.items()}
-    assert path.read_text().splitlines()[0] == ",".join(["report_id", *MC.classes, NO_FINDING])
+    assert next(read_table(path))[1].keys() == {"report_id", *MC.classes, NO_FINDING}
 
 
 BROKEN = [

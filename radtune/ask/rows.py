@@ -16,7 +16,7 @@ from radtune.engines.prompt import Response
 from radtune.files import now
 from radtune.labels import Answer, Phrase, Status
 from radtune.report import Report
-from radtune.tables import write_csv, write_excel
+from radtune.tables import write_cells
 from radtune.tasks import Task, text_of
 from radtune.tasks.codes import check_code
 from radtune.tasks.lists import write_list
@@ -178,7 +178,7 @@ def write_table(path: Path, task: Task, rows: Iterable[Mapping[str, Any]]) -> No
     for row in rows:
         said = [task.encode(row["labels"]), *(int(name in row["labels"]) for name in task.classes)]
         table.append([row["report_id"], row["status"], *(said if row["status"] == Status.OK else [None] * len(said))])
-    (write_csv if path.suffix.lower() == ".csv" else write_excel)(path, table)
+    write_cells(path, table)
 
 
 def row_text(row: Mapping[str, Any]) -> str:
