@@ -21,7 +21,7 @@ from radtune.characters import language_of, normalise
         ("right-\nsided, gas-\nlike, x-\nray, end-\notracheal", "right-sided, gas-like, x-ray, endotracheal"),
         ("Lungs-\nClear", "Lungs-\nClear"),
         ("none -\nclear; T3-\n4", "none -\nclear; T3-\n4"),
-        ("There is no\n\nPage 1 of 2\n\npneumothorax.", "There is no\npneumothorax."),
+        ("No pleural\n\nPage 3 of 4\n\neffusion today.", "No pleural\neffusion today."),
         ("There is no\n\f\npneumothorax\fnor", "There is no\npneumothorax\nnor"),
         ("see page 2 of 3 there", "see page 2 of 3 there"),
         ("Page 2/3", "Page 2/3"),

@@ -119,8 +119,8 @@ LAYOUTS = {
     ),
     "emergency notes": ("PMH: CHF, lung cancer\nCC: dyspnea\nLungs clear.", "Lungs clear.", ""),
     "a request and a report": (
-        "Clinical details: ?TB ?mass. Report: The lungs are clear.",
-        "The lungs are clear.", "",
+        "Clinical details: ?sarcoid, ?nodule. Report: Both lungs are clear.",
+        "Both lungs are clear.", "",
     ),
     "a question and an answer": ("Clinical question: Pneumothorax? Answer: No pneumothorax.", "No pneumothorax.", ""),
     "a diagnosis at the end": ("FINDINGS: Consolidation.\nDIAGNOSIS: Pneumonia.", "Consolidation.", "Pneumonia."),
