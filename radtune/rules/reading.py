@@ -48,8 +48,8 @@ _GOES_ON = re.compile(
     r"|which|that|as|but|cannot|may|might|could|should|would|versus|vs|if|due|involving|over|overlying|along|near"
     r"|since|because|resolved|suspected|excluded|again|today|unlikely|unchanged|possible|probable|likely)\b)"
 )
-# A name on a line of its own, and its answer on the next.
-_NAME_ALONE = re.compile(r"[ \t]*[A-Z][A-Za-z/]*(?: [A-Za-z/]+){0,3}[ \t]*\Z")
+# A name, no sentence, on a line of its own, and its answer on the next.
+_NAME_ALONE = re.compile(r"[ \t]*[A-Z][A-Za-z/]*(?: (?!(?:is|are|was|were|no|not)\b)[A-Za-z/]+){0,3}[ \t]*\Z")
 _ANSWER_ALONE = re.compile(
     r"[ \t]*(?:none|no|nil|absent|negative|normal|yes|present|not (?:seen|present|identified))[ \t]*\.?[ \t]*\Z",
     re.IGNORECASE,
@@ -136,7 +136,7 @@ def reading_copy(text: str) -> str:
 def _word_for(mark: re.Match[str]) -> str:
     words = {
         "gap": "xxxx", "absent": " no" if mark[0] == "-ve" else ":no", "present": "", "choice": "",
-        "unticked": f"{SENTENCE_END}no", "ticked": SENTENCE_END, "number": SENTENCE_END,
+        "unticked": f"{SENTENCE_END}no"[-len(mark[0]) :], "ticked": SENTENCE_END, "number": SENTENCE_END,
     }  # fmt: skip
     return words[mark.lastgroup or ""].ljust(len(mark[0]))
 
