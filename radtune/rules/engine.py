@@ -12,7 +12,7 @@ from radtune.characters import Normalised, normalise
 from radtune.label_files import NO_FINDING
 from radtune.labels import State
 from radtune.rules.lexicon import CueRule, FindingRules, Rules, Status
-from radtune.rules.notation import word_openings
+from radtune.rules.notation import Openings, word_openings
 from radtune.rules.phrases import EXCEPTIONS, Hit
 from radtune.rules.reading import SENTENCE_END, reading_copy
 
@@ -109,15 +109,19 @@ def label_report(text: str, rules: Rules) -> ReportLabels:
 def _label_sentence(sentence: str, rules: Rules) -> tuple[Mention, ...]:
     """The mentions of one sentence of a reading copy, offsets counted from its start."""
     openings = word_openings(sentence)
-    parts = set(rules.by_opening[""])
-    for opening in openings & rules.by_opening.keys():
-        parts.update(rules.by_opening[opening])
-    found = [(part, hit) for part in parts for hit in part.scanner.scan(sentence) if hit.name != EXCEPTIONS]
+    found = []
+    free: dict[FindingRules, int] = {}  # where the last phrase of each class ended: they do not overlap
+    for at, opening in openings:
+        for part, branch in rules.at_opening(opening):
+            if at >= free.get(part, 0) and (hit := branch.hit(sentence, at)):
+                free[part] = hit.end
+                if hit.name != EXCEPTIONS:
+                    found.append((part, hit))
     if not found:
         return ()
     found.sort(key=lambda pair: (pair[1].start, pair[1].end, pair[0].finding))
     stops = _Stops(sentence, openings, rules, {hit.end for _, hit in found})
-    cues = _find_cues(sentence, rules, stops, found)
+    cues = _find_cues(sentence, openings, rules, stops, found)
     heading = _HEADING.match(sentence) if ":" in sentence else None
     colon = heading.end() - 1 if heading else 0
     mentions = [_decide(sentence, part, hit, cues, stops) for part, hit in found]
@@ -156,7 +160,7 @@ def _in_the_text_given(mention: Mention, plain: Normalised) -> Mention:
 class _Stops(dict[tuple[str, ...], list[int]]):
     """Where the stops of some kinds stand in a sentence, in order; looked for when first asked."""
 
-    def __init__(self, sentence: str, openings: Set[str], rules: Rules, mention_ends: Set[int]) -> None:
+    def __init__(self, sentence: str, openings: Openings, rules: Rules, mention_ends: Set[int]) -> None:
         super().__init__()
         self._sentence, self._openings, self._rules, self._mention_ends = sentence, openings, rules, mention_ends
 
@@ -165,11 +169,13 @@ class _Stops(dict[tuple[str, ...], list[int]]):
             stop = self._rules.stops[names[0]]
             if stop.behind_mention:
                 places = {_behind_blanks(self._sentence, end) for end in self._mention_ends}
-                found = sorted(at for at in places if stop.scanner.opens(self._sentence, at) == names[0])
-            elif stop.scanner.may_open(self._openings):
-                found = [hit.start for hit in stop.scanner.scan(self._sentence) if hit.name == names[0]]
+                hits = (
+                    stop.scanner.hit(self._sentence, *opening) for opening in self._openings if opening[0] in places
+                )
+                found = [hit.start for hit in hits if hit and hit.name == names[0]]
             else:
-                found = []
+                hits = stop.scanner.scan(self._sentence, self._openings)
+                found = [hit.start for hit in hits if hit.name == names[0]]
         else:
             # One list of all, so that a cue asks once where its reach ends.
             found = sorted(chain.from_iterable(self[name,] for name in names))
@@ -183,14 +189,20 @@ def _behind_blanks(sentence: str, at: int) -> int:
     return at
 
 
-def _find_cues(sentence: str, rules: Rules, stops: _Stops, found: Sequence[tuple[FindingRules, Hit]]) -> list[_Cue]:
+def _find_cues(
+    sentence: str,
+    openings: Openings,
+    rules: Rules,
+    stops: _Stops,
+    found: Sequence[tuple[FindingRules, Hit]],
+) -> list[_Cue]:
     cues = []
     hidden = False
     # A cue before or behind all findings reaches none, unless it answers a heading.
     first, last = min(hit.end for _, hit in found), max(hit.head for _, hit in found)
     if ":" in sentence:
         first, last = 0, len(sentence)
-    for hit in rules.cue_scanner.scan(sentence):
+    for hit in rules.cue_scanner.scan(sentence, openings):
         rule = rules.cues[hit.name]
         if rule.status == "none":
             hidden = True

@@ -3,9 +3,9 @@
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from radtune.config import InputError, from_mapping, nearest
 from radtune.files import open_text
 from radtune.label_files import NO_FINDING
 from radtune.rules.notation import PhraseError
-from radtune.rules.phrases import Scanner, compile_scanner
+from radtune.rules.phrases import REMEMBERED_OPENINGS, Branch, Scanner
 from radtune.rules.reading import SENTENCE_END, reading_copy
 from radtune.tasks import DEFAULT_RULES_TASK, Task, load_task
 
@@ -76,26 +76,31 @@ class Stop:
 class Rules:
     """Everything the engine needs; cues and stops by their names.
 
-    ``by_opening`` tells which findings a word that starts so may mention; the empty string, those to look for always.
     ``region`` and ``language`` are those of the reports that they are for, where the files say so.
     """
 
     findings: tuple[FindingRules, ...]
-    by_opening: Mapping[str, tuple[FindingRules, ...]]
     cues: Mapping[str, CueRule]
     cue_scanner: Scanner
     stops: Mapping[str, Stop]
     region: Literal["chest"] | None = None
     language: str | None = None
 
+    @cached_property
+    def at_opening(self) -> Callable[[str], tuple[tuple[FindingRules, Branch], ...]]:
+        """By the opening of a word: the findings with phrases that may stand at it."""
+
+        @lru_cache(maxsize=REMEMBERED_OPENINGS)
+        def at(opening: str) -> tuple[tuple[FindingRules, Branch], ...]:
+            return tuple((part, branch) for part in self.findings if (branch := part.scanner.branch(opening)))
+
+        return at
+
     def compile(self) -> None:
         """Compiles all expressions now, e.g. for processes that will inherit them."""
-        for scanner in (
-            self.cue_scanner,
-            *(stop.scanner for stop in self.stops.values()),
-            *(part.scanner for part in self.findings),
-        ):
-            _ = scanner.pattern
+        scanners = (part.scanner for part in (*self.stops.values(), *self.findings))
+        for scanner in (self.cue_scanner, *scanners):
+            scanner.compile()
 
 
 @dataclass(frozen=True)
@@ -178,11 +183,7 @@ def load_rules(
     # A cue of a class that the task has not still takes its words from the cues behind it.
     stops, cues, cue_scanner = _read_cues(cue_file, cue_keys, (*classes, *keys) if own else classes, own, alternatives)
     findings = _read_lexicon(lexicon, keys, head.words, classes, synonyms, stops)
-    by_opening: dict[str, tuple[FindingRules, ...]] = {"": ()}
-    for part in findings:
-        for opening in ("",) if part.scanner.keys is None else part.scanner.keys:
-            by_opening[opening] = (*by_opening.get(opening, ()), part)
-    return Rules(findings, by_opening, cues, cue_scanner, stops, head.region, cue_keys.language)
+    return Rules(findings, cues, cue_scanner, stops, head.region, cue_keys.language)
 
 
 def _read_lexicon(
@@ -327,7 +328,7 @@ def _scanner(
     file: _File, heading: str, groups: Sequence[tuple[str, Sequence[str]]], words: Mapping[str, Sequence[str]]
 ) -> Scanner:
     try:
-        return compile_scanner(groups, words)
+        return Scanner(groups, words)
     except PhraseError as error:
         written = f'"{error.phrase}"'
         raise InputError(f"{file.at(heading, written)}: {heading}: {error}") from None

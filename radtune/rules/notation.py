@@ -17,6 +17,7 @@ A phrase is words in lower case, and a few signs that a reader can guess:
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 # What separates two words of a reading copy; sentence ends are "\n" there, so no phrase crosses them.
 # Possessive and bounded, so that no text, however odd, takes more than linear time.
@@ -25,7 +26,7 @@ _BLANK = re.escape(" ")
 _AROUND_PUNCTUATION = " *+"
 _WORD_END = r"(?!\w)"
 # Thai and Lao, Burmese, Khmer, Japanese, Chinese and Korean: words there end where no sign tells.
-_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
 # Words that open a new thought: what stands behind them says nothing about what stands before. A negation is let
 # through, because "heart is not enlarged" is a mention that its own cue negates; so is a second verb, "is stable and
 # not enlarged".
@@ -34,11 +35,12 @@ _GAP_STOPS = (
     r"|from|by|due|than|since"
 )
 _GAP = rf"(?:{SPACE}(?!(?:{_GAP_STOPS})(?!\w))[\w'/%.]{{1,40}}+){{0,6}}?"
-_WORD_LIST = re.compile(r"\{(\w+)\}")
 _OPENING_LENGTH = 6
-_STEM_LENGTH = 4
-_OPENING = re.compile(rf"(?<!\w)\w{{1,{_OPENING_LENGTH}}}|[,:?+/]")
-_PIECE = re.compile(r"\.\.\.|[()\[\]|]|[,:?+/]|\.(?!\w)|~?[\w'.]+\*?|\S")
+Openings = Sequence[tuple[int, str]]
+# Where a phrase may begin: at a word, at a sign, at any letter of a script that sets words without space.
+_OPENING = re.compile(rf"(?<!\w)[^\W{_UNSPACED}]{{1,{_OPENING_LENGTH}}}|[,:?+/'.{_UNSPACED}]")
+_ASCII_OPENING = re.compile(rf"\b\w{{1,{_OPENING_LENGTH}}}|[,:?+/'.]", re.ASCII)  # the same, in half the time
+_PIECE = re.compile(r"\.\.\.|\{\w+\}|[()\[\]|]|[,:?+/]|\.(?!\w)|~?[\w'.]+\*?|\S")
 
 
 # Letters on either side where a word is cut: "no dule" is no nodule.
@@ -50,36 +52,31 @@ class PhraseError(ValueError):
 
     def __init__(self, phrase: str, how: str) -> None:
         super().__init__(f"{phrase!r}: {how}")
-        self.phrase = phrase
+        self.phrase, self.how = phrase, how
 
 
 @dataclass(frozen=True)
-class _Node:
+class Node:
     """One element: a word, punctuation, a gap, or a choice between sequences."""
 
     regex: str = ""
-    openings: tuple[str, ...] = ()  # of a word: what it may start with, see word_openings
-    choices: tuple[tuple["_Node", ...], ...] = ()
+    openings: tuple[str, ...] = ()  # of a word: what it may open with, see word_openings
+    starred: bool = False
+    choices: tuple[tuple["Node", ...], ...] = ()
     optional: bool = False
     punctuation: bool = False
     gap: bool = False
     barred: bool = False
 
 
-def parse_phrase(phrase: str, words: Mapping[str, Sequence[str]]) -> tuple[_Node, ...]:
+def parse_phrase(phrase: str, words: Mapping[str, Sequence[str]]) -> tuple[Node, ...]:
     """Parses a phrase; ``words`` are the lists for ``{name}``.
 
     Raises:
         PhraseError: Unbalanced brackets, an empty choice, an unknown sign or word list, or a gap at either end.
     """
-
-    def listed(name: re.Match[str]) -> str:
-        if name[1] not in words:
-            raise PhraseError(phrase, f"no word list {name[1]!r}")
-        return f"({'|'.join(words[name[1]])})"
-
-    pieces = _PIECE.findall(_WORD_LIST.sub(listed, phrase))
-    nodes, rest = _sequence(pieces, 0, phrase)
+    pieces = _PIECE.findall(phrase)
+    nodes, rest = _sequence(pieces, 0, phrase, words)
     if rest != len(pieces):
         raise PhraseError(phrase, f"unexpected {pieces[rest]!r}")
     if nodes[0].barred:
@@ -89,8 +86,10 @@ def parse_phrase(phrase: str, words: Mapping[str, Sequence[str]]) -> tuple[_Node
     return nodes
 
 
-def _sequence(pieces: list[str], at: int, phrase: str) -> tuple[tuple[_Node, ...], int]:
-    nodes: list[_Node] = []
+def _sequence(
+    pieces: list[str], at: int, phrase: str, words: Mapping[str, Sequence[str]]
+) -> tuple[tuple[Node, ...], int]:
+    nodes: list[Node] = []
     while at < len(pieces) and pieces[at] not in (")", "]", "|"):
         piece = pieces[at]
         barred = piece == "!"
@@ -98,23 +97,42 @@ def _sequence(pieces: list[str], at: int, phrase: str) -> tuple[tuple[_Node, ...
             at += 1
             piece = pieces[at] if at < len(pieces) else piece
         if piece in ("(", "["):
-            choices, at = _choices(pieces, at + 1, ")" if piece == "(" else "]", phrase)
+            choices, at = _choices(pieces, at + 1, ")" if piece == "(" else "]", phrase, words)
             punctuation = any(choice[0].punctuation for choice in choices)
-            nodes.append(_Node(choices=choices, optional=piece == "[", punctuation=punctuation, barred=barred))
+            nodes.append(Node(choices=choices, optional=piece == "[", punctuation=punctuation, barred=barred))
             continue
         if barred:
             raise PhraseError(phrase, "'!' needs a choice in round brackets")
-        nodes.append(_leaf(piece, phrase))
+        if piece[0] == "{" and len(piece) > 1:
+            if piece[1:-1] not in words:
+                raise PhraseError(phrase, f"no word list {piece[1:-1]!r}")
+            try:
+                nodes.append(_listed(tuple(words[piece[1:-1]])))
+            except PhraseError as error:
+                raise PhraseError(phrase, error.how) from None
+        elif leaf := _leaf(piece):
+            nodes.append(leaf)
+        else:
+            raise PhraseError(phrase, f"cannot read {piece!r}")
         at += 1
     if not nodes:
         raise PhraseError(phrase, "empty phrase or choice")
     return tuple(nodes), at
 
 
-def _choices(pieces: list[str], at: int, closing: str, phrase: str) -> tuple[tuple[tuple[_Node, ...], ...], int]:
+@cache
+def _listed(words: tuple[str, ...]) -> Node:
+    """The choice of a word list, read once for all phrases that name it."""
+    (node,) = parse_phrase(f"({'|'.join(words)})", {})
+    return node
+
+
+def _choices(
+    pieces: list[str], at: int, closing: str, phrase: str, words: Mapping[str, Sequence[str]]
+) -> tuple[tuple[tuple[Node, ...], ...], int]:
     choices = []
     while True:
-        nodes, at = _sequence(pieces, at, phrase)
+        nodes, at = _sequence(pieces, at, phrase, words)
         choices.append(nodes)
         if at >= len(pieces) or pieces[at] not in ("|", closing):
             raise PhraseError(phrase, f"missing {closing!r}")
@@ -123,32 +141,26 @@ def _choices(pieces: list[str], at: int, closing: str, phrase: str) -> tuple[tup
             return tuple(choices), at
 
 
-def _leaf(piece: str, phrase: str) -> _Node:
+@cache
+def _leaf(piece: str) -> Node | None:
+    """A word, a sign or a gap; None for what is none of them."""
     if piece == "...":
-        return _Node(regex=_GAP, gap=True)
+        return Node(regex=_GAP, gap=True)
     if piece == ".":
-        return _Node(regex=r"(?=\n|\Z)", punctuation=True)
+        return Node(regex=r"(?=\n|\Z)", punctuation=True)
     if piece in (",", ":", "?", "+", "/"):
-        return _Node(regex=re.escape(piece), openings=(piece,), punctuation=True)
+        return Node(regex=re.escape(piece), openings=(piece,), punctuation=True)
     word = piece.strip("~*")
     if not re.fullmatch(r"[\w'.]+", word) or word != word.lower() or (piece[0] == "~" and piece[-1] == "*"):
-        raise PhraseError(phrase, f"cannot read {piece!r}")
+        return None
     spellings = _slips(word) if piece[0] == "~" else [word]
-    starred = piece[-1] == "*"
-    length = _STEM_LENGTH if starred and len(word) < _OPENING_LENGTH else _OPENING_LENGTH
-    known = [part[:length] for spelling in spellings for part in _OPENING.findall(spelling)[:1]]
-    anywhere = unspaced(word[0]) or unspaced(word[-1]) or (starred and len(word) < _STEM_LENGTH)
-    openings = () if anywhere else tuple(known)
+    openings = tuple(dict.fromkeys(opening for spelling in spellings for _, opening in word_openings(spelling)[:1]))
     spelled = re.escape(word)
     if piece[0] == "~":
         spelled = f"{word[0]}{_choice([re.escape(w[1:]).replace(_BLANK, SPACE) for w in spellings])}"
-    word_end = "" if unspaced(word[-1]) else _WORD_END
-    return _Node(regex=spelled + (r"\w*" if starred else "") + word_end, openings=openings)
-
-
-def unspaced(letter: str) -> bool:
-    """Whether a letter is of a script that sets words without space, so that no bound of a word is to be asked for."""
-    return bool(_UNSPACED.match(letter))
+    starred = piece[-1] == "*"
+    word_end = "" if re.match(f"[{_UNSPACED}]", word[-1]) else _WORD_END
+    return Node(spelled + (r"\w*" if starred else "") + word_end, openings, starred)
 
 
 def _slips(word: str) -> list[str]:
@@ -161,33 +173,18 @@ def _slips(word: str) -> list[str]:
     return list(dict.fromkeys((word, *swapped, *left_out, *doubled, *cut)))
 
 
-def rarest_openings(nodes: tuple[_Node, ...]) -> frozenset[str]:
-    """Openings of words of which a phrase needs one, those that reports hold least often; none where none is known."""
-    needed: list[frozenset[str]] = []
-    for node in nodes:
-        if node.optional or node.barred or node.gap:
-            continue
-        parts = [rarest_openings(choice) for choice in node.choices] or [frozenset(node.openings)]
-        if all(parts):
-            needed.append(frozenset().union(*parts))
-    return min(needed, key=lambda openings: (len(openings & _COMMON), len(openings)), default=frozenset())
+def word_openings(text: str) -> Openings:
+    """Where phrases may begin in a text, with the first characters of the word, or the sign, that stands there."""
+    pattern = _ASCII_OPENING if text.isascii() else _OPENING
+    return [(match.start(), match[0]) for match in pattern.finditer(text)]
 
 
-def word_openings(text: str) -> frozenset[str]:
-    """The first characters of each word, and signs; a scanner that opens with none need not look at a sentence."""
-    openings = _OPENING.findall(text)
-    return frozenset([*openings, *[opening[:_STEM_LENGTH] for opening in openings]])
+def may_open(word: Node, opening: str) -> bool:
+    """Whether a word of a phrase may stand at a word of a text that opens so."""
+    return opening in word.openings or (word.starred and opening.startswith(word.openings))
 
 
-_COMMON = word_openings(
-    "the a of in is are was has have been no not and or with without to from at on for there this which may , : no"
-    " normal clear stable unchanged seen noted mild small large right left both bilateral upper lower lobe base lung"
-    " lungs pulmonary heart cardiac pleural pleura chest thoracic mediastinal mediastinum size contour silhouette focal"
-    " acute within limits air increased prominent medial lateral interval spine bony calcified granuloma"
-)
-
-
-def expand_start(nodes: tuple[_Node, ...]) -> Iterator[tuple[_Node, ...]]:
+def expand_start(nodes: tuple[Node, ...]) -> Iterator[tuple[Node, ...]]:
     """Writes out the choices a phrase starts with, so that each result starts with a plain word or sign."""
     first, rest = nodes[0], nodes[1:]
     if not first.choices:
@@ -199,10 +196,10 @@ def expand_start(nodes: tuple[_Node, ...]) -> Iterator[tuple[_Node, ...]]:
         yield from expand_start(rest)
 
 
-def phrase_regex(nodes: tuple[_Node, ...], head: bool) -> str:
+def phrase_regex(nodes: tuple[Node, ...], head: bool) -> str:
     """The regular expression of a sequence; with ``head``, what follows its first gap is captured."""
     out, opened = "", False
-    before: _Node | None = None  # the last element that is sure to be there
+    before: Node | None = None  # the last element that is sure to be there
     for node, previous in zip(nodes, (None, *nodes), strict=False):
         body = _choice([phrase_regex(choice, False) for choice in node.choices]) if node.choices else node.regex
         space = _AROUND_PUNCTUATION if node.punctuation or (before and before.punctuation) else SPACE

@@ -1,17 +1,27 @@
-"""Groups of phrases compiled into one regular expression, and where it finds them in a sentence."""
+"""Groups of phrases, and where they stand in a sentence: tried only at the words that they may start with."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import groupby
 from types import MappingProxyType
 from typing import NamedTuple
 
-from radtune.rules.notation import SPACE, expand_start, parse_phrase, phrase_regex, rarest_openings, unspaced
+from radtune.rules.notation import (
+    SPACE,
+    Node,
+    Openings,
+    expand_start,
+    may_open,
+    parse_phrase,
+    phrase_regex,
+    word_openings,
+)  # fmt: skip
 
 # The group of phrases that hide those of the others.
 EXCEPTIONS = "exceptions"
+# More than reports have; bounded, since texts may hold any.
+REMEMBERED_OPENINGS = 20_000
 
 
 class Hit(NamedTuple):
@@ -24,97 +34,94 @@ class Hit(NamedTuple):
     phrase: str
 
 
-@dataclass(frozen=True)
-class Scanner:
-    """Groups of phrases in one expression; of those at the same word, the first group wins, then the longer phrase."""
+class Branch:
+    """The phrases that may stand at a word, as one expression."""
 
-    source: str = field(repr=False)
-    groups: Sequence[tuple[str, str, bool]] = field(repr=False)  # of the expression: name, phrase, whether with a gap
-    keys: frozenset[str] | None = field(repr=False)  # each phrase needs one of them; None where one has a short stem
+    def __init__(self, by_word: Mapping[str, Sequence["_Phrase"]]) -> None:
+        # Of each group of the expression, counted from 1: the phrases' name, the phrase, whether it has a gap.
+        self._groups: list[tuple[str, str, bool]] = [("", "", False)]
+        # A word shared by many phrases is read once.
+        ways = [f"{word}(?:{self._alternation(word, phrases)})" for word, phrases in by_word.items()]
+        self._match = re.compile("|".join(ways)).match
 
-    @cached_property
-    def pattern(self) -> re.Pattern[str] | None:
-        """Its expression, compiled when first asked for: one report on the command line needs few of the classes."""
-        return re.compile(self.source) if self.source else None
+    def _alternation(self, word: str, phrases: Iterable["_Phrase"]) -> str:
+        """The ways to go on behind a word; each ends in an empty group."""
+        written = []
+        rests = [(phrase_regex(phrase.nodes, phrase.gapped)[len(word) :], phrase) for phrase in phrases]
+        # Those behind a space share it, and groups stand at their ends, so that each begins with a letter: the engine
+        # passes over alternatives that begin with another.
+        for spaced, run in groupby(rests, key=lambda pair: pair[0].startswith(SPACE)):
+            endings = []
+            for rest, phrase in run:
+                # A phrase with a gap has a group of its own before the last.
+                self._groups += [(phrase.name, phrase.written, phrase.gapped)] * (1 + phrase.gapped)
+                endings.append(f"{rest.removeprefix(SPACE)}()")
+            written.append(f"{SPACE}(?:{'|'.join(endings)})" if spaced else "|".join(endings))
+        return "|".join(written)
 
-    def may_open(self, openings: Set[str]) -> bool:
-        """Whether a text of these :func:`word_openings` may hold a phrase, which spares the look at most texts."""
-        return self.keys is None or not self.keys.isdisjoint(openings)
-
-    def scan(self, text: str) -> Iterator[Hit]:
-        """Finds the phrases in (a sentence of) a reading copy, from left to right, none overlapping."""
-        for match in self.pattern.finditer(text) if self.pattern else ():
-            group = match.lastindex or 0
-            name, phrase, gapped = self.groups[group]
-            start, end = match.span()
-            yield Hit(start, end, match.start(group - 1) if gapped else start, name, phrase)
-
-    def opens(self, text: str, at: int) -> str | None:
-        """The group of the phrase that stands at a place of a text; None without one."""
-        match = self.pattern.match(text, at) if self.pattern else None
-        return self.groups[match.lastindex or 0][0] if match else None
+    def hit(self, text: str, at: int) -> Hit | None:
+        """The phrase that stands at a place of a text."""
+        match = self._match(text, at)
+        if match is None:
+            return None
+        group = match.lastindex or 0
+        name, phrase, gapped = self._groups[group]
+        return Hit(at, match.end(), match.start(group - 1) if gapped else at, name, phrase)
 
 
-class _Alternative(NamedTuple):
-    """A phrase without its first word, as a regular expression; its group, itself, and whether it has a gap."""
+class _Phrase(NamedTuple):
+    """A phrase of a group (``name``), parsed, with one of the words that it starts with; whether it has a gap."""
 
-    rest: str
     name: str
-    phrase: str
+    written: str
+    nodes: tuple[Node, ...]
     gapped: bool
 
 
-def compile_scanner(
-    groups: Iterable[tuple[str, Iterable[str]]], words: Mapping[str, Sequence[str]] = MappingProxyType({})
-) -> Scanner:
-    """Compiles named groups of phrases, the group that should win at the same word first.
+class Scanner:
+    """Groups of phrases; of those at the same word, the first group wins, then the longer phrase.
 
-    ``words`` are the lists for ``{name}`` in a phrase. Exceptions alone are not looked for. A PhraseError if a phrase
-    breaks the notation.
+    ``words`` are the lists for ``{name}`` in a phrase. A PhraseError if a phrase breaks the notation.
     """
-    # Alternatives are sorted into branches by first character, then by first word. The regular expression engine
-    # tells branches apart by their first character and skips text that opens none, and a word shared by many phrases
-    # is read once; a flat alternation is many times slower.
-    branches: dict[str, dict[str, list[_Alternative]]] = {}
-    keys: set[str] = set()
-    all_have_keys = True
-    for name, phrases in groups:
-        for phrase in sorted(phrases, key=lambda p: (-len(p.split()), -len(p))):
-            for nodes in expand_start(parse_phrase(phrase, words)):
-                gapped = any(node.gap for node in nodes)
-                word, regex = nodes[0].regex, phrase_regex(nodes, head=gapped)
-                if name != EXCEPTIONS:
-                    needed = rarest_openings(nodes)
-                    keys.update(needed)
-                    all_have_keys = all_have_keys and bool(needed)
-                by_word = branches.setdefault(word.removeprefix("\\")[0], {})
-                by_word.setdefault(word, []).append(_Alternative(regex[len(word) :], name, phrase, gapped))
-    numbered: list[tuple[str, str, bool]] = [("", "", False)]  # a regular expression counts its groups from 1
-    parts = []
-    for first, by_word in branches.items():
-        # Words that go on in the same ways (was, were) share their branch, which halves the time to compile.
-        alike: dict[tuple[_Alternative, ...], list[str]] = {}
-        for word, alternatives in by_word.items():
-            alike.setdefault(tuple(alternatives), []).append(word.removeprefix(re.escape(first)))
-        bodies = [
-            f"(?:{'|'.join(endings)})(?:{_alternation(alternatives, numbered)})"
-            for alternatives, endings in alike.items()
-        ]
-        boundary = rf"(?<!\w{first})" if first.isalnum() and not unspaced(first) else ""
-        parts.append(f"{re.escape(first)}{boundary}(?:{'|'.join(bodies)})")
-    return Scanner("|".join(parts), numbered, frozenset(keys) if all_have_keys else None)
 
+    def __init__(
+        self,
+        groups: Iterable[tuple[str, Iterable[str]]],
+        words: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
+        # By the first character, then by the word that they start with.
+        self._by_letter: dict[str, dict[Node, list[_Phrase]]] = {}
+        for name, phrases in groups:
+            for phrase in sorted(phrases, key=lambda p: (-len(p.split()), -len(p))):
+                for nodes in expand_start(parse_phrase(phrase, words)):
+                    parsed = _Phrase(name, phrase, nodes, any(node.gap for node in nodes))
+                    for opening in nodes[0].openings[:1]:
+                        by_word = self._by_letter.setdefault(opening[0], {})
+                        by_word.setdefault(nodes[0], []).append(parsed)
+        # Compiled when a text holds the word: most hold few of them, one report on the command line hardly any.
+        self.branch = lru_cache(maxsize=REMEMBERED_OPENINGS)(self._branch)
 
-def _alternation(alternatives: Iterable[_Alternative], numbered: list[tuple[str, str, bool]]) -> str:
-    """The ways to go on behind a word; each ends in an empty group, told apart in ``numbered``."""
-    written = []
-    # Those behind a space share it, and groups stand at their ends, so that each begins with a letter: the engine
-    # passes over alternatives that begin with another.
-    for spaced, run in groupby(alternatives, key=lambda alternative: alternative.rest.startswith(SPACE)):
-        endings = []
-        for rest, name, phrase, gapped in run:
-            # A phrase with a gap has a group of its own before the last.
-            numbered += [(name, phrase, gapped)] * (1 + gapped)
-            endings.append(f"{rest.removeprefix(SPACE)}()")
-        written.append(f"{SPACE}(?:{'|'.join(endings)})" if spaced else "|".join(endings))
-    return "|".join(written)
+    def _branch(self, opening: str) -> Branch | None:
+        """The phrases that may stand at a word of this opening (:func:`word_openings`)."""
+        words = self._by_letter.get(opening[0], {})
+        chosen = {word.regex: phrases for word, phrases in words.items() if may_open(word, opening)}
+        return Branch(chosen) if chosen else None
+
+    def compile(self) -> None:
+        """Compiles the phrases of all words now."""
+        for words in self._by_letter.values():
+            for opening in {opening for word in words for opening in word.openings}:
+                self.branch(opening)
+
+    def scan(self, text: str, openings: Openings | None = None) -> Iterator[Hit]:
+        """Finds the phrases in (a sentence of) a reading copy, from left to right, none overlapping."""
+        free = 0
+        for at, opening in word_openings(text) if openings is None else openings:
+            if at >= free and (hit := self.hit(text, at, opening)):
+                free = hit.end
+                yield hit
+
+    def hit(self, text: str, at: int, opening: str) -> Hit | None:
+        """The phrase that stands at a word of a text."""
+        branch = self.branch(opening)
+        return branch.hit(text, at) if branch else None

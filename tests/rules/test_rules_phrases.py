@@ -1,13 +1,13 @@
 import pytest
 
 from radtune.rules.notation import PhraseError
-from radtune.rules.phrases import compile_scanner
+from radtune.rules.phrases import Scanner
 
 LISTS = {"side": ["left", "right"], "base": ["base", "lung bases"]}
 
 
 def found(phrase: str, text: str) -> list[str]:
-    return [text[hit.start : hit.end] for hit in compile_scanner([("any", [phrase])], LISTS).scan(text)]
+    return [text[hit.start : hit.end] for hit in Scanner([("any", [phrase])], LISTS).scan(text)]
 
 
 @pytest.mark.parametrize(
@@ -58,22 +58,22 @@ def test_notation(phrase: str, text: str, expected: list[str]) -> None:
 )  # fmt: skip
 def test_broken_phrase_is_refused(phrase: str) -> None:
     with pytest.raises(PhraseError):
-        compile_scanner([("any", [phrase])], LISTS)
+        Scanner([("any", [phrase])], LISTS)
 
 
 def test_first_group_wins_then_longer_phrase() -> None:
-    scanner = compile_scanner([("exceptions", ["heart failure"]), ("mentions", ["heart", "heart failure is severe"])])
+    scanner = Scanner([("exceptions", ["heart failure"]), ("mentions", ["heart", "heart failure is severe"])])
     assert [(hit.name, hit.phrase) for hit in scanner.scan("heart failure is severe")] == [
         ("exceptions", "heart failure")
     ]
-    scanner = compile_scanner([("mentions", ["heart", "heart size"])])
+    scanner = Scanner([("mentions", ["heart", "heart size"])])
     assert [hit.phrase for hit in scanner.scan("heart size heart")] == ["heart size", "heart"]
 
 
 def test_head_of_a_phrase_with_a_gap_stands_behind_it() -> None:
-    (hit,) = compile_scanner([("mentions", ["heart ... (large|enlarged)"])]).scan("the heart is not enlarged")
+    (hit,) = Scanner([("mentions", ["heart ... (large|enlarged)"])]).scan("the heart is not enlarged")
     assert (hit.start, hit.head, hit.end) == (4, 17, 25)
 
 
 def test_no_phrases_find_nothing() -> None:
-    assert list(compile_scanner([("mentions", [])]).scan("heart")) == []
+    assert list(Scanner([("mentions", [])]).scan("heart")) == []
