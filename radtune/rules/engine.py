@@ -12,8 +12,8 @@ from radtune.characters import Normalised, normalise
 from radtune.label_files import NO_FINDING
 from radtune.labels import State
 from radtune.rules.lexicon import CueRule, FindingRules, Rules, Status
-from radtune.rules.notation import Openings, word_openings
-from radtune.rules.phrases import EXCEPTIONS, Hit
+from radtune.rules.notation import Words, words_of
+from radtune.rules.phrases import EXCEPTIONS, Branch, Hit, scan
 from radtune.rules.reading import SENTENCE_END, reading_copy
 
 # Rule ids of mentions that no cue decides.
@@ -108,11 +108,11 @@ def label_report(text: str, rules: Rules) -> ReportLabels:
 
 def _label_sentence(sentence: str, rules: Rules) -> tuple[Mention, ...]:
     """The mentions of one sentence of a reading copy, offsets counted from its start."""
-    openings = word_openings(sentence)
+    words = words_of(sentence)
     found = []
     free: dict[FindingRules, int] = {}  # where the last phrase of each class ended: they do not overlap
-    for at, opening in openings:
-        for part, branch in rules.at_opening(opening):
+    for at, word in words:
+        for part, branch in rules.findings_at(word):
             if at >= free.get(part, 0) and (hit := branch.hit(sentence, at)):
                 free[part] = hit.end
                 if hit.name != EXCEPTIONS:
@@ -120,8 +120,8 @@ def _label_sentence(sentence: str, rules: Rules) -> tuple[Mention, ...]:
     if not found:
         return ()
     found.sort(key=lambda pair: (pair[1].start, pair[1].end, pair[0].finding))
-    stops = _Stops(sentence, openings, rules, {hit.end for _, hit in found})
-    cues = _find_cues(sentence, openings, rules, stops, found)
+    stops = _Stops(sentence, words, rules, {hit.end for _, hit in found})
+    cues = _find_cues(sentence, words, rules, stops, found)
     heading = _HEADING.match(sentence) if ":" in sentence else None
     colon = heading.end() - 1 if heading else 0
     mentions = [_decide(sentence, part, hit, cues, stops) for part, hit in found]
@@ -160,25 +160,27 @@ def _in_the_text_given(mention: Mention, plain: Normalised) -> Mention:
 class _Stops(dict[tuple[str, ...], list[int]]):
     """Where the stops of some kinds stand in a sentence, in order; looked for when first asked."""
 
-    def __init__(self, sentence: str, openings: Openings, rules: Rules, mention_ends: Set[int]) -> None:
+    def __init__(self, sentence: str, words: Words, rules: Rules, mention_ends: Set[int]) -> None:
         super().__init__()
-        self._sentence, self._openings, self._rules, self._mention_ends = sentence, openings, rules, mention_ends
+        self._sentence, self._rules, self._mention_ends = sentence, rules, mention_ends
+        self._branches: dict[str, list[tuple[int, Branch]]] = {}  # by the stop's name
+        for at, word in words:
+            for name, branch in rules.stops_at(word):
+                self._branches.setdefault(name, []).append((at, branch))
 
     def __missing__(self, names: tuple[str, ...]) -> list[int]:
         if len(names) == 1:
-            stop = self._rules.stops[names[0]]
-            if stop.behind_mention:
+            name = names[0]
+            branches = self._branches.get(name, ())
+            if self._rules.stops[name].behind_mention:
                 places = {_behind_blanks(self._sentence, end) for end in self._mention_ends}
-                hits = (
-                    stop.scanner.hit(self._sentence, *opening) for opening in self._openings if opening[0] in places
-                )
-                found = [hit.start for hit in hits if hit and hit.name == names[0]]
+                hits = [branch.hit(self._sentence, at) for at, branch in branches if at in places]
             else:
-                hits = stop.scanner.scan(self._sentence, self._openings)
-                found = [hit.start for hit in hits if hit.name == names[0]]
+                hits = list(scan(self._sentence, branches))
+            found = [hit.start for hit in hits if hit and hit.name == name]
         else:
             # One list of all, so that a cue asks once where its reach ends.
-            found = sorted(chain.from_iterable(self[name,] for name in names))
+            found = sorted(chain.from_iterable([self[name,] for name in names if name in self._branches]))
         self[names] = found
         return found
 
@@ -191,7 +193,7 @@ def _behind_blanks(sentence: str, at: int) -> int:
 
 def _find_cues(
     sentence: str,
-    openings: Openings,
+    words: Words,
     rules: Rules,
     stops: _Stops,
     found: Sequence[tuple[FindingRules, Hit]],
@@ -202,7 +204,7 @@ def _find_cues(
     first, last = min(hit.end for _, hit in found), max(hit.head for _, hit in found)
     if ":" in sentence:
         first, last = 0, len(sentence)
-    for hit in rules.cue_scanner.scan(sentence, openings):
+    for hit in rules.cue_scanner.scan(sentence, words):
         rule = rules.cues[hit.name]
         if rule.status == "none":
             hidden = True

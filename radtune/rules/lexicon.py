@@ -14,7 +14,7 @@ from radtune.config import InputError, from_mapping, nearest
 from radtune.files import open_text
 from radtune.label_files import NO_FINDING
 from radtune.rules.notation import PhraseError
-from radtune.rules.phrases import REMEMBERED_OPENINGS, Branch, Scanner
+from radtune.rules.phrases import REMEMBERED_WORDS, Branch, Scanner
 from radtune.rules.reading import SENTENCE_END, reading_copy
 from radtune.tasks import DEFAULT_RULES_TASK, Task, load_task
 
@@ -87,14 +87,18 @@ class Rules:
     language: str | None = None
 
     @cached_property
-    def at_opening(self) -> Callable[[str], tuple[tuple[FindingRules, Branch], ...]]:
-        """By the opening of a word: the findings with phrases that may stand at it."""
+    def findings_at(self) -> Callable[[str], Sequence[tuple[FindingRules, Branch]]]:
+        """By a word: the findings with phrases that may stand at it."""
+        return lru_cache(maxsize=REMEMBERED_WORDS)(
+            lambda word: [(part, branch) for part in self.findings if (branch := part.scanner.branch(word))]
+        )
 
-        @lru_cache(maxsize=REMEMBERED_OPENINGS)
-        def at(opening: str) -> tuple[tuple[FindingRules, Branch], ...]:
-            return tuple((part, branch) for part in self.findings if (branch := part.scanner.branch(opening)))
-
-        return at
+    @cached_property
+    def stops_at(self) -> Callable[[str], Sequence[tuple[str, Branch]]]:
+        """By a word: the stops with phrases that may stand at it."""
+        return lru_cache(maxsize=REMEMBERED_WORDS)(
+            lambda word: [(name, branch) for name, stop in self.stops.items() if (branch := stop.scanner.branch(word))]
+        )
 
     def compile(self) -> None:
         """Compiles all expressions now, e.g. for processes that will inherit them."""

@@ -10,18 +10,18 @@ from typing import NamedTuple
 from radtune.rules.notation import (
     SPACE,
     Node,
-    Openings,
+    Words,
     expand_start,
-    may_open,
+    may_stand_at,
     parse_phrase,
     phrase_regex,
-    word_openings,
+    words_of,
 )  # fmt: skip
 
 # The group of phrases that hide those of the others.
 EXCEPTIONS = "exceptions"
 # More than reports have; bounded, since texts may hold any.
-REMEMBERED_OPENINGS = 20_000
+REMEMBERED_WORDS = 20_000
 
 
 class Hit(NamedTuple):
@@ -99,29 +99,30 @@ class Scanner:
                         by_word = self._by_letter.setdefault(opening[0], {})
                         by_word.setdefault(nodes[0], []).append(parsed)
         # Compiled when a text holds the word: most hold few of them, one report on the command line hardly any.
-        self.branch = lru_cache(maxsize=REMEMBERED_OPENINGS)(self._branch)
+        self.branch = lru_cache(maxsize=REMEMBERED_WORDS)(self._branch)
 
-    def _branch(self, opening: str) -> Branch | None:
-        """The phrases that may stand at a word of this opening (:func:`word_openings`)."""
-        words = self._by_letter.get(opening[0], {})
-        chosen = {word.regex: phrases for word, phrases in words.items() if may_open(word, opening)}
+    def _branch(self, word: str) -> Branch | None:
+        """The phrases that may stand at a word of a text (:func:`words_of`)."""
+        starts = self._by_letter.get(word[0], {})
+        chosen = {start.regex: phrases for start, phrases in starts.items() if may_stand_at(start, word)}
         return Branch(chosen) if chosen else None
 
     def compile(self) -> None:
         """Compiles the phrases of all words now."""
-        for words in self._by_letter.values():
-            for opening in {opening for word in words for opening in word.openings}:
-                self.branch(opening)
+        for starts in self._by_letter.values():
+            for word in {opening for start in starts for opening in start.openings}:
+                self.branch(word)
 
-    def scan(self, text: str, openings: Openings | None = None) -> Iterator[Hit]:
+    def scan(self, text: str, words: Words | None = None) -> Iterator[Hit]:
         """Finds the phrases in (a sentence of) a reading copy, from left to right, none overlapping."""
-        free = 0
-        for at, opening in word_openings(text) if openings is None else openings:
-            if at >= free and (hit := self.hit(text, at, opening)):
-                free = hit.end
-                yield hit
+        found = words_of(text) if words is None else words
+        return scan(text, [(at, branch) for at, word in found if (branch := self.branch(word))])
 
-    def hit(self, text: str, at: int, opening: str) -> Hit | None:
-        """The phrase that stands at a word of a text."""
-        branch = self.branch(opening)
-        return branch.hit(text, at) if branch else None
+
+def scan(text: str, branches: Iterable[tuple[int, Branch]]) -> Iterator[Hit]:
+    """Finds phrases that may stand at these places, from left to right, none overlapping."""
+    free = 0
+    for at, branch in branches:
+        if at >= free and (hit := branch.hit(text, at)):
+            free = hit.end
+            yield hit
