@@ -59,7 +59,7 @@ class Node:
     """One element: a word, punctuation, a gap, or a choice between sequences."""
 
     regex: str = ""
-    openings: tuple[str, ...] = ()  # of a word: the first of words_of each spelling
+    openings: tuple[str, ...] = ()  # of a word: what words_of finds first in its spellings
     starred: bool = False
     choices: tuple[tuple["Node", ...], ...] = ()
     optional: bool = False

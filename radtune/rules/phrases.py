@@ -16,7 +16,7 @@ from radtune.rules.notation import (
     parse_phrase,
     phrase_regex,
     words_of,
-)  # fmt: skip
+)
 
 # The group of phrases that hide those of the others.
 EXCEPTIONS = "exceptions"
