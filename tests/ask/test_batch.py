@@ -290,7 +290,7 @@ def test_what_expired_is_asked_again_and_what_was_refused_is_told(server, path):
     _, replies = gather(server, path)
     assert replies["key0"].text == QUESTIONS[0].prompt.message.upper()
     assert replies["key1"] == Response("", True, error="400 context_length_exceeded")
-    assert replies["key2"].refused and replies["key3"].error == "empty_answer"
+    assert replies["key2"].refused and replies["key3"].error == "malformed_answer"
     assert "key4" not in replies and pending_keys(path) == set()
 
 
