@@ -16,6 +16,7 @@ from radtune.files import write_jsonl
 from radtune.sources import synthetic
 from radtune.tasks import load_task
 
+FRAME_ASIDE = True
 CLASSES = load_task("multiple_choice").classes
 TASK, MINI = "task=multiple_choice", "checkpoint_dir=data/mini"
 
@@ -43,16 +44,6 @@ def at(server) -> list[str]:
 
 def read(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-@pytest.fixture
-def serve(serve):
-    def serve_reports(answer):
-        server = serve(answer)
-        server.frame_aside = True
-        return server
-
-    return serve_reports
 
 
 @pytest.fixture(scope="module")

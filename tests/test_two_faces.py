@@ -5,18 +5,9 @@ import json
 import pytest
 from chat_server import completion, error
 
+FRAME_ASIDE = True
 FACES = ("gpt_data_generate.py", "inference.py")
 SAMPLES = ("Small left pleural effusion", "left pleural effusion", "pleural effusion")
-
-
-@pytest.fixture
-def serve(serve):
-    def serve_reports(answer):
-        server = serve(answer)
-        server.frame_aside = True
-        return server
-
-    return serve_reports
 
 
 @pytest.fixture

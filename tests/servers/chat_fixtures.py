@@ -23,13 +23,17 @@ def idle_servers() -> list[Server]:
 
 
 @pytest.fixture
-def serve(start_server, idle_servers) -> Iterator[Callable[[Answer], Server]]:
-    """Gives a server that answers as a function says, for as long as the test lasts."""
+def serve(start_server, idle_servers, request) -> Iterator[Callable[[Answer], Server]]:
+    """Gives a server that answers as a function says, for as long as the test lasts.
+
+    In a module with FRAME_ASIDE it answers the known prompt that tells its frame by itself: requests are reports then.
+    """
+    aside = getattr(request.module, "FRAME_ASIDE", False)
     used: list[Server] = []
 
     def serve(answer: Answer) -> Server:
         server = idle_servers.pop() if idle_servers else start_server()
-        server.requests, server.answer, server.frame_aside = [], answer, False
+        server.requests, server.answer, server.frame_aside = [], answer, aside
         used.append(server)
         return server
 
