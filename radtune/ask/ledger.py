@@ -222,7 +222,8 @@ def _lines(path: Path) -> Iterator[tuple[str, Any, str]]:
             if not line.strip(_NOTHING):
                 continue
             try:
-                answer = json.loads(line)
+                # The last answer's newline may be lost, and zeros stand in its place.
+                answer = json.loads(line.strip(_NOTHING))
                 key = bytes.fromhex(answer.pop("key_sha256")).hex()
                 if len(key) != 64:
                     raise ValueError
