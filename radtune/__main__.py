@@ -29,6 +29,7 @@ COMMANDS = {
     "infer": "inference.py",
     "evaluate": "evaluate.py",
     "prompts": "prompts.py",
+    "new-task": "scripts/new_task.py",
     "new-study": "scripts/new_study.py",
     "map-labels": "scripts/map_labels.py",
     "check-rules": "scripts/check_rules.py",

@@ -199,8 +199,11 @@ def _train(study: Study, cell: Cell, recipe: Training) -> Job:
     command = ("recipes/lora_finetune.py",) if cell.recipe == OURS else ("tune", "run", "lora_finetune_single_device")
     seed = study.settings.seed if cell.seed is None else cell.seed
     command += ("--config", str(recipe.config), f"seed={seed}", *recipe.overrides, *rate)
-    keys = {"output_dir": folder, "dataset.data_files": rows, **({"resume": "auto"} if cell.recipe == OURS else {})}
-    reads = (rows, recipe.config, study.settings.checkpoint_dir)
+    base = study.settings.checkpoint_dir
+    keys = {"output_dir": folder, "dataset.data_files": rows}
+    # Whatever base the YAML names: the study asks this one. The stock recipe's YAMLs repeat its sizes, too.
+    keys |= {"checkpoint_dir": base, "resume": "auto"} if cell.recipe == OURS else {}
+    reads = (rows, recipe.config, base)
     return Job(f"train/{cell.name}", command, keys, (folder / ADAPTER,), reads, packages=_TORCH)
 
 

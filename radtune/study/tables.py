@@ -118,7 +118,7 @@ def _dataset_row(study: Study, reported: Reported, part: Cohort | Test, most: in
     given = Path(str(part.source.get("input", reports))).name
     counts: Row = {"Reports": MISSING, "Patients": None, "Words": None, "Labels": None}
     if reports.exists() and labels.exists():
-        found = gold_of(part) if isinstance(part, Test) else read_labels(labels, part.task)
+        found = gold_of(part) if isinstance(part, Test) else read_labels(labels, part.task, **part.label_keys)
         counts = _counts(reports, found.answers)
     row: Row = {
         "Task": title, "Usage": usage, "Dataset": given if source == "table" else source.replace("_", " ").capitalize(),

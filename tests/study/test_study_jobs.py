@@ -14,6 +14,8 @@ from radtune.study import jobs as module
 from radtune.study.check import check_files, check_name, check_study, parameters_of
 from radtune.study.jobs import Hashes, fingerprint, given_of, jobs_of, made_by, stale, stamp_path
 from radtune.study.plan import Kind, Study, opponents, read_study, read_training, study_from_mapping
+from radtune.study.results import read_reported
+from radtune.study.tables import dataset_table
 from scripts.study_step import schemas
 
 
@@ -245,6 +247,11 @@ def test_an_id_column_reaches_every_step(own: dict, tmp_path: Path) -> None:
     for name in ("prepare_cohort/notes", "prepare_test/curated", "evaluate/base/curated"):
         assert "id_column=NOTE" in jobs[name].words(), name
     assert "own_task.id_column=NOTE" in jobs["build_instructions/notes_8"].words()
+    # Our recipe trains the base that is asked, wherever its YAML was written.
+    assert f"checkpoint_dir={study.settings.checkpoint_dir}" in jobs["train/mix_8"].words()
+    write_jsonl(study.cohort_file("notes", "reports.jsonl"), [{"report_id": "3", "text": "Small effusion."}])
+    row = dataset_table(study, read_reported().beside(study)).rows[0]
+    assert (row["Reports"], row["Labels"]) == (1, 1.0)
     # A gold whose ids have the usual name is read by that.
     (tmp_path / "gold_2.csv").write_text("report_id,labels\n1,Edema\n")
     own["tests"]["curated"]["gold"] = str(tmp_path / "gold_2.csv")
