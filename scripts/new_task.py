@@ -4,8 +4,8 @@
     python scripts/new_task.py name=chest_ct names=findings.csv sections=[impression]
 
 A file of names has one a line, or is a table with a column ``name`` and, where you have them, ``definition``,
-``synonyms`` (joined by semicolons) and ``parent``. docs/own_labels.md goes on from here, docs/tasks.md explains the
-keys of what was written.
+``synonyms`` (joined by semicolons), ``icd10`` and ``parent``. docs/own_labels.md goes on from here, docs/tasks.md
+explains the keys of what was written.
 """
 
 from collections.abc import Iterator
@@ -97,7 +97,7 @@ def _read(file: Path) -> Iterator[dict[str, Any]]:
         if "name" not in row:
             raise InputError(f"{file}: {no_column('name', row)}")
         entry: dict[str, Any] = {"name": str(row["name"]).strip()}
-        for column in ("definition", "synonyms", "parent"):
+        for column in ("definition", "synonyms", "icd10", "parent"):
             if not is_missing(row.get(column)):
                 entry[column] = str(row[column]).strip()
         if "synonyms" in entry:

@@ -27,7 +27,6 @@ SMALL = {
     "radtune/progress.py": "used from sources to study",
     "radtune/sources/mimic_cxr.py": "a source is a file",
     "radtune/models/tokenizer.py": "families name it, and read no weights",
-    "radtune/tasks/codes.py": "ICD-10-CM is no task's own",
 }
 
 

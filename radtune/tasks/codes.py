@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 
 from radtune.config import InputError
@@ -47,6 +49,20 @@ def check_code(code: str) -> CodeCheck:
     if not tables.is_valid_item(official):
         return CodeCheck(official, exists=False)
     return CodeCheck(official, True, tables.is_leaf(official), tables.get_description(official))
+
+
+def code_exists(code: str) -> bool:
+    """Whether ICD-10-CM has a code; quicker than :func:`check_code`, which also reads what codes mean."""
+    match = _CODE.fullmatch(code.strip().upper())
+    return match is not None and "".join(match.groups()) in _listed()
+
+
+@cache
+def _listed() -> frozenset[str]:
+    """All codes, without their dots, from the list that the package carries beside its tables."""
+    found = find_spec("simple_icd_10_cm")
+    lists = sorted(Path(found.origin).parent.glob("data/code-list*.txt")) if found and found.origin else []
+    return frozenset(lists[-1].read_text(encoding="utf-8").split() if lists else _tables().get_all_codes(False))
 
 
 def _tables() -> ModuleType:

@@ -81,7 +81,8 @@ class Wording:
             def piece(found: re.Match[str]) -> str:
                 name = found[1]
                 if name not in known:
-                    raise InputError(f"{self.where}: {where}: no piece {{{name}}}{nearest(name, list(known))}")
+                    hint = "; a report stands below its prompt" if "report" in name else nearest(name, list(known))
+                    raise InputError(f"{self.where}: {where}: no piece {{{name}}}{hint}")
                 if pieces.get(name) == "":
                     raise InputError(f"{self.where}: {where}: {{{name}}} is empty: the file gives none")
                 if name in inside:

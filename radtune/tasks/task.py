@@ -13,6 +13,7 @@ from radtune.labels import State
 from radtune.report import Report
 from radtune.tables import ID_COLUMNS
 from radtune.tasks.class_list import THREE_VALUED, ClassList, without_signs
+from radtune.tasks.codes import code_exists
 from radtune.tasks.lists import fold_space
 from radtune.tasks.phrase_list import PhraseList
 from radtune.tasks.rendering import USES, Wording, read_examples
@@ -58,6 +59,7 @@ class ClassEntry:
     definition: str | None = None
     synonyms: list[str] = field(default_factory=list)
     parent: str | None = None
+    icd10: str | None = None
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,8 @@ def _check(where: str, file: TaskFile, entries: Sequence[ClassEntry]) -> None:
             if meant[without_signs(name)] > 1:
                 problem = f"{name!r} stands for two classes, or is the word for none"
                 raise InputError(f"{where}: classes[{number}]: {problem}")
+        if entry.icd10 is not None and not code_exists(entry.icd10):
+            raise InputError(f"{where}: classes[{number}].icd10: {entry.icd10!r} is no code of ICD-10-CM")
         _check_parents(where, number, entry, {other.name: other.parent for other in entries})
 
 

@@ -5,10 +5,10 @@ import pytest
 from radtune.tasks import load_task
 
 TABLE = (
-    "name;definition;synonyms;parent\n"
-    "Rundherd;ein Herd bis 3 cm;Knoten;Herd\n"
-    "Herd;;;n/a\n"
-    "Erguß;Flüssigkeit, auch wenig;Pleuraerguß;\n"
+    "name;definition;synonyms;parent;icd10\n"
+    "Rundherd;ein Herd bis 3 cm;Knoten;Herd;R91.1\n"
+    "Herd;;;n/a;\n"
+    "Erguß;Flüssigkeit, auch wenig;Pleuraerguß;;\n"
 )
 
 
@@ -55,6 +55,13 @@ def test_a_slip_is_one_line_and_leaves_no_file(command, tmp_path, names, keys, m
     code, _, error = command("scripts/new_task.py", *given)
     assert code == 2 and message in error and len(error.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_code_that_does_not_exist_is_refused(command, tmp_path):
+    (tmp_path / "names.csv").write_text(TABLE.replace("R91.1", "R91.7"), encoding="utf-8")
+    given = ["name=ct", f"names={tmp_path / 'names.csv'}", f"output={tmp_path / 'ct.yaml'}"]
+    code, _, error = command("scripts/new_task.py", *given)
+    assert code == 2 and "ct.yaml: classes[0].icd10: 'R91.7' is no code of ICD-10-CM" in error
 
 
 def test_a_file_that_is_there_stays(command, tmp_path):

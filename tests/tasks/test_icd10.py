@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radtune.tasks.codes import CodeCheck, check_code
+from radtune.tasks.codes import CodeCheck, check_code, code_exists
 
 PNEUMONIA = CodeCheck("J18.9", True, True, "Pneumonia, unspecified organism")
 
@@ -37,14 +37,22 @@ def test_blocks_chapters_and_other_text_are_no_codes(text):
     assert check_code(text) == CodeCheck(text, exists=False)
 
 
+CODES = st.from_regex(r"[A-Z][0-9][0-9A-Z](\.[0-9A-Z]{1,4})?", fullmatch=True) | st.sampled_from(
+    ["J189", " s22.9xxa", "M75.1"]
+)
+
+
 @settings(max_examples=200)
-@given(st.text(max_size=12))
+@given(st.text(max_size=12) | CODES)
 def test_any_text_can_be_asked_about_and_what_exists_stays_itself(text):
     found = check_code(text)
+    assert code_exists(text) == found.exists
     assert found.exists == (found.description is not None)
     assert check_code(found.code) == found
 
 
 def test_the_tables_are_read_only_when_a_code_is_checked():
-    program = "import sys, radtune.tasks.codes; sys.exit('simple_icd_10_cm' in sys.modules)"
+    program = (
+        "import sys; from radtune.tasks.codes import *; code_exists('I10'); sys.exit('simple_icd_10_cm' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

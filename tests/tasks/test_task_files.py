@@ -124,6 +124,7 @@ def test_a_task_reads_its_sections_and_the_whole_of_a_report_without_any(tmp_pat
     ("changes", "message"),
     [
         ({}, "prompts.inference: no piece {kept}"),
+        ({"prompts": {"inference": "{classes}\n{report}"}}, "no piece {report}; a report stands below its prompt"),
         ({"classes": ["A", "b "]}, "classes[1]: 'b ' is no name"),
         ({"classes": ["A", "a"]}, "classes[0]: 'A' stands for two classes"),
         (
@@ -133,6 +134,7 @@ def test_a_task_reads_its_sections_and_the_whole_of_a_report_without_any(tmp_pat
         ({"classes": ["normal"]}, "is the word for none"),
         ({"classes": [{"name": "A", "parent": "B"}]}, "classes[0].parent: 'B' is none of the classes"),
         ({"classes": [{"name": "A", "parent": "A"}]}, "its own ancestor"),
+        ({"classes": [{"name": "A", "icd10": "U99.9"}]}, "classes[0].icd10: 'U99.9' is no code of ICD-10-CM"),
         ({"classes": []}, "classes: none given"),
         ({"kind": "phrases"}, "a task of phrases has none"),
         ({"kind": "phrases", "classes": [], "rules": "chest"}, "rules: "),
