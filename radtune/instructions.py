@@ -113,12 +113,13 @@ def join(
     policies: Mapping[str, str] = MappingProxyType({}),
     with_problems: bool = False,
     id_column: str | None = None,
+    label_column: str | None = None,
 ) -> list[LabelledReport]:
     """Every report with its label, or None where it has none that can be learned.
 
     Misspelt names are taken for the class that they are nearest to, and uncertain classes count as ``policies`` say.
     Answers with problems are learned only if that is asked for, or a reader has edited them. Ids stand in ``id_column``
-    where a file has it, else in the usual ones.
+    where a file has it, else in the usual ones; ``label_column`` is as in :func:`read_labels`.
 
     Raises:
         InputError: No report has a label: the ids of the two files do not join. A label table lacks a class.
@@ -126,7 +127,7 @@ def join(
     ids = {path: id_column if id_column in column_names(path) else None for path in (reports_path, labels_path)}
     if id_column and not any(ids.values()):
         raise InputError(f"no column {id_column!r} in {reports_path} or {labels_path} (id_column=...)")
-    file = read_labels(labels_path, task, id_column=ids[labels_path])
+    file = read_labels(labels_path, task, label_column, ids[labels_path])
     if file.missing:
         raise InputError(f"{labels_path}: no column for {', '.join(file.missing)}: none would be learned as absent")
     file, respelled = respell(task, file)

@@ -32,6 +32,7 @@ class TaskRows:
     labels: Path = key("What is to be learned: a label table, annotations.jsonl, or a table with a column of labels.")
     rows: int | None = key("Its number of training rows; null for all that are labelled.", None, ge=1)
     id_column: str | None = key("Column of the report ids of either file that has it; else the usual ones.", None)
+    label_column: str | None = key("Column of the labels, where it is not 'labels'.", None)
 
 
 @dataclass
@@ -74,7 +75,8 @@ def main(config: InstructionsConfig) -> None:
         task = load_task(known[name])
         policies = policies_for(task, config.uncertain if task.classes else None)
         whose = f"{known[name]}{THREE_VALUED if 'state' in policies.values() else ''}"
-        sources[whose] = join(given.reports, given.labels, task, policies, config.with_problems, given.id_column)
+        columns = given.id_column, given.label_column
+        sources[whose] = join(given.reports, given.labels, task, policies, config.with_problems, *columns)
         rows[whose] = given.rows
     excluded = read_excluded(config.exclude_ids, [given.id_column for given in config.sets.values() if given.id_column])
     split = build(sources, rows, config.validation_rows, config.seed, excluded)

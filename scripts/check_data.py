@@ -45,13 +45,13 @@ class CheckConfig:
 
 def main(config: CheckConfig) -> None:
     """Checks each file, and prints what it found."""
-    files = [path for path in (config.reports, config.gold, config.labels) if path]
+    files = [(path, kind) for kind in ("reports", "gold", "labels") if (path := getattr(config, kind))]
     if not files:
         raise InputError("nothing to check: give reports=, gold= or labels= (see --help)")
     task, ids, problems = load_task(config.task), list[str](), 0
-    for path in files:
+    for path, kind in files:
         try:
-            lines = _reports(path, config, ids) if path == config.reports else _labels(path, config, task, ids)
+            lines = _reports(path, config, ids) if kind == "reports" else _labels(path, kind, config, task, ids)
             for line in (table_layout(path), *lines):
                 print(f"{path}: {line}")
         except InputError as error:
@@ -79,8 +79,8 @@ def _read(path: Path, config: CheckConfig) -> Iterator[Report]:
     )
 
 
-def _labels(path: Path, config: CheckConfig, task: Task, ids: Sequence[str]) -> Iterator[str]:
-    columns = config.gold_columns if path == config.gold and config.gold_columns else [config.label_column]
+def _labels(path: Path, kind: str, config: CheckConfig, task: Task, ids: Sequence[str]) -> Iterator[str]:
+    columns = config.gold_columns if kind == "gold" and config.gold_columns else [config.label_column]
     for column in columns:
         file = read_labels(path, task, column, config.id_column if config.id_column in column_names(path) else None)
         said = f"{column}: " if column and len(columns) > 1 else ""

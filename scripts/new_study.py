@@ -40,6 +40,7 @@ class NewStudyConfig:
     output: Path | None = key("The YAML to write; NAME.yaml if left out.", None)
     task: str = key("What is asked: a name, or the path of a task file.", DEFAULT_RULES_TASK)
     labels: str | None = key("Who labels the cohort: rules, teacher or a file; rules, if the task has them.", None)
+    label_column: str | None = key("Column of the labels in a file of them, where it is not 'labels'.", None)
     gold_column: str | None = key("Column of the gold labels, where it is not 'labels'.", None)
     sample: int = key("How many reports to test on, where gold is the table that is trained on.", 100, ge=1)
     rows: int | None = key("Rows to train on; all that are labelled if left out.", None, ge=1)
@@ -61,6 +62,7 @@ def main(config: NewStudyConfig) -> None:
     check_outputs([output], [config.input, config.gold])
     columns = {name: value for name in _COLUMNS if (value := getattr(config, name)) is not None}
     cohort: dict[str, Any] = {"task": config.task, "labels": config.labels or (RULES if task.rules else TEACHER)}
+    cohort |= {"label_column": config.label_column} if config.label_column else {}
     cohort |= {"source": "table", "input": str(config.input), **columns, "drop_duplicates": True}
     names = column_names(config.gold)
     test = {"task": config.task, "source": "table", "gold": str(config.gold)}

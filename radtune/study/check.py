@@ -12,7 +12,6 @@ from radtune.ask.costs import FREE, price_at
 from radtune.config import InputError, parse_config, read_yaml
 from radtune.engines.choose import endpoint_of
 from radtune.engines.guard import check_endpoint
-from radtune.label_files import read_labels
 from radtune.sources.table import reports_of
 from radtune.study.jobs import Hashes, Job, key_words, made_by, read_source
 from radtune.study.plan import RULES, TEACHER, Study, Training, is_synthetic
@@ -42,7 +41,7 @@ def check_study(
         prepared = jobs[f"prepare_cohort/{cohort.name}"]
         there = min(sources[prepared.name].reports, prepared.source.get("sample") or sources[prepared.name].reports)
         if cohort.labels not in (RULES, TEACHER):
-            there = min(there, len(read_labels(study.weak_labels(cohort), cohort.task, **cohort.label_keys).answers))
+            there = min(there, len(cohort.read_labels(study.weak_labels(cohort)).answers))
         for cell in study.cells:
             if (cell.rows.get(cohort.name) or 0) > there:
                 needed = f"{cell.name} needs {cell.rows[cohort.name]:,}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from radtune import ROOT, combine
 from radtune.config import InputError, from_mapping, key, nearest, read_yaml, split_arguments, with_overrides
-from radtune.label_files import BLANK, IGNORE, POLICIES, column_names
+from radtune.label_files import BLANK, IGNORE, POLICIES, LabelFile, column_names, read_labels
 from radtune.score.inputs import LENIENT, SPELLING
 from radtune.tasks import Task, load_task
 
@@ -91,9 +91,13 @@ class Cohort:
     title: str
     task: Task
     labels: str
-    label_keys: Mapping[str, Any]  # how given labels are read
+    label_keys: Mapping[str, str]  # how given labels are read: keys of build_instructions.py
     gold: Path | None
     source: Mapping[str, Any]
+
+    def read_labels(self, path: Path) -> LabelFile:
+        """What labels the cohort."""
+        return read_labels(path, self.task, self.label_keys.get("label_column"), self.label_keys.get("id_column"))
 
 
 @dataclass(frozen=True)
@@ -298,10 +302,12 @@ def _cohort(where: str, name: str, values: Mapping[str, Any], limit: int | None)
         raise InputError(f"{where}.labels: no rules label {task.name}")
     if labels not in (RULES, TEACHER) and not Path(labels).suffix:
         raise InputError(f"{where}.labels: expected rules, teacher or the path of a file of labels")
-    title, id_column = source.pop("title", name), source.get("id_column")
+    title, id_column, column = source.pop("title", name), source.get("id_column"), source.pop("label_column", None)
     given = Path(labels) if labels not in (RULES, TEACHER) else None
+    if column and given is None:
+        raise InputError(f"{where}.label_column: {labels} has no columns")
     names_ids = given is not None and given.is_file() and id_column in column_names(given)
-    label_keys = {"id_column": id_column} if names_ids else {}
+    label_keys = ({"id_column": id_column} if names_ids else {}) | ({"label_column": column} if column else {})
     return Cohort(name, title, task, labels, label_keys, Path(gold) if gold else None, source)
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from radtune.label_files import joined_to, read_labels
+from radtune.label_files import joined_to
 from radtune.labels import Answer, State, Status
 from radtune.score.errors import FALSE_NEGATIVE, FALSE_POSITIVE, ErrorKind, LabelError
 from radtune.score.evaluation import Metrics, read_metrics
@@ -118,7 +118,7 @@ def _dataset_row(study: Study, reported: Reported, part: Cohort | Test, most: in
     given = Path(str(part.source.get("input", reports))).name
     counts: Row = {"Reports": MISSING, "Patients": None, "Words": None, "Labels": None}
     if reports.exists() and labels.exists():
-        found = gold_of(part) if isinstance(part, Test) else read_labels(labels, part.task, **part.label_keys)
+        found = gold_of(part) if isinstance(part, Test) else part.read_labels(labels)
         counts = _counts(reports, found.answers)
     row: Row = {
         "Task": title, "Usage": usage, "Dataset": given if source == "table" else source.replace("_", " ").capitalize(),

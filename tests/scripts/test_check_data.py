@@ -54,6 +54,13 @@ def test_notes_labels_and_annotators(tmp_path: Path, capsys: pytest.CaptureFixtu
         f"{labels}: 2 ids are written in another form there (such as s1, 1.0 or 001 for 1)",
         f"{labels}: 2 of 2 labels are classes of multiple_choice",
     ]
+    # One table may be both.
+    both = tmp_path / "both.csv"
+    both.write_text("study_id,text,labels\n1,Large effusion.,Pleural Effusion\n2,No edema.,Normal\n")
+    said = check(capsys, f"reports={both}", f"gold={both}", f"labels={both}")
+    assert [line.removeprefix(f"{both}: ") for line in said if "rows" in line or "reports in" in line] == [
+        "2 reports in English, 2 with neither", *["2 rows, lists of labels"] * 2
+    ]  # fmt: skip
     said = check(capsys, f"gold={gold}", "gold_columns=[HO,YW]", "id_column=ID")
     assert said == [
         f"{gold}: Excel",

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from radtune.study.plan import read_study
+from radtune.study.jobs import jobs_of
+from radtune.study.plan import read_study, read_training
 
 ROWS = "".join(f"n{i},p{i},Small effusion {i}.,Pleural Effusion\n" for i in range(5))
 
@@ -46,6 +47,26 @@ def test_a_table_may_hold_its_own_gold(command, tables):
     assert study.tests["ours_test"].source["sample"] == 2
     assert study.tests["ours_test"].evaluation["gold_column"] == "labels"
     assert study.cell("mix_3").rows == {"ours": 3}
+
+
+def test_a_readers_labels_are_learned_from_their_own_column(command, tables):
+    notes = (tables / "notes.csv").read_text().replace("labels", "Dr A")
+    (tables / "notes.csv").write_text(notes)
+    given = ("sample=2", f"labels={tables / 'notes.csv'}", "gold_column=Dr A")
+    code, _, said = new_study(command, tables, "notes.csv", *COLUMNS, *given, "label_column=Dr A")
+    assert code == 0, said
+    study = read_study(tables / "ours.yaml")
+    build = jobs_of(study, read_training(study))["build_instructions/ours_all"]
+    assert {"multiple_choice.label_column=Dr A", "multiple_choice.id_column=NOTE_ID"} <= set(build.words())
+    reports = tables / "reports.jsonl"
+    keys = [f"{name}={value}" for name, value in study.cohorts["ours"].source.items()]
+    assert command("scripts/prepare_reports.py", *keys, f"output={reports}")[0] == 0
+    given = [word for word in build.words() if "_column=" in word]
+    words = (f"multiple_choice.reports={reports}", f"multiple_choice.labels={tables / 'notes.csv'}", *given)
+    code, shown, said = command("scripts/build_instructions.py", *words, f"output={tables / 'rows.jsonl'}")
+    assert code == 0 and "5 rows written" in shown, said
+    code, _, said = command("scripts/build_instructions.py", *words[:2], given[0], f"output={tables / 'rows.jsonl'}")
+    assert code == 2 and "label_column=..." in said and len(said.splitlines()) == 1
 
 
 def test_gold_may_be_of_reports_of_the_table(command, tables):
