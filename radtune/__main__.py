@@ -30,6 +30,7 @@ COMMANDS = {
     "evaluate": "evaluate.py",
     "prompts": "prompts.py",
     "new-task": "scripts/new_task.py",
+    "import-gguf": "scripts/import_gguf.py",
     "new-study": "scripts/new_study.py",
     "map-labels": "scripts/map_labels.py",
     "check-rules": "scripts/check_rules.py",

@@ -32,7 +32,10 @@ EXIT_INPUT_ERROR = 2
 # What a full disk, a quota or a file size limit says while a file is being written.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # The extra that brings a package, where it is not the one that brings torch.
-_EXTRAS = {"bitsandbytes": "bitsandbytes", "snakemake": "study", "starlette": "teacher", "uvicorn": "teacher"}
+_EXTRAS = {
+    "bitsandbytes": "bitsandbytes", "gguf": "gguf", "xllamacpp": "gguf", "snakemake": "study", "starlette": "teacher",
+    "uvicorn": "teacher",
+}  # fmt: skip
 _CONTAINERS = (dict, list, tuple)
 _RANGES = {"ge": (operator.ge, "{} or more"), "gt": (operator.gt, "more than {}"), "le": (operator.le, "at most {}")}
 
