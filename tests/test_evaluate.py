@@ -100,8 +100,8 @@ def test_bad_input_is_one_line_and_writes_nothing(folder: Path, change: str, mes
 
 
 ROW = '{"report_id": "7", "task": "multiple_choice", "labels": ["Edema"], "status": "ok"}\n'
-MISSING = "broken.jsonl: no prediction for 1 report of gold.csv; first: '7'"
-STRANGER = "broken.jsonl: predictions for 1 report not in gold.csv; first: 'x7'"
+MISSING = "broken.jsonl: no prediction for 1 report of gold.csv (reports=FILE scores its reports alone); first: '7'"
+STRANGER = "broken.jsonl: predictions for 1 report not in gold.csv (reports=FILE scores its reports alone); first: 'x7'"
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,9 @@ from radtune.score.scores import MEASURES, RESAMPLES, Score, micro_score, ratios
 from radtune.tasks import Task
 from radtune.tasks.counting import ClassCounts, indicators
 
+# What to do where the two files are not of the same reports.
+_ALONE = "(reports=FILE scores its reports alone)"
+
 
 @dataclass(frozen=True)
 class ClassScore:
@@ -125,8 +128,8 @@ def evaluate(
     check_whole(gold)
     sides = [side for side in (predictions, other) if side is not None]
     for side in sides:
-        check_present(f"{side.path}: predictions for", side.answers, f"not in {gold.path}", gold.answers)
-        check_present(f"{side.path}: no prediction for", gold.answers, f"of {gold.path}", side.answers)
+        check_present(f"{side.path}: predictions for", side.answers, f"not in {gold.path} {_ALONE}", gold.answers)
+        check_present(f"{side.path}: no prediction for", gold.answers, f"of {gold.path} {_ALONE}", side.answers)
     units = _patients(gold.answers, _patient_ids(predictions) | _patient_ids(gold) | dict(patient_ids))
     predicted, right = _in_order(predictions, gold), list(gold.answers.values())
     judged = _judged(task, gold, gold_blank)
