@@ -89,7 +89,7 @@ MISTAKES = [
     (f"{BUILD} multiple_choice.rows=5 multiple_choice.reports=labels.csv", "labels.csv"),
     (f"{EVALUATE} predictions=reports.jsonl", "reports.jsonl:1: no 'labels'"),
     (f"{EVALUATE} gold=reports.jsonl", "reports.jsonl:1: no 'labels'"),
-    (f"{EVALUATE} gold=others.csv", "not in others.csv; first:"),
+    (f"{EVALUATE} gold=others.csv", "not in others.csv (reports=FILE scores its reports alone); first:"),
     (f"{EVALUATE} gold=empty.csv", "empty.csv: empty"),
     (f"{EVALUATE} gold=twice.csv", "twice.csv:22: report 'mimic-0-000000' stands twice"),
     (f"{EVALUATE} gold=values.csv", "is '2', expected 1, 0, -1 or blank"),
