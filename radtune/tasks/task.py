@@ -80,6 +80,7 @@ class TaskFile:
     prompts: dict[str, str]
     title: str | None = None
     classes: list[str | ClassEntry] = field(default_factory=list)
+    families: list[str] = field(default_factory=list)
     none: str = "Normal"
     certainty: list[Literal["present", "absent", "uncertain"]] = field(default_factory=lambda: ["present"])
     sections: list[Literal["findings", "impression"]] = field(default_factory=lambda: ["findings", "impression"])
@@ -177,9 +178,10 @@ def _check(where: str, file: TaskFile, entries: Sequence[ClassEntry]) -> None:
         raise InputError(f"{where}: rules: they find classes, and a task of phrases has none")
     if len(set(file.sections)) < len(file.sections):
         raise InputError(f"{where}: sections: one stands twice")
-    # Whatever a name or synonym means, signs and case aside, it may mean one class alone, and none the word for none.
+    # Whatever a name or synonym means, signs and case aside, it may mean one class alone, and none the word for none or
+    # a family.
     meant = Counter(name for entry in entries for name in {*map(without_signs, (entry.name, *entry.synonyms))})
-    meant.update([without_signs(file.none)])
+    meant.update(map(without_signs, (file.none, *file.families)))
     for number, entry in enumerate(entries):
         for name in (entry.name, *entry.synonyms):
             if not name or name != fold_space(name):
@@ -188,11 +190,11 @@ def _check(where: str, file: TaskFile, entries: Sequence[ClassEntry]) -> None:
             if name.lower() in NO_CLASSES:
                 raise InputError(f"{where}: classes[{number}]: {name!r} is the name of a column of label tables")
             if meant[without_signs(name)] > 1:
-                problem = f"{name!r} stands for two classes, or is the word for none"
+                problem = f"{name!r} stands for two classes, or is the word for none or a family"
                 raise InputError(f"{where}: classes[{number}]: {problem}")
         if entry.icd10 is not None and not code_exists(entry.icd10):
             raise InputError(f"{where}: classes[{number}].icd10: {entry.icd10!r} is no code of ICD-10-CM")
-        _check_parents(where, number, entry, {other.name: other.parent for other in entries})
+        _check_parents(where, number, entry, dict.fromkeys(file.families) | {e.name: e.parent for e in entries})
 
 
 def _check_parents(where: str, number: int, entry: ClassEntry, parents: Mapping[str, str | None]) -> None:
@@ -200,7 +202,7 @@ def _check_parents(where: str, number: int, entry: ClassEntry, parents: Mapping[
     while parent is not None:
         if parent not in parents:
             known = nearest(parent, list(parents))
-            raise InputError(f"{where}: classes[{number}].parent: {parent!r} is none of the classes{known}")
+            raise InputError(f"{where}: classes[{number}].parent: {parent!r} is none of the classes or families{known}")
         if parent in seen:
             raise InputError(f"{where}: classes[{number}].parent: {entry.name!r} is its own ancestor")
         seen.add(parent)

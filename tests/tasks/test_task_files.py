@@ -135,6 +135,7 @@ def test_a_task_reads_its_sections_and_the_whole_of_a_report_without_any(tmp_pat
         ({"classes": [{"name": "A", "parent": "B"}]}, "classes[0].parent: 'B' is none of the classes"),
         ({"classes": [{"name": "A", "parent": "A"}]}, "its own ancestor"),
         ({"classes": [{"name": "A", "icd10": "U99.9"}]}, "classes[0].icd10: 'U99.9' is no code of ICD-10-CM"),
+        ({"classes": ["Tumor"], "families": ["tumor"]}, "'Tumor' stands for two classes, or is the word for none or a"),
         ({"classes": []}, "classes: none given"),
         ({"kind": "phrases"}, "a task of phrases has none"),
         ({"kind": "phrases", "classes": [], "rules": "chest"}, "rules: "),
