@@ -6,7 +6,7 @@ python evaluate.py task=multiple_choice predictions=mimic-cxr-2.0.0-negbio.csv.g
 python evaluate.py task=multiple_choice predictions=predictions.jsonl gold=curated.csv gold_columns=[HO,YW] \
     gold_rule=union output=metrics.json
 python evaluate.py task=open_ended predictions=predictions.jsonl gold=annotations.jsonl compare=base.jsonl \
-    reports=reports.jsonl errors=errors.jsonl output=metrics.json
+    reports=reports.jsonl errors=errors.jsonl by=modality output=metrics.json
 python evaluate.py task=my_task.yaml predictions=predictions.jsonl gold=gold.csv output=metrics.json
 """
 
@@ -65,6 +65,8 @@ class EvaluateConfig:
     )  # fmt: skip
     spelling: str = key("Names that are nearly a class: wrong, or taken for it.", "strict", inputs.SPELLING)
     reports: Path | None = key("reports.jsonl (or a CSV): only these are scored; its patients are what is drawn.", None)
+    by: str | list[str] = key("Columns of the reports or of gold: scores for each value, e.g. modality.", [])
+    ranked: bool = key("Labels stand in their order of likelihood: recall of the first 1, 3 and 5.", False)
     errors: Path | None = key("JSONL to write: every error and its kind; needs reports.", None)
     show_text: bool = key("Whether errors have the report's sentence, and examples are shown.", False)
     seed: int = key("Seed of the bootstrap.", 0, ge=0)
@@ -101,10 +103,13 @@ def main(config: EvaluateConfig) -> None:
     scored = {name: by_policy(task, side, policies) for name, side in sides.items()}
     predictions, gold = scored[inputs.PREDICTIONS], scored[inputs.GOLD]
     patient_ids = {report.report_id: report.patient_id for report in reports.values() if report.patient_id is not None}
+    tables = [path for path in (config.reports, config.gold) if path]
+    columns = [config.by] if isinstance(config.by, str) else config.by
+    groups = {name: inputs.read_groups(name, tables, reports, gold.answers, config.id_column) for name in columns}
     whose = task.three_valued() if "state" in policies.values() and not task.doubted else task
     metrics = evaluate(
         whose, predictions, gold, config.gold_blank, patient_ids, config.seed, scored.get(inputs.COMPARE),
-        {name: scored[name] for name in config.gold_columns},
+        {name: scored[name] for name in config.gold_columns}, groups, config.ranked,
     )  # fmt: skip
     by_doubt = policy_scores(task, sides[inputs.PREDICTIONS], sides[inputs.GOLD], config.gold_blank)
     counts, examples = None, ""

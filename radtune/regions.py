@@ -6,9 +6,10 @@ from functools import cache
 from pathlib import Path
 
 _WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-_SPINE, _CHEST, _OTHER, _HOW, _FILLER = (
-    "|".join(_WORDS["titles"][name]) for name in ("spine", "chest", "other", "how", "filler")
-)
+_SPINE, _CHEST, _OTHER, _FILLER = ("|".join(_WORDS["titles"][name]) for name in ("spine", "chest", "other", "filler"))
+_HOW = "|".join(word for words in (_WORDS["titles"]["how"], *_WORDS["modalities"].values()) for word in words)
+# Views, of which radiographs alone are said to be.
+_VIEWS = "portable|frontal|pa|ap"
 
 
 def _in_title(pattern: str) -> re.Pattern[str]:
@@ -17,7 +18,9 @@ def _in_title(pattern: str) -> re.Pattern[str]:
 
 
 _TITLE_CHEST, _TITLE_SPINE, _TITLE_OTHER = map(_in_title, (_CHEST, _SPINE, _OTHER))
-_TITLE_HOW = _in_title(rf"{_HOW}|portable|frontal|pa|ap")
+_TITLE_HOW = _in_title(f"{_HOW}|{_VIEWS}")
+_MODALITIES = {name: _in_title("|".join(words)) for name, words in _WORDS["modalities"].items()}
+_TITLE_VIEWS = _in_title(_VIEWS)
 _TITLE = re.compile(
     rf"\W*+(?:(?:{_CHEST}|{_SPINE}|{_OTHER}|{_HOW}|{_FILLER})(?![^\W\d_])[^\w\n:.]*+){{1,16}}+(?=[:.\n]|\Z)",
     re.IGNORECASE,
@@ -54,6 +57,13 @@ def region_named(title: str) -> str | None:
         return "CHEST"
     found = _TITLE_SPINE.search(title) or _TITLE_OTHER.search(title)
     return found[0].upper() if found else None
+
+
+@cache
+def modality_named(title: str) -> str | None:
+    """How the images of a title were made, as DICOM calls it, e.g. ``CT``; None where it does not say."""
+    found = next((name for name, words in _MODALITIES.items() if words.search(title)), None)
+    return found or ("CR" if _TITLE_VIEWS.search(title) else None)
 
 
 def title_of(text: str) -> str:

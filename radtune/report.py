@@ -9,7 +9,7 @@ from typing import Any
 from radtune.config import InputError
 from radtune.files import read_jsonl
 from radtune.privacy import looks_like_name, say
-from radtune.regions import region_named, shows_chest
+from radtune.regions import modality_named, region_named, shows_chest
 from radtune.sections import split_sections
 from radtune.tables import id_cell
 
@@ -61,7 +61,8 @@ def report_from_text(report_id: str, patient_id: str | None, body: str, source: 
     found = split_sections(body)
     report = report_from_sections(report_id, patient_id, found.findings, found.impression, source)
     text = report.text or (body.strip() if found.is_whole else "")
-    return replace(report, text=text, body_part=region_named(found.title), headings=found.headings)
+    said = {"modality": modality_named(found.title), "body_part": region_named(found.title)}
+    return replace(report, text=text, **said, headings=found.headings)
 
 
 def is_chest(report: Report) -> bool:

@@ -85,6 +85,8 @@ def test_the_command_scores_and_brings_in_nothing_heavy(folder: Path) -> None:
         ("gold_columns=[labels,uid]", "gold_columns needs gold_rule=majority|union|intersection or the gold_column"),
         ("compare=absent.jsonl", "absent.jsonl: No such file"),
         ("compare_column=labels", "compare_column needs compare"),
+        ("by=scanner", "by: no column 'scanner' in gold.csv"),
+        ("by=uid", "by: 'uid' of gold.csv holds texts, or more than 50 different values"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(folder: Path, change: str, message: str) -> None:
@@ -134,6 +136,26 @@ def test_two_systems(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert comparison["recall"] == {"value": 0.0, "ci95": [0.0, 0.0], "p_bootstrap": 1.0, "p_randomization": 1.0}
     assert "predictions minus other.jsonl:" in capsys.readouterr().out
     assert {"gold.csv", "predictions.jsonl", "other.jsonl"} == metrics["inputs"].keys()
+
+
+def test_scores_by_modality_and_by_a_column_of_gold(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    titles = ("CHEST, TWO VIEWS", *["CT HEAD WITHOUT CONTRAST"] * 3)
+    rows = "".join(f'{i},"EXAM: {titles[i % 4]}\nFINDINGS: Clear.",,s{i}\n' for i in range(100))
+    (folder / "notes.csv").write_text(f"report_id,note,ward,other\n{rows}")
+    gold = (folder / "gold.csv").read_text().splitlines()
+    site = ["site", *(("North", "South", "")[i % 3] for i in range(100))]
+    (folder / "gold.csv").write_text("".join(f"{line},{where}\n" for line, where in zip(gold, site, strict=True)))
+    metrics = run(*GIVEN, "reports=notes.csv", "by=[modality,SITE,ward]")
+    by = metrics["by"]
+    assert {value: group["n_reports"] for value, group in by["modality"].items()} == {"CT": 75, "CR": 25}
+    assert {value: group["n_reports"] for value, group in by["SITE"].items()} == {
+        "North": 34,
+        "South": 33,
+        "unknown": 33,
+    }
+    assert {value: group["n_reports"] for value, group in by["ward"].items()} == {"unknown": 100}
+    assert sum(group["micro"]["tp"] for group in by["modality"].values()) == metrics["micro"]["tp"]
+    assert "modality CT, n 75  precision" in capsys.readouterr().out
 
 
 def test_annotators_and_lenient_spelling(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from radtune.regions import shows_chest, title_of
-from radtune.report import Report, is_chest
+from radtune.regions import modality_named, shows_chest, title_of
+from radtune.report import Report, is_chest, report_from_text
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,26 @@ def test_what_a_report_is_about(chest: bool, text: str, body_part: str | None, m
 def test_a_title_is_made_of_its_words() -> None:
     assert title_of("  MRI of the left knee, without contrast: Tear.") == "MRI of the left knee, without contrast"
     assert title_of("Chest: clear.") == title_of("CT shows a mass in the abdomen.") == title_of("Knee pain.") == ""
+
+
+@pytest.mark.parametrize(
+    ("title", "modality"),
+    [
+        ("CT ABDOMEN AND PELVIS WITH CONTRAST", "CT"),
+        ("CTA chest", "CT"),
+        ("CT-Angiography of the legs", "CT"),
+        ("PET/CT skull base to thigh", "PT"),
+        ("MR arthrogram right hip", "MR"),
+        ("MRI KNEE", "MR"),
+        ("X-ray of the left wrist", "CR"),
+        ("CHEST (PORTABLE AP)", "CR"),
+        ("Ultrasound, left leg, two views", "US"),
+        ("Bone scintigraphy", "NM"),
+        ("Bilateral screening mammogram", "MG"),
+        ("Left knee", None),
+        ("Contact abroad", None),
+    ],
+)
+def test_titles_say_how_images_were_made(title: str, modality: str | None) -> None:
+    assert modality_named(title) == modality
+    assert report_from_text("1", None, f"EXAM: {title}\nFINDINGS: Normal.", "test").modality == modality

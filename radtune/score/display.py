@@ -28,9 +28,16 @@ def _lines(metrics: Metrics) -> Iterator[str]:
         if score:
             yield _score_line(title, score)
     if metrics.macro:
-        absent = sum(score.support == 0 for score in metrics.per_class.values())
-        remark = f"  ({absent} of {len(metrics.per_class)} classes without a gold case count as 0)" if absent else ""
+        with_gold = sum(score.support > 0 for score in metrics.per_class.values())
+        remark = f"  ({with_gold} of {len(metrics.per_class)} classes have a gold case)"
         yield "macro  precision {precision:.3f}  recall {recall:.3f}  F1 {f1:.3f}".format(**metrics.macro) + remark
+        if "auroc" in metrics.macro:
+            yield "macro  AUROC {auroc:.3f}  average precision {average_precision:.3f}".format(**metrics.macro)
+    for most, score in metrics.first.items():
+        yield _score_line(f"first {most}", score)
+    for column, groups in metrics.by.items():
+        for value, group in groups.items():
+            yield _score_line(f"{column} {value}, n {group.n_reports}", group.micro)
     if metrics.codes:
         yield from _code_lines(metrics.codes)
     drawn = f"{metrics.bootstrap.resamples} draws of {metrics.bootstrap.n_units} {metrics.bootstrap.unit}s"

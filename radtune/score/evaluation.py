@@ -5,7 +5,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
@@ -21,17 +20,23 @@ from radtune.score.agreement import Agreement, compare
 from radtune.score.codes import CodeScores, score_codes
 from radtune.score.comparison import Comparison, compare_counts
 from radtune.score.inputs import check_present, check_whole, judged_classes, without
-from radtune.score.scores import MEASURES, RESAMPLES, Score, micro_score, ratios
+from radtune.score.scores import MEASURES, RESAMPLES, Score, auroc, average_precision, micro_score, ratios
 from radtune.tasks import Task
 from radtune.tasks.counting import ClassCounts, indicators
 
 # What to do where the two files are not of the same reports.
 _ALONE = "(reports=FILE scores its reports alone)"
+# What scores of classes are measured by; and how many of a ranked list are looked at.
+_OF_SCORES = ("auroc", "average_precision")
+_FIRST = (1, 3, 5)
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """Scores of one class, as :class:`radtune.score.scores.Score`; ``support`` is the number of gold cases."""
+    """Scores of one class, as :class:`radtune.score.scores.Score`; ``support`` is the number of gold cases.
+
+    AUROC and average precision are of the predictions' ``scores``, where these have some.
+    """
 
     precision: float
     recall: float
@@ -42,6 +47,16 @@ class ClassScore:
     fn: int
     tn: int
     ci95: dict[str, tuple[float, float]]
+    auroc: float | None = None
+    average_precision: float | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Scores of some of the reports."""
+
+    n_reports: int
+    micro: Score
 
 
 @dataclass(frozen=True)
@@ -63,7 +78,7 @@ class Metrics:
         one_to_one: Phrases: the same where each is matched at most once.
         exact: Phrases: where only those of the same words match.
         tokens: Phrases: over the words of a report's phrases; its ``f1`` is token F1.
-        macro: Classes: plain means over all of them, those without a gold case included (as 0).
+        macro: Classes: plain means over those with a gold case, also of AUROC and average precision.
         other_names: Names that are no class and how often each stands, in ``predictions`` and in ``gold``; all that do
             not look like a name together.
         status_counts: Predictions by status; those that are not ok count as empty.
@@ -74,6 +89,8 @@ class Metrics:
         errors: By side (``fp``, ``fn``) and kind, how many errors there are, where they were looked into.
         policies: Where a class is uncertain: by what that counts as, micro precision, recall and F1.
         per_parent: Classes that have parents: by parent; a report has it if it has the parent or any class below it.
+        by: By column of the reports or of gold, e.g. ``modality``, and its value.
+        first: Classes that are ranked, by their scores or as they were written: of the first 1, 3 and 5 of each report.
     """
 
     task: str
@@ -97,10 +114,12 @@ class Metrics:
     errors: dict[str, dict[str, int]] | None = None
     per_parent: dict[str, ClassScore] = field(default_factory=dict)
     policies: dict[str, dict[str, float]] = field(default_factory=dict)
+    by: dict[str, dict[str, Group]] = field(default_factory=dict)
+    first: dict[str, Score] = field(default_factory=dict)
 
 
-# Scores of counts, shape (reports, 4), with intervals by the units and seed of this evaluation.
-_Scorer = Callable[[np.ndarray], Score]
+# Scores of counts, shape (reports, 4), or of some of their rows, with intervals by this evaluation's units and seed.
+_Scorer = Callable[..., Score]
 
 
 def evaluate(
@@ -112,10 +131,13 @@ def evaluate(
     seed: int = 0,
     other: LabelFile | None = None,
     annotators: Mapping[str, LabelFile] = MappingProxyType({}),
+    groups: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    ranked: bool = False,
 ) -> Metrics:
     """Scores predictions, compared with those of another system and with annotators where these are given.
 
     The bootstrap draws patients where every report's is known, in ``patient_ids`` (by report) or in either file.
+    ``groups`` are the reports' values by column, each to be scored apart; labels may stand in ``ranked`` order.
 
     Raises:
         InputError: Predictions and gold are not of the same reports, or gold has a status that is not ok, or nothing.
@@ -134,19 +156,26 @@ def evaluate(
     predicted, right = _in_order(predictions, gold), list(gold.answers.values())
     judged = _judged(task, gold, gold_blank)
     counts = task.count(predicted, right, judged)
-    score = partial(micro_score, units=units, seed=seed)
+    values, classes = _scores_of(task, predictions.path, predicted), counts.classes
+
+    def score(rows: np.ndarray, among: np.ndarray | slice = slice(None)) -> Score:
+        drawn = None if units is None else np.unique(units[among], return_inverse=True)[1]
+        return micro_score(rows[among], drawn, seed)
+
     unit = ("report", len(right)) if units is None else ("patient", int(units.max()) + 1)
     comparison = None
     if other is not None:
         theirs = task.count(_in_order(other, gold), right, judged).rules["micro"]
         comparison = compare_counts(str(other.path), counts.rules["micro"], theirs, units, seed)
-    per_class = _class_scores(task, counts.classes, score)
+    per_class = _class_scores(task, classes, score, values)
+    with_gold = [scored for scored in per_class.values() if scored.support]
+    macro = {x: [y for scored in with_gold if (y := getattr(scored, x)) is not None] for x in (*MEASURES, *_OF_SCORES)}
     return Metrics(
         task=task.name,
         n_reports=len(right),
         **{rule: score(rows) for rule, rows in counts.rules.items()},
         codes=None if task.classes else score_codes(predicted, right, units, seed),
-        macro={x: float(np.mean([getattr(s, x) for s in per_class.values()])) for x in MEASURES if per_class},
+        macro={name: float(np.mean(found)) for name, found in macro.items() if found},
         per_class=per_class,
         other_names={"predictions": _other_names(task, predicted), "gold": _other_names(task, right)},
         status_counts=dict(Counter(str(answer.status) for answer in predicted)),
@@ -154,9 +183,14 @@ def evaluate(
         gold_blank=gold_blank or NEGATIVE,
         bootstrap=Bootstrap(RESAMPLES, seed, *unit),
         inputs={str(side.path): sha256_file(side.path) for side in (*sides, gold)},
-        agreement=_agreements(task, counts.classes, gold, annotators, gold_blank),
+        agreement=_agreements(task, classes, gold, annotators, gold_blank),
         comparison=comparison,
-        per_parent=_parent_scores(task, predicted, counts.classes, score),
+        per_parent=_parent_scores(task, predicted, classes, score),
+        by={
+            name: _by_value(counts.rules["micro"], np.array([column[x] for x in gold.answers]), score)
+            for name, column in groups.items()
+        },
+        first=_first_scores(task, predicted, classes, score, values) if ranked or values is not None else {},
     )
 
 
@@ -199,11 +233,54 @@ def _patients(report_ids: Iterable[str], patient_ids: Mapping[str, str]) -> np.n
     return None if None in patients else np.unique(patients, return_inverse=True)[1]
 
 
-def _class_scores(task: Task, classes: ClassCounts | None, score: _Scorer) -> dict[str, ClassScore]:
+def _scores_of(task: Task, path: Path, predicted: Sequence[Answer]) -> np.ndarray | None:
+    """Each class's score in each prediction, shape (reports, classes), 0 where it has none; None where none has any."""
+    rows = [answer.provenance.get("scores") or {} for answer in predicted]
+    if not task.classes or not any(rows):
+        return None
+    try:
+        return np.array([[float(row.get(name, 0.0)) for name in task.classes] for row in rows])
+    except (AttributeError, TypeError, ValueError):
+        raise InputError(f"{path}: 'scores' is not a number for each class") from None
+
+
+def _class_scores(
+    task: Task, classes: ClassCounts | None, score: _Scorer, values: np.ndarray | None
+) -> dict[str, ClassScore]:
+    found = {}
+    for i, name in enumerate(task.classes if classes else ()):
+        judged = classes.judged[:, i]
+        found[name] = _class_score(score(classes.of_class(i)), judged.sum())
+        if values is not None:
+            ranked = values[judged, i], classes.gold[judged, i]
+            found[name] = dataclasses.replace(
+                found[name], auroc=auroc(*ranked), average_precision=average_precision(*ranked)
+            )
+    return found
+
+
+def _first_scores(
+    task: Task, predicted: Sequence[Answer], classes: ClassCounts | None, score: _Scorer, values: np.ndarray | None
+) -> dict[str, Score]:
+    """Scores of the first classes of each report, by how many; those that are not judged stand in no place."""
     if classes is None:
         return {}
-    scored = zip(task.classes, classes.judged.sum(axis=0), strict=True)
-    return {name: _class_score(score(classes.of_class(i)), judged) for i, (name, judged) in enumerate(scored)}
+    places = {name: number for number, name in enumerate(task.classes)}
+    orders = [[places[x] for x in answer.labels if x in places] for answer in predicted]
+    if values is not None:
+        orders = np.argsort(-values, axis=1, kind="stable").tolist()
+    orders = [[x for x in order if judged[x]] for order, judged in zip(orders, classes.judged, strict=True)]
+    found = {}
+    for most in _FIRST:
+        rows = [(sum(gold[order[:most]]), len(order[:most])) for order, gold in zip(orders, classes.gold, strict=True)]
+        matched, named = np.array(rows, dtype=int).T
+        found[str(most)] = score(np.stack([matched, named, matched, classes.gold.sum(axis=1)], axis=1))
+    return found
+
+
+def _by_value(rows: np.ndarray, values: np.ndarray, score: _Scorer) -> dict[str, Group]:
+    found = {str(value): values == value for value in np.unique(values)}
+    return {value: Group(int(among.sum()), score(rows, among)) for value, among in found.items()}
 
 
 def _class_score(score: Score, judged: int) -> ClassScore:

@@ -11,6 +11,7 @@ from radtune.label_files import (
     NEGATIVE,
     LabelFile,
     Respelling,
+    column_names,
     joined_to,
     read_labels,
     respell,
@@ -18,7 +19,8 @@ from radtune.label_files import (
 )
 from radtune.labels import Answer, Status
 from radtune.privacy import looks_like_name
-from radtune.tables import is_jsonl
+from radtune.report import Report
+from radtune.tables import cell_text, find_column, find_id_column, id_cell, is_jsonl, is_missing, match_ids, read_table
 from radtune.tasks import Task
 
 # What is compared beside the annotators, who go by the names of their columns.
@@ -27,6 +29,9 @@ GOLD, PREDICTIONS, COMPARE = "gold", "predictions", "compare"
 # What is done with a name that is no class: counted as wrong, or taken for the class it all but spells.
 LENIENT = "lenient"
 SPELLING = ("strict", LENIENT)
+
+# A column with more values, or longer ones, is none to group reports by.
+_MOST_GROUPS, _LONGEST_GROUP = 50, 60
 
 
 def read_gold(
@@ -124,6 +129,32 @@ def judged_classes(task: Task, gold: LabelFile, report_id: str, ignore_blank: bo
 def without(file: LabelFile, report_ids: Collection[str]) -> LabelFile:
     """What a file says of other reports than these."""
     return replace(file, answers={x: answer for x, answer in file.answers.items() if x not in report_ids})
+
+
+def read_groups(
+    column: str, paths: Sequence[Path], reports: Mapping[str, Report], ids: Iterable[str], id_column: str | None = None
+) -> dict[str, str]:
+    """What a column says of each report, by ``ids``: how reports were read, or the first of the files that has it.
+
+    Raises:
+        InputError: No file has it, or it holds texts, or many values.
+    """
+    path, found = paths[0], {x: getattr(report, column, None) for x, report in reports.items()}
+    if not any(found.values()):
+        having = [path for path in paths if find_column(column_names(path), (column,))]
+        if not having:
+            raise InputError(f"by: no column {column!r} in {' or '.join(map(str, paths))}")
+        path, found = having[0], {}
+        for number, row in read_table(path):
+            named = find_id_column(row, path, id_column if id_column in row else None)
+            found[id_cell(f"{path}:{number}", named, row)] = row.get(find_column(row, (column,)))
+    known = match_ids(found, ids)
+    values = {
+        known.get(x, x): "unknown" if is_missing(value) else cell_text(value).strip() for x, value in found.items()
+    }
+    if len({*values.values()}) > _MOST_GROUPS or max(map(len, values.values())) > _LONGEST_GROUP:
+        raise InputError(f"by: {column!r} of {path} holds texts, or more than {_MOST_GROUPS} different values")
+    return values
 
 
 def join_sides(

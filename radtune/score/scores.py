@@ -64,6 +64,29 @@ def micro_score(counts: np.ndarray, units: np.ndarray | None = None, seed: int =
     )
 
 
+def auroc(scores: np.ndarray, gold: np.ndarray) -> float | None:
+    """How often a report that has a class scores higher than one that has not, ties half (Hanley and McNeil 1982).
+
+    Both of shape (reports,), ``gold`` boolean; None where one of the two kinds is not there.
+    """
+    having, lacking = scores[gold], np.sort(scores[~gold])
+    if not having.size or not lacking.size:
+        return None
+    below = np.searchsorted(lacking, having, "left") + np.searchsorted(lacking, having, "right")
+    return float(below.mean() / 2 / lacking.size)
+
+
+def average_precision(scores: np.ndarray, gold: np.ndarray) -> float | None:
+    """The precision at each threshold, weighted by the recall gained there; None without a gold case."""
+    if not gold.any():
+        return None
+    right = np.sort(scores[gold])
+    thresholds, gained = np.unique(right, return_counts=True)
+    found = right.size - np.searchsorted(right, thresholds, "left")
+    named = scores.size - np.searchsorted(np.sort(scores), thresholds, "left")
+    return float((gained * found / named).sum() / right.size)
+
+
 def sum_by_unit(counts: np.ndarray, units: np.ndarray | None) -> np.ndarray:
     """Counts of what the bootstrap draws: of each patient, shape (patients, columns), or as they are for None."""
     if units is None:

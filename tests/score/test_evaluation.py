@@ -38,9 +38,14 @@ PAIRS = st.lists(st.tuples(LABEL_SETS, LABEL_SETS), min_size=1, max_size=15)
 def test_multiple_choice_equals_scikit_learn(pairs: list[tuple[set, set]]) -> None:
     predicted, gold = ([[name in row for name in MC.classes] for row in side] for side in zip(*pairs, strict=True))
     metrics = evaluate(MC, labelled([p for p, _ in pairs]), labelled([g for _, g in pairs]))
+    with_gold = [number for number, column in enumerate(zip(*gold, strict=True)) if any(column)]
     for average, ours in (("micro", dataclasses.asdict(metrics.micro)), ("macro", metrics.macro)):
-        expected = precision_recall_fscore_support(gold, predicted, average=average, zero_division=0)[:3]
-        assert [ours["precision"], ours["recall"], ours["f1"]] == pytest.approx(expected)
+        labels = with_gold if average == "macro" else None
+        given = {"average": average, "labels": labels, "zero_division": 0}
+        if with_gold:
+            expected = precision_recall_fscore_support(gold, predicted, **given)[:3]
+            assert [ours["precision"], ours["recall"], ours["f1"]] == pytest.approx(expected)
+    assert bool(with_gold) == bool(metrics.macro)
     for table, score in zip(
         multilabel_confusion_matrix(np.array(gold), np.array(predicted)), metrics.per_class.values(), strict=True
     ):
@@ -212,8 +217,56 @@ def test_nothing_names_a_task(tmp_path: Path) -> None:
     metrics = evaluate(task, labelled([["Stone", "Gravel"]]), labelled([["Stone"]]))
     assert (metrics.task, list(metrics.per_class), metrics.micro.fp) == ("tree", [*task.classes], 1)
     text = metrics_text(metrics)
-    assert "3 of 4 classes without a gold case count as 0" in text
+    assert "1 of 4 classes have a gold case" in text
     assert "names in predictions that are no class, counted as wrong: 'Gravel' x1" in text
+
+
+def scored_by(file: LabelFile, *rows: dict[str, float]) -> LabelFile:
+    answers = zip(file.answers.values(), rows, strict=True)
+    given = {a.report_id: dataclasses.replace(a, provenance={"scores": row} if row else {}) for a, row in answers}
+    return dataclasses.replace(file, answers=given)
+
+
+def test_scores_of_classes_rank_reports_and_classes(tmp_path: Path) -> None:
+    (tmp_path / "tree.yaml").write_text(TREE)
+    task = load_task(tmp_path / "tree.yaml")
+    gold = labelled([["Cyst", "Stone"], ["Stone"], ["Cyst"], []])
+    predictions = scored_by(
+        labelled([["Cyst"], ["Stone"], [], []]), {"Cyst": 0.9, "Stone": 0.4}, {"Stone": 0.8, "Tumour": 0.9},
+        {}, {"Cyst": 0.3, "Tumour": 0.2},
+    )  # fmt: skip
+    metrics = evaluate(task, predictions, gold, patient_ids={"0": "a", "1": "a", "2": "b", "3": "b"})
+    cyst = metrics.per_class["Cyst"]
+    # The cyst of a report without scores counts as 0, as low as the second report's.
+    assert cyst.auroc == pytest.approx((1 + 1 + 0 + 1 / 2) / 4)
+    assert cyst.average_precision == pytest.approx(1 / 2 * 1 + 1 / 2 * 2 / 4)
+    assert (metrics.per_class["Stone"].auroc, metrics.per_class["Tumour"].auroc) == (1, None)
+    assert metrics.macro["auroc"] == pytest.approx((cyst.auroc + 1) / 2)
+    assert {most: (s.tp, s.fn) for most, s in metrics.first.items()} == {"1": (1, 3), "3": (4, 0), "5": (4, 0)}
+    shown = metrics_text(metrics)
+    assert "macro  AUROC 0.812  average precision 0.875" in shown
+    assert "first 1  precision 0.250  recall 0.250" in shown
+    with pytest.raises(InputError, match="'scores' is not a number for each class"):
+        evaluate(task, scored_by(gold, {"Cyst": "high"}, {}, {}, {}), gold)  # type: ignore[dict-item]
+    # Without scores, lists may stand in the order of likelihood.
+    lists = labelled([["Tumour", "Stone", "Gravel", "Cyst"], ["Stone"], [], ["Cyst"]])
+    found = evaluate(task, lists, gold, ranked=True).first
+    assert {most: (s.tp, s.fp, s.fn) for most, s in found.items()} == {
+        "1": (1, 2, 3), "3": (3, 2, 1), "5": (3, 2, 1)
+    }  # fmt: skip
+    assert evaluate(task, lists, gold).first == {}
+
+
+def test_reports_are_scored_by_group() -> None:
+    predictions, gold = labelled([["Edema"], ["Edema"], []]), labelled([["Edema"], [], []])
+    groups = {"modality": {"0": "CT", "1": "CR", "2": "CR"}}
+    by = evaluate(MC, predictions, gold, patient_ids={"0": "a", "1": "b", "2": "b"}, groups=groups).by["modality"]
+    assert {value: (group.n_reports, group.micro.tp, group.micro.fp) for value, group in by.items()} == {
+        "CR": (2, 0, 1), "CT": (1, 1, 0)
+    }  # fmt: skip
+    assert by["CT"].micro.ci95["f1"] == (1, 1)
+    shown = metrics_text(evaluate(MC, predictions, gold, groups=groups))
+    assert "modality CT, n 1  precision 1.000" in shown
 
 
 def with_code(file: LabelFile, code: str) -> LabelFile:

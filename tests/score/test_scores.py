@@ -3,9 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from radtune.score import scores
-from radtune.score.scores import bootstrap_interval, micro_score, ratios, resampled_totals
+from radtune.score.scores import auroc, average_precision, bootstrap_interval, micro_score, ratios, resampled_totals
 
 
 def made_counts(reports: int = 100, seed: int = 0) -> np.ndarray:
@@ -47,6 +50,15 @@ def test_patients_with_many_like_reports_widen_the_interval() -> None:
     by_report = micro_score(counts).ci95["f1"]
     by_patient = micro_score(counts, units=np.repeat(np.arange(30), 10)).ci95["f1"]
     assert by_patient[1] - by_patient[0] > 2 * (by_report[1] - by_report[0])
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]), st.booleans()), min_size=1, max_size=30))
+def test_auroc_and_average_precision_equal_scikit_learn(pairs: list[tuple[float, bool]]) -> None:
+    values, gold = map(np.array, zip(*pairs, strict=True))
+    expected = average_precision_score(gold, values) if gold.any() else None
+    assert average_precision(values, gold) == pytest.approx(expected)
+    expected = roc_auc_score(gold, values) if 0 < gold.sum() < len(gold) else None
+    assert auroc(values, gold) == pytest.approx(expected)
 
 
 REPORTED = yaml.safe_load((Path(__file__).parents[2] / "configs" / "study" / "reported.yaml").read_text())["tables"]
