@@ -31,6 +31,7 @@ COMMANDS = {
     "prompts": "prompts.py",
     "new-task": "scripts/new_task.py",
     "import-gguf": "scripts/import_gguf.py",
+    "export-gguf": "scripts/export_gguf.py",
     "new-study": "scripts/new_study.py",
     "map-labels": "scripts/map_labels.py",
     "check-rules": "scripts/check_rules.py",

@@ -26,18 +26,20 @@ from radtune.models.checkpoint import INDEX
 from radtune.models.families import FAMILIES
 
 # GGUF's architecture by the model_type of config.json, and the class of transformers.
-_ARCHITECTURES = {
+ARCHITECTURES = {
     "llama": ("llama", "LlamaForCausalLM"),
     "mistral": ("llama", "MistralForCausalLM"),
     "qwen2": ("qwen2", "Qwen2ForCausalLM"),
 }
 # GGUF's keys, below the architecture's name, by those of config.json.
-_SIZES = {
+SIZES = {
     "hidden_size": "embedding_length", "intermediate_size": "feed_forward_length", "num_hidden_layers": "block_count",
     "num_attention_heads": "attention.head_count", "num_key_value_heads": "attention.head_count_kv",
     "max_position_embeddings": "context_length",
 }  # fmt: skip
-_NUMBERS = {"rms_norm_eps": "attention.layer_norm_rms_epsilon", "rope_theta": "rope.freq_base"}
+NUMBERS = {"rms_norm_eps": "attention.layer_norm_rms_epsilon", "rope_theta": "rope.freq_base"}
+# What sentencepiece writes for a blank.
+BLANK = "\u2581"
 # The frequencies that Llama 3's scaled rotary positions are divided by: no weight, but a tensor of the file.
 ROPE_FREQUENCIES = "rope_freqs.weight"
 # Entries of config.json's rope_scaling that all models of Llama 3.1 and 3.2 share; the file does not name them.
@@ -63,7 +65,7 @@ def _split_by(pattern: str) -> dict[str, Any]:
 
 
 # How a tokenizer of byte pairs splits texts before it merges: llama.cpp's name of it, and tokenizer.json's entry.
-_SPLITS = {
+SPLITS = {
     "llama-bpe": _split_by(_WORDS % "{1,3}"),
     "qwen2": _split_by(_WORDS % ""),
     "smollm": {
@@ -117,21 +119,21 @@ class GgufModel:
         # llama.cpp has no architecture of Mistral's own.
         mistral = "mistral" in str(self._get("general.name", "")).lower() and architecture == "llama"
         kind = "mistral" if mistral else architecture
-        if kind not in _ARCHITECTURES:
-            known = ", ".join(sorted({name for name, _ in _ARCHITECTURES.values()}))
+        if kind not in ARCHITECTURES:
+            known = ", ".join(sorted({name for name, _ in ARCHITECTURES.values()}))
             raise InputError(f"{self.path}: architecture {architecture!r}: only {known} are read here")
         if self._get(f"{architecture}.rope.scaling.type", "none") != "none":
             raise InputError(f"{self.path}: scaled rotary positions of a kind that is not read here")
-        sizes = {ours: self._get(f"{architecture}.{theirs}") for ours, theirs in _SIZES.items()}
+        sizes = {ours: self._get(f"{architecture}.{theirs}") for ours, theirs in SIZES.items()}
         if missing := [name for name, value in sizes.items() if type(value) is not int or value < 1]:
-            raise InputError(f"{self.path}: no {architecture}.{_SIZES[missing[0]]}")
+            raise InputError(f"{self.path}: no {architecture}.{SIZES[missing[0]]}")
         width = sizes["hidden_size"] // sizes["num_attention_heads"]
         names = {tensor.name for tensor in self._reader.tensors}
-        numbers = {ours: _decimal(self._get(f"{architecture}.{theirs}", 1e4)) for ours, theirs in _NUMBERS.items()}
+        numbers = {ours: _decimal(self._get(f"{architecture}.{theirs}", 1e4)) for ours, theirs in NUMBERS.items()}
         head_dim = self._get(f"{architecture}.attention.key_length") or width
         stops = {self._get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot")} - {None}
         return {
-            "architectures": [_ARCHITECTURES[kind][1]],
+            "architectures": [ARCHITECTURES[kind][1]],
             "model_type": kind,
             **sizes,
             "head_dim": head_dim,
@@ -175,14 +177,14 @@ class GgufModel:
         with _one_line(self.path):
             tokens, types = self._get("tokenizer.ggml.tokens"), self._get("tokenizer.ggml.token_type")
             kind, split = self._get("tokenizer.ggml.model"), self._get("tokenizer.ggml.pre", "gpt-2")
-            if kind == "gpt2" and split in _SPLITS:
+            if kind == "gpt2" and split in SPLITS:
                 merges = [merge.split(" ") for merge in self._get("tokenizer.ggml.merges")]
                 parts = _byte_pairs(split, merges)
             elif kind == "llama":
                 prefix = self._get("tokenizer.ggml.add_space_prefix", True)
                 parts = _sentence_pieces(tokens, self._get("tokenizer.ggml.scores"), prefix)
             else:
-                known = ", ".join(_SPLITS)
+                known = ", ".join(SPLITS)
                 raise InputError(
                     f"{self.path}: tokenizer {kind}, {split}: only sentencepiece and {known} are read here"
                 )
@@ -278,7 +280,7 @@ def _decimal(value: Any) -> float:
 
 def weight_names(config: dict[str, Any]) -> dict[str, str]:
     """GGUF's name of each weight that a model may have, by Hugging Face's."""
-    architecture, layers = _ARCHITECTURES[config["model_type"]][0], config["num_hidden_layers"]
+    architecture, layers = ARCHITECTURES[config["model_type"]][0], config["num_hidden_layers"]
     number = next(number for number, name in MODEL_ARCH_NAMES.items() if name == architecture)
     known, names = get_tensor_name_map(number, layers), {}
     for pattern in {pattern for family in FAMILIES for pattern in family.weights}:
@@ -295,7 +297,7 @@ def reordered(name: str, weight: torch.Tensor, config: dict[str, Any], to_gguf: 
     llama.cpp's rotary positions of a Llama turn neighbours, Hugging Face's the two halves of a head.
     """
     heads = {"attn_q": "num_attention_heads", "attn_k": "num_key_value_heads"}.get(name.split(".")[-2])
-    if heads is None or _ARCHITECTURES[config["model_type"]][0] != "llama":
+    if heads is None or ARCHITECTURES[config["model_type"]][0] != "llama":
         return weight
     order = (2, -1) if to_gguf else (-1, 2)
     return weight.view(config[heads], *order, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape)
@@ -335,7 +337,7 @@ def _byte_pairs(split: str, merges: list[list[str]]) -> dict[str, Any]:
     whole = split == "llama-bpe"  # a word that is a token is taken whole, however it would be merged
     return {
         "normalizer": {"type": "NFC"} if split == "qwen2" else None,
-        "pre_tokenizer": _SPLITS[split],
+        "pre_tokenizer": SPLITS[split],
         "post_processor": None,
         "decoder": {**_BYTE_LEVEL, "add_prefix_space": True, "use_regex": True},
         "model": {"type": "BPE", "ignore_merges": whole, "vocab": {}, "merges": merges},
@@ -351,11 +353,10 @@ def _sentence_pieces(tokens: list[str], scores: list[float], prefix: bool) -> di
         for cut in range(1, len(token))
         if token[:cut] in numbers and token[cut:] in numbers
     ]
-    blank = "\u2581"
-    begin = [{"type": "Prepend", "prepend": blank}] if prefix else []
+    begin = [{"type": "Prepend", "prepend": BLANK}] if prefix else []
     strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if prefix else []
-    replace = {"type": "Replace", "pattern": {"String": " "}, "content": blank}
-    back = {"type": "Replace", "pattern": {"String": blank}, "content": " "}
+    replace = {"type": "Replace", "pattern": {"String": " "}, "content": BLANK}
+    back = {"type": "Replace", "pattern": {"String": BLANK}, "content": " "}
     model = {"type": "BPE", "unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True, "vocab": {}}
     return {
         "normalizer": {"type": "Sequence", "normalizers": [*begin, replace]},
