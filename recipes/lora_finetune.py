@@ -39,7 +39,7 @@ from radtune.engines.local import TorchtuneEngine
 from radtune.engines.prompt import Prompt, Response, Sampling
 from radtune.files import LOCK, clear_leftovers, lock, sha256_file, write_manifest
 from radtune.instructions import Instruction
-from radtune.models.checkpoint import Checkpoint, ModelFolder, fingerprint, load_trainable, open_model
+from radtune.models.checkpoint import Checkpoint, ModelFolder, choose_dtype, fingerprint, load_trainable, open_model
 from radtune.models.export import FOLDERS, FineTuned, export, model_card
 from radtune.privacy import say
 from radtune.progress import progress
@@ -70,7 +70,6 @@ from radtune.train.settings import TrainingSettings, build
 # What decides the numbers of a run: where one of them differs, it is another run and cannot be gone on with.
 DECIDES = (
     "seed", "epochs", "max_steps", "rows_per_step", "model", "tokenizer", "optimizer", "lr_scheduler", "clip_grad_norm",
-    "dtype",
 )  # fmt: skip
 
 # Seconds in which a further signal is the same one: Ctrl-C reaches a process from the terminal and from torchrun.
@@ -107,7 +106,7 @@ class LoRAFinetune:
         self.plain = dataclasses.asdict(settings)
         self.output_dir = Path(settings.output_dir)
         self.checkpoints = self.output_dir / "checkpoints"
-        self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[settings.dtype]
+        self.dtype = choose_dtype(settings.dtype, settings.device == "cuda")
         self.step = self.validated_step = 0
         self.best: dict[str, Any] = {}
         self.not_better = 0
@@ -236,6 +235,7 @@ class LoRAFinetune:
             value = self.plain[name]
             inner = value if isinstance(value, dict) else {"": value}
             values |= {f"{name}.{key}".rstrip("."): item for key, item in inner.items()}
+        values["dtype"] = "bf16" if self.dtype == torch.bfloat16 else "fp32"
         values["checkpoint_dir"] = fingerprint(self.base.path)
         values["prompt_format"] = self.settings.dataset.prompt_format
         values["dataset.data_files"] = [sha256_file(path) for path in self.files]

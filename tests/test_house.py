@@ -26,7 +26,6 @@ OUTSIDE = {"recipes", "scripts", "benchmarks", "tests", *(path.stem for path in 
 SMALL = {
     "radtune/progress.py": "used from sources to study",
     "radtune/sources/mimic_cxr.py": "a source is a file",
-    "radtune/models/tokenizer.py": "families name it, and read no weights",
 }
 
 

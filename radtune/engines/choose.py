@@ -114,10 +114,9 @@ def choose_model(
     cuda = torch.cuda.is_available() if keys.device == "auto" else keys.device == "cuda"
     if cuda and not torch.cuda.is_available():
         raise InputError("device=cuda: no CUDA device here")
-    bf16 = cuda if keys.dtype == "auto" else keys.dtype == "bf16"
-    if bf16 and not cuda and not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
-        say("dtype=bf16: this CPU has no instructions for it, fp32 is faster")
-    device, dtype = torch.device("cuda" if cuda else "cpu"), torch.bfloat16 if bf16 else torch.float32
+    from radtune.models.checkpoint import choose_dtype
+
+    device, dtype = torch.device("cuda" if cuda else "cpu"), choose_dtype(keys.dtype, cuda)
     _check_folders(keys)
     settings = {
         "engine": keys.engine,
@@ -166,6 +165,6 @@ def _patience() -> Iterator[None]:
 def _weights(folder: Path) -> list[tuple[str, int, int]]:
     """What tells a model's folder from another's: its weights, configurations and tokenizer."""
     # Hashing 16 GB takes a minute; a retrained model has another time of writing.
-    kinds = ("*.safetensors", "*.bin", "*.json", "*.model", "original/tokenizer.model")
+    kinds = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "original/tokenizer.model")
     files = sorted({path for kind in kinds for path in folder.glob(kind)})
     return [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]

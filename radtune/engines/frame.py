@@ -62,17 +62,13 @@ def find_tokenizer(folders: Sequence[Path]) -> Path | None:
 
 
 def _trained_tokens(path: Path) -> int | None:
-    """How many tokens the known prompt has in training; None for a model that is not trained here."""
-    from tokenizers import Tokenizer
+    """How many tokens the known prompt has in training; None for a model whose prompts are not known."""
+    from radtune.models.chat_frame import read_frame
+    from radtune.models.tokenizer import ChatTokenizer, prompt_tokens, read_tokenizer
 
-    from radtune.models.families import frame_of
-
+    tokenizer = read_tokenizer(path)
     try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:
-        # The package has no other error.
-        raise InputError(f"{path}: no tokenizer: {type(error).__name__}") from None
-    frame = frame_of(lambda token: tokenizer.token_to_id(token) is not None)
-    if frame is None:
+        frame = read_frame(path.parent)
+    except InputError:
         return None
-    return len(tokenizer.encode(f"{frame.before}{_KNOWN}{frame.after}", add_special_tokens=False).ids)
+    return len(prompt_tokens(ChatTokenizer(tokenizer, frame, [0], None), _KNOWN))

@@ -13,7 +13,7 @@ from radtune.engines.closed import AnswerTree, Place
 from radtune.engines.decoding import keep_allowed
 from radtune.engines.kv_cache import OUT_OF_MEMORY, fitting_rows, is_out_of_memory
 from radtune.engines.prompt import Prompt, Response, Sampling, fit_prompt, limits_of
-from radtune.models.hugging_face import chat_frame
+from radtune.models.chat_frame import frame_of_tokenizer
 
 
 class TransformersEngine:
@@ -29,7 +29,8 @@ class TransformersEngine:
 
         self._model = model.eval()
         self._tokenizer = tokenizer
-        self._frame = chat_frame(tokenizer)
+        self._frame = frame_of_tokenizer(tokenizer)
+        self._special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
         # Prompts are held to the model's positions here; the tokenizer would warn of every long report.
         tokenizer.model_max_length = model.config.max_position_embeddings * 1_000
         self._batch_size = batch_size
@@ -78,7 +79,7 @@ class TransformersEngine:
             order = order[len(batch) :]
             for index, row in zip(batch, rows, strict=True):
                 end = next((place for place, token in enumerate(row) if token in self._ends), len(row))
-                text = self._tokenizer.decode(row[:end], skip_special_tokens=True)
+                text = self._tokenizer.decode(row[:end], skip_special_tokens=True).removeprefix(self._frame.lead)
                 reason = tree.finish_reason(row, max_new_tokens) if tree else None
                 yield index, Response(text, end < len(row), cut_words=fitted[index][1], finish_reason=reason)
 
@@ -118,15 +119,16 @@ class TransformersEngine:
         return written[:, width:].tolist()
 
     def _tokens(self, prompt: Prompt) -> list[int]:
-        tokenizer, (before, after) = self._tokenizer, self._frame
         # Special tokens are those of the frame; what looks like one in a report is text.
+        first, middle, last = self._frame.parts(prompt.message, self._special)
         return [
-            *tokenizer.encode(before, add_special_tokens=False),
-            *tokenizer.encode(prompt.message.strip(), add_special_tokens=False, split_special_tokens=True),
-            *tokenizer.encode(after, add_special_tokens=False),
+            *self._tokenizer.encode(first, add_special_tokens=False),
+            *self._tokenizer.encode(middle, add_special_tokens=False, split_special_tokens=True),
+            *self._tokenizer.encode(last, add_special_tokens=False),
         ]
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
+        texts = [f"{self._frame.lead}{text}" for text in texts]
         return self._tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
 
 

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from radtune.config import InputError
 from radtune.files import read_json, write_whole_folder
+from radtune.models.chat_frame import TEMPLATE, TOKENIZER, TOKENIZER_CONFIG, read_frame
 from radtune.models.checkpoint import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -32,9 +33,9 @@ from radtune.models.checkpoint import (
 )
 
 FOLDERS = ADAPTER, MERGED, TORCHTUNE = ("adapter", "merged", "torchtune")
-_TEMPLATE, _GENERATION, _TOKENIZER = "chat_template.jinja", "generation_config.json", "tokenizer_config.json"
+_GENERATION = "generation_config.json"
 # What a folder needs besides weights so that transformers, vLLM and torchtune load it.
-_COPIED = ("tokenizer.json", "special_tokens_map.json", "original/tokenizer.model", "tokenizer.model")
+_COPIED = (TOKENIZER, "special_tokens_map.json", "original/tokenizer.model", "tokenizer.model")
 _SAFETENSORS = {"format": "pt"}
 
 
@@ -114,15 +115,16 @@ def _fill_adapter(folder: Path, tuned: FineTuned) -> str:
 def _write_prompting(folder: Path, base: ModelFolder) -> None:
     """Tokenizer, chat template and stop tokens: a server that finds them prompts as training did.
 
-    Llama 3.1's own template adds a system message with a date, which no training row had.
+    Llama 3's own template adds a system message with a date, which no training row had.
     """
+    template = read_frame(base.path).template
     for name in _COPIED:
         if (base.path / name).is_file():
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(base.path / name, folder / name)
-    (folder / _TEMPLATE).write_text(base.family.frame.template, encoding="utf-8")
+    (folder / TEMPLATE).write_text(template, encoding="utf-8")
     for name, changes in (
-        (_TOKENIZER, {"chat_template": base.family.frame.template}),
+        (TOKENIZER_CONFIG, {"chat_template": template}),
         (_GENERATION, {"eos_token_id": sorted(base.tokenizer().stop_tokens)}),
     ):
         own = read_json(base.path / name) if (base.path / name).is_file() else {}

@@ -1,7 +1,8 @@
 """The families of models that radtune reads, trains and runs by itself: a row each.
 
-Another family costs a row here, where its tokenizer is new a function in :mod:`radtune.models.tokenizer`, and a test
-that holds its logits to those of transformers.
+Another family costs a row here: `tests/models/test_families.py` holds every row's logits, losses and exports to those
+of transformers and peft. Rows are of what torchtune builds: Gemma 2 scales embeddings, caps logits and slides windows,
+which our attention does not; Phi-3 stores queries, keys and values as one weight, so it would cost a second mapping.
 """
 
 import math
@@ -14,22 +15,9 @@ from typing import Any
 import torch
 
 from radtune.config import InputError
-from radtune.models.tokenizer import llama3_tokenizer_of
+from radtune.models.tokenizer import json_tokenizer_of, llama3_tokenizer_of
 
 _LAYER = re.compile(r"(?<=layers\.)\d+")
-
-
-@dataclass(frozen=True)
-class ChatFrame:
-    """The text around a prompt's one message, and a special token by which a tokenizer is known to use this frame.
-
-    ``template`` is the same for servers, with further messages where a conversation has them.
-    """
-
-    header: str
-    before: str
-    after: str
-    template: str
 
 
 @dataclass(frozen=True)
@@ -38,39 +26,39 @@ class Family:
 
     Attributes:
         model_type: Of its ``config.json``, as are the entries ``rope`` of rotary positions and whether embeddings are
-            ``tied``, so that no weight of the output layer is stored.
+            ``tied``, so that no weight of the output layer is stored; None where some are.
         fixed: Further entries that ``config.json`` must have, if it has them at all: what torchtune builds.
-        usual: Entries that nearly all its models have; with others, weights of these are another model in silence.
+        usual: What nearly all its models have of some entries; with others, weights of these are another model in
+            silence.
         builder: torchtune's; it and ``lora_builder`` take ``arguments`` of a ``config.json``.
         weights: From Hugging Face's names of weights to torchtune's; ``{}`` is a layer's number.
         neighbours: Whether torchtune's rotary positions turn neighbours where Hugging Face's turn the two halves of a
             head, so that rows of queries and keys stand in another order.
-        load_tokenizer: From the folder, the vocabulary's size and where rows are cut (or None) to torchtune's
-            tokenizer, which knows the stop tokens.
-        frame: Its prompts, for tokenizers of transformers.
+        load_tokenizer: From the folder, the vocabulary's size and where rows are cut (or None) to a tokenizer, which
+            knows the stop tokens.
     """
 
     name: str
     model_type: str
     rope: Mapping[str, Any]
-    tied: bool
-    fixed: Mapping[str, Any]
-    usual: Mapping[str, float]
+    tied: bool | None
+    usual: Mapping[str, Sequence[float]]
     builder: str
     lora_builder: str
     arguments: Callable[[dict[str, Any]], dict[str, Any]]
     weights: Mapping[str, str]
+    fixed: Mapping[str, Any]
     neighbours: bool
     load_tokenizer: Callable[[Path, int, int | None], Any]
-    frame: ChatFrame
 
     def unusual(self, config: dict[str, Any]) -> list[str]:
         """Warnings of what in a ``config.json`` no other model of the family has."""
         values = {**config, **rope_of(config)}
         return [
-            f"warning: the base model's config.json has {name} {values[name]}, nearly every {self.name} has {value}"
-            for name, value in self.usual.items()
-            if values[name] != value
+            f"warning: the base model's config.json has {name} {values[name]}, nearly every {self.name} has "
+            f"{' or '.join(map(str, usual))}"
+            for name, usual in self.usual.items()
+            if not any(math.isclose(values[name], value, rel_tol=1e-6) for value in usual)
         ]
 
     def to_torchtune(self, name: str, weight: torch.Tensor, config: dict[str, Any]) -> tuple[str, torch.Tensor]:
@@ -101,7 +89,8 @@ def find_family(config: dict[str, Any], where: object) -> Family:
     """The family that a ``config.json`` is of; for one of none, an InputError that names those there are."""
     kind, tied, rope = config.get("model_type"), bool(config.get("tie_word_embeddings")), rope_of(config)
     for family in FAMILIES:
-        if (kind, tied) == (family.model_type, family.tied) and family.rope.items() <= rope.items():
+        fits = kind == family.model_type and family.tied in (tied, None)
+        if fits and family.rope.items() <= rope.items():
             for name, value in family.fixed.items():
                 if config.get(name, value) not in (value, None):
                     raise InputError(f"{where}: {name} is not {value!r}, as it is in every {family.name} run here")
@@ -113,17 +102,12 @@ def find_family(config: dict[str, Any], where: object) -> Family:
     )
 
 
-def frame_of(knows: Callable[[str], bool]) -> ChatFrame | None:
-    """The frame of a tokenizer, told by whether it knows a special token; None for a tokenizer of no family here."""
-    return next((family.frame for family in FAMILIES if knows(family.frame.header)), None)
-
-
 def _renamed(name: str, names: Mapping[str, str]) -> str:
     layer = _LAYER.search(name)
     return names[_LAYER.sub("{}", name)].format(layer[0] if layer else "")
 
 
-def _llama3_arguments(config: dict[str, Any]) -> dict[str, Any]:
+def _arguments(config: dict[str, Any]) -> dict[str, Any]:
     rope, width, heads = rope_of(config), config["hidden_size"], config["num_attention_heads"]
     if (config.get("head_dim") or width // heads) * heads != width:
         raise ValueError("head_dim is not hidden_size over num_attention_heads")
@@ -137,8 +121,16 @@ def _llama3_arguments(config: dict[str, Any]) -> dict[str, Any]:
         "max_seq_len": config["max_position_embeddings"],
         "norm_eps": _number(config["rms_norm_eps"], "rms_norm_eps"),
         "rope_base": _number(rope["rope_theta"], "rope_theta"),
-        "scale_factor": _number(rope["factor"], "factor"),
     }
+
+
+def _llama_arguments(config: dict[str, Any]) -> dict[str, Any]:
+    # Scaled by 1, torchtune's positions are plain ones.
+    return {**_arguments(config), "scale_factor": _number(rope_of(config).get("factor", 1.0), "factor")}
+
+
+def _qwen_arguments(config: dict[str, Any]) -> dict[str, Any]:
+    return {**_arguments(config), "tie_word_embeddings": bool(config.get("tie_word_embeddings"))}
 
 
 def _number(value: Any, name: str) -> float:
@@ -163,34 +155,88 @@ _LLAMA_WEIGHTS = {
     "lm_head.weight": "output.weight",
 }
 
+_BIASES = {f"model.layers.{{}}.self_attn.{name}_proj.bias": f"layers.{{}}.attn.{name}_proj.bias" for name in "qkv"}
+# What torchtune's scaled rotary positions are built with.
+_SCALED = {
+    "rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
+}  # fmt: skip
+_PLAIN = {"rope_type": "default"}
+_LLAMA_FIXED = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False}
+
 FAMILIES = (
     # Of any size: the tiny model in data/mini is one.
     Family(
         name="Llama 3.1",
         model_type="llama",
-        # What torchtune's scaled rotary positions are built with.
-        rope={
-            "rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-            "original_max_position_embeddings": 8192,
-        },
+        rope=_SCALED,
         tied=False,
-        fixed={"hidden_act": "silu", "attention_bias": False, "mlp_bias": False},
-        usual={"rope_theta": 500_000.0, "factor": 8.0, "rms_norm_eps": 1e-5},
+        usual={"rope_theta": [500_000.0], "factor": [8.0], "rms_norm_eps": [1e-5]},
         builder="torchtune.models.llama3_1.llama3_1",
         lora_builder="torchtune.models.llama3_1.lora_llama3_1",
-        arguments=_llama3_arguments,
+        arguments=_llama_arguments,
         weights=_LLAMA_WEIGHTS,
+        fixed=_LLAMA_FIXED,
         neighbours=True,
         load_tokenizer=llama3_tokenizer_of,
-        # Without the system message with a date that Llama 3.1's own template adds, and no training row has.
-        frame=ChatFrame(
-            "<|start_header_id|>",
-            "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n",
-            "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
-            "<|begin_of_text|>{% for message in messages %}"
-            "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' }}"
-            "{{ (message['content'] | trim) + '<|eot_id|>' }}{% endfor %}"
-            "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}",
-        ),
     ),
-)  # fmt: skip
+    # 1B and 3B.
+    Family(
+        name="Llama 3.2",
+        model_type="llama",
+        rope=_SCALED,
+        tied=True,
+        usual={"rope_theta": [500_000.0], "factor": [32.0], "rms_norm_eps": [1e-5]},
+        builder="torchtune.models.llama3_2.llama3_2",
+        lora_builder="torchtune.models.llama3_2.lora_llama3_2",
+        arguments=_llama_arguments,
+        weights=_LLAMA_WEIGHTS,
+        fixed=_LLAMA_FIXED,
+        neighbours=True,
+        load_tokenizer=llama3_tokenizer_of,
+    ),
+    # 135M and 360M, and 1.7B with the other base of positions.
+    Family(
+        name="SmolLM2",
+        model_type="llama",
+        rope=_PLAIN,
+        tied=True,
+        usual={"rope_theta": [100_000.0, 130_000.0], "rms_norm_eps": [1e-5]},
+        builder="torchtune.models.llama3_2.llama3_2",
+        lora_builder="torchtune.models.llama3_2.lora_llama3_2",
+        arguments=_llama_arguments,
+        weights=_LLAMA_WEIGHTS,
+        fixed=_LLAMA_FIXED,
+        neighbours=True,
+        load_tokenizer=json_tokenizer_of,
+    ),
+    # 0.5B to 7B; embeddings are tied below 7B.
+    Family(
+        name="Qwen2.5",
+        model_type="qwen2",
+        rope=_PLAIN,
+        tied=None,
+        usual={"rope_theta": [1_000_000.0], "rms_norm_eps": [1e-6]},
+        builder="torchtune.models.qwen2.qwen2",
+        lora_builder="torchtune.models.qwen2.lora_qwen2",
+        arguments=_qwen_arguments,
+        weights=_LLAMA_WEIGHTS | _BIASES,
+        fixed={"hidden_act": "silu", "use_sliding_window": False},
+        neighbours=False,
+        load_tokenizer=json_tokenizer_of,
+    ),
+    # 7B v0.3: v0.1 slides a window over what it sees, and the turns of both before it are no special tokens.
+    Family(
+        name="Mistral",
+        model_type="mistral",
+        rope=_PLAIN,
+        tied=False,
+        usual={"rope_theta": [1_000_000.0], "rms_norm_eps": [1e-5]},
+        builder="torchtune.models.mistral.mistral",
+        lora_builder="torchtune.models.mistral.lora_mistral",
+        arguments=_arguments,
+        weights=_LLAMA_WEIGHTS,
+        fixed={"hidden_act": "silu", "sliding_window": None},
+        neighbours=True,
+        load_tokenizer=json_tokenizer_of,
+    ),
+)

@@ -2,9 +2,7 @@
 
 import importlib.util
 import logging
-import multiprocessing
 import re
-import resource
 import sys
 import tempfile
 import warnings
@@ -26,12 +24,6 @@ from radtune.models.checkpoint import (
     check_sizes,
     read_weights,
 )
-from radtune.models.families import frame_of
-
-# Stands for the message in a chat template; no template changes it, and no message holds it.
-_MESSAGE = "radtune-message"
-_FAILED = "radtune-failed:"
-_TEMPLATE_SECONDS, _TEMPLATE_BYTES = 10, 2**20
 
 
 def load_pretrained(
@@ -163,47 +155,3 @@ def _one_lined(what: str) -> Iterator[None]:
         # A key alone says little.
         name = f"{type(error).__name__} " if isinstance(error, KeyError) or not text else ""
         raise InputError(f"{what}: {name}{text}") from None
-
-
-def chat_frame(tokenizer: Any) -> tuple[str, str]:
-    """What stands before and after a user's message: the family's that trains here, else by the chat template.
-
-    A template is a program: it gets a process of its own, some seconds and a gigabyte. An InputError where it fails.
-    """
-    # Llama 3.1's own template would add a system message with a date that no training row has.
-    frame = frame_of(lambda token: tokenizer.convert_tokens_to_ids(token) not in (None, tokenizer.unk_token_id))
-    if frame is not None:
-        return frame.before, frame.after
-    chat = [{"role": "user", "content": _MESSAGE}]
-    where = f"{tokenizer.name_or_path}: its chat template"
-    context = multiprocessing.get_context("fork")
-    answer, writer = context.Pipe(duplex=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of threads, which the child has none of and needs none
-        child = context.Process(target=_render, args=(tokenizer, chat, writer), daemon=True)
-        child.start()
-    writer.close()
-    try:
-        framed = answer.recv_bytes(_TEMPLATE_BYTES).decode() if answer.poll(_TEMPLATE_SECONDS) else _FAILED
-    except (EOFError, OSError):
-        framed = _FAILED
-    finally:
-        child.kill()
-        child.join()
-    if framed.startswith(_FAILED):
-        raise InputError(f"{where} {framed.removeprefix(_FAILED) or 'has no end'}")
-    if framed.count(_MESSAGE) != 1:
-        raise InputError(f"{where} does not hold the message once")
-    before, _, after = framed.partition(_MESSAGE)
-    return before, after
-
-
-def _render(tokenizer: Any, chat: list[dict[str, str]], answer: Any) -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (_TEMPLATE_SECONDS, _TEMPLATE_SECONDS))
-    used = int(re.search(r"VmData:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024
-    resource.setrlimit(resource.RLIMIT_DATA, (used + 2**30, used + 2**30))
-    try:
-        framed = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-    except BaseException as error:  # whatever it raises, jinja's errors and MemoryError among them
-        framed = f"{_FAILED}fails: {' '.join(str(error).split())[:200] or type(error).__name__}"
-    answer.send_bytes(framed.encode("utf-8", "replace"))

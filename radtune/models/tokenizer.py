@@ -1,13 +1,17 @@
 """Tokens of prompts and training rows, made in one place, and the tokenizers of model folders."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
 from torchtune.data import Message
 from torchtune.models import llama3
 
 from radtune.config import InputError
+from radtune.files import read_json
+from radtune.models.chat_frame import TOKENIZER, TOKENIZER_CONFIG, ChatFrame, read_frame
 
 # Llama 3's tokenizer file knows its special tokens by position; only other vocabularies bring a list of theirs.
 _LLAMA3_VOCABULARY = 128_256
@@ -39,12 +43,15 @@ def llama3_tokenizer(path: str, special_tokens_path: str | None = None, max_seq_
 
 
 def llama3_tokenizer_of(folder: Path, vocabulary: int, max_seq_len: int | None = None) -> Any:
-    """The tokenizer of a model folder, ``original/tokenizer.model`` as Llama 3.1 ships it, if it is the model's."""
+    """The tokenizer of a model folder, ``original/tokenizer.model`` as Llama 3 ships it or ``tokenizer.json``.
+
+    An InputError where it is another model's.
+    """
     paths = [folder / "original" / "tokenizer.model", folder / "tokenizer.model"]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
-        raise InputError(f"{paths[0]}: no such file")
-    special = None if vocabulary == _LLAMA3_VOCABULARY else str(folder / "tokenizer.json")
+        return json_tokenizer_of(folder, vocabulary, max_seq_len)
+    special = None if vocabulary == _LLAMA3_VOCABULARY else str(folder / TOKENIZER)
     try:
         tokens, numbers = zip(*(line.split() for line in path.read_bytes().splitlines()), strict=True)
         if len(set(tokens)) != len(set(numbers)):
@@ -53,7 +60,89 @@ def llama3_tokenizer_of(folder: Path, vocabulary: int, max_seq_len: int | None =
         tokenizer = llama3_tokenizer(str(path), special, max_seq_len)
     except Exception as error:  # whatever damaged files make of theirs
         raise InputError(f"{path}: not a tokenizer: {' '.join(str(error).split())[:200]}") from None
-    count = 1 + max(tokenizer.vocab_size - 1, *tokenizer.special_tokens.values())
+    _check_count(1 + max(tokenizer.vocab_size - 1, *tokenizer.special_tokens.values()), vocabulary, path)
+    return tokenizer
+
+
+def json_tokenizer_of(folder: Path, vocabulary: int, max_seq_len: int | None = None) -> "ChatTokenizer":
+    """The tokenizer of a model folder, its ``tokenizer.json`` and chat template; an InputError if another model's."""
+    path = folder / TOKENIZER
+    tokenizer = read_tokenizer(path)
+    _check_count(1 + max(tokenizer.get_vocab().values(), default=0), vocabulary, path)
+    return ChatTokenizer(tokenizer, read_frame(folder), _ends(folder, tokenizer), max_seq_len)
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Reads a ``tokenizer.json``."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the package has no other
+        raise InputError(f"{path}: not a tokenizer: {' '.join(str(error).split())[:200]}") from None
+
+
+def _check_count(count: int, vocabulary: int, path: Path) -> None:
     if not vocabulary / 2 <= count <= vocabulary:
         raise InputError(f"{path}: {count:,} tokens, but the model has {vocabulary:,}; it is another model's")
-    return tokenizer
+
+
+def _ends(folder: Path, tokenizer: Tokenizer) -> list[int]:
+    """The tokens that end an answer by what a model folder says."""
+    for name in ("generation_config.json", "config.json"):
+        ends = read_json(folder / name).get("eos_token_id") if (folder / name).is_file() else None
+        ends = [ends] if type(ends) is int else ends
+        if isinstance(ends, list) and ends and all(type(end) is int for end in ends):
+            return ends
+    token = read_json(folder / TOKENIZER_CONFIG).get("eos_token") if (folder / TOKENIZER_CONFIG).is_file() else None
+    end = tokenizer.token_to_id(token) if isinstance(token, str) else None
+    return [] if end is None else [end]
+
+
+class ChatTokenizer:
+    """A ``tokenizer.json`` with its model's chat frame; it has what is used here of torchtune's tokenizers.
+
+    Special tokens are those of the frame: what looks like one in a message or an answer is text.
+
+    Attributes:
+        max_seq_len: Where training rows are cut; None for nowhere.
+        stop_tokens: The tokens that end an answer, ascending.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, frame: ChatFrame, ends: Sequence[int], max_seq_len: int | None) -> None:
+        """Takes the tokens that end an answer besides the one that the frame ends it with."""
+        added = tokenizer.get_added_tokens_decoder()
+        self._tokenizer, self._frame = tokenizer, frame
+        self._special = [token.content for token in added.values() if token.special]
+        closing = [number for number in self._encode(frame.tail, True) if number in added and added[number].special]
+        # A row ends with one of them.
+        self._end = [*closing, *ends][:1]
+        self.stop_tokens = sorted({*ends, *self._end})
+        self.max_seq_len = max_seq_len
+        if not self._end:
+            raise InputError("no eos_token_id, in generation_config.json or config.json, and none in the chat template")
+        if not any(token in frame.after for token in self._special):
+            raise InputError("the chat template opens answers with no special token: a report could open one, too")
+
+    def _encode(self, text: str, special: bool) -> list[int]:
+        self._tokenizer.encode_special_tokens = not special
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def encode(self, text: str, add_bos: bool = False, add_eos: bool = False) -> list[int]:
+        """The tokens of an answer's text, with what stands before it and, if wanted, with its end."""
+        return [*self._encode(f"{self._frame.lead}{text}", False), *(self._end if add_eos else ())]
+
+    def decode(self, token_ids: Sequence[int], truncate_at_eos: bool = False) -> str:
+        """The text of an answer's tokens, without special ones."""
+        return self._tokenizer.decode(list(token_ids)).removeprefix(self._frame.lead)
+
+    def tokenize_messages(
+        self, messages: Sequence[Message], *, add_end_tokens: bool = True
+    ) -> tuple[list[int], list[bool]]:
+        """Tokens of a user's message and, with end tokens, of the answer; which of them are only context."""
+        message, answer = (message.text_content for message in messages)
+        first, middle, last = self._frame.parts(message, self._special)
+        prompt = [*self._encode(first, True), *self._encode(middle, False), *self._encode(last, True)]
+        written = self.encode(answer.strip(), add_eos=True) if add_end_tokens else []
+        tokens, masked = [*prompt, *written], [True] * len(prompt) + [False] * len(written)
+        return tokens[: self.max_seq_len], masked[: self.max_seq_len]

@@ -107,7 +107,9 @@ class TrainingSettings:
     compile: bool = key("Compile the layers: faster steps after slow first ones.", False)
     activation_checkpointing: bool = key("Recompute activations: less memory, about a third more computing.", False)
     device: str = key("cpu or cuda.", "cpu", choices=("cpu", "cuda"))
-    dtype: str = key("What weights are held and computed in.", "bf16", choices=("fp32", "bf16"))
+    dtype: str = key(
+        "What weights are held and computed in; auto is bf16 on cuda, else fp32.", "auto", ("auto", "fp32", "bf16")
+    )
     checkpoint_every_n_steps: int = key("How often the state is saved, besides at SIGTERM and SIGINT.", 50, ge=1)
     keep_checkpoints: int = key("How many of them stay.", 2, ge=1)
     resume: str | None = key(

@@ -12,10 +12,9 @@ from tokenizers import Tokenizer
 from radtune.engines import frame
 from radtune.engines.choose import _patience, choose_model
 from radtune.engines.prompt import Prompt, Sampling
-from radtune.models.families import FAMILIES
+from radtune.models.chat_frame import LLAMA3 as FRAME
 
 MINI = Path("data/mini").resolve()
-FRAME = FAMILIES[0].frame
 PROMPT = Prompt("r", "List.", "Zebra.", "llama3_chat", "0")
 HEADER = "<|start_header_id|>{}<|end_header_id|>\n\n"
 DATE = HEADER.format("system") + "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n<|eot_id|>"

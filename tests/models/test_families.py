@@ -1,21 +1,30 @@
-"""The table of families: weights to and fro, frames like torchtune's, other models refused in a line."""
+"""The table of families: each row held to transformers and peft on a tiny model, other models refused in a line."""
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torchtune.models.convert_weights import hf_to_tune, tune_to_hf, tune_to_peft_adapter_weights
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from radtune.config import InputError
+from radtune.engines.hugging_face import TransformersEngine
+from radtune.engines.prompt import Prompt
+from radtune.instructions import Instruction
+from radtune.models.chat_frame import LLAMA3
 from radtune.models.checkpoint import INDEX, fresh_adapter, load_checkpoint, load_trainable, open_model
-from radtune.models.export import FineTuned, peft_weights
-from radtune.models.families import FAMILIES, find_family, frame_of
-from radtune.models.tokenizer import prompt_tokens
+from radtune.models.export import FineTuned, export, peft_weights
+from radtune.models.families import FAMILIES, find_family
+from radtune.models.hugging_face import load_pretrained
+from radtune.models.tokenizer import chat_tokens, json_tokenizer_of, prompt_tokens
+from radtune.train.data import make_rows
+from radtune.train.loss import SummedLoss, row_blocks
+from radtune.train.packing import PACKINGS, make_batches
 
 MINI = Path("data/mini")
 CPU = torch.device("cpu")
@@ -61,24 +70,25 @@ def test_adapters_on_every_layer_are_named_as_torchtune_names_them(base):
     assert all(torch.equal(got[name], wanted[name]) for name in got)
 
 
-def test_a_frames_text_is_torchtunes_tokens(base):
+def test_llama3s_frame_is_torchtunes_tokens(base):
+    """Which the stock recipe's rows have: by tiktoken's file, by tokenizer.json and by the template for servers."""
     tokenizer = AutoTokenizer.from_pretrained(MINI)
-    frame = frame_of(lambda token: tokenizer.convert_tokens_to_ids(token) not in (None, tokenizer.unk_token_id))
-    assert frame is base.family.frame
-    framed = tokenizer.encode(f"{frame.before}Name the diseases.{frame.after}", add_special_tokens=False)
+    framed = tokenizer.encode(f"{LLAMA3.before}Name the diseases.{LLAMA3.after}", add_special_tokens=False)
     assert framed == prompt_tokens(base.tokenizer(), "Name the diseases.")
+    by_json = json_tokenizer_of(MINI, base.config["vocab_size"])
+    assert framed == prompt_tokens(by_json, "\nName the diseases. ")
+    assert set(by_json.stop_tokens) <= set(base.tokenizer().stop_tokens)
     chat = [{"role": "user", "content": "\nName the diseases. "}]
-    tokenizer.chat_template = frame.template
+    tokenizer.chat_template = LLAMA3.template
     assert tokenizer.apply_chat_template(chat, add_generation_prompt=True)["input_ids"] == framed
-    assert frame_of(lambda token: False) is None
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"model_type": "qwen2"},
-        {"tie_word_embeddings": True},
         {"rope_scaling": None},
+        {"model_type": "mistral", "rope_scaling": None, "tie_word_embeddings": True},
         {"rope_scaling": {"rope_type": "yarn", "factor": 8.0}},
         {"rope_scaling": 3, "model_type": None},
     ],
@@ -139,6 +149,11 @@ def without_norm(folder):
     save_file(weights, folder / "model.safetensors")
 
 
+def without_tokenizers(folder):
+    (folder / "original" / "tokenizer.model").unlink()
+    (folder / "tokenizer.json").unlink()
+
+
 def cut_by(path, count):
     path.write_bytes(path.read_bytes()[:-count])
 
@@ -173,7 +188,7 @@ def with_tokens_of_another(folder):
         (without_norm, r"1 weights are missing; first: norm\.scale"),
         (lambda f: (f / INDEX).write_text('{"weight_map": {"lm_head.weight": 3}}'), r"index\.json: no weight_map"),
         (lambda f: (f / INDEX).write_text('{"weight_map": {"a": "b.safetensors"}}'), r"b\.safetensors: no such file"),
-        (lambda f: (f / "original" / "tokenizer.model").unlink(), r"tokenizer\.model: no such file"),
+        (without_tokenizers, r"tokenizer\.json: no such file"),
         (lambda f: (f / "original" / "tokenizer.model").write_text("x"), r"tokenizer\.model: not a tokenizer"),
         (lambda f: (f / "tokenizer.json").write_text("[" * 200_000), r"not a tokenizer: maximum recursion depth"),
         (lambda f: cut_by(f / "original" / "tokenizer.model", 3), r"not a tokenizer: two tokens have one number"),
@@ -188,51 +203,198 @@ def test_a_damaged_folder_is_one_line(tmp_path, damage, message):
     assert "\n" not in str(caught.value)
 
 
+# ------------------------------------------------------------------------------------------------ every family
+
 SMALL = {
-    "vocab_size": 200, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 128, "rms_norm_eps": 1e-5, "rope_theta": 100_000.0,
+    "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 512,
 }  # fmt: skip
-LLAMA = FAMILIES[0]
-UNSCALED = {"rope_type": "default"}
+LORA = {
+    "lora_attn_modules": ["q_proj", "k_proj", "v_proj", "output_proj"], "apply_lora_to_mlp": True,
+    "apply_lora_to_output": False, "lora_rank": 4, "lora_alpha": 8, "lora_dropout": 0.0, "quantize_base": False,
+}  # fmt: skip
+TOKENS = torch.arange(3, 300, 7)[None]
+MESSAGE = "Name the diseases.\n\nReport to Analyze:\nSmall left effusion, 12 mm.\n\nOutput:"
+TURN = (
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+# Chat templates as their instruct models have them, without tools: with a default system message, and with a blank
+# before the answer that is no part of the prompt.
+TEMPLATES = {
+    "SmolLM2": "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful AI assistant.<|im_end|>\n' }}{% endif %}" + TURN,
+    "Qwen2.5": "{%- if messages[0]['role'] != 'system' %}\n"
+    "    {{- '<|im_start|>system\nYou are Qwen. You are a helpful assistant.<|im_end|>\n' }}\n{%- endif %}\n"
+    "{%- for message in messages %}" + TURN,
+    "Mistral": "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}"
+    "{{ '[INST] ' + message['content'] + '[/INST]' }}{% elif message['role'] == 'assistant' %}"
+    "{{ ' ' + message['content'] + eos_token }}{% else %}{{ raise_exception('Only user and assistant') }}{% endif %}"
+    "{% endfor %}",
+}
+CHATML = {
+    "<|begin_of_text|>": "<|endoftext|>", "<|start_header_id|>": "<|im_start|>", "<|eot_id|>": "<|im_end|>",
+    "<|end_header_id|>": "<|unused|>",
+}  # fmt: skip
 
 
-def arguments(*left_out, **more):
-    """Llama's, without scaled rotary positions."""
+def write_tokenizer(folder, family):
+    """The mini model's, with the special tokens of a family; Mistral's is as SentencePiece makes them."""
+    tokenizer, special = json.loads((MINI / "tokenizer.json").read_text()), {}
+    if family.name in ("SmolLM2", "Qwen2.5"):
+        for token in tokenizer["added_tokens"]:
+            token["content"] = CHATML.get(token["content"], token["content"])
+        tokenizer["post_processor"] = None
+        special = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    if family.name == "Mistral":
+        letters = [f"<0x{byte:02X}>" for byte in range(256)] + [chr(code) for code in range(33, 127)]
+        names = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]", *letters, "\u2581", "\u2581N", "\u2581S", "\u2581[", "['"]
+        names += [f"<unused{number}>" for number in range(1408 - len(names))]
+        merges = [("\u2581", "N"), ("\u2581", "S"), ("\u2581", "["), ("[", "'")]
+        made = Tokenizer(
+            models.BPE({name: i for i, name in enumerate(names)}, merges, unk_token="<unk>", byte_fallback=True)
+        )
+        made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+        made.decoder = decoders.Sequence(
+            [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+        )
+        made.add_special_tokens(names[:5])
+        made.save(str(folder / "tokenizer.json"))
+        special = {"bos_token": "<s>", "eos_token": "</s>"}
+    elif not special:
+        shutil.copytree(MINI / "original", folder / "original")
+        special = {"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>"}
+    template = TEMPLATES.get(family.name, LLAMA3.template)
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "chat_template": template, **special}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return Tokenizer.from_file(str(folder / "tokenizer.json")).token_to_id(special["eos_token"])
 
-    def of(config):
-        values = LLAMA.arguments(config | {"rope_parameters": {**config["rope_parameters"], "factor": 1}}) | more
-        return {name: value for name, value in values.items() if name not in left_out}
 
-    return of
-
-
-BIASES = {f"model.layers.{{}}.self_attn.{n}_proj.bias": f"layers.{{}}.attn.{n}_proj.bias" for n in "qkv"}
-TIED = {name: ours for name, ours in LLAMA.weights.items() if name != "lm_head.weight"}
-
-
-@pytest.mark.parametrize(
-    ("kind", "row"),
-    [
-        # Llama 3.2 and SmolLM2: the output layer is the embeddings.
-        ("llama", {"tied": True, "builder": "torchtune.models.llama3_2.llama3_2", "weights": TIED,
-                   "arguments": arguments()}),
-        ("qwen2", {"builder": "torchtune.models.qwen2.qwen2", "weights": LLAMA.weights | BIASES, "neighbours": False,
-                   "arguments": arguments("scale_factor", tie_word_embeddings=False)}),
-        ("mistral", {"builder": "torchtune.models.mistral.mistral", "arguments": arguments("scale_factor")}),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)  # fmt: skip
-@torch.no_grad()
-def test_another_family_costs_a_row(tmp_path, monkeypatch, kind, row):
-    """Rows as the next families will have them, held to transformers with random weights."""
-    added = replace(LLAMA, name=kind, model_type=kind, rope=UNSCALED, load_tokenizer=lambda *of: None, **row)
-    monkeypatch.setattr("radtune.models.families.FAMILIES", (LLAMA, added))
+@pytest.fixture(scope="module", params=FAMILIES, ids=lambda family: family.name)
+def folder(request, tmp_path_factory):
+    """A tiny model of random weights for each row of the table, as transformers writes it."""
+    family, path = request.param, tmp_path_factory.mktemp("family")
+    usual = {name: values[0] for name, values in family.usual.items()}
+    rope = {**family.rope, **{name: usual.pop(name) for name in ("rope_theta", "factor") if name in usual}}
+    tied = family.tied is not False
+    sizes = {**SMALL, "vocab_size": 1408, "bos_token_id": None, "eos_token_id": write_tokenizer(path, family)}
+    config = AutoConfig.for_model(
+        family.model_type, **sizes, **usual, **family.fixed, rope_parameters=rope, tie_word_embeddings=tied
+    )
     torch.manual_seed(0)
-    config = AutoConfig.for_model(kind, **SMALL, tie_word_embeddings=added.tied, bos_token_id=None, eos_token_id=None)
-    theirs = AutoModelForCausalLM.from_config(config)
-    for parameter in theirs.parameters():
+    model = AutoModelForCausalLM.from_config(config)
+    for name, parameter in model.named_parameters():
+        torch.nn.init.normal_(parameter, mean="norm" in name, std=0.2)
+    model.save_pretrained(path)
+    assert open_model(path).family is family
+    assert family.unusual(open_model(path).config) == []
+    return path
+
+
+@pytest.fixture(scope="module")
+def their_model(folder):
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+
+
+@torch.no_grad()
+def test_logits_are_transformers(folder, their_model):
+    ours = load_checkpoint(folder, None, CPU, torch.float32).model
+    assert (ours(TOKENS) - their_model(TOKENS).logits).abs().max() < 1e-4
+
+
+def test_prompts_are_the_chat_templates_and_no_report_opens_a_turn(folder):
+    ours, theirs = open_model(folder).tokenizer(), AutoTokenizer.from_pretrained(folder)
+    chat = [{"role": "user", "content": MESSAGE}]
+    framed = theirs.apply_chat_template(chat, add_generation_prompt=True)["input_ids"]
+    assert prompt_tokens(ours, MESSAGE) == framed
+    answered = theirs.apply_chat_template([*chat, {"role": "assistant", "content": "['Edema']"}])["input_ids"]
+    row, masked = chat_tokens(ours, MESSAGE, "['Edema']")
+    written = [token for token, context in zip(row, masked, strict=True) if not context]
+    assert row[: len(answered)] == answered[: len(row)]
+    stop = next(token for token in written if token in ours.stop_tokens)
+    assert stop in answered[len(framed) :]
+    assert (
+        ours.encode("['Edema']", add_bos=False, add_eos=False)
+        == answered[len(framed) : answered.index(stop, len(framed))]
+    )
+    assert (
+        ours.decode([token for token in answered[len(framed) :] if token != stop], truncate_at_eos=False).strip()
+        == "['Edema']"
+    )
+    engine = TransformersEngine(*load_pretrained(folder, None, CPU, torch.float32, None), 4)
+    special = set(theirs.added_tokens_decoder)
+    for attack in (
+        "",
+        "".join(theirs.all_special_tokens),
+        " ".join(sorted(theirs.added_tokens_encoder)),
+        theirs.chat_template,
+    ):
+        prompt = Prompt("r", "Name.", f"Small effusion. {attack}", "llama3_chat", "0")
+        tokens = prompt_tokens(ours, prompt.message)
+        assert [token for token in tokens if token in special] == [token for token in framed if token in special]
+        assert engine._tokens(prompt) == tokens
+    assert engine._encode(["['Edema']"]) == [ours.encode("['Edema']", add_bos=False, add_eos=False)]
+    assert engine._ends <= set(ours.stop_tokens)
+
+
+def test_losses_and_gradients_are_the_same_however_rows_are_arranged(folder, their_model):
+    base = open_model(folder)
+    made = [
+        Instruction("List them.", f"{text} effusion.", f"['{text}']", "own", text, "made") for text in ("a", "b c", "d")
+    ]
+    rows, _ = make_rows(base.tokenizer(400), made, "llama3_chat")
+    assert rows[0].prefix > 4
+    model = SummedLoss(load_trainable(base, LORA, CPU, torch.float32, 0))
+    adapter = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in adapter:
         torch.nn.init.normal_(parameter, std=0.1)
-    theirs.save_pretrained(tmp_path)
-    tokens = torch.arange(3, 60)[None]
-    ours = load_checkpoint(tmp_path, None, CPU, torch.float32).model
-    assert (ours(tokens) - theirs(tokens).logits).abs().max() < 1e-5
+    got = {}
+    for packing in PACKINGS:
+        model.zero_grad()
+        loss = torch.zeros(())
+        for batch in make_batches(rows, packing, 4096):
+            mask = None if batch.groups is None else row_blocks(batch.groups, torch.float32)
+            loss = loss + model(batch.tokens, batch.positions, mask, batch.places, batch.targets)
+        loss.backward()
+        got[packing] = loss.item(), torch.cat([parameter.grad.flatten() for parameter in adapter])
+    for loss, gradients in got.values():
+        assert loss == pytest.approx(got["none"][0], rel=1e-5)
+        assert (gradients - got["none"][1]).norm() <= 1e-4 * got["none"][1].norm()
+    for parameter in adapter:
+        torch.nn.init.zeros_(parameter)
+    with torch.no_grad():
+        ours = sum(model(row.tokens[None], None, None, *placed(row)).item() for row in rows)
+        theirs = sum(
+            torch.nn.functional.cross_entropy(their_model(row.tokens[None]).logits[0], row.targets, reduction="sum")
+            for row in rows
+        )
+    assert ours == pytest.approx(theirs.item(), rel=1e-5)
+
+
+def placed(row):
+    """Where a row has targets, and which."""
+    (batch,) = make_batches([row], "none", 4096)
+    return batch.places, batch.targets
+
+
+@torch.no_grad()
+def test_adapter_and_merged_model_load_in_peft_and_transformers(folder, their_model, tmp_path):
+    base = open_model(folder)
+    start = fresh_adapter(load_trainable(base, LORA, CPU, torch.float32, 0), 0)
+    tensors = {name: torch.randn_like(tensor) * 0.1 for name, tensor in start.items()}
+    list(export(tmp_path, FineTuned(base, tensors, LORA, torch.float32), "# made up", merged=True, torchtune=False))
+    wanted = load_checkpoint(folder, tmp_path / "adapter", CPU, torch.float32).model(TOKENS)
+    assert (wanted - their_model(TOKENS).logits).abs().max() > 0.1
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)(TOKENS).logits
+    assert (load_checkpoint(tmp_path / "merged", None, CPU, torch.float32).model(TOKENS) - wanted).abs().max() < 1e-4
+    fresh = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    by_peft = PeftModel.from_pretrained(fresh, tmp_path / "adapter")(TOKENS).logits
+    by_us = load_pretrained(folder, tmp_path / "adapter", CPU, torch.float32, None)[0](TOKENS).logits
+    for logits in (merged, by_peft, by_us):
+        assert (logits - wanted).abs().max() < 1e-4
+    for exported in ("adapter", "merged"):
+        framed = AutoTokenizer.from_pretrained(tmp_path / exported).apply_chat_template(
+            [{"role": "user", "content": MESSAGE}], add_generation_prompt=True
+        )
+        assert framed["input_ids"] == prompt_tokens(base.tokenizer(), MESSAGE)

@@ -10,8 +10,9 @@ import torch
 from transformers import AutoTokenizer
 
 from radtune.config import InputError
+from radtune.models.chat_frame import LLAMA3, frame_of_tokenizer
 from radtune.models.checkpoint import load_checkpoint
-from radtune.models.hugging_face import chat_frame, load_pretrained
+from radtune.models.hugging_face import load_pretrained
 
 MINI = Path("data/mini")
 CPU = torch.device("cpu")
@@ -60,12 +61,11 @@ def tokenizer_with(template):
 
 def test_a_frame_is_the_familys_or_the_templates():
     tokenizer = AutoTokenizer.from_pretrained(MINI)
-    before, after = chat_frame(tokenizer)
-    assert before.startswith("<|begin_of_text|><|start_header_id|>user")
     tokenizer.chat_template = "{{ 1 / 0 }}"
-    assert chat_frame(tokenizer) == (before, after)
+    assert frame_of_tokenizer(tokenizer) == LLAMA3
     own = "{% for m in messages %}[{{ m.role }}] {{ m.content | trim }}{% endfor %}{{ ' ->' * add_generation_prompt }}"
-    assert chat_frame(tokenizer_with(own)) == ("[user] ", " ->")
+    frame = frame_of_tokenizer(tokenizer_with(own))
+    assert (frame.before, frame.after, frame.lead, frame.tail) == ("[user] ", " ->", "", "")
 
 
 MESSAGE = "{{ messages[0].content }}"
@@ -84,12 +84,16 @@ MESSAGE = "{{ messages[0].content }}"
         ("{{ cycler.__init__.__globals__.os.system('true') }}" + MESSAGE, "fails: "),
         ("hello", "does not hold the message once"),
         (f"A {MESSAGE} B {MESSAGE} C", "does not hold the message once"),
-        (None, "fails: "),
     ],
 )  # fmt: skip
 def test_templates_that_loop_raise_or_drop_the_message_are_one_line(template, message):
     began = time.monotonic()
     with pytest.raises(InputError, match=f"its chat template .*({message})") as caught:
-        chat_frame(tokenizer_with(template))
+        frame_of_tokenizer(tokenizer_with(template))
     assert "\n" not in str(caught.value)
     assert time.monotonic() - began < 60
+
+
+def test_a_tokenizer_without_a_template_is_one_line():
+    with pytest.raises(InputError, match="its tokenizer has no chat template"):
+        frame_of_tokenizer(tokenizer_with(None))
