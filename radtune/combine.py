@@ -11,14 +11,23 @@ from radtune.tasks.lists import fold_space
 # Which labels are kept: what more than half of the answers have, what any has, what all have.
 MAJORITY, UNION, INTERSECTION = "majority", "union", "intersection"
 RULES = (MAJORITY, UNION, INTERSECTION)
+# Or the answer that most of them give as a whole, of several the earliest.
+RESPONSE = "response"
+VOTES = (MAJORITY, UNION, RESPONSE)
 
 
 @dataclass(frozen=True)
 class Combined:
-    """What several answers come to; by label, the share of them that have it or one that means the same."""
+    """What several answers come to.
+
+    Attributes:
+        agreement: By label, the share of them that have it or one that means the same.
+        whole: The share of them that have these labels and no others.
+    """
 
     answer: Answer
     agreement: dict[str, float]
+    whole: float = 0.0
 
 
 def combine(task: Task, answers: Sequence[Answer], rule: str) -> Combined:
@@ -26,28 +35,43 @@ def combine(task: Task, answers: Sequence[Answer], rule: str) -> Combined:
 
     Labels that mean the same by the task are one label: greedily, the most frequent wording first (then the shorter),
     and with it, of each answer, the label of that wording or else all that mean the same. It has its most frequent
-    spelling and the most frequent code of all of them. Which labels are kept does not depend on the order of answers.
+    spelling and the most frequent code of all of them. Which labels are kept does not depend on the order of answers,
+    but where a vote by whole answers is tied.
 
     Args:
         task: Which says what means the same, and the order of labels; phrases stand in the order of the report.
         answers: One or more. Those with another status than ok have no labels, but are among all answers.
-        rule: One of :data:`RULES`. As many answers as a label needs must have status ok; else the result has the status
-            that most of the others have.
+        rule: One of :data:`RULES`, or :data:`RESPONSE`. As many answers as a label needs must have status ok, of whole
+            answers one; else the result has the status that most of the others have.
     """
     if len(answers) == 1:
-        return Combined(answers[0], dict.fromkeys(answers[0].labels, 1.0))
-    needed = {MAJORITY: len(answers) // 2 + 1, UNION: 1, INTERSECTION: len(answers)}[rule]
+        return Combined(answers[0], dict.fromkeys(answers[0].labels, 1.0), float(answers[0].status == Status.OK))
+    needed = {MAJORITY: len(answers) // 2 + 1, UNION: 1, INTERSECTION: len(answers), RESPONSE: 1}[rule]
     by = answers[0].by if len({answer.by for answer in answers}) == 1 else rule
     patient_id = next((answer.patient_id for answer in answers if answer.patient_id is not None), None)
     read = [answer for answer in answers if answer.status == Status.OK]
     if len(read) < needed:
         status = Status(_most_frequent(answer.status for answer in answers if answer.status != Status.OK))
         return Combined(Answer((), answers[0].report_id, by, status, patient_id=patient_id), {})
-    kept = [(phrase, count) for phrase, count in _groups(task, read) if count >= needed]
-    labels = tuple(phrase.phrase for phrase, _ in kept)
-    phrases = tuple(phrase for phrase, _ in kept) if any(answer.phrases for answer in read) else ()
+    wholes = [_meanings(task, answer.labels) for answer in read]
+    if rule == RESPONSE:
+        found = read[wholes.index(Counter(wholes).most_common(1)[0][0])]
+        labels, phrases = found.labels, found.phrases
+        counts = {label: sum(_meanings(task, [label]) <= whole for whole in wholes) for label in labels}
+    else:
+        kept = [(phrase, count) for phrase, count in _groups(task, read) if count >= needed]
+        counts = {phrase.phrase: count for phrase, count in kept}
+        labels = tuple(counts)
+        phrases = tuple(phrase for phrase, _ in kept) if any(answer.phrases for answer in read) else ()
     combined = Answer(labels, answers[0].report_id, by, phrases=phrases, patient_id=patient_id)
-    return Combined(combined, {phrase.phrase: count / len(answers) for phrase, count in kept})
+    agreement = {label: count / len(answers) for label, count in counts.items()}
+    return Combined(combined, agreement, wholes.count(_meanings(task, labels)) / len(answers))
+
+
+def _meanings(task: Task, labels: Iterable[str]) -> frozenset[str]:
+    """Labels without what does not change their meaning: order, case, white space, of classes signs and synonyms."""
+    spelled = task.spelled if task.classes else lambda label: None
+    return frozenset(spelled(label) or fold_space(label).casefold() for label in task.distinct(labels))
 
 
 def _groups(task: Task, answers: Sequence[Answer]) -> list[tuple[Phrase, int]]:

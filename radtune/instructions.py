@@ -20,6 +20,7 @@ from radtune.label_files import (
     joined_to,
     read_labels,
     respell,
+    respelled_text,
     unannotated,
 )
 from radtune.labels import Answer, Status
@@ -130,15 +131,13 @@ def join(
     file = read_labels(labels_path, task, label_column, ids[labels_path])
     if file.missing:
         raise InputError(f"{labels_path}: no column for {', '.join(file.missing)}: none would be learned as absent")
-    file, respelled = respell(task, file)
+    (file, respelled), given = respell(task, file), file
     file = by_policy(task, file, policies)
     reports = list(read_any_reports(reports_path, ids[reports_path]))
     file, remark = joined_to(file, [report.report_id for report in reports])
     blank = unannotated(file)
     remarks = [remark, f"{labels_path}: {len(file.blank)} blank rows count as none" if file.blank - blank else ""]
-    remarks += [
-        f"{task.name}: {name!r} taken for {spelt.finding} ({spelt.count:,})" for name, spelt in respelled.items()
-    ]
+    remarks += [f"{task.name}: {respelled_text(task, given, respelled)}" if respelled else ""]
     print("".join(f"{line}\n" for line in remarks if line), end="")
     joined = []
     for report in reports:

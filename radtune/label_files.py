@@ -27,6 +27,7 @@ from radtune.tables import (
     write_cells,
 )
 from radtune.tasks import THREE_VALUED, Task
+from radtune.tasks.class_list import same_signs
 from radtune.tasks.lists import read_list
 
 LABELS, PHRASES, LABELS_SHA256 = "labels", "phrases", "labels_sha256"
@@ -40,6 +41,9 @@ OTHERS = "others"
 # What a blank cell means. MIMIC-CXR: not mentioned, so not positive. Open-i: not decided, so that (report, class) pair
 # is left out of the counts on both sides.
 NEGATIVE, IGNORE = BLANK = ("negative", "ignore")
+# How a name that is no class is taken for one, the first that does: by its signs and case, as a synonym, or misspelt.
+STEPS = SIGNS, SYNONYM, MISSPELT = ("signs", "synonym", "misspelt")
+_SHOWN = 20
 PATIENT_COLUMNS = ("patient_id", "subject_id")
 _IDS = (*ID_COLUMNS, *PATIENT_COLUMNS)
 # The keys of a JSON row that become fields of an answer, and what the model wrote, which has been read already.
@@ -81,10 +85,11 @@ class LabelFile:
 
 @dataclass(frozen=True)
 class Respelling:
-    """What a misspelt name was taken for, and how often it stands."""
+    """What a name was taken for, how often it stands, and by which of :data:`STEPS`."""
 
     finding: str
     count: int
+    step: str = ""
 
 
 @dataclass(frozen=True)
@@ -338,20 +343,36 @@ def _nearest_column(name: str, columns: Iterable[str]) -> str:
 def respell(task: Task, file: LabelFile, slips: bool = True) -> tuple[LabelFile, dict[str, Respelling]]:
     """Takes names for the classes that they mean; and tells which, the most frequent first.
 
-    With ``slips`` a name may have wrong letters (:meth:`ClassList.nearest`), else wrong signs alone (``spelled``).
+    With ``slips`` a name may have wrong letters (:meth:`ClassList.nearest`), else be a synonym or have wrong signs.
     """
     if not task.classes:
         return file, {}
     unknown = Counter(x for answer in file.answers.values() for x in answer.labels if x not in task.classes)
-    meant_by = task.nearest if slips else task.spelled
-    meant = {name: near for name in unknown if (near := meant_by(name)) not in (None, name)}
+    found = {}
+    for name, count in unknown.most_common():
+        if (meant := task.spelled(name)) not in (None, name):
+            found[name] = Respelling(meant, count, SIGNS if same_signs(name, meant) else SYNONYM)
+        elif slips and (meant := task.nearest(name)) not in (None, name):
+            found[name] = Respelling(meant, count, MISSPELT)
     answers = dict(file.answers)
     for report_id, answer in file.answers.items():
-        if not meant.keys().isdisjoint(answer.labels):
-            labels = task.distinct(meant.get(name, name) for name in answer.labels)
+        if not found.keys().isdisjoint(answer.labels):
+            labels = task.distinct(found[name].finding if name in found else name for name in answer.labels)
             answers[report_id] = replace(answer, labels=labels)
-    found = {name: Respelling(meant[name], count) for name, count in unknown.most_common() if name in meant}
     return replace(file, answers=answers), found
+
+
+def respelled_text(task: Task, file: LabelFile, found: Mapping[str, Respelling]) -> str:
+    """How a file's labels were understood: ``12 labels: 10 exact, 1 synonym, 1 misspelt; read 'Edma' as Edema (1)``."""
+    labels = Counter(label for answer in file.answers.values() for label in answer.labels)
+    steps = Counter({"exact": sum(count for name, count in labels.items() if name in task.classes)})
+    for spelt in found.values():
+        steps[spelt.step] += spelt.count
+    steps["none of the classes"] = labels.total() - steps.total()
+    counted = ", ".join(f"{count:,} {step}" for step, count in steps.items() if count)
+    read = [f"{name!r} as {spelt.finding} ({spelt.count:,})" for name, spelt in found.items()]
+    more = f" and {len(read) - _SHOWN:,} more names" if len(read) > _SHOWN else ""
+    return f"{labels.total():,} labels: {counted}; read {', '.join(read[:_SHOWN])}{more}"
 
 
 def unannotated(file: LabelFile, blank: str | None = None) -> frozenset[str]:

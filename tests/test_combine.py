@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radtune.combine import INTERSECTION, MAJORITY, RULES, UNION, combine
+from radtune.combine import INTERSECTION, MAJORITY, RESPONSE, RULES, UNION, combine
 from radtune.labels import Answer, Phrase, Status
 from radtune.tasks import load_task
 from radtune.tasks.phrase_list import locate
@@ -80,6 +80,8 @@ def test_two_phrases_of_one_answer_are_one_vote_but_two_things() -> None:
         (("ok", "refused", "refused"), UNION, "ok"),
         (("failed", "failed", "refused"), UNION, "failed"),
         (("ok", "ok", "unparsed"), INTERSECTION, "unparsed"),
+        (("refused", "ok", "refused"), RESPONSE, "ok"),
+        (("failed", "refused", "refused"), RESPONSE, "refused"),
     ],
 )
 def test_enough_answers_must_be_readable(statuses: tuple[str, ...], rule: str, expected: str) -> None:
@@ -90,6 +92,28 @@ def test_enough_answers_must_be_readable(statuses: tuple[str, ...], rule: str, e
         assert combined.agreement == {"Edema": statuses.count("ok") / len(statuses)}
     else:
         assert (combined.answer.labels, combined.agreement) == ((), {})
+
+
+def test_the_most_common_whole_answer_is_kept_as_it_is_and_of_several_the_earliest() -> None:
+    answers = [plain("Edema"), plain("Fracture", "Edema"), plain("Pneumonia"), plain("edema", "fracture")]
+    combined = combine(MC, answers, RESPONSE)
+    assert (combined.answer.labels, combined.whole) == (("Fracture", "Edema"), 1 / 2)
+    assert combined.agreement == {"Edema": 3 / 4, "Fracture": 1 / 2}
+    assert combine(MC, answers[:3], RESPONSE).answer.labels == ("Edema",)
+    # By label no report has what most say of each: here as nobody said it.
+    by_label = combine(MC, [plain("Edema", "Fracture"), plain("Edema", "Mass"), plain("Fracture", "Mass")], MAJORITY)
+    assert (set(by_label.answer.labels), by_label.whole) == ({"Edema", "Fracture", "Mass"}, 0)
+    assert combine(MC, [plain("Edema"), plain(), plain("No Finding"), unread(Status.REFUSED)], RESPONSE).whole == 1 / 2
+    phrases = [placed("Heart is  enlarged"), placed("patchy atelectasis"), placed("heart is enlarged")]
+    found = combine(OE, phrases, RESPONSE)
+    assert (found.answer.phrases[0].start, found.whole) == (TEXT.index("Heart"), 2 / 3)
+
+
+def test_synonyms_are_one_label() -> None:
+    msk = load_task("differential")
+    answers = [plain("subcapital fracture"), plain("Femoral neck fracture", "Gout"), plain("Gout")]
+    assert combine(msk, answers, MAJORITY).agreement.popitem()[1] == 2 / 3
+    assert combine(msk, [*answers, plain("femoral-neck fracture")], RESPONSE).whole == 1 / 2
 
 
 def test_who_said_it_and_of_whom() -> None:
@@ -115,15 +139,16 @@ def test_the_order_of_answers_decides_nothing(some: tuple, rule: str, chance: ra
     task, answers = some
     shuffled = chance.sample(answers, len(answers))
     first, second = combine(task, answers, rule), combine(task, shuffled, rule)
-    assert first.agreement == second.agreement
+    assert (first.agreement, first.whole) == (second.agreement, second.whole)
     assert first.answer.status == second.answer.status
 
 
-@given(SOME, st.sampled_from(RULES), st.integers(1, 4))
+@given(SOME, st.sampled_from([*RULES, RESPONSE]), st.integers(1, 4))
 def test_equal_answers_come_to_that_answer(some: tuple, rule: str, times: int) -> None:
     task, (answer, *_) = some
     combined = combine(task, [answer] * times, rule)
     assert set(combined.answer.labels) == set(answer.labels)
+    assert combined.whole == (answer.status == Status.OK)
     assert (combined.answer.status, set(combined.agreement.values()) <= {1.0}) == (answer.status, True)
 
 

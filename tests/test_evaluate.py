@@ -166,11 +166,11 @@ def test_annotators_and_lenient_spelling(folder: Path, capsys: pytest.CaptureFix
         run(*GIVEN, *union)
     metrics = run(*GIVEN, *union, "spelling=lenient")
     assert metrics["other_names"]["gold"] == {"mass": 50}
-    assert metrics["respelled"]["YW"]["fractre"] == {"finding": "Fracture", "count": 50}
+    assert metrics["respelled"]["YW"]["fractre"] == {"finding": "Fracture", "count": 50, "step": "misspelt"}
     assert (metrics["micro"]["tp"], metrics["micro"]["fn"]) == (100, 100)
     assert [(pair["a"], pair["b"]) for pair in metrics["agreement"]][-1] == ("HO", "YW")
     shown = capsys.readouterr().out
-    assert "misspelt names in YW, taken for a class: 'Edma' = Edema x50, 'fractre' = Fracture x50" in shown
+    assert "names in YW that are no class, taken for one: 'Edma' = Edema x50 (misspelt), 'fractre' = Fracture" in shown
     assert "agreement of HO and YW: kappa 0.780 pooled, 96.2% of the labels, 50.0% of the reports" in shown
     with pytest.raises(InputError, match="spelling=lenient is for tasks of classes"):
         run(*GIVEN[1:], "task=open_ended", "gold_column=HO", "spelling=lenient")

@@ -192,12 +192,16 @@ def test_near_identical_texts_are_those_that_a_plain_search_finds(texts, wanted,
     assert {x for x in distinct if all(len({*w}) == len(w) for w in wanted)} <= near_identical(given, wanted)
 
 
-def test_a_report_is_left_out_if_one_of_its_labels_is_not_known(tmp_path):
+def test_a_report_is_left_out_if_one_of_its_labels_is_not_known(tmp_path, capsys):
     given = [["edema"], ["Normal"], [], ["Edema", "Hernia"], ["Mrs Secret was seen by us."], ["Airspace Opacity"]]
     given += [["Pleural_Effusion", "Pneumonia."], ["Pleural Effusions"]]
     write_jsonl(tmp_path / "reports.jsonl", [made_up(str(n), f"Report {n}.").report for n in range(len(given))])
     write_jsonl(tmp_path / "labels.jsonl", [{"report_id": f"s{n}", "labels": labels} for n, labels in enumerate(given)])
     items = join(tmp_path / "reports.jsonl", tmp_path / "labels.jsonl", load_task("multiple_choice"))
+    assert (
+        "multiple_choice: 8 labels: 2 exact, 2 signs, 1 misspelt, 3 none of the classes; read 'Pleural_Effusion' as "
+        "Pleural Effusion (1), 'Pneumonia.' as Pneumonia (1), 'Pleural Effusions' as Pleural Effusion (1)\n"
+    ) in capsys.readouterr().out
     split = build({"multiple_choice": items}, {"multiple_choice": 5}, 0, 0)
     assert {row.report_id: row.output for row in split.train} == {
         "0": "['Edema']", "1": "['Normal']", "2": "['Normal']", "6": "['Pleural Effusion', 'Pneumonia']",

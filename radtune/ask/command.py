@@ -20,6 +20,7 @@ from radtune.ask.ledger import Ledger, ledger_path
 from radtune.ask.questions import Asking
 from radtune.ask.rows import row_text, write_table
 from radtune.ask.run import Run, write_rows
+from radtune.combine import MAJORITY, VOTES
 from radtune.config import InputError, key
 from radtune.engines.choose import ENGINES, QUANTIZATIONS, Model, choose_model, endpoint_of
 from radtune.engines.guard import Endpoint, check_batch_endpoint, read_credential, what_leaves
@@ -31,7 +32,6 @@ from radtune.report import Report, report_from_text
 from radtune.sources.table import read_any_reports
 from radtune.tasks import PROMPT_FORMATS, USES, load_task, text_of
 
-VOTES = ("majority", "union")
 RESPONSE_FORMATS = ("text", "json_schema")
 BATCH_MODES = ("submit", "collect")
 # Endings of outputs that are tables for people.
@@ -75,7 +75,10 @@ class AskConfig:
     evidence: bool = key("Look up in the report what the model quotes for each label.", False)
     response_format: str = key("Free text, or JSON where a server can be held to it.", "text", RESPONSE_FORMATS)
     samples: int = key("How often each report is asked.", 1, ge=1, le=MOST_SAMPLES, also="votes")
-    vote: str = key("What of several answers is kept: what most say, or what any says.", "majority", VOTES)
+    vote: str = key(
+        "What of several answers is kept: labels that most have, or any has; or the most common whole answer.",
+        MAJORITY, VOTES,
+    )  # fmt: skip
     reask: bool = key("Ask once more, with the reason, where an answer is unusable or quotes what is not there.", False)
     verify: bool = key("Ask about each found label once more, and drop those that the model denies.", False)
     seed: int = key("Of sampling, and of the examples that are drawn for each report.", 0)

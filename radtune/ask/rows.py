@@ -104,14 +104,12 @@ def make_row(report: Report, asking: Asking, said: Sequence[Said], readings: Seq
     """The row of a report, of what was said of it in each sample.
 
     Where they apply, it has ``evidence`` (label, quote, start, end) and ``unsupported`` (labels whose evidence is not
-    in the report), ``scores`` (by class), ``agreement`` and ``votes`` (of several samples) and ``cut_words`` (words of
-    the report's middle that did not fit into the model).
+    in the report), ``scores`` (by class), ``agreement``, ``report_agreement`` and ``votes`` (of several samples) and
+    ``cut_words`` (words of the report's middle that did not fit into the model).
     """
     answers = [reading.answer for reading in readings]
-    answer, agreement = answers[0], {}
-    if len(answers) > 1:
-        combined = combine(asking.task, answers, asking.vote)
-        answer, agreement = combined.answer, dict(combined.agreement)
+    combined = combine(asking.task, answers, asking.vote)
+    answer, agreement = combined.answer, combined.agreement if len(answers) > 1 else {}
     row: dict[str, Any] = {
         "report_id": report.report_id,
         "task": asking.task.name,
@@ -128,7 +126,7 @@ def make_row(report: Report, asking: Asking, said: Sequence[Said], readings: Seq
         # Digits beyond these depend on what else was in the batch.
         row["scores"] = {name: float(f"{mean:.4g}") for name, mean in means.items()}
     if len(answers) > 1:
-        row["agreement"] = agreement
+        row |= {"agreement": agreement, "report_agreement": combined.whole}
         row["votes"] = [
             {
                 "labels": list(vote.labels),

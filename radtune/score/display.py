@@ -54,8 +54,8 @@ def _lines(metrics: Metrics) -> Iterator[str]:
         yield f"counted as empty predictions: {', '.join(failed)}"
     for side, names in metrics.respelled.items():
         if names:
-            shown = (f"{name!r} = {spelt.finding} x{spelt.count}" for name, spelt in names.items())
-            yield f"misspelt names in {side}, taken for a class: {_first(shown)}"
+            shown = (f"{name!r} = {spelt.finding} x{spelt.count} ({spelt.step})" for name, spelt in names.items())
+            yield f"names in {side} that are no class, taken for one: {_first(shown)}"
     for side, names in metrics.other_names.items():
         if names:
             shown = (f"{name if name == NOT_SHOWN else repr(name)} x{count}" for name, count in names.items())

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from radtune.tasks.counting import Counts
 
-# Letters a name may have for each that is wrong: one slip in "Edema", two in "Atelectasis", three in a long name.
-_LETTERS_PER_SLIP = 5
+# Letters a name may have for each that is wrong: one slip in "Edema", two in "Atelectasis", three in a long name. Of a
+# word, twice as many, so that one slip is another spelling and two are another word: "carpal" is not "tarsal".
+_LETTERS_PER_SLIP, _OF_A_WORD = 5, 12
 _SIGNS = re.compile(r"[\W_]+")
 _BULLET = re.compile(r"\s*(?:[-*•]|\d+[.)])?\s*(?:Output:|The diseases are:)?", re.IGNORECASE)
 # Where a JSON answer has its list; the second is what earlier versions asked for.
@@ -72,7 +73,8 @@ class ClassList:
     @cached_property
     def _by_signs(self) -> dict[str, str]:
         nothing = dict.fromkeys(map(without_signs, (NO_FINDING, f"{NO_FINDING}s", self.none)), self.none)
-        return nothing | {without_signs(name): name for name in self.classes}
+        others = {without_signs(other): name for name, others in self.synonyms.items() for other in others}
+        return nothing | others | {without_signs(name): name for name in self.classes}
 
     def three_valued(self) -> "ClassList":
         """This task with one more name for each class where it is uncertain, ``Edema (uncertain)``; without rules."""
@@ -101,24 +103,26 @@ class ClassList:
         return self._by_folded.get(name.strip().lower())
 
     def spelled(self, name: str) -> str | None:
-        """The class, or the word for none, that a name spells, signs and case aside: ``pleural_effusion.``"""
+        """The class, or the word for none, that a name is or is a synonym of, signs and case aside: ``lung_mass.``"""
         return self._by_signs.get(without_signs(name))
 
     def nearest(self, name: str) -> str | None:
         """The class, or the word for none, that a misspelt name is nearest to.
 
         Case, blanks, hyphens and underscores are free; beyond them one letter in five may be wrong (left out, added,
-        changed or swapped with its neighbour). None if none is that near, or if two are equally near.
+        changed or swapped with its neighbour), and of a word one, or one in twelve; of one with three letters none.
+        None if none is that near, or if two are equally near.
         """
         # Only misspelt names need it.
         from rapidfuzz.distance import OSA
 
         folded = without_signs(name)
         slips = {known: OSA.distance(folded, known) for known in self._by_signs}
-        best = min(slips, key=lambda known: slips[known])
-        if slips[best] > len(best) // _LETTERS_PER_SLIP or list(slips.values()).count(slips[best]) > 1:
-            return None
-        return self._by_signs[best]
+        fewest = min(slips.values())
+        best = [known for known, count in slips.items() if count == fewest]
+        near = all(fewest <= len(known) // _LETTERS_PER_SLIP and _same_words(folded, known) for known in best)
+        meant = {self._by_signs[known] for known in best}
+        return meant.pop() if near and len(meant) == 1 else None
 
     def distinct(self, labels: Iterable[str]) -> tuple[str, ...]:
         """Labels in their canonical spelling where they are classes, without repeats; none for a lone word for none."""
@@ -192,8 +196,8 @@ class ClassList:
         return names
 
     def same(self, a: Phrase, b: Phrase) -> bool:
-        """Whether two labels are the same class, or the same other name."""
-        return (self.canonical(a.phrase) or a.phrase.casefold()) == (self.canonical(b.phrase) or b.phrase.casefold())
+        """Whether two labels are the same class, whatever they call it, or the same other name."""
+        return (self.spelled(a.phrase) or a.phrase.casefold()) == (self.spelled(b.phrase) or b.phrase.casefold())
 
     def order(self, label: str) -> int:
         """Where a label stands in an answer; names that are no class come last."""
@@ -213,6 +217,24 @@ class ClassList:
 
         cells = [[name == truth and name in self.classes for truth in gold] for name in predicted]
         return np.array(cells, dtype=bool).reshape(len(predicted), len(gold))
+
+
+def _same_words(name: str, known: str) -> bool:
+    """Whether each word of a name may be a slip for its counterpart."""
+    from rapidfuzz.distance import OSA
+
+    words, others = name.split(), known.split()
+    if len(words) != len(others):
+        words, others = [name.replace(" ", "")], [known.replace(" ", "")]
+    return all(
+        OSA.distance(word, other) <= (max(1, len(other) // _OF_A_WORD) if len(other) > 3 else 0)
+        for word, other in zip(words, others, strict=True)
+    )
+
+
+def same_signs(name: str, other: str) -> bool:
+    """Whether two names are one, signs and case aside."""
+    return without_signs(name) == without_signs(other)
 
 
 def without_signs(name: str) -> str:

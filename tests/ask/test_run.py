@@ -205,8 +205,10 @@ def test_a_report_of_which_one_sample_failed_is_failed_until_it_is_answered(repo
     assert (rows[0]["status"], rows[0]["labels"]) == ("failed", [])
     outcome, rows, _ = label(reports[:1], path, asked, lambda prompt: "['edema', 'Pneumonia']")
     assert (outcome.asked, rows[0]["labels"], rows[0]["agreement"]) == (1, ["Edema"], {"Edema": 1.0})
-    _, rows, _ = label(reports[:1], path, replace(asked, vote="union"), lambda prompt: "")
-    assert rows[0]["labels"] == ["Edema", "Pneumonia"]
+    assert rows[0]["report_agreement"] == 2 / 3
+    for vote, labels in (("union", ["Edema", "Pneumonia"]), ("response", ["Edema"])):
+        outcome, rows, _ = label(reports[:1], path, replace(asked, vote=vote), lambda prompt: "")
+        assert (outcome.asked, rows[0]["labels"]) == (0, labels)
 
 
 def verifying(prompt):

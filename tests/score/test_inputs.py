@@ -114,9 +114,9 @@ def test_respelling_changes_only_misspelt_names_and_nothing_in_place() -> None:
     file = LabelFile(Path("x"), {name: Answer(row, name) for name, row in labels.items()})
     respelt, found = respell(MC, file)
     assert found == {
-        "Pneumonai": Respelling("Pneumonia", 2),
-        "Noraml": Respelling("Normal", 1),
-        "Fractur": Respelling("Fracture", 1),
+        "Pneumonai": Respelling("Pneumonia", 2, "misspelt"),
+        "Noraml": Respelling("Normal", 1, "misspelt"),
+        "Fractur": Respelling("Fracture", 1, "misspelt"),
     }
     expected = {"1": ("Edema", "Pneumonia"), "2": ("Pneumonia",), "3": (), "5": ("Fracture",)}
     assert labels_of(respelt) == labels | expected

@@ -96,6 +96,35 @@ def test_misspelt_names_mean_the_one_class_they_are_near_to(name, meant):
     assert CHEST.nearest(name) == meant
 
 
+MSK = load_task("differential")
+
+
+@pytest.mark.parametrize(
+    ("name", "spelt", "near"),
+    [
+        ("femoral-neck fracture", "Femoral neck fracture", "Femoral neck fracture"),
+        ("Subcapital Fracture.", "Femoral neck fracture", "Femoral neck fracture"),
+        ("femorl neck fractures", None, "Femoral neck fracture"),
+        ("femoral head fracture", None, None),  # another bone's name is no slip
+        ("metacarsal fracture", None, None),  # as near to one class as to another
+        ("osteo arthritis", None, "Osteoarthritis"),
+        ("C3 fracture", None, None),
+        ("fracture", None, None),
+        ("possible gout", None, None),
+    ],
+)
+def test_a_synonym_means_its_class_and_a_slip_in_a_word_is_no_other_word(name, spelt, near):
+    assert (MSK.spelled(name), MSK.nearest(name)) == (spelt, near)
+
+
+def test_every_name_and_synonym_means_its_class_alone_also_misspelt():
+    names = [(known, name) for known in MSK.classes for name in (known, *MSK.synonyms.get(known, ()))]
+    assert [MSK.spelled(name.upper()) for _, name in names] == [known for known, _ in names]
+    slips = [(known, MSK.nearest(f"{name[:-3]}{name[-2]}{name[-3]}{name[-1]}")) for known, name in names]
+    assert all(near in (known, None) for known, near in slips)
+    assert sum(near is not None for _, near in slips) > 0.9 * len(slips)
+
+
 def test_labels_are_told_from_other_names():
     assert CHEST.known(["edema", "Normal", "Gout"]) == (["edema"], ["Gout"])
     assert CHEST.distinct([" edema", "Edema", "Gout", "gout "]) == ("Edema", "gout")
