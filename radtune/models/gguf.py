@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 
 from radtune.config import InputError
 from radtune.files import write_whole_folder
+from radtune.models.chat_frame import TEMPLATE, TOKENIZER, TOKENIZER_CONFIG
 from radtune.models.checkpoint import INDEX
 from radtune.models.families import FAMILIES
 
@@ -220,14 +221,14 @@ class GgufModel:
         files = {
             "config.json": config,
             "generation_config.json": generation,
-            "tokenizer.json": self.tokenizer(),
-            "tokenizer_config.json": self.tokenizer_config(),
+            TOKENIZER: self.tokenizer(),
+            TOKENIZER_CONFIG: self.tokenizer_config(),
         }
         with write_whole_folder(folder) as whole:
             for name, content in files.items():
                 (whole / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             if template:
-                (whole / "chat_template.jinja").write_text(template, encoding="utf-8")
+                (whole / TEMPLATE).write_text(template, encoding="utf-8")
             (whole / "README.md").write_text(self._card(source_sha256), encoding="utf-8")
             _write_weights(whole, self.weights())
 

@@ -12,6 +12,7 @@ from gguf.constants import GGML_QUANT_SIZES
 
 from radtune.config import InputError
 from radtune.files import read_json
+from radtune.models.chat_frame import TOKENIZER, TOKENIZER_CONFIG, read_frame
 from radtune.models.checkpoint import ModelFolder, open_model
 from radtune.models.families import rope_of
 from radtune.models.gguf import (
@@ -122,7 +123,7 @@ def _add_sizes(writer: GGUFWriter, base: ModelFolder, architecture: str) -> None
 
 
 def _add_tokenizer(writer: GGUFWriter, base: ModelFolder) -> None:
-    path = base.path / "tokenizer.json"
+    path = base.path / TOKENIZER
     content = read_json(path)
     model, added = content.get("model") or {}, content.get("added_tokens") or []
     try:
@@ -194,7 +195,7 @@ def _add_sentence_pieces(writer: GGUFWriter, content: dict[str, Any], tokens: li
 
 def _add_prompting(writer: GGUFWriter, base: ModelFolder, numbers: dict[str, int]) -> None:
     """The chat template that was trained, special tokens, and that only the template brings them."""
-    path = base.path / "tokenizer_config.json"
+    path = base.path / TOKENIZER_CONFIG
     known = read_json(path) if path.is_file() else {}
     contents = {name: token.get("content") if isinstance(token, dict) else token for name, token in known.items()}
     for name, add in (("bos", writer.add_bos_token_id), ("pad", writer.add_pad_token_id)):
@@ -206,8 +207,7 @@ def _add_prompting(writer: GGUFWriter, base: ModelFolder, numbers: dict[str, int
     for add, number in zip(adders, stops, strict=False):
         add(number)
     writer.add_add_bos_token(False)
-    template = base.path / "chat_template.jinja"
-    writer.add_chat_template(template.read_text("utf-8") if template.is_file() else contents.get("chat_template") or "")
+    writer.add_chat_template(read_frame(base.path).template)
 
 
 def stop_tokens(base: ModelFolder) -> list[int]:
@@ -218,8 +218,8 @@ def stop_tokens(base: ModelFolder) -> list[int]:
 def modelfile(folder: Path, path: Path) -> str:
     """Ollama's Modelfile for a GGUF file beside it: the prompt that was trained, without a system message; greedy."""
     base = open_model(folder)
-    frame = base.family.frame
-    names = {token["id"]: token["content"] for token in read_json(folder / "tokenizer.json")["added_tokens"]}
+    frame = read_frame(folder)
+    names = {token["id"]: token["content"] for token in read_json(folder / TOKENIZER)["added_tokens"]}
     stops = "".join(f'PARAMETER stop "{names[number]}"\n' for number in stop_tokens(base) if number in names)
     return (
         f"FROM ./{path.name}\n"
