@@ -10,6 +10,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 # Reports of the Indiana University collection, for `make study STUDY=openi` and the tests that use them.
 export OPENI_DIR ?= data/openi
+# Of the Medical NLP Challenge of 2007, for `make study STUDY=cmc_smollm2`.
+export CMC_DIR ?= data/cmc
 # No stage may reach a model hub by itself.
 export HF_HUB_OFFLINE := 1
 
@@ -35,9 +37,6 @@ study: install ## Runs a study: make study STUDY=mini|openi|paper; LIMIT=20 for 
 	@test -f configs/study/$(STUDY).yaml || { echo "make: no configs/study/$(STUDY).yaml"; exit 2; }
 	@$(BIN)/snakemake -s scripts/Snakefile --configfile configs/study/$(STUDY).yaml --cores $(CORES) \
 		--resources gpu=$(GPUS) $(if $(LIMIT),--config limit=$(LIMIT)) $(SNAKEMAKE_FLAGS)
-	@cat "$$($(BIN)/python -c 'import sys; from pathlib import Path; from radtune.study.plan import read_study; \
-		print(read_study(Path(sys.argv[1]), limit=int(sys.argv[2]) or None).run_dir)' \
-		configs/study/$(STUDY).yaml 0$(LIMIT))/tables.txt"
 
 test: install ## Runs all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST_FLAGS)

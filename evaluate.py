@@ -81,7 +81,8 @@ def main(config: EvaluateConfig) -> None:
     policies, lenient = policies_for(task, config.uncertain), config.spelling == inputs.LENIENT
     sides, respelled = _read_sides(config, task), {}
     for name, side in sides.items():
-        if name not in (inputs.PREDICTIONS, inputs.COMPARE):
+        # Annotators that gold is not made of are compared alone: names beyond the task are theirs to give.
+        if name == inputs.GOLD or (config.gold_rule and name in config.gold_columns):
             sides[name], respelled[name] = inputs.understood(task, side, lenient)
         elif lenient:
             sides[name], respelled[name] = respell(task, side)

@@ -33,8 +33,8 @@ EXIT_INPUT_ERROR = 2
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # The extra that brings a package, where it is not the one that brings torch.
 _EXTRAS = {
-    "bitsandbytes": "bitsandbytes", "gguf": "gguf", "xllamacpp": "gguf", "snakemake": "study", "starlette": "teacher",
-    "uvicorn": "teacher",
+    "bitsandbytes": "bitsandbytes", "gguf": "gguf", "xllamacpp": "gguf", "sklearn": "study", "snakemake": "study",
+    "starlette": "teacher", "uvicorn": "teacher",
 }  # fmt: skip
 _CONTAINERS = (dict, list, tuple)
 _RANGES = {"ge": (operator.ge, "{} or more"), "gt": (operator.gt, "more than {}"), "le": (operator.le, "at most {}")}

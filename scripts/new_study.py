@@ -20,7 +20,8 @@ from radtune.sources.select import read_ids
 from radtune.sources.table import TEXT_COLUMNS
 from radtune.study.check import check_name
 from radtune.study.jobs import read_source
-from radtune.study.plan import ALL, RULES, TEACHER, read_study
+from radtune.study.plan import read_study
+from radtune.study.settings import ALL, RULES, TEACHER
 from radtune.tables import find_column
 from radtune.tasks import DEFAULT_RULES_TASK, SECTIONS, load_task
 

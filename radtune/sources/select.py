@@ -2,7 +2,9 @@
 
 import hashlib
 import heapq
+import json
 import tempfile
+import zlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +28,12 @@ class Selection:
     only_ids: Path | None = key("Ids to keep alone, as exclude_ids names them: the reports of a gold file.", None)
     sample: int | None = key("How many to draw; all if left out. A smaller draw is part of a larger one.", None, ge=1)
     seed: int = key("Seed of the draw, and of synthetic reports.", 0)
+    fold: list[int] = key("Of what is left, part K of N alone: [K, N]. Reports with the same text are in one part.", [])
 
 
 @dataclass
 class Counts:
-    """What became of the reports of a source: those read are the kept ones and five kinds of dropped ones."""
+    """What became of the reports of a source: those read are the kept ones and six kinds of dropped ones."""
 
     read: int = 0
     kept: int = 0
@@ -40,6 +43,7 @@ class Counts:
     without_sections: int = 0
     duplicates: int = 0
     not_sampled: int = 0
+    other_folds: int = 0
     unmatched_exclude_ids: int = 0
     """How many of the ids to exclude belong to no report."""
 
@@ -50,6 +54,7 @@ class Counts:
             "without Findings or Impression": self.without_sections,
             "with the text of another": self.duplicates,
             "not drawn": self.not_sampled,
+            "in other folds": self.other_folds,
         }
         parts = [f"{number:,} {reason}" for reason, number in dropped.items() if number]
         return f"{self.read:,} read" + "".join(f", {part}" for part in parts)
@@ -73,6 +78,8 @@ def write_selection(
     to call the source in a message, ``id_column`` what the source calls its ids; the file of excluded ids may, too.
     """
     counts = Counts()
+    if selection.fold and not (len(selection.fold) == 2 and 1 <= selection.fold[0] <= selection.fold[1]):
+        raise InputError("fold: expected [K, N], with K from 1 to N")
     # The temporary file has mode 0600 and no name, so no kill leaves patients' text behind.
     with write_whole(output) as stream, tempfile.TemporaryFile(dir=Path(output).parent) as spool:
         columns = [id_column] if id_column else []
@@ -90,8 +97,11 @@ def write_selection(
             raise InputError(f"{where}: no report is left ({counts})")
         for offset in left:
             spool.seek(offset)
-            stream.write(spool.readline().decode())
-        counts.kept = len(left)
+            line = spool.readline().decode()
+            if not selection.fold or _part(line, selection.fold[1]) == selection.fold[0]:
+                stream.write(line)
+                counts.kept += 1
+        counts.other_folds = len(left) - counts.kept
     return counts
 
 
@@ -145,6 +155,11 @@ def _digest(report: Report) -> bytes:
     """The same for reports whose texts differ in nothing but addenda: the later is the corrected copy."""
     text = report.text.partition("Addendum: ")[0].strip().removesuffix("Impression:")
     return hashlib.blake2b((text or report.text).encode(), digest_size=16).digest()
+
+
+def _part(line: str, parts: int) -> int:
+    """The part, counted from 1, that a report's row is in."""
+    return 1 + zlib.crc32(json.loads(line)["text"].encode()) % parts
 
 
 def read_ids(path: Path, id_columns: Collection[str] = ()) -> frozenset[str]:

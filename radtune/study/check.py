@@ -14,8 +14,9 @@ from radtune.engines.choose import endpoint_of
 from radtune.engines.guard import check_endpoint
 from radtune.sources.table import reports_of
 from radtune.study.jobs import Hashes, Job, key_words, made_by, read_source
-from radtune.study.plan import RULES, TEACHER, Study, Training, is_synthetic
+from radtune.study.plan import Study
 from radtune.study.results import gold_of
+from radtune.study.settings import TEACHER, Training, is_synthetic
 from radtune.tables import normal_id
 
 # Rough figures for the estimate: words to tokens, tokens of a prompt and of an answer, and what a device does a second:
@@ -40,7 +41,8 @@ def check_study(
     for cohort in study.used_cohorts:
         prepared = jobs[f"prepare_cohort/{cohort.name}"]
         there = min(sources[prepared.name].reports, prepared.source.get("sample") or sources[prepared.name].reports)
-        if cohort.labels not in (RULES, TEACHER):
+        labeler = study.labeler(cohort.labels)
+        if cohort.labels != TEACHER and (labeler is None or labeler.labels):
             there = min(there, len(cohort.read_labels(study.weak_labels(cohort)).answers))
         for cell in study.cells:
             if (cell.rows.get(cohort.name) or 0) > there:
@@ -83,10 +85,11 @@ def check_files(study: Study, jobs: Mapping[str, Job]) -> None:
     made = made_by(jobs)
     given = dict.fromkeys(path for job in jobs.values() for path in job.reads if path not in made)
     given |= dict.fromkeys(Path(job.source["input"]) for job in jobs.values() if "input" in job.source)
+    model, needs = study.settings.checkpoint_dir, f"; {study.settings.needs}" * bool(study.settings.needs)
     if absent := [str(path) for path in given if not path.exists()]:
-        raise InputError(f"no such file: {', '.join(absent)}")
-    if not (study.settings.checkpoint_dir / "config.json").exists():
-        raise InputError(f"checkpoint_dir: {study.settings.checkpoint_dir}: no model folder (no config.json)")
+        raise InputError(f"no such file: {', '.join(absent)}{needs if str(model) in absent else ''}")
+    if not (model / "config.json").exists():
+        raise InputError(f"checkpoint_dir: {model}: no model folder (no config.json){needs}")
 
 
 def _doubts(study: Study, recipes: Mapping[str, Training]) -> list[str]:

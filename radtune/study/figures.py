@@ -18,8 +18,9 @@ from matplotlib.ticker import FormatStrFormatter, FuncFormatter, MaxNLocator
 
 from radtune.files import open_text
 from radtune.score.evaluation import Metrics
-from radtune.study.plan import Cell, Kind, Study, Test, rate_text
+from radtune.study.plan import Cell, Kind, Study, rate_text
 from radtune.study.results import Reported, Results
+from radtune.study.settings import Test
 from radtune.study.tables import (
     FIGURES,
     FINDINGS,

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from radtune import ROOT
@@ -20,21 +21,8 @@ from radtune.config import InputError, from_mapping, read_yaml
 from radtune.files import jsonl_line, package_versions, sha256_file, sha256_text, write_whole
 from radtune.report import Report
 from radtune.sources import sources
-from radtune.study.plan import (
-    OURS,
-    RULES,
-    TEACHER,
-    Cell,
-    Cohort,
-    Kind,
-    Study,
-    Test,
-    Training,
-    gold_name,
-    is_synthetic,
-    opponents,
-    rate_text,
-)
+from radtune.study.plan import Cell, Kind, Study, opponents, rate_text
+from radtune.study.settings import OURS, TEACHER, Cohort, Test, Training, gold_name, is_synthetic
 from radtune.tasks import Task, task_names
 
 ADAPTER = Path("adapter") / "adapter_model.safetensors"
@@ -43,6 +31,7 @@ _NOISE = ("drop", "add", "garble")
 # Bytes of a file that is not hashed at each start: about a tenth of a second.
 _LARGE = 2**26
 _TORCH = ("torch", "torchtune", "torchao")
+_LINEAR = ("scikit-learn", "scipy")
 
 
 @dataclass(frozen=True)
@@ -99,39 +88,35 @@ def jobs_of(study: Study, recipes: Mapping[str, Training]) -> dict[str, Job]:
     """Every job of a study but the report, by name."""
     found: list[Job] = []
     for cohort in study.used_cohorts:
-        reports, gold = (
-            study.cohort_file(cohort.name),
-            cohort.gold or study.cohort_file(cohort.name, gold_name(cohort.task)),
-        )
+        reports = study.cohort_file(cohort.name)
+        gold = cohort.gold or study.cohort_file(cohort.name, gold_name(cohort.task))
         found.append(_prepare(f"prepare_cohort/{cohort.name}", cohort, reports, gold))
-        if cohort.labels == RULES:
-            found.append(
-                _label(f"label_cohort_by_rules/{cohort.name}", cohort.task, reports, study.weak_labels(cohort))
-            )
-        if cohort.labels == TEACHER:
-            name = f"annotate_cohort/{cohort.name}"
-            found.append(_annotate(study, name, cohort, reports, gold, study.weak_labels(cohort)))
+        labels, labeler = study.weak_labels(cohort), study.labeler(cohort.labels)
+        if labeler and not labeler.labels:
+            found.append(_label(f"label_cohort_by_rules/{cohort.name}", cohort.task, labeler.keys, reports, labels))
+        elif cohort.labels == TEACHER:
+            found.append(_annotate(study, f"annotate_cohort/{cohort.name}", cohort, reports, gold, labels))
     for test in study.tests.values():
         if test.reports is None:
             found.append(_prepare(f"prepare_test/{test.name}", test, study.test_file(test.name), test.gold))
+        for fold in range(1, study.settings.folds + 1):
+            reports, part = study.test_reports(test.name, fold), {"fold": [fold, study.settings.folds]}
+            found.append(_prepare(f"prepare_fold/{test.name}/{fold}", test, reports, test.gold, part))
         if test.gold_from:
             keys = {**test.gold_from, "task": _task(test.task), "output": test.gold}
             found.append(Job(f"map_gold/{test.name}", ("scripts/map_labels.py",), keys, (test.gold,), (keys["input"],)))
-    trained = [cell for cell in study.cells if cell.trained]
-    found += [_build(study, cell) for cell in {cell.rows_name: cell for cell in trained}.values()]
-    found += [_train(study, cell, recipes[cell.recipe]) for cell in trained]
+    found += [_build(study, cell) for cell in {cell.rows_name: cell for cell in study.cells if cell.learns}.values()]
+    for cell in study.cells:
+        found += [_train(study, cell, recipes[cell.recipe])] if cell.trained else []
+        found += filter(None, (_answer(study, cell, study.tests[test]) for test in cell.tests))
     for cell, name in study.scores:
-        test, reports, answers = study.tests[name], study.test_reports(name), study.predictions(cell.name, name)
-        if cell.kind == Kind.RULE_LABELER:
-            found.append(_label(f"label_test_by_rules/{name}", test.task, reports, answers))
-        elif cell.kind == Kind.TEACHER:
-            found.append(_annotate(study, f"annotate_test/{name}", test, reports, test.gold, answers))
-        else:
-            found.append(_predict(study, cell, test))
         errors = {"errors": study.evaluation(cell.name, name, "errors.jsonl")}
+        test = study.tests[name]
         found.append(_evaluate(study, f"evaluate/{cell.name}/{name}", cell, test, "metrics.json", errors))
         for other in opponents(study, cell, name):
             against = {"compare": study.predictions(other, name)}
+            if (labeler := study.labeler(other)) and labeler.column:
+                against["compare_column"] = labeler.column
             job = f"compare/{cell.name}/{name}/{other}"
             found.append(_evaluate(study, job, cell, test, f"against_{other}.json", against))
     return {job.name: job for job in found}
@@ -152,16 +137,41 @@ def _wording(task: Task) -> list[Path]:
     return [path for path in task.files if path.suffix != ".toml"]
 
 
-def _prepare(name: str, part: Cohort | Test, reports: Path, gold: Path) -> Job:
+def _prepare(
+    name: str, part: Cohort | Test, reports: Path, gold: Path, fold: Mapping[str, Any] = MappingProxyType({})
+) -> Job:
     truth = {Path(gold_name(part.task)).stem: gold} if is_synthetic(part) else {}
     ids = [Path(part.source[name]) for name in ("exclude_ids", "only_ids") if part.source.get(name)]
-    keys = {**part.source, **truth, "output": reports}
+    keys = {**part.source, **fold, **truth, "output": reports}
     return Job(name, ("scripts/prepare_reports.py",), keys, (reports, *truth.values()), tuple(ids), part.source)
 
 
-def _label(name: str, task: Task, reports: Path, output: Path) -> Job:
-    keys = {"task": _task(task), "reports": reports, "output": output}
-    return Job(name, ("scripts/label_by_rules.py",), keys, (output,), (reports, *task.files))
+def _label(name: str, task: Task, own: Mapping[str, str], reports: Path, output: Path) -> Job:
+    keys = {**own, "task": _task(task), "reports": reports, "output": output}
+    rules = sorted(Path(own["rules"]).glob("*.toml")) if "rules" in own else []
+    return Job(name, ("scripts/label_by_rules.py",), keys, (output,), (reports, *task.files, *rules))
+
+
+def _answer(study: Study, cell: Cell, test: Test) -> Job | None:
+    """What makes a cell's answers to a test; nothing, where they are given."""
+    reports, answers = study.test_reports(test.name, cell.fold), study.predictions(cell.name, test.name)
+    if cell.folds:
+        ends = [f"_fold_{fold}" for fold in range(1, cell.folds + 1)]
+        parts = [study.predictions(cell.name + end, test.name) for end in ends]
+        keys = {"inputs": parts, "output": answers}
+        return Job(f"join/{cell.name}/{test.name}", ("scripts/join_rows.py",), keys, (answers,), tuple(parts))
+    if labeler := study.labeler(cell.name):
+        name = f"label_test_by_rules/{test.name}/{cell.name}"
+        return None if labeler.labels else _label(name, test.task, labeler.keys, reports, answers)
+    if cell.kind == Kind.TEACHER:
+        return _annotate(study, f"annotate_test/{test.name}", test, reports, test.gold, answers)
+    if cell.kind == Kind.LINEAR:
+        keys = {"task": _task(test.task), "reports": reports, "instructions": study.instructions(cell)}
+        reads, name = (*keys.values(), *_wording(test.task)), f"ask_linear/{cell.name}/{test.name}"
+        reads = tuple(path for path in reads if isinstance(path, Path))
+        keys |= {"output": answers}
+        return Job(name, ("scripts/linear_model.py",), keys, (answers,), reads, packages=_LINEAR)
+    return _predict(study, cell, test, reports, answers)
 
 
 def _annotate(study: Study, name: str, part: Cohort | Test, reports: Path, gold: Path, output: Path) -> Job:
@@ -178,9 +188,9 @@ def _annotate(study: Study, name: str, part: Cohort | Test, reports: Path, gold:
 
 
 def _build(study: Study, cell: Cell) -> Job:
-    used = [study.cohorts[name] for name, count in cell.rows.items() if count != 0]
+    used = [study.cohorts[name] for name in cell.cohorts]
     keys: dict[str, Any] = {"output": study.instructions(cell), "seed": study.settings.seed}
-    keys["exclude_ids"] = [study.test_reports(test) for test in study.settings.tests]
+    keys["exclude_ids"] = [study.test_reports(test, cell.fold) for test in study.settings.tests]
     if own := [cohort.task.files[0] for cohort in used if cohort.task.name not in task_names()]:
         keys["tasks"] = own
     reads = list(keys["exclude_ids"])
@@ -207,8 +217,8 @@ def _train(study: Study, cell: Cell, recipe: Training) -> Job:
     return Job(f"train/{cell.name}", command, keys, (folder / ADAPTER,), reads, packages=_TORCH)
 
 
-def _predict(study: Study, cell: Cell, test: Test) -> Job:
-    settings, reports, output = study.settings, study.test_reports(test.name), study.predictions(cell.name, test.name)
+def _predict(study: Study, cell: Cell, test: Test, reports: Path, output: Path) -> Job:
+    settings = study.settings
     keys = {"task": _task(test.task), "checkpoint_dir": settings.checkpoint_dir}
     keys["seed"] = settings.seed if cell.seed is None else cell.seed
     reads = [reports, settings.checkpoint_dir, *_wording(test.task)]
@@ -227,6 +237,8 @@ def _evaluate(study: Study, name: str, cell: Cell, test: Test, output: str, othe
         "predictions": study.predictions(cell.name, test.name), "reports": study.test_reports(test.name),
         "output": study.evaluation(cell.name, test.name, output),
     }  # fmt: skip
+    if (labeler := study.labeler(cell.name)) and labeler.column:
+        keys["prediction_column"] = labeler.column
     reads = [keys["predictions"], keys["reports"], test.gold, *test.task.files]
     outputs = [keys["output"]]
     if "errors" in others:

@@ -1,122 +1,33 @@
-"""What a study YAML says, where its files stand, and the cells (runs with a score) that follow from it."""
+"""A study's cells (runs with a score), as they follow from its YAML, and where its files stand."""
 
-import math
-import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from radtune import ROOT, combine
-from radtune.config import InputError, from_mapping, key, nearest, read_yaml, split_arguments, with_overrides
-from radtune.label_files import BLANK, IGNORE, POLICIES, LabelFile, column_names, read_labels
-from radtune.score.inputs import LENIENT, SPELLING
-from radtune.tasks import Task, load_task
-
-# The recipes: recipes/lora_finetune.py, and torchtune's own, which the paper trained with.
-OURS, STOCK = RECIPES = ("ours", "stock")
-# Who labels a cohort; anything else is the path of a file of labels.
-RULES, TEACHER = "rules", "teacher"
-SYNTHETIC = "synthetic"
-# In a mix, as many rows as there are labels.
-ALL = "all"
-# Keys of a test that are not prepare_reports.py's but evaluate.py's.
-EVALUATION_KEYS = (
-    "gold",
-    "gold_blank",
-    "gold_column",
-    "gold_columns",
-    "gold_rule",
-    "id_column",
-    "spelling",
-    "uncertain",
+from radtune.config import InputError, from_mapping, read_yaml
+from radtune.study.settings import (
+    ALL,
+    OURS,
+    RULES,
+    STOCK,
+    TEACHER,
+    Cohort,
+    Labeler,
+    Mix,
+    StudySettings,
+    Test,
+    Training,
+    check_known,
+    check_settings,
+    here_or_shipped,
+    is_synthetic,
+    read_cohort,
+    read_recipe,
+    read_test,
+    with_variables,
 )
-_CHOICES = {"gold_blank": BLANK, "gold_rule": combine.RULES, "spelling": SPELLING, "uncertain": POLICIES}
-_PATH_KEYS = ("input", "gold", "reports", "labels")
-# $NAME or ${NAME} in a path; and as OmegaConf writes it.
-_VARIABLE = re.compile(r"\$\{?(?:oc\.env:)?(\w+)\}?")
-
-
-@dataclass
-class StudySettings:
-    """A study YAML."""
-
-    name: str = key("Names the study, and its folder.")
-    model_name: str = key("The base model as tables call it, e.g. Llama 3.1-8B.")
-    checkpoint_dir: Path = key("Folder of the base model.")
-    config: str | dict[str, str] = key("YAML of the training recipe, or one for each of ours and stock.")
-    tests: dict[str, dict[str, Any]] = key(
-        "By task, or by a name of your own with `task:`: gold (and gold_..., id_column, spelling, as in evaluate.py), "
-        "and reports or keys of prepare_reports.py."
-    )
-    rule_tests: dict[str, dict[str, Any]] = key(
-        "Tests for the rule labeler alone, by a name of your own; their reports may be trained on.", {}
-    )
-    cohorts: dict[str, dict[str, Any]] = key(
-        "Training reports by a name of your own: task (a name or the path of a task file), labels (rules, teacher or a "
-        "path), title (a heading), gold (what a simulated teacher answers from), and keys of prepare_reports.py.",
-        {},
-    )
-    training: str = key("The recipe that trains every cell.", OURS, RECIPES)
-    overrides: list[str] | dict[str, list[str]] = key("key=value for its YAML; or for each of ours and stock.", [])
-    teacher: dict[str, Any] = key("simulated (true or false), model, and further keys of gpt_data_generate.py.", {})
-    mixes: list[list[int | str] | dict[str, int | str]] = key(
-        "Training mixes: rows in the order of cohorts, or by cohort; all for as many as are labelled.", []
-    )
-    cross_check: list[list[int | str] | dict[str, int | str]] = key(
-        "Mixes that the other recipe trains too, to compare.", []
-    )
-    learning_rates: list[float] = key("Learning rates to try.", [], gt=0)
-    learning_rate_rows: list[int | str] | dict[str, int | str] = key("The mix that each of them is tried on.", [])
-    separate: dict[str, list[int]] = key("By test: numbers of rows to train on for its task alone.", {}, gt=0)
-    inference: dict[str, Any] = key("Keys of inference.py.", {})
-    inference_variants: dict[str, dict[str, Any]] = key(
-        "By a name of your own: keys of inference.py to ask the last mix with once more, and the tests to do so on.", {}
-    )
-    run_dir: Path | None = key("Where everything goes; runs/NAME if left out.", None)
-    seed: int = key("Seed of sampling, training and bootstrap.", 0, ge=0)
-    seeds: list[int] = key("Seeds to train each cell with; tables then show mean and standard deviation.", [], ge=0)
-    note: str = key("A caution shown on top of the report.", "")
-    limit: int | None = key("A trial in a folder of its own: most reports of each cohort and test.", None, ge=1)
-    show_text: bool = key("Whether the report quotes phrases and sentences of the test reports.", False)
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """Reports to train on: ``labels`` is ``rules``, ``teacher`` or a path, ``source`` keys of prepare_reports.py."""
-
-    name: str
-    title: str
-    task: Task
-    labels: str
-    label_keys: Mapping[str, str]  # how given labels are read: keys of build_instructions.py
-    gold: Path | None
-    source: Mapping[str, Any]
-
-    def read_labels(self, path: Path) -> LabelFile:
-        """What labels the cohort."""
-        return read_labels(path, self.task, self.label_keys.get("label_column"), self.label_keys.get("id_column"))
-
-
-@dataclass(frozen=True)
-class Test:
-    """Reports to score on: ``evaluation`` are keys of evaluate.py, ``source`` keys of prepare_reports.py."""
-
-    name: str
-    title: str
-    task: Task
-    gold: Path
-    gold_from: Mapping[str, Any]  # keys of map_labels.py, where gold is made from a label table of other names
-    reports: Path | None
-    evaluation: Mapping[str, Any]
-    source: Mapping[str, Any]
-
-
-def is_synthetic(part: Cohort | Test) -> bool:
-    """Whether reports are made up, and their truth known."""
-    return part.source.get("source") == SYNTHETIC
 
 
 class Kind(StrEnum):
@@ -124,7 +35,9 @@ class Kind(StrEnum):
 
     BASE = "base"
     MIX = "mix"
+    LINEAR = "linear"  # a linear model on the rows of a mix
     RULE_LABELER = "rule_labeler"
+    ANNOTATOR = "annotator"  # a file of labels
     TEACHER = "teacher"
     LEARNING_RATE = "learning_rate"
     SEPARATE = "separate"
@@ -134,7 +47,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Cell:
-    """One labeler, teacher or model that the study scores; its name is unique and safe as a file's."""
+    """One labeler, teacher or model that the study scores; its name is unique and safe as a file's.
+
+    In cross-validation, what learns is a cell of its own for each fold; one more joins and scores their answers.
+    """
 
     name: str
     kind: Kind
@@ -142,9 +58,11 @@ class Cell:
     rows: Mapping[str, int | None] = field(default_factory=dict)  # training rows by cohort, None for all of them
     recipe: str = ""  # what trains it, one of RECIPES
     learning_rate: float | None = None  # where it is not the recipe's own
-    seed: int | None = None  # of training and asking, where the study has several
+    seed: int | None = None  # of training and asking, where it has several
     model: str = ""  # of a variant: the cell that is asked, with these keys of inference.py
     asked: Mapping[str, Any] = field(default_factory=dict)
+    fold: int = 0  # the part of the tests that it is asked about, counted from 1; 0: all
+    folds: int = 0  # how many others' answers it joins
 
     @property
     def group(self) -> str:
@@ -157,19 +75,29 @@ class Cell:
         return sum(count or 0 for count in self.rows.values())
 
     @property
+    def cohorts(self) -> list[str]:
+        """The cohorts that it learns from."""
+        return [name for name, count in self.rows.items() if count != 0]
+
+    @property
     def is_tuned(self) -> bool:
         """Whether an adapter answers."""
-        return any(count != 0 for count in self.rows.values())
+        return bool(self.cohorts) and self.kind != Kind.LINEAR
+
+    @property
+    def learns(self) -> bool:
+        """Whether it has an instruction set."""
+        return bool(self.cohorts) and self.kind != Kind.VARIANT and not self.folds
 
     @property
     def trained(self) -> bool:
-        """Whether it is trained for itself."""
-        return self.is_tuned and self.kind != Kind.VARIANT
+        """Whether a recipe trains it."""
+        return self.learns and self.is_tuned
 
     @property
     def rows_name(self) -> str:
         """Names its instruction set, which cells of the same rows share."""
-        return "_".join(f"{cohort}_{rows_text(count)}" for cohort, count in self.rows.items() if count != 0)
+        return "_".join(f"{name}_{_rows_text(self.rows[name])}" for name in self.cohorts) + _fold_suffix(self.fold)
 
 
 @dataclass(frozen=True)
@@ -186,27 +114,33 @@ class Study:
     tests: Mapping[str, Test]
     cells: Sequence[Cell] = ()
 
+    def labeler(self, name: str) -> Labeler | None:
+        """One of the study's own labelers, or the task's rules."""
+        by_rules = Labeler(title="Rule labeler") if name in (RULES, Kind.RULE_LABELER) else None
+        return self.settings.labelers.get(name, by_rules)
+
     def cohort_file(self, cohort: str, name: str = "reports.jsonl") -> Path:
         """What is made of a cohort: reports.jsonl, labels.csv, annotations.jsonl, gold_...."""
         return self.run_dir / "cohorts" / cohort / name
 
     def weak_labels(self, cohort: Cohort) -> Path:
-        """A cohort's labels: given, or made by the rule labeler or the teacher."""
-        made = {RULES: "labels.csv", TEACHER: "annotations.jsonl"}.get(cohort.labels)
-        return self.cohort_file(cohort.name, made) if made else Path(cohort.labels)
+        """A cohort's labels: given, or made by rules or the teacher."""
+        if labeler := self.labeler(cohort.labels):
+            return Path(labeler.labels) if labeler.labels else self.cohort_file(cohort.name, "labels.csv")
+        return self.cohort_file(cohort.name, "annotations.jsonl") if cohort.labels == TEACHER else Path(cohort.labels)
 
     def test_file(self, test: str, name: str = "reports.jsonl") -> Path:
-        """What is made of a test: reports.jsonl, rule_labels.csv, and of synthetic reports the gold."""
+        """What is made of a test: reports.jsonl, what rules say (LABELER.csv), and of synthetic reports the gold."""
         return self.run_dir / "tests" / test / name
 
-    def test_reports(self, test: str) -> Path:
-        """The reports of a test: given, or prepared."""
-        return self.tests[test].reports or self.test_file(test)
+    def test_reports(self, test: str, fold: int = 0) -> Path:
+        """The reports of a test, or of one of its folds: given, or prepared."""
+        return self.tests[test].reports or self.test_file(test, f"reports{_fold_suffix(fold)}.jsonl")
 
     def predictions(self, cell: str, test: str) -> Path:
         """What a cell answers on the reports of a test."""
-        if cell == Kind.RULE_LABELER:
-            return self.test_file(test, "rule_labels.csv")
+        if labeler := self.labeler(cell):
+            return Path(labeler.labels) if labeler.labels else self.test_file(test, f"{cell}.csv")
         return self.run_dir / "predictions" / cell / f"{test}.jsonl"
 
     def evaluation(self, cell: str, test: str, name: str = "metrics.json") -> Path:
@@ -227,13 +161,13 @@ class Study:
 
     @property
     def scores(self) -> list[tuple[Cell, str]]:
-        """What is scored: every cell with the name of each of its tests."""
-        return [(cell, test) for cell in self.cells for test in cell.tests]
+        """What is scored: every cell but those of a fold, with the name of each of its tests."""
+        return [(cell, test) for cell in self.cells if not cell.fold for test in cell.tests]
 
     @property
     def used_cohorts(self) -> list[Cohort]:
-        """The cohorts that a cell is trained on."""
-        used = {name for cell in self.cells for name, count in cell.rows.items() if count != 0}
+        """The cohorts that a cell learns from."""
+        used = {name for cell in self.cells for name in cell.cohorts}
         return [cohort for name, cohort in self.cohorts.items() if name in used]
 
     @property
@@ -256,19 +190,16 @@ def study_from_mapping(values: Mapping[str, Any], where: str = "study") -> Study
             cohort or test that does not exist, a mix that stands twice or asks for more rows than its cohort has,
             labels that nobody can give.
     """
-    settings = from_mapping(StudySettings, values, where)
-    settings = replace(settings, checkpoint_dir=_here_or_shipped(settings.checkpoint_dir))
+    settings = from_mapping(StudySettings, with_variables(where, values), where)
+    settings = replace(settings, checkpoint_dir=here_or_shipped(settings.checkpoint_dir))
     run_dir = settings.run_dir or Path("runs") / settings.name
     if settings.limit:
         run_dir = run_dir.with_name(f"{run_dir.name}_limit_{settings.limit}")
-    _check_names(where, settings, run_dir)
-    cohorts = {
-        name: _cohort(f"{where}: cohorts.{name}", name, found, settings.limit)
-        for name, found in settings.cohorts.items()
-    }
+    check_settings(where, settings, run_dir)
+    cohorts = {name: read_cohort(f"{where}: cohorts.{name}", name, settings) for name in settings.cohorts}
     tests = {
-        name: _test(f"{where}: tests.{name}", name, found, run_dir, settings.limit)
-        for name, found in (settings.tests | settings.rule_tests).items()
+        name: read_test(f"{where}: tests.{name}", name, settings, run_dir)
+        for name in settings.tests | settings.rule_tests
     }
     files: dict[str, tuple[Path, ...]] = {}
     for task in (part.task for part in (*cohorts.values(), *tests.values())):
@@ -279,97 +210,31 @@ def study_from_mapping(values: Mapping[str, Any], where: str = "study") -> Study
     if settings.limit:
         # Whatever their rows were, they are all that the limit leaves now.
         cells = list({cell.name: cell for cell in cells}.values())
-    study = replace(study, cells=[seeded for cell in cells for seeded in _seeded(cell, settings.seeds)])
+    elif isinstance(settings.seeds, dict):
+        for name in settings.seeds:
+            check_known(f"{where}: seeds: ", name, [cell.name for cell in cells])
+    study = replace(study, cells=[each for cell in cells for each in _repeated(cell, settings)])
     _check_cells(where, study)
     return study
 
 
-def _seeded(cell: Cell, seeds: Sequence[int]) -> list[Cell]:
-    """A cell for each seed, where it is trained; a variant is of the first."""
-    if not seeds or not cell.is_tuned:
-        return [cell]
-    if cell.kind == Kind.VARIANT:
-        return [replace(cell, model=cell.model + _seed_suffix(seeds[0]))]
-    return [replace(cell, name=cell.name + _seed_suffix(seed), seed=seed) for seed in seeds]
+def _repeated(cell: Cell, settings: StudySettings) -> Iterator[Cell]:
+    """A trained cell for each of its seeds, a variant for its model's first; before one that learns, its folds."""
+    by_cell = settings.seeds if isinstance(settings.seeds, dict) else {}
+    seeds = by_cell.get(cell.model or cell.name, []) if by_cell else settings.seeds
+    cells = [cell]
+    if cell.is_tuned and seeds:
+        cells = [replace(cell, name=cell.name + _seed_suffix(seed), seed=seed) for seed in seeds]
+        if cell.kind == Kind.VARIANT:
+            cells = [replace(cell, model=cell.model + _seed_suffix(next(iter(seeds))))]
+    for one in cells:
+        ends = [_fold_suffix(fold + 1) for fold in range(settings.folds)] if one.cohorts else []
+        for fold, end in enumerate(ends, start=1):
+            yield replace(one, name=one.name + end, model=one.model and one.model + end, fold=fold)
+        yield replace(one, folds=len(ends))
 
 
-def _cohort(where: str, name: str, values: Mapping[str, Any], limit: int | None) -> Cohort:
-    source = _source(where, values, limit)
-    if missing := [name for name in ("task", "labels") if not isinstance(source.get(name), str)]:
-        raise InputError(f"{where}: missing required key: {', '.join(missing)}")
-    task, labels, gold = load_task(source.pop("task")), source.pop("labels"), source.pop("gold", None)
-    if labels == RULES and task.rules is None:
-        raise InputError(f"{where}.labels: no rules label {task.name}")
-    if labels not in (RULES, TEACHER) and not Path(labels).suffix:
-        raise InputError(f"{where}.labels: expected rules, teacher or the path of a file of labels")
-    title, id_column, column = source.pop("title", name), source.get("id_column"), source.pop("label_column", None)
-    given = Path(labels) if labels not in (RULES, TEACHER) else None
-    if column and given is None:
-        raise InputError(f"{where}.label_column: {labels} has no columns")
-    names_ids = given is not None and given.is_file() and id_column in column_names(given)
-    label_keys = ({"id_column": id_column} if names_ids else {}) | ({"label_column": column} if column else {})
-    return Cohort(name, title, task, labels, label_keys, Path(gold) if gold else None, source)
-
-
-def _test(where: str, name: str, values: Mapping[str, Any], run_dir: Path, limit: int | None) -> Test:
-    """A test; finds now what evaluate.py would find after the training."""
-    source = _source(where, values, limit)
-    task = load_task(source.pop("task", name))
-    title, reports = source.pop("title", task.title), source.pop("reports", None)
-    if reports and (limit or "id_column" in source):
-        # Prepared, so that every step finds their ids, and no more than the limit.
-        source |= {"source": "table", "input": reports, "require_sections": False}
-        reports = None
-    id_column = source.get("id_column") if source.get("source") == "table" else None
-    evaluation = {option: source.pop(option) for option in EVALUATION_KEYS if option in source}
-    made = source.get("source") == SYNTHETIC
-    gold = evaluation.setdefault("gold", str(run_dir / "tests" / name / gold_name(task)) if made else None)
-    if not gold or not isinstance(gold, str):
-        raise InputError(f"{where} has no gold, or gold is no path")
-    names, gold_from = source.pop("gold_names", {}), {}
-    if names:
-        if not isinstance(names, Mapping) or not set(names.values()) <= set(task.classes):
-            raise InputError(f"{where}.gold_names: expected a class of {task.name} by each column of gold to read")
-        gold_from = {"input": Path(gold), "names": names, "id_column": evaluation.pop("id_column", None)}
-        gold = evaluation["gold"] = str(run_dir / "tests" / name / gold_name(task))
-    if made and run_dir not in Path(gold).parents:
-        raise InputError(f"{where}.gold: {gold} is written by the study, so it belongs in {run_dir}")
-    for option, choices in _CHOICES.items():
-        if option in evaluation and evaluation[option] not in choices:
-            raise InputError(f"{where}.{option} is not one of {', '.join(choices)}")
-        if evaluation.get(option) in (IGNORE, LENIENT) and not task.classes:
-            raise InputError(f"{where}.{option}: {evaluation[option]} is for tasks of classes")
-    if id_column:
-        source["id_column"] = id_column
-        if Path(gold).is_file() and id_column not in column_names(Path(gold)):
-            evaluation.pop("id_column", None)
-    return Test(name, title, task, Path(gold), gold_from, Path(reports) if reports else None, evaluation, source)
-
-
-def gold_name(task: Task) -> str:
-    """What the file with the truth of synthetic reports is called."""
-    return "gold_labels.csv" if task.classes else "gold_phrases.jsonl"
-
-
-def _source(where: str, values: Mapping[str, Any], limit: int | None) -> dict[str, Any]:
-    """A copy, with the environment's variables in its paths, and no more reports than the limit."""
-
-    def value_of(found: re.Match[str]) -> str:
-        if found[1] not in os.environ:
-            raise InputError(f"{where}: the environment variable {found[1]} is not set")
-        return os.environ[found[1]]
-
-    paths = {name: values[name] for name in _PATH_KEYS if isinstance(values.get(name), str)}
-    source = {**values, **{name: _VARIABLE.sub(value_of, path) for name, path in paths.items()}}
-    if "input" in source:
-        source.setdefault("source", "table")
-    if limit:
-        most = "count" if source.get("source") == SYNTHETIC else "sample"
-        source[most] = min(limit, source[most]) if isinstance(source.get(most), int) else limit
-    return source
-
-
-def _rows(where: str, mix: Sequence[int | str] | Mapping[str, int | str], study: Study) -> dict[str, int | None]:
+def _rows(where: str, mix: Mix, study: Study) -> dict[str, int | None]:
     """A mix as rows by cohort, in the order of cohorts."""
     cohorts = study.cohorts
     if not isinstance(mix, Mapping):
@@ -377,7 +242,7 @@ def _rows(where: str, mix: Sequence[int | str] | Mapping[str, int | str], study:
             raise InputError(f"{where}: {list(mix)} is not a number of rows for each of {', '.join(cohorts)}")
         mix = dict(zip(cohorts, mix, strict=True))
     for name, count in mix.items():
-        _check_name(f"{where}: ", name, list(cohorts))
+        check_known(f"{where}: ", name, list(cohorts))
         if isinstance(count, str) and count != ALL:
             raise InputError(f"{where}: expected numbers of rows, or {ALL}")
     given = {name: mix.get(name, 0) for name in cohorts}
@@ -389,17 +254,15 @@ def _rows(where: str, mix: Sequence[int | str] | Mapping[str, int | str], study:
     return rows
 
 
-def _here_or_shipped(path: Path) -> Path:
-    """A path as it is, or in radtune's own folder, where a study that runs in another has none of that name."""
-    return ROOT / path if not path.exists() and (ROOT / path).exists() else path
-
-
 def _seed_suffix(seed: int | None) -> str:
     return "" if seed is None else f"_seed_{seed}"
 
 
-def rows_text(count: int | None) -> str:
-    """A number of rows in a name."""
+def _fold_suffix(fold: int) -> str:
+    return f"_fold_{fold}" if fold else ""
+
+
+def _rows_text(count: int | None) -> str:
     return ALL if count is None else str(count)
 
 
@@ -410,56 +273,76 @@ def _cells(where: str, study: Study) -> list[Cell]:
 
     def mixes(name: str, kind: Kind, recipe: str, suffix: str = "") -> list[Cell]:
         found = [_rows(f"{where}: {name}", mix, study) for mix in getattr(settings, name)]
-        names = ["_".join(("mix", *map(rows_text, rows.values()))) + suffix for rows in found]
+        names = ["_".join(("mix", *map(_rows_text, rows.values()))) + suffix for rows in found]
         return [Cell(name, kind, tests, rows, recipe) for name, rows in zip(names, found, strict=True)]
 
-    found = [Cell(Kind.BASE.value, Kind.BASE, tests), *mixes("mixes", Kind.MIX, recipe)]
+    def learnt(rows: Mapping[str, int | None]) -> tuple[str, ...]:
+        tasks = {cohorts[name].task.name for name, count in rows.items() if count != 0}
+        return tuple(name for name in tests if study.tests[name].task.name in tasks)
+
+    trained = mixes("mixes", Kind.MIX, recipe)
+    found = [Cell(Kind.BASE.value, Kind.BASE, tests), *trained]
     last = found[-1]
-    if by_rules := tuple(name for name, test in study.tests.items() if test.task.rules):
+    for cell in trained if settings.linear else ():
+        scored = tuple(name for name in learnt(cell.rows) if study.tests[name].task.classes)
+        found.append(Cell(cell.name.replace(Kind.MIX, Kind.LINEAR, 1), Kind.LINEAR, scored, cell.rows))
+    by_rules = tuple(name for name, test in study.tests.items() if test.task.rules)
+    if by_rules:
         found.append(Cell(Kind.RULE_LABELER.value, Kind.RULE_LABELER, by_rules))
-    if asked := tuple(
-        name for name, test in study.tests.items() if name in tests and _can_answer(settings.teacher, test)
-    ):
+    for name, labeler in settings.labelers.items():
+        scored = tests if labeler.labels else tuple(study.tests) if labeler.rules else by_rules
+        found.append(Cell(name, Kind.ANNOTATOR if labeler.labels else Kind.RULE_LABELER, scored))
+    if asked := tuple(name for name in tests if _can_answer(settings.teacher, study.tests[name])):
         found.append(Cell(Kind.TEACHER.value, Kind.TEACHER, asked))
-    if bool(settings.learning_rates) != bool(settings.learning_rate_rows):
-        raise InputError(f"{where}: learning_rates and learning_rate_rows go together")
     for rate in settings.learning_rates:
         rows = _rows(f"{where}: learning_rate_rows", settings.learning_rate_rows, study)
-        learnt = {cohorts[name].task.name for name, count in rows.items() if count != 0}
-        scored = tuple(name for name in tests if study.tests[name].task.name in learnt)
-        found.append(Cell(f"lr_{rate_text(rate)}", Kind.LEARNING_RATE, scored, rows, recipe, rate))
+        found.append(Cell(f"lr_{rate_text(rate)}", Kind.LEARNING_RATE, learnt(rows), rows, recipe, rate))
     for test, sizes in settings.separate.items():
-        _check_name(f"{where}: separate: ", test, tests)
+        check_known(f"{where}: separate: ", test, tests)
         own = [name for name, cohort in cohorts.items() if cohort.task.name == study.tests[test].task.name]
         if len(own) != 1:
             raise InputError(f"{where}: separate.{test} needs one cohort of its task, there are {len(own)}")
-        for rows in (None if settings.limit else size for size in sizes):
-            found.append(Cell(f"only_{test}_{rows_text(rows)}", Kind.SEPARATE, (test,), {own[0]: rows}, recipe))
+        for size in (None if settings.limit else size for size in sizes):
+            found.append(Cell(f"only_{test}_{_rows_text(size)}", Kind.SEPARATE, (test,), {own[0]: size}, recipe))
     found += mixes("cross_check", Kind.CROSS_CHECK, other, f"_{other}")
     for name, values in settings.inference_variants.items():
         closed = {"constrain", "scores"} & set(values)
         can = tuple(test for test in tests if study.tests[test].task.classes or not closed)
         chosen = tuple(values.get("tests", can))
         for test in chosen:
-            _check_name(f"{where}: inference_variants.{name}.tests: ", test, can)
+            check_known(f"{where}: inference_variants.{name}.tests: ", test, can)
         asked_with = {option: value for option, value in values.items() if option != "tests"}
         found.append(Cell(name, Kind.VARIANT, chosen, last.rows, last.recipe, model=last.name, asked=asked_with))
     return found
 
 
 def opponents(study: Study, cell: Cell, test: str) -> list[str]:
-    """The cells that a cell is compared with.
+    """The cells that a cell is compared with on a test.
 
-    A mix: the base model, and the rules where they can answer. The other recipe's: the mix of the same rows. A variant:
+    What learns from a mix: the rules, and whoever labelled its rows. A language model also: its base, the linear model
+    on its rows, and earlier mixes of as many rows of others. The other recipe's: the mix of the same rows. A variant:
     the model asked as usual.
     """
-    if cell.kind == Kind.MIX:
-        rules = [Kind.RULE_LABELER.value] if study.tests[test].task.rules else []
-        return [Kind.BASE.value, *rules]
-    if cell.kind == Kind.CROSS_CHECK:
-        same = [other for other in study.cells if (other.kind, other.rows) == (Kind.MIX, cell.rows)]
-        return [other.name for other in same if other.seed == cell.seed]
-    return [cell.model] if cell.kind == Kind.VARIANT else []
+    if cell.kind == Kind.VARIANT:
+        return [cell.model]
+    used = (study.cohorts[name] for name in cell.cohorts)
+    task = study.tests[test].task.name
+    labelers = {Kind.RULE_LABELER, *(cohort.labels for cohort in used if cohort.task.name == task)}
+    found, earlier = [], True
+    for other in (other for other, name in study.scores if name == test):
+        earlier = earlier and other != cell
+        same_seed = None in (cell.seed, other.seed) or cell.seed == other.seed
+        if cell.kind == Kind.CROSS_CHECK:
+            rivals = other.kind == Kind.MIX and other.rows == cell.rows and same_seed
+        elif cell.kind == Kind.MIX:
+            as_many = sorted(map(str, other.rows.values())) == sorted(map(str, cell.rows.values()))
+            swapped = earlier and other.kind == Kind.MIX and other.rows != cell.rows and as_many and same_seed
+            linear = other.kind == Kind.LINEAR and other.rows == cell.rows
+            rivals = other.kind == Kind.BASE or other.name in labelers or swapped or linear
+        else:
+            rivals = cell.kind == Kind.LINEAR and other.name in labelers
+        found += [other.name] if rivals else []
+    return found
 
 
 def _can_answer(teacher: Mapping[str, Any], test: Test) -> bool:
@@ -473,39 +356,13 @@ def rate_text(rate: float) -> str:
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
-def _check_names(where: str, settings: StudySettings, run_dir: Path) -> None:
-    name, teacher = settings.name, settings.teacher
-    if not name or name != Path(name).name or name.startswith(".") or not str(run_dir).isprintable():
-        raise InputError(f"{where}: name {name!r} cannot name a folder")
-    if set("{}") & set(str(run_dir)):
-        raise InputError(f"{where}: snakemake takes the braces in {str(run_dir)!r} for wildcards")
-    if twice := settings.tests.keys() & settings.rule_tests.keys():
-        raise InputError(f"{where}: rule_tests.{min(twice)}: there is a test of this name")
-    for section in ("cohorts", "tests", "rule_tests", "inference_variants"):
-        for own in getattr(settings, section):
-            if not re.fullmatch(r"[A-Za-z][\w-]*", own):
-                raise InputError(f"{where}: {section}.{own}: letters, digits, - and _ only")
-    if not isinstance(teacher.get("simulated", False), bool):
-        raise InputError(f"{where}: teacher.simulated is not true or false")
-    if teacher and not teacher.get("model"):
-        raise InputError(f"{where}: teacher has no model")
-    for section in ("config", "overrides"):
-        by_recipe = getattr(settings, section)
-        for recipe in by_recipe if isinstance(by_recipe, dict) else ():
-            _check_name(f"{where}: {section}: ", recipe, RECIPES)
-    if not all(map(math.isfinite, settings.learning_rates)):
-        raise InputError(f"{where}: learning_rates: not all of them are numbers")
-    if len(set(settings.seeds)) < len(settings.seeds):
-        raise InputError(f"{where}: seeds: one of them stands twice")
-
-
 def _check_cells(where: str, study: Study) -> None:
     names = [cell.name for cell in study.cells]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InputError(f"{where}: {twice} stands twice")
     teacher = study.settings.teacher
-    for cell in (cell for cell in study.cells if cell.trained):
-        used = [study.cohorts[name] for name, count in cell.rows.items() if count != 0]
+    for cell in (cell for cell in study.cells if cell.learns):
+        used = [study.cohorts[name] for name in cell.cohorts]
         if len({cohort.task.name for cohort in used}) < len(used):
             raise InputError(f"{where}: {cell.name} takes rows of one task from two cohorts")
         for cohort in used:
@@ -516,55 +373,18 @@ def _check_cells(where: str, study: Study) -> None:
                 raise InputError(f"{own}: a simulated teacher needs their gold, or synthetic reports")
 
 
-def _check_name(where: str, name: str, known: Sequence[str]) -> None:
-    if name not in known:
-        raise InputError(f"{where}unknown key {name!r}{nearest(name, known)}")
-
-
-@dataclass(frozen=True)
-class Training:
-    """Of a recipe's YAML with the study's overrides, what files and resources of a job depend on."""
-
-    config: Path
-    overrides: Sequence[str]
-    epochs: int
-    rows_per_step: int
-    keeps_rest: bool  # rows that do not fill a step are trained on, too
-    warmup_steps: int
-    on_gpu: bool
-
-    def steps(self, rows: int) -> int:
-        """How many optimizer steps some rows are trained in."""
-        return self.epochs * (-(-rows // self.rows_per_step) if self.keeps_rest else rows // self.rows_per_step)
-
-
 def read_training(study: Study) -> dict[str, Training]:
     """The training of each recipe that a cell uses.
 
     Raises:
-        InputError: A YAML is not given, absent or no mapping, an override is not key=value, one of the keys needed is
-            no whole number above 0, or a cell has fewer rows than one step of the stock recipe, which leaves them out.
+        InputError: As :func:`radtune.study.settings.read_recipe`, or a cell has fewer rows than one step of the stock
+            recipe, which leaves them out.
     """
-    found = {}
-    for recipe in dict.fromkeys(cell.recipe for cell in study.cells if cell.trained):
-        config, overrides = study.settings.config, study.settings.overrides
-        configs = config if isinstance(config, dict) else {study.settings.training: config}
-        overrides = overrides.get(recipe, []) if isinstance(overrides, dict) else overrides
-        if recipe not in configs:
-            raise InputError(f"config: no YAML for the {recipe} recipe (config: {{ours: ..., stock: ...}})")
-        path = _here_or_shipped(Path(configs[recipe]))
-        values = with_overrides(Any, read_yaml(path), split_arguments(overrides)[1])
-        names = ("rows_per_step",) if recipe == OURS else ("batch_size", "gradient_accumulation_steps")
-        for name in (*names, "epochs"):
-            if type(values.get(name)) is not int or values[name] < 1:
-                raise InputError(f"{path}: {name} is {values.get(name)!r}, expected a whole number above 0")
-        step = math.prod(values[name] for name in names)
-        for cell in study.cells:
-            known = cell.trained and None not in cell.rows.values()
-            if known and cell.recipe == recipe == STOCK and cell.total < step:
-                raise InputError(f"{cell.name}: {cell.total} rows do not fill one optimizer step of {step} ({path})")
-        schedule = values.get("lr_scheduler")
-        warmup = schedule.get("num_warmup_steps", 0) if isinstance(schedule, dict) else 0
-        on_gpu = values.get("device") == "cuda"
-        found[recipe] = Training(path, overrides, values["epochs"], step, recipe == OURS, int(warmup), on_gpu)
+    trained = [cell for cell in study.cells if cell.trained]
+    found = {recipe: read_recipe(study.settings, recipe) for recipe in dict.fromkeys(cell.recipe for cell in trained)}
+    for cell in (cell for cell in trained if cell.recipe == STOCK and None not in cell.rows.values()):
+        step = found[STOCK].rows_per_step
+        if cell.total < step:
+            path = found[STOCK].config
+            raise InputError(f"{cell.name}: {cell.total} rows do not fill one optimizer step of {step} ({path})")
     return found

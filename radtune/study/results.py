@@ -12,7 +12,8 @@ from radtune.label_files import LabelFile, read_labels, respell
 from radtune.score.errors import ErrorKind, LabelError
 from radtune.score.evaluation import Metrics, read_metrics
 from radtune.score.inputs import GOLD, LENIENT, combine_gold, read_gold, understood
-from radtune.study.plan import Cell, Kind, Study, Test
+from radtune.study.plan import Cell, Kind, Study
+from radtune.study.settings import Test
 from radtune.tasks.lists import fold_space
 
 REPORTED_FILE = ROOT / "configs" / "study" / "reported.yaml"
@@ -175,7 +176,7 @@ def gold_of(test: Test) -> LabelFile:
         test.evaluation.get, ("gold_column", "gold_columns", "gold_rule", "id_column", "gold_blank")
     )
     read = read_gold(test.gold, test.task, column, columns or (), rule, id_column)
-    sides = {name: understood(test.task, side, _is_lenient(test))[0] for name, side in read.items()}
+    sides = {n: understood(test.task, side, _is_lenient(test))[0] for n, side in read.items() if rule or n == GOLD}
     return combine_gold(test.task, list(sides.values()), rule, blank) if rule else sides[GOLD]
 
 
@@ -185,7 +186,8 @@ def predictions_of(study: Study, cell: str, test: Test) -> LabelFile:
     Raises:
         InputError: It cannot be read.
     """
-    found = read_labels(study.predictions(cell, test.name), test.task)
+    labeler = study.labeler(cell)
+    found = read_labels(study.predictions(cell, test.name), test.task, labeler.column if labeler else None)
     return respell(test.task, found)[0] if _is_lenient(test) else found
 
 

@@ -11,26 +11,13 @@ from radtune.score.errors import FALSE_NEGATIVE, FALSE_POSITIVE, ErrorKind, Labe
 from radtune.score.evaluation import Metrics, read_metrics
 from radtune.sources.table import reports_of
 from radtune.study.formats import MISSING, NOT_TRAINED, Key, Row, Spread, Table, slug
-from radtune.study.plan import (
-    ALL,
-    OURS,
-    RULES,
-    STOCK,
-    TEACHER,
-    Cell,
-    Cohort,
-    Kind,
-    Study,
-    Test,
-    is_synthetic,
-    opponents,
-    rate_text,
-)
+from radtune.study.plan import Cell, Kind, Study, opponents, rate_text
 from radtune.study.results import Reported, Results, gold_of, predictions_of, read_errors
+from radtune.study.settings import ALL, OURS, STOCK, TEACHER, Cohort, Test, is_synthetic
 
 # Parts of the report page.
 DATA, SCORES, FIGURES, FINDINGS, ERRORS, TRAINING = "data", "scores", "figures", "findings", "errors", "training"
-SYSTEM_TITLES = {Kind.BASE: "Base model", Kind.RULE_LABELER: "Rule labeler"}
+BASE_TITLE, RULE_TITLE, LINEAR_TITLE = "Base model", "Rule labeler", "Linear model"
 RECIPE_TITLES = {OURS: "our recipe", STOCK: "torchtune's recipe"}
 SIDE_TITLES = {FALSE_POSITIVE: "False positive", FALSE_NEGATIVE: "False negative"}
 KIND_TITLES = {
@@ -76,14 +63,17 @@ def lower_first(title: str) -> str:
 
 def row_label(study: Study, cell: Cell) -> str:
     """What a table calls the labeler, teacher or model of a cell."""
-    if cell.kind == Kind.TEACHER:
-        return _teacher_label(study)
-    return SYSTEM_TITLES[cell.kind] if cell.kind == Kind.RULE_LABELER else study.settings.model_name
+    model = LINEAR_TITLE if cell.kind == Kind.LINEAR else study.settings.model_name
+    return _labeler_title(study, cell.name) or model
 
 
-def _teacher_label(study: Study) -> str:
+def _labeler_title(study: Study, name: str) -> str:
+    """What a table calls the rules, another labeler or the teacher; empty for what is none of them."""
     teacher = study.settings.teacher
-    return f"{teacher['model']}{' (simulated)' if teacher.get('simulated') else ''}"
+    if name == TEACHER:
+        return f"{teacher['model']}{' (simulated)' if teacher.get('simulated') else ''}"
+    labeler = study.labeler(name)
+    return labeler.title if labeler else ""
 
 
 def mix_text(cell: Cell) -> str:
@@ -112,8 +102,7 @@ def _dataset_row(study: Study, reported: Reported, part: Cohort | Test, most: in
     else:
         usage, title, reports = "training", part.task.title, study.cohort_file(part.name, "reports.jsonl")
         labels = study.weak_labels(part)
-        annotator = SYSTEM_TITLES[Kind.RULE_LABELER] if part.labels == RULES else labels.name
-        annotator = _teacher_label(study) if part.labels == TEACHER else annotator
+        annotator = _labeler_title(study, part.labels) or labels.name
     source = str(part.source.get("source", "table"))
     given = Path(str(part.source.get("input", reports))).name
     counts: Row = {"Reports": MISSING, "Patients": None, "Words": None, "Labels": None}
@@ -170,12 +159,13 @@ def _scores(scores: Sequence[Metrics]) -> Row:
 
 
 def score_table(results: Results, reported: Reported, test: Test) -> Table:
-    """Table 3 or 4: precision, recall and F1 of base, mixes, rule labeler and teacher, beside the paper's."""
+    """Table 3 or 4: precision, recall and F1 of base, mixes, labelers and teacher, beside the paper's."""
     rows: list[Row] = []
-    for kind in (Kind.BASE, Kind.MIX, Kind.RULE_LABELER, Kind.TEACHER):
+    for kind in (Kind.BASE, Kind.MIX, Kind.LINEAR, Kind.RULE_LABELER, Kind.ANNOTATOR, Kind.TEACHER):
         for cell, scores in results.groups(kind, test.name):
             paper = reported.row(cell, test.task.name)
-            sizes = _sizes(results.study.titles, cell.rows if kind in (Kind.BASE, Kind.MIX) else None)
+            learns = kind in (Kind.BASE, Kind.MIX, Kind.LINEAR)
+            sizes = _sizes(results.study.titles, cell.rows if learns else None)
             row = {"Model": row_label(results.study, cell), **sizes, **_scores(scores)}
             if test.task.name in reported.tables:
                 row |= {("Paper", name): getattr(paper, name.lower(), None) for name in ("Precision", "Recall", "F1")}
@@ -328,7 +318,8 @@ def comparison_table(results: Results) -> Table:
                 continue
             f1 = found.comparison.f1
             row: Row = {"Task": test.title, **_sizes(study.titles, cell.rows)}
-            row |= {"System": _system(cell), "Against": _system(study.cell(other)), "F1": found.micro.f1}
+            row |= {"System": _system(study, cell), "Against": _system(study, study.cell(other))}
+            row["F1"] = found.micro.f1
             row |= {"ΔF1": f1.value, "95 % CI": tuple(f1.ci95)}
             # Three decimals; what is below the smallest of them as such.
             for name, p in (("bootstrap", f1.p_bootstrap), ("randomization", f1.p_randomization)):
@@ -338,20 +329,27 @@ def comparison_table(results: Results) -> Table:
     return Table("comparisons", title, SCORES, rows, signed=_DIFFERENCES, prose=("System",), printed=True)
 
 
-def _system(cell: Cell) -> str:
+def _system(study: Study, cell: Cell) -> str:
     if cell.kind == Kind.VARIANT:
         return f"{cell.name}: {' '.join(f'{name}={str(value).lower()}' for name, value in cell.asked.items())}"
+    if not cell.cohorts:
+        return BASE_TITLE if cell.kind == Kind.BASE else row_label(study, cell)
+    # Where several cohorts teach one task, by which of them.
+    others = {other.kind for other in study.cells if other.cohorts != cell.cohorts and other.kind == cell.kind}
+    rows = f" on {' + '.join(study.titles[name] for name in cell.cohorts)}" if others else ""
     seed = "" if cell.seed is None else f", seed {cell.seed}"
-    return SYSTEM_TITLES.get(cell.kind) or f"Fine-tuned by {RECIPE_TITLES.get(cell.recipe)}{seed}"
+    by = LINEAR_TITLE if cell.kind == Kind.LINEAR else f"Fine-tuned by {RECIPE_TITLES.get(cell.recipe)}"
+    return f"{by}{rows}{seed}"
 
 
 def class_cells(results: Results, test: str) -> Iterator[tuple[Cell, str, Metrics]]:
     """Base, best mix, rule labeler and teacher, those that are scored on a test: cell, title, scores."""
-    yield from ((cell, SYSTEM_TITLES[Kind.BASE], metrics) for cell, metrics in results.scored(Kind.BASE, test))
+    yield from ((cell, BASE_TITLE, metrics) for cell, metrics in results.scored(Kind.BASE, test))
     if best := results.best_mix(test):
         yield best[0], f"Best mix ({mix_text(best[0])})", best[1]
     for kind in (Kind.RULE_LABELER, Kind.TEACHER):
-        yield from ((cell, row_label(results.study, cell), metrics) for cell, metrics in results.scored(kind, test))
+        for cell, metrics in results.scored(kind, test)[:1]:
+            yield cell, row_label(results.study, cell), metrics
 
 
 def class_table(results: Results, test: Test) -> Table:
@@ -425,11 +423,15 @@ def cell_table(results: Results) -> Table:
 
 
 def agreement_table(results: Results, reported: Reported, test: Test) -> Table:
-    """Cohen's kappa between rule labeler, annotators and gold, beside those that the paper gives in its text."""
+    """Cohen's kappa between rule labeler, gold and annotators, beside those that the paper gives in its text."""
     rules = results.only(Kind.RULE_LABELER, test.name)
+    any_metrics = next((metrics for (_, name), metrics in results.metrics.items() if name == test.name), None)
+    shown = rules or any_metrics
     rows: list[Row] = []
-    for pair in rules.agreement if rules else []:
-        one, other = (SYSTEM_TITLES[Kind.RULE_LABELER] if name == "predictions" else name for name in (pair.a, pair.b))
+    for pair in shown.agreement if shown else ():
+        if rules is None and "predictions" in (pair.a, pair.b):
+            continue
+        one, other = (RULE_TITLE if name == "predictions" else name for name in (pair.a, pair.b))
         row: Row = {"Source": "this study", "One": one, "Other": other, "Reports": pair.n_reports}
         rows.append(row | {"Kappa": pair.kappa, "Equal labels": pair.agreement, "Equal reports": pair.exact})
     for theirs in reported.agreement if rows else ():

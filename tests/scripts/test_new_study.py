@@ -89,7 +89,7 @@ def test_gold_may_be_of_reports_of_the_table(command, tables):
         ((), "id column"),
         ((*COLUMNS, "task=open_ended"), "none of a class of open_ended"),
         ((*COLUMNS[:2], "text_column=Body"), "no column 'Body'"),
-        ((*COLUMNS, "labels=nobody"), "expected rules, teacher or the path"),
+        ((*COLUMNS, "labels=nobody"), "expected rules, teacher, a labeler or the path"),
     ],
 )
 def test_mistakes_write_nothing(command, tables, words, message):

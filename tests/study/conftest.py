@@ -11,9 +11,10 @@ from radtune.files import write_jsonl
 from radtune.label_files import write_label_table
 from radtune.report import report_from_sections
 from radtune.study.figures import Drawing, all_figures
-from radtune.study.plan import Cell, Kind, Study, Test, opponents, study_from_mapping
+from radtune.study.plan import Cell, Kind, Study, opponents, study_from_mapping
 from radtune.study.report import report_html
 from radtune.study.results import read_reported, read_results
+from radtune.study.settings import Test
 from radtune.study.tables import all_tables
 
 WORDS = (

@@ -65,7 +65,10 @@ def test_a_shipped_study_has_a_job_for_every_score(name: str, monkeypatch: pytes
         # All that it reads is given, or made by another job.
         assert not [path for path in job.reads if study.run_dir in path.parents and path not in made_by(jobs)]
     rules = [test for cell, test in study.scores if cell.kind == Kind.RULE_LABELER]
-    assert rules == (["multiple_choice"] if name == "mini" else ["multiple_choice", "mesh", "nih"])
+    assert rules == (["multiple_choice"] if name == "mini" else ["multiple_choice", "mesh", "nih"] * 2)
+    if name == "openi":
+        assert "alternatives=positive" in jobs["label_test_by_rules/nih/either"].words()
+        assert study.predictions("either", "nih") != study.predictions("rule_labeler", "nih")
 
 
 def one_rate_more(study: dict) -> set[str]:

@@ -35,7 +35,7 @@ def test_who_is_compared_with_whom(study_values: dict) -> None:
     study = study_from_mapping(study_values)
     found = {(cell.name, test): opponents(study, cell, test) for cell in study.cells for test in cell.tests}
     assert found["mix_200_100", "multiple_choice"] == ["base", "rule_labeler"]
-    assert found["mix_200_100", "open_ended"] == ["base"]
+    assert found["mix_200_100", "open_ended"] == ["base", "teacher"]
     assert found["mix_200_100_stock", "open_ended"] == ["mix_200_100"]
     assert found["constrained", "multiple_choice"] == ["mix_600_300"]
     assert not any(others for (cell, _), others in found.items() if cell.startswith(("lr", "only", "base", "teacher")))
@@ -119,7 +119,7 @@ def change(values: dict, where: str, value: object) -> dict:
         ("run_dir", "runs/{x}", "snakemake takes the braces"),
         ("cohorts.wcm.task", None, "cohorts.wcm: missing required key: task"),
         ("cohorts.wcm.labels", "rules", "cohorts.wcm.labels: no rules label open_ended"),
-        ("cohorts.wcm.labels", "nobody", "expected rules, teacher or the path"),
+        ("cohorts.wcm.labels", "nobody", "expected rules, teacher, a labeler or the path"),
         ("cohorts.wcm.source", "openi", "cohorts.wcm: a simulated teacher needs their gold, or synthetic reports"),
         ("cohorts.a b", {"task": "open_ended", "labels": "teacher"}, "cohorts.a b: letters, digits"),
         ("mixes", [[1, "x"]], "mixes: expected numbers of rows, or all"),
@@ -146,6 +146,10 @@ def change(values: dict, where: str, value: object) -> dict:
         ("tests", {"open_ended": {"gold": "x"}}, "separate: unknown key 'multiple_choice'"),
         ("teacher", {"simulated": "yes", "model": "x"}, "teacher.simulated is not true or false"),
         ("teacher", {"simulated": True}, "teacher has no model"),
+        ("labelers", {"rules": {"title": "x", "labels": "x.csv"}}, "labelers.rules: a name of its own, and"),
+        ("labelers", {"a": {"title": "x"}}, "labelers.a: a name of its own, and rules, alternatives or a file"),
+        ("seeds", {"mix_1_2": [1]}, "seeds: unknown key 'mix_1_2'"),
+        ("folds", 1, "folds: 2 or more"),
         ("teacher", {}, "cohorts.wcm: mix_100_50 needs a teacher"),
         ("config", {"mine": "x.yaml"}, "config: unknown key 'mine'"),
     ],

@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -86,6 +87,7 @@ def done(folder):
     assert code == 0, output
     assert labels.stat().st_mtime_ns == before
     assert "estimate, one after the other: 1 to train" in output
+    assert (folder / RUN / "tables.txt").read_text() in output
     return folder
 
 
@@ -157,8 +159,7 @@ def test_a_mistake_is_one_line_before_the_start(folder, more, message):
 
 def test_slurm_profile_is_of_this_graph(tmp_path):
     profile = yaml.safe_load(Path("configs/study/slurm/config.yaml").read_text())
-    lines = Path("scripts/Snakefile").read_text().splitlines()
-    rules = {line.split()[1].rstrip(":") for line in lines if line[:5] == "rule "}
+    rules = set(re.findall(r'^    "(\w+)": \(', Path("scripts/Snakefile").read_text(), re.MULTILINE))
     assert profile["executor"] == "slurm"
     assert {"train", "predict"} <= set(profile["set-resources"]) <= rules
     assert set(profile["set-threads"]) <= rules
@@ -166,4 +167,4 @@ def test_slurm_profile_is_of_this_graph(tmp_path):
         pytest.skip("no snakemake-executor-plugin-slurm (pip install -e '.[slurm]')")
     options = ["configs/study/mini.yaml", "--profile", "configs/study/slurm", "-n", "--until", "label_test_by_rules"]
     shown = subprocess.run([*SNAKEMAKE, *options], capture_output=True, text=True, timeout=120)
-    assert "Labelling the multiple_choice test reports by rules" in shown.stdout + shown.stderr
+    assert "Labelling the multiple_choice test reports by rule_labeler" in shown.stdout + shown.stderr

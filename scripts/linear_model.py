@@ -1,0 +1,71 @@
+r"""Learns an instruction set with a linear model and answers reports: what a language model has to be better than.
+
+    python scripts/linear_model.py task=multiple_choice instructions=instructions.jsonl reports=reports.jsonl \
+        output=predictions.jsonl
+
+Of each report the words and pairs of words, weighted by TF-IDF; for each class a linear support vector machine of its
+own (scikit-learn's defaults). It needs the extra study (pip install '.[study]').
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from radtune.config import InputError, key, run_command
+from radtune.files import check_outputs, read_jsonl, write_jsonl, write_manifest
+from radtune.labels import Status
+from radtune.sources.table import read_any_reports
+from radtune.tasks import load_task, text_of
+
+
+@dataclass
+class LinearConfig:
+    """Keys of this command."""
+
+    task: str = key("A task of classes: a name, or the path of a task file.")
+    instructions: Path = key("The instruction set; rows of other tasks are left out.")
+    reports: Path = key("The reports to answer.")
+    output: Path = key("The predictions.jsonl to write.")
+
+
+def main(config: LinearConfig) -> None:
+    """Learns, answers and writes."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import MultiLabelBinarizer
+    from sklearn.svm import LinearSVC
+
+    check_outputs([config.output], [config.instructions, config.reports])
+    task = load_task(config.task)
+    if not task.classes:
+        raise InputError(f"task {task.name}: a linear model learns classes, and a task of phrases has none")
+    rows = [row for _, row in read_jsonl(config.instructions) if row["task"] == task.name]
+    labels = [task.read(row["output"]).labels for row in rows]
+    if len(set(labels)) < 2:
+        raise InputError(f"{config.instructions}: no two rows of {task.name} that differ in their answer")
+    found = sorted({label for some in labels for label in some}, key=task.order)
+    binarizer = MultiLabelBinarizer(classes=found)
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    model = make_pipeline(words, OneVsRestClassifier(LinearSVC()))
+    began = time.perf_counter()
+    model.fit([row["input"] for row in rows], binarizer.fit_transform(labels))
+    learned = time.perf_counter()
+    reports = list(read_any_reports(config.reports))
+    answers = binarizer.inverse_transform(model.predict([text_of(task, report) for report in reports]))
+    rate = len(reports) / (time.perf_counter() - learned)
+    write_jsonl(
+        config.output,
+        (
+            {"report_id": report.report_id, "task": task.name, "labels": list(answer), "status": Status.OK}
+            for report, answer in zip(reports, answers, strict=True)
+        ),
+    )
+    inputs = [config.instructions, config.reports, *task.files]
+    write_manifest(config.output, config, inputs, reports=len(reports), reports_per_second=round(rate, 1))
+    print(f"{len(rows):,} rows learned in {learned - began:.1f} s; {len(reports):,} reports, {rate:,.0f}/s")
+    print(f"written to {config.output}")
+
+
+if __name__ == "__main__":
+    run_command(main, LinearConfig)
