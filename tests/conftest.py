@@ -39,7 +39,7 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_here() -> Callable[..., SimpleNamespace]:
     """Runs a command's file in this process, as from a shell: its exit code and what it printed."""
 

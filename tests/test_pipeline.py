@@ -3,34 +3,36 @@
 import json
 import re
 import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from recipe_runs import Run
+from torchtune._cli import tune as torchtune_command
 
-TUNE = str(Path(sys.executable).parent / "tune")
 LORA = "configs/mini/lora_single_device.yaml"
 
 
-def run(*command, code=0):
-    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
-    assert result.returncode == code, result.stdout[-2000:] + result.stderr[-2000:]
-    return result
+def tune(config, folder, *overrides, code=0):
+    """Runs ``tune run lora_finetune_single_device``; the run."""
 
+    def main(words):
+        sys.argv = ["tune", "run", "lora_finetune_single_device", *words]
+        torchtune_command.main()
 
-def python(script, code=0, **keys):
-    return run(sys.executable, script, *(f"{name}={value}" for name, value in keys.items()), code=code)
-
-
-def tune(config, *overrides, code=0):
-    return run(TUNE, "run", "lora_finetune_single_device", "--config", config, *overrides, code=code)
+    run = Run(main, ["--config", config, f"output_dir={folder}", *overrides], folder.with_name(f"{folder.name}_said"))
+    assert run.wait(300).code == code, run.out[-2000:] + run.err[-2000:]
+    return run
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, run_here):
     """Reports, rule labels, gold and 24 instruction rows, made by the commands."""
     folder = tmp_path_factory.mktemp("pipeline")
+
+    def python(script, **keys):
+        ended = run_here(script, *(f"{name}={value}" for name, value in keys.items()))
+        assert not ended.returncode, ended.stderr
+
     prepare, rules = "scripts/prepare_reports.py", "scripts/label_by_rules.py"
     common = {"source": "synthetic", "count": 40, "seed": 5}
     python(prepare, output=folder / "mimic.jsonl", gold_labels=folder / "gold.csv", cohort="mimic", **common)
@@ -48,10 +50,8 @@ def folder(tmp_path_factory):
 def trained(folder):
     """One training with the merged weights written beside the adapter."""
     output = folder / "lora"
-    tune(
-        LORA, f"output_dir={output}", f"dataset.data_files={folder / 'rows.jsonl'}", "gradient_accumulation_steps=1",
-        "save_adapter_weights_only=False",
-    )  # fmt: skip
+    data = f"dataset.data_files={folder / 'rows.jsonl'}"
+    tune(LORA, output, data, "gradient_accumulation_steps=1", "save_adapter_weights_only=False")
     return output / "epoch_0"
 
 
@@ -90,7 +90,7 @@ def test_adapter_and_merged_weights_answer_alike(folder, trained, predict):
     assert answers[adapter] != answers[base]
 
 
-def test_rows_come_in_order_and_score(folder, predict):
+def test_rows_come_in_order_and_score(folder, predict, command):
     output = folder / "predictions.jsonl"
     assert "40 reports" in predict(output, temperature=0.1)[0]
     rows = read(output)
@@ -102,7 +102,8 @@ def test_rows_come_in_order_and_score(folder, predict):
     predict(again, temperature=0.1)
     assert [row["response"] for row in read(again)] == [row["response"] for row in rows]
     metrics = folder / "metrics.json"
-    python("evaluate.py", task="multiple_choice", predictions=output, gold=folder / "gold.csv", output=metrics)
+    keys = ("task=multiple_choice", f"predictions={output}", f"gold={folder / 'gold.csv'}", f"output={metrics}")
+    assert command("evaluate.py", *keys)[0] == 0
     assert json.loads(metrics.read_text())["n_reports"] == 40
 
 
@@ -118,7 +119,7 @@ def test_answers_that_are_cut_off_are_kept_with_their_status(folder, predict):
 def test_qlora_config_runs(folder):
     output = folder / "qlora"
     tune(
-        "configs/mini/qlora_single_device.yaml", f"output_dir={output}", f"dataset.data_files={folder / 'rows.jsonl'}",
+        "configs/mini/qlora_single_device.yaml", output, f"dataset.data_files={folder / 'rows.jsonl'}",
         "max_steps_per_epoch=1", "gradient_accumulation_steps=2",
     )  # fmt: skip
     assert (output / "epoch_0" / "adapter_model.safetensors").is_file()
@@ -127,9 +128,9 @@ def test_qlora_config_runs(folder):
 def test_broken_row_stops_training_with_one_line(folder):
     broken = folder / "broken.jsonl"
     broken.write_text((folder / "rows.jsonl").read_text() + "{\n")
-    result = tune(LORA, f"output_dir={folder / 'x'}", f"dataset.data_files={broken}", code=2)
-    assert f"{broken}:25: not valid JSON" in result.stderr
-    assert "Traceback" not in result.stderr
+    run = tune(LORA, folder / "x", f"dataset.data_files={broken}", code=2)
+    assert f"{broken}:25: not valid JSON" in run.err
+    assert "Traceback" not in run.err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The recipe as people run it, in forked processes: torch is imported once and not for every run."""
+"""Recipes as people run them, in forked processes: torch is imported once and not for every run."""
 
 import json
 import multiprocessing
