@@ -22,8 +22,8 @@ pytest_plugins = ["chat_fixtures"]
 
 # The modules that take longest, so that none of them is left for the end, when one process has nothing to do.
 LONGEST = (
-    "test_gpt_data_generate", "test_lora_finetune", "test_pipeline", "test_any_task", "test_study_run", "test_closed",
-    "test_transformers_engine",
+    "test_study_run", "test_lora_finetune", "test_gpt_data_generate", "test_pipeline", "test_closed",
+    "test_model_server", "test_transformers_engine",
 )  # fmt: skip
 
 

@@ -120,7 +120,7 @@ def test_qlora_config_runs(folder):
     output = folder / "qlora"
     tune(
         "configs/mini/qlora_single_device.yaml", output, f"dataset.data_files={folder / 'rows.jsonl'}",
-        "max_steps_per_epoch=1", "gradient_accumulation_steps=2",
+        "max_steps_per_epoch=1", "gradient_accumulation_steps=1", "batch_size=1",
     )  # fmt: skip
     assert (output / "epoch_0" / "adapter_model.safetensors").is_file()
 

@@ -212,7 +212,9 @@ def test_early_stopping_keeps_the_best_adapter(train, tmp_path):
 
 
 def test_four_bit_base(train, tmp_path):
-    run = train("run", "model.quantize_base=True", "dtype=bf16", "max_steps=2", "write_merged=True").wait()
+    run = train(
+        "run", "model.quantize_base=True", "dtype=bf16", "max_steps=1", "rows_per_step=2", "write_merged=True"
+    ).wait()
     assert run.code == 0, run.err
     weights = load_file(tmp_path / "run" / "merged" / "model.safetensors")
     base = load_file("data/mini/model.safetensors")

@@ -1,4 +1,7 @@
-"""A small study by snakemake: killed in the middle, started again, and made anew only where its content changed."""
+"""A small study by snakemake, of tasks and a source of one's own that are files alone.
+
+It is killed in the middle, started again, and made anew only where its content changed.
+"""
 
 import csv
 import importlib.util
@@ -13,8 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from radtune.sources import synthetic
+from sprockets import CLASSES, read_jsonl, write_table, write_toy
 
 STUDY = """
 name: small
@@ -23,30 +25,52 @@ config: configs/mini/lora_fast.yaml
 overrides: [rows_per_step=4]
 checkpoint_dir: data/mini
 show_text: true
+teacher: {simulated: true, model: teacher}
 cohorts:
-  own: {task: multiple_choice, labels: rules, input: own.csv}
-mixes: [[12]]
+  signs:
+    {task: sprocket.yaml, labels: rules, source: table, input: shop.csv, id_column: Job, text_column: Words}
+  words:
+    task: sprocket_phrases.yaml
+    labels: teacher
+    gold: phrases.jsonl
+    source: table
+    input: shop.csv
+    id_column: Job
+    text_column: Words
+mixes: [[8, 4]]
 tests:
-  curated: {task: multiple_choice, input: gold.csv, gold: gold.csv, gold_column: labels}
-inference: {batch_size: 12, max_new_tokens: 30}
+  curated:
+    task: sprocket.yaml
+    source: table
+    input: gold.csv
+    id_column: Job
+    text_column: Words
+    gold: gold.csv
+    gold_column: labels
+inference: {batch_size: 8, max_new_tokens: 16}
+inference_variants:
+  careful: {constrain: true, scores: true, samples: 3, temperature: 0.7}
 """
 RUN = Path("runs/small")
+TRAINED = "mix_8_4"
 SNAKEMAKE = (sys.executable, "-m", "snakemake", "-s", "scripts/Snakefile", "--cores", "2", "--configfile")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("study")
-    for name in ("configs", "scripts", "data"):
-        (folder / name).symlink_to(Path(name).resolve())
+    folder = write_toy(tmp_path_factory.mktemp("study"))
     (folder / "small.yaml").write_text(STUDY)
-    truths = list(synthetic.generate(24, 5, "mimic"))
-    labels = (", ".join(name for name, state in truth.labels.items() if state == 1) for truth in truths)
-    rows = [(truth.report.report_id, truth.report.text, found) for truth, found in zip(truths, labels, strict=True)]
-    for name, some in (("own.csv", rows[:16]), ("gold.csv", rows[16:])):
-        with open(folder / name, "w", newline="") as stream:
-            csv.writer(stream).writerows([("report_id", "text", "labels"), *some])
+    truths = [", ".join(row["labels"]) for row in read_jsonl(folder / "gold.jsonl")[:8]]
+    write_table(
+        folder / "gold.csv",
+        [{**row, "labels": labels} for row, labels in zip(rows_of(folder, "shop.csv"), truths, strict=False)],
+    )
     return folder
+
+
+def rows_of(folder, name):
+    with (folder / name).open(newline="") as stream:
+        return list(csv.DictReader(stream))
 
 
 def start(folder, *options, **others):
@@ -72,7 +96,7 @@ def done(folder):
     """The study, killed with nothing but its main process while it trained, and started again."""
     process = start(folder)
     deadline = time.monotonic() + 400
-    while not (folder / RUN / "training/mix_12/made_from").exists():
+    while not (folder / RUN / "training" / TRAINED / "made_from").exists():
         assert process.poll() is None, process.stdout.read()
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -81,7 +105,7 @@ def done(folder):
     assert "runs/small: another process is writing there" in output
     process.kill()
     process.wait()
-    labels = folder / RUN / "cohorts/own/labels.csv"
+    labels = folder / RUN / "cohorts/signs/labels.csv"
     before = labels.stat().st_mtime_ns
     code, output = finish(start(folder))
     assert code == 0, output
@@ -93,36 +117,45 @@ def done(folder):
 
 def test_killed_study_goes_on_and_writes_for_its_owner(done):
     run = done / RUN
-    assert "mini Llama" in (run / "report.html").read_text()
-    for cell in ("base", "rule_labeler", "mix_12"):
+    page = (run / "report.html").read_text()
+    assert "mini Llama" in page and "Sprocket signs" in page and "careful" in (run / "tables.txt").read_text()
+    for cell in ("base", "rule_labeler", TRAINED, "careful"):
         metrics = json.loads((run / f"evaluations/{cell}/curated/metrics.json").read_text())
         assert metrics["n_reports"] == 8
-    history = [json.loads(line) for line in (run / "training/mix_12/history.jsonl").read_text().splitlines()]
+        assert (metrics["micro"]["f1"] == 1) == (cell == "rule_labeler")
+    history = read_jsonl(run / "training" / TRAINED / "history.jsonl")
     assert [row["step"] for row in history if "loss" in row] == [1, 2, 3]
     assert not [path for path in run.rglob("*") if path.stat().st_mode & 0o077]
-    errors = [json.loads(line) for line in (run / "evaluations/base/curated/errors.jsonl").read_text().splitlines()]
+    errors = read_jsonl(run / "evaluations/base/curated/errors.jsonl")
     sentences = {error["sentence"] for error in errors} - {None}
     assert sentences
     printed = [run / "tables.txt", *(run / "logs").iterdir()]
     assert not [path for path in printed for text in [path.read_text()] if any(words in text for words in sentences)]
 
 
+def test_a_variant_of_inference_does_all_that_it_says(done):
+    careful = read_jsonl(done / RUN / "predictions/careful/curated.jsonl")
+    assert len(careful) == 8
+    for row in careful:
+        assert row["status"] == "ok"
+        assert set(row["labels"]) <= set(CLASSES)
+        assert set(row["scores"]) == set(CLASSES)
+        assert len(row["votes"]) == 3
+
+
 def test_time_and_place_change_nothing_and_a_gold_label_only_scores(done):
-    for name in ("own.csv", "gold.csv"):
+    for name in ("shop.csv", "gold.csv"):
         (done / name).touch()
-    shutil.copy(done / "own.csv", done / "moved.csv")
-    (done / "small.yaml").write_text(STUDY.replace("own.csv", "moved.csv"))
+    shutil.copy(done / "shop.csv", done / "moved.csv")
+    (done / "small.yaml").write_text(STUDY.replace("shop.csv", "moved.csv"))
     code, output = finish(start(done, "-n"))
     assert (code, jobs(output)) == (0, {"Writing tables, figures and runs/small/report.html"})
-    with open(done / "gold.csv", newline="") as stream:
-        rows = list(csv.reader(stream))
-    rows[1][2] = "" if rows[1][2] else "Edema"
-    with open(done / "gold.csv", "w", newline="") as stream:
-        csv.writer(stream).writerows(rows)
+    first, *rows = rows_of(done, "gold.csv")
+    write_table(done / "gold.csv", [first | {"labels": "" if first["labels"] else CLASSES[0]}, *rows])
     code, output = finish(start(done, "-n"))
     assert code == 0
     assert {message.split()[0] for message in jobs(output)} == {"Scoring", "Comparing", "Writing"}
-    assert "study: gold.csv: changed since 5 results were made" in output
+    assert "study: gold.csv: changed since 7 results were made" in output
     code, output = finish(start(done, "--until", "evaluate"))
     assert code == 0, output
     assert "Training" not in output
@@ -140,20 +173,13 @@ def test_what_a_yaml_holds_is_no_command_and_a_home_may_be_missing(folder):
     assert not list(folder.rglob("pwned"))
 
 
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        ("mixs: [[1]]\n", "small.yaml: unknown key 'mixs'; did you mean 'mixes'?"),
-        ("inference_variants: {x: {sampels: 3}}\n", "unknown key 'sampels'; did you mean 'samples'?"),
-    ],
-)
-def test_a_mistake_is_one_line_before_the_start(folder, more, message):
+def test_a_mistake_is_one_line_before_the_start(folder):
     before = (folder / "small.yaml").read_text()
-    (folder / "small.yaml").write_text(STUDY + more)
+    (folder / "small.yaml").write_text(STUDY.replace("samples: 3", "sampels: 3"))
     code, output = finish(start(folder, "-n"))
     (folder / "small.yaml").write_text(before)
     assert code != 0
-    assert message in output
+    assert "unknown key 'sampels'; did you mean 'samples'?" in output
     assert "Traceback" not in output
 
 
