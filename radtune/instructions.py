@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
@@ -32,6 +33,8 @@ from radtune.tables import find_column, id_cell, is_table, normal_id, read_table
 from radtune.tasks import SECTIONS, Task, load_task, text_of
 
 UNKNOWN = "with labels that the task does not know"
+# Stands for having no label, where reports are drawn or split by label.
+_NONE = ""
 # Two texts are one report if they are alike to this share: as many words of ten in common, in their order.
 _LIKE = 0.9
 
@@ -78,6 +81,7 @@ class Counts:
         left_out: By reason, how many are in no split, or were held back with those of the validation split.
         unknown_labels: By name, how many labels the task does not know; names that may be a report's words are counted
             together.
+        not_learned: Classes that no training row has.
     """
 
     labelled: int = 0
@@ -85,6 +89,7 @@ class Counts:
     unknown_labels: dict[str, int] = field(default_factory=dict)
     train: int = 0
     validation: int = 0
+    not_learned: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         reasons = dict(sorted(self.left_out.items(), key=lambda item: item[0] == UNKNOWN))
@@ -192,11 +197,13 @@ def build(
     validation_rows: int,
     seed: int,
     excluded: Excluded = Excluded(),
+    balance: bool = False,
 ) -> Split:
     """Builds the training and validation rows of one run.
 
-    Which rows are taken depends on seed and report id alone, so that a smaller set is inside a larger one. A patient's
-    reports are all in one split, over all tasks, and so is a text, whoever has it.
+    Which rows are taken depends on seed, report id and labels alone, so that a smaller set is inside a larger one. A
+    patient's reports are all in one split, over all tasks, and so is a text, whoever has it. Of tasks of classes, each
+    has about its share of the reports in the validation split.
 
     Args:
         sources: Reports by task (a name, or a task file's path), those without a label among them.
@@ -205,6 +212,7 @@ def build(
         seed: Governs the choice, the split and the order.
         excluded: What is in no split, e.g. curated test reports: they, all reports of their patients, and those with
             their text, in the same words or nearly.
+        balance: Whether training rows of tasks of classes are drawn by label, so that a rare one is not lost.
 
     Raises:
         InputError: Too few reports, with the number there is, or a report is said to be of two patients.
@@ -213,15 +221,21 @@ def build(
     sources = {name: sources[name] for name in sorted(sources, key=lambda name: (bool(load_task(name).classes), name))}
     patients = _patients([item.report for items in sources.values() for item in items])
     usable, counts, unmatched = _usable(sources, excluded, patients)
+    classes = {task: load_task(task).classes for task in usable}
     held_out: set[str] = set()
-    for task, items in usable.items():
-        theirs = [patients[item.report.report_id] for item in items]
-        held_out |= _validation_patients(theirs, validation_rows, seed, f"{task}: too few reports ({counts[task]})")
-    split = Split([], [], counts, unmatched)
     validated = {}
-    for task, items in usable.items():
-        theirs = [item for item in items if patients[item.report.report_id] in held_out]
+    for task in sorted(usable, key=lambda task: not classes[task]):
+        labels: dict[str, list[Sequence[str]]] = {}
+        for item in usable[task]:
+            whose = patients[item.report.report_id]
+            labels.setdefault(whose, []).append(item.labels or [_NONE] if classes[task] else ())
+        too_few = f"{task}: too few reports ({counts[task]})"
+        chosen = _validation_patients(labels, held_out, validation_rows, seed, too_few)
+        theirs = [item for item in usable[task] if patients[item.report.report_id] in chosen]
         validated[task] = _chosen(theirs, validation_rows, seed)
+        held_out |= chosen
+    split = Split([], [], counts, unmatched)
+    for task in usable:
         split.validation += _instructions(validated[task], seed, load_task(task))
     texts = {_words(item.report.text) for items in validated.values() for item in items}
     for task, items in usable.items():
@@ -237,7 +251,10 @@ def build(
         if len(free) < wanted:
             raise InputError(f"{task}: {wanted} training rows asked for, {len(free)} there ({counts[task]})")
         counts[task].train, counts[task].validation = wanted, validation_rows
-        split.train += _instructions(_chosen(free, wanted, seed), seed, load_task(task))
+        drawn = (_balanced if balance and classes[task] else _chosen)(free, wanted, seed)
+        learned = {label for item in drawn for label in item.labels or ()}
+        counts[task].not_learned = [name for name in classes[task] if name not in learned]
+        split.train += _instructions(drawn, seed, load_task(task))
     for part in (split.train, split.validation):
         random.Random(seed).shuffle(part)  # noqa: S311  (no secret)
     return split
@@ -325,25 +342,78 @@ def _patients(reports: Iterable[Report]) -> dict[str, str]:
     return groups
 
 
-def _validation_patients(patients: Sequence[str], wanted: int, seed: int, too_few: str) -> set[str]:
-    """Of the patients of reports, in an order that depends on the seed alone, as many as it takes for so many reports.
+def _validation_patients(
+    labels: Mapping[str, Sequence[Sequence[str]]], held_out: set[str], wanted: int, seed: int, too_few: str
+) -> set[str]:
+    """Patients with as many reports as are wanted, and of each label about their share.
 
-    ``too_few`` is what the message opens with if they are fewer.
+    Iterative stratification (Sechidis et al., ECML PKDD 2011) of patients: those with the label that fewest reports
+    have left go first, each to the part that lacks most reports with it. Those without labels make up the number, in
+    an order that depends on the seed alone.
+
+    Args:
+        labels: By patient, those of each report.
+        held_out: Patients that other tasks hold out, who are taken first.
+        wanted: How many reports.
+        seed: Of the order of patients.
+        too_few: What the message opens with if there are fewer.
     """
-    reports_of = Counter(patients)
+    if (there := sum(map(len, labels.values()))) < wanted:
+        raise InputError(f"{too_few}: {there} there for validation, {wanted - there} more needed")
+    order = sorted(labels, key=lambda patient: priority(seed, f"validation {patient}"))
+    # By patient that is in neither part yet, how many reports have each label.
+    having = {patient: Counter(chain.from_iterable(labels[patient])) for patient in order}
+    left = Counter(chain.from_iterable(chain.from_iterable(labels.values())))
+    share = wanted / max(there, 1)
+    # What validation and training lack: reports by label, and all of them.
+    lacking = [{name: part * count for name, count in left.items()} for part in (share, 1 - share)]
+    missing = [wanted, there - wanted]
     chosen: set[str] = set()
-    for patient in sorted(reports_of, key=lambda patient: priority(seed, f"validation {patient}")):
-        if wanted <= 0:
+
+    def put(patient: str, part: int) -> None:
+        for label, count in having.pop(patient).items():
+            lacking[part][label] -= count
+            left[label] -= count
+        missing[part] -= len(labels[patient])
+        chosen.update([patient] if part == 0 else [])
+
+    for patient in held_out & having.keys() if wanted else ():
+        put(patient, 0)
+    while wanted and (labels_left := [name for name, count in left.items() if count]):
+        rarest = min(labels_left, key=lambda name: (left[name], name))
+        for patient in [patient for patient in order if rarest in having.get(patient, ())]:
+            put(patient, max((1, 0), key=lambda part: (lacking[part][rarest], missing[part])))
+    # Who has no label comes first.
+    for patient in [*having, *(patient for patient in order if patient not in having and patient not in chosen)]:
+        if missing[0] <= 0:
             break
         chosen.add(patient)
-        wanted -= reports_of[patient]
-    if wanted > 0:
-        raise InputError(f"{too_few}: {len(patients)} there for validation, {wanted} more needed")
+        missing[0] -= len(labels[patient])
     return chosen
 
 
 def _chosen(items: Iterable[LabelledReport], wanted: int, seed: int) -> list[LabelledReport]:
     return sorted(items, key=lambda item: priority(seed, item.report.report_id))[:wanted]
+
+
+def _balanced(items: Sequence[LabelledReport], wanted: int, seed: int) -> list[LabelledReport]:
+    """So many reports, drawn one by one: of the label that fewest drawn ones have so far; no label is one, too."""
+    order = _chosen(items, len(items), seed)
+    left: dict[str, list[LabelledReport]] = {}
+    for item in reversed(order):
+        for label in item.labels or [_NONE]:
+            left.setdefault(label, []).append(item)
+    drawn: dict[str, LabelledReport] = {}
+    counts = Counter[str]()
+    while len(drawn) < wanted:
+        label = min(left, key=lambda label: (counts[label], label))
+        item = left[label].pop()
+        if item.report.report_id not in drawn:
+            drawn[item.report.report_id] = item
+            counts.update(item.labels or [_NONE])
+        if not left[label]:
+            del left[label]
+    return list(drawn.values())
 
 
 def _instructions(items: Iterable[LabelledReport], seed: int, task: Task) -> Iterator[Instruction]:

@@ -53,6 +53,7 @@ class InstructionsConfig:
         POLICIES,
     )  # fmt: skip
     with_problems: bool = key("Whether answers with problems, which are quarantined, are learned, too.", False)
+    balance: bool = key("Whether rows of classes are drawn by label, so that a rare one is not lost.", False)
     seed: int = key("Governs the choice of rows, the split and the order.", 0)
 
 
@@ -79,7 +80,7 @@ def main(config: InstructionsConfig) -> None:
         sources[whose] = join(given.reports, given.labels, task, policies, config.with_problems, *columns)
         rows[whose] = given.rows
     excluded = read_excluded(config.exclude_ids, [given.id_column for given in config.sets.values() if given.id_column])
-    split = build(sources, rows, config.validation_rows, config.seed, excluded)
+    split = build(sources, rows, config.validation_rows, config.seed, excluded, config.balance)
     parts = {config.output: split.train}
     if config.validation_output is not None:
         parts[config.validation_output] = split.validation
@@ -93,6 +94,8 @@ def main(config: InstructionsConfig) -> None:
         write_manifest(path, config, inputs, rows=len(part), rows_sha256=rows_sha256(part), **facts)
     for task, counts in by_name.items():
         print(f"{task}: {counts}; {counts.train:,} to train on, {counts.validation:,} to validate on")
+        if counts.not_learned:
+            print(f"{task}: no row to train on has {', '.join(counts.not_learned)}")
     if split.unmatched_exclude_ids:
         print(f"{split.unmatched_exclude_ids:,} ids of exclude_ids are of none of these reports")
     print(f"{len(split.train):,} rows written to {config.output}")

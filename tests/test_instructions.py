@@ -1,6 +1,7 @@
 """Instruction sets: exact counts, nesting, splits by patient, and the command's errors."""
 
 import json
+import random
 import re
 
 import pytest
@@ -74,6 +75,55 @@ def test_smaller_sets_are_inside_larger_ones():
     large = build(SOURCES, {"open_ended": 80, "multiple_choice": 40}, 10, seed=3)
     for task in TASKS:
         assert set(ids(small.train, task)) < set(ids(large.train, task))
+
+
+NAMES = load_task("multiple_choice").classes
+
+
+def skewed(count, seed):
+    """Reports of patients with up to three each; the nth class is in one report of 2^n."""
+    chance = random.Random(seed)  # noqa: S311
+    made = []
+    for number in range(count):
+        labels = [name for n, name in enumerate(NAMES[:8]) if chance.random() < 0.5 ** (n + 1)]
+        made.append(made_up(str(number), f"Report {number}.", f"p{chance.randrange(count // 2)}", labels))
+    return made
+
+
+def test_each_class_has_its_share_of_the_validation_split():
+    def farthest(rows):
+        """By how many reports the number of some class is off its share."""
+        off = [sum(name in row for row in rows) - sum(name in i.labels for i in items) / 5 for name in NAMES[:8]]
+        return max(map(abs, off))
+
+    stratified, at_random = [], []
+    for seed in range(12):
+        items = skewed(500, seed)
+        split = build({"multiple_choice": items}, {"multiple_choice": None}, 100, seed)
+        assert len(split.validation) == 100
+        stratified.append(farthest([row.output for row in split.validation]))
+        at_random.append(farthest([str(item.labels) for item in items[seed : seed + 100]]))
+    assert sum(stratified) < 0.5 * sum(at_random) and sum(stratified) < 12 * 3
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 10**6), st.integers(9, 120))
+def test_balanced_rows_lose_no_rare_class_and_smaller_sets_are_inside_larger_ones(seed, wanted):
+    items = skewed(500, seed)
+
+    def drawn(rows):
+        split = build({"multiple_choice": items}, {"multiple_choice": rows}, 0, seed, balance=True)
+        return split.counts["multiple_choice"].not_learned, {row.report_id: row.output for row in split.train}
+
+    not_learned, rows = drawn(wanted)
+    there = {label for item in items for label in item.labels}
+    assert set(not_learned) == set(NAMES) - there and len(rows) == wanted
+    assert rows.items() < drawn(wanted + 7)[1].items()
+    # Of eight classes and having none, the one with fewest goes next: each comes in nine draws.
+    for name in NAMES[:8]:
+        assert sum(name in output for output in rows.values()) >= min(
+            wanted // 9, sum(name in item.labels for item in items)
+        )
 
 
 def test_rows_are_shuffled_together():
@@ -333,7 +383,7 @@ def test_command_writes_the_same_bytes_twice(run_here, files):
     assert len(manifest["inputs"]) == 9  # with the files of the two tasks
     counts = manifest["counts"]["open_ended"]
     assert counts.pop("left_out")["held out with their patients"] >= 5
-    assert counts == {"labelled": 60, "unknown_labels": {}, "train": 20, "validation": 5}
+    assert counts == {"labelled": 60, "unknown_labels": {}, "train": 20, "validation": 5, "not_learned": []}
     assert manifest["unmatched_exclude_ids"] == 0
 
 
