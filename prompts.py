@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from radtune.config import InputError, key, run_command
-from radtune.report import read_reports
+from radtune.sources.table import reports_of
 from radtune.tasks import PROMPT_FORMATS, USES, Task, load_task, text_of, user_message
 
 PLACEHOLDER = "{report}"
@@ -23,7 +23,9 @@ class PromptConfig:
     use: str = key("Where the prompt is used.", "inference", choices=USES)
     prompt_format: str = key("How instruction and report are framed.", "llama3_chat", choices=PROMPT_FORMATS)
     seed: int = key("Seed of the examples, where they are drawn for each report.", 0)
-    reports: Path | None = key("reports.jsonl to take a report from; else a placeholder stands for it.", None)
+    reports: Path | None = key("Reports, as inference.py takes them; a placeholder stands for one if left out.", None)
+    id_column: str | None = key("Column of their ids, where its name does not tell.", None)
+    text_column: str | None = key("Column of whole reports, where its name does not tell.", None)
     report_id: str | None = key("Id of the report; the first if left out.", None)
     show_text: bool = key("Needed to print a report's text.", False)
 
@@ -41,7 +43,7 @@ def _report(config: PromptConfig, task: Task) -> tuple[str, str]:
         return PLACEHOLDER, PLACEHOLDER
     if not config.show_text:
         raise InputError("reports= prints a patient's text: confirm with show_text=true")
-    for report in read_reports(config.reports):
+    for report in reports_of(config.reports, config.id_column, config.text_column):
         if config.report_id in (None, report.report_id):
             return report.report_id, text_of(task, report)
     raise InputError(

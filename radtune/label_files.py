@@ -50,8 +50,13 @@ _IDS = (*ID_COLUMNS, *PATIENT_COLUMNS)
 _NOT_PROVENANCE = frozenset((*_IDS, LABELS, PHRASES, LABELS_SHA256, "task", "status", "response"))
 # Spellings of a cell; pandas writes whole numbers in a column with gaps as 1.0.
 _STATES = {f"{state:d}{end}": state for state in State for end in ("", ".0")}
+_STATES |= {"true": State.PRESENT, "false": State.ABSENT}
 # What stands between the labels of a cell: signs that no name has, the comma, and last what may be part of a name.
-_BETWEEN = (re.compile(r"[|;\n\r\t•]"), re.compile(","), re.compile(r"\s+(?:and|plus)\s+|\s*[&+/]\s*", re.IGNORECASE))
+_BETWEEN = (
+    re.compile(r"[|;\n\r\t•]"),
+    re.compile(r",(?:\s*and\s)?", re.IGNORECASE),
+    re.compile(r"\s+(?:and|plus)\s+|\s*[&+/]\s*", re.IGNORECASE),
+)
 # How Python, numpy and pandas print a list, tuple, set or array; numpy puts nothing between its items.
 _PRINTED = re.compile(
     r"(?:[\w.]+\(\s*)?[\[{](?P<items>.*)[\]}](?:\s*,[^\[\]{}]*)?\)?|\((?P<tuple>\s*['\"].*['\"]\s*,?\s*)\)|(?:\w+)?\(\)",
@@ -202,8 +207,8 @@ def _table_answer(
     states = {}
     for name, meant in layout.states.items():
         cell = row[name].strip()
-        if cell in _STATES:
-            states[meant] = _STATES[cell]
+        if cell.lower() in _STATES:
+            states[meant] = _STATES[cell.lower()]
         elif cell and not is_missing(cell):
             # Where columns are shifted, a report may stand here.
             is_word = len(cell) <= 20 and len(cell.split()) == 1

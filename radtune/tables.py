@@ -31,7 +31,10 @@ _NO_NAME = re.compile(r"(?:Unnamed: \d+)?\Z")
 _FORMULA, _HELD_FORMULA = re.compile(r"'*[=+@\t\r-]"), re.compile(r"'+[=+@\t\r-]")
 _NUMBERS = re.compile(r"[+-][\d.,%() –-]*")
 # What stands for no value, in lower case: written by pandas, R, SQL and people.
-_MISSING = frozenset(("", "nan", "none", "null", "<na>", "n/a", "na", "#n/a", "nat", "-", "--"))
+_MISSING = frozenset(
+    ("", "nan", "none", "null", "(null)", "<na>", "pd.na", "n/a", "n.a.", "na", "nat", "-", "--", "(blank)", "unknown",
+     "not available", "#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#num!", "#null!")
+)  # fmt: skip
 # Columns of report ids, best first.
 ID_COLUMNS = ("report_id", "study_id", "uid")
 # Unpacked, no honest file is this large and this much smaller packed.

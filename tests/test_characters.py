@@ -90,6 +90,7 @@ def test_time_is_linear(unit: str) -> None:
         ("nl", "Cor globaal niet vergroot. Geen pleuravocht."),
         ("ru", "Лёгкие чистые"),
         ("zh", "心影增大，CT。"),
+        ("und", "Plíce bez ložiskových změn. Srdce normální velikosti. Pleura bez výpotku."),
         ("", "Cardiomegaly."),
         ("", "123"),
     ],

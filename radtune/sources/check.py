@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
-from radtune.characters import language_of
+from radtune.characters import OTHER, language_of
 from radtune.privacy import looks_like_name
 from radtune.report import Report, is_chest
 from radtune.sections import heading_kind
@@ -15,7 +15,7 @@ LANGUAGES = {
     "en": "English", "de": "German", "fr": "French", "es": "Spanish", "it": "Italian", "pt": "Portuguese",
     "nl": "Dutch", "sv": "Swedish", "da": "Danish", "pl": "Polish", "tr": "Turkish", "ru": "Russian",
     "zh": "Chinese", "ja": "Japanese", "ko": "Korean", "el": "Greek", "ar": "Arabic", "he": "Hebrew",
-    "th": "Thai", "hi": "Hindi",
+    "th": "Thai", "hi": "Hindi", OTHER: "a language not known",
 }  # fmt: skip
 # Of so many reports language and region are looked at; they tell as much as all.
 _LOOKED_AT = 1_000

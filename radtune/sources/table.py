@@ -90,7 +90,8 @@ def reports_of(path: Path, id_column: str | None = None, text_column: str | None
     """Reads our ``reports.jsonl``, or another table with an id and sections or a text, in the columns given."""
     if is_jsonl(path) and not id_column and not text_column:
         first = next((row for _, row in read_table(path)), {})
-        if "report_id" in first or not find_column(first, ID_COLUMNS):
+        # A row of our own has its sections apart; another's text is still to be parted into them.
+        if {"report_id", "findings", "text"} <= first.keys():
             return read_reports(path)
     return read(Keys(input=path, id_column=id_column, text_column=text_column))
 

@@ -47,24 +47,46 @@ _NEEDS_ESCAPE = {"'": re.compile(r"[\\']|[’‘](?=\s*[,\]])"), '"': re.compile
 # which a model may repeat before it answers. Labels that look like these are written in quotes.
 _NO_ANSWER = re.compile(r"\[(?:\s*\d[\d\s,]*\]|disease1,|phrase 1,)")
 
-# Marks around what a model thinks: tags of DeepSeek, Qwen, Phi, EXAONE, Seed and others, brackets (Magistral), Kimi's,
-# Command A's and OpenThinker's tokens, and the channels of gpt-oss, also as they are left when a server drops special
-# tokens ("analysisWe need ... assistantfinal['...']"). In quotes of their own they are an item of a list.
-_THOUGHT = r"(?:\w+:)?(?:think\w*|thoughts?|reason\w*|reflection|analysis|rationale|scratch_?pad|(?:inner_)?monologue)"
+# Marks around what a model thinks: tags of DeepSeek, Qwen, Phi, EXAONE, Seed and others, brackets (Magistral), tokens
+# of Kimi, Command A, OpenThinker, Gemma and MedGemma, and the channels of gpt-oss, also as they are left when a server
+# drops special tokens ("analysisWe need ... assistantfinal['...']"). In quotes of their own they are an item of a list.
+_THOUGHT = (
+    r"(?:\w+[:_])?(?:think\w*|thoughts?|reason\w*|reflection|analysis|rationale|scratch_?pad|(?:inner_)?monologue)"
+)
+# Any other tag is one of thoughts where a list follows its end, but for those of an answer and of HTML.
+_OF_ANSWER = (
+    r"(?:answer|output|response|results?|final\w*|list|labels?|json|diseases?|findings?|phrases?|evidence|report"
+    r"|[abipsu]|br|em|strong|span|div|ul|ol|li|table|tr|td|th|code|pre|h\d)\b"
+)
 _OPENING, _ENDING = (
     re.compile(rf"(?:(?<!['\"‘“])(?:{marks}))|(?:(?:{marks})(?!['\"’”]))", re.IGNORECASE)
     for marks in (
-        rf"<\s*{_THOUGHT}(?:\s[^<>]*)?>|\[THINK\]|◁think▷|<\|(?:START_THINKING|begin_of_thought)\|>"
+        rf"(?:<|&lt;)\|?\s*{_THOUGHT}(?:\s[^<>]*)?\|?(?:>|&gt;)|\[{_THOUGHT}\]|◁think▷|```{_THOUGHT}\b|<unused94>"
+        r"|<\|(?:START_THINKING|begin_of_thought)\|>|<\|channel>\s*thought\b"
         r"|<\|channel\|>\s*(?:analysis|commentary)\b|\A\s*(?-i:analysis(?=[A-Z]))",
-        rf"<\s*/\s*{_THOUGHT}\s*>|\[/THINK\]|◁/think▷|<\|(?:END_THINKING|end_of_thought)\|>"
+        rf"(?:<|&lt;)\|?\s*/\s*{_THOUGHT}\s*\|?(?:>|&gt;)|\[/{_THOUGHT}\]|◁/think▷|<unused95>|<channel\|>"
+        rf"|</\s*(?!{_OF_ANSWER})[a-z][\w:-]*\s*>(?=\s*(?:<[a-z]+>)?[^<\[{{]{{0,60}}[\[{{])"
+        r"|<\|(?:END_THINKING|end_of_thought)\|>"
         r"|<\|channel\|>\s*final\b[^<]*<\|message\|>|assistant(?:\s*\n\s*)?final",
     )
 )
 # Thoughts without marks: an answer that opens with such a heading, and the line with which it comes to the point.
-_HEADED = re.compile(rf"\W*{_THOUGHT}(?:\W+process)?\W*:", re.IGNORECASE)
+_HEADED = re.compile(rf"\W*{_THOUGHT}(?:\W+process)?[^\w\n]*(?::|\n)", re.IGNORECASE)
 _POINT = re.compile(
-    r"^[^\w\n]{0,9}(?:(?:my|the)\s+)?(?:final\s+)?(?:answer|output|response|result|list)\b[^\w\[{\n]{0,9}:", re.I | re.M
+    r"^[^\w\n]{0,9}(?:(?:my|the)\s+)?(?:final\s+)?(?:answer|output|response|result|list)\b[^\w\[{\n]{0,9}(?::|$)",
+    re.I | re.M,
 )
+# A line that puts another list in the place of those before it; words between two lists, or before one, that leave it
+# open which of them is meant.
+_REPLACES = re.compile(
+    r"^[^\w\n]{0,9}(?:(?:my|the|so)\s+){0,2}(?:final|revised|corrected|correction|updated)\b[^\[{\n]{0,40}:(?=[\s*`]*\[)",
+    re.I | re.M,
+)
+_BETWEEN_LISTS = re.compile(r"[\]}]([^\[\]{}]*+)(?=[\[{])")
+_TAKEN_BACK = re.compile(
+    r"\b(?:wait|actually|correction|reconsider\w*|scratch that|on (?:second thoughts?|reflection))\b", re.I
+)
+_DENIED = re.compile(r"\bnot\s*(?=\[\s*['\"‘“])", re.I)
 # A bracket that never closes costs a pass over the answer; more of them than this, and it is no answer.
 _MOST_BRACKETS = 8
 
@@ -136,8 +158,11 @@ def final_answer(response: str, keys: Collection[str] = ()) -> str:
     headed = None if ends else _HEADED.match(said)
     if headed and said[headed.end() :].lstrip("* \n")[:1] not in ("[", "{"):
         points = [found.end() for found in _POINT.finditer(said)]
-        return said[points[-1] :] if points else ""
-    return said
+        said = said[points[-1] :] if points else ""
+    if replacing := [found.end() for found in _REPLACES.finditer(said, max(0, said.find("[")))]:
+        said = said[replacing[-1] :]
+    in_doubt = _DENIED.search(said) or any(map(_TAKEN_BACK.search, _BETWEEN_LISTS.findall(said)))
+    return "" if in_doubt else said
 
 
 def read_json(said: str, keys: Collection[str]) -> list[Any] | None:
@@ -154,11 +179,11 @@ def read_json(said: str, keys: Collection[str]) -> list[Any] | None:
 
 def _read_line(response: str) -> Answer | None:
     """A line of quoted items alone, with an opening bracket or, where the answer has no bracket at all, without."""
-    position = 0
+    position, brackets = 0, "[" in response
     for line in response.splitlines(keepends=True):
         position += len(line)
-        opened = "[" in line
-        if opened or "[" not in response:
+        opened = brackets and "[" in line
+        if opened or not brackets:
             body = line.partition("[")[2] if opened else line.strip().removeprefix("Output:")
             items, end = _scan(f"{body}]", 0, quoted_only=True)
             if items and end == len(body) + 1:

@@ -147,8 +147,12 @@ def test_any_reports_are_ours_or_a_table(tmp_path: Path) -> None:
     for name in ("r.csv", "r.parquet"):
         assert list(read_any_reports(write(tmp_path / name, ROWS))) == EXPECTED
     assert list(read_any_reports(write(tmp_path / "r.jsonl", ROWS))) == EXPECTED
-    with pytest.raises(InputError, match="no 'report_id'"):
+    with pytest.raises(InputError, match="no id column 'report_id'"):
         list(read_any_reports(write(tmp_path / "b.jsonl", [{"id": "1", "text": "Clear."}])))
+    # A text of others is whole, history and all, whatever its id is called.
+    history = {"report_id": "1", "text": "INDICATION: Pneumonia.\nFINDINGS: Clear."}
+    (whole,) = read_any_reports(write(tmp_path / "w.jsonl", [history]))
+    assert whole.text == "Findings: Clear."
     (named,) = read_any_reports(
         write(tmp_path / "n.jsonl", [{"CASE": 7, "NOTE": "IMPRESSION: Normal."}]), "case", "note"
     )

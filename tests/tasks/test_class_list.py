@@ -88,6 +88,7 @@ def test_json_that_keeps_to_no_schema_is_read_like_any_answer(response):
         ("Ededa", "Edema"),
         ("Eddda", None),
         ("Effusion", None),
+        ("Edema?", None),
         ("Lung", None),
         ("", None),
     ],

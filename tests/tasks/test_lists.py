@@ -120,6 +120,13 @@ DRAFT, LIST = "Mentioned: ['pneumothorax', 'effusion']. There is no pneumothorax
         ("**Reasoning:** ", "\n**Final answer:** "),
         ("Thought process: ", "\nOutput: "),
         ("```json\n<think>", "</think>\n"),
+        ("[thinking]", "[/thinking]"),
+        ("<|think|>", "<|/think|>"),
+        ("&lt;think&gt;", "&lt;/think&gt;"),
+        ("<unused94>thought\n", "<unused95>"),
+        ("<|channel>thought\n", "<channel|>"),
+        ("<answer_reasoning>", "</answer_reasoning><answer>"),
+        ("**Reasoning**\n", "\n**Answer**\n"),
     ],
 )
 def test_what_a_model_thinks_aloud_is_no_answer(opening, ending):
@@ -139,6 +146,28 @@ def test_what_a_model_thinks_aloud_is_no_answer(opening, ending):
     draft = 'Perhaps {"labels": ["Pneumothorax"]}.'
     assert chest.read(f"{opening}{draft}{ending}{said}", as_json=True).labels in (("Edema",), ())
     assert chest.read(f"{draft} No: {said}", as_json=True).status == Status.UNPARSED
+
+
+@pytest.mark.parametrize(
+    ("draft", "labels"),
+    [
+        ("<cot>['Edema']</cot>So it is ['Fracture']", ("Fracture",)),
+        ("<draft>['Edema']</draft><final>['Fracture']</final>", ("Fracture",)),
+        ("Draft: ['Edema']\nFinal: ['Fracture']", ("Fracture",)),
+        ("It could be ['Edema']. No.\n\n**My final answer:** ['Fracture']", ("Fracture",)),
+        ("['Edema']\nWait, on reflection: ['Fracture']", ()),
+        ("The answer is not ['Edema'] but ['Fracture']", ()),
+        ("```thinking\n['Edema']\n```\n['Fracture']", ()),
+        # Nothing is taken back here.
+        ("['Edema']\n<evidence>wet lungs</evidence> [1]\n<Edema>not seen [before]</Edema>", ("Edema",)),
+        ("['Edema']\nEdema: actually new", ("Edema",)),
+        ("<b>['Edema']</b>\nFinal report: Edema [sic]", ("Edema",)),
+        ("['Edema']\n\nReport: clear.\nOutput: ['Normal']", ("Edema",)),
+    ],
+)
+def test_a_list_that_is_taken_back_is_no_answer(draft, labels):
+    answer = load_task("multiple_choice").read(draft)
+    assert (answer.labels, answer.status) == (labels, Status.OK if labels else Status.UNPARSED)
 
 
 PIECES = (
@@ -162,7 +191,23 @@ PIECES = (
 
 
 @pytest.mark.parametrize(
-    "piece", [*PIECES, "b[c,", "[{", "\n'", "' ,", " '", "[ \n", "<", "< think", "Reasoning:\n", "```\n"]
+    "piece",
+    [
+        *PIECES,
+        "b[c,",
+        "[{",
+        "\n'",
+        "' ,",
+        " '",
+        "[ \n",
+        "<",
+        "< think",
+        "Reasoning:\n",
+        "```\n",
+        "</a>[",
+        "final",
+        "wait]",
+    ],
 )
 def test_pathological_answers_are_read_in_no_time(piece):
     response = (piece * 20_000)[:20_000] + '"]'
