@@ -88,7 +88,7 @@ class Ended:
     code: int
     said: str
     seconds: float
-    peak_bytes: int
+    peak_bytes: int  # beyond what this process has had
 
 
 class Run:
@@ -117,7 +117,9 @@ class Run:
             if pid:
                 spent = time.monotonic() - self._began
                 said = self._out.read_text(encoding="utf-8", errors="replace") if self._out.exists() else ""
-                return Ended(os.waitstatus_to_exitcode(status), said, spent, used.ru_maxrss * 1024)
+                # A fork begins with what this process has.
+                more = used.ru_maxrss - resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+                return Ended(os.waitstatus_to_exitcode(status), said, spent, more * 1024)
             if time.monotonic() > ends:
                 return None
             time.sleep(0.005)

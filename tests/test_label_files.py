@@ -150,7 +150,7 @@ def test_what_is_missing_is_told_from_nothing(tmp_path: Path) -> None:
     assert (found.blank, found.says_none, found.answers["3"].labels) == ({"1"}, True, ("a", "b"))
     assert read(write(tmp_path / "z.jsonl", '{"report_id": "1", "labels": ["None"]}')) == {"1": ()}
     # A blank cell beside columns of classes leaves the word to them; columns that are no class are passed over.
-    text = "index,study_id,Labels,Edema,pleural_effusion,fold\n0,7,,True,FALSE,a\n1,8,Edema,,,b\n2,9,,,,c\n3,10,Edema,1.0,,d\n"
+    text = "index,uid,Labels,Edema,pleural_effusion,x\n0,7,,True,FALSE,a\n1,8,Edema,,,b\n2,9,,,,\n3,10,Edema,1.0,,\n"
     found = read_labels(write(tmp_path / "y.csv", text), MC)
     assert {name: answer.labels for name, answer in found.answers.items()} == {
         "7": ("Edema",), "8": ("Edema",), "9": (), "10": ("Edema",),

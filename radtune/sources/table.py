@@ -11,7 +11,7 @@ from radtune.privacy import no_column, say, shown_columns
 from radtune.report import Report, read_reports, report_from_sections, report_from_text, say_unused
 from radtune.sources.check import Look, say_look
 from radtune.sources.members import MAX_REPORT_BYTES
-from radtune.tables import FORMATS, ID_COLUMNS, find_column, find_id_column, id_cell, is_jsonl, is_missing, read_table
+from radtune.tables import FORMATS, find_column, find_id_column, id_cell, is_jsonl, is_missing, read_table
 
 SOURCE = "table"
 

@@ -11,6 +11,7 @@ from typing import Any
 from radtune import ROOT, combine
 from radtune.config import InputError, key, nearest, read_yaml, split_arguments, with_overrides
 from radtune.label_files import BLANK, IGNORE, POLICIES, LabelFile, column_names, read_labels
+from radtune.privacy import shown
 from radtune.score.inputs import LENIENT, SPELLING
 from radtune.tasks import Task, load_task
 
@@ -269,7 +270,7 @@ def check_settings(where: str, settings: StudySettings, run_dir: Path) -> None:
 def check_known(where: str, name: str, known: Sequence[str]) -> None:
     """Refuses a key that is none of those known."""
     if name not in known:
-        raise InputError(f"{where}unknown key {name!r}{nearest(name, known)}")
+        raise InputError(f"{where}unknown key {shown(name)}{nearest(str(name), known)}")
 
 
 @dataclass(frozen=True)

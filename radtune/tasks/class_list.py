@@ -103,16 +103,11 @@ class ClassList:
         return self._by_folded.get(name.strip().lower())
 
     def spelled(self, name: str) -> str | None:
-<<<<<<< HEAD
-        """The class, or the word for none, that a name is or is a synonym of, signs and case aside: ``lung_mass.``"""
-        return self._by_signs.get(without_signs(name))
-=======
-        """The class, or the word for none, that a name spells, signs and case aside: ``pleural_effusion.``
+        """The class, or the word for none, that a name is or is a synonym of, signs and case aside: ``lung_mass.``
 
-        ``Edema?`` spells none: whoever writes it does not say that there is one.
+        A question (``Edema?``) spells none: whoever writes it leaves open whether there is one.
         """
         return None if "?" in name else self._by_signs.get(without_signs(name))
->>>>>>> 5525e4c (Drafts under any mark, lists that are taken back, whole texts in JSON lines, and labels in doubt are read as meant)
 
     def nearest(self, name: str) -> str | None:
         """The class, or the word for none, that a misspelt name is nearest to.
@@ -126,18 +121,11 @@ class ClassList:
 
         folded = without_signs(name)
         slips = {known: OSA.distance(folded, known) for known in self._by_signs}
-<<<<<<< HEAD
         fewest = min(slips.values())
         best = [known for known, count in slips.items() if count == fewest]
         near = all(fewest <= len(known) // _LETTERS_PER_SLIP and _same_words(folded, known) for known in best)
         meant = {self._by_signs[known] for known in best}
-        return meant.pop() if near and len(meant) == 1 else None
-=======
-        best = min(slips, key=lambda known: slips[known])
-        if "?" in name or slips[best] > len(best) // _LETTERS_PER_SLIP or list(slips.values()).count(slips[best]) > 1:
-            return None
-        return self._by_signs[best]
->>>>>>> 5525e4c (Drafts under any mark, lists that are taken back, whole texts in JSON lines, and labels in doubt are read as meant)
+        return meant.pop() if near and len(meant) == 1 and "?" not in name else None
 
     def distinct(self, labels: Iterable[str]) -> tuple[str, ...]:
         """Labels in their canonical spelling where they are classes, without repeats; none for a lone word for none."""
