@@ -17,7 +17,7 @@ from typing import Any
 
 from radtune.config import from_mapping, key, run_command
 from radtune.files import check_outputs, write_jsonl, write_manifest
-from radtune.label_files import NO_FINDING, write_label_table
+from radtune.label_files import write_label_table
 from radtune.labels import Phrase
 from radtune.progress import progress
 from radtune.report import read_reports
@@ -77,7 +77,7 @@ def _write_gold(config: Any, keys: synthetic.Keys) -> None:
     truths = {truth.report.report_id: truth for truth in made if truth.report.report_id in kept}
     if keys.gold_labels:
         labels = {report_id: truth.labels for report_id, truth in truths.items()}
-        named = {name for states in labels.values() for name in states} - {NO_FINDING}
+        named = synthetic.findings(keys.cohort)
         task = next(task for task in map(load_task, task_names()) if named <= set(task.classes))
         write_label_table(keys.gold_labels, task, labels)
         write_manifest(keys.gold_labels, config)

@@ -60,6 +60,7 @@ class SimulatedTeacherConfig:
     drop: float = key("Probability that a true label is left out.", 0.05, ge=0, le=1)
     add: float = key("Probability that an answer holds a wrong label more.", 0.05, ge=0, le=1)
     garble: float = key("Probability that an answer cannot be read.", 0.0, ge=0, le=1)
+    shared_errors: bool = key("All samples of a report err alike; false: each anew, by the seed of its request.", True)
     command: str | None = key("What to run with it, without a shell; null serves until stopped.", None)
 
 
@@ -71,6 +72,7 @@ class Noise:
     add: float = 0.0
     garble: float = 0.0
     seed: int = 0
+    shared: bool = True
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Truth:
 def main(config: SimulatedTeacherConfig) -> None:
     """Serves, alone or for a command."""
     task = load_task(config.task)
-    noise = Noise(config.drop, config.add, config.garble, config.seed)
+    noise = Noise(config.drop, config.add, config.garble, config.seed, config.shared_errors)
     app = make_app(task, read_truths(task, config.reports, config.gold), noise)
     with serving(app, config.port) as url:
         if config.command is not None:
@@ -115,9 +117,13 @@ def read_truths(task: Task, reports: Path, gold: Path) -> dict[str, Truth]:
     return truths
 
 
-def simulated_answer(task: Task, truth: Truth, noise: Noise, pool: Sequence[Phrase]) -> str:
-    """What the teacher says about a report; wrong phrases may come from a pool of them."""
-    chance = random.Random(f"{noise.seed}:{task.name}:{truth.report_id}")  # noqa: S311  (no secret)
+def simulated_answer(task: Task, truth: Truth, noise: Noise, pool: Sequence[Phrase], sample: object = None) -> str:
+    """What the teacher says about a report; wrong phrases may come from a pool of them.
+
+    ``sample`` tells the answers about a report apart, whose errors are their own unless all are shared.
+    """
+    own = "" if noise.shared else f":{sample}"
+    chance = random.Random(f"{noise.seed}:{task.name}:{truth.report_id}{own}")  # noqa: S311  (no secret)
     labels = [label for label in truth.labels if chance.random() >= noise.drop]
     if chance.random() < noise.add:
         labels += _wrong_label(task, truth, pool, chance)
@@ -173,7 +179,7 @@ def make_app(task: Task, truths: Mapping[str, Truth], noise: Noise) -> "Starlett
         truth = truths.get(fold_space(asked.partition("\n\nOutput:")[0]))
         if not heading or truth is None:
             return _error(JSONResponse, "unknown_report")
-        answer = simulated_answer(task, truth, noise, pool)
+        answer = simulated_answer(task, truth, noise, pool, body.get("seed"))
         return JSONResponse(_completion(str(body.get("model")), message, answer))
 
     paths = ("/v1/chat/completions", "/openai/deployments/{deployment}/chat/completions")

@@ -1,7 +1,7 @@
-"""Synthetic chest X-ray reports that know their truth for both tasks.
+"""Synthetic reports that know their truth: of the chest for both tasks of the paper, and musculoskeletal impressions.
 
-They read like dictation (devices, negation lists, hedges, resolved and "versus" findings, history and comparison
-phrases, misspellings), come from ``synthetic.toml``, and are the same for the same seed on every machine.
+Those of the chest read like dictation (devices, negation lists, hedges, resolved and "versus" findings, history and
+comparison phrases, misspellings) and come from ``synthetic.toml``; all are the same for the same seed on every machine.
 """
 
 import random
@@ -12,10 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from radtune.config import key
+from radtune.config import InputError, key
 from radtune.labels import NO_FINDING, Phrase, State
 from radtune.report import Report, report_from_sections
+from radtune.sources import synthetic_msk
 
+# Those of the chest; the others are synthetic_msk's.
 COHORTS = ("mimic", "wcm")
 _STRENGTH = {State.PRESENT: 2, State.UNCERTAIN: 1, State.ABSENT: 0}
 
@@ -25,10 +27,18 @@ class Keys:
     """Keys of this source."""
 
     count: int = key("How many to make.", ge=1)
-    cohort: str = key("Whose reports they resemble; mimic if left out.", "mimic", choices=COHORTS)
+    cohort: str = key(
+        "Whose reports they resemble; mimic if left out. msk_held_out: what msk has, in other words.",
+        "mimic",
+        choices=(*COHORTS, *synthetic_msk.COHORTS),
+    )
     seed: int = key("Other seeds give other reports and ids.", 0)
     gold_labels: Path | None = key("Label table of the truth, to write.", None)
     gold_phrases: Path | None = key("JSONL of the true phrases, to write.", None)
+
+    def __post_init__(self) -> None:
+        if self.gold_phrases and self.cohort in synthetic_msk.COHORTS:
+            raise InputError(f"gold_phrases: cohort {self.cohort} knows classes (gold_labels), no phrases")
 
 
 def read(keys: Keys) -> Iterator[Report]:
@@ -43,7 +53,7 @@ class SyntheticReport:
     Attributes:
         report: The report.
         labels: By class; one that is not mentioned has no state. ``No Finding`` is present or has none.
-        phrases: What the patient certainly has, in the order of the report, with its code.
+        phrases: What the patient certainly has, in the order of the report, with its code; of the chest alone.
     """
 
     report: Report
@@ -83,8 +93,21 @@ def generate(count: int, seed: int, cohort: str = "mimic") -> Iterator[Synthetic
     """Makes reports; a longer run begins with those of a shorter one. Cohorts differ in diseases and in layout."""
     for index in range(count):
         rng = random.Random(f"{cohort}:{seed}:{index}")  # noqa: S311  (no secret)
-        patient = int(index / _lexicon()["reports_per_patient"])
-        yield _write(rng, f"{cohort}-{seed}-{index:06d}", f"{cohort}-{seed}-p{patient:06d}", cohort)
+        patient = int(index / _lexicon_of(cohort)["reports_per_patient"])
+        ids = f"{cohort}-{seed}-{index:06d}", f"{cohort}-{seed}-p{patient:06d}"
+        if cohort in COHORTS:
+            yield _write(rng, *ids, cohort)
+        else:
+            yield SyntheticReport(*synthetic_msk.write(rng, *ids, cohort), [])
+
+
+def findings(cohort: str) -> set[str]:
+    """The classes that a cohort's reports speak of."""
+    return {condition["finding"] for condition in _lexicon_of(cohort)["condition"] if "finding" in condition}
+
+
+def _lexicon_of(cohort: str) -> dict[str, Any]:
+    return _lexicon() if cohort in COHORTS else synthetic_msk.lexicon()
 
 
 def _write(rng: random.Random, report_id: str, patient_id: str, cohort: str) -> SyntheticReport:

@@ -27,7 +27,7 @@ from radtune.tasks import Task, task_names
 
 ADAPTER = Path("adapter") / "adapter_model.safetensors"
 # A simulated teacher's errors, keys of simulated_teacher.py.
-_NOISE = ("drop", "add", "garble")
+_NOISE = ("drop", "add", "garble", "shared_errors")
 # Bytes of a file that is not hashed at each start: about a tenth of a second.
 _LARGE = 2**26
 _TORCH = ("torch", "torchtune", "torchao")

@@ -124,6 +124,14 @@ def test_synthetic_reports_come_with_their_truth(tmp_path: Path) -> None:
         assert json.loads(manifest_path(made).read_text())["output"]["path"] == str(made)
 
 
+@pytest.mark.parametrize(("cohort", "task"), [("mimic", "multiple_choice"), ("msk_held_out", "differential")])
+def test_the_truth_of_few_reports_is_a_table_of_their_cohorts_task(tmp_path: Path, cohort: str, task: str) -> None:
+    output, labels = tmp_path / "reports.jsonl", tmp_path / "labels.csv"
+    finished = run("source=synthetic", "count=2", f"cohort={cohort}", f"output={output}", f"gold_labels={labels}")
+    assert finished.returncode == 0, finished.stderr
+    assert read_labels(labels, load_task(task)).answers.keys() == {report.report_id for report in read_reports(output)}
+
+
 def test_a_source_is_one_file(tmp_path: Path) -> None:
     """Dropped into the package, it is a source, with keys of its own, and in ``--help``."""
     toy = """from dataclasses import dataclass
@@ -166,6 +174,10 @@ def test_mistakes_in_keys(tmp_path: Path, mimic: Path) -> None:
         ((*gold, f"gold_phrases={tmp_path}/a.jsonl"), f"{tmp_path}/a.jsonl: would overwrite {tmp_path}/a.jsonl"),
         ((*gold, f"gold_labels={tmp_path}/g.csv.gz"), f"{tmp_path}/g.csv.gz: outputs are not packed"),
         (("source=synthetic", "count=3", "output="), "'.': expected a file name"),
+        (
+            (*gold, "cohort=msk", f"gold_phrases={tmp_path}/p.jsonl"),
+            "source=synthetic: gold_phrases: cohort msk knows classes",
+        ),
     ):
         assert fails(*arguments).startswith(message)
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["mimic-cxr-reports.zip"]

@@ -89,6 +89,28 @@ def test_errors_come_as_often_as_stated_and_again_alike(made, name):
     assert again[0] != again[1]
 
 
+def test_errors_are_shared_by_the_samples_of_a_report_or_each_samples_own(tmp_path):
+    """Of a task that counts what is considered: five answers each, and the share of true labels in their majority."""
+    task, items = load_task("differential"), list(generate(150, 7, "msk"))
+    write_jsonl(tmp_path / "reports.jsonl", [item.report for item in items])
+    write_label_table(tmp_path / "gold.csv", task, {item.report.report_id: item.labels for item in items})
+    truths = read_truths(task, tmp_path / "reports.jsonl", tmp_path / "gold.csv")
+    known = {truth.report_id: {label.phrase for label in truth.labels} for truth in truths.values()}
+    for item in items:
+        if item.report.report_id in known:
+            assert known[item.report.report_id] == set(task.labels_of(item.labels))
+    kept = {}
+    for shared in (True, False):
+        noise, right, true = Noise(drop=0.3, seed=5, shared=shared), 0, 0
+        for truth in truths.values():
+            said = [task.read(simulated_answer(task, truth, noise, [], sample)).labels for sample in range(5)]
+            assert len(set(said)) == 1 or not shared
+            true += len(truth.labels)
+            right += sum(sum(label.phrase in answer for answer in said) >= 3 for label in truth.labels)
+        kept[shared] = right / true
+    assert kept[True] < 0.77 < 0.8 < kept[False]
+
+
 def test_what_a_report_denies_is_the_likeliest_wrong_phrase():
     noise, pool = Noise(add=1), [Phrase("old fracture", "S22.9XXA")]
     denying = Truth("r", "There is no evidence of focal pneumonia. No effusion or\npneumothorax.", ())
