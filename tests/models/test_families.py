@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import httpx2
 import pytest
 import torch
 from peft import PeftModel
@@ -14,12 +15,14 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from radtune.config import InputError
 from radtune.engines.hugging_face import TransformersEngine
+from radtune.engines.launch import LLAMA_CPP, serving
 from radtune.engines.prompt import Prompt
 from radtune.instructions import Instruction
 from radtune.models.chat_frame import LLAMA3
 from radtune.models.checkpoint import INDEX, fresh_adapter, load_checkpoint, load_trainable, open_model
 from radtune.models.export import FineTuned, export, peft_weights
 from radtune.models.families import FAMILIES, find_family
+from radtune.models.gguf_writing import write_gguf
 from radtune.models.hugging_face import load_pretrained
 from radtune.models.tokenizer import chat_tokens, json_tokenizer_of, prompt_tokens
 from radtune.train.data import make_rows
@@ -301,6 +304,27 @@ def their_model(folder):
 def test_logits_are_transformers(folder, their_model):
     ours = load_checkpoint(folder, None, CPU, torch.float32).model
     assert (ours(TOKENS) - their_model(TOKENS).logits).abs().max() < 1e-4
+
+
+@torch.no_grad()
+def test_llama_cpp_reads_prompts_and_goes_on_as_transformers_does(folder, their_model, tmp_path):
+    write_gguf(folder, tmp_path / "tiny.gguf", "F16")
+    prompt = prompt_tokens(open_model(folder).tokenizer(), MESSAGE)
+    with serving(LLAMA_CPP, tmp_path / "tiny.gguf", 512, tmp_path / "log") as server:
+
+        def ask(path, **body):
+            url = server.base_url.removesuffix("v1") + path
+            return httpx2.post(url, json=body, timeout=60, trust_env=False).raise_for_status().json()
+
+        framed = ask("apply-template", messages=[{"role": "user", "content": MESSAGE}])["prompt"]
+        assert ask("tokenize", content=framed, add_special=True, parse_special=True)["tokens"] == prompt
+        written = ask("completion", prompt=prompt, n_predict=6, temperature=0, return_tokens=True, ignore_eos=True)
+    expected = torch.tensor([prompt])
+    for _ in range(6):
+        logits = their_model(expected).logits[0, -1]
+        logits[open_model(folder).tokenizer().stop_tokens] = -torch.inf
+        expected = torch.cat([expected, logits.argmax()[None, None]], dim=1)
+    assert written["tokens"] == expected[0, len(prompt) :].tolist()
 
 
 def test_prompts_are_the_chat_templates_and_no_report_opens_a_turn(folder):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import unicodedata
 from pathlib import Path
 
 import httpx2
@@ -9,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
 
 from radtune.config import InputError
 from radtune.engines.launch import LLAMA_CPP, serving
 from radtune.engines.local import TorchtuneEngine
 from radtune.engines.prompt import Prompt, Sampling
 from radtune.models.checkpoint import load_checkpoint, open_model
-from radtune.models.gguf import GgufModel
+from radtune.models.gguf import SPLITS, GgufModel
 from radtune.models.gguf_writing import FILE_TYPES, modelfile, write_gguf
 from radtune.models.tokenizer import prompt_tokens
 from radtune.sources.table import read_any_reports
@@ -55,6 +57,23 @@ def test_prompts_have_the_tokens_that_they_have_in_training(mini):
     message = f"Which findings?\n\n{ODD[0]}"
     chat = {"messages": [{"role": "user", "content": message}]}
     assert tokens_of(mini, ask(mini, "/apply-template", chat)["prompt"]) == prompt_tokens(tokenizer, message)
+
+
+@pytest.mark.parametrize("split", [name for name in SPLITS if name != "llama-bpe"])
+def test_other_ways_to_split_texts_are_llama_cpps_too(tmp_path, split):
+    folder = Path(shutil.copytree(MINI, tmp_path / "mini"))
+    content = json.loads((MINI / "tokenizer.json").read_text())
+    content |= {"pre_tokenizer": SPLITS[split], "normalizer": {"type": "NFC"} if split == "qwen2" else None}
+    content["model"]["ignore_merges"] = False
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    write_gguf(folder, tmp_path / "mini.gguf", "Q8_0")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    with serving(LLAMA_CPP, tmp_path / "mini.gguf", 512, tmp_path / "log") as server:
+        for text in ODD:
+            # llama.cpp composes no letters.
+            text = unicodedata.normalize("NFC", text)
+            expected = tokenizer.encode(text, add_special_tokens=False).ids
+            assert tokens_of(server.base_url, text) == expected, repr(text)
 
 
 def test_answers_are_our_engines(mini):
