@@ -42,6 +42,7 @@ class Outcome:
     asked_again: int = 0  # of these, with a complaint
     kept: int = 0  # that earlier starts had answered
     seconds: float = 0.0
+    loading_seconds: float = 0.0  # of these, until the model was ready
     interrupted: bool = False
     stopped_by_cost: bool = False
     rows: int = 0
@@ -188,7 +189,9 @@ class Run:
 
     def _responses(self, questions: Sequence[Question]) -> Iterator[tuple[Question, Response]]:
         """Asks until no question is left or the next one might cost too much."""
+        began = time.monotonic()
         self._engine = self._engine or self.model.load()
+        self.outcome.loading_seconds += time.monotonic() - began
         left, sampling = deque(questions), questions[0].sampling
         before = len(left) + 1
         # Once the calls under way have turned out cheaper than they might have been, there may be money for more.

@@ -1,0 +1,164 @@
+"""Copies of one model that ought to answer alike (adapter, merged, fewer bits, servers), counted where they do not."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from radtune.config import InputError
+from radtune.files import read_json, read_jsonl, write_whole
+from radtune.label_files import LabelFile, read_labels
+from radtune.score.evaluation import evaluate
+from radtune.tasks import Task
+
+NAME = "copies.json"
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a copy takes: bytes of its weights on disk and of its largest process, reports a second once loaded."""
+
+    disk_bytes: int
+    peak_bytes: int | None = None
+    reports_per_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One copy beside the first; of the first itself nothing differs.
+
+    Attributes:
+        answers_differ: Reports whose answer is another text than the first copy's.
+        reports_differ: Reports whose labels are others.
+        flipped: Labels that one of the two names and the other does not, of ``named``, those that either names.
+        unread: Answers whose status is not ok.
+        f1: Against gold, where it is given, with its interval; ``f1_above`` is by how much it is above the first's.
+    """
+
+    name: str
+    cost: Cost
+    answers_differ: int
+    reports_differ: int
+    flipped: int
+    named: int
+    unread: int
+    f1: float | None = None
+    f1_ci95: Interval | None = None
+    f1_above: float | None = None
+    f1_above_ci95: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Copies:
+    """What a run of scripts/verify_model.py found; ``left_out`` says why a copy was not asked."""
+
+    task: str
+    n_reports: int
+    gold: str | None
+    copies: list[Copy]
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def compare_copies(
+    task: Task,
+    answers: Mapping[str, Path],
+    costs: Mapping[str, Cost],
+    gold: LabelFile | None = None,
+    gold_blank: str | None = None,
+    left_out: Mapping[str, str] | None = None,
+) -> Copies:
+    """Compares files of predictions by copy, all of the same reports, with the first of them."""
+    files = {name: read_labels(path, task) for name, path in answers.items()}
+    texts = {
+        name: {row["report_id"]: row["response"].strip() for _, row in read_jsonl(answers[name])} for name in files
+    }
+    first = next(iter(files))
+    copies = []
+    for name, file in files.items():
+        sides = [
+            ({*file.answers[report_id].labels}, {*answer.labels}) for report_id, answer in files[first].answers.items()
+        ]
+        scores = {}
+        if gold is not None:
+            other = files[first] if name != first else None
+            metrics = evaluate(task, file, gold, gold_blank, other=other)
+            scores = {"f1": metrics.micro.f1, "f1_ci95": metrics.micro.ci95["f1"]}
+            if metrics.comparison:
+                above = metrics.comparison.f1
+                scores |= {"f1_above": above.value, "f1_above_ci95": above.ci95}
+        copies.append(
+            Copy(
+                name,
+                costs[name],
+                answers_differ=sum(texts[name][report_id] != text for report_id, text in texts[first].items()),
+                reports_differ=sum(ours != theirs for ours, theirs in sides),
+                flipped=sum(len(ours ^ theirs) for ours, theirs in sides),
+                named=sum(len(ours | theirs) for ours, theirs in sides),
+                unread=sum(answer.status != "ok" for answer in file.answers.values()),
+                **scores,
+            )
+        )
+    named = str(gold.path) if gold is not None else None
+    return Copies(task.name, len(files[first].answers), named, copies, dict(left_out or {}))
+
+
+def write_copies(path: Path, copies: Copies) -> None:
+    """Writes what :func:`read_copies` reads."""
+    with write_whole(path) as stream:
+        stream.write(json.dumps(asdict(copies), indent=2, ensure_ascii=False) + "\n")
+
+
+def read_copies(path: Path) -> Copies:
+    """What scripts/verify_model.py has written."""
+    try:
+        return msgspec.convert(read_json(path), Copies)
+    except msgspec.ValidationError:
+        raise InputError(f"{path}: not a {NAME} of scripts/verify_model.py") from None
+
+
+def copy_rows(copies: Copies) -> list[dict[str, str | int | float | Interval | None]]:
+    """A table's rows, by the title of each column; shares are of 1, sizes in MiB."""
+    rows = []
+    for copy in copies.copies:
+        row = {
+            "copy": copy.name,
+            "answers that differ": copy.answers_differ,
+            "reports whose labels differ": copy.reports_differ,
+            "labels that flip": copy.flipped,
+            "of": copy.named,
+            "not readable": copy.unread,
+        }
+        if copies.gold:
+            row |= {"F1": copy.f1, "95 % CI": copy.f1_ci95, "above the first": copy.f1_above}
+            row |= {"95 % CI of that": copy.f1_above_ci95}
+        mib = {"on disk (MiB)": copy.cost.disk_bytes, "memory (MiB)": copy.cost.peak_bytes}
+        row |= {"reports/s": copy.cost.reports_per_s}
+        rows.append(row | {title: None if size is None else round(size / 2**20, 1) for title, size in mib.items()})
+    return rows
+
+
+def copies_text(copies: Copies) -> str:
+    """The table in a terminal, and what is not in it."""
+    rows = copy_rows(copies)
+    cells = [[*rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in cells
+    ]
+    out = [f"not asked: {name}: {why}" for name, why in copies.left_out.items()]
+    return "\n".join([f"{copies.task}: {copies.n_reports:,} reports, each copy beside {rows[0]['copy']}", *lines, *out])
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, tuple | list):
+        return f"[{value[0]:.2f}, {value[1]:.2f}]"
+    if isinstance(value, float):
+        return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
