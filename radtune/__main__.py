@@ -32,7 +32,7 @@ COMMANDS = {
     "new-task": "scripts/new_task.py",
     "import-gguf": "scripts/import_gguf.py",
     "export-gguf": "scripts/export_gguf.py",
-    "verify-model": "scripts/verify_model.py",
+    "verify": "scripts/verify_model.py",
     "new-study": "scripts/new_study.py",
     "map-labels": "scripts/map_labels.py",
     "check-rules": "scripts/check_rules.py",
