@@ -25,12 +25,16 @@ LONGEST = (
     "test_study_run", "test_lora_finetune", "test_gpt_data_generate", "test_pipeline", "test_closed",
     "test_model_server", "test_transformers_engine",
 )  # fmt: skip
+# Modules that share what is dear to make run in one process, as every module does.
+TOGETHER = ("test_study_tables", "test_study_report", "test_study_browser")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begins with :data:`LONGEST`; the rest keep their order."""
     rank = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(TOGETHER[0] if item.path.stem in TOGETHER else item.path.stem))
 
 
 def pytest_configure() -> None:

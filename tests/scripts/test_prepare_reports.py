@@ -1,4 +1,4 @@
-"""scripts/prepare_reports.py as a real process: what it writes, says, and refuses."""
+"""scripts/prepare_reports.py: what it writes, says, and refuses."""
 
 import csv
 import json
@@ -10,8 +10,10 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,17 +21,20 @@ from radtune.config import InputError, parse_config
 from radtune.files import manifest_path
 from radtune.label_files import read_labels
 from radtune.report import read_reports, report_from_sections
+from radtune.sources.check import say_look
 from radtune.sources.select import Counts
 from radtune.tasks import load_task
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(*arguments: str, script: str = "prepare_reports.py") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, ROOT / "scripts" / script, *arguments],
-        capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False,
-    )  # fmt: skip
+@pytest.fixture
+def run(run_here: Callable) -> Callable:
+    def run(*arguments: str) -> SimpleNamespace:
+        say_look.cache_clear()  # what a process says once
+        return run_here(ROOT / "scripts" / "prepare_reports.py", *arguments)
+
+    return run
 
 
 def fails(*arguments: str) -> str:
@@ -52,7 +57,7 @@ def mimic(tmp_path: Path) -> Path:
     return path
 
 
-def test_mimic_to_a_nested_sample(tmp_path: Path, mimic: Path) -> None:
+def test_mimic_to_a_nested_sample(tmp_path: Path, mimic: Path, run: Callable) -> None:
     (tmp_path / "curated.txt").write_text("s50000001\n50000002\ns99999999\n")
     kept = {}
     for sample in (5, 10):
@@ -81,7 +86,7 @@ def test_mimic_to_a_nested_sample(tmp_path: Path, mimic: Path) -> None:
     assert "Nodule" not in json.dumps(manifest)
 
 
-def test_a_table_of_notes(tmp_path: Path) -> None:
+def test_a_table_of_notes(tmp_path: Path, run: Callable) -> None:
     notes = tmp_path / "notes.csv"
     with notes.open("w", newline="") as stream:
         writer = csv.writer(stream)
@@ -100,7 +105,7 @@ def test_a_table_of_notes(tmp_path: Path) -> None:
     assert finished.stderr == f"{notes}: fields that are not used: READER\n"
 
 
-def test_synthetic_reports_come_with_their_truth(tmp_path: Path) -> None:
+def test_synthetic_reports_come_with_their_truth(tmp_path: Path, run: Callable) -> None:
     # A file's name need not be UTF-8.
     names = (os.fsdecode(b"q\xff.jsonl"), "labels.csv", "phrases.jsonl")
     output, labels, phrases = (tmp_path / name for name in names)
@@ -183,7 +188,7 @@ def test_mistakes_in_keys(tmp_path: Path, mimic: Path) -> None:
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["mimic-cxr-reports.zip"]
 
 
-def test_bad_input_leaves_what_was_there_and_shows_no_report(tmp_path: Path) -> None:
+def test_bad_input_leaves_what_was_there_and_shows_no_report(tmp_path: Path, run: Callable) -> None:
     table, output = tmp_path / "notes.csv", tmp_path / "reports.jsonl"
     output.write_text("from before")
     table.write_bytes(b"uid,text\n1,FINDINGS: the secret word\n2,FINDINGS: the secret caf\x81\n")
@@ -212,8 +217,8 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_benchmark_runs() -> None:
-    finished = run("count=30", "sample=10", script="../benchmarks/bench_prepare.py")
+def test_the_benchmark_runs(run_here: Callable) -> None:
+    finished = run_here(ROOT / "benchmarks" / "bench_prepare.py", "count=30", "sample=10")
     assert finished.returncode == 0, finished.stderr
     assert "30 reports" in finished.stdout
     assert "MiB peak" in finished.stdout

@@ -1,12 +1,10 @@
 import dataclasses
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import yaml
@@ -160,17 +158,14 @@ def test_inline_figures_take_the_page_s_colours(figures: list[Drawing]) -> None:
     assert "http" not in re.sub(r'xmlns(:xlink)?="[^"]*"', "", svg)
 
 
-def test_command(few_values: dict, tmp_path: Path, score: Callable[..., None]) -> None:
+def test_command(few_values: dict, tmp_path: Path, score: Callable[..., None], run_here: Callable) -> None:
     few_values["mixes"] = [[100, 50]]
     study_file = tmp_path / "study.yaml"
     score(study_from_mapping(few_values), skip=("teacher",))
 
-    def report(values: dict) -> subprocess.CompletedProcess[str]:
+    def report(values: dict) -> SimpleNamespace:
         study_file.write_text(yaml.safe_dump(values, sort_keys=False))
-        return subprocess.run(
-            [sys.executable, "scripts/study_report.py", f"study={study_file}"],
-            cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+        return run_here("scripts/study_report.py", f"study={study_file}")
 
     done = report(few_values | {"modelname": "x"})
     assert done.returncode == 2
