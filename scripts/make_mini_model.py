@@ -81,7 +81,7 @@ class Batch:
 def sloppy_labels(task: Task, item: SyntheticReport, rng: random.Random) -> list[str]:
     """The classes that the sloppy policy answers: hedged ones too, devices rarely, a few wrong."""
     odds = {State.PRESENT: 0.95, State.UNCERTAIN: 0.85, State.ABSENT: 0.06}
-    devices = {part.finding for part in rules_for(task).findings if not part.abnormal}
+    devices = {part.finding for part in rules_for(task).findings.values() if not part.abnormal}
     labels = [name for name in task.classes if name in item.labels and rng.random() < odds[item.labels[name]]]
     return [name for name in labels if name not in devices or rng.random() < 0.25]
 

@@ -2,25 +2,27 @@
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
 from typing import NamedTuple
 
 from radtune.characters import Normalised, normalise
 from radtune.label_files import NO_FINDING
 from radtune.labels import State
-from radtune.rules.lexicon import CueRule, FindingRules, Rules, Status
+from radtune.rules.lexicon import CueRule, Rules, Status
 from radtune.rules.notation import Words, words_of
-from radtune.rules.phrases import EXCEPTIONS, Branch, Hit, scan
+from radtune.rules.phrases import EXCEPTIONS, Finder, Hit
 from radtune.rules.reading import SENTENCE_END, reading_copy
 
 # Rule ids of mentions that no cue decides.
 STATED = "stated"
 HEADING = "heading"
 NOT_CHEST = "not_chest"
-_OF_KIND: Mapping[str, Status] = {"mentions": "positive", "normal": "negative", "equivocal": "uncertain"}
+# What a phrase says by itself, and the rule that is.
+_BY_ITSELF: Mapping[str, tuple[Status, str]] = {
+    "mentions": ("positive", STATED), "normal": ("negative", "normal"), "equivocal": ("uncertain", "equivocal"),
+}  # fmt: skip
 
 # Of the cues on either side of a mention only so many are asked: more than a sentence has, and a run-on text of many
 # findings without a period is still decided in linear time.
@@ -109,27 +111,22 @@ def label_report(text: str, rules: Rules) -> ReportLabels:
 def _label_sentence(sentence: str, rules: Rules) -> tuple[Mention, ...]:
     """The mentions of one sentence of a reading copy, offsets counted from its start."""
     words = words_of(sentence)
-    found = []
-    free: dict[FindingRules, int] = {}  # where the last phrase of each class ended: they do not overlap
-    for at, word in words:
-        for part, branch in rules.findings_at(word):
-            if at >= free.get(part, 0) and (hit := branch.hit(sentence, at)):
-                free[part] = hit.end
-                if hit.name != EXCEPTIONS:
-                    found.append((part, hit))
+    found = [hit for hit in rules.finding_scanner.scan(sentence, words) if hit.name != EXCEPTIONS]
     if not found:
         return ()
-    found.sort(key=lambda pair: (pair[1].start, pair[1].end, pair[0].finding))
-    stops = _Stops(sentence, words, rules, {hit.end for _, hit in found})
+    found.sort()
+    stops = _Stops(sentence, words, rules, found)
     cues = _find_cues(sentence, words, rules, stops, found)
-    heading = _HEADING.match(sentence) if ":" in sentence else None
-    colon = heading.end() - 1 if heading else 0
-    mentions = [_decide(sentence, part, hit, cues, stops) for part, hit in found]
-    if colon:
+    if cues:
+        mentions = [_decide(sentence, hit, cues, stops, rules.findings[hit.part].cues_end_at) for hit in found]
+    else:
+        mentions = [_mention(hit, *_BY_ITSELF[hit.name]) for hit in found]
+    if ":" in sentence and (heading := _HEADING.match(sentence)):
+        colon = heading.end() - 1
         said = [mention for mention in mentions if mention.start > colon]
-        for at, (part, hit) in enumerate(found):
+        for at, hit in enumerate(found):
             if hit.end <= colon:
-                mentions[at] = _decide_heading(sentence, part, hit, cues, stops, said, colon) or mentions[at]
+                mentions[at] = _decide_heading(sentence, hit, cues, stops, said, colon) or mentions[at]
     return tuple(mentions)
 
 
@@ -160,29 +157,39 @@ def _in_the_text_given(mention: Mention, plain: Normalised) -> Mention:
 class _Stops(dict[tuple[str, ...], list[int]]):
     """Where the stops of some kinds stand in a sentence, in order; looked for when first asked."""
 
-    def __init__(self, sentence: str, words: Words, rules: Rules, mention_ends: Set[int]) -> None:
-        super().__init__()
-        self._sentence, self._rules, self._mention_ends = sentence, rules, mention_ends
-        self._branches: dict[str, list[tuple[int, Branch]]] = {}  # by the stop's name
-        for at, word in words:
-            for name, branch in rules.stops_at(word):
-                self._branches.setdefault(name, []).append((at, branch))
+    def __init__(self, sentence: str, words: Words, rules: Rules, found: Sequence[Hit]) -> None:
+        self._sentence, self._words, self._rules, self._found = sentence, words, rules, found
+        self._finders: dict[str, list[tuple[int, Finder]]] | None = None
+        self._starts: dict[str, list[int]] = {}
 
     def __missing__(self, names: tuple[str, ...]) -> list[int]:
-        if len(names) == 1:
-            name = names[0]
-            branches = self._branches.get(name, ())
-            if self._rules.stops[name].behind_mention:
-                places = {_behind_blanks(self._sentence, end) for end in self._mention_ends}
-                hits = [branch.hit(self._sentence, at) for at, branch in branches if at in places]
-            else:
-                hits = list(scan(self._sentence, branches))
-            found = [hit.start for hit in hits if hit and hit.name == name]
-        else:
-            # One list of all, so that a cue asks once where its reach ends.
-            found = sorted(chain.from_iterable([self[name,] for name in names if name in self._branches]))
+        if self._finders is None:
+            self._finders = {}
+            for at, name, find in self._rules.stop_scanner.finders(self._words):
+                self._finders.setdefault(name, []).append((at, find))
+        found: list[int] = []
+        for name in names:
+            if name in self._finders:
+                if name not in self._starts:
+                    self._starts[name] = self._find(name, self._finders[name])
+                found += self._starts[name]
+        # One list of all, so that a cue asks once where its reach ends.
+        found.sort()
         self[names] = found
         return found
+
+    def _find(self, name: str, finders: Sequence[tuple[int, Finder]]) -> list[int]:
+        text = self._sentence
+        if name in self._rules.run_ons:
+            places = {_behind_blanks(text, hit.end) for hit in self._found}
+            return [at for at, find in finders if at in places and (hit := find(text, at)) and hit.name == name]
+        free, starts = 0, []  # phrases do not overlap
+        for at, find in finders:
+            if at >= free and (hit := find(text, at)):
+                free = hit.end
+                if hit.name == name:
+                    starts.append(at)
+        return starts
 
 
 def _behind_blanks(sentence: str, at: int) -> int:
@@ -196,15 +203,18 @@ def _find_cues(
     words: Words,
     rules: Rules,
     stops: _Stops,
-    found: Sequence[tuple[FindingRules, Hit]],
+    found: Sequence[Hit],
 ) -> list[_Cue]:
+    hits = rules.cue_scanner.scan(sentence, words)
+    if not hits:
+        return []
     cues = []
     hidden = False
     # A cue before or behind all findings reaches none, unless it answers a heading.
-    first, last = min(hit.end for _, hit in found), max(hit.head for _, hit in found)
+    first, last = min([hit.end for hit in found]), max([hit.head for hit in found])
     if ":" in sentence:
         first, last = 0, len(sentence)
-    for hit in rules.cue_scanner.scan(sentence, words):
+    for hit in hits:
         rule = rules.cues[hit.name]
         if rule.status == "none":
             hidden = True
@@ -226,13 +236,11 @@ def _find_cues(
     return cues
 
 
-def _stands_between(sentence: str, cue: Hit, words: int, found: Sequence[tuple[FindingRules, Hit]]) -> bool:
+def _stands_between(sentence: str, cue: Hit, words: int, found: Sequence[Hit]) -> bool:
     """Whether a cue stands between two findings that are not the same, no more words from either than it reaches."""
-    at = bisect_left(found, cue.start, key=lambda pair: pair[1].start)
-    before = {
-        part.finding for part, hit in found[max(0, at - _CUES_ASKED) : at] if _near(sentence, hit.end, cue.start, words)
-    }
-    after = {part.finding for part, hit in found[at : at + _CUES_ASKED] if _near(sentence, cue.end, hit.head, words)}
+    at = bisect_left(found, (cue.start,))
+    before = {hit.part for hit in found[max(0, at - _CUES_ASKED) : at] if _near(sentence, hit.end, cue.start, words)}
+    after = {hit.part for hit in found[at : at + _CUES_ASKED] if _near(sentence, cue.end, hit.head, words)}
     return bool(before and after and len(before | after) > 1)
 
 
@@ -242,7 +250,6 @@ def _near(sentence: str, start: int, end: int, words: int) -> bool:
 
 def _decide_heading(
     sentence: str,
-    finding_rules: FindingRules,
     hit: Hit,
     cues: Sequence[_Cue],
     stops: _Stops,
@@ -253,34 +260,34 @@ def _decide_heading(
     first = bisect_left(cues, (colon,))
     if hit.name == "normal" or (first and cues[0].end <= colon):
         return None  # a statement of its own, with its own cue
-    if any(mention.finding == finding_rules.finding for mention in said):
-        return _mention(finding_rules, hit, "ignored", HEADING)
+    if any(mention.finding == hit.part for mention in said):
+        return _mention(hit, "ignored", HEADING)
     for cue in cues[first : first + 1]:
         answers = _words_between(sentence, colon + 1, cue.start) <= _ANSWER_WORDS
         # "Opacity: possible edema" doubts the edema.
-        if answers and (cue.rule.status == "negative" or not said) and _concerns(cue, finding_rules, hit, stops):
-            return _mention(finding_rules, hit, cue.rule.status, cue.rule.name, cue)
+        if answers and (cue.rule.status == "negative" or not said) and _concerns(cue, hit, stops):
+            return _mention(hit, cue.rule.status, cue.rule.name, cue)
     if said and all(mention.status == "negative" for mention in said):
-        return _mention(finding_rules, hit, "negative", HEADING)
+        return _mention(hit, "negative", HEADING)
     return None
 
 
-def _decide(sentence: str, finding_rules: FindingRules, hit: Hit, cues: Sequence[_Cue], stops: _Stops) -> Mention:
+def _decide(sentence: str, hit: Hit, cues: Sequence[_Cue], stops: _Stops, end_at: tuple[str, ...]) -> Mention:
     """The mention with its status: of several cues that reach it, the negations win, else the nearest before it."""
-    status: Status = _OF_KIND[hit.name]
-    before = _first_to_decide(_cues_before(sentence, finding_rules, hit, cues, stops))
-    after = _nearest_or_absent(_cues_after(sentence, finding_rules, hit, cues, stops))
+    status, rule = _BY_ITSELF[hit.name]
+    before = _first_to_decide(_cues_before(sentence, hit, cues, stops, end_at))
+    after = _nearest_or_absent(_cues_after(sentence, hit, cues, stops))
     if status == "negative" and before and before.rule.status == "negative" and _denies(sentence, before, hit):
         # "The lungs are not clear" and "not a normal heart" say that something is wrong, not what.
-        return _mention(finding_rules, hit, "ignored", before.rule.name, before)
+        return _mention(hit, "ignored", before.rule.name, before)
     if before and after and before.rule.status == "ignored" and after.rule.status == "negative":
         before = None  # "history of nodules, none seen" speaks of the images after all
     deciding = [cue for cue in (before, after) if cue is not None]
     for decision in ("ignored", "negative", "uncertain"):
         for cue in deciding:
             if cue.rule.status == decision and (status != "negative" or decision == "ignored"):
-                return _mention(finding_rules, hit, decision, cue.rule.name, cue)
-    return _mention(finding_rules, hit, status, STATED if hit.name == "mentions" else hit.name)
+                return _mention(hit, decision, cue.rule.name, cue)
+    return _mention(hit, status, rule)
 
 
 def _denies(sentence: str, cue: _Cue, hit: Hit) -> bool:
@@ -289,37 +296,37 @@ def _denies(sentence: str, cue: _Cue, hit: Hit) -> bool:
 
 
 def _cues_before(
-    sentence: str, finding_rules: FindingRules, hit: Hit, cues: Sequence[_Cue], stops: _Stops
+    sentence: str, hit: Hit, cues: Sequence[_Cue], stops: _Stops, end_at: tuple[str, ...]
 ) -> Iterator[_Cue]:
     """The cues before a mention's last words that reach it, the nearest first."""
     at = bisect_left(cues, (hit.head + 1,))
     for cue in reversed(cues[max(0, at - _CUES_ASKED) : at]):
         # A cue before "thickening of the pleura" comes to its first word, that in "heart is not large" to its last.
         word = hit.start if cue.end <= hit.start else hit.head
-        if not (cue.end <= word < cue.reach_end and _concerns(cue, finding_rules, hit, stops)):
+        if not (cue.end <= word < cue.reach_end and _concerns(cue, hit, stops)):
             continue
         if _words_between(sentence, cue.end, word) > cue.rule.words:
             continue
-        crossed = stops[finding_rules.cues_end_at]
+        crossed = stops[end_at] if end_at else ()
         if bisect_left(crossed, cue.end) == bisect_right(crossed, word):
             yield cue
 
 
-def _cues_after(
-    sentence: str, finding_rules: FindingRules, hit: Hit, cues: Sequence[_Cue], stops: _Stops
-) -> Iterator[_Cue]:
+def _cues_after(sentence: str, hit: Hit, cues: Sequence[_Cue], stops: _Stops) -> Iterator[_Cue]:
     """The cues behind a mention that reach it, the nearest first."""
     at = bisect_left(cues, (hit.end,))
     for cue in cues[at : at + _CUES_ASKED]:
-        if not cue.reach_start < hit.end <= cue.reach_end == cue.start or not _concerns(cue, finding_rules, hit, stops):
+        if not cue.reach_start < hit.end <= cue.reach_end == cue.start or not _concerns(cue, hit, stops):
             continue
         if _words_between(sentence, hit.end, cue.start) <= cue.rule.words:
             yield cue
 
 
-def _concerns(cue: _Cue, finding_rules: FindingRules, hit: Hit, stops: _Stops) -> bool:
-    if cue.rule.only and finding_rules.finding not in cue.rule.only:
+def _concerns(cue: _Cue, hit: Hit, stops: _Stops) -> bool:
+    if cue.rule.only and hit.part not in cue.rule.only:
         return False
+    if not cue.rule.spares:
+        return True
     spared = stops[cue.rule.spares]
     return bisect_left(spared, hit.start) == bisect_left(spared, hit.end)
 
@@ -353,9 +360,9 @@ def _first_to_decide(nearest_first: Iterator[_Cue]) -> _Cue | None:
     return earlier if denied or earlier.rule.status == "ignored" else nearest
 
 
-def _mention(rules: FindingRules, hit: Hit, status: Status, rule: str, cue: _Cue | None = None) -> Mention:
+def _mention(hit: Hit, status: Status, rule: str, cue: _Cue | None = None) -> Mention:
     start, end = (cue.start, cue.end) if cue else (None, None)
-    return Mention(rules.finding, hit.start, hit.end, status, hit.phrase, rule, start, end)
+    return Mention(hit.part, hit.start, hit.end, status, hit.phrase, rule, start, end)
 
 
 def _aggregate(mentions: list[Mention], rules: Rules) -> dict[str, State]:
@@ -364,7 +371,7 @@ def _aggregate(mentions: list[Mention], rules: Rules) -> dict[str, State]:
         state = _STATES[mention.status]
         if state is not None and _STRENGTH[state] > _STRENGTH[strongest.get(mention.finding)]:
             strongest[mention.finding] = state
-    found = [(part, strongest[part.finding]) for part in rules.findings if part.finding in strongest]
+    found = [(part, strongest[part.finding]) for part in rules.findings.values() if part.finding in strongest]
     labels = {part.finding: state for part, state in found if part.labelled}
     if all(state == State.ABSENT or not part.abnormal for part, state in found):
         labels[NO_FINDING] = State.PRESENT

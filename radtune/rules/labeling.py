@@ -72,8 +72,8 @@ def _label_in_pool(
     reports: Iterator[Report], task: Task, processes: int, evidence: bool, any_body_part: bool, any_language: bool
 ) -> Iterator[tuple[Report, ReportLabels]]:
     waiting: deque[tuple[list[Report], Future[list[ReportLabels | bytes | str]]]] = deque()
-    rules_for(task).compile()  # here once; forked processes inherit them
-    pool = ProcessPoolExecutor(processes, initializer=_start_worker, initargs=(task,))
+    rules_for(task)  # read here once; forked processes inherit them
+    pool = ProcessPoolExecutor(processes, initializer=_start_worker)
     try:
         while (batch := list(islice(reports, _BATCH))) or waiting:
             if batch:
@@ -86,9 +86,8 @@ def _label_in_pool(
         pool.shutdown(cancel_futures=True)
 
 
-def _start_worker(task: Task) -> None:
+def _start_worker() -> None:
     """Leaves interrupts to the process that started this one, and ends with it, even if that was killed."""
-    rules_for(task).compile()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

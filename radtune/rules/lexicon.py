@@ -3,9 +3,9 @@
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from functools import cache, cached_property, lru_cache
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from radtune.config import InputError, from_mapping, nearest
 from radtune.files import open_text
 from radtune.label_files import NO_FINDING
 from radtune.rules.notation import PhraseError
-from radtune.rules.phrases import REMEMBERED_WORDS, Branch, Scanner
+from radtune.rules.phrases import EXCEPTIONS, Phrase, Scanner, read_phrases
 from radtune.rules.reading import SENTENCE_END, reading_copy
 from radtune.tasks import DEFAULT_RULES_TASK, Task, load_task
 
@@ -35,13 +35,12 @@ _NO_SIGN_OF_A_NAME = re.compile(r"[^\w',:?+/.]+|\.(?!\w)")
 
 @dataclass(frozen=True, eq=False)
 class FindingRules:
-    """How a class is found; the name of a scanner's hit is the kind of phrase.
+    """How a class is decided.
 
     ``labelled`` is false for :data:`OTHER` and classes that the task has not: these only keep `No Finding` blank.
     """
 
     finding: str
-    scanner: Scanner
     cues_end_at: tuple[str, ...]
     abnormal: bool
     labelled: bool = True
@@ -65,46 +64,26 @@ class CueRule:
 
 
 @dataclass(frozen=True, eq=False)
-class Stop:
-    """A stop in ``cues.toml``, which says what each key means; hits of its own name count."""
-
-    scanner: Scanner
-    behind_mention: bool
-
-
-@dataclass(frozen=True, eq=False)
 class Rules:
-    """Everything the engine needs; cues and stops by their names.
+    """Everything the engine needs.
 
     ``region`` and ``language`` are those of the reports that they are for, where the files say so.
+
+    Attributes:
+        findings: By class; a hit of ``finding_scanner`` has the class as its part, the kind of phrase as its name.
+        cues: By name; so are the hits of ``cue_scanner``.
+        run_ons: The stops that are one only directly behind a mention. A hit of ``stop_scanner`` has its stop as its
+            part, and counts if that is its name, too.
     """
 
-    findings: tuple[FindingRules, ...]
+    findings: Mapping[str, FindingRules]
+    finding_scanner: Scanner
     cues: Mapping[str, CueRule]
     cue_scanner: Scanner
-    stops: Mapping[str, Stop]
+    stop_scanner: Scanner
+    run_ons: Set[str]
     region: Literal["chest"] | None = None
     language: str | None = None
-
-    @cached_property
-    def findings_at(self) -> Callable[[str], Sequence[tuple[FindingRules, Branch]]]:
-        """By a word: the findings with phrases that may stand at it."""
-        return lru_cache(maxsize=REMEMBERED_WORDS)(
-            lambda word: [(part, branch) for part in self.findings if (branch := part.scanner.branch(word))]
-        )
-
-    @cached_property
-    def stops_at(self) -> Callable[[str], Sequence[tuple[str, Branch]]]:
-        """By a word: the stops with phrases that may stand at it."""
-        return lru_cache(maxsize=REMEMBERED_WORDS)(
-            lambda word: [(name, branch) for name, stop in self.stops.items() if (branch := stop.scanner.branch(word))]
-        )
-
-    def compile(self) -> None:
-        """Compiles all expressions now, e.g. for processes that will inherit them."""
-        scanners = (part.scanner for part in (*self.stops.values(), *self.findings))
-        for scanner in (self.cue_scanner, *scanners):
-            scanner.compile()
 
 
 @dataclass(frozen=True)
@@ -185,9 +164,21 @@ def load_rules(
     own = cue_file.path.parent == folder
     cue_keys = from_mapping(_CueFile, cue_file.document, str(cue_file.path))
     # A cue of a class that the task has not still takes its words from the cues behind it.
-    stops, cues, cue_scanner = _read_cues(cue_file, cue_keys, (*classes, *keys) if own else classes, own, alternatives)
-    findings = _read_lexicon(lexicon, keys, head.words, classes, synonyms, stops)
-    return Rules(findings, cues, cue_scanner, stops, head.region, cue_keys.language)
+    cues = _read_cues(cue_file, cue_keys, (*classes, *keys) if own else classes, own, alternatives)
+    findings, finding_scanner = _read_lexicon(lexicon, keys, head.words, classes, synonyms, tuple(cue_keys.stops))
+    words, stops = cue_keys.words, cue_keys.stops
+    cue_phrases = _phrases(cue_file, "[[cue]]", "", [(cue.name, cue.phrases) for cue in cues.values()], words)
+    stop_phrases = [
+        phrase
+        for name, stop in stops.items()
+        for phrase in _phrases(
+            cue_file, f"[stops.{name}]", name, [(EXCEPTIONS, stop.exceptions), (name, stop.phrases)], words
+        )
+    ]
+    return Rules(
+        findings, finding_scanner, cues, Scanner(cue_phrases), Scanner(stop_phrases),
+        {name for name, stop in stops.items() if stop.behind_mention}, head.region, cue_keys.language,
+    )  # fmt: skip
 
 
 def _read_lexicon(
@@ -196,14 +187,15 @@ def _read_lexicon(
     words: Mapping[str, Sequence[str]],
     classes: Sequence[str],
     synonyms: Mapping[str, Sequence[str]],
-    stops: Mapping[str, Stop],
-) -> tuple[FindingRules, ...]:
+    stops: Sequence[str],
+) -> tuple[dict[str, FindingRules], Scanner]:
     outside = [heading for heading in document if heading not in (*classes, OTHER, NO_FINDING)]
     _check_outside(file, outside, [name for name in classes if name not in document])
     # `No Finding` follows from the others, also where a task has it as a class.
     looked_for = [name for name in (*classes, OTHER) if name in document or name not in (NO_FINDING, OTHER)]
     named = {name: [_as_phrase(given) for given in (name, *synonyms.get(name, ()))] for name in classes}
-    found = []
+    found: dict[str, FindingRules] = {}
+    phrases: list[Phrase] = []
     for finding in (*looked_for, *outside):
         heading = _heading(finding)
         where = f"{file.at(heading)}: [{finding}]"
@@ -213,14 +205,13 @@ def _read_lexicon(
             _check_whole(file.path, (finding, *synonyms.get(finding, ())))
             others = [phrase for name, phrases in named.items() if name != finding for phrase in phrases]
             part = _by_name(named[finding], others)
-        _check_names(f"{where}: cues_end_at", part.cues_end_at, tuple(stops), "stop")
+        _check_names(f"{where}: cues_end_at", part.cues_end_at, stops, "stop")
         # What starts at the same word: an exception hides a mention, and "upper limits of normal to mildly enlarged"
         # is a mention, though it opens like a normal statement.
         kinds = ("exceptions", "mentions", "equivocal", "normal")
-        scanner = _scanner(file, heading, [(kind, getattr(part, kind)) for kind in kinds], words)
-        labelled = finding in classes
-        found.append(FindingRules(finding, scanner, part.cues_end_at, part.abnormal, labelled))
-    return tuple(found)
+        phrases += _phrases(file, heading, finding, [(kind, getattr(part, kind)) for kind in kinds], words)
+        found[finding] = FindingRules(finding, part.cues_end_at, part.abnormal, finding in classes)
+    return found, Scanner(phrases)
 
 
 def _check_outside(file: "_File", headings: Iterable[str], without_part: Iterable[str]) -> None:
@@ -259,15 +250,8 @@ def _one_or_many(phrase: str) -> str:
 
 def _read_cues(
     file: "_File", keys: _CueFile, classes: Sequence[str], own: bool, alternatives: str
-) -> tuple[dict[str, Stop], dict[str, CueRule], Scanner]:
-    """Stops, cues, and what finds these; of general cues those that decide none of the classes are left out."""
-    stops = {
-        name: Stop(
-            _scanner(file, f"[stops.{name}]", [("exceptions", stop.exceptions), (name, stop.phrases)], keys.words),
-            stop.behind_mention,
-        )
-        for name, stop in keys.stops.items()
-    }
+) -> dict[str, CueRule]:
+    """The cues; of general ones those that decide none of the classes are left out."""
     cues: dict[str, CueRule] = {}
     for cue in keys.cue:
         where = f"{file.at(_name_line(cue.name))}: cue {cue.name!r}"
@@ -281,10 +265,10 @@ def _read_cues(
             continue
         if cue.choice and alternatives == "positive":
             continue
-        _check_names(f"{where}: ends_at", cue.ends_at, tuple(stops), "stop")
-        _check_names(f"{where}: spares", cue.spares, tuple(stops), "stop")
+        _check_names(f"{where}: ends_at", cue.ends_at, tuple(keys.stops), "stop")
+        _check_names(f"{where}: spares", cue.spares, tuple(keys.stops), "stop")
         cues[cue.name] = cue
-    return stops, cues, _scanner(file, "[[cue]]", [(cue.name, cue.phrases) for cue in cues.values()], keys.words)
+    return cues
 
 
 @dataclass(frozen=True)
@@ -328,11 +312,15 @@ def _check_names(where: str, names: Iterable[str], known: Sequence[str], what: s
             raise InputError(f"{where}: unknown {what} {name!r}{nearest(name, known)}")
 
 
-def _scanner(
-    file: _File, heading: str, groups: Sequence[tuple[str, Sequence[str]]], words: Mapping[str, Sequence[str]]
-) -> Scanner:
+def _phrases(
+    file: _File,
+    heading: str,
+    part: str,
+    groups: Sequence[tuple[str, Sequence[str]]],
+    words: Mapping[str, Sequence[str]],
+) -> list[Phrase]:
     try:
-        return Scanner(groups, words)
+        return list(read_phrases(part, groups, words))
     except PhraseError as error:
         written = f'"{error.phrase}"'
         raise InputError(f"{file.at(heading, written)}: {heading}: {error}") from None

@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 # What separates two words of a reading copy; sentence ends are "\n" there, so no phrase crosses them.
 # Possessive and bounded, so that no text, however odd, takes more than linear time.
@@ -35,8 +36,8 @@ _GAP_STOPS = (
     r"|from|by|due|than|since"
 )
 _GAP = rf"(?:{SPACE}(?!(?:{_GAP_STOPS})(?!\w))[\w'/%.]{{1,40}}+){{0,6}}?"
-# Where the words and signs of a text stand, in order.
-Words = Sequence[tuple[int, str]]
+# Where the words and signs of a text stand, in order, and what comes behind each: nothing, behind the last.
+Words = Sequence[tuple[int, str, str]]
 # A sign, and any letter of a script that sets words without space, is a word of its own.
 _WORD = re.compile(rf"[^\W{_UNSPACED}]+|[,:?+/'.{_UNSPACED}]")
 _PIECE = re.compile(r"\.\.\.|\{\w+\}|[()\[\]|]|[,:?+/]|\.(?!\w)|~?[\w'.]+\*?|\S")
@@ -60,6 +61,7 @@ class Node:
 
     regex: str = ""
     openings: tuple[str, ...] = ()  # of a word: what words_of finds first in its spellings
+    begins: tuple[str, ...] = ()  # of these those that are only a part of a spelling: "can" of "can't"
     starred: bool = False
     choices: tuple[tuple["Node", ...], ...] = ()
     optional: bool = False
@@ -153,13 +155,15 @@ def _leaf(piece: str) -> Node | None:
     if not re.fullmatch(r"[\w'.]+", word) or word != word.lower() or (piece[0] == "~" and piece[-1] == "*"):
         return None
     spellings = _slips(word) if piece[0] == "~" else [word]
-    openings = tuple(dict.fromkeys(opening for spelling in spellings for _, opening in words_of(spelling)[:1]))
+    begun = [(spelling, words_of(spelling)[0][1]) for spelling in spellings]
+    openings = tuple(dict.fromkeys(opening for _, opening in begun))
+    begins = tuple(opening for spelling, opening in begun if opening != spelling)
     spelled = re.escape(word)
     if piece[0] == "~":
         spelled = f"{word[0]}{_choice([re.escape(w[1:]).replace(_BLANK, SPACE) for w in spellings])}"
     starred = piece[-1] == "*"
     word_end = "" if re.match(f"[{_UNSPACED}]", word[-1]) else _WORD_END
-    return Node(spelled + (r"\w*" if starred else "") + word_end, openings, starred)
+    return Node(spelled + (r"\w*" if starred else "") + word_end, openings, begins, starred)
 
 
 def _slips(word: str) -> list[str]:
@@ -174,11 +178,11 @@ def _slips(word: str) -> list[str]:
 
 def words_of(text: str) -> Words:
     """The words and signs of a text, at which phrases may begin."""
-    words: list[tuple[int, str]] = []
+    words: list[tuple[int, str, str]] = []
     at = 0
-    for word in _WORD.findall(text):
-        at = text.find(word, at)  # twice as fast as to ask a match for each
-        words.append((at, word))
+    for word, following in pairwise([*_WORD.findall(text), ""]):
+        at = text.find(word, at)  # faster than to ask a match for each
+        words.append((at, word, following))
         at += len(word)
     return words
 
@@ -186,6 +190,49 @@ def words_of(text: str) -> Words:
 def may_stand_at(word: Node, found: str) -> bool:
     """Whether a word of a phrase may stand at a word of a text."""
     return found in word.openings or (word.starred and found.startswith(word.openings))
+
+
+def is_whole(word: Node, found: str) -> bool:
+    """Whether a word of a text is all of a word of a phrase that may stand there."""
+    return not word.begins or (not word.starred and found not in word.begins)
+
+
+def is_lone(nodes: Sequence[Node], found: str, following: str) -> bool:
+    """Whether a phrase that may stand at a word of a text is that word, whatever comes behind it."""
+    return len(nodes) == 1 and is_whole(nodes[0], found) and not re.match(f"[{_UNSPACED}]", following)
+
+
+def followers(nodes: Sequence[Node], found: str) -> tuple[set[str] | None, tuple[str, ...]]:
+    """What must come behind a word of a text for a phrase to stand at it: one of some words, or what begins so.
+
+    None for the words where that does not tell.
+    """
+    if not is_whole(nodes[0], found):
+        return None, ()
+    words: set[str] = set()
+    stems: list[str] = []
+    return (words if _openings(nodes[1:], words, stems) else None), tuple(stems)
+
+
+def _openings(nodes: Sequence[Node], words: set[str], stems: list[str]) -> bool:
+    """Collects what a sequence may open with; whether it must open with one of these."""
+    for node in nodes:
+        if node.barred:
+            continue
+        if node.choices:
+            if not all(_openings(choice, words, stems) for choice in node.choices):
+                return False
+        elif node.gap:
+            return False
+        elif not node.openings:
+            words.add("")  # the end
+        elif node.starred:
+            stems.extend(node.openings)
+        else:
+            words.update(node.openings)
+        if not node.optional:
+            return True
+    return False
 
 
 def expand_start(nodes: tuple[Node, ...]) -> Iterator[tuple[Node, ...]]:

@@ -30,17 +30,20 @@ _SIGNS = _Signs(str.maketrans({
 # whether the lines are wrapped prose or a list without periods. A wrapped line ends where the next word had no room, so
 # a line with room left was ended on purpose.
 _OPENS = re.compile(r"[ \t]*(?:\Z|\(?\d{1,2}[.)](?!\d)|[a-z]\)[ \t]|[-*#\u2022>][ \t]|[A-Z][A-Za-z /&]{2,40}:)")
-# Words that ask for more at a line's end ...
-_ENDS_OPEN = re.compile(
-    r"(?:[,:?/(&-]|\b(?:and|or|of|no|the|a|an|with|without|in|for|to|is|are|at|by|may|nor|not|left|right|mild|small|be"
-    r"|been|has|have|was|were|that|whether|which|cannot|could|might|any|than|from|into|as|on|over|within|near|evidence"
-    r"|negative|focal|acute|new|large|moderate|severe|minimal|trace|tiny|definite|significant|suspicious|visible"
-    r"|discrete|bilateral|bibasilar|basilar|basal|upper|lower|middle|mid|pleural|pulmonary|interstitial|airspace|rib"
-    r"|lung|heart|cardiac|mediastinal|vascular|slight|slightly|mildly|moderately|possible|probable|likely|increased"
-    r"|decreased|stable|unchanged|more|less|size|vs\.?|versus|but|if|due|patchy|hazy|this|these|other|there|it|does))"
-    r"[ \t]*\Z",
-    re.IGNORECASE,
-)
+# Signs and words that ask for more at a line's end ...
+_LAST = re.compile(r"(?:\w++\.?|[,:?/(&-])\Z")
+_LAST_LENGTH = 20  # characters that hold any of these
+_ENDS_OPEN = frozenset((
+    ",", ":", "?", "/", "(", "&", "-", "and", "or", "of", "no", "the", "a", "an", "with", "without", "in", "for", "to",
+    "is", "are", "at", "by", "may", "nor", "not", "left", "right", "mild", "small", "be", "been", "has", "have", "was",
+    "were", "that", "whether", "which", "cannot", "could", "might", "any", "than", "from", "into", "as", "on", "over",
+    "within", "near", "evidence", "negative", "focal", "acute", "new", "large", "moderate", "severe", "minimal",
+    "trace", "tiny", "definite", "significant", "suspicious", "visible", "discrete", "bilateral", "bibasilar",
+    "basilar", "basal", "upper", "lower", "middle", "mid", "pleural", "pulmonary", "interstitial", "airspace", "rib",
+    "lung", "heart", "cardiac", "mediastinal", "vascular", "slight", "slightly", "mildly", "moderately", "possible",
+    "probable", "likely", "increased", "decreased", "stable", "unchanged", "more", "less", "size", "vs", "vs.",
+    "versus", "but", "if", "due", "patchy", "hazy", "this", "these", "other", "there", "it", "does",
+))  # fmt: skip
 # ... and words that no statement begins with.
 _GOES_ON = re.compile(
     r"[ \t]*(?:[,)/?]|(?:is|are|was|were|be|been|being|has|have|had|remains?|appears?|seen|identified|noted|present"
@@ -59,7 +62,7 @@ _SHORT_LINE = 45
 _WRAPPED_FROM = 60
 # In a report all in capitals, only words that hardly stand within a phrase tell.
 _CAPITALISED = re.compile(r"[ \t]*(?:[A-Z][a-z]|(?:NO|THERE|THE|SMALL|MILD|MODERATE|STABLE|UNCHANGED)\b)")
-_PUNCTUATED = re.compile(r"[^\s\d][.;!?](?:\s|\Z)")
+_PUNCTUATED = re.compile(r"[.;!?](?<=[^\s\d].)(?:\s|\Z)")
 
 # Three blanks or a tab stand between columns, unless every gap in the text is as wide.
 _WIDE_GAP = re.compile(r"(?<=\S)(?: {3,}|[ ]*\t[ \t]*)(?=[^\s:])")
@@ -159,7 +162,7 @@ def _fold_block(lines: list[str]) -> Iterator[str]:
             _breaks, widest=max(map(len, map(str.rstrip, lines))), prose=any(map(_PUNCTUATED.search, lines))
         )
         for before, line in pairwise(lines):
-            if _NAME_ALONE.match(before) and not _ENDS_OPEN.search(before) and _ANSWER_ALONE.match(line):
+            if _NAME_ALONE.match(before) and not _ends_open(before) and _ANSWER_ALONE.match(line):
                 joined += ":"
             elif breaks(before, line):
                 yield joined
@@ -177,13 +180,18 @@ def _breaks(before: str, line: str, widest: int, prose: bool) -> bool:
     """
     if _OPENS.match(line):
         return True
-    if _ENDS_OPEN.search(before) or _GOES_ON.match(line):
+    if _ends_open(before) or _GOES_ON.match(line):
         return False
     word = line.split(maxsplit=1)[0]
     had_room = len(before.rstrip()) + 1 + len(word) <= widest
     if not prose:
         return had_room or widest < _WRAPPED_FROM
     return had_room or (len(before) <= _SHORT_LINE and bool(_CAPITALISED.match(line)))
+
+
+def _ends_open(line: str) -> bool:
+    last = _LAST.search(line.rstrip()[-_LAST_LENGTH:])
+    return last is not None and last[0].lower() in _ENDS_OPEN
 
 
 def _fold_cells(line: str) -> str:

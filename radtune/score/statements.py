@@ -11,7 +11,7 @@ from functools import cache
 
 from radtune.rules import OTHER, Mention, Rules, label_report, rules_for
 from radtune.rules.lexicon import FindingRules, default_rules
-from radtune.rules.phrases import Scanner
+from radtune.rules.phrases import Scanner, read_phrases
 from radtune.rules.reading import SENTENCE_END, reading_copy
 from radtune.score.wording import Token, Wording, covered, tokens, vocabulary, wording
 from radtune.tasks import Task
@@ -49,7 +49,7 @@ def reading_rules(task: Task) -> Rules:
 @cache
 def known_classes(rules: Rules) -> frozenset[str]:
     """The classes that the rules find."""
-    return frozenset(part.finding for part in rules.findings) - {OTHER}
+    return rules.findings.keys() - {OTHER}
 
 
 def statement(label: str, text: str, rules: Rules) -> Statement:
@@ -112,11 +112,9 @@ def _span(words: Sequence[Token], wanted: Collection[str]) -> tuple[int, int]:
 @cache
 def _mark_rules(finding: str, rules: Rules) -> Rules:
     """The rules' cues, with one made-up word as the only mention there is."""
-    scanner = Scanner([("mentions", [_MARK])])
-    known = next((part for part in rules.findings if part.finding == finding), None)
-    stops = known.cues_end_at if known else ()
-    part = FindingRules(finding, scanner, stops, abnormal=True)
-    return dataclasses.replace(rules, findings=(part,))
+    part = rules.findings.get(finding, FindingRules(finding, (), abnormal=True))
+    scanner = Scanner(read_phrases(finding, [("mentions", [_MARK])]))
+    return dataclasses.replace(rules, findings={finding: part}, finding_scanner=scanner)
 
 
 def _said(mention: Mention, copy: str) -> Said:

@@ -1,13 +1,19 @@
+from itertools import chain
+
 import pytest
 
 from radtune.rules.notation import PhraseError
-from radtune.rules.phrases import Scanner
+from radtune.rules.phrases import Hit, Scanner, read_phrases
 
 LISTS = {"side": ["left", "right"], "base": ["base", "lung bases"]}
 
 
+def hits(groups: list[tuple[str, list[str]]], text: str) -> list[Hit]:
+    return list(Scanner(read_phrases("any", groups, LISTS)).scan(text))
+
+
 def found(phrase: str, text: str) -> list[str]:
-    return [text[hit.start : hit.end] for hit in Scanner([("any", [phrase])], LISTS).scan(text)]
+    return [text[hit.start : hit.end] for hit in hits([("any", [phrase])], text)]
 
 
 @pytest.mark.parametrize(
@@ -58,22 +64,30 @@ def test_notation(phrase: str, text: str, expected: list[str]) -> None:
 )  # fmt: skip
 def test_broken_phrase_is_refused(phrase: str) -> None:
     with pytest.raises(PhraseError):
-        Scanner([("any", [phrase])], LISTS)
+        list(read_phrases("any", [("any", [phrase])], LISTS))
 
 
 def test_first_group_wins_then_longer_phrase() -> None:
-    scanner = Scanner([("exceptions", ["heart failure"]), ("mentions", ["heart", "heart failure is severe"])])
-    assert [(hit.name, hit.phrase) for hit in scanner.scan("heart failure is severe")] == [
+    groups = [("exceptions", ["heart failure"]), ("mentions", ["heart", "heart failure is severe"])]
+    assert [(hit.name, hit.phrase) for hit in hits(groups, "heart failure is severe")] == [
         ("exceptions", "heart failure")
     ]
-    scanner = Scanner([("mentions", ["heart", "heart size"])])
-    assert [hit.phrase for hit in scanner.scan("heart size heart")] == ["heart size", "heart"]
+    groups = [("mentions", ["heart", "heart size"])]
+    assert [hit.phrase for hit in hits(groups, "heart size heart")] == ["heart size", "heart"]
+
+
+def test_parts_are_found_beside_each_other() -> None:
+    parts = {"one": "heart ... large", "two": "heart", "three": "heart is", "four": "is large"}
+    scanner = Scanner(chain(*(read_phrases(part, [("any", [phrase])]) for part, phrase in parts.items())))
+    assert {hit.part: (hit.start, hit.end, hit.head) for hit in scanner.scan("the heart is large")} == {
+        "one": (4, 18, 13), "two": (4, 9, 4), "three": (4, 12, 4), "four": (10, 18, 10)
+    }  # fmt: skip
 
 
 def test_head_of_a_phrase_with_a_gap_stands_behind_it() -> None:
-    (hit,) = Scanner([("mentions", ["heart ... (large|enlarged)"])]).scan("the heart is not enlarged")
+    (hit,) = hits([("mentions", ["heart ... (large|enlarged)"])], "the heart is not enlarged")
     assert (hit.start, hit.head, hit.end) == (4, 17, 25)
 
 
 def test_no_phrases_find_nothing() -> None:
-    assert list(Scanner([("mentions", [])]).scan("heart")) == []
+    assert hits([("mentions", [])], "heart") == []
