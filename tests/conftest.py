@@ -29,6 +29,7 @@ LONGEST = (
 TOGETHER = ("test_study_tables", "test_study_report", "test_study_browser")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begins with :data:`LONGEST`; the rest keep their order."""
     rank = {name: number for number, name in enumerate(LONGEST)}
