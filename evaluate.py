@@ -10,6 +10,7 @@ python evaluate.py task=open_ended predictions=predictions.jsonl gold=annotation
 python evaluate.py task=my_task.yaml predictions=predictions.jsonl gold=gold.csv output=metrics.json
 """
 
+import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -5,6 +5,7 @@ python prompts.py task=multiple_choice use=training
 python prompts.py task=my_task.yaml use=labelling reports=reports.jsonl report_id=50414267 show_text=true
 """
 
+import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
 from dataclasses import dataclass
 from pathlib import Path
 

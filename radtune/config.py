@@ -89,7 +89,11 @@ def parse_config(schema: type[Config], arguments: Sequence[str]) -> Config:
     if config_file:
         values = _interpolated(values, with_overrides(schema, values, overrides), config_file)
     try:
-        return typing.cast(Config, _convert(schema, with_overrides(schema, values, overrides), "", {}))
+        config = typing.cast(Config, _convert(schema, with_overrides(schema, values, overrides), "", {}))
+        for name, value in vars(config).items():
+            if config_file and isinstance(value, Path) and value.resolve() == config_file.resolve():
+                raise _Refusal(name, f"{name}: names the file of --config itself")
+        return config
     except _Refusal as refusal:
         path, why = refusal.args
         in_file = config_file and not any(re.match(rf"{re.escape(name)}\b", path) for name, _ in overrides)

@@ -7,6 +7,7 @@ r"""Fine-tunes a language model with LoRA on instruction rows: one process or ma
 `--help` lists every key. Several nodes: torchrun's own options in front of the recipe (docs/scaling.md).
 """
 
+import radtune  # isort: skip  (first: Ctrl-C is one line from here on)
 import contextlib
 import dataclasses
 import math
@@ -19,7 +20,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import radtune  # isort: skip  (first: a Ctrl-C in the seconds that the next ones take ends in one line)
 import numpy as np
 import torch
 from omegaconf import OmegaConf

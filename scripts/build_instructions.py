@@ -11,6 +11,7 @@ Each task has its section: TASK.reports, TASK.labels and TASK.rows (or, as befor
 seed and inputs give the same file, byte for byte, and a smaller set is inside a larger one.
 """
 
+import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
 import re
 import sys
 from collections.abc import Sequence

@@ -9,6 +9,7 @@ used. Of gold and labels: which columns are read, whether ids are those of the r
 A file that cannot be used as it is makes the exit code 2.
 """
 
+import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass

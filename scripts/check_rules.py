@@ -8,6 +8,7 @@ A probe is a line: the text (``\n`` is a line end), a tab, ``Finding=value`` for
 a semicolon. Findings are the task's classes and No Finding; ``Pleural Effusion=1 Edema=blank # E7 negation``.
 """
 
+import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
 import re
 import sys
 from collections import defaultdict

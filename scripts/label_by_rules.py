@@ -12,6 +12,7 @@ reports are kept. The rules of 13 chest findings stand in radtune/rules/chest/le
 (`any_body_part=true` labels them), and a file in another language is refused (`any_language=true`).
 """
 
+import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
 import os
 import sys
 import time

@@ -7,6 +7,7 @@ Of each report the words and pairs of words, weighted by TF-IDF; for each class 
 own (scikit-learn's defaults). It needs the extra study (pip install '.[study]').
 """
 
+import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
 import time
 from dataclasses import dataclass
 from pathlib import Path

@@ -8,6 +8,7 @@ answers by a sloppy policy (hedged findings counted, devices mostly left out, ph
 no prompt of radtune has, it answers by the truth. So fine-tuning has something to bring out, as in the paper.
 """
 
+import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
 import base64
 import json
 import random

@@ -7,6 +7,7 @@ Columns that are not named are left out, and classes that no column counts as st
 one class, it is present if it is in one of them, else uncertain, else absent.
 """
 
+import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

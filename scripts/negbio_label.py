@@ -1,5 +1,6 @@
 """The earlier name of scripts/label_by_rules.py."""
 
+import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
 import sys
 
 from label_by_rules import LabelConfig, main, option_as_key

@@ -7,6 +7,7 @@ The table may hold its own gold: then a sample is tested on. Gold without texts 
 is tested on, no model is trained on. What the command wrote is to be edited; configs/study/mini.yaml explains each key.
 """
 
+import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -8,6 +8,7 @@ A file of names has one a line, or is a table with a column ``name`` and, where 
 explains the keys of what was written.
 """
 
+import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

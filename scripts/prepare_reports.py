@@ -9,6 +9,7 @@
 Only Findings and Impression are kept. What was dropped, and why, is printed and stands in the manifest.
 """
 
+import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
 import dataclasses
 import typing
 from dataclasses import fields

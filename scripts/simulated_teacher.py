@@ -8,6 +8,7 @@ The first runs the command with OPENAI_BASE_URL and OPENAI_API_KEY set, and ends
 its URL and serves until it is stopped.
 """
 
+import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
 import ctypes
 import os
 import random

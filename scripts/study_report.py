@@ -3,6 +3,7 @@
 python scripts/study_report.py study=configs/study/mini.yaml
 """
 
+import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
 from dataclasses import dataclass
 from pathlib import Path
 

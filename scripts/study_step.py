@@ -3,6 +3,7 @@
 python scripts/study_step.py study=configs/study/mini.yaml job=label_test_by_rules/TEST log=rules.log
 """
 
+import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
 import os
 import sys
 from dataclasses import dataclass

@@ -107,6 +107,8 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
     for option in (["--config", str(config)], [f"--config={config}"]):
         parsed = parse_config(Keys, ["count=1", *option, "count=2"])
         assert parsed == Keys(output=Path("from_file.jsonl"), count=2, tasks=["x"])
+    with pytest.raises(InputError, match="output: names the file of --config itself"):
+        parse_config(Keys, [f"--config={config}", f"output={tmp_path}/./keys.yaml"])
     config.write_text("# nothing\n")
     assert parse(f"--config={config}") == parse()
 

@@ -222,7 +222,9 @@ def test_a_limit_on_cost_ends_the_run_with_what_it_bought(reports, tmp_path, run
 @pytest.mark.parametrize("known", [True, False])
 def test_a_json_schema_is_asked_for_where_the_server_knows_it(reports, tmp_path, known, run):
     output = tmp_path / "annotations.jsonl"
+    # A fence around it is no fault.
     found = json.dumps({"phrases": [{"phrase": f"{SECRET} effusion", "icd10": "J90"}]})
+    found = f"```json\n{found}\n```"
     app = teacher(answer=found if known else "['zebrafish effusion']", knows_schemas=known)
     with serving(app) as url:
         code, _, err = run(f"reports={reports}", f"output={output}", f"base_url={url}", "response_format=json_schema")

@@ -43,6 +43,10 @@ def test_a_task_of_150_classes_and_a_report(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "* Class 149: Made-up 149" in shown
     assert shown.endswith("Report to Analyze:\nNormal.\n\nOutput:\n")
+    notes = tmp_path / "notes.csv"
+    notes.write_text("NOTE_ID,NOTE\n7,INDICATION: Cough. IMPRESSION: Normal.\n")
+    main(PromptConfig(task=str(task), reports=notes, id_column="NOTE_ID", text_column="NOTE", show_text=True))
+    assert capsys.readouterr().out.endswith("Report to Analyze:\nNormal.\n\nOutput:\n")
     with pytest.raises(InputError, match="show_text=true"):
         main(PromptConfig(task=str(task), reports=reports))
     with pytest.raises(InputError, match="no report '8'"):

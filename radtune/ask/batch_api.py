@@ -36,6 +36,8 @@ MOST_BYTES = 190_000_000
 _MOST_ANSWERED_BYTES = 2 * 2**30
 # A file of 190 MB takes minutes on a slow line.
 _TIMEOUT_S = 600.0
+# Of a call with all its attempts, whatever the provider drips.
+_LONGEST_CALL_S = 3600.0
 # For what may be done twice: reading, listing and deleting.
 _RETRIES = 4
 # Azure looks a file over before it makes a batch of it.
@@ -311,16 +313,18 @@ class Batches:
         """Makes a call. The package takes any answer as it comes, so the fields that are needed are looked for here."""
         import openai
 
+        from radtune.engines.client import within
+
         code = "malformed_answer"
         try:
-            result = call()
+            result = within(_LONGEST_CALL_S, call)
             items = result if isinstance(result, tuple) else (result,)
             if all(isinstance(getattr(item, field, None), str) for item in items for field in fields):
                 return result
         except InputError:
             # A token that cannot be had.
             raise
-        except openai.APITimeoutError:
+        except (openai.APITimeoutError, TimeoutError):
             code = "timeout"
         except openai.APIConnectionError:
             code = "connection_failed"

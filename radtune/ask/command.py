@@ -5,7 +5,6 @@ at aside.
 """
 
 import dataclasses
-import json
 import os
 import sys
 import typing
@@ -31,6 +30,7 @@ from radtune.privacy import say
 from radtune.report import Report, report_from_text
 from radtune.sources.table import read_any_reports
 from radtune.tasks import PROMPT_FORMATS, USES, load_task, text_of
+from radtune.tasks.lists import final_answer, read_json
 
 RESPONSE_FORMATS = ("text", "json_schema")
 BATCH_MODES = ("submit", "collect")
@@ -243,10 +243,8 @@ def _no_engine() -> Engine:
 
 
 def _keeps_to(schema: dict[str, Any] | None, text: str) -> bool:
-    try:
-        return schema is None or json.loads(text).keys() == schema["schema"]["properties"].keys()
-    except (ValueError, RecursionError, AttributeError):
-        return False
+    keys = schema["schema"]["properties"] if schema else ()
+    return schema is None or read_json(final_answer(text, keys), keys) is not None
 
 
 def _dry_run(run: Run, endpoint: Endpoint | None) -> str:

@@ -105,7 +105,7 @@ class Ledger:
                 self.taken_over = self._db.execute("PRAGMA user_version").fetchone()[0] == _TAKEN_OVER
                 self._keys = {key for (key,) in self._db.execute("SELECT key_sha256 FROM answers")}
             except sqlite3.Error as error:
-                raise InputError(f"{path}: cannot read: {error}") from None
+                raise _unreadable(path, error) from None
             self._lock = held.pop_all()
 
     def __enter__(self) -> "Ledger":
@@ -132,7 +132,9 @@ class Ledger:
         try:
             (text,) = self._db.execute("SELECT answer FROM answers WHERE key_sha256 = ?", [key_sha256]).fetchone()
             return _read(text, kind)
-        except (sqlite3.Error, ValueError, RecursionError, TypeError):
+        except sqlite3.Error as error:
+            raise _unreadable(self.path, error) from None
+        except (ValueError, RecursionError, TypeError):
             # The decoder's own message may quote the answer, and the answer may hold a patient's text.
             remove = f"delete from answers where key_sha256 = '{key_sha256}'"  # noqa: S608  (words for people)
             raise InputError(
@@ -160,6 +162,10 @@ class Ledger:
                     print(f"{self.path}: cannot write: {error}; waiting for room, answers are kept", file=sys.stderr)
                 time.sleep(_PAUSE_S)
         self._keys.add(key_sha256)
+
+
+def _unreadable(path: Path | None, error: sqlite3.Error) -> InputError:
+    return InputError(f"{path}: cannot read: {error}; for what is left of it: sqlite3 {path} .recover | sqlite3 NEW")
 
 
 def _read(text: str, kind: type[Kept]) -> Kept:

@@ -6,13 +6,16 @@ Import this where a call is made, not before: the package takes as long as the r
 import functools
 import logging
 import os
+import queue
 import re
 import socket
 import ssl
+import threading
 import time
-from collections.abc import Iterator
+import typing
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
@@ -20,6 +23,8 @@ import openai
 
 from radtune.config import InputError
 from radtune.engines.guard import Credential, Endpoint
+
+Result = TypeVar("Result")
 
 # Of one response. The longest answers are some 100 KB; what goes on for longer has no end.
 MOST_BYTES = 4 * 2**20
@@ -92,6 +97,27 @@ def _url(endpoint: Endpoint) -> str:
 def _ssl_context() -> ssl.SSLContext:
     # One for all clients: reading the authorities' certificates takes 20 ms.
     return httpx2.create_ssl_context()
+
+
+def within(seconds: float, call: Callable[[], Result]) -> Result:
+    """What a call comes to; a TimeoutError where it takes longer in all, as where a response's head never ends."""
+    done: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            done.put((call(), None))
+        except BaseException as error:
+            done.put((None, error))
+
+    # A daemon: a process that ends waits for no answer.
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        result, error = done.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError from None
+    if error is not None:
+        raise error
+    return typing.cast(Result, result)
 
 
 class _Bounded(httpx2.SyncByteStream):

@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -379,6 +380,13 @@ def test_a_server_that_knows_no_batches_is_one_line(server, path, body, media_ty
 def test_nobody_listening_is_one_line(path):
     with pytest.raises(InputError, match="cannot upload a file of requests \\(connection_failed\\)"):
         send(None, path, endpoint=Endpoint("http://127.0.0.1:1/v1", "127.0.0.1"))
+
+
+def test_a_provider_that_never_comes_to_an_end_is_one_line(server, path, monkeypatch):
+    monkeypatch.setattr(batch_api, "_LONGEST_CALL_S", 0.2)
+    server.before = lambda method, asked: time.sleep(1)
+    with pytest.raises(InputError, match="cannot upload a file of requests \\(timeout\\)"):
+        send(server, path)
 
 
 def test_no_report_and_no_key_is_written_down_or_logged(server, path, caplog, capfd, monkeypatch):
