@@ -7,6 +7,8 @@ from pathlib import Path
 
 from radtune.label_files import joined_to
 from radtune.labels import Answer, State, Status
+from radtune.score.copies import NAME as COPIES
+from radtune.score.copies import copy_rows, read_copies
 from radtune.score.errors import FALSE_NEGATIVE, FALSE_POSITIVE, ErrorKind, LabelError
 from radtune.score.evaluation import Metrics, read_metrics
 from radtune.sources.table import reports_of
@@ -50,7 +52,7 @@ def all_tables(results: Results, reported: Reported) -> list[Table]:
         found += [score_table(results, reported, test), paper_table(study, reported, test)]
     found += [table for test in tests for table in error_tables(results, reported, test)]
     found += [learning_rate_table(results, reported, test) for test in tests]
-    found += [separate_table(results, reported), comparison_table(results)]
+    found += [separate_table(results, reported), comparison_table(results), *copies_tables(study)]
     found += [table for test in tests for table in (class_table(results, test), status_table(results, test))]
     found += [cell_table(results), *(agreement_table(results, reported, test) for test in tests)]
     return [table for table in found if table.rows]
@@ -327,6 +329,14 @@ def comparison_table(results: Results) -> Table:
             rows.append(row)
     title = "Systems compared on the same reports"
     return Table("comparisons", title, SCORES, rows, signed=_DIFFERENCES, prose=("System",), printed=True)
+
+
+def copies_tables(study: Study) -> Iterator[Table]:
+    """What scripts/verify_model.py has found, where its ``output=`` is a folder in the study's."""
+    for path in sorted(study.run_dir.glob(f"*/{COPIES}")):
+        found = read_copies(path)
+        title = f"Copies of one model, {found.task}: {found.n_reports:,} reports, each copy beside the first"
+        yield Table(slug(path.parent.name), title, SCORES, copy_rows(found), signed=("ΔF1", "95 % CI of ΔF1"))
 
 
 def _system(study: Study, cell: Cell) -> str:

@@ -3,12 +3,15 @@ import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from radtune.config import InputError
 from radtune.files import manifest_path, write_jsonl
+from radtune.score.copies import NAME as COPIES
+from radtune.score.copies import Copies, Copy, Cost, write_copies
 from radtune.score.errors import ErrorKind, LabelError, write_errors
 from radtune.study.figures import f1_by_size
 from radtune.study.formats import MISSING, Spread, Table, latex, markdown, plain_text, value_text, write_table
@@ -31,6 +34,7 @@ from radtune.study.tables import (
     cell_table,
     class_table,
     comparison_table,
+    copies_tables,
     dataset_table,
     error_list,
     error_tables,
@@ -410,3 +414,15 @@ def test_latex_knows_the_signs_of_our_tables_and_sorted_ones_repeat_names() -> N
     assert r"Kind & $\Delta$F1 \\" in text
     assert r"Uncertain: ``possibly'', \ldots{} & $-$0.10 \\" in text
     assert Table("x", "T", "data", [{"A": "same"}] * 2, sortable=True).texts == [["same"], ["same"]]
+
+
+def test_copies_of_a_model_in_the_studys_folder_are_a_table(tmp_path):
+    cost = Cost(3 * 2**20, 2**30, 12.5)
+    first = Copy("adapter", cost, 0, 0, 0, 9, 0, 0.8, (0.7, 0.9))
+    other = Copy("gguf_Q4_0", Cost(2**20), 2, 1, 3, 10, 0, 0.75, (0.6, 0.8), -0.05, (-0.1, 0.02))
+    write_copies(tmp_path / "copies" / COPIES, Copies("multiple_choice", 1500, "gold.csv", [first, other]))
+    (table,) = copies_tables(SimpleNamespace(run_dir=tmp_path))
+    assert "1,500 reports" in table.title
+    lines = markdown(table).splitlines()
+    assert [cell.strip() for cell in lines[-1].split("|")[1:7]] == ["gguf_Q4_0", "2", "1", "3", "10", "0"]
+    assert "−0.05" in lines[-1] and "0.80" in lines[-2]
