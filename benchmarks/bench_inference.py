@@ -1,6 +1,7 @@
 """Measures inference: speed against torchtune's and Hugging Face's generate, parity of the engines, closed answers.
 
     python benchmarks/bench_inference.py
+    python benchmarks/bench_inference.py what=[speed] kinds=[transformers,ours] checkpoint_dir=models/SmolLM2
     python benchmarks/bench_inference.py what=[parity] base_url=http://127.0.0.1:8000/v1 model=data/mini
 
 Speed is the median of alternating runs over the same reports. For parity with a server, start one first, e.g.
@@ -48,7 +49,11 @@ class BenchConfig:
         "Parts to run, of speed, closed, classes, parity, valid.", ["speed", "closed", "parity", "valid"]
     )
     checkpoint_dir: Path = key("The model.", Path("data/mini"))
-    adapter_dir: Path | None = key("LoRA adapter to put on it in the part closed, in PEFT's format.", None)
+    adapter_dir: Path | None = key("LoRA adapter to put on it, in PEFT's format.", None)
+    kinds: list[str] = key(
+        "What to measure in the part speed: torchtune's generate one at a time, transformers' and ours.",
+        ["one_at_a_time", "transformers", "ours"],
+    )
     reports: int = key("Reports of a speed run.", 200)
     runs: int = key("Speed runs of each kind; the median counts.", 5)
     batch_size: int = key("Reports decoded at once.", 32)
@@ -139,12 +144,14 @@ def print_speed(config: BenchConfig) -> None:
     checkpoint, ours, theirs = _engines(config)
     print(f"speed: {config.reports} reports, batch {config.batch_size}, {torch.get_num_threads()} threads, fp32")
     prompts = make_prompts(PHRASES, config.reports)
-    kinds = {
-        "one at a time, no cache": partial(one_at_a_time, checkpoint, prompts),
-        "transformers generate": partial(texts, theirs, prompts, GREEDY),
-        "torchtune engine": partial(texts, ours, prompts, GREEDY),
+    known = {
+        "one_at_a_time": partial(one_at_a_time, checkpoint, prompts),
+        "transformers": partial(texts, theirs, prompts, GREEDY),
+        "ours": partial(texts, ours, prompts, GREEDY),
     }
-    _print_rates(PHRASES.name, alternate(kinds, config.runs), config.reports)
+    if strange := set(config.kinds) - set(known):
+        raise InputError(f"kinds: {min(strange)!r} is not one of {', '.join(known)}")
+    _print_rates(PHRASES.name, alternate({name: known[name] for name in config.kinds}, config.runs), config.reports)
 
 
 def print_closed(config: BenchConfig) -> None:
@@ -215,8 +222,8 @@ def _print_rates(task: str, seconds: dict[str, float], reports: int) -> None:
 
 def _engines(config: BenchConfig) -> tuple[Checkpoint, TorchtuneEngine, TransformersEngine]:
     cpu = torch.device("cpu")
-    checkpoint = load_checkpoint(config.checkpoint_dir, None, cpu, torch.float32)
-    loaded = load_pretrained(config.checkpoint_dir, None, cpu, torch.float32, None)
+    checkpoint = load_checkpoint(config.checkpoint_dir, config.adapter_dir, cpu, torch.float32)
+    loaded = load_pretrained(config.checkpoint_dir, config.adapter_dir, cpu, torch.float32, None)
     theirs = TransformersEngine(*loaded, config.batch_size)
     return checkpoint, TorchtuneEngine(checkpoint, config.batch_size), theirs
 

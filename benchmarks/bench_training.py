@@ -1,15 +1,17 @@
-r"""Measures training against stock torchtune: same rows, same model, same start, same rows in every optimizer step.
+r"""Measures training against stock torchtune and peft: same rows, model, start, and rows in every optimizer step.
 
     python benchmarks/bench_training.py
     python benchmarks/bench_training.py rows=open_ended runs=7
-    python benchmarks/bench_training.py model=8b device=cuda count=1024 rows_per_step=128
+    python benchmarks/bench_training.py base=random_8b device=cuda count=1024 rows_per_step=128
+    python benchmarks/bench_training.py base=models/SmolLM2-135M-Instruct settings=configs/smollm2/135M_lora_fast.yaml \
+        kinds=[peft,ours_shared_prefix]
 
 Each kind is trained in a process of its own, in turn, so that a busy machine slows all alike; figures are medians.
 Only the training loop is timed; on a busy machine its CPU seconds say more than the clock. Rows are synthetic; their
 number is a multiple of rows_per_step, since stock drops what is left over. All kinds start from one adapter, and seed 0
 makes our order of rows the one that stock always takes, so that each optimizer step has the same rows and the last
-losses can be compared. `model=8b` writes an 8B Llama-3.1 of random weights (16 GB) into work_dir first, with the mini
-model's tokenizer: its losses mean nothing, its speed does.
+losses can be compared. `base=random_8b` writes an 8B Llama-3.1 of random weights (16 GB) into work_dir first, with the
+mini model's tokenizer: its losses mean nothing, its speed does.
 """
 
 import json
@@ -20,7 +22,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from training_rounds import KINDS, WARM_UP, synthetic_rows, write_random_8b
+from training_rounds import KINDS, SETTINGS, WARM_UP, synthetic_rows, write_random_8b
 
 from radtune.config import InputError, key, run_command
 from radtune.files import write_jsonl
@@ -30,8 +32,10 @@ from radtune.files import write_jsonl
 class BenchConfig:
     """Keys of this command."""
 
-    model: str = key(
-        "mini, the model in data/mini; or 8b, random weights of that shape.", "mini", choices=("mini", "8b")
+    base: str = key("The base model's folder; or random_8b, random weights of that shape.", "data/mini")
+    settings: Path | None = key(
+        "YAML of our recipe, whose adapter and optimizer peft takes, too, and stock its twin; to be given with a base.",
+        None,
     )
     device: str = key("cpu or cuda.", "cpu", choices=("cpu", "cuda"))
     rows: str = key("Rows of both tasks, two open-ended to one; or of the few-shot task alone.", "joint",
@@ -50,6 +54,9 @@ def main(config: BenchConfig) -> None:
         raise InputError("count must be a multiple of rows_per_step, and that even: stock drops what is left over")
     if config.device == "cuda" and config.count <= WARM_UP * config.rows_per_step:
         raise InputError(f"count must be more than {WARM_UP} steps, which compile kernels and do not count")
+    settings = config.settings or SETTINGS.get(config.base)
+    if settings is None:
+        raise InputError(f"settings: which YAML trains {config.base}?")
     kinds = config.kinds or [name for name, kind in KINDS.items() if config.device == "cuda" or kind.on_cpu]
     for name in kinds:
         if name not in KINDS:
@@ -59,34 +66,35 @@ def main(config: BenchConfig) -> None:
         classes = 0 if config.rows == "open_ended" else config.count // 3
         counts = {"multiple_choice": classes, "open_ended": config.count - classes}
         write_jsonl(folder / "rows.jsonl", synthetic_rows(config.count + 50, 0, counts).train)
-        base = Path("data/mini")
-        if config.model == "8b":
+        base = Path(config.base)
+        if config.base == "random_8b":
             base = folder / "llama_8b_random"
             write_random_8b(base, config.device)
         results: dict[str, list[dict]] = {name: [] for name in kinds}
         for run in range(config.runs):
             for name in kinds:
-                results[name].append(train(name, base, folder / "rows.jsonl", config))
+                results[name].append(train(name, base, settings, folder / "rows.jsonl", config))
                 print(f"run {run + 1} of {config.runs}: {line(name, results[name][-1:])}", file=sys.stderr, flush=True)
-    print(f"{config.count} rows ({config.rows}), {config.rows_per_step} a step, {config.model} model, {config.device}")
+    print(f"{config.count} rows ({config.rows}), {config.rows_per_step} a step, {config.base}, {config.device}")
     for name, runs in results.items():
         print(line(name, runs))
-    for name, runs in results.items():
-        if "stock" in results and name != "stock":
-            wall, cpu = (
-                median(runs, figure) / median(results["stock"], figure)
-                for figure in ("rows_per_second", "rows_per_cpu_second")
-            )
-            apart = abs(runs[0]["losses"][-1] - results["stock"][0]["losses"][-1])
-            print(f"{name}: {wall:.2f} x stock's rows/s, {cpu:.2f} x its rows/CPU-s, final losses {apart:.1e} apart")
+    baseline, *others = kinds
+    for name in others:
+        wall, cpu = (
+            median(results[name], figure) / median(results[baseline], figure)
+            for figure in ("rows_per_second", "rows_per_cpu_second")
+        )
+        losses = zip(results[name][0]["losses"], results[baseline][0]["losses"], strict=True)
+        apart = max(abs(ours - theirs) for ours, theirs in losses)
+        print(f"{name}: {wall:.2f} x {baseline}'s rows/s, {cpu:.2f} x its rows/CPU-s, losses at most {apart:.1e} apart")
     if config.output:
         config.output.write_text(json.dumps(results, indent=1) + "\n")
 
 
-def train(kind: str, base: Path, rows: Path, config: BenchConfig) -> dict:
+def train(kind: str, base: Path, settings: Path, rows: Path, config: BenchConfig) -> dict:
     """One run in a process of its own; its figures."""
     job = {
-        "kind": kind, "base": str(base), "rows": str(rows), "device": config.device, "model": config.model,
+        "kind": kind, "base": str(base), "rows": str(rows), "device": config.device, "settings": str(settings),
         "rows_per_step": config.rows_per_step, "count": config.count,
     }  # fmt: skip
     done = subprocess.run(
@@ -110,10 +118,10 @@ def line(name: str, runs: list[dict]) -> str:
         median(runs, figure) for figure in ("rows_per_second", "rows_per_cpu_second", "tokens_per_second")
     )
     shown = f"{name:<20} {rows:8.2f} rows/s {per_cpu:8.2f} rows/CPU-s {tokens:10,.0f} tokens/s"
-    shown += f"  final loss {runs[0]['losses'][-1]:.5f}"
-    if "peak_memory_gib" in runs[0]:
+    shown += f"  final loss {runs[0]['losses'][-1]:.5f}  {median(runs, 'peak_memory_gib'):.2f} GiB"
+    if "utilisation" in runs[0]:
         shown += f"  {median(runs, 'steady_rows_per_second'):.1f} rows/s once warm"
-        shown += f"  {median(runs, 'peak_memory_gib'):.1f} GiB  {median(runs, 'utilisation'):.0%} of the matrix rate"
+        shown += f"  {median(runs, 'utilisation'):.0%} of the matrix rate"
     return shown
 
 

@@ -3,9 +3,11 @@
 python benchmarks/training_rounds.py '{"kind": "stock", ...}'
 """
 
+import dataclasses
 import importlib.util
 import json
 import math
+import resource
 import runpy
 import sys
 import tempfile
@@ -19,17 +21,24 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
+from radtune.config import parse_config
 from radtune.instructions import LabelledReport, Split
 from radtune.instructions import build as build_rows
-from radtune.models.checkpoint import fresh_adapter, open_model
+from radtune.models.checkpoint import choose_dtype, fresh_adapter, open_model
 from radtune.models.export import FineTuned, peft_weights
 from radtune.sources.synthetic import SyntheticReport, generate
 from radtune.tasks import Task, load_task
+from radtune.train.data import IGNORED, make_rows, read_rows
+from radtune.train.distributed import start_world
+from radtune.train.packing import make_batches
+from radtune.train.plan import step_rows
+from radtune.train.settings import TrainingSettings, build
 
 MINI = Path("data/mini")
 # Steps in which kernels are compiled and buffers made; the steady rate leaves them out.
 WARM_UP = 2
-CONFIGS = {"mini": "configs/mini/lora{}.yaml", "8b": "configs/llama3_1/8B_lora{}.yaml"}
+# Our YAML for each base model that comes with the benchmark.
+SETTINGS = {"data/mini": Path("configs/mini/lora_fast.yaml"), "random_8b": Path("configs/llama3_1/8B_lora_fast.yaml")}
 # The shape of Llama-3.1-8B, its config.json.
 SHAPE_8B = {
     "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
@@ -85,7 +94,7 @@ def run_stock(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     weights = sorted(path.name for path in base.glob("*.safetensors"))
     tokenizer = {"path": f"{base}/original/tokenizer.model", "special_tokens_path": f"{base}/tokenizer.json"}
     config = OmegaConf.merge(
-        OmegaConf.load(CONFIGS[job["model"]].format("_single_device")),
+        OmegaConf.load(job["settings"].replace("_fast", "_single_device")),
         {
             "output_dir": job["folder"],
             "checkpointer": {"checkpoint_dir": str(base), "checkpoint_files": weights},
@@ -107,20 +116,18 @@ def run_stock(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     return {**recipe._metric_logger.figures(), "tokens": tokens, **timing}
 
 
-def run_ours(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """Our recipe; the checkpoint at its end is in its time."""
-    from radtune.config import parse_config
-    from radtune.train.distributed import start_world
-    from radtune.train.packing import make_batches
-    from radtune.train.plan import step_rows
-    from radtune.train.settings import TrainingSettings
-
-    base = job["base"]
-    settings = parse_config(TrainingSettings, [
-        "--config", CONFIGS[job["model"]].format("_fast"), f"output_dir={job['folder']}", f"checkpoint_dir={base}",
+def settings_of(job: dict[str, Any], overrides: list[str]) -> TrainingSettings:
+    """The settings of a run of ours."""
+    return parse_config(TrainingSettings, [
+        "--config", job["settings"], f"output_dir={job['folder']}", f"checkpoint_dir={job['base']}",
         f"dataset.data_files={job['rows']}", f"rows_per_step={job['rows_per_step']}", f"device={job['device']}",
         "checkpoint_every_n_steps=1000000", "log_every_n_steps=1", *overrides,
     ])  # fmt: skip
+
+
+def run_ours(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """Our recipe; the checkpoint at its end is in its time."""
+    settings = settings_of(job, overrides)
     recipe = runpy.run_path("recipes/lora_finetune.py")["LoRAFinetune"](settings, start_world(settings.device))
     recipe.setup()
     tokens = 0
@@ -133,34 +140,28 @@ def run_ours(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
 
 
 def run_peft(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """Transformers with peft and the paper's settings: pairs of padded rows, accumulated, with their mean loss."""
+    """Transformers with peft and our settings: pairs of padded rows, accumulated, with their mean loss."""
     from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
-    from torchtune.training.lr_schedulers import get_cosine_schedule_with_warmup
     from transformers import AutoModelForCausalLM
 
-    from radtune.instructions import read_instructions
-    from radtune.train.data import IGNORED, make_rows
-    from radtune.train.plan import step_rows
-
-    config = OmegaConf.to_container(OmegaConf.load(CONFIGS[job["model"]].format("_single_device")), resolve=True)
-    base, device, cuda = Path(job["base"]), torch.device(job["device"]), job["device"] == "cuda"
-    folder = open_model(base)
-    tokenizer = folder.tokenizer(config["tokenizer"]["max_seq_len"])
-    rows, _ = make_rows(tokenizer, list(read_instructions(Path(job["rows"]))), "llama3_chat")
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16 if cuda else torch.float32).to(device)
-    if config["enable_activation_checkpointing"]:
+    settings, cuda = settings_of(job, overrides), job["device"] == "cuda"
+    base, device, lora = open_model(Path(job["base"])), torch.device(job["device"]), dataclasses.asdict(settings.model)
+    rows, _ = make_rows(base.tokenizer(settings.tokenizer.max_seq_len), read_rows([Path(job["rows"])]), "llama3_chat")
+    dtype = choose_dtype(settings.dtype, cuda)
+    model = AutoModelForCausalLM.from_pretrained(base.path, dtype=dtype).to(device)
+    if cuda:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"]))
-    lora = {name: value for name, value in config["model"].items() if "lora" in name}
     with torch.device("meta"):
-        shape = folder.decoder(lora)
-    start = FineTuned(folder, fresh_adapter(shape, 0), lora, model.dtype).adapter()
+        shape = base.decoder(lora)
+    start = FineTuned(base, fresh_adapter(shape, settings.seed), lora, dtype).adapter()
+    targets = sorted({name.removesuffix(".weight").rpartition(".")[2] for name in start.pairs})
+    rank, alpha = settings.model.lora_rank, settings.model.lora_alpha
+    model = get_peft_model(model, LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets))
     set_peft_model_state_dict(model, peft_weights(start))
     steps = list(step_rows(len(rows), job["rows_per_step"], 0, 0))
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=config["optimizer"]["lr"], weight_decay=0.01, fused=True)
-    warmup = config["lr_scheduler"]["num_warmup_steps"]
-    scheduler = get_cosine_schedule_with_warmup(optimizer, warmup, num_training_steps=len(steps))
+    optimizer = build(settings.optimizer, "optimizer", trainable)
+    scheduler = build(settings.lr_scheduler, "lr_scheduler", optimizer, num_training_steps=len(steps))
     recorder = Recorder()
 
     def pad(parts: list[torch.Tensor], value: int) -> torch.Tensor:
@@ -176,6 +177,8 @@ def run_peft(job: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
                 loss = torch.nn.functional.cross_entropy(logits, targets.flatten(), reduction="sum") / trained
                 loss.backward()
                 summed += loss.item()
+            if settings.clip_grad_norm is not None:
+                torch.nn.utils.clip_grad_norm_(trainable, settings.clip_grad_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             scheduler.step()
@@ -191,7 +194,7 @@ KINDS = {
     "ours_packed": Kind(run_ours, ("packing=rows",)),
     "ours_shared_prefix": Kind(run_ours),
     "ours_qlora": Kind(run_ours, ("model.quantize_base=True",), on_cpu=False),
-    "peft": Kind(run_peft, on_cpu=False),
+    "peft": Kind(run_peft),
 }
 
 
@@ -286,11 +289,13 @@ def main(job: dict[str, Any]) -> None:
     if len(ends := result.pop("ends")) > WARM_UP:
         steady = (len(ends) - WARM_UP) * job["rows_per_step"] / (ends[-1] - ends[WARM_UP - 1])
         result["steady_rows_per_second"] = steady
+    # On a CPU the process's, with what loading took; Linux counts in KiB.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if job["device"] == "cuda":
-        result["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        peak = torch.cuda.max_memory_allocated()
         needed = flops_per_token(open_model(Path(job["base"])).config)
         result["utilisation"] = needed * steady * result["tokens"] / job["count"] / matrix_rate("cuda")
-    print("\n" + json.dumps(result))
+    print("\n" + json.dumps({**result, "peak_memory_gib": peak / 2**30}))
 
 
 if __name__ == "__main__":

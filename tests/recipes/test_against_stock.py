@@ -14,7 +14,8 @@ from radtune.instructions import read_instructions
 
 def losses(kind, path, rows_per_step, count):
     job = {
-        "kind": kind, "base": "data/mini", "rows": str(path), "device": "cpu", "model": "mini",
+        "kind": kind, "base": "data/mini", "rows": str(path), "device": "cpu",
+        "settings": "configs/mini/lora_fast.yaml",
         "rows_per_step": rows_per_step, "count": count,
     }  # fmt: skip
     done = Run(lambda job: training_rounds.main(job) or 0, job, path.parent / kind).wait()
