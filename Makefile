@@ -39,7 +39,7 @@ study: install ## Runs a study: make study STUDY=mini|openi|paper; LIMIT=20 for 
 		--resources gpu=$(GPUS) $(if $(LIMIT),--config limit=$(LIMIT)) $(SNAKEMAKE_FLAGS)
 
 test: install ## Runs all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST_FLAGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST_FLAGS)
 
 lint: install ## Checks style and finds slips
 	@$(BIN)/ruff check .

@@ -6,10 +6,12 @@ import runpy
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 # Several test processes share the cores, and each would start a thread for every one of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -25,17 +27,26 @@ LONGEST = (
     "test_study_run", "test_lora_finetune", "test_gpt_data_generate", "test_pipeline", "test_closed",
     "test_model_server", "test_transformers_engine",
 )  # fmt: skip
-# Modules that share what is dear to make run in one process, as every module does.
+# Modules that share what is dear to make.
 TOGETHER = ("test_study_tables", "test_study_report", "test_study_browser")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begins with :data:`LONGEST`; the rest keep their order."""
     rank = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(TOGETHER[0] if item.path.stem in TOGETHER else item.path.stem))
+
+
+class ByModule(LoadScopeScheduling):
+    """Gives a module to one process, and those of :data:`TOGETHER` to the same one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = Path(nodeid.partition("::")[0]).stem
+        return TOGETHER[0] if module in TOGETHER else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByModule:
+    return ByModule(config, log)
 
 
 def pytest_configure() -> None:
