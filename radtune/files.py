@@ -35,6 +35,9 @@ _PACKAGES = ("radtune", "torch", "torchtune", "torchao", "transformers", "peft",
 # Stands in a folder that one process keeps to itself.
 LOCK = ".lock"
 
+# What this process has written: files by their paths, each by its number in its file system.
+_written: dict[Path, int] = {}
+
 # Characters of one line, end included. The longest honest ones are an annotation's: a report and a model's answer.
 MAX_LINE = 64 * 2**20
 
@@ -58,6 +61,7 @@ def write_whole(path: Path) -> Iterator[TextIO]:
             stream.flush()
             os.fsync(held.fileno())
             os.replace(temporary, path)
+            _written[path.absolute()] = os.fstat(held.fileno()).st_ino
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and (error.errno in DISK_FULL or error.filename == str(temporary)):
@@ -277,7 +281,8 @@ def package_versions() -> dict[str, str]:
 def write_manifest(output: Path, config: Any, inputs: Iterable[Path | None] = (), **facts: Any) -> Path:
     """Writes what made an output file, beside it: the config (a dataclass or dict), and the hashes of input files.
 
-    ``facts`` are counts, seeds, scores: no patient text.
+    ``facts`` are counts, seeds, scores: no patient text. Where another process has written the output meanwhile, there
+    is no manifest, and an :class:`InputError`.
     """
     values = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config)
     manifest = {
@@ -294,7 +299,18 @@ def write_manifest(output: Path, config: Any, inputs: Iterable[Path | None] = ()
     with write_whole(manifest_path(output)) as stream:
         # A file name need not be UTF-8. What Python makes of its bytes (half surrogate pairs) stands as JSON's escape.
         stream.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+    if not _is_ours(Path(output)):
+        if _is_ours(manifest_path(output)):
+            manifest_path(output).unlink()
+        raise InputError(f"{output}: another process has written it meanwhile; give each an output of its own")
     return manifest_path(output)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file that this process has written is still the one that stands there."""
+    with suppress(FileNotFoundError):
+        return _written.get(path.absolute(), found := path.stat().st_ino) == found
+    return False
 
 
 def now() -> str:

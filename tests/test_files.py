@@ -295,3 +295,14 @@ def test_a_manifest_tells_what_made_a_file(tmp_path: Path) -> None:
     assert manifest["versions"]["python"].startswith("3.")
     assert datetime.fromisoformat(manifest["created"]).tzinfo is not None
     assert {"command", "git_commit"} <= set(manifest)
+
+
+def test_no_manifest_tells_of_what_another_process_has_written(tmp_path: Path) -> None:
+    output = tmp_path / "reports.jsonl"
+    write_jsonl(output, [{"by": "us"}])
+    write_manifest(output, {})
+    (tmp_path / "theirs").write_text("theirs")
+    (tmp_path / "theirs").rename(output)
+    with pytest.raises(InputError, match="another process has written it meanwhile"):
+        write_manifest(output, {})
+    assert not manifest_path(output).exists()

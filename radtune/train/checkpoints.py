@@ -84,7 +84,7 @@ def resume_state(
     if path is None:
         say(f"{folder}: no checkpoint yet, starting anew")
         return {}
-    if "decides" not in state:
+    if not isinstance(state, dict) or not isinstance(state.get("decides"), dict):
         raise InputError(f"{path}: no checkpoint of this recipe")
     for name in sorted({*decides, *state["decides"]}):
         was, now = state["decides"].get(name), decides.get(name)
