@@ -117,9 +117,11 @@ class GgufModel:
 
     def _config(self) -> dict[str, Any]:
         architecture = self._get("general.architecture")
-        # llama.cpp has no architecture of Mistral's own.
-        mistral = "mistral" in str(self._get("general.name", "")).lower() and architecture == "llama"
-        kind = "mistral" if mistral else architecture
+        names = {tensor.name for tensor in self._reader.tensors}
+        # llama.cpp has no architecture of Mistral's own; what else is like it computes the same.
+        plain = "output.weight" in names and ROPE_FREQUENCIES not in names
+        sentencepiece = self._get("tokenizer.ggml.model") == "llama"
+        kind = "mistral" if architecture == "llama" and plain and sentencepiece else architecture
         if kind not in ARCHITECTURES:
             known = ", ".join(sorted({name for name, _ in ARCHITECTURES.values()}))
             raise InputError(f"{self.path}: architecture {architecture!r}: only {known} are read here")
@@ -129,7 +131,6 @@ class GgufModel:
         if missing := [name for name, value in sizes.items() if type(value) is not int or value < 1]:
             raise InputError(f"{self.path}: no {architecture}.{SIZES[missing[0]]}")
         width = sizes["hidden_size"] // sizes["num_attention_heads"]
-        names = {tensor.name for tensor in self._reader.tensors}
         numbers = {ours: _decimal(self._get(f"{architecture}.{theirs}", 1e4)) for ours, theirs in NUMBERS.items()}
         head_dim = self._get(f"{architecture}.attention.key_length") or width
         stops = {self._get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot")} - {None}
@@ -143,7 +144,9 @@ class GgufModel:
             **numbers,
             "rope_scaling": self._rope_scaling(numbers["rope_theta"], head_dim),
             "tie_word_embeddings": "output.weight" not in names,
-            **({"attention_bias": False, "mlp_bias": False} if kind == "llama" else {}),
+            **{"llama": {"attention_bias": False, "mlp_bias": False}, "mistral": {"sliding_window": None}}.get(
+                kind, {}
+            ),
             "bos_token_id": self._get("tokenizer.ggml.bos_token_id"),
             "eos_token_id": sorted(stops) if len(stops) > 1 else next(iter(stops), None),
             "pad_token_id": self._get("tokenizer.ggml.padding_token_id"),

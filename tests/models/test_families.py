@@ -22,6 +22,7 @@ from radtune.models.chat_frame import LLAMA3
 from radtune.models.checkpoint import INDEX, fresh_adapter, load_checkpoint, load_trainable, open_model
 from radtune.models.export import FineTuned, export, peft_weights
 from radtune.models.families import FAMILIES, find_family
+from radtune.models.gguf import GgufModel
 from radtune.models.gguf_writing import write_gguf
 from radtune.models.hugging_face import load_pretrained
 from radtune.models.tokenizer import chat_tokens, json_tokenizer_of, prompt_tokens
@@ -307,7 +308,7 @@ def test_logits_are_transformers(folder, their_model):
 
 
 @torch.no_grad()
-def test_llama_cpp_reads_prompts_and_goes_on_as_transformers_does(folder, their_model, tmp_path):
+def test_a_gguf_file_is_the_same_model_in_llama_cpp_and_read_back(folder, their_model, tmp_path):
     write_gguf(folder, tmp_path / "tiny.gguf", "F16")
     prompt = prompt_tokens(open_model(folder).tokenizer(), MESSAGE)
     with serving(LLAMA_CPP, tmp_path / "tiny.gguf", 512, tmp_path / "log") as server:
@@ -325,6 +326,13 @@ def test_llama_cpp_reads_prompts_and_goes_on_as_transformers_does(folder, their_
         logits[open_model(folder).tokenizer().stop_tokens] = -torch.inf
         expected = torch.cat([expected, logits.argmax()[None, None]], dim=1)
     assert written["tokens"] == expected[0, len(prompt) :].tolist()
+    # And back.
+    GgufModel(tmp_path / "tiny.gguf").write(tmp_path / "back", "")
+    back = open_model(tmp_path / "back")
+    assert back.family is open_model(folder).family
+    assert prompt_tokens(back.tokenizer(), MESSAGE) == prompt
+    ours = load_checkpoint(tmp_path / "back", None, CPU, torch.float32).model
+    assert (ours(TOKENS) - their_model(TOKENS).logits).abs().max() < 0.05
 
 
 def test_prompts_are_the_chat_templates_and_no_report_opens_a_turn(folder):

@@ -142,7 +142,7 @@ def test_a_large_model_is_written_in_parts(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"general.name": "Mistral", "llama.block_count": 0}, "no llama.block_count"),
+        ({"llama.block_count": 0}, "no llama.block_count"),
         ({"llama.rope.scaling.type": "yarn"}, "scaled rotary positions of a kind that is not read"),
         ({"llama.block_count": 1}, "blk.1.attn_q.weight is no weight of a llama"),
         ({"tokenizer.ggml.pre": "odd"}, "tokenizer gpt2, odd: only sentencepiece and llama-bpe"),
