@@ -82,6 +82,7 @@ def test_time_is_linear(unit: str) -> None:
     [
         ("en", "No acute disease."),
         ("en", "Heart enlarged. Lungs clear. Dr. von der Heide was called."),
+        ("en", "1. Severe synovitis.\n2. Redemonstrated patchy marrow edema.\n3. Probable intra-articular body."),
         ("de", "Kein Erguss. Herz normal groß."),
         ("de", "Kein Nachweis eines Pneumothorax, linksseitiger Pleuraerguss. PICC-Line von rechts."),
         ("fr", "Pas d'épanchement pleural. Le coeur est de taille normale."),

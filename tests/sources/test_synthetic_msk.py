@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from radtune.characters import language_of
 from radtune.label_files import NO_FINDING
 from radtune.regions import shows_chest
 from radtune.sources.synthetic import findings, generate
@@ -51,6 +52,10 @@ def test_an_impression_has_its_modality_and_body_part(made):
         assert (report.findings, report.text) == ("", f"Impression: {report.impression}")
         assert "{" not in report.text
         assert shows_chest(report.text, report.body_part) == (report.body_part == "RIBS")
+
+
+def test_terse_impressions_are_english_too(made):
+    assert sum(language_of(item.report.impression) not in ("", "en") for item in made) <= 2
 
 
 def test_the_held_out_cohort_says_in_other_words_what_the_other_says():
