@@ -294,7 +294,7 @@ def _without_colon(text: str, start: int, line: str) -> Iterator[_Part]:
     if match is None:
         return
     name = match["name"].strip()
-    kind = heading_kind(name)
+    kind = None if ". " in name else heading_kind(name)  # "History of falls. Heart is normal" is none
     if kind is None or (kind in (ORGAN, VIEW, CLOSING) and not (match["dash"] and kind == ORGAN)):
         return
     near = not any(pattern.fullmatch(name.lower()) for pattern in _KINDS.values())

@@ -32,8 +32,8 @@ _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\u
 # through, because "heart is not enlarged" is a mention that its own cue negates; so is a second verb, "is stable and
 # not enlarged".
 _GAP_STOPS = (
-    r"(?:and|but)(?! +(?:is|are|remains|not)(?!\w))|or|nor|with|without|no|which|although|though|however|there|except"
-    r"|from|by|due|than|since"
+    r"(?:and|but)(?! +(?:is|are|remains|not)(?!\w))|or|nor|with|without|no(?! longer(?!\w))|which|although|though"
+    r"|however|there|except|from|by|due|than|since"
 )
 _GAP = rf"(?:{SPACE}(?!(?:{_GAP_STOPS})(?!\w))[\w'/%.]{{1,40}}+){{0,6}}?"
 # Where the words and signs of a text stand, in order, and what comes behind each: nothing, behind the last.

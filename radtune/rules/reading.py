@@ -52,7 +52,9 @@ _GOES_ON = re.compile(
     r"|since|because|resolved|suspected|excluded|again|today|unlikely|unchanged|possible|probable|likely)\b)"
 )
 # A name, no sentence, on a line of its own, and its answer on the next.
-_NAME_ALONE = re.compile(r"[ \t]*[A-Z][A-Za-z/]*(?: (?!(?:is|are|was|were|no|not)\b)[A-Za-z/]+){0,3}[ \t]*\Z")
+_NAME_ALONE = re.compile(
+    r"[ \t]*[A-Z][A-Za-z/]*(?: (?!(?:is|are|was|were|no|not|looks?|appears?|remains?|seems?)\b)[A-Za-z/]+){0,3}[ \t]*\Z"
+)
 _ANSWER_ALONE = re.compile(
     r"[ \t]*(?:none|no|nil|absent|negative|normal|yes|present|not (?:seen|present|identified))[ \t]*\.?[ \t]*\Z",
     re.IGNORECASE,
@@ -71,15 +73,17 @@ _CELL = re.compile(r"[A-Za-z][A-Za-z /]{1,30}\Z")
 
 # What stands for a word: places that a report's de-identification left, a finding's sign in brackets, boxes to tick.
 _MARKS = re.compile(
-    r"(?P<gap>\[\*\*[^\]\n]{0,80}\*\*\])|(?P<absent>\((?:-|neg|negative|absent|none|no|nil)\)|(?<!\w)-ve(?!\w))"
-    r"|(?P<present>\((?:\+|pos|positive|present|yes)\)|(?<!\w)\+ve(?!\w))|(?P<choice>\(y(?:es)? ?/ ?n(?:o)?\))"
+    r"(?P<gap>\[\*\*[^\]\n]{0,80}\*\*\])|(?P<absent>\((?:-|n|neg|negative|absent|none|no|nil)\) ?|(?<!\w)-ve(?!\w))"
+    r"|(?P<present>\((?:\+|y|pos|positive|present|yes)\) ?|(?<!\w)\+ve(?!\w))|(?P<choice>\(y(?:es)? ?/ ?n(?:o)?\))"
     r"|(?P<unticked>\[ {0,3}\])|(?P<ticked>\[[x\u2713]\])|(?P<number>\((?:\d{1,2}|[a-h]|i{1,3})\)(?= ?[a-z]))"
 )
+# "-ve for effusion", but "effusion -ve, edema +ve".
+_DENIES = re.compile(r" {1,9}[a-z]")
 # "1) No effusion 2) Mild edema", "a) ... b) ..." on one line.
 _LIST_NUMBER = re.compile(r"\s(?=(?:\d{1,2}|[a-h]|i{1,3}|iv|v)\)\s)")
 # "Effusion - none." and "Effusion? None." answer themselves.
 _ANSWER = (
-    r"(?:yes\b|(?:none|no|nil|absent|negative|not {1,9}(?:seen|present)) *+(?:[.,\n]|\Z)"
+    r"(?:yes\b|(?:none|no|nil|absent|negative|(?:not|none) {1,9}(?:seen|present|identified)) *+(?:[.,\n]|\Z)"
     r"|no {1,3}(?:evidence|acute|significant|definite|visible|change)\b)"
 )
 _ADJECTIVE = (
@@ -137,11 +141,14 @@ def reading_copy(text: str) -> str:
 
 
 def _word_for(mark: re.Match[str]) -> str:
+    denies = mark[0] == "-ve" and _DENIES.match(mark.string, mark.end())
     words = {
-        "gap": "xxxx", "absent": " no" if mark[0] == "-ve" else ":no", "present": "", "choice": "",
+        "gap": "xxxx", "absent": " no" if denies else ":no", "present": "", "choice": "",
         "unticked": f"{SENTENCE_END}no"[-len(mark[0]) :], "ticked": SENTENCE_END, "number": SENTENCE_END,
     }  # fmt: skip
-    return words[mark.lastgroup or ""].ljust(len(mark[0]))
+    word = words[mark.lastgroup or ""].ljust(len(mark[0]))
+    # "Edema (-) effusion (+)"
+    return word[:-1] + SENTENCE_END if mark[0][-2:] == ") " else word
 
 
 def _fold_lines(text: str) -> str:
