@@ -75,7 +75,11 @@ class ModelFolder:
             return resolve_name(family.builder if lora is None else family.lora_builder)(**sizes, **(lora or {}))
         except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{self.path}/config.json: not that of a {family.name}: {reason}") from None
+            what = f"{self.path}/config.json: not that of a {family.name}"
+            if lora and lora.get("quantize_base"):
+                # Blocks of 4-bit weights do not divide all sizes, and torchtune's have no biases.
+                what = f"model.quantize_base: {self.path} cannot be held in 4 bits"
+            raise InputError(f"{what}: {reason}") from None
 
     def tokenizer(self, max_seq_len: int | None = None) -> Any:
         """Its tokenizer; ``max_seq_len`` is where training rows are cut."""

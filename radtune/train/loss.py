@@ -32,7 +32,9 @@ class SummedLoss(nn.Module):
         self.decoder = decoder
         for layer in decoder.layers:
             # torchtune picks the kernel in this one attribute of a layer; it is frozen at 0.6.1, so the name stays.
-            layer.attn._attention_call = partial(_attention, layer.attn._attention_call)
+            attention = layer.attn
+            group = attention.num_heads // attention.num_kv_heads
+            attention._attention_call = partial(_attention, attention._attention_call, group)
         last = decoder.layers[-1]
         last.forward = partial(_layer_at, last, last.forward)
 
@@ -149,6 +151,7 @@ def sees(groups: Sequence[Group], length: int) -> Callable[..., torch.Tensor]:
 
 def _attention(
     default: Callable[..., torch.Tensor],
+    group: int,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -156,7 +159,11 @@ def _attention(
     dropout_p: float,
     is_causal: bool,
 ) -> torch.Tensor:
-    """Attention by torchtune's kernel; or that of a pack, where the mask is its :func:`row_blocks`."""
+    """Attention by torchtune's kernel; or that of a pack, where the mask is its :func:`row_blocks`.
+
+    torchtune copies keys and values once for each of the ``group`` query heads that share them. Rows of a pack need
+    one copy: the queries of a group are more queries of their key head.
+    """
     if not isinstance(mask, tuple):
         return default(query, key, value, mask=mask, dropout_p=dropout_p, is_causal=is_causal)
     # Each group's prefix and rows: slicing one by one would fill gradients of the whole pack with zeros for each.
@@ -166,11 +173,20 @@ def _attention(
     for block, prefix, own in zip(mask, parts, parts, strict=True):
         if block.prefix:
             outputs.append(scaled_dot_product_attention(*prefix, dropout_p=dropout_p, is_causal=True))
-        rows = [tensor.squeeze(0)[:, block.places].transpose(0, 1) for tensor in own]
+        count, longest = block.places.shape
+        queries = own[0].squeeze(0)[:, block.places].transpose(0, 1).unflatten(1, (-1, group)).flatten(2, 3)
         keys, values = (
-            torch.cat([prefix[i].expand(len(block.places), -1, -1, -1), rows[i]], dim=2) if block.prefix else rows[i]
+            torch.cat(
+                [
+                    prefix[i][:, ::group].expand(count, -1, -1, -1),
+                    own[i].squeeze(0)[::group, block.places].transpose(0, 1),
+                ],
+                dim=2,
+            )
             for i in (1, 2)
         )
-        attended = scaled_dot_product_attention(rows[0], keys, values, attn_mask=block.mask, dropout_p=dropout_p)
+        mask_of_group = block.mask.repeat(1, 1, group, 1)
+        attended = scaled_dot_product_attention(queries, keys, values, attn_mask=mask_of_group, dropout_p=dropout_p)
+        attended = attended.unflatten(2, (group, longest)).flatten(1, 2)
         outputs.append(attended.transpose(0, 1).flatten(1, 2)[:, block.kept].unsqueeze(0))
     return torch.cat(outputs, dim=2)

@@ -19,7 +19,7 @@ from radtune.engines.launch import LLAMA_CPP, serving
 from radtune.engines.prompt import Prompt
 from radtune.instructions import Instruction
 from radtune.models.chat_frame import LLAMA3
-from radtune.models.checkpoint import INDEX, fresh_adapter, load_checkpoint, load_trainable, open_model
+from radtune.models.checkpoint import INDEX, choose_dtype, fresh_adapter, load_checkpoint, load_trainable, open_model
 from radtune.models.export import FineTuned, export, peft_weights
 from radtune.models.families import FAMILIES, find_family
 from radtune.models.gguf import GgufModel
@@ -368,6 +368,25 @@ def test_prompts_are_the_chat_templates_and_no_report_opens_a_turn(folder):
         assert engine._tokens(prompt) == tokens
     assert engine._encode(["['Edema']"]) == [ours.encode("['Edema']", add_bos=False, add_eos=False)]
     assert engine._ends <= set(ours.stop_tokens)
+
+
+@pytest.mark.parametrize("key", ["apply_lora_to_output", "quantize_base"])
+def test_an_adapter_that_a_model_cannot_have_is_refused_by_its_key(folder, key):
+    base = open_model(folder)
+    try:
+        base.decoder(LORA | {key: True})
+    except InputError as error:
+        assert str(error).startswith(f"model.{key}: ")
+    else:
+        assert key == "apply_lora_to_output" and not base.config["tie_word_embeddings"]
+
+
+def test_bf16_on_a_cpu_without_its_instructions_is_told_of(monkeypatch, capsys):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert [choose_dtype("auto", cuda) for cuda in (False, True)] == [torch.float32, torch.bfloat16]
+    assert capsys.readouterr().err == ""
+    assert choose_dtype("bf16", cuda=False) == torch.bfloat16
+    assert capsys.readouterr().err.startswith("dtype=bf16: this CPU has no instructions for it")
 
 
 def test_losses_and_gradients_are_the_same_however_rows_are_arranged(folder, their_model):
