@@ -37,7 +37,7 @@ from radtune.score import inputs
 from radtune.score.display import metrics_text
 from radtune.score.evaluation import evaluate, policy_scores, write_metrics
 from radtune.sources.table import read_any_reports
-from radtune.tables import table_layout
+from radtune.tables import is_jsonl, table_layout
 from radtune.tasks import Task, load_task, task_names, text_of
 
 
@@ -85,8 +85,9 @@ def main(config: EvaluateConfig) -> None:
         # Annotators that gold is not made of are compared alone: names beyond the task are theirs to give.
         if name == inputs.GOLD or (config.gold_rule and name in config.gold_columns):
             sides[name], respelled[name] = inputs.understood(task, side, lenient)
-        elif lenient:
-            sides[name], respelled[name] = respell(task, side)
+        elif lenient or not is_jsonl(side.path):
+            # A program's answers are held to the classes' names; a table is people's, who may write a synonym.
+            sides[name], respelled[name] = respell(task, side, slips=lenient)
     annotators = [sides[name] for name in config.gold_columns]
     if config.gold_rule:
         sides[inputs.GOLD] = inputs.combine_gold(task, annotators, config.gold_rule, config.gold_blank)

@@ -5,6 +5,7 @@ import math
 import os
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from radtune.config import InputError, parse_config, read_yaml
 from radtune.engines.choose import endpoint_of
 from radtune.engines.guard import check_endpoint
 from radtune.sources.table import reports_of
+from radtune.study.formats import time_text
 from radtune.study.jobs import Hashes, Job, key_words, made_by, read_source
 from radtune.study.plan import Study
 from radtune.study.results import gold_of
@@ -22,13 +24,22 @@ from radtune.tables import normal_id
 # Rough figures for the estimate: words to tokens, tokens of a prompt and of an answer, and what a device does a second:
 # operations and bytes of memory, an A100's at half its peak, and a core's as the demo's runs measure it.
 _TOKENS_PER_WORD, _PROMPT_TOKENS, _ANSWER_TOKENS, _REPORT_WORDS = 1.5, 250, 40, 60
+_ROW_TOKENS = _PROMPT_TOKENS + _REPORT_WORDS * _TOKENS_PER_WORD + _ANSWER_TOKENS
 _GPU, _CORE = (1.5e14, 1e12), (3e10, 5e9)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is known before the start: lines to show, doubts and an estimate; seconds of each job that takes long."""
+
+    lines: list[str]
+    seconds: Mapping[str, float]
 
 
 def check_study(
     study: Study, recipes: Mapping[str, Training], jobs: Mapping[str, Job], schemas: Mapping[str, type], hashes: Hashes
-) -> list[str]:
-    """Reads what can be read before the start; lines to show: doubts, and an estimate.
+) -> Checked:
+    """Reads what can be read before the start.
 
     ``schemas`` are the keys of each command, by its file.
 
@@ -58,7 +69,8 @@ def check_study(
     for name, config in configs.items():
         if name.startswith("annotate") and jobs[name].around is None and (endpoint := endpoint_of(config)):
             check_endpoint(endpoint, config.allow_endpoint, config.zero_retention_confirmed)
-    return [*_doubts(study, recipes), *_estimate(study, recipes, jobs, configs, sources)]
+    seconds = _seconds(study, recipes, jobs, configs, sources)
+    return Checked([*_doubts(study, recipes), *_estimate(study, recipes, jobs, configs, sources, seconds)], seconds)
 
 
 def _config(job: Job, schemas: Mapping[str, type]) -> Any:
@@ -105,59 +117,72 @@ def _doubts(study: Study, recipes: Mapping[str, Training]) -> list[str]:
     return found
 
 
+def _seconds(
+    study: Study,
+    recipes: Mapping[str, Training],
+    jobs: Mapping[str, Job],
+    configs: Mapping[str, Any],
+    sources: Mapping[str, Any],
+) -> dict[str, float]:
+    """Roughly, what each training and asking takes that has not been made yet, alone on this machine."""
+    parameters, on_gpu = parameters_of(study.settings.checkpoint_dir), any(r.on_gpu for r in recipes.values())
+    operations, memory = _GPU if on_gpu else tuple(each * (os.cpu_count() or 1) for each in _CORE)
+    there = {name: sources[f"prepare_cohort/{name}"].reports for name in (c.name for c in study.used_cohorts)}
+    found = {}
+    for cell in (cell for cell in study.cells if cell.trained):
+        rows = recipes[cell.recipe].epochs * sum(there[name] if n is None else n for name, n in cell.rows.items())
+        found[f"train/{cell.name}"] = 6 * parameters * _ROW_TOKENS * rows / operations
+    for name in (name for name in jobs if name.startswith("predict/")):
+        config, answers = configs[name], _reports(study, jobs, sources, name) * configs[name].samples
+        steps = _ANSWER_TOKENS * answers / (config.batch_size or 16)
+        reading = 2 * parameters * _ROW_TOKENS * answers / operations
+        found[name] = reading + steps * parameters * (2 if on_gpu else 4) / memory
+    return {name: each for name, each in found.items() if not all(path.exists() for path in jobs[name].outputs)}
+
+
+def _reports(study: Study, jobs: Mapping[str, Job], sources: Mapping[str, Any], name: str) -> int:
+    """How many reports a job asks about; 0 where they are given."""
+    rule, *wildcards = name.split("/")
+    prepared = f"prepare_{'cohort' if rule == 'annotate_cohort' else 'test'}/{wildcards[-1]}"
+    if prepared not in sources:
+        return 0
+    fold = rule == "predict" and study.cell(wildcards[0]).fold
+    count = min(sources[prepared].reports, jobs[prepared].source.get("sample") or sources[prepared].reports)
+    return count // study.settings.folds if fold else count
+
+
 def _estimate(
     study: Study,
     recipes: Mapping[str, Training],
     jobs: Mapping[str, Job],
     configs: Mapping[str, Any],
     sources: Mapping[str, Any],
+    seconds: Mapping[str, float],
 ) -> list[str]:
     """Time, memory and cost, all rough: of what has not been made yet, as if nothing ran side by side."""
-    parameters, on_gpu = parameters_of(study.settings.checkpoint_dir), any(r.on_gpu for r in recipes.values())
-    operations, memory = _GPU if on_gpu else tuple(each * (os.cpu_count() or 1) for each in _CORE)
-    row_tokens = _PROMPT_TOKENS + _REPORT_WORDS * _TOKENS_PER_WORD + _ANSWER_TOKENS
-    left = {name: job for name, job in jobs.items() if not all(path.exists() for path in job.outputs)}
-    there = {name: sources[f"prepare_cohort/{name}"].reports for name in (c.name for c in study.used_cohorts)}
-    rows = sum(
-        recipes[cell.recipe].epochs * sum(there[name] if n is None else n for name, n in cell.rows.items())
-        for cell in study.cells
-        if f"train/{cell.name}" in left
-    )
-    training = 6 * parameters * row_tokens * rows / operations
-    asking, questions, cost, priced = 0.0, 0, 0.0, True
-    for name in left:
-        rule, *wildcards = name.split("/")
-        if rule not in ("predict", "annotate_cohort", "annotate_test"):
-            continue
-        config, prepared = configs[name], f"prepare_{'cohort' if rule == 'annotate_cohort' else 'test'}/{wildcards[-1]}"
-        reports = sources[prepared].reports if prepared in sources else 0
-        reports = min(reports, jobs[prepared].source.get("sample") or reports) if prepared in jobs else reports
-        if rule == "predict":
-            reads = 2 * parameters * row_tokens * reports * config.samples / operations
-            steps = _ANSWER_TOKENS * reports * config.samples / (config.batch_size or 16)
-            asking += reads + steps * parameters * (2 if on_gpu else 4) / memory
-        else:
-            questions += reports * config.samples
-            price = FREE if jobs[name].around else price_at(endpoint_of(config), config.model or "")
-            priced = priced and price is not None
-            tokens = reports * config.samples / 1e6
-            cost += (
-                tokens * ((row_tokens - _ANSWER_TOKENS) * price.input + _ANSWER_TOKENS * price.output) if price else 0
-            )
-    trainings = sum(name.startswith("train/") for name in left)
-    askings = sum(name.startswith("predict/") for name in left)
-    parts = [f"{trainings:,} to train, about {_time(training)}"] if trainings else []
-    parts += [f"{askings:,} to ask, about {_time(asking)}"] if askings else []
+    parts = []
+    for rule, verb in (("train", "train"), ("predict", "ask")):
+        if some := [each for name, each in seconds.items() if name.startswith(f"{rule}/")]:
+            parts.append(f"{len(some):,} to {verb}, about {time_text(sum(some))}")
     if parts:
-        parts.append(f"at least {2 * parameters * (2 if on_gpu else 4) / 1e9:,.1f} GB of memory")
+        bytes_each = 2 if any(recipe.on_gpu for recipe in recipes.values()) else 4
+        parameters = parameters_of(study.settings.checkpoint_dir)
+        parts.append(f"at least {2 * parameters * bytes_each / 1e9:,.1f} GB of memory")
+    questions, cost, priced = 0, 0.0, True
+    for name in (name for name in jobs if name.startswith("annotate")):
+        if all(path.exists() for path in jobs[name].outputs):
+            continue
+        config, reports = configs[name], _reports(study, jobs, sources, name)
+        questions += reports * config.samples
+        price = FREE if jobs[name].around else price_at(endpoint_of(config), config.model or "")
+        priced = priced and price is not None
+        if price:
+            tokens = (_ROW_TOKENS - _ANSWER_TOKENS) * price.input + _ANSWER_TOKENS * price.output
+            cost += reports * config.samples / 1e6 * tokens
     if questions:
         money = f"about {cost:,.2f} US dollars" if priced else "at a price that is not listed"
         parts.append(f"{questions:,} questions to the teacher, {money}")
     return [f"estimate, one after the other: {'; '.join(parts)}"] if parts else []
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds / 3600:,.1f} hours" if seconds > 5400 else f"{max(1, round(seconds / 60)):,} min"
 
 
 def parameters_of(folder: Path) -> int:

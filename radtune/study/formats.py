@@ -123,6 +123,11 @@ def value_text(value: Value, signed: bool = False) -> str:
     return f"{value:,}" if isinstance(value, int) else value
 
 
+def time_text(seconds: float) -> str:
+    """A time, roughly."""
+    return f"{seconds / 3600:,.1f} hours" if seconds > 5400 else f"{max(1, round(seconds / 60)):,} min"
+
+
 def slug(text: str) -> str:
     """A title as the name of a file or column."""
     return "_".join("".join(c if c.isalnum() else " " for c in text.replace("Δ", "delta ")).lower().split())

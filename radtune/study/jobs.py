@@ -97,9 +97,10 @@ def jobs_of(study: Study, recipes: Mapping[str, Training]) -> dict[str, Job]:
         elif cohort.labels == TEACHER:
             found.append(_annotate(study, f"annotate_cohort/{cohort.name}", cohort, reports, gold, labels))
     for test in study.tests.values():
-        if test.reports is None:
+        apart = test.asked == test.name
+        if test.reports is None and apart:
             found.append(_prepare(f"prepare_test/{test.name}", test, study.test_file(test.name), test.gold))
-        for fold in range(1, study.settings.folds + 1):
+        for fold in range(1, study.settings.folds + 1) if apart else ():
             reports, part = study.test_reports(test.name, fold), {"fold": [fold, study.settings.folds]}
             found.append(_prepare(f"prepare_fold/{test.name}/{fold}", test, reports, test.gold, part))
         if test.gold_from:
@@ -108,7 +109,8 @@ def jobs_of(study: Study, recipes: Mapping[str, Training]) -> dict[str, Job]:
     found += [_build(study, cell) for cell in {cell.rows_name: cell for cell in study.cells if cell.learns}.values()]
     for cell in study.cells:
         found += [_train(study, cell, recipes[cell.recipe])] if cell.trained else []
-        found += filter(None, (_answer(study, cell, study.tests[test]) for test in cell.tests))
+        asked = dict.fromkeys(study.tests[test].asked for test in cell.tests)
+        found += filter(None, (_answer(study, cell, study.tests[test]) for test in asked))
     for cell, name in study.scores:
         errors = {"errors": study.evaluation(cell.name, name, "errors.jsonl")}
         test = study.tests[name]

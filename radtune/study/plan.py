@@ -135,10 +135,11 @@ class Study:
 
     def test_reports(self, test: str, fold: int = 0) -> Path:
         """The reports of a test, or of one of its folds: given, or prepared."""
-        return self.tests[test].reports or self.test_file(test, f"reports{_fold_suffix(fold)}.jsonl")
+        return self.tests[test].reports or self.test_file(self.tests[test].asked, f"reports{_fold_suffix(fold)}.jsonl")
 
     def predictions(self, cell: str, test: str) -> Path:
         """What a cell answers on the reports of a test."""
+        test = self.tests[test].asked if test in self.tests else test
         if labeler := self.labeler(cell):
             return Path(labeler.labels) if labeler.labels else self.test_file(test, f"{cell}.csv")
         return self.run_dir / "predictions" / cell / f"{test}.jsonl"
@@ -201,6 +202,9 @@ def study_from_mapping(values: Mapping[str, Any], where: str = "study") -> Study
         name: read_test(f"{where}: tests.{name}", name, settings, run_dir)
         for name in settings.tests | settings.rule_tests
     }
+    for test in [test for test in tests.values() if not is_synthetic(test)]:
+        same = (other.name for other in tests.values() if _reports(other) == _reports(test))
+        tests[test.name] = replace(test, asked=next(same))
     files: dict[str, tuple[Path, ...]] = {}
     for task in (part.task for part in (*cohorts.values(), *tests.values())):
         if files.setdefault(task.name, task.files) != task.files:
@@ -216,6 +220,10 @@ def study_from_mapping(values: Mapping[str, Any], where: str = "study") -> Study
     study = replace(study, cells=[each for cell in cells for each in _repeated(cell, settings)])
     _check_cells(where, study)
     return study
+
+
+def _reports(test: Test) -> tuple[Any, ...]:
+    return test.task.name, test.reports, test.source
 
 
 def _repeated(cell: Cell, settings: StudySettings) -> Iterator[Cell]:

@@ -14,6 +14,7 @@ from radtune.score.evaluation import Metrics, read_metrics
 from radtune.score.inputs import GOLD, LENIENT, combine_gold, read_gold, understood
 from radtune.study.plan import Cell, Kind, Study
 from radtune.study.settings import Test
+from radtune.tables import is_jsonl
 from radtune.tasks.lists import fold_space
 
 REPORTED_FILE = ROOT / "configs" / "study" / "reported.yaml"
@@ -188,7 +189,8 @@ def predictions_of(study: Study, cell: str, test: Test) -> LabelFile:
     """
     labeler = study.labeler(cell)
     found = read_labels(study.predictions(cell, test.name), test.task, labeler.column if labeler else None)
-    return respell(test.task, found)[0] if _is_lenient(test) else found
+    lenient = _is_lenient(test)
+    return respell(test.task, found, slips=lenient)[0] if lenient or not is_jsonl(found.path) else found
 
 
 def _is_lenient(test: Test) -> bool:

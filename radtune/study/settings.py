@@ -130,6 +130,9 @@ class Test:
     reports: Path | None
     evaluation: Mapping[str, Any]  # keys of evaluate.py
     source: Mapping[str, Any]  # keys of prepare_reports.py
+    asked: (
+        str  # the test that has the same reports and task, so that they are asked about once; its own name where none
+    )
 
 
 def is_synthetic(part: Cohort | Test) -> bool:
@@ -229,7 +232,8 @@ def read_test(where: str, name: str, settings: StudySettings, run_dir: Path) -> 
         source["id_column"] = id_column
         if Path(gold).is_file() and id_column not in column_names(Path(gold)):
             evaluation.pop("id_column", None)
-    return Test(name, title, task, Path(gold), gold_from, Path(reports) if reports else None, evaluation, source)
+    given = Path(reports) if reports else None
+    return Test(name, title, task, Path(gold), gold_from, given, evaluation, source, name)
 
 
 def check_settings(where: str, settings: StudySettings, run_dir: Path) -> None:

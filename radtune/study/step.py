@@ -3,26 +3,33 @@
 import ctypes
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import psutil
 
 from radtune.config import InputError
-from radtune.files import lock, write_bytes, write_whole
+from radtune.files import lock, read_json, write_bytes, write_whole
+from radtune.privacy import say
+from radtune.study.formats import time_text
 from radtune.study.jobs import ADAPTER, Hashes, Job, fingerprint, given_of, made_of, read_stamp, stamp_path
 from radtune.study.plan import Study
 
 # How often a job looks whether the study still runs; how long its command may take to end when it does not.
 _LOOK_S, _GRACE_S = 0.5, 20.0
 _PR_SET_PDEATHSIG = 1
+# How often it is said how far a job has come: "84 of 250 steps, 1.2/s, 2.3 min left"; bytes of the log that are read.
+_SAY_S, _TAIL = 60.0, 4096
+_PROGRESS = re.compile(r"^([\d,]+ of [\d,]+ \w+, .*?([\d,.]+) min left.*)$", re.MULTILINE)
+_EXPECTED = ".expected.json"
 
 
 def run_job(study: Study, job: Job, made: Container[Path], log: Path, parent: int) -> int:
@@ -43,7 +50,7 @@ def run_job(study: Study, job: Job, made: Container[Path], log: Path, parent: in
             write_bytes(log, b"made from the same already\n")
             return 0
         make = _train if job.name.startswith("train/") else _run
-        code = make(job, now, log, parent, held)
+        code = make(study, job, now, log, parent, held)
         if code == 0:
             with write_whole(stamp) as stream:
                 json.dump(now, stream, indent=2)
@@ -63,7 +70,34 @@ def _lock(path: Path) -> BinaryIO:
             time.sleep(_LOOK_S)
 
 
-def _run(job: Job, now: dict[str, Any], log: Path, parent: int, held: BinaryIO, **others: Any) -> int:
+def expect(study: Study, seconds: Mapping[str, float], at_once: int) -> None:
+    """Notes what each job is thought to take, and how many run at once, for the jobs' own processes."""
+    with write_whole(study.run_dir / _EXPECTED) as stream:
+        json.dump({"at_once": at_once, "seconds": dict(seconds)}, stream)
+
+
+def progress_line(study: Study, job: Job, log: Path, elapsed: float) -> str:
+    """How far a job has come by the last such line of its log, and what that means for the study; empty without one.
+
+    What the others will take is thought to be wrong as far as it was for this one.
+    """
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - _TAIL))
+        lines = _PROGRESS.findall(stream.read().decode(errors="replace"))
+    if not lines:
+        return ""
+    line, minutes = lines[-1]
+    left = 60 * float(minutes.replace(",", ""))
+    expected = read_json(study.run_dir / _EXPECTED) if (study.run_dir / _EXPECTED).exists() else {"seconds": {}}
+    if job.name not in expected["seconds"]:
+        return f"{job.name}: {line}"
+    pace = (elapsed + left) / max(1e-9, expected["seconds"].pop(job.name))
+    others = sum(each for name, each in expected["seconds"].items() if not stamp_path(study, name).exists())
+    whole = time_text(max(left, (left + pace * others) / expected["at_once"]))
+    return f"{job.name}: {line}; the study: about {whole} left, as far as this one tells"
+
+
+def _run(study: Study, job: Job, now: dict[str, Any], log: Path, parent: int, held: BinaryIO, **others: Any) -> int:
     """Runs a command, and ends it and what it started when the study ends."""
     log.parent.mkdir(parents=True, exist_ok=True)
     words = job.words(**others)
@@ -80,6 +114,7 @@ def _run(job: Job, now: dict[str, Any], log: Path, parent: int, held: BinaryIO, 
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     signal.signal(signal.SIGINT, lambda *_: None)
     _die_with_parent()
+    began = said = time.monotonic()
     while True:
         try:
             return child.wait(_LOOK_S)
@@ -87,9 +122,12 @@ def _run(job: Job, now: dict[str, Any], log: Path, parent: int, held: BinaryIO, 
             if not _lives(parent):
                 _end(psutil.Process(child.pid))
                 return 128 + signal.SIGTERM
+        if time.monotonic() > said + _SAY_S and (line := progress_line(study, job, log, time.monotonic() - began)):
+            said = time.monotonic()
+            say(f"study: {line}")
 
 
-def _train(job: Job, now: dict[str, Any], log: Path, parent: int, held: BinaryIO) -> int:
+def _train(study: Study, job: Job, now: dict[str, Any], log: Path, parent: int, held: BinaryIO) -> int:
     """Trains beside the adapter that stands there, and takes its place when the new one is whole.
 
     A training that was stopped goes on; one that was made from other rows, settings or weights begins anew.
@@ -109,7 +147,7 @@ def _train(job: Job, now: dict[str, Any], log: Path, parent: int, held: BinaryIO
         write_bytes(place / "made_from", key.encode())
     goes_on = "resume" in job.keys
     trained = not goes_on and (place / ADAPTER).exists()
-    if not trained and (code := _run(job, now, log, parent, held, output_dir=place)):
+    if not trained and (code := _run(study, job, now, log, parent, held, output_dir=place)):
         return code
     if not goes_on:
         # torchtune's recipes write each epoch's adapter into a folder of its own.

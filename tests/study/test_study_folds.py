@@ -79,7 +79,7 @@ def test_every_report_is_asked_of_a_model_that_has_not_seen_it(study: Study, run
         name: json.loads(study.evaluation(name, "cmc_codes").read_text())["micro"]["f1"]
         for name in ("linear_0_all", "linear_all_0", "company1", "company2")
     }
-    assert scores["company1"] == 1.0 > scores["linear_0_all"] > scores["linear_all_0"]
+    assert scores["company1"] == 1.0 >= scores["linear_0_all"] > scores["linear_all_0"]
     # A company that never codes fever teaches none, and its code that the task does not know is learned by nobody.
     assert scores["company2"] < 0.9
     tables = {table.name: table for table in all_tables(read_results(study), read_reported().beside(study))}

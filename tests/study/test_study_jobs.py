@@ -54,9 +54,10 @@ def test_paper_study_has_every_cell_by_its_recipe() -> None:
         check_files(study, found)
 
 
-@pytest.mark.parametrize("name", ["mini", "openi"])
+@pytest.mark.parametrize("name", ["mini", "openi", "openi_smollm2", "cmc_smollm2"])
 def test_a_shipped_study_has_a_job_for_every_score(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENI_DIR", "data/openi")
+    for variable in ("OPENI_DIR", "CMC_DIR"):
+        monkeypatch.setenv(variable, "data")
     study = read_study(Path(f"configs/study/{name}.yaml"))
     jobs = jobs_of(study, read_training(study))
     for cell, test in study.scores:
@@ -65,10 +66,13 @@ def test_a_shipped_study_has_a_job_for_every_score(name: str, monkeypatch: pytes
         # All that it reads is given, or made by another job.
         assert not [path for path in job.reads if study.run_dir in path.parents and path not in made_by(jobs)]
     rules = [test for cell, test in study.scores if cell.kind == Kind.RULE_LABELER]
-    assert rules == (["multiple_choice"] if name == "mini" else ["multiple_choice", "mesh", "nih"] * 2)
+    wanted = {"mini": ["multiple_choice"], "openi": ["multiple_choice", "mesh", "nih"] * 2, "cmc_smollm2": []}
+    assert rules == wanted.get(name, ["mesh", "nih"] * 3)
     if name == "openi":
-        assert "alternatives=positive" in jobs["label_test_by_rules/nih/either"].words()
-        assert study.predictions("either", "nih") != study.predictions("rule_labeler", "nih")
+        # Both golds are of the same reports, which are labelled once.
+        assert "alternatives=positive" in jobs["label_test_by_rules/mesh/either"].words()
+        answers = study.predictions("either", "nih")
+        assert study.predictions("either", "mesh") == answers != study.predictions("rule_labeler", "nih")
 
 
 def one_rate_more(study: dict) -> set[str]:
@@ -200,7 +204,7 @@ def checked(values: dict) -> list[str]:
     recipes = read_training(study)
     jobs = jobs_of(study, recipes)
     check_files(study, jobs)
-    return check_study(study, recipes, jobs, schemas(), Hashes())
+    return check_study(study, recipes, jobs, schemas(), Hashes()).lines
 
 
 def test_a_study_is_told_what_is_doubtful_and_what_it_takes(own: dict) -> None:

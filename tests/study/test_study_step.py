@@ -14,7 +14,7 @@ import pytest
 
 from radtune.study.jobs import ADAPTER, Job
 from radtune.study.plan import Study, study_from_mapping
-from radtune.study.step import run_job
+from radtune.study.step import expect, progress_line, run_job
 
 # Stands for a recipe: notes each start, and leaves an adapter that tells what it was trained on.
 TRAIN = """
@@ -154,3 +154,15 @@ def test_a_second_start_does_not_train_beside_the_first(
     first.terminate()
     first.join(60)
     assert first.exitcode is not None
+
+
+def test_the_first_steps_tell_how_long_the_study_takes(study: Study, training: Job, tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    log.write_text("plan: 250 steps\n")
+    assert progress_line(study, training, log, 30) == ""
+    log.write_text("1 of 250 steps, 0.1/s, 90.0 min left\n25 of 250 steps, 0.5/s, 9.0 min left, loss 0.4\n")
+    line = f"{training.name}: 25 of 250 steps, 0.5/s, 9.0 min left, loss 0.4"
+    assert progress_line(study, training, log, 60) == line
+    # It takes ten times what was thought, and so will the other; two run at once.
+    expect(study, {training.name: 60.0, "train/mix_2_2": 600.0}, at_once=2)
+    assert progress_line(study, training, log, 60) == f"{line}; the study: about 54 min left, as far as this one tells"
