@@ -8,6 +8,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -66,11 +67,11 @@ def read_members(path: Path, names: re.Pattern[str], example: str) -> Iterator[M
 
 
 def decode(member: Member) -> str:
-    """A file's text, which must be UTF-8."""
-    try:
-        return member.data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{member.where}: not UTF-8 at byte {error.start}") from None
+    """A file's text: UTF-8 if it is that, else Windows-1252, as tables are read."""
+    for encoding in ("utf-8-sig", "cp1252"):
+        with suppress(UnicodeDecodeError):
+            return member.data.decode(encoding)
+    raise InputError(f"{member.where}: neither UTF-8 nor Windows-1252")
 
 
 # A file's name, what to call it, and how to open it.

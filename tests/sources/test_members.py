@@ -167,10 +167,10 @@ def test_a_folder_holds_files(tmp_path: Path) -> None:
         (folder / "2.txt").unlink()
 
 
-def test_decode_names_the_file_and_the_byte(tmp_path: Path) -> None:
-    files = {"1.txt": "\ufeffcafé".encode(), "2.txt": "café".encode("latin-1")}
-    first, second = read_members(make_zip(tmp_path / "c.zip", files), NAMES, "1.txt")
-    assert decode(first) == "café"
+def test_decode_reads_what_tables_may_be_and_names_the_rest(tmp_path: Path) -> None:
+    files = {"1.txt": "\ufeffcafé".encode(), "2.txt": "café – 2".encode("cp1252"), "3.txt": b"caf\x81"}
+    first, second, third = read_members(make_zip(tmp_path / "c.zip", files), NAMES, "1.txt")
+    assert (decode(first), decode(second)) == ("café", "café – 2")
     with pytest.raises(InputError) as caught:
-        decode(second)
-    assert str(caught.value) == f"{tmp_path}/c.zip: 2.txt: not UTF-8 at byte 3"
+        decode(third)
+    assert str(caught.value) == f"{tmp_path}/c.zip: 3.txt: neither UTF-8 nor Windows-1252"
