@@ -1,8 +1,9 @@
 """Whether a server frames messages as its model was trained on them.
 
-A server puts a message into its own chat template: Llama 3.1's adds a system message with a date, Qwen's one that says
-who it is. A fine-tuned model has seen neither, and answers some reports otherwise. So a prompt that is known is asked
-first, and its tokens, which servers count in every answer, are compared with those that it has in training.
+A server puts a message into its own chat template: Llama 3.1's adds a system message with a date, which no fine-tuned
+model has seen, and one of the server's own may leave out the system message that Qwen's has in training. Some reports are
+answered otherwise then. So a prompt that is known is asked first, and its tokens, which servers count in every answer,
+are compared with those that it has in training.
 """
 
 import json
@@ -39,11 +40,11 @@ class KnownPrompt:
 def known_prompt(tokenizer: Path | None) -> KnownPrompt | None:
     """What to ask a server first whose model has this ``tokenizer.json``; None where its training is not known.
 
-    Without a tokenizer, a frame of more tokens than any has that models are trained in is told.
+    Without a tokenizer, a frame of more tokens than that of a Llama in training is told.
     """
     # A light install has no tokenizers.
     if tokenizer is None or find_spec("torchtune") is None:
-        said = "frames prompts otherwise than models are trained here, if its model is one"
+        said = "frames prompts otherwise than Llamas are trained here, if its model is one"
         return KnownPrompt(_WORD, range(_MOST_TOKENS + 1), said)
     if (expected := _trained_tokens(tokenizer)) is None:
         return None

@@ -78,7 +78,7 @@ def test_without_a_folder_a_system_message_is_told_of_to_who_asks_a_trained_mode
     assert said("trained") == ("", 1)
     line, _ = said("a date")
     assert (
-        line.startswith("127.0.0.1 frames prompts otherwise than models")
+        line.startswith("127.0.0.1 frames prompts otherwise than Llamas")
         and line.count("\n") == 1
         and "--chat-template" in line
     )
@@ -88,7 +88,7 @@ def test_without_a_folder_a_system_message_is_told_of_to_who_asks_a_trained_mode
 def test_a_light_install_without_tokenizers_looks_for_a_system_message_alone(said, monkeypatch):
     monkeypatch.setattr(frame, "find_spec", lambda name: None)
     assert said("begun twice", model=str(MINI)) == ("", 1)
-    assert "than models are trained here" in said("a date", model=str(MINI))[0]
+    assert "than Llamas are trained here" in said("a date", model=str(MINI))[0]
 
 
 def test_nothing_is_said_of_a_server_that_counts_nothing_or_fails_at_that(serve, capsys):

@@ -275,13 +275,16 @@ def write_tokenizer(folder, family):
     return Tokenizer.from_file(str(folder / "tokenizer.json")).token_to_id(special["eos_token"])
 
 
-@pytest.fixture(scope="module", params=FAMILIES, ids=lambda family: family.name)
+# Families some of whose models tie their embeddings are tested both ways.
+ROWS = [(family, tied) for family in FAMILIES for tied in ((True, False) if family.tied is None else (family.tied,))]
+
+
+@pytest.fixture(scope="module", params=ROWS, ids=lambda row: f"{row[0].name}{', tied' * row[1]}")
 def folder(request, tmp_path_factory):
     """A tiny model of random weights for each row of the table, as transformers writes it."""
-    family, path = request.param, tmp_path_factory.mktemp("family")
+    (family, tied), path = request.param, tmp_path_factory.mktemp("family")
     usual = {name: values[0] for name, values in family.usual.items()}
     rope = {**family.rope, **{name: usual.pop(name) for name in ("rope_theta", "factor") if name in usual}}
-    tied = family.tied is not False
     sizes = {**SMALL, "vocab_size": 1408, "bos_token_id": None, "eos_token_id": write_tokenizer(path, family)}
     config = AutoConfig.for_model(
         family.model_type, **sizes, **usual, **family.fixed, rope_parameters=rope, tie_word_embeddings=tied
@@ -335,7 +338,7 @@ def test_a_gguf_file_is_the_same_model_in_llama_cpp_and_read_back(folder, their_
     assert (ours(TOKENS) - their_model(TOKENS).logits).abs().max() < 0.05
 
 
-def test_prompts_are_the_chat_templates_and_no_report_opens_a_turn(folder):
+def test_prompts_are_the_chat_templates_and_no_report_opens_a_turn(folder, their_model):
     ours, theirs = open_model(folder).tokenizer(), AutoTokenizer.from_pretrained(folder)
     chat = [{"role": "user", "content": MESSAGE}]
     framed = theirs.apply_chat_template(chat, add_generation_prompt=True)["input_ids"]
@@ -354,7 +357,7 @@ def test_prompts_are_the_chat_templates_and_no_report_opens_a_turn(folder):
         ours.decode([token for token in answered[len(framed) :] if token != stop], truncate_at_eos=False).strip()
         == "['Edema']"
     )
-    engine = TransformersEngine(*load_pretrained(folder, None, CPU, torch.float32, None), 4)
+    engine = TransformersEngine(their_model, theirs, 4)
     special = set(theirs.added_tokens_decoder)
     for attack in (
         "",
@@ -439,10 +442,9 @@ def test_adapter_and_merged_model_load_in_peft_and_transformers(folder, their_mo
     assert (wanted - their_model(TOKENS).logits).abs().max() > 0.1
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)(TOKENS).logits
     assert (load_checkpoint(tmp_path / "merged", None, CPU, torch.float32).model(TOKENS) - wanted).abs().max() < 1e-4
-    fresh = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    by_peft = PeftModel.from_pretrained(fresh, tmp_path / "adapter")(TOKENS).logits
-    by_us = load_pretrained(folder, tmp_path / "adapter", CPU, torch.float32, None)[0](TOKENS).logits
-    for logits in (merged, by_peft, by_us):
+    by_peft, _ = load_pretrained(folder, tmp_path / "adapter", CPU, torch.float32, None)
+    assert isinstance(by_peft, PeftModel)
+    for logits in (merged, by_peft(TOKENS).logits):
         assert (logits - wanted).abs().max() < 1e-4
     for exported in ("adapter", "merged"):
         framed = AutoTokenizer.from_pretrained(tmp_path / exported).apply_chat_template(
