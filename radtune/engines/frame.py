@@ -1,9 +1,9 @@
 """Whether a server frames messages as its model was trained on them.
 
 A server puts a message into its own chat template: Llama 3.1's adds a system message with a date, which no fine-tuned
-model has seen, and one of the server's own may leave out the system message that Qwen's has in training. Some reports are
-answered otherwise then. So a prompt that is known is asked first, and its tokens, which servers count in every answer,
-are compared with those that it has in training.
+model has seen, and one of the server's own may leave out the system message that Qwen's has in training. Some reports
+are answered otherwise then. So a prompt that is known is asked first, and its tokens, which servers count in every
+answer, are compared with those that it has in training.
 """
 
 import json
