@@ -18,6 +18,7 @@ import torch
 import yaml
 from gguf import MODEL_ARCH_NAMES, GGMLQuantizationType, GGUFReader, TokenType, get_tensor_name_map
 from gguf.quants import dequantize, quant_shape_to_byte_shape, quantize
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from radtune.config import InputError
@@ -73,7 +74,6 @@ SPLITS = {
         "type": "Sequence",
         "pretokenizers": [{"type": "Digits", "individual_digits": True}, {**_BYTE_LEVEL, "use_regex": True}],
     },
-    "gpt-2": {**_BYTE_LEVEL, "use_regex": True},
 }
 
 
@@ -180,7 +180,7 @@ class GgufModel:
         """The ``tokenizer.json`` of the model."""
         with _one_line(self.path):
             tokens, types = self._get("tokenizer.ggml.tokens"), self._get("tokenizer.ggml.token_type")
-            kind, split = self._get("tokenizer.ggml.model"), self._get("tokenizer.ggml.pre", "gpt-2")
+            kind, split = self._get("tokenizer.ggml.model"), self._get("tokenizer.ggml.pre")
             if kind == "gpt2" and split in SPLITS:
                 merges = [merge.split(" ") for merge in self._get("tokenizer.ggml.merges")]
                 parts = _byte_pairs(split, merges)
@@ -263,7 +263,10 @@ def _write_weights(folder: Path, weights: Iterable[tuple[str, torch.Tensor]]) ->
 
 def _save(folder: Path, part: dict[str, torch.Tensor], places: dict[str, str]) -> None:
     file = f"model-{len(set(places.values())) + 1:05}.safetensors"
-    save_file(part, folder / file, metadata={"format": "pt"})
+    try:
+        save_file(part, folder / file, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise InputError(f"{folder / file}: cannot write: {str(error)[:200]}") from None
     places |= dict.fromkeys(part, file)
 
 
