@@ -16,23 +16,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from radtune import label_files
 from radtune.combine import RULES
-from radtune.config import InputError, key, run_command
+from radtune.command import run_command
+from radtune.config import InputError, key
 from radtune.files import check_outputs, write_manifest
-from radtune.label_files import (
-    BLANK,
-    IGNORE,
-    OTHERS,
-    POLICIES,
-    LabelFile,
-    by_policy,
-    column_names,
-    policies_for,
-    read_labels,
-    respell,
-    unannotated,
-)
-from radtune.report import Report
+from radtune.label_files import LabelFile, column_names, read_labels
 from radtune.score import inputs
 from radtune.score.display import metrics_text
 from radtune.score.evaluation import evaluate, policy_scores, write_metrics
@@ -58,11 +47,12 @@ class EvaluateConfig:
     id_column: str | None = key("Column or JSON key of the report ids; else report_id, study_id or uid.", None)
     gold_blank: str | None = key(
         "Meaning of blank cells of gold: absent, or not scored; else absent, but a blank row is not annotated where "
-        "others say that there is nothing.", None, BLANK,
+        "others say that there is nothing.", None, label_files.BLANK,
     )  # fmt: skip
     uncertain: str | dict[str, str] | None = key(
         "What uncertain classes count as, on both sides: left out, present, absent, or a label of its own; for all, or "
-        f"by class (uncertain.CLASS=positive), the rest as {OTHERS}. Else as the task says.", None, POLICIES,
+        f"by class (uncertain.CLASS=positive), the rest as {label_files.OTHERS}. Else as the task says.",
+        None, label_files.POLICIES,
     )  # fmt: skip
     spelling: str = key("Names that are nearly a class: wrong, or taken for it.", "strict", inputs.SPELLING)
     reports: Path | None = key("reports.jsonl (or a CSV): only these are scored; its patients are what is drawn.", None)
@@ -79,7 +69,7 @@ def main(config: EvaluateConfig) -> None:
     check_outputs([config.output, config.errors], files)
     task = load_task(config.task)
     _check(config, task)
-    policies, lenient = policies_for(task, config.uncertain), config.spelling == inputs.LENIENT
+    policies, lenient = label_files.policies_for(task, config.uncertain), config.spelling == inputs.LENIENT
     sides, respelled = _read_sides(config, task), {}
     for name, side in sides.items():
         # Annotators that gold is not made of are compared alone: names beyond the task are theirs to give.
@@ -87,10 +77,10 @@ def main(config: EvaluateConfig) -> None:
             sides[name], respelled[name] = inputs.understood(task, side, lenient)
         elif lenient or not is_jsonl(side.path):
             # A program's answers are held to the classes' names; a table is people's, who may write a synonym.
-            sides[name], respelled[name] = respell(task, side, slips=lenient)
-    annotators = [sides[name] for name in config.gold_columns]
+            sides[name], respelled[name] = label_files.respell(task, side, slips=lenient)
     if config.gold_rule:
-        sides[inputs.GOLD] = inputs.combine_gold(task, annotators, config.gold_rule, config.gold_blank)
+        by_all = [sides[name] for name in config.gold_columns]
+        sides[inputs.GOLD] = inputs.combine_gold(task, by_all, config.gold_rule, config.gold_blank)
     for name in (inputs.GOLD, *config.gold_columns):
         if said := inputs.blank_text(task, sides[name], config.gold_blank, name):
             print(said)
@@ -98,12 +88,10 @@ def main(config: EvaluateConfig) -> None:
     if config.reports:
         id_column = config.id_column if config.id_column in column_names(config.reports) else None
         reports = {report.report_id: report for report in read_any_reports(config.reports, id_column)}
-        if not reports:
-            raise InputError(f"{config.reports}: no reports")
     print(f"{config.gold}: {table_layout(config.gold)}; {len(sides[inputs.GOLD].answers):,} rows")
     sides, remarks = inputs.join_sides(sides, reports, config.reports)
     print("".join(f"{remark}\n" for remark in remarks), end="")
-    scored = {name: by_policy(task, side, policies) for name, side in sides.items()}
+    scored = {name: label_files.by_policy(task, side, policies) for name, side in sides.items()}
     predictions, gold = scored[inputs.PREDICTIONS], scored[inputs.GOLD]
     patient_ids = {report.report_id: report.patient_id for report in reports.values() if report.patient_id is not None}
     tables = [path for path in (config.reports, config.gold) if path]
@@ -117,13 +105,13 @@ def main(config: EvaluateConfig) -> None:
     by_doubt = policy_scores(task, sides[inputs.PREDICTIONS], sides[inputs.GOLD], config.gold_blank)
     counts, examples = None, ""
     if config.errors:
-        counts, examples = _write_errors(config, config.errors, whose, predictions, gold, reports)
+        texts = {report_id: text_of(task, report) for report_id, report in reports.items()}
+        counts, examples = _write_errors(config, config.errors, whose, predictions, gold, texts)
         write_manifest(config.errors, config, files, errors=counts)
     metrics = dataclasses.replace(metrics, respelled=respelled, errors=counts, policies=by_doubt)
     write_metrics(config.output, metrics)
     write_manifest(config.output, config, files, f1=metrics.micro.f1)
-    print(metrics_text(metrics) + examples)
-    print(config.output)
+    print(f"{metrics_text(metrics)}{examples}\n{config.output}")
 
 
 def _check(config: EvaluateConfig, task: Task) -> None:
@@ -144,24 +132,18 @@ def _read_sides(config: EvaluateConfig, task: Task) -> dict[str, LabelFile]:
     columns = {inputs.PREDICTIONS: config.prediction_column, inputs.COMPARE: config.compare_column}
     paths = {inputs.PREDICTIONS: config.predictions, inputs.COMPARE: config.compare}
     sides = {name: read_labels(path, task, columns[name], ids.get(path)) for name, path in paths.items() if path}
-    rule, id_column = config.gold_rule, ids.get(config.gold)
-    return sides | inputs.read_gold(config.gold, task, config.gold_column, config.gold_columns, rule, id_column)
+    annotators = config.gold_columns, config.gold_rule
+    return sides | inputs.read_gold(config.gold, task, config.gold_column, *annotators, ids.get(config.gold))
 
 
 def _write_errors(
-    config: EvaluateConfig,
-    path: Path,
-    task: Task,
-    predictions: LabelFile,
-    gold: LabelFile,
-    reports: Mapping[str, Report],
+    config: EvaluateConfig, path: Path, task: Task, predictions: LabelFile, gold: LabelFile, texts: Mapping[str, str]
 ) -> tuple[dict[str, dict[str, int]], str]:
     # The rules that read the reports take a third of a second to load.
     from radtune.score.errors import count_kinds, examples_text, find_errors, write_errors
 
-    texts = {report_id: text_of(task, report) for report_id, report in reports.items()}
-    gold = inputs.without(gold, unannotated(gold, config.gold_blank))
-    errors = list(find_errors(task, predictions, gold, texts, config.gold_blank == IGNORE))
+    gold = inputs.without(gold, label_files.unannotated(gold, config.gold_blank))
+    errors = list(find_errors(task, predictions, gold, texts, config.gold_blank == label_files.IGNORE))
     write_errors(path, errors, config.show_text)
     return count_kinds(errors), f"\n{examples_text(errors)}" if config.show_text else ""
 

@@ -14,7 +14,7 @@ inference.py is the same command with other defaults. Exit code 1 if some report
 """
 
 from radtune.ask.command import AskConfig, ask, keys_with
-from radtune.config import run_command
+from radtune.command import run_command
 from radtune.tasks import DEFAULT_TASK
 
 # The paper's teacher, and how it was asked (section 2.2).

@@ -13,7 +13,7 @@ answer.
 """
 
 from radtune.ask.command import AskConfig, ask
-from radtune.config import run_command
+from radtune.command import run_command
 
 
 def main(config: AskConfig) -> None:

@@ -9,7 +9,8 @@ import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from her
 from dataclasses import dataclass
 from pathlib import Path
 
-from radtune.config import InputError, key, run_command
+from radtune.command import run_command
+from radtune.config import InputError, key
 from radtune.sources.table import reports_of
 from radtune.tasks import PROMPT_FORMATS, USES, Task, load_task, text_of, user_message
 

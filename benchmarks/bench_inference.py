@@ -19,7 +19,8 @@ from pathlib import Path
 
 import torch
 
-from radtune.config import InputError, key, run_command
+from radtune.command import run_command
+from radtune.config import InputError, key
 from radtune.engines.guard import check_endpoint, find_endpoint
 from radtune.engines.hugging_face import TransformersEngine
 from radtune.engines.limits import Limits

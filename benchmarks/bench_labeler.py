@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from radtune.config import key, run_command
+from radtune.command import run_command
+from radtune.config import key
 from radtune.label_files import read_labels
 from radtune.labels import State
 from radtune.report import Report

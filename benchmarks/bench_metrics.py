@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from radtune.config import key, run_command
+from radtune.command import run_command
+from radtune.config import key
 from radtune.files import write_jsonl
 from radtune.label_files import read_labels
 from radtune.score.evaluation import evaluate

@@ -43,7 +43,8 @@ from raw_server import MODES, raw_server
 from rough_server import Manner, rough_server
 
 from radtune import ROOT, end_at_once
-from radtune.config import key, run_command
+from radtune.command import run_command
+from radtune.config import key
 from radtune.files import read_jsonl, write_jsonl
 from radtune.sources.synthetic import generate
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from rough_server import Manner, Rough, answer_to, rough_server
 
-from radtune.config import key, run_command
+from radtune.command import run_command
+from radtune.config import key
 from radtune.engines.chat import request_body
 from radtune.engines.client import open_client
 from radtune.engines.guard import Endpoint

@@ -24,7 +24,8 @@ from pathlib import Path
 
 from training_rounds import KINDS, SETTINGS, WARM_UP, synthetic_rows, write_random_8b
 
-from radtune.config import InputError, key, run_command
+from radtune.command import run_command
+from radtune.config import InputError, key
 from radtune.files import write_jsonl
 
 

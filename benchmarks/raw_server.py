@@ -5,6 +5,7 @@ import hashlib
 import json
 import multiprocessing
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -110,27 +111,31 @@ MODES: dict[str, Reply] = {
 
 
 @contextmanager
-def raw_server(mode: str, heard: Path | None = None) -> Iterator[str]:
-    """Serves in one way as long as the block lasts; messages go to a file, a JSON text a line."""
-    listening = socket.create_server(("127.0.0.1", 0), backlog=64)
-    process = multiprocessing.get_context("fork").Process(target=_serve, args=(listening, (GOOD | MODES)[mode], heard))
+def raw_server(
+    mode: str, heard: Path | None = None, address: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+) -> Iterator[str]:
+    """Serves in one way as long as the block lasts, and gives its URL; messages go to a file, a JSON text a line."""
+    family, host = (socket.AF_INET6, f"[{address}]") if ":" in address else (socket.AF_INET, address)
+    listening = socket.create_server((address, 0), family=family, backlog=64)
+    arguments = (listening, (GOOD | MODES)[mode], heard, tls)
+    process = multiprocessing.get_context("fork").Process(target=_serve, args=arguments)
     process.start()
     try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        yield f"http{'s' * bool(tls)}://{host}:{listening.getsockname()[1]}/v1"
     finally:
         process.kill()
         process.join()
         listening.close()
 
 
-def _serve(listening: socket.socket, reply: Reply, heard: Path | None) -> None:
+def _serve(listening: socket.socket, reply: Reply, heard: Path | None, tls: ssl.SSLContext | None) -> None:
     while True:
         connection, _ = listening.accept()
-        threading.Thread(target=_talk, args=(connection, reply, heard), daemon=True).start()
+        threading.Thread(target=_talk, args=(connection, reply, heard, tls), daemon=True).start()
 
 
-def _talk(connection: socket.socket, reply: Reply, heard: Path | None) -> None:
-    with connection, suppress(OSError, ValueError, KeyError):
+def _talk(plain: socket.socket, reply: Reply, heard: Path | None, tls: ssl.SSLContext | None) -> None:
+    with suppress(OSError, ValueError, KeyError), tls.wrap_socket(plain, True) if tls else plain as connection:
         stream = connection.makefile("rb")
         while line := stream.readline():
             length, is_post = 0, line.startswith(b"POST")

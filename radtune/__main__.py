@@ -15,7 +15,8 @@ import sys
 from pathlib import Path
 
 from radtune import ROOT, end_at_once
-from radtune.config import EXIT_INPUT_ERROR, InputError, mendable
+from radtune.command import EXIT_INPUT_ERROR, mendable
+from radtune.config import InputError
 from radtune.privacy import nearest, say, shown
 
 # Each command and its file; tools of the repository itself are not among them.

@@ -7,15 +7,11 @@ No value stands in such words: it may be a patient's.
 
 import copy
 import dataclasses
-import errno
 import operator
-import os
 import re
-import signal
-import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,19 +19,10 @@ from typing import Any, TypeVar
 import msgspec
 import yaml
 
-from radtune import end_at_once
-from radtune.privacy import NOT_SHOWN, ToPeople, looks_like_name, nearest, say, shown
+from radtune.privacy import NOT_SHOWN, looks_like_name, nearest, shown
 
 Config = TypeVar("Config")
 
-EXIT_INPUT_ERROR = 2
-# What a full disk, a quota or a file size limit says while a file is being written.
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# The extra that brings a package, where it is not the one that brings torch.
-_EXTRAS = {
-    "bitsandbytes": "bitsandbytes", "gguf": "gguf", "xllamacpp": "gguf", "sklearn": "study", "snakemake": "study",
-    "starlette": "teacher", "uvicorn": "teacher",
-}  # fmt: skip
 _CONTAINERS = (dict, list, tuple)
 _RANGES = {"ge": (operator.ge, "{} or more"), "gt": (operator.gt, "more than {}"), "le": (operator.le, "at most {}")}
 
@@ -148,80 +135,6 @@ def read_yaml(path: Path, root: type = dict) -> Any:
     if not isinstance(loaded, root):
         raise InputError(f"{path}: expected a {'mapping of keys to values' if root is dict else root.__name__}")
     return loaded
-
-
-class Interrupt:
-    """Ends a command in order at a signal; remembers it, since native code may make another error of it."""
-
-    came = False
-
-    def __call__(self, number: int, frame: types.FrameType | None) -> None:
-        """Handles a signal."""
-        self.came = True
-        raise KeyboardInterrupt
-
-
-def begin_command() -> Interrupt:
-    """What every command begins with: its files are their owner's, what it prints steers no terminal, signals end it.
-
-    One that is stopped by a scheduler, or whose terminal goes away, unwinds like one stopped with Ctrl-C, so that
-    temporary files go with it. Under nohup it was told to ignore the terminal.
-    """
-    os.umask(0o077)
-    # Without this, a report with an accented letter could not be printed on a terminal with an ASCII locale.
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    sys.stdout = typing.cast(typing.TextIO, ToPeople(sys.stdout))
-    interrupt = Interrupt()
-    handle_signals(interrupt)
-    return interrupt
-
-
-def handle_signals(handler: Callable[[int, types.FrameType | None], None]) -> None:
-    """Lets a function handle what would end this process, but for what it was started to ignore."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, handler)
-
-
-def run_command(main: Callable[[Config], None], schema: type[Config], arguments: Sequence[str] | None = None) -> None:
-    """Runs a command: parses its config and calls it. What the user can mend is one line and exit code 2.
-
-    The docstring of ``main``'s module opens ``--help``.
-    """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    interrupt = begin_command()
-    try:
-        if any(argument in ("-h", "--help") for argument in arguments):
-            print(help_text(schema, sys.modules[main.__module__].__doc__ or ""))
-        else:
-            main(parse_config(schema, arguments))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader of our output went away (`... | head`): nothing is wrong, and nobody listens.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (Exception, KeyboardInterrupt) as error:
-        program = os.path.basename(sys.argv[0])
-        if interrupt.came or isinstance(error, KeyboardInterrupt):
-            say(f"{program}: interrupted")
-            sys.exit(128 + signal.SIGINT)
-        if not (line := mendable(error)):
-            raise
-        say(f"{program}: error: {line}")
-        sys.exit(EXIT_INPUT_ERROR)
-    finally:
-        handle_signals(end_at_once)
-
-
-def mendable(error: BaseException) -> str:
-    """What the user can do about an error, in one line; empty where it is none of theirs."""
-    if isinstance(error, InputError):
-        return " ".join(str(error).split())
-    if isinstance(error, OSError) and error.errno in DISK_FULL:
-        return f"{error.filename or 'a file'}: cannot write: {error.strerror}"
-    if isinstance(error, ModuleNotFoundError) and (package := str(error.name).partition(".")[0]) != "radtune":
-        extra = _EXTRAS.get(package, "train")
-        return f"needs {package}: install radtune with its extra {extra} (pip install '.[{extra}]')"
-    return ""
 
 
 def help_text(schema: type, description: str) -> str:

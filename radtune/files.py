@@ -4,6 +4,7 @@ Patient text may be in any of these files, so each is created readable by its ow
 """
 
 import dataclasses
+import errno
 import fcntl
 import functools
 import glob
@@ -27,10 +28,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from radtune import ROOT
-from radtune.config import DISK_FULL, InputError
+from radtune.config import InputError
 
 # What a result depends on; listed in every manifest where installed.
 _PACKAGES = ("radtune", "torch", "torchtune", "torchao", "transformers", "peft", "openai")
+
+# What a full disk, a quota or a file size limit says while a file is being written.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # Stands in a folder that one process keeps to itself.
 LOCK = ".lock"

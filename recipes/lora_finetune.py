@@ -26,15 +26,8 @@ from omegaconf import OmegaConf
 from torchtune import training
 from torchtune.modules import TransformerSelfAttentionLayer
 
-from radtune.config import (
-    EXIT_INPUT_ERROR,
-    InputError,
-    begin_command,
-    handle_signals,
-    help_text,
-    mendable,
-    parse_config,
-)
+from radtune.command import EXIT_INPUT_ERROR, begin_command, handle_signals, mendable
+from radtune.config import InputError, help_text, parse_config
 from radtune.engines.local import TorchtuneEngine
 from radtune.engines.prompt import Prompt, Response, Sampling
 from radtune.files import LOCK, clear_leftovers, lock, sha256_file, write_manifest

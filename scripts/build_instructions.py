@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from radtune.config import InputError, key, nearest, run_command
+from radtune.command import run_command
+from radtune.config import InputError, key, nearest
 from radtune.files import check_outputs, write_manifest
 from radtune.instructions import build, join, read_excluded, rows_sha256, write_instructions
 from radtune.label_files import OTHERS, POLICIES, policies_for

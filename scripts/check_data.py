@@ -15,7 +15,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from radtune.config import InputError, key, run_command
+from radtune.command import run_command
+from radtune.config import InputError, key
 from radtune.label_files import column_names, read_labels, respell
 from radtune.privacy import looks_like_name
 from radtune.report import Report, read_reports

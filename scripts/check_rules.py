@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from radtune.config import InputError, key, nearest, run_command
+from radtune.command import run_command
+from radtune.config import InputError, key, nearest
 from radtune.files import open_text
 from radtune.label_files import label_columns
 from radtune.labels import State

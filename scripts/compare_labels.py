@@ -15,7 +15,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from radtune.config import key, run_command
+from radtune.command import run_command
+from radtune.config import key
 from radtune.files import check_outputs, write_manifest, write_whole
 from radtune.label_files import read_labels
 from radtune.score.agreement import agreement_text, compare_tables

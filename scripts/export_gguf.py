@@ -10,7 +10,8 @@ import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from her
 from dataclasses import dataclass
 from pathlib import Path
 
-from radtune.config import InputError, key, run_command
+from radtune.command import run_command
+from radtune.config import InputError, key
 from radtune.files import check_outputs, write_manifest, write_whole
 
 # Of radtune.models.gguf_writing, which needs torch.

@@ -7,7 +7,8 @@ import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from her
 from dataclasses import dataclass
 from pathlib import Path
 
-from radtune.config import InputError, key, run_command
+from radtune.command import run_command
+from radtune.config import InputError, key
 from radtune.files import check_outputs, read_jsonl, write_jsonl, write_manifest
 
 

@@ -24,7 +24,8 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from radtune.config import InputError, key, run_command
+from radtune.command import run_command
+from radtune.config import InputError, key
 from radtune.files import check_outputs, jsonl_line, write_manifest, write_whole
 from radtune.label_files import label_columns, write_label_table
 from radtune.labels import State

@@ -13,7 +13,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from radtune.config import InputError, key, run_command
+from radtune.command import run_command
+from radtune.config import InputError, key
 from radtune.files import check_outputs, read_jsonl, write_jsonl, write_manifest
 from radtune.labels import Status
 from radtune.sources.table import read_any_reports

@@ -26,7 +26,8 @@ from torchtune.models.convert_weights import tune_to_hf
 from torchtune.models.llama3._tokenizer import CL100K_PATTERN
 from torchtune.models.llama3_1 import llama3_1
 
-from radtune.config import key, run_command
+from radtune.command import run_command
+from radtune.config import key
 from radtune.files import write_whole
 from radtune.labels import State
 from radtune.models.tokenizer import chat_tokens, llama3_tokenizer

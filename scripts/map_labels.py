@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from radtune.config import InputError, key, nearest, run_command
+from radtune.command import run_command
+from radtune.config import InputError, key, nearest
 from radtune.files import check_outputs, write_manifest
 from radtune.label_files import write_label_table
 from radtune.privacy import no_column

@@ -5,7 +5,7 @@ import sys
 
 from label_by_rules import LabelConfig, main, option_as_key
 
-from radtune.config import run_command
+from radtune.command import run_command
 
 if __name__ == "__main__":
     run_command(main, LabelConfig, option_as_key(sys.argv[1:]))

@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from radtune.config import InputError, key, run_command
+from radtune.command import run_command
+from radtune.config import InputError, key
 from radtune.files import check_outputs, write_whole
 from radtune.label_files import LABELS, NO_FINDING, column_names
 from radtune.sources.select import read_ids

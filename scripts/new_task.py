@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 import yaml
 
-from radtune.config import InputError, key, run_command
+from radtune.command import run_command
+from radtune.config import InputError, key
 from radtune.files import check_outputs, open_text, read_lines, write_whole
 from radtune.privacy import no_column
 from radtune.tables import is_missing, is_table, read_table

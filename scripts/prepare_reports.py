@@ -16,7 +16,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from radtune.config import from_mapping, key, run_command
+from radtune.command import run_command
+from radtune.config import from_mapping, key
 from radtune.files import check_outputs, write_jsonl, write_manifest
 from radtune.label_files import write_label_table
 from radtune.labels import Phrase

@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radtune.config import InputError, key, run_command
+from radtune.command import run_command
+from radtune.config import InputError, key
 from radtune.label_files import read_labels
 from radtune.labels import Phrase, Status
 from radtune.sources.table import reports_of

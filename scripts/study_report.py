@@ -7,7 +7,8 @@ import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from her
 from dataclasses import dataclass
 from pathlib import Path
 
-from radtune.config import key, run_command
+from radtune.command import run_command
+from radtune.config import key
 from radtune.files import write_manifest
 from radtune.study.formats import plain_text
 from radtune.study.plan import read_study

@@ -9,7 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from radtune.config import InputError, key, nearest, run_command
+from radtune.command import run_command
+from radtune.config import InputError, key, nearest
 from radtune.study.jobs import jobs_of, made_by
 from radtune.study.plan import read_study, read_training
 from radtune.study.step import run_job

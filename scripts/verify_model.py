@@ -15,7 +15,8 @@ from itertools import islice
 from pathlib import Path
 
 from radtune.ask.copies import ADAPTER, GGUF, MERGED, Tuned, ask_copy, why_left_out
-from radtune.config import InputError, key, run_command
+from radtune.command import run_command
+from radtune.config import InputError, key
 from radtune.engines.choose import QUANTIZATIONS
 from radtune.engines.launch import TRANSFORMERS, VLLM
 from radtune.files import LOCK, lock, read_json, write_jsonl, write_manifest

@@ -305,7 +305,8 @@ def test_a_yaml_becomes_dataclasses(tmp_path: Path) -> None:
 COMMAND = '''"""Prints its text."""
 import os
 from dataclasses import dataclass
-from radtune.config import InputError, key, run_command
+from radtune.command import run_command
+from radtune.config import InputError, key
 
 @dataclass
 class Keys:

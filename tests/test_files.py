@@ -39,7 +39,8 @@ from radtune.files import (
 SLOW_WRITER = """
 import sys, time
 from pathlib import Path
-from radtune.config import run_command, key
+from radtune.command import run_command
+from radtune.config import key
 from radtune.files import write_whole
 from dataclasses import dataclass
 from datetime import datetime

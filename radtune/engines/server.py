@@ -73,7 +73,7 @@ _LEFT_OUT = {
     SEED: "takes no seed; asking without one, so the same command may draw other answers",
 }
 _BROKEN_SCHEMA = "does not keep to the JSON schema that it takes; answers may be unreadable"
-# What ends a process in order; see :func:`radtune.config.run_command`.
+# What ends a process in order; see :func:`radtune.command.run_command`.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
