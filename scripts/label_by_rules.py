@@ -87,8 +87,6 @@ def main(config: LabelConfig) -> None:
                 _check_language(config, left_out, len(rows), at_least=_ENOUGH)
             if explanations:
                 explanations.write(jsonl_line(_explanation(text_of(task, report), report.report_id, found, row)))
-        if not rows:
-            raise InputError(f"{config.reports}: no reports")
         _check_language(config, left_out, len(rows))
         write_label_table(config.output, task, rows)
     seconds = time.perf_counter() - started

@@ -79,7 +79,7 @@ def test_the_command_scores_and_brings_in_nothing_heavy(folder: Path) -> None:
         ("uncertain=maybe", "uncertain: expected one of drop, positive, negative, state"),
         ("id_column=accession", "no column 'accession' in predictions.jsonl or gold.csv"),
         ("output=link.csv", "link.csv: would overwrite gold.csv"),
-        ("reports=empty.jsonl", "empty.jsonl: no reports"),
+        ("reports=empty.jsonl", "empty.jsonl: no rows"),
         ("errors=errors.jsonl", "errors needs the texts: give reports=reports.jsonl"),
         ("errors=out/metrics.json", "would overwrite out/metrics.json"),
         ("gold_columns=[labels,uid]", "gold_columns needs gold_rule=majority|union|intersection or the gold_column"),

@@ -206,7 +206,7 @@ def _reports(config: AskConfig, asking: Asking) -> list[Report]:
         return [_one_report(config.text)]
     reports = list(read_any_reports(config.reports, config.id_column, config.text_column))
     if not any(text_of(asking.task, report).strip() for report in reports):
-        raise InputError(f"{config.reports}: {'none of the reports has text' if reports else 'no reports'}")
+        raise InputError(f"{config.reports}: none of the reports has text")
     return reports
 
 
