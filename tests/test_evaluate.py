@@ -70,20 +70,16 @@ def test_the_command_scores_and_brings_in_nothing_heavy(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("task=open_ended", "predictions.jsonl:1: a row of task 'multiple_choice', expected 'open_ended'"),
         ("task=mine.yaml", "mine.yaml"),
         ("gold=absent.csv", "absent.csv: No such file"),
-        ("gold_column=names", "gold.csv:2: no column 'names'"),
         ("gold=other.csv", "other.csv:3: 'Airspace Opacity' is none of the classes; write names of classes"),
         ("uncertain.Edma=drop", "uncertain: 'Edma' is none of the classes of multiple_choice; did you mean 'Edema'?"),
         ("uncertain=maybe", "uncertain: expected one of drop, positive, negative, state"),
         ("id_column=accession", "no column 'accession' in predictions.jsonl or gold.csv"),
         ("output=link.csv", "link.csv: would overwrite gold.csv"),
         ("reports=empty.jsonl", "empty.jsonl: no rows"),
-        ("errors=errors.jsonl", "errors needs the texts: give reports=reports.jsonl"),
         ("errors=out/metrics.json", "would overwrite out/metrics.json"),
         ("gold_columns=[labels,uid]", "gold_columns needs gold_rule=majority|union|intersection or the gold_column"),
-        ("compare=absent.jsonl", "absent.jsonl: No such file"),
         ("compare_column=labels", "compare_column needs compare"),
         ("by=scanner", "by: no column 'scanner' in gold.csv"),
         ("by=uid", "by: 'uid' of gold.csv holds texts, or more than 50 different values"),
@@ -147,13 +143,10 @@ def test_scores_by_modality_and_by_a_column_of_gold(folder: Path, capsys: pytest
     (folder / "gold.csv").write_text("".join(f"{line},{where}\n" for line, where in zip(gold, site, strict=True)))
     metrics = run(*GIVEN, "reports=notes.csv", "by=[modality,SITE,ward]")
     by = metrics["by"]
-    assert {value: group["n_reports"] for value, group in by["modality"].items()} == {"CT": 75, "CR": 25}
-    assert {value: group["n_reports"] for value, group in by["SITE"].items()} == {
-        "North": 34,
-        "South": 33,
-        "unknown": 33,
-    }
-    assert {value: group["n_reports"] for value, group in by["ward"].items()} == {"unknown": 100}
+    counts = {column: {value: group["n_reports"] for value, group in groups.items()} for column, groups in by.items()}
+    assert counts == {
+        "modality": {"CT": 75, "CR": 25}, "SITE": {"North": 34, "South": 33, "unknown": 33}, "ward": {"unknown": 100}
+    }  # fmt: skip
     assert sum(group["micro"]["tp"] for group in by["modality"].values()) == metrics["micro"]["tp"]
     assert "modality CT, n 75  precision" in capsys.readouterr().out
 
@@ -224,12 +217,8 @@ def test_three_valued_answers_are_scored_and_blank_gold_is_named_first(folder: P
         "1 of 4 reports are not annotated in gold and left out (gold_blank=ignore); 4 blank cells"
     )
     assert "gold has no column for Atelectasis, " in lines[0]
-    assert (metrics["n_reports"], metrics["micro"]["tp"], metrics["micro"]["fp"], metrics["micro"]["fn"]) == (
-        3,
-        2,
-        2,
-        2,
-    )
+    assert metrics["n_reports"] == 3
+    assert [metrics["micro"][name] for name in ("tp", "fp", "fn")] == [2, 2, 2]
     wrong = [json.loads(line) for line in (folder / "out/errors.jsonl").read_text().splitlines()]
     assert [(row["report_id"], row["side"], row["label"]) for row in wrong] == [
         ("1", "fp", "Edema"), ("1", "fn", "Edema (uncertain)"), ("2", "fp", "Pneumonia"), ("2", "fn", "Edema"),

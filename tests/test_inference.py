@@ -213,12 +213,10 @@ def test_a_server_is_held_to_the_tasks_schema_and_gets_no_special_tokens(serve, 
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        (["output=x.jsonl"], "reports= and output= go together"),
         (["text=a", "reports=r.jsonl", "output=x.jsonl"], "reports= or text=, not both"),
         (["text= "], "the report is empty"),
         (["text=a", "samples=3", "temperature=0"], "samples=3 at temperature=0 would all be alike"),
         (["text=a", "scores=true"], "scores=true needs constrain=true"),
-        (["text=a", "constrain=true", "task=open_ended"], "constrain=true: the answers of task open_ended are open"),
         (["text=a", "temperature=null"], "temperature=null and max_new_tokens=null go with engine=openai"),
         (["text=a", "batch_size=0"], "batch_size: expected 1 or more"),
         (["text=a", "quantization=4bit"], "quantization= goes with engine=transformers"),
@@ -227,6 +225,7 @@ def test_a_server_is_held_to_the_tasks_schema_and_gets_no_special_tokens(serve, 
     ],
 )
 def test_mistakes_are_one_line(keys, message, run):
+    """More of them, and of the other commands, in test_mistakes.py."""
     _, errors = run(TASK, MINI, *keys, code=2)
     assert message in errors
     assert len(errors.strip().splitlines()) == 1

@@ -193,16 +193,9 @@ LONG = "There is a small left pleural effusion with adjacent atelectasis and no 
 def test_excluded_reports_are_left_out_with_their_patients_and_their_text(tmp_path):
     # The excluded report has no label itself, and its text stands under another id in the other task's file.
     items = [made_up("50414267", f"{LONG}.", "p1", labels=None), *(made_up(str(n), f"Text {n}.") for n in range(4))]
-    copies = [
-        f"FINDINGS:  {LONG.upper()}",
-        LONG.replace("small", "tiny"),
-        LONG.replace(" left", ""),
-        f"{LONG} and a mass and",
-    ]
-    others = [made_up(str(900 + n), text) for n, text in enumerate(copies)] + [
-        made_up("a", "Text.", "p1"),
-        made_up("b", "C", "10"),
-    ]
+    copies = [f"FINDINGS:  {LONG.upper()}", LONG.replace("small", "tiny"), LONG.replace(" left", "")]
+    others = [made_up(str(900 + n), text) for n, text in enumerate([*copies, f"{LONG} and a mass and"])]
+    others += [made_up("a", "Text.", "p1"), made_up("b", "C", "10")]
     sources = {"open_ended": items, "multiple_choice": others}
     (tmp_path / "ids.csv").write_text("study_id,MRN\ns50414267,\n2,\n12345,p10\ns12345,\n")
     split = build(sources, {"open_ended": 3, "multiple_choice": 1}, 0, 0, read_excluded([tmp_path / "ids.csv"]))
@@ -273,10 +266,8 @@ def test_what_people_write_in_a_column_of_labels_is_learned_and_what_they_left_b
     assert [item.left_out for item in items if item.labels is None] == ["not annotated"] * 2
     # Where blank is the only way that it says so, it means none, and that is said.
     (tmp_path / "labels.csv").write_text("study_id;labels\n0;Edema\n1;\n")
-    assert [item.labels for item in join(tmp_path / "reports.jsonl", tmp_path / "labels.csv", task)][:2] == [
-        ("Edema",),
-        (),
-    ]
+    items = join(tmp_path / "reports.jsonl", tmp_path / "labels.csv", task)
+    assert [item.labels for item in items[:2]] == [("Edema",), ()]
     assert "1 blank rows count as none" in capsys.readouterr().out
     (tmp_path / "labels.csv").write_text("study_id,Edema,Fracture\n0,1,0\n")
     with pytest.raises(
@@ -297,13 +288,8 @@ def test_ids_stand_in_a_column_given_of_either_file(tmp_path):
 def test_quarantined_answers_are_learned_only_if_asked_for_and_what_a_reader_edits_always_is(tmp_path):
     def row(report_id, labels, phrases, answered, **others):
         named = [{"phrase": phrase, "icd10": None} for phrase in phrases]
-        return {
-            "report_id": report_id,
-            "labels": labels,
-            "phrases": named,
-            "labels_sha256": labels_sha256(answered),
-            **others,
-        }
+        kept = {"labels": labels, "phrases": named, "labels_sha256": labels_sha256(answered)}
+        return {"report_id": report_id, **kept, **others}
 
     rows = [
         row("0", ["scar"], ["scar"], ["scar"], problems=[]),
@@ -311,6 +297,7 @@ def test_quarantined_answers_are_learned_only_if_asked_for_and_what_a_reader_edi
         row("2", ["scar"], ["mass"], ["mass"], problems=["1 of 1 phrases not in the report"]),
         row("3", ["mass"], ["scar"], ["mass"], problems=["no list in the answer"]),
         row("4", ["scar"], [], [], status="unparsed", problems=["no list in the answer"]),
+        row("5", [], [], [], status="refused"),
     ]
     write_jsonl(tmp_path / "reports.jsonl", [made_up(str(n), f"Report {n}.").report for n in range(len(rows))])
     write_jsonl(tmp_path / "annotations.jsonl", rows)
@@ -318,11 +305,12 @@ def test_quarantined_answers_are_learned_only_if_asked_for_and_what_a_reader_edi
         items = join(
             tmp_path / "reports.jsonl", tmp_path / "annotations.jsonl", load_task("open_ended"), with_problems=wanted
         )
-        expected = [("scar",), ("scar",) if wanted else None, ("scar",), ("scar",), ("scar",)]
+        expected = [("scar",), ("scar",) if wanted else None, ("scar",), ("scar",), ("scar",), None]
         assert [item.labels for item in items] == expected
-    assert items[1].left_out == "" and list(edited_rows(tmp_path / "annotations.jsonl")) == ["2", "3", "4"]
+    assert (items[1].left_out, items[5].left_out) == ("", "without an answer")
+    assert list(edited_rows(tmp_path / "annotations.jsonl")) == ["2", "3", "4"]
     answers = read_labels(tmp_path / "annotations.jsonl", load_task("open_ended")).answers
-    assert [answer.by for answer in answers.values()] == ["", "", "reader", "reader", "reader"]
+    assert [answer.by for answer in answers.values()] == ["", "", "reader", "reader", "reader", ""]
 
 
 def test_files_are_written_together_or_not_at_all(tmp_path):
@@ -339,18 +327,13 @@ def test_files_are_written_together_or_not_at_all(tmp_path):
 @pytest.fixture
 def files(tmp_path):
     mimic, wcm = list(generate(60, 1, "mimic")), list(generate(60, 2, "wcm"))
-    write_jsonl(tmp_path / "mimic.jsonl", [i.report for i in mimic])
-    write_jsonl(tmp_path / "wcm.jsonl", [i.report for i in wcm])
-    write_label_table(
-        tmp_path / "labels.csv", load_task("multiple_choice"), {i.report.report_id: i.labels for i in mimic}
-    )
-    write_jsonl(
-        tmp_path / "annotations.jsonl",
-        [
-            {"report_id": i.report.report_id, "status": "ok", "phrases": [{"phrase": p.phrase} for p in i.phrases]}
-            for i in wcm
-        ],
-    )
+    for name, made in (("mimic", mimic), ("wcm", wcm)):
+        write_jsonl(tmp_path / f"{name}.jsonl", [i.report for i in made])
+    labels = {i.report.report_id: i.labels for i in mimic}
+    write_label_table(tmp_path / "labels.csv", load_task("multiple_choice"), labels)
+    named = ((i.report.report_id, [{"phrase": p.phrase} for p in i.phrases]) for i in wcm)
+    rows = [{"report_id": report_id, "status": "ok", "phrases": phrases} for report_id, phrases in named]
+    write_jsonl(tmp_path / "annotations.jsonl", rows)
     return tmp_path
 
 
@@ -397,22 +380,11 @@ def test_outputs_are_the_weak_labels(run_here, files):
         assert row.instruction == task.prompt("training").instruction
 
 
-def test_unusable_annotations_are_left_out(files):
-    lines = (files / "annotations.jsonl").read_text().splitlines()
-    lines[0] = lines[0].replace('"status": "ok"', '"status": "refused"')
-    (files / "annotations.jsonl").write_text("\n".join(lines))
-    joined = join(files / "wcm.jsonl", files / "annotations.jsonl", load_task("open_ended"))
-    assert [item.labels is None for item in joined] == [True] + [False] * 59
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"open_ended.rows": 61}, "61 training rows asked for, 60 there"),
-        ({"validation_rows": 3}, "validation_rows and validation_output go together"),
         ({"validation_rows": -1}, "validation_rows: expected 0 or more"),
         ({"open_end.rows": 3}, "missing required key: open_end.reports"),
-        ({"open_end.rows": 3, "open_end.reports": "x", "open_end.labels": "y"}, "did you mean 'open_ended'?"),
         ({"tasks": "[absent.yaml]"}, "absent.yaml: No such file"),
         ({"validation_rows": 3, "validation_output": "/dev/full"}, "/dev/full: is a device"),
         ({"output": "{folder}/x/../wcm.jsonl"}, "would overwrite"),
@@ -420,7 +392,6 @@ def test_unusable_annotations_are_left_out(files):
         ({"exclude_ids": "[{folder}/rows.jsonl]"}, "would overwrite"),
         ({"open_ended.labels": "{folder}/labels.csv"}, "a label table has no phrases"),
         ({"multiple_choice.reports": "{folder}/wcm.jsonl"}, "no label for any of the 60 reports"),
-        ({"sead": "1"}, "unknown key 'sead'; did you mean 'seed'?"),
     ],
 )
 def test_errors_are_one_line(run_here, files, changes, message):

@@ -186,7 +186,7 @@ def _asking(config: AskConfig) -> Asking:
         raise InputError("response_format=json_schema goes with engine=openai; constrain=true with a model here")
     if schema and config.evidence and task.classes:
         raise InputError("evidence=true: a server held to a JSON schema gives none; needs a model that runs here")
-    if config.samples > 1 and temperature == 0 and not task.draws_examples(config.prompt):
+    if config.samples > 1 and temperature == 0 and not task.wording.draws_examples(config.prompt):
         raise InputError(f"samples={config.samples} at temperature=0 would all be alike")
     if config.batch and not at_server:
         raise InputError("batch= goes with engine=openai")

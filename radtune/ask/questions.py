@@ -34,7 +34,7 @@ class Asking:
 
     def prompt(self, report: Report, sample: int) -> TaskPrompt:
         """The instruction for one sample of a report."""
-        if self.task.draws_examples(self.use):
+        if self.task.wording.draws_examples(self.use):
             return self.task.prompt(self.use, report.report_id, self.seed, sample)
         return self._fixed_prompt
 

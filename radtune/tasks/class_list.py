@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from radtune.labels import NO_FINDING, Answer, Phrase, State, Status
 from radtune.tasks.lists import ClosedList, final_answer, read_json, read_list, unique
-from radtune.tasks.rendering import TaskPrompt, Wording, example_pieces
+from radtune.tasks.rendering import TaskPrompt, Wording
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,18 +85,10 @@ class ClassList:
 
     def prompt(self, use: str, report_id: str = "", seed: int = 0, vote: int = 0) -> TaskPrompt:
         """The instruction of a use; its pieces are ``{classes}``, ``{definitions}`` and ``{examples}``."""
-        examples = self.wording.examples_of(use, report_id, seed, vote)
-        pieces = {
-            "classes": ", ".join(f"‘{name}’" for name in self.classes),
-            "definitions": "\n".join(f"* {name}: {meaning}" for name, meaning in self.definitions.items()),
-            **example_pieces(examples, [self.encode([p.phrase for p in example.phrases]) for example in examples]),
-        }
-        ids = tuple(example.example_id for example in examples)
-        return TaskPrompt(self.wording.render(use, pieces), ids)
-
-    def draws_examples(self, use: str) -> bool:
-        """Whether each report and vote has examples of its own."""
-        return self.wording.draws_examples(use)
+        classes = ", ".join(f"‘{name}’" for name in self.classes)
+        definitions = "\n".join(f"* {name}: {meaning}" for name, meaning in self.definitions.items())
+        given = {"classes": classes, "definitions": definitions}
+        return self.wording.prompt(use, report_id, seed, vote, self.encode, **given)
 
     def canonical(self, name: str) -> str | None:
         """The class that a name spells, case and outer blanks aside; None if it is none."""

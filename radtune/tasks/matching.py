@@ -43,26 +43,15 @@ def match_matrix(predictions: Sequence[str], gold: Sequence[str]) -> np.ndarray:
 
 
 def count_any(matches: np.ndarray) -> tuple[int, int]:
-    """Matched predictions and matched gold phrases, where a phrase may match several: the paper's rule.
+    """How many predictions match some gold phrase, and how many gold phrases some prediction: the paper's rule.
 
-    Args:
-        matches: :func:`match_matrix` of one report.
-
-    Returns:
-        Predictions that match some gold phrase, and gold phrases that some prediction matches.
+    ``matches`` is the :func:`match_matrix` of one report.
     """
     return np.count_nonzero(matches.any(axis=1)), np.count_nonzero(matches.any(axis=0))
 
 
 def count_one_to_one(matches: np.ndarray) -> int:
-    """The most pairs that can be made when each phrase may be used once: a maximum bipartite matching.
-
-    Args:
-        matches: :func:`match_matrix` of one report.
-
-    Returns:
-        The number of pairs.
-    """
+    """The most pairs that can be made when each phrase may be used once: a maximum bipartite matching."""
     total = np.count_nonzero(matches)
     rows, columns = (np.count_nonzero(matches.any(axis=axis)) for axis in (1, 0))
     if total in (rows, columns):
@@ -88,11 +77,7 @@ def count_exact(predictions: Sequence[str], gold: Sequence[str]) -> int:
 
 
 def count_tokens(predictions: Sequence[str], gold: Sequence[str]) -> tuple[int, int, int]:
-    """Words of one report's phrases, a word as often as it stands: for token F1, whatever phrases they stand in.
-
-    Returns:
-        Words in common, words predicted, words in gold.
-    """
+    """For token F1 of one report: words in common, predicted and in gold, as often as they stand in any phrase."""
     predicted, right = ([word for phrase in side for word in phrase_words(phrase)] for side in (predictions, gold))
     return _common(predicted, right), len(predicted), len(right)
 

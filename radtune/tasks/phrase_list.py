@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from radtune.labels import Answer, Phrase, State
 from radtune.tasks.class_list import strict_schema
 from radtune.tasks.lists import final_answer, fold_space, read_json, read_list, unique, write_list
-from radtune.tasks.rendering import TaskPrompt, Wording, example_pieces
+from radtune.tasks.rendering import TaskPrompt, Wording
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,14 +52,7 @@ class PhraseList:
 
     def prompt(self, use: str, report_id: str = "", seed: int = 0, vote: int = 0) -> TaskPrompt:
         """The instruction of a use; its pieces are ``{examples}`` and ``{reasoned_examples}``."""
-        examples = self.wording.examples_of(use, report_id, seed, vote)
-        answers = [self.encode([phrase.phrase for phrase in example.phrases]) for example in examples]
-        ids = tuple(example.example_id for example in examples)
-        return TaskPrompt(self.wording.render(use, example_pieces(examples, answers)), ids)
-
-    def draws_examples(self, use: str) -> bool:
-        """Whether each report and vote has examples of its own."""
-        return self.wording.draws_examples(use)
+        return self.wording.prompt(use, report_id, seed, vote, self.encode)
 
     def canonical(self, name: str) -> str | None:
         """No phrase is a class."""

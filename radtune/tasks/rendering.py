@@ -3,7 +3,7 @@
 import hashlib
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -61,13 +61,21 @@ class Wording:
         """Whether each report and vote has examples of its own."""
         return self.shown > 0 and use in self.drawn_for
 
-    def examples_of(self, use: str, report_id: str, seed: int, vote: int) -> tuple[Example, ...]:
-        """The examples that a prompt shows: the fixed ones, or those drawn for a report and vote from the seed."""
-        if not self.draws_examples(use):
-            return tuple(example for example in self.examples if example.fixed)
-        drawn_for = f"{seed}:{report_id}:{vote}" if vote else f"{seed}:{report_id}"
-        chance = random.Random(hashlib.sha256(drawn_for.encode()).digest())  # noqa: S311  (no secret)
-        return tuple(chance.sample(self.examples, self.shown))
+    def prompt(
+        self, use: str, report_id: str, seed: int, vote: int, encode: Callable[[Sequence[str]], str], **pieces: str
+    ) -> TaskPrompt:
+        """The prompt of a use, with its pieces and its examples, whose answers are as ``encode`` writes them.
+
+        It shows the fixed examples, or those that the seed draws for a report and vote.
+        """
+        examples = tuple(example for example in self.examples if example.fixed)
+        if self.draws_examples(use):
+            drawn_for = f"{seed}:{report_id}:{vote}" if vote else f"{seed}:{report_id}"
+            chance = random.Random(hashlib.sha256(drawn_for.encode()).digest())  # noqa: S311  (no secret)
+            examples = tuple(chance.sample(self.examples, self.shown))
+        answers = [encode([phrase.phrase for phrase in example.phrases]) for example in examples]
+        instruction = self.render(use, pieces | example_pieces(examples, answers))
+        return TaskPrompt(instruction, tuple(example.example_id for example in examples))
 
     def render(self, use: str, pieces: Mapping[str, str]) -> str:
         """The prompt of a use, with its pieces put in.

@@ -23,7 +23,7 @@ from radtune.sources.synthetic import generate
 from scripts.simulated_teacher import serving
 
 ROOT = Path(__file__).parents[2]
-REPORTS = 12
+REPORTS = 6
 
 
 @pytest.fixture(scope="module")

@@ -105,12 +105,9 @@ def test_any_text_is_near_a_class_or_none(name: str) -> None:
 
 def test_respelling_changes_only_misspelt_names_and_nothing_in_place() -> None:
     labels = {
-        "1": ("Edema", "Pneumonai"),
-        "2": ("Pneumonai", "Pneumonia"),
-        "3": ("Noraml",),
-        "4": ("granuloma", "Normal"),
+        "1": ("Edema", "Pneumonai"), "2": ("Pneumonai", "Pneumonia"), "3": ("Noraml",), "4": ("granuloma", "Normal"),
         "5": ("Fractur",),
-    }
+    }  # fmt: skip
     file = LabelFile(Path("x"), {name: Answer(row, name) for name, row in labels.items()})
     respelt, found = respell(MC, file)
     assert found == {

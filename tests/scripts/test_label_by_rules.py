@@ -117,12 +117,8 @@ def test_one_report_is_read_by_the_sections_of_the_task(run_here, tmp_path: Path
     ("arguments", "message"),
     [
         ((), "missing required key: reports"),
-        (("reports=x.jsonl",), "missing required key: output"),
         (("text=a", "output=x.csv"), "text= stands without reports="),
-        (("reports=nowhere.jsonl", "output={tmp}/x.csv"), "nowhere.jsonl: No such file"),
-        (("reports={reports}", "output={reports}"), "would overwrite"),
         (("reports={reports}", "output={tmp}/x.csv", "explain={tmp}/x.csv"), "would overwrite"),
-        (("report={reports}",), "did you mean 'reports'?"),
     ],
 )
 def test_bad_use_is_one_line_and_leaves_nothing(

@@ -68,21 +68,14 @@ def test_sloppy_lists_are_read(response, labels):
     assert (answer.labels, answer.status) == (labels, Status.OK)
 
 
-@pytest.mark.parametrize(
-    "response",
-    [
-        "",
-        "The patient has edema.",
-        "['edema",
-        "['edema', effusion",
-        "no list [here",
-        '[{"phrase": "edema", "codes": ["J81.0"]}]',
-        "[('edema', 'J81.0'), ('effusion', 'J90')]",
-        "<think>perhaps ['draft']",
-        "[1]",
-        "He said 'edema', and left",
-    ],
-)
+NO_LISTS = (
+    "", "The patient has edema.", "['edema", "['edema', effusion", "no list [here", "[1]", "<think>perhaps ['draft']",
+    '[{"phrase": "edema", "codes": ["J81.0"]}]', "[('edema', 'J81.0'), ('effusion', 'J90')]",
+    "He said 'edema', and left",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("response", NO_LISTS)
 def test_what_is_no_list_of_phrases_is_not_guessed_at(response):
     assert read_list(response).status == Status.UNPARSED
     assert read_list(response, finished=False).status == Status.TRUNCATED
@@ -171,44 +164,12 @@ def test_a_list_that_is_taken_back_is_no_answer(draft, labels):
 
 
 PIECES = (
-    "[",
-    "['",
-    '["',
-    "[a,",
-    "['a',",
-    "[a",
-    "[[a],",
-    "['a'],[",
-    "[1]",
-    "'",
-    "'a',",
-    "[\\",
-    "['\\",
-    "[' ",
-    "['a'\n",
-    "a",
-)
+    "[", "['", '["', "[a,", "['a',", "[a", "[[a],", "['a'],[", "[1]", "'", "'a',", "[\\", "['\\", "[' ", "['a'\n", "a",
+    "b[c,", "[{", "\n'", "' ,", " '", "[ \n", "<", "< think", "Reasoning:\n", "```\n", "</a>[", "final", "wait]",
+)  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "piece",
-    [
-        *PIECES,
-        "b[c,",
-        "[{",
-        "\n'",
-        "' ,",
-        " '",
-        "[ \n",
-        "<",
-        "< think",
-        "Reasoning:\n",
-        "```\n",
-        "</a>[",
-        "final",
-        "wait]",
-    ],
-)
+@pytest.mark.parametrize("piece", PIECES)
 def test_pathological_answers_are_read_in_no_time(piece):
     response = (piece * 20_000)[:20_000] + '"]'
     start = time.process_time()

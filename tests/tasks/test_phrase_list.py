@@ -125,7 +125,7 @@ def test_examples_are_drawn_per_report_and_again_alike():
     assert drawn[7] == OPEN.prompt("labelling", "7", seed=1).example_ids
     assert drawn[7] != OPEN.prompt("labelling", "7", seed=1, vote=1).example_ids
     assert drawn[:20] != [OPEN.prompt("labelling", str(i), seed=2).example_ids for i in range(20)]
-    assert OPEN.draws_examples("labelling") and not OPEN.draws_examples("inference")
+    assert OPEN.wording.draws_examples("labelling") and not OPEN.wording.draws_examples("inference")
 
 
 def test_a_broken_examples_file_is_named_with_its_line(tmp_path):
