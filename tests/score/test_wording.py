@@ -27,18 +27,9 @@ def test_forms_of_a_word_have_one_stem(words: tuple[str, ...]) -> None:
 
 
 def test_different_words_keep_apart() -> None:
-    words = [
-        "pneumonia",
-        "pneumothorax",
-        "edema",
-        "effusion",
-        "nodule",
-        "hernia",
-        "fracture",
-        "fissure",
-        "rib",
-        "hilum",
-    ]
+    words = (
+        "pneumonia", "pneumothorax", "edema", "effusion", "nodule", "hernia", "fracture", "fissure", "rib", "hilum"
+    )  # fmt: skip
     assert len({stem(word) for word in words}) == len(words)
 
 

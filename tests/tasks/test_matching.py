@@ -82,11 +82,8 @@ def test_counts_equal_brute_force(predictions: list[str], gold: list[str]) -> No
     assert count_one_to_one(matches) == best
 
 
-def test_one_to_one_finds_the_pairing_that_greed_misses() -> None:
+def test_one_to_one_finds_what_greed_misses_and_tells_shapes_of_the_same_cells_apart() -> None:
     assert count_one_to_one(np.array([[True, True], [True, False]])) == 2
-
-
-def test_one_to_one_tells_shapes_of_the_same_cells_apart() -> None:
     cells = np.array([True, True, True, False, False, True])
     assert [count_one_to_one(cells.reshape(shape)) for shape in ((2, 3), (3, 2), (1, 6), (6, 1))] == [2, 2, 1, 1]
 
