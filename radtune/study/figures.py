@@ -5,7 +5,7 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, FuncFormatter, MaxNLocator
 
 from radtune.files import open_text
-from radtune.score.evaluation import Metrics
+from radtune.score.evaluation import ClassScore, Metrics
+from radtune.score.scores import Score
+from radtune.study.formats import slug
 from radtune.study.plan import Cell, Kind, Study, rate_text
 from radtune.study.results import Reported, Results
 from radtune.study.settings import Test
@@ -85,6 +87,7 @@ def all_figures(results: Results, reported: Reported) -> list[Drawing]:
     found += [f1_by_rate(results, reported, test) for test in tests]
     found += [separate_figure(results, reported, study.tests[name]) for name in study.settings.separate]
     found += [f1_by_class(results, test) for test in tests]
+    found += [drawing for test in tests for drawing in f1_by_group(results, test)]
     found += [learning_curves(study, name) for name in _CURVES]
     return [drawing for drawing in found if drawing is not None]
 
@@ -154,25 +157,50 @@ def f1_by_class(results: Results, test: Test) -> Drawing | None:
         return None
     support = {name: score.support for name, score in shown[0][2].per_class.items() if score.support}
     kept = sorted(support, key=lambda name: -support[name])[:MOST_CLASSES]
-    occurring = [name for name in reversed(support) if name in kept]
+    occurring = {name: f"{name} ({count:,})" for name, count in support.items() if name in kept}
+    most = f", the {MOST_CLASSES} most frequent" if len(support) > MOST_CLASSES else ""
+    axes = _bars(shown, occurring, lambda metrics, name: metrics.per_class[name])
+    return _finish(f"f1_by_class_{test.name}", f"{test.title}: F1 by class (gold cases){most}", FINDINGS, axes)
+
+
+def f1_by_group(results: Results, test: Test) -> list[Drawing]:
+    """The same by modality, or another column of the test's reports, with intervals."""
+    found, shown = [], list(class_cells(results, test.name))
+    for column, groups in (shown[0][2].by if shown else {}).items():
+        titles = {value: f"{value} ({group.n_reports:,})" for value, group in groups.items()}
+        axes = _bars(shown, titles, lambda metrics, name, column=column: metrics.by[column][name].micro, intervals=True)
+        title = f"{test.title}: F1 by {column} (reports)"
+        found.append(_finish(f"f1_by_{slug(column)}_{test.name}", title, FINDINGS, axes))
+    return found
+
+
+def _bars(
+    shown: Sequence[tuple[Cell, str, Metrics]],
+    titles: Mapping[str, str],
+    score: Callable[[Metrics, str], Score | ClassScore],
+    intervals: bool = False,
+) -> Axes:
+    """Bars of F1 of base and best mix, by what has a title, the first on top; the others' as marks."""
     bars = [label for cell, label, _ in shown if cell.kind in (Kind.BASE, Kind.MIX)]
     height = 0.8 / max(1, len(bars))
-    axes = _new_axes("F1", "", (4.5, max(2.5, 1 + 0.37 * len(occurring))), grid="x")
-    at = np.arange(len(occurring))
+    axes = _new_axes("F1", "", (4.5, max(2.5, 1 + 0.37 * len(titles))), grid="x")
+    at = np.arange(len(titles))
     for cell, label, metrics in shown:
-        f1s = [metrics.per_class[name].f1 for name in occurring]
+        scores = [score(metrics, name) for name in reversed(titles)]
+        f1s = [found.f1 for found in scores]
         if label in bars:
             place = at + height * ((len(bars) - 1) / 2 - bars.index(label))
             axes.barh(place, f1s, height, color=GREY if cell.kind == Kind.BASE else BLUE, label=label)
+            if intervals:
+                axes.hlines(place, *zip(*(found.ci95["f1"] for found in scores), strict=True), color=INK, linewidth=0.8)
             continue
         colour, marker = (VERMILION, "D") if cell.kind == Kind.RULE_LABELER else (GREEN, "o")
         edge = {"markeredgecolor": INK, "markeredgewidth": 0.6}
         axes.plot(f1s, at, marker, color=colour, markersize=6, **edge, clip_on=False, label=label)
-    axes.set_yticks(at, [f"{name} ({support[name]:,})" for name in occurring])
+    axes.set_yticks(at, list(titles.values())[::-1])
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, 1)
-    most = f", the {MOST_CLASSES} most frequent" if len(support) > MOST_CLASSES else ""
-    return _finish(f"f1_by_class_{test.name}", f"{test.title}: F1 by class (gold cases){most}", FINDINGS, axes)
+    return axes
 
 
 def learning_curves(study: Study, name: str) -> Drawing | None:

@@ -24,7 +24,7 @@ SYNTHETIC = "synthetic"
 ALL = "all"
 # Keys of a test that are not prepare_reports.py's but evaluate.py's.
 _EVALUATION_KEYS = (
-    "gold", "gold_blank", "gold_column", "gold_columns", "gold_rule", "id_column", "spelling", "uncertain"
+    "by", "gold", "gold_blank", "gold_column", "gold_columns", "gold_rule", "id_column", "spelling", "uncertain"
 )  # fmt: skip
 _CHOICES = {"gold_blank": BLANK, "gold_rule": combine.RULES, "spelling": SPELLING, "uncertain": POLICIES}
 _PATH_KEYS = ("input", "gold", "reports", "labels")
@@ -60,8 +60,8 @@ class StudySettings:
     needs: str = key("Where the base model comes from, said if its folder is not there.", "")
     config: str | dict[str, str] = key("YAML of the training recipe, or one for each of ours and stock.")
     tests: dict[str, dict[str, Any]] = key(
-        "By task, or by a name of your own with `task:`: gold (and gold_..., id_column, spelling, as in evaluate.py), "
-        "and reports or keys of prepare_reports.py."
+        "By task, or by a name of your own with `task:`: gold (and by, gold_..., id_column, spelling, as in "
+        "evaluate.py), and reports or keys of prepare_reports.py."
     )
     rule_tests: dict[str, dict[str, Any]] = key(
         "Tests for the rule labeler alone, by a name of your own; their reports may be trained on.", {}

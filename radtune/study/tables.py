@@ -54,6 +54,7 @@ def all_tables(results: Results, reported: Reported) -> list[Table]:
     found += [learning_rate_table(results, reported, test) for test in tests]
     found += [separate_table(results, reported), comparison_table(results), *copies_tables(study)]
     found += [table for test in tests for table in (class_table(results, test), status_table(results, test))]
+    found += [table for test in tests for table in group_tables(results, test)]
     found += [cell_table(results), *(agreement_table(results, reported, test) for test in tests)]
     return [table for table in found if table.rows]
 
@@ -373,6 +374,22 @@ def class_table(results: Results, test: Test) -> Table:
             row["F1", title] = score.f1 if score.support + score.fp else NOT_TRAINED
         rows.append(row)
     return Table(f"classes_{test.name}", f"{test.title} by class", FINDINGS, rows, sortable=True)
+
+
+def group_tables(results: Results, test: Test) -> list[Table]:
+    """F1 by modality, or another column of the test's reports, of base, best mix, rule labeler and teacher."""
+    shown = list(class_cells(results, test.name))
+    found = []
+    for column, groups in (shown[0][2].by if shown else {}).items():
+        rows: list[Row] = []
+        for value, group in groups.items():
+            row: Row = {column.capitalize(): value, "Reports": group.n_reports}
+            for _, title, metrics in shown:
+                micro = metrics.by[column][value].micro
+                row |= {(title, "F1"): micro.f1, (title, "95 % CI"): tuple(micro.ci95["f1"])}
+            rows.append(row)
+        found.append(Table(f"{slug(column)}_{test.name}", f"{test.title} by {column}", FINDINGS, rows, printed=True))
+    return found
 
 
 def status_table(results: Results, test: Test) -> Table:

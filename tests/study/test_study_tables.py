@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import statistics
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from radtune.files import manifest_path, write_jsonl
 from radtune.score.copies import NAME as COPIES
 from radtune.score.copies import Copies, Copy, Cost, write_copies
 from radtune.score.errors import ErrorKind, LabelError, write_errors
-from radtune.study.figures import f1_by_size
+from radtune.score.evaluation import Group
+from radtune.study.figures import f1_by_group, f1_by_size
 from radtune.study.formats import MISSING, Spread, Table, latex, markdown, plain_text, value_text, write_table
 from radtune.study.plan import Kind, Study, read_study, study_from_mapping
 from radtune.study.report import report_html
@@ -38,6 +40,7 @@ from radtune.study.tables import (
     dataset_table,
     error_list,
     error_tables,
+    group_tables,
     score_table,
     status_table,
 )
@@ -223,6 +226,25 @@ def test_class_and_status_tables_count_every_pair_once(results: Results) -> None
         assert all(0 <= share <= 1 for key, share in row.items() if key[0] == "Named by (share)")
     # Seven reports each have Pneumonia in doubt and no word of a fracture.
     assert [sum(row["Gold", state] for row in rows) for state in ("uncertain", "not mentioned")] == [7, 7]
+
+
+def test_scores_by_modality_have_a_table_and_a_figure(results: Results) -> None:
+    test = results.study.tests["multiple_choice"]
+    assert group_tables(results, test) == f1_by_group(results, test) == []
+    by = {
+        key: dataclasses.replace(m, by={"modality": {"CR": Group(20, m.micro), "CT": Group(10, m.micro)}})
+        for key, m in results.metrics.items()
+    }
+    grouped = dataclasses.replace(results, metrics=by)
+    (table,) = group_tables(grouped, test)
+    micro = results.metrics["base", test.name].micro
+    assert [(row["Modality"], row["Reports"]) for row in table.rows] == [("CR", 20), ("CT", 10)]
+    assert (table.rows[1]["Base model", "F1"], table.rows[1]["Base model", "95 % CI"]) == (micro.f1, micro.ci95["f1"])
+    (drawing,) = f1_by_group(grouped, test)
+    assert (drawing.name, drawing.title) == (
+        "f1_by_modality_multiple_choice",
+        f"{test.title}: F1 by modality (reports)",
+    )
 
 
 def test_gold_that_is_a_list_or_misspelt_or_by_several(few_values: dict, scored_study: Study, tmp_path: Path) -> None:
