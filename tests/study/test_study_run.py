@@ -149,6 +149,7 @@ def test_time_and_place_change_nothing_and_a_gold_label_only_scores(done):
     shutil.copy(done / "shop.csv", done / "moved.csv")
     (done / "small.yaml").write_text(STUDY.replace("shop.csv", "moved.csv"))
     code, output = finish(start(done, "-n"))
+    assert "Error" not in output and "Traceback" not in output
     assert (code, jobs(output)) == (0, {"Writing tables, figures and runs/small/report.html"})
     first, *rows = rows_of(done, "gold.csv")
     write_table(done / "gold.csv", [first | {"labels": "" if first["labels"] else CLASSES[0]}, *rows])
