@@ -1,19 +1,16 @@
 r"""Scores predictions against gold: precision, recall and F1, micro with bootstrap intervals, macro and by class.
 
 python evaluate.py task=multiple_choice predictions=predictions.jsonl gold=gold.csv output=metrics.json
-python evaluate.py task=multiple_choice predictions=mimic-cxr-2.0.0-negbio.csv.gz gold=curated.csv gold_column=labels \
-    reports=reports.jsonl output=metrics.json
+python evaluate.py task=my_task.yaml predictions=labels.csv.gz gold=curated.csv gold_column=labels output=metrics.json
 python evaluate.py task=multiple_choice predictions=predictions.jsonl gold=curated.csv gold_columns=[HO,YW] \
     gold_rule=union output=metrics.json
 python evaluate.py task=open_ended predictions=predictions.jsonl gold=annotations.jsonl compare=base.jsonl \
     reports=reports.jsonl errors=errors.jsonl by=modality output=metrics.json
-python evaluate.py task=my_task.yaml predictions=predictions.jsonl gold=gold.csv output=metrics.json
 """
 
 import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from radtune import label_files
@@ -108,7 +105,7 @@ def main(config: EvaluateConfig) -> None:
         texts = {report_id: text_of(task, report) for report_id, report in reports.items()}
         counts, examples = _write_errors(config, config.errors, whose, predictions, gold, texts)
         write_manifest(config.errors, config, files, errors=counts)
-    metrics = dataclasses.replace(metrics, respelled=respelled, errors=counts, policies=by_doubt)
+    metrics = replace(metrics, respelled=respelled, errors=counts, policies=by_doubt)
     write_metrics(config.output, metrics)
     write_manifest(config.output, config, files, f1=metrics.micro.f1)
     print(f"{metrics_text(metrics)}{examples}\n{config.output}")
@@ -129,9 +126,9 @@ def _read_sides(config: EvaluateConfig, task: Task) -> dict[str, LabelFile]:
     ids = {path: config.id_column for path in files if config.id_column and config.id_column in column_names(path)}
     if config.id_column and not ids:
         raise InputError(f"no column {config.id_column!r} in {' or '.join(map(str, files))} (id_column=...)")
-    columns = {inputs.PREDICTIONS: config.prediction_column, inputs.COMPARE: config.compare_column}
-    paths = {inputs.PREDICTIONS: config.predictions, inputs.COMPARE: config.compare}
-    sides = {name: read_labels(path, task, columns[name], ids.get(path)) for name, path in paths.items() if path}
+    first, second = (config.predictions, config.prediction_column), (config.compare, config.compare_column)
+    given = {inputs.PREDICTIONS: first, inputs.COMPARE: second}
+    sides = {name: read_labels(path, task, column, ids.get(path)) for name, (path, column) in given.items() if path}
     annotators = config.gold_columns, config.gold_rule
     return sides | inputs.read_gold(config.gold, task, config.gold_column, *annotators, ids.get(config.gold))
 
