@@ -7,8 +7,6 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
-from defusedxml import ElementTree
-
 from radtune.config import InputError
 
 # A letter, a digit, a letter or digit (of late also QA0), and up to four more behind the dot, which models often leave
@@ -100,6 +98,8 @@ def _description(official: str) -> str | None:
 @cache
 def _entries(category: str) -> dict[str, tuple[str, dict[str, str]]]:
     """By code of a category: its description, and the meanings of a seventh character."""
+    from defusedxml import ElementTree  # here, since few runs ask what a code means
+
     text = _tabular()
     name = text.find(f"<name>{category}</name>")
     following = _CATEGORY.search(text, name)
