@@ -83,7 +83,8 @@ _DENIES = re.compile(r" {1,9}[a-z]")
 _LIST_NUMBER = re.compile(r"\s(?=(?:\d{1,2}|[a-h]|i{1,3}|iv|v)\)\s)")
 # "Effusion - none." and "Effusion? None." answer themselves.
 _ANSWER = (
-    r"(?:yes\b|(?:none|no|nil|absent|negative|(?:not|none) {1,9}(?:seen|present|identified)) *+(?:[.,\n]|\Z)"
+    r"(?:yes\b|(?:none|no|nil|absent|negative|unlikely|excluded"
+    r"|(?:not|none) {1,9}(?:seen|present|identified|visible|visuali[sz]ed|evident|detected)) *+(?:[.,\n]|\Z)"
     r"|no {1,3}(?:evidence|acute|significant|definite|visible|change)\b)"
 )
 _ADJECTIVE = (
