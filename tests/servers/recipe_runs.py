@@ -1,4 +1,4 @@
-"""Recipes as people run them, in forked processes: torch is imported once and not for every run."""
+"""Recipes as people run them, in forked processes: what they import is imported once and not for every run."""
 
 import json
 import multiprocessing
@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+import matplotlib.backends.backend_agg  # what draws a run's curve, and takes as long to import as a short run
+import matplotlib.figure  # noqa: F401
 import torch
 
 RECIPE = "recipes/lora_finetune.py"
