@@ -5,7 +5,7 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from radtune.study.settings import Test
 from radtune.study.tables import (
     FIGURES,
     FINDINGS,
+    LINEAR_TITLE,
     TRAINING,
     class_cells,
     figure_names,
@@ -97,11 +98,22 @@ def f1_by_size(results: Results, reported: Reported, test: Test) -> Drawing | No
     if not results.scored(Kind.MIX, test.name):
         return None
     axes = _f1_axes("Rows of fine-tuning data (all tasks)", results.study.settings.seeds)
-    scored = [*results.groups(Kind.BASE, test.name), *results.groups(Kind.MIX, test.name)]
-    label = f"{results.study.settings.model_name}, fine-tuned"
-    _line(axes, [(cell.total, scores) for cell, scores in scored], BLUE, "o", label)
+    titles, base = results.study.titles, results.groups(Kind.BASE, test.name)
+    for kind, start, colours, dash, label in (
+        (Kind.MIX, base, (BLUE, PURPLE), "-", f"{results.study.settings.model_name}, fine-tuned"),
+        (Kind.LINEAR, [], (ORANGE, GREY), "--", LINEAR_TITLE),
+    ):
+        groups = results.groups(kind, test.name)
+        # A line for the mixes of each of several cohorts that teach the same.
+        taught = list(dict.fromkeys(tuple(cell.cohorts) for cell, _ in groups))
+        for number, cohorts in enumerate(taught):
+            own = [group for group in groups if tuple(group[0].cohorts) == cohorts]
+            on = f" on {' + '.join(titles[name] for name in cohorts)}" if len(taught) > 1 else ""
+            points = [(cell.total, scores) for cell, scores in [*start, *own]]
+            _line(axes, points, colours[number % 2], "os"[number % 2], label + on, dash)
     for kind, colour, dash in (
-        (Kind.BASE, INK, "--"), (Kind.RULE_LABELER, VERMILION, "-."), (Kind.TEACHER, GREEN, ":")
+        (Kind.BASE, INK, "--"), (Kind.RULE_LABELER, VERMILION, "-."), (Kind.ANNOTATOR, VERMILION, "-."),
+        (Kind.TEACHER, GREEN, ":"),
     ):  # fmt: skip
         _across(axes, results, kind, test, colour, dash)
     if reported.has_mixes(results.study) and test.task.name in reported.tables:
@@ -281,17 +293,20 @@ def _thousands(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
 
 
-def _f1_axes(x_label: str, seeds: Sequence[int]) -> Axes:
-    axes = _new_axes(x_label, f"Micro F1 (band: {'± sd' if seeds else '95 % interval'})")
+def _f1_axes(x_label: str, seeds: Collection[int | str]) -> Axes:
+    some = "± sd where seeds, else 95 % interval" if isinstance(seeds, Mapping) and seeds else "± sd"
+    axes = _new_axes(x_label, f"Micro F1 (band: {some if seeds else '95 % interval'})")
     axes.yaxis.set_major_formatter(FormatStrFormatter("%.2f"))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     return axes
 
 
 def _across(axes: Axes, results: Results, kind: Kind, test: Test, colour: str, dash: str) -> None:
-    for cell, metrics in results.scored(kind, test.name):
+    for number, (cell, metrics) in enumerate(results.scored(kind, test.name)):
         label = "Base model" if kind == Kind.BASE else row_label(results.study, cell)
-        axes.axhline(metrics.micro.f1, color=colour, linestyle=dash, linewidth=1.4, label=label)
+        # Further ones in dashes of their own.
+        pattern = (0, (1 + 2 * number, 2)) if number else dash
+        axes.axhline(metrics.micro.f1, color=colour, linestyle=pattern, linewidth=1.4, label=label)
 
 
 def _line(

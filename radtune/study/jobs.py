@@ -373,14 +373,15 @@ def read_stamp(path: Path) -> dict[str, Any]:
     """What a result was made from; nothing, where that is not known."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return found if found.keys() == {"command", "files", "versions", "made"} else {}
+        return found if found.keys() - {"seconds"} == {"command", "files", "versions", "made"} else {}
     except (OSError, ValueError, AttributeError):
         return {}
 
 
 def fingerprint(made_from: Mapping[str, Any]) -> str:
     """Equal for results that are made from the same, wherever it stands."""
-    parts = made_from | {"files": sorted(made_from["files"].values())} if made_from else {}
+    parts = {name: part for name, part in made_from.items() if name != "seconds"}
+    parts |= {"files": sorted(made_from["files"].values())} if made_from else {}
     return sha256_text(json.dumps(parts, sort_keys=True))
 
 

@@ -12,6 +12,7 @@ from radtune.label_files import LabelFile, read_labels, respell
 from radtune.score.errors import ErrorKind, LabelError
 from radtune.score.evaluation import Metrics, read_metrics
 from radtune.score.inputs import GOLD, LENIENT, combine_gold, read_gold, understood
+from radtune.study.jobs import read_stamp, stamp_path
 from radtune.study.plan import Cell, Kind, Study
 from radtune.study.settings import Test
 from radtune.tables import is_jsonl
@@ -159,12 +160,31 @@ def read_results(study: Study) -> Results:
 
 
 def _counted(study: Study, cell: Cell) -> Mapping[str, int | None]:
-    """A cell's rows, with the number of those that are taken whole once they are built."""
-    path = manifest_path(study.instructions(cell))
-    if None not in cell.rows.values() or not path.exists():
+    """A cell's rows, with the number of those that are taken whole once they are built; of folds their mean."""
+    parts = [replace(cell, fold=fold) for fold in range(1, cell.folds + 1)] or [cell]
+    paths = [manifest_path(study.instructions(part)) for part in parts]
+    if None not in cell.rows.values() or not all(path.exists() for path in paths):
         return cell.rows
-    counts = read_json(path)["counts"]
-    return {name: counts[study.cohorts[name].task.name]["train"] if n is None else n for name, n in cell.rows.items()}
+    counts = [read_json(path)["counts"] for path in paths]
+
+    def mean(cohort: str) -> int:
+        return round(statistics.fmean(count[study.cohorts[cohort].task.name]["train"] for count in counts))
+
+    return {name: mean(name) if n is None else n for name, n in cell.rows.items()}
+
+
+def reports_per_second(results: "Results", cell: Cell, test: str) -> float | None:
+    """How fast a cell's answers to a test were made, its command's start and a linear model's learning included.
+
+    None where they were given, or a start was stopped.
+    """
+    asked, metrics = results.study.tests[test].asked, results.metrics.get((cell.name, test))
+    names = [f"{cell.name}_fold_{fold}" for fold in range(1, cell.folds + 1)] or [cell.name]
+    rule = "ask_linear" if cell.kind == Kind.LINEAR else "predict"
+    jobs = [f"{rule}/{name}/{asked}" for name in names]
+    jobs = [f"label_test_by_rules/{asked}/{cell.name}"] if cell.kind == Kind.RULE_LABELER else jobs
+    seconds = [read_stamp(stamp_path(results.study, job)).get("seconds") for job in jobs]
+    return metrics.n_reports / sum(seconds) if metrics and None not in seconds else None
 
 
 def gold_of(test: Test) -> LabelFile:

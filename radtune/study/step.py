@@ -50,10 +50,13 @@ def run_job(study: Study, job: Job, made: Container[Path], log: Path, parent: in
             write_bytes(log, b"made from the same already\n")
             return 0
         make = _train if job.name.startswith("train/") else _run
+        # What goes on from an earlier start takes less than the whole.
+        whole = not any(job.outputs[0].parent.glob(f"{job.outputs[0].name}.*"))
+        began = time.monotonic()
         code = make(study, job, now, log, parent, held)
         if code == 0:
             with write_whole(stamp) as stream:
-                json.dump(now, stream, indent=2)
+                json.dump(now | ({"seconds": time.monotonic() - began} if whole else {}), stream, indent=2)
         return code
 
 

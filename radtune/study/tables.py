@@ -14,7 +14,7 @@ from radtune.score.evaluation import Metrics, read_metrics
 from radtune.sources.table import reports_of
 from radtune.study.formats import MISSING, NOT_TRAINED, Key, Row, Spread, Table, slug
 from radtune.study.plan import Cell, Kind, Study, opponents, rate_text
-from radtune.study.results import Reported, Results, gold_of, predictions_of, read_errors
+from radtune.study.results import Reported, Results, gold_of, predictions_of, read_errors, reports_per_second
 from radtune.study.settings import ALL, OURS, STOCK, TEACHER, Cohort, Test, is_synthetic
 
 # Parts of the report page.
@@ -175,6 +175,10 @@ def score_table(results: Results, reported: Reported, test: Test) -> Table:
                 f1 = statistics.fmean(metrics.micro.f1 for metrics in scores) if scores else None
                 row["Paper", "ΔF1"] = f1 - paper.f1 if f1 is not None and paper else None
             rows.append(row)
+            seeded = [each for each in results.of_kind(kind, test.name) if each.group == cell.group]
+            rates = [reports_per_second(results, each, test.name) for each in seeded]
+            if known := [rate for rate in rates if rate is not None]:
+                row["Reports/s"] = statistics.fmean(known)
     numbered = reported.tables.get(test.task.name) if test.name == test.task.name else None
     title = f"{numbered.title}: {lower_first(test.title)}" if numbered else test.title
     name = slug(numbered.title) if numbered else f"scores_{test.name}"
