@@ -18,7 +18,7 @@ from radtune.study.formats import time_text
 from radtune.study.jobs import Hashes, Job, key_words, made_by, read_source
 from radtune.study.plan import Study
 from radtune.study.results import gold_of
-from radtune.study.settings import TEACHER, Training, is_synthetic
+from radtune.study.settings import OURS, TEACHER, Training, is_synthetic
 from radtune.tables import normal_id
 
 # Rough figures for the estimate: words to tokens, tokens of a prompt and of an answer, and what a device does a second:
@@ -130,8 +130,12 @@ def _seconds(
     there = {name: sources[f"prepare_cohort/{name}"].reports for name in (c.name for c in study.used_cohorts)}
     found = {}
     for cell in (cell for cell in study.cells if cell.trained):
-        rows = recipes[cell.recipe].epochs * sum(there[name] if n is None else n for name, n in cell.rows.items())
-        found[f"train/{cell.name}"] = 6 * parameters * _ROW_TOKENS * rows / operations
+        recipe, folds = recipes[cell.recipe], study.settings.folds
+        rows = sum(there[name] if n is None else n for name, n in cell.rows.items())
+        rows = rows * (folds - 1) // folds if cell.fold and None in cell.rows.values() else rows
+        # Our recipe computes a prompt once for many rows.
+        tokens = _ROW_TOKENS - (_PROMPT_TOKENS if cell.recipe == OURS else 0)
+        found[f"train/{cell.name}"] = 6 * parameters * tokens * rows * recipe.epochs / operations
     for name in (name for name in jobs if name.startswith("predict/")):
         config, answers = configs[name], _reports(study, jobs, sources, name) * configs[name].samples
         steps = _ANSWER_TOKENS * answers / (config.batch_size or 16)
