@@ -35,7 +35,7 @@ from radtune.rules import label_report
 from radtune.rules.lexicon import default_rules
 from radtune.sources.synthetic import generate as make_reports
 from radtune.tasks import Task, load_task
-from radtune.tasks.lists import ClosedList, read_list
+from radtune.tasks.lists import read_list
 
 CLASSES, PHRASES = load_task("multiple_choice"), load_task("open_ended")
 GREEDY = Sampling(0.0, 150)
@@ -170,39 +170,32 @@ def print_closed(config: BenchConfig) -> None:
         batch_size *= 2
 
 
-def many_names(count: int) -> ClosedList:
-    """So many names of two or three words, many of which begin alike."""
-    sides = ("Left", "Right", "Bilateral", "Upper Lobe", "Lower Lobe", "Apical", "Basal")
-    found = (
-        "Opacity", "Nodule", "Mass", "Effusion", "Edema", "Collapse", "Fibrosis", "Scarring", "Cyst", "Cavity",
-        "Emphysema", "Bronchiectasis", "Calcification", "Granuloma", "Pneumonia", "Thickening", "Hernia", "Fracture",
-        "Infarct", "Hemorrhage", "Contusion", "Abscess",
-    )  # fmt: skip
-    return ClosedList(tuple(f"{side} {what}" for side in sides for what in found)[:count], "Normal")
+# Tokens of an answer by which tasks are compared.
+_LENGTH = 10
 
 
 def print_classes(config: BenchConfig) -> None:
-    """CPU time a token of a random model's closed answers among 13 and 150 classes, laying them out included."""
+    """CPU time of a random model's closed answers among 13 and 133 classes, of one length, and with scores."""
     checkpoint = _random(config)
     engine, tokenizer = TorchtuneEngine(checkpoint, config.batch_size), checkpoint.tokenizer
-    # Reading is timed apart, and kept short, so that its noise is small beside what is measured.
-    prompts = [
-        replace(prompt, instruction="Name them.", report_text="Clear.")
-        for prompt in make_prompts(CLASSES, config.valid_reports)
-    ]
+    prompts = [replace(prompt, instruction="Name them.") for prompt in make_prompts(CLASSES, config.valid_reports)]
     print(f"classes: {len(prompts)} reports, batch {config.batch_size}, {torch.get_num_threads()} threads, fp32")
     began = time.process_time()
     texts(engine, prompts, Sampling(1.0, 1))
     reading = time.process_time() - began
-    for grammar in (CLASSES.grammar(), many_names(150)):
-        began = time.process_time()
-        answers = texts(engine, prompts, Sampling(1.0, 150, grammar))
-        seconds = time.process_time() - began - reading
-        valid = sum(answer == grammar.encode(read_list(answer).labels) for answer in answers)
+    for task in (CLASSES, load_task("differential")):
+        sampling, seconds = Sampling(1.0, 150, task.grammar()), dict[bool, float]()
+        for scores in (False, True):
+            began = time.process_time()
+            answers = texts(engine, prompts, replace(sampling, scores=scores))
+            seconds[scores] = time.process_time() - began
+        valid = sum(answer == task.grammar().encode(read_list(answer).labels) for answer in answers)
         tokens = sum(len(tokenizer.encode(answer, add_bos=False, add_eos=False)) for answer in answers)
+        at_length = reading + (seconds[False] - reading) / tokens * _LENGTH * len(prompts)
         print(
-            f"  {len(grammar.names):4} classes: {valid} of {len(answers)} parse, {tokens / len(answers):.1f} tokens "
-            f"each, {1e6 * seconds / tokens:.0f} us a token (reading left out)"
+            f"  {len(task.classes):4} classes: {valid} of {len(answers)} parse, {tokens / len(answers):.1f} tokens "
+            f"each; {len(prompts) / at_length:.0f} reports/s if of {_LENGTH} tokens; with scores "
+            f"{seconds[True] / seconds[False]:.2f}x the time"
         )
 
 

@@ -2,8 +2,9 @@
 
 The decoder writes a list name by name in the classes' fixed order. After the names it has written, its next symbol is
 a later class or the end of the list, and the model's token probabilities, renormalized over the closed answers' tokens
-(temperature 1), multiply to a distribution p over these symbols: exact, since every branch of every name is weighed,
-all of them in one pass. The score of class c is then
+(temperature 1), multiply to a distribution p over these symbols. The likeliest branches of names are weighed, all of an
+answer's in one pass when it is complete; those of a beginning that is not among them share its chance evenly. The score
+of class c is then
 
     p(c) / (p(c) + the sum of p over the classes behind c + p(end)),
 
@@ -14,6 +15,7 @@ the token limit the decoder may have to close a list that the model would go on 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -22,6 +24,9 @@ from radtune.engines.closed import NONE, Place
 
 # The symbol that ends a list; a class's symbol is its number. As the class before: none yet.
 _END = NONE
+# What of a decision's branches goes through the model: so many tokens, the likeliest, and none with less of a chance.
+# All of them for the paper's 13 classes; of 133, they would cost three times what the answers do.
+MOST_BRANCHES, NEGLIGIBLE = 12, 1e-3
 
 
 @dataclass(frozen=True)
@@ -41,42 +46,119 @@ class Decision:
     parents: list[int]
     branches: list[list[tuple[int, dict[int, int] | None]]]
 
+    def chances(self, logits: torch.Tensor, places: Sequence[int]) -> list[list[float]]:
+        """How likely each branch is at some places, 0 for the decision's own, by the logits there."""
+        allowed = logits.gather(1, self._next[places].to(logits.device))
+        return allowed.masked_fill(self._none[places].to(logits.device), -torch.inf).double().softmax(1).tolist()
+
+    @cached_property
+    def _next(self) -> torch.Tensor:
+        """The tokens that may come next, ``[places, most branches]``; padded where there are fewer."""
+        return pad_sequence([torch.tensor([token for token, _ in branch]) for branch in self.branches], True)
+
+    @cached_property
+    def _none(self) -> torch.Tensor:
+        counts = torch.tensor([len(branch) for branch in self.branches])
+        return torch.arange(self._next.shape[1]) >= counts[:, None]
+
+    @cached_property
+    def children(self) -> list[list[int]]:
+        """For the decision's own place, then for each of :attr:`tokens`: the tokens behind it, by their index."""
+        found: list[list[int]] = [[] for _ in self.branches]
+        for number, parent in enumerate(self.parents):
+            found[parent + 1].append(number)
+        return found
+
+    @cached_property
+    def below(self) -> list[list[dict[int, int]]]:
+        """For the decision's own place, then for each of :attr:`tokens`: what all branches behind it tell."""
+        found = [[symbols for _, symbols in branch if symbols is not None] for branch in self.branches]
+        for number in reversed(range(len(self.tokens))):
+            found[self.parents[number] + 1] += found[number + 1]
+        return found
+
+    def likely(self, chances: Sequence[float]) -> list[int]:
+        """The tokens that are worth a pass, by their index: those behind the likeliest first tokens."""
+        chance = dict(enumerate(chances[place] for place, (_, told) in enumerate(self.branches[0]) if told is None))
+        for number, parent in enumerate(self.parents):
+            chance.setdefault(number, chance.get(parent, 0.0))
+        # Each behind its predecessor.
+        likeliest = sorted(chance, key=lambda number: (-chance[number], number))[:MOST_BRANCHES]
+        return sorted(number for number in likeliest if chance[number] >= NEGLIGIBLE)
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """A decision that an answer has come to.
+
+    Attributes:
+        behind: The classes of the decision's that no earlier one has weighed what follows.
+        columns: How many of the row's columns stand before it.
+        chances: Of its first tokens.
+        kept: Which of its tokens are to go through the model.
+    """
+
+    decision: Decision
+    behind: list[int]
+    columns: int
+    chances: list[float]
+    kept: list[int]
+
 
 class ClassScores:
-    """Scores of one answer, collected while it is written."""
+    """Scores of one answer, collected while it is written.
+
+    Attributes:
+        mass: By the class before, how likely each symbol comes next; the end stands last.
+        waiting: What is to be weighed by a pass through the model.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
-        # By the class before, how likely each symbol comes next; the end stands last.
-        self._mass: dict[int, list[float]] = {}
+        self.mass: dict[int, list[float]] = {}
+        self.waiting: list[Weighing] = []
 
-    def decision(self, place: Place, known: dict[Place, Decision]) -> Decision | None:
-        """What is to be weighed at a place with a choice; None for nothing new. Decisions made out are ``known``."""
+    def note(self, place: Place, columns: int, logits: torch.Tensor, known: dict[Place, Decision]) -> None:
+        """Takes up what is decided at a place with a choice, by its logits; decisions made out are ``known``."""
         if place not in known:
-            known[place] = decide(place, begins=not self._mass)
-        return known[place] if set(known[place].behind) - self._mass.keys() else None
+            known[place] = decide(place, begins=not self.mass)
+        decision = known[place]
+        if behind := [name for name in decision.behind if name not in self.mass]:
+            self.mass |= {name: [0.0] * (self._size + 1) for name in behind}
+            (chances,) = decision.chances(logits[None], [0])
+            weighing = Weighing(decision, behind, columns, chances, decision.likely(chances))
+            if weighing.kept:
+                self.waiting.append(weighing)
+            else:
+                self.weigh(weighing)
 
-    def weigh(self, decision: Decision, logits: torch.Tensor) -> None:
-        """Notes how likely the symbols are, by ``[1 + tokens, vocabulary]``: at the place, then after each token."""
-        ids = pad_sequence([torch.tensor([token for token, _ in branch]) for branch in decision.branches], True)
-        none = torch.arange(ids.shape[1]) >= torch.tensor([[len(branch)] for branch in decision.branches])
-        allowed = logits.gather(1, ids.to(logits.device)).masked_fill(none.to(logits.device), -torch.inf)
-        mass, reached = {name: [0.0] * (self._size + 1) for name in decision.behind}, [1.0]
-        # Each place comes after its predecessor, so its own chance is there when its turn comes.
-        for place, chances in enumerate(allowed.double().softmax(1).tolist()):
-            for (_, symbols), chance in zip(decision.branches[place], chances, strict=False):
+    def weigh(self, weighing: Weighing, logits: torch.Tensor | None = None) -> None:
+        """Notes how likely the symbols are, by the logits after each kept token, ``[kept, vocabulary]``."""
+        decision, behind, chances = weighing.decision, set(weighing.behind), [weighing.chances]
+        if logits is not None:
+            chances += decision.chances(logits, [number + 1 for number in weighing.kept])
+        # By token, -1 for the place itself; each comes after its predecessor, so its own chance is there by its turn.
+        reached = {-1: 1.0}
+        kept = set(weighing.kept)
+        for number, following in zip((-1, *weighing.kept), chances, strict=True):
+            children = iter(decision.children[number + 1])
+            for (_, symbols), chance in zip(decision.branches[number + 1], following, strict=False):
+                told = [symbols]
                 if symbols is None:
-                    reached.append(reached[place] * chance)
-                    continue
-                for name, symbol in symbols.items():
-                    mass[name][symbol] += reached[place] * chance
-        self._mass = mass | self._mass
+                    child = next(children)
+                    if child in kept:
+                        reached[child] = reached[number] * chance
+                        continue
+                    told = decision.below[child + 1]
+                for found in told:
+                    for name in behind & found.keys():
+                        self.mass[name][found[name]] += reached[number] * chance / len(told)
 
     def values(self, names: Sequence[int]) -> tuple[float, ...]:
         """The scores of all classes, given those that the answer names, ascending."""
         values = [0.0] * self._size
-        for name in filter(self._mass.__contains__, (NONE, *names)):
-            mass = self._mass[name]
+        for name in filter(self.mass.__contains__, (NONE, *names)):
+            mass = self.mass[name]
             behind = mass[_END]
             for symbol in range(self._size - 1, name, -1):
                 behind += mass[symbol]

@@ -1,13 +1,14 @@
 """Rows that are decoded together: they enter, take steps, and leave when they have finished."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import torch
 
 from radtune.config import InputError
-from radtune.engines.class_scores import ClassScores, Decision
+from radtune.engines.class_scores import ClassScores, Decision, Weighing
 from radtune.engines.closed import AnswerTree, Place
 from radtune.engines.kv_cache import KeyValueCache, PackedBatch, causal, forward
 from radtune.engines.prompt import Response
@@ -18,6 +19,8 @@ from radtune.tasks.lists import read_list
 _PROMPT_TOKENS_AT_ONCE = 8_192
 # Waiting rows enter once this share of the batch is free: fewer forward passes, at the price of some empty rows.
 _FREE_TO_ENTER = 0.25
+# Tokens of branches of names that go through the model at once, for each row, where classes have scores.
+_BRANCHES = 64
 
 
 @dataclass(eq=False)
@@ -32,11 +35,17 @@ class Row:
     place: Place | None = None  # its place in the closed answers, one with a choice; None where it writes freely
     expected: Sequence[int] = ()  # the numbers of the classes that a closed answer will likely name, ascending
     scores: ClassScores | None = None
+    begins: int = 0  # in which column its answer begins
     written: list[int] = field(default_factory=list)  # token ids of the answer
     draft: list[int] = field(default_factory=list)  # what likely follows; goes through the model with the unread ones
     choices: list[int] = field(default_factory=lambda: [0])  # how many draft tokens come before each choice
-    values: tuple[float, ...] | None = None  # the scores, once its list is complete
+    named: list[int] | None = None  # the numbers of the classes in its list, once that is complete and has scores
     ended: bool = False  # by itself
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is to be written any more."""
+        return self.ended or self.left <= 0
 
     @property
     def left(self) -> int:
@@ -48,6 +57,7 @@ class Row:
 
         What all closed answers begin with joins the prompt.
         """
+        self.begins = self.columns + len(self.unread)
         self.written, self.place = tree.root.forced()
         self.unread += self.written
         self.expected = tree.numbers(names)
@@ -55,9 +65,9 @@ class Row:
         self.look_ahead()
 
     def look_ahead(self) -> None:
-        """Drafts what likely follows; nothing where it writes freely, or where each decision has to be weighed."""
+        """Drafts what likely follows; nothing where it writes freely."""
         self.draft, self.choices = [], [0]
-        if self.place and not self.scores:
+        if self.place:
             self.draft, self.choices = self.place.draft(self.expected, self.left)
 
 
@@ -113,11 +123,13 @@ class Batch:
         if not logits.isfinite().all():
             # Closed answers would come out all the same.
             raise InputError("the model computes no numbers: its weights are damaged, or its training diverged")
-        if rows[0].scores:
-            self._weigh(first, rows, logits)
         going, choice = list(range(len(rows))), 0
         while going:
-            chosen = self._choose([rows[number] for number in going], logits[[at[number] + choice for number in going]])
+            here, own = [rows[number] for number in going], logits[[at[number] + choice for number in going]]
+            for row, known in zip(here, own, strict=True):
+                if row.scores and row.place:
+                    row.scores.note(row.place, row.begins + len(row.written), known, self._decisions)
+            chosen = self._choose(here, own)
             going = [
                 number for number, token in zip(going, chosen, strict=True) if self._write(rows[number], choice, token)
             ]
@@ -151,60 +163,75 @@ class Batch:
         if not row.place.children:
             if row.scores and self._tree:
                 answer = read_list(self._tokenizer.decode(row.written, truncate_at_eos=False))
-                row.values = row.scores.values(self._tree.numbers(answer.labels))
+                row.named = self._tree.numbers(answer.labels)
             row.place, row.ended = None, not self._go_on
         row.look_ahead()
         return False
 
     def leave(self) -> Iterator[tuple[int, Response]]:
-        """Takes out the rows that have finished; the last row moves into each gap."""
+        """Takes out the rows that have finished, which first change places with the last ones."""
+        going = len(self._rows)
         for number in reversed(range(len(self._rows))):
-            row = self._rows[number]
-            if row.ended or row.left <= 0:
-                last = self._rows.pop()
-                if last is not row:
-                    self._cache.move(len(self._rows), number, last.columns)
-                    self._rows[number] = last
-                text = self._tokenizer.decode(row.written, truncate_at_eos=False)
-                reason = self._tree.finish_reason(row.written, row.limit) if self._tree else None
-                yield row.index, Response(text, row.ended, row.values, finish_reason=reason)
+            row, going = self._rows[number], going - self._rows[number].finished
+            if row.finished and number < going:
+                other = self._rows[going]
+                self._cache.swap(number, going, max(row.columns, other.columns))
+                self._rows[number], self._rows[going] = other, row
+        self._weigh(going)
+        while len(self._rows) > going:
+            row = self._rows.pop()
+            text = self._tokenizer.decode(row.written, truncate_at_eos=False)
+            reason = self._tree.finish_reason(row.written, row.limit) if self._tree else None
+            values = row.scores.values(row.named) if row.scores and row.named is not None else None
+            yield row.index, Response(text, row.ended, values, finish_reason=reason)
 
-    def _weigh(self, first: int, rows: Sequence[Row], logits: torch.Tensor) -> None:
-        """Weighs all classes in the rows that are about to write the next name or to end their list.
+    @torch.inference_mode()
+    def _weigh(self, first: int) -> None:
+        """Weighs what the rows from this one on have decided, all decisions of a row in one pass.
 
-        The tokens of all names' branches follow the row as a tree: each sees the row and its own predecessors.
+        The tokens of a decision's branches are a tree: each sees the row up to the decision, and its own predecessors.
         """
-        decisions = [
-            row.scores.decision(row.place, self._decisions) if row.scores and row.place else None for row in rows
-        ]
-        behind = list(logits.split(1))
-        if any(decision and decision.tokens for decision in decisions):
-            batch = self._branches(rows, decisions)
+        waiting = {n: row.scores.waiting for n, row in enumerate(self._rows[first:]) if row.scores}
+        while any(waiting.values()):
+            taken = {number: _first_of(weighings) for number, weighings in waiting.items() if weighings}
+            batch = self._branches(first, taken)
             if (missing := batch.mask.shape[-1] - self._cache.keys.shape[-2]) > 0:
                 self._cache = self._cache.widened(missing)
-            after = self._model.unembed(forward(self._model, self._cache, batch, first)).float()
-            pieces = after.split([len(decision.tokens) if decision else 0 for decision in decisions])
-            behind = [torch.cat(known) for known in zip(behind, pieces, strict=True)]
-        for row, decision, known in zip(rows, decisions, behind, strict=True):
-            if row.scores and decision:
-                row.scores.weigh(decision, known)
+            logits = self._model.unembed(forward(self._model, self._cache, batch, first)).float()
+            pieces = iter(logits.split([len(weighing.kept) for weighings in taken.values() for weighing in weighings]))
+            for number, weighings in taken.items():
+                for weighing in weighings:
+                    self._rows[first + number].scores.weigh(weighing, next(pieces))
+                del waiting[number][: len(weighings)]
 
-    def _branches(self, rows: Sequence[Row], decisions: Sequence[Decision | None]) -> PackedBatch:
+    def _branches(self, first: int, taken: Mapping[int, Sequence[Weighing]]) -> PackedBatch:
+        """The tokens of decisions, by the number of their row, counted from the first of them."""
         device = self._cache.keys.device
-        most = max(len(decision.tokens) for decision in decisions if decision)
-        mask = torch.ones(len(rows), most, max(row.columns for row in rows) + most, dtype=torch.bool)
+        most = max(sum(len(weighing.kept) for weighing in weighings) for weighings in taken.values())
+        width = max(self._rows[first + number].columns for number in taken) + most
+        mask = torch.ones(max(taken) + 1, most, width, dtype=torch.bool)
         # The token, row, position and column of each.
         made: list[tuple[int, int, int, int]] = []
-        for number, (row, decision) in enumerate(zip(rows, decisions, strict=True)):
-            begun = len(made)
-            for child, token in enumerate(decision.tokens if decision else ()):
-                seen, position = torch.arange(mask.shape[2]) < row.columns, row.columns
-                if (parent := decision.parents[child]) >= 0:
-                    seen, position = mask[number, parent], made[begun + parent][2] + 1
-                mask[number, child] = seen
-                mask[number, child, row.columns + child] = True
-                made.append((token, number, position, row.columns + child))
+        for number, weighings in taken.items():
+            child, begun = 0, self._rows[first + number].columns
+            for weighing in weighings:
+                places: dict[int, int] = {}
+                for token in weighing.kept:
+                    parent = places.get(weighing.decision.parents[token])
+                    seen, position = torch.arange(width) < weighing.columns, weighing.columns
+                    if parent is not None:
+                        seen, position = mask[number, parent], made[parent - child][2] + 1
+                    mask[number, child] = seen
+                    mask[number, child, begun + child] = True
+                    made.append((weighing.decision.tokens[token], number, position, begun + child))
+                    places[token], child = child, child + 1
         return PackedBatch(*torch.tensor(made, device=device).T.contiguous(), mask.to(device))
+
+
+def _first_of(weighings: Sequence[Weighing]) -> list[Weighing]:
+    """The first of a row's, as many as go through the model together."""
+    sizes = accumulate(len(weighing.kept) for weighing in weighings)
+    return [w for number, (w, size) in enumerate(zip(weighings, sizes, strict=True)) if not number or size <= _BRANCHES]
 
 
 def keep_allowed(logits: torch.Tensor, allowed: Sequence[Sequence[int]]) -> torch.Tensor:

@@ -32,10 +32,10 @@ class KeyValueCache:
         return KeyValueCache(pad(self.keys, (0, 0, 0, columns)), pad(self.values, (0, 0, 0, columns)), self.shared)
 
     @torch.inference_mode()
-    def move(self, source: int, target: int, columns: int) -> None:
-        """Copies a row's first columns over another row."""
+    def swap(self, row: int, other: int, columns: int) -> None:
+        """Lets two rows change places, as far as their first columns go."""
         for part in (self.keys, self.values):
-            part[:, target, :, self.shared : columns] = part[:, source, :, self.shared : columns]
+            part[:, [row, other], :, self.shared : columns] = part[:, [other, row], :, self.shared : columns]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radtune.config import InputError
-from radtune.engines.closed import CLOSED_EARLY, AnswerTree
+from radtune.engines import class_scores
+from radtune.engines.class_scores import ClassScores, decide
+from radtune.engines.closed import CLOSED_EARLY, NONE, AnswerTree
 from radtune.engines.local import TorchtuneEngine, generate
 from radtune.engines.prompt import Sampling
 from radtune.models.tokenizer import prompt_tokens
@@ -289,6 +291,40 @@ def test_scores_go_with_the_answers(request, make_prompts, respond, model, gramm
     for prompt, theirs in zip(prompts[:4], scored, strict=False):
         (alone,) = respond(engine, [prompt], scores=True, **limit)
         assert alone.scores == pytest.approx(theirs.scores, abs=1e-4)
+
+
+@pytest.mark.parametrize("tokenizer", ["characters", "words", "greedy"])
+@settings(max_examples=15)
+@given(st.integers(0, 10**6), st.sampled_from([0.3, 1.0, 3.0]))
+def test_names_that_are_not_weighed_share_the_chance_of_their_beginning(trees, tokenizer, seed, spread):
+    grammar, pieces = trees(150, tokenizer)[2], {}
+    tree = AnswerTree(grammar, lambda texts: [
+        [pieces.setdefault(piece, len(pieces)) for piece in TOKENIZERS[tokenizer](text)] for text in texts
+    ])  # fmt: skip
+    place, draw = tree.root.forced()[1], torch.Generator().manual_seed(seed)
+    decision = decide(place, begins=True)
+    logits = spread * torch.randn(1 + len(decision.tokens), len(pieces), generator=draw)
+
+    def weighed(most):
+        scores = ClassScores(tree.size)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(class_scores, "MOST_BRANCHES", most)
+            patch.setattr(class_scores, "NEGLIGIBLE", 0.0)
+            scores.note(place, 0, logits[0], {})
+        (kept,) = [weighing.kept for weighing in scores.waiting]
+        scores.weigh(scores.waiting[0], logits[[1 + number for number in kept]])
+        return len(kept), torch.tensor(scores.mass[NONE], dtype=torch.float64)
+
+    (count, some), (every, exact) = weighed(10), weighed(10**6)
+    assert (count, every) == (10, len(decision.tokens))
+    assert some.sum().item() == pytest.approx(exact.sum().item()) == pytest.approx(1)
+    first = decision.chances(logits[:1], [0])[0]
+    told = sum(chance for chance, (_, symbols) in zip(first, decision.branches[0], strict=False) if symbols)
+    # What is off cannot be more than what is shared, and what one token tells is exact.
+    assert (some - exact).abs().sum().item() <= 2 * (1 - told) + 1e-9
+    for chance, (_, symbols) in zip(first, decision.branches[0], strict=False):
+        if symbols:
+            assert some[symbols[NONE]].item() >= chance - 1e-9
 
 
 # What is told by one token along with the end of a name is weighed as well.
