@@ -30,7 +30,9 @@ class TransformersEngine:
         self._model = model.eval()
         self._tokenizer = tokenizer
         self._frame = frame_of_tokenizer(tokenizer)
-        self._special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+        special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+        first, self._before, self._after, last = self._frame.split(special)
+        self._first, self._last = (tokenizer.encode(text, add_special_tokens=False) for text in (first, last))
         # Prompts are held to the model's positions here; the tokenizer would warn of every long report.
         tokenizer.model_max_length = model.config.max_position_embeddings * 1_000
         self._batch_size = batch_size
@@ -120,12 +122,9 @@ class TransformersEngine:
 
     def _tokens(self, prompt: Prompt) -> list[int]:
         # Special tokens are those of the frame; what looks like one in a report is text.
-        first, middle, last = self._frame.parts(prompt.message, self._special)
-        return [
-            *self._tokenizer.encode(first, add_special_tokens=False),
-            *self._tokenizer.encode(middle, add_special_tokens=False, split_special_tokens=True),
-            *self._tokenizer.encode(last, add_special_tokens=False),
-        ]
+        text = f"{self._before}{prompt.message.strip()}{self._after}"
+        asked = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        return [*self._first, *asked, *self._last]
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         texts = [f"{self._frame.lead}{text}" for text in texts]

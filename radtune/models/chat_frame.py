@@ -41,17 +41,16 @@ class ChatFrame:
     tail: str
     template: str
 
-    def parts(self, message: str, special: Iterable[str]) -> tuple[str, str, str]:
-        """A prompt in three: up to the frame's last special token before the message, its middle, and from the next on.
+    def split(self, special: Iterable[str]) -> tuple[str, str, str, str]:
+        """The frame, cut where the text around a message begins and ends that has no special tokens.
 
-        Only the middle holds what others wrote, and is tokenized in one piece, as all text between special tokens is.
+        Such text is tokenized in one piece with the message, as a template's whole text would be.
         """
         tokens = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))) or "(?!)")
         begins = max((found.end() for found in tokens.finditer(self.before)), default=0)
         found = tokens.search(self.after)
         ends = found.start() if found else len(self.after)
-        middle = f"{self.before[begins:]}{message.strip()}{self.after[:ends]}"
-        return self.before[:begins], middle, self.after[ends:]
+        return self.before[:begins], self.before[begins:], self.after[:ends], self.after[ends:]
 
 
 # Without the system message with a date that the templates of Llama 3.1 and 3.2 add: no training row has it, and in

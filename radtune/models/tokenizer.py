@@ -113,7 +113,9 @@ class ChatTokenizer:
         """Takes the tokens that end an answer besides the one that the frame ends it with."""
         added = tokenizer.get_added_tokens_decoder()
         self._tokenizer, self._frame = tokenizer, frame
-        self._special = [token.content for token in added.values() if token.special]
+        special = [token.content for token in added.values() if token.special]
+        first, self._before, self._after, last = frame.split(special)
+        self._first, self._last = self._encode(first, True), self._encode(last, True)
         closing = [number for number in self._encode(frame.tail, True) if number in added and added[number].special]
         # A row ends with one of them.
         self._end = [*closing, *ends][:1]
@@ -121,7 +123,7 @@ class ChatTokenizer:
         self.max_seq_len = max_seq_len
         if not self._end:
             raise InputError("no eos_token_id, in generation_config.json or config.json, and none in the chat template")
-        if not any(token in frame.after for token in self._special):
+        if not self._last:
             raise InputError("the chat template opens answers with no special token: a report could open one, too")
 
     def _encode(self, text: str, special: bool) -> list[int]:
@@ -141,8 +143,8 @@ class ChatTokenizer:
     ) -> tuple[list[int], list[bool]]:
         """Tokens of a user's message and, with end tokens, of the answer; which of them are only context."""
         message, answer = (message.text_content for message in messages)
-        first, middle, last = self._frame.parts(message, self._special)
-        prompt = [*self._encode(first, True), *self._encode(middle, False), *self._encode(last, True)]
+        asked = self._encode(f"{self._before}{message.strip()}{self._after}", False)
+        prompt = [*self._first, *asked, *self._last]
         written = self.encode(answer.strip(), add_eos=True) if add_end_tokens else []
         tokens, masked = [*prompt, *written], [True] * len(prompt) + [False] * len(written)
         return tokens[: self.max_seq_len], masked[: self.max_seq_len]
