@@ -229,3 +229,10 @@ def test_mistakes_are_one_line(keys, message, run):
     _, errors = run(TASK, MINI, *keys, code=2)
     assert message in errors
     assert len(errors.strip().splitlines()) == 1
+
+
+def test_a_prompt_longer_than_the_models_context_is_named_with_its_file(tmp_path, run):
+    words = " ".join(f"word {number}" for number in range(3_000))
+    (tmp_path / "t.yaml").write_text(f"name: t\nkind: classes\nclasses: [A]\nprompts: {{inference: '{words}'}}\n")
+    _, errors = run(f"task={tmp_path / 't.yaml'}", MINI, "text=Clear.", code=2)
+    assert "t.yaml: prompts.inference: report 'text' needs " in errors and "Traceback" not in errors

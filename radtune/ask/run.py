@@ -18,8 +18,9 @@ from radtune.ask.old_ledgers import adopt
 from radtune.ask.questions import Asking, Question, about_label, asked_again, questions_for
 from radtune.ask.rows import EMPTY_REPORT, QUARANTINED, Reading, failed_row, make_row, read_answer, record, verified_row
 from radtune.ask.verify import denies
+from radtune.config import InputError
 from radtune.engines.choose import Model
-from radtune.engines.prompt import Engine, Response
+from radtune.engines.prompt import Engine, PromptTooLong, Response
 from radtune.files import jsonl_line, manifest_path, write_whole
 from radtune.label_files import LABELS_SHA256, edited_rows, labels_sha256
 from radtune.labels import Status
@@ -120,6 +121,8 @@ class Run:
                 self.outcome.kept += sum(key in self.ledger for key in asked)
                 if questions and not self.outcome.stopped_by_cost:
                     self._ask(questions, what)
+        except PromptTooLong as error:
+            raise InputError(f"{self.asking.task.files[0]}: prompts.{self.asking.use}: {error}") from None
         except KeyboardInterrupt:
             self.outcome.interrupted = True
         finally:

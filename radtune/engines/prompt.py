@@ -10,6 +10,10 @@ from radtune.tasks.lists import ClosedList
 from radtune.tasks.rendering import user_message
 
 
+class PromptTooLong(InputError):
+    """A prompt leaves a model no room for any report."""
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One question about one report."""
@@ -102,7 +106,7 @@ def fit_prompt(
     fits, too_many = 0, len(words)
     best = keeping(0)
     if len(best) > room:
-        raise InputError(
+        raise PromptTooLong(
             f"report {prompt.report_id!r} needs {len(best) + max_new_tokens} positions with {max_new_tokens} new "
             f"tokens even without its words, the model has {max_positions}"
         )
