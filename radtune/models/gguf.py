@@ -46,6 +46,11 @@ BLANK = "\u2581"
 ROPE_FREQUENCIES = "rope_freqs.weight"
 # Entries of config.json's rope_scaling that all models of Llama 3.1 and 3.2 share; the file does not name them.
 _LLAMA3_ROPE = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+# What makes a model of these architectures another one than is read here, below the architecture's name, if it is set.
+_PLAIN = {
+    "rope.scaling.type": "none", "rope.scaling.factor": 1, "rope.scale_linear": 1, "attention.sliding_window": 0,
+    "expert_count": 0,
+}  # fmt: skip
 # Rounded to fewer bits than training needs.
 LOSSY = "a lossy start: what was rounded does not come back; train on the original weights where you can have them"
 # Types of floats, and what they are in config.json.
@@ -125,14 +130,24 @@ class GgufModel:
         if kind not in ARCHITECTURES:
             known = ", ".join(sorted({name for name, _ in ARCHITECTURES.values()}))
             raise InputError(f"{self.path}: architecture {architecture!r}: only {known} are read here")
-        if self._get(f"{architecture}.rope.scaling.type", "none") != "none":
-            raise InputError(f"{self.path}: scaled rotary positions of a kind that is not read here")
+        if (parts := self._get("split.count", 1)) > 1:
+            raise InputError(f"{self.path}: one of {parts} parts; join them first (llama-gguf-split --merge)")
         sizes = {ours: self._get(f"{architecture}.{theirs}") for ours, theirs in SIZES.items()}
         if missing := [name for name, value in sizes.items() if type(value) is not int or value < 1]:
             raise InputError(f"{self.path}: no {architecture}.{SIZES[missing[0]]}")
-        width = sizes["hidden_size"] // sizes["num_attention_heads"]
-        numbers = {ours: _decimal(self._get(f"{architecture}.{theirs}", 1e4)) for ours, theirs in NUMBERS.items()}
-        head_dim = self._get(f"{architecture}.attention.key_length") or width
+        if sizes["num_hidden_layers"] > len(names):
+            raise InputError(f"{self.path}: {len(names):,} weights for {sizes['num_hidden_layers']:,} layers")
+        head_dim = (
+            self._get(f"{architecture}.attention.key_length") or sizes["hidden_size"] // sizes["num_attention_heads"]
+        )
+        for name, plain in {**_PLAIN, "rope.dimension_count": head_dim, "attention.value_length": head_dim}.items():
+            if (value := self._get(f"{architecture}.{name}", plain)) != plain:
+                raise InputError(f"{self.path}: {architecture}.{name} is {value}: such models are not read here")
+        # What llama.cpp takes where no base of positions is named; of the other there is no usual value.
+        given = {ours: self._get(f"{architecture}.{theirs}") for ours, theirs in NUMBERS.items()}
+        if given["rms_norm_eps"] is None:
+            raise InputError(f"{self.path}: no {architecture}.{NUMBERS['rms_norm_eps']}")
+        numbers = {name: _decimal(1e4 if value is None else value) for name, value in given.items()}
         stops = {self._get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot")} - {None}
         return {
             "architectures": [ARCHITECTURES[kind][1]],
@@ -166,6 +181,9 @@ class GgufModel:
         """Hugging Face's name and tensor of each weight."""
         config = self.config
         names = {ours: theirs for theirs, ours in weight_names(config).items()}
+        there = {tensor.name for tensor in self._reader.tensors}
+        if missing := [name for name in names if name not in there and name != "output.weight"]:
+            raise InputError(f"{self.path}: {len(missing)} weights are missing; first: {min(missing)}")
         for tensor in self._reader.tensors:
             if tensor.name == ROPE_FREQUENCIES:
                 continue
@@ -210,9 +228,11 @@ class GgufModel:
         """The ``tokenizer_config.json`` of the model."""
         tokens, numbers = self._get("tokenizer.ggml.tokens"), {"bos": "bos", "eos": "eos", "pad": "padding"}
         given = {name: self._get(f"tokenizer.ggml.{theirs}_token_id") for name, theirs in numbers.items()}
+        with _one_line(self.path):
+            texts = {f"{name}_token": tokens[number] for name, number in given.items() if number is not None}
         return {
             "tokenizer_class": "PreTrainedTokenizerFast",
-            **{f"{name}_token": tokens[number] for name, number in given.items() if number is not None},
+            **texts,
             "model_max_length": self.config["max_position_embeddings"],
             "clean_up_tokenization_spaces": False,
         }
@@ -274,7 +294,7 @@ def _save(folder: Path, part: dict[str, torch.Tensor], places: dict[str, str]) -
 def _one_line(path: Path) -> Iterator[None]:
     try:
         yield
-    except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: cannot be read as GGUF: {' '.join(str(error).split())[:200]}") from None
@@ -290,7 +310,8 @@ def weight_names(config: dict[str, Any]) -> dict[str, str]:
     architecture, layers = ARCHITECTURES[config["model_type"]][0], config["num_hidden_layers"]
     number = next(number for number, name in MODEL_ARCH_NAMES.items() if name == architecture)
     known, names = get_tensor_name_map(number, layers), {}
-    for pattern in {pattern for family in FAMILIES for pattern in family.weights}:
+    families = [family for family in FAMILIES if family.model_type == config["model_type"]]
+    for pattern in {pattern for family in families for pattern in family.weights}:
         for layer in range(layers if "{}" in pattern else 1):
             name = pattern.format(layer)
             if ours := known.get_name(name, try_suffixes=(".weight", ".bias")):
