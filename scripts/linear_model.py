@@ -15,7 +15,8 @@ from pathlib import Path
 
 from radtune.command import run_command
 from radtune.config import InputError, key
-from radtune.files import check_outputs, read_jsonl, write_jsonl, write_manifest
+from radtune.files import check_outputs, write_jsonl, write_manifest
+from radtune.instructions import read_instructions
 from radtune.labels import Status
 from radtune.sources.table import read_any_reports
 from radtune.tasks import load_task, text_of
@@ -43,8 +44,8 @@ def main(config: LinearConfig) -> None:
     task = load_task(config.task)
     if not task.classes:
         raise InputError(f"task {task.name}: a linear model learns classes, and a task of phrases has none")
-    rows = [row for _, row in read_jsonl(config.instructions) if row["task"] == task.name]
-    labels = [task.read(row["output"]).labels for row in rows]
+    rows = [row for row in read_instructions(config.instructions) if row.task == task.name]
+    labels = [task.read(row.output).labels for row in rows]
     if len(set(labels)) < 2:
         raise InputError(f"{config.instructions}: no two rows of {task.name} that differ in their answer")
     found = sorted({label for some in labels for label in some}, key=task.order)
@@ -53,10 +54,15 @@ def main(config: LinearConfig) -> None:
         TfidfVectorizer(sublinear_tf=True), OneVsRestClassifier(LinearSVC(class_weight="balanced", random_state=0))
     )
     began = time.perf_counter()
-    model.fit([row["input"] for row in rows], binarizer.fit_transform(labels))
+    try:
+        model.fit([row.input for row in rows], binarizer.fit_transform(labels))
+    except ValueError:
+        raise InputError(f"{config.instructions}: no words in the rows of {task.name}") from None
     learned = time.perf_counter()
     reports = list(read_any_reports(config.reports))
-    answers = binarizer.inverse_transform(model.predict([text_of(task, report) for report in reports]))
+    named = model.predict([text_of(task, report) for report in reports])
+    # Of one class alone, scikit-learn gives no columns.
+    answers = binarizer.inverse_transform(named.reshape(len(reports), -1))
     rate = len(reports) / (time.perf_counter() - learned)
     write_jsonl(
         config.output,

@@ -72,7 +72,7 @@ def main(config: VerifyConfig) -> None:
                 continue
             say(f"{name}: {len(reports):,} reports")
             try:
-                asked = ask_copy(name, tuned, asked_about, words, _cuda(config.device))
+                asked = ask_copy(name, tuned, asked_about, words, task.files, _cuda(config.device))
             except InputError as error:
                 left_out[name] = str(error)
                 say(f"{name}: {error}")

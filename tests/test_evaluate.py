@@ -82,7 +82,8 @@ def test_the_command_scores_and_brings_in_nothing_heavy(folder: Path) -> None:
         ("gold_columns=[labels,uid]", "gold_columns needs gold_rule=majority|union|intersection or the gold_column"),
         ("compare_column=labels", "compare_column needs compare"),
         ("by=scanner", "by: no column 'scanner' in gold.csv"),
-        ("by=uid", "by: 'uid' of gold.csv holds texts, or more than 50 different values"),
+        ("by=uid", "by: 'uid' says whose a report is, or what it says"),
+        ("by=Impression", "by: 'Impression' says whose a report is, or what it says"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(folder: Path, change: str, message: str) -> None:

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,10 +56,11 @@ def why_left_out(name: str, tuned: Tuned) -> str | None:
     return why_not(name) if name in KINDS else None
 
 
-def ask_copy(name: str, tuned: Tuned, reports: Path, words: Sequence[str], cuda: bool) -> Asked:
+def ask_copy(name: str, tuned: Tuned, reports: Path, words: Sequence[str], read: Iterable[Path], cuda: bool) -> Asked:
     """Asks a copy about reports, in whose folder its answers go; ``words`` are the keys that are alike for all copies.
 
-    What an earlier start has answered is not asked again, nor is a copy that has answered all.
+    What an earlier start has answered is not asked again, nor is a copy that has answered all, unless what its task is
+    ``read`` from has changed.
 
     Raises:
         InputError: It, or its server, ended before it had answered all.
@@ -71,7 +72,11 @@ def ask_copy(name: str, tuned: Tuned, reports: Path, words: Sequence[str], cuda:
         from radtune.models.gguf_writing import write_gguf
 
         write_gguf(tuned.merged, model, name.removeprefix(GGUF))
-    asked = {"words": [*words], "revision": tuned.revision, "reports": sha256_file(reports)}
+    from radtune.models.checkpoint import ADAPTER_WEIGHTS
+
+    weights = [tuned.adapter / ADAPTER_WEIGHTS] if name == ADAPTER and tuned.adapter else []
+    files = [sha256_file(path) for path in (reports, *read, *weights)]
+    asked = {"words": [*words], "revision": tuned.revision, "files": files}
     if costs.is_file() and predictions.is_file() and (known := read_json(costs)).pop("asked", None) == asked:
         return Asked(predictions, **known)
     with _way(name, tuned, model, output / f"{name}.log", cuda) as (server, keys):

@@ -123,7 +123,8 @@ class ChatTokenizer:
         self.max_seq_len = max_seq_len
         if not self._end:
             raise InputError("no eos_token_id, in generation_config.json or config.json, and none in the chat template")
-        if not self._last:
+        # A token of the frame in what the model writes would be learned as text.
+        if not self._last or any(token in frame.lead for token in special):
             raise InputError("the chat template opens answers with no special token: a report could open one, too")
 
     def _encode(self, text: str, special: bool) -> list[int]:

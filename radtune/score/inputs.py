@@ -9,6 +9,7 @@ from radtune.config import InputError, nearest
 from radtune.label_files import (
     IGNORE,
     NEGATIVE,
+    PATIENT_COLUMNS,
     LabelFile,
     Respelling,
     column_names,
@@ -20,8 +21,19 @@ from radtune.label_files import (
 from radtune.labels import Answer, Status
 from radtune.privacy import looks_like_name
 from radtune.report import Report
-from radtune.tables import cell_text, find_column, find_id_column, id_cell, is_jsonl, is_missing, match_ids, read_table
-from radtune.tasks import Task
+from radtune.sources.table import TEXT_COLUMNS
+from radtune.tables import (
+    ID_COLUMNS,
+    cell_text,
+    find_column,
+    find_id_column,
+    id_cell,
+    is_jsonl,
+    is_missing,
+    match_ids,
+    read_table,
+)
+from radtune.tasks import SECTIONS, Task
 
 # What is compared beside the annotators, who go by the names of their columns.
 GOLD, PREDICTIONS, COMPARE = "gold", "predictions", "compare"
@@ -32,6 +44,8 @@ SPELLING = ("strict", LENIENT)
 
 # A column with more values, or longer ones, is none to group reports by.
 _MOST_GROUPS, _LONGEST_GROUP = 50, 60
+# Nor are these, few and short as the texts of a small file may be: they are patients' own.
+_NO_GROUPS = frozenset((*ID_COLUMNS, *PATIENT_COLUMNS, *TEXT_COLUMNS, *SECTIONS))
 
 
 def read_gold(
@@ -139,6 +153,8 @@ def read_groups(
     Raises:
         InputError: No file has it, or it holds texts, or many values.
     """
+    if column.lower() in _NO_GROUPS:
+        raise InputError(f"by: {column!r} says whose a report is, or what it says, and groups none")
     path, found = paths[0], {x: getattr(report, column, None) for x, report in reports.items()}
     if not any(found.values()):
         having = [path for path in paths if find_column(column_names(path), (column,))]

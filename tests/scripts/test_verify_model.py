@@ -32,9 +32,11 @@ def training(tmp_path_factory):
 
 def test_a_copy_is_asked_of_its_server_once(training, tmp_path, command):
     """All copies of a real model are in tests/test_real_model.py; loading our engine takes longer than all of this."""
+    task = tmp_path / "own.yaml"
+    task.write_text(Path("configs/tasks/multiple_choice.yaml").read_text())
     reports, output = tmp_path / "reports.jsonl", tmp_path / "out"
     write_jsonl(reports, list(read_any_reports(Path("data/synthetic_reports.jsonl")))[:8])
-    keys = ("task=multiple_choice", f"reports={reports}", f"training_dir={training}", "limit=5", f"output={output}")
+    keys = (f"task={task}", f"reports={reports}", f"training_dir={training}", "limit=5", f"output={output}")
     code, printed, said = command(SCRIPT, *keys, "copies=[gguf_Q8_0]")
     assert code == 0, said
     found = read_copies(output / "copies.json")
@@ -46,8 +48,12 @@ def test_a_copy_is_asked_of_its_server_once(training, tmp_path, command):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("radtune.ask.copies._run", None)
         code, _, said = command(SCRIPT, *keys, "copies=[gguf_Q8_0]")
-    assert code == 0, said
-    assert read_copies(output / "copies.json") == found
+        assert code == 0, said
+        assert read_copies(output / "copies.json") == found
+        # Nor are answers to another question taken for those to this one.
+        task.write_text(f"{task.read_text()}title: Another\n")
+        with pytest.raises(TypeError):
+            command(SCRIPT, *keys, "copies=[gguf_Q8_0]")
 
 
 def test_what_cannot_be_asked_is_said(training, tmp_path, command):
