@@ -315,10 +315,22 @@ def fresh_adapter(model: nn.Module, seed: int) -> dict[str, torch.Tensor]:
     return adapter
 
 
-def _fill(
-    model: nn.Module, weights: Weights, base: ModelFolder, device: torch.device, dtype: torch.dtype, assign: bool = True
-) -> None:
-    """Loads weights of Hugging Face's layout into a decoder: all that it has, but an adapter's."""
+def check_weights(base: ModelFolder) -> None:
+    """Refuses a folder whose weights are not those of its ``config.json``, by their names and shapes alone."""
+    with torch.device("meta"):
+        for _ in _fitting(base.decoder(), _empty_weights(base.path), base):
+            pass
+
+
+def _empty_weights(folder: Path) -> Weights:
+    for path in weight_files(folder):
+        with _opened(path) as stream:
+            for name in stream.keys():  # noqa: SIM118
+                yield name, torch.empty(stream.get_slice(name).get_shape())
+
+
+def _fitting(model: nn.Module, weights: Weights, base: ModelFolder) -> Weights:
+    """Weights by a decoder's own names: all that it has, but an adapter's, and no others; else an InputError."""
     missing = {name: tensor.shape for name, tensor in model.state_dict().items() if "lora_" not in name}
     for theirs, tensor in weights:
         try:
@@ -328,9 +340,17 @@ def _fill(
         if missing.pop(name, None) != tensor.shape:
             shape = f"{theirs} of shape {list(tensor.shape)}"
             raise InputError(f"{base.path}: {shape} does not fit its config.json")
-        model.load_state_dict({name: tensor.to(device, dtype)}, strict=False, assign=assign)
+        yield name, tensor
     if missing:
         raise InputError(f"{base.path}: {len(missing)} weights are missing; first: {min(missing)}")
+
+
+def _fill(
+    model: nn.Module, weights: Weights, base: ModelFolder, device: torch.device, dtype: torch.dtype, assign: bool = True
+) -> None:
+    """Loads weights of Hugging Face's layout into a decoder."""
+    for name, tensor in _fitting(model, weights, base):
+        model.load_state_dict({name: tensor.to(device, dtype)}, strict=False, assign=assign)
     for module in model.modules():
         # The tables of rotary positions are no weights, so a model built on the meta device has none yet.
         if hasattr(module, "rope_init") and assign:

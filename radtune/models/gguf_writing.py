@@ -13,7 +13,7 @@ from gguf.constants import GGML_QUANT_SIZES
 from radtune.config import InputError
 from radtune.files import read_json
 from radtune.models.chat_frame import TOKENIZER, TOKENIZER_CONFIG, read_frame
-from radtune.models.checkpoint import ModelFolder, open_model
+from radtune.models.checkpoint import ModelFolder, check_weights, open_model
 from radtune.models.families import rope_of
 from radtune.models.gguf import (
     ARCHITECTURES,
@@ -46,6 +46,7 @@ def write_gguf(folder: Path, path: Path, kind: str) -> None:
         InputError: The folder is no model of a family, or has a tokenizer that llama.cpp would not read as it is.
     """
     base = open_model(folder)
+    check_weights(base)
     architecture = ARCHITECTURES[base.config["model_type"]][0]
     with _whole(path) as temporary:
         writer = GGUFWriter(temporary, architecture)

@@ -132,6 +132,16 @@ def test_what_llama_cpp_would_read_otherwise_is_refused(tmp_path, command):
         with pytest.raises(InputError, match=message):
             write_gguf(folder, output, "F16")
     assert list(output.parent.iterdir()) == []
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    config = json.loads((MINI / "config.json").read_text())
+    for change, message in (
+        ({"num_hidden_layers": 5}, "9 weights are missing"),
+        ({"num_attention_heads": 4}, "head_dim is not hidden_size over"),
+        ({"rms_norm_eps": "small"}, "rms_norm_eps is no number"),
+    ):
+        (folder / "config.json").write_text(json.dumps(config | change))
+        with pytest.raises(InputError, match=message):
+            write_gguf(folder, output, "F16")
     code, _, said = command("scripts/export_gguf.py", f"checkpoint_dir={MINI}", f"output={tmp_path / 'x.bin'}")
     assert code == 2 and "ends in .gguf" in said
     code, printed, said = command("scripts/export_gguf.py", f"checkpoint_dir={MINI}", f"output={output}", "type=Q8_0")
