@@ -11,7 +11,7 @@ from radtune import PACKAGE, ROOT
 from radtune.config import InputError, from_mapping, key, nearest, read_yaml
 from radtune.labels import State
 from radtune.report import Report
-from radtune.tables import ID_COLUMNS
+from radtune.tables import ID_COLUMNS, is_missing
 from radtune.tasks.class_list import THREE_VALUED, ClassList, without_signs
 from radtune.tasks.codes import code_exists
 from radtune.tasks.lists import fold_space
@@ -176,6 +176,8 @@ def _check(where: str, file: TaskFile, entries: Sequence[ClassEntry]) -> None:
         raise InputError(f"{where}: classes: {problem}")
     if file.kind == "phrases" and file.rules:
         raise InputError(f"{where}: rules: they find classes, and a task of phrases has none")
+    if not file.none.strip():
+        raise InputError(f"{where}: none: a word for none of the classes is needed")
     if len(set(file.sections)) < len(file.sections):
         raise InputError(f"{where}: sections: one stands twice")
     # Whatever a name or synonym means, signs and case aside, it may mean one class alone, and none the word for none or
@@ -187,6 +189,8 @@ def _check(where: str, file: TaskFile, entries: Sequence[ClassEntry]) -> None:
             if not name or name != fold_space(name):
                 problem = f"{name!r} is no name: empty, with blanks around it, or two in a row"
                 raise InputError(f"{where}: classes[{number}]: {problem}")
+            if is_missing(name):
+                raise InputError(f"{where}: classes[{number}]: {name!r} in a table of labels is a blank cell")
             if name.lower() in NO_CLASSES:
                 raise InputError(f"{where}: classes[{number}]: {name!r} is the name of a column of label tables")
             if meant[without_signs(name)] > 1:

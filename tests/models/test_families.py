@@ -373,6 +373,17 @@ def test_prompts_are_the_chat_templates_and_no_report_opens_a_turn(folder, their
     assert engine._ends <= set(ours.stop_tokens)
 
 
+@pytest.mark.parametrize("turn", ["<|im_start|>", "### "])
+def test_answers_that_the_prompt_does_not_open_with_a_special_token_are_refused(tmp_path, turn):
+    family = next(family for family in FAMILIES if family.name == "SmolLM2")
+    write_tokenizer(tmp_path, family)
+    path = tmp_path / "tokenizer_config.json"
+    template = "{% for m in messages %}{{ 'TURN' + m['role'] + '\n' + m['content'] + '\n' }}{% endfor %}"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": template.replace("TURN", turn)}))
+    with pytest.raises(InputError, match="opens answers with no special token"):
+        family.load_tokenizer(tmp_path, 1408)
+
+
 @pytest.mark.parametrize("key", ["apply_lora_to_output", "quantize_base"])
 def test_an_adapter_that_a_model_cannot_have_is_refused_by_its_key(folder, key):
     base = open_model(folder)

@@ -152,6 +152,8 @@ def test_a_task_reads_its_sections_and_the_whole_of_a_report_without_any(tmp_pat
         ({"classes": ["A"], "prompts": {"inference": "{definitions}"}}, "{definitions} is empty"),
         ({"classes": ["Lung  Lesion"]}, "'Lung  Lesion' is no name"),
         ({"classes": ["Lung-Edema", "lung edema"]}, "stands for two classes"),
+        ({"classes": ["A", "NA"]}, "classes[1]: 'NA' in a table of labels is a blank cell"),
+        ({"none": " "}, "none: a word for none of the classes"),
         ({"classes": ["Labels"]}, "'Labels' is the name of a column"),
         ({"sections": ["impression", "impression"]}, "sections: one stands twice"),
         ({"rules": ""}, "rules: '' is no folder with a lexicon.toml"),
