@@ -79,10 +79,14 @@ class Family:
 
 
 def rope_of(config: dict[str, Any]) -> dict[str, Any]:
-    """The rotary positions of a ``config.json``, which transformers has written under two names, or not at all."""
-    rope = config.get("rope_scaling") or config.get("rope_parameters")
-    plain = {"rope_type": "default", "rope_theta": config.get("rope_theta", 10_000.0)}
-    return {**plain, **rope} if isinstance(rope, dict) else plain
+    """The rotary positions of a ``config.json``, which transformers has written under two names, or not at all.
+
+    Their kind has had two names, too; what Qwen2.5's page says to write for long texts has the older.
+    """
+    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    rope = rope if isinstance(rope, dict) else {"type": rope}
+    plain = {"rope_type": rope.get("type", "default"), "rope_theta": config.get("rope_theta", 10_000.0)}
+    return {**plain, **rope}
 
 
 def find_family(config: dict[str, Any], where: object) -> Family:
@@ -125,8 +129,10 @@ def _arguments(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _llama_arguments(config: dict[str, Any]) -> dict[str, Any]:
+    rope = rope_of(config)
     # Scaled by 1, torchtune's positions are plain ones.
-    return {**_arguments(config), "scale_factor": _number(rope_of(config).get("factor", 1.0), "factor")}
+    factor = 1.0 if rope["rope_type"] == "default" else _number(rope.get("factor", 1.0), "factor")
+    return {**_arguments(config), "scale_factor": factor}
 
 
 def _qwen_arguments(config: dict[str, Any]) -> dict[str, Any]:

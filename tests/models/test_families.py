@@ -95,6 +95,8 @@ def test_llama3s_frame_is_torchtunes_tokens(base):
         {"model_type": "mistral", "rope_scaling": None, "tie_word_embeddings": True},
         {"rope_scaling": {"rope_type": "yarn", "factor": 8.0}},
         {"rope_scaling": 3, "model_type": None},
+        # As Qwen2.5's page has it, by the older name.
+        {"model_type": "qwen2", "rope_scaling": {"type": "yarn", "factor": 4.0}},
     ],
 )
 def test_other_models_are_refused_with_the_families_there_are(base, changes):
@@ -140,6 +142,10 @@ def test_positions_as_transformers_5_writes_them(base):
     config["rope_parameters"] = rope
     assert find_family(config, "") is base.family
     assert base.family.arguments(config) == base.family.arguments(base.config)
+    rope["type"] = rope.pop("rope_type")  # and as those before the fourth did
+    assert base.family.arguments(config) == base.family.arguments(base.config)
+    plain = {**base.config, "tie_word_embeddings": True, "rope_scaling": {"rope_type": "default", "factor": 4.0}}
+    assert find_family(plain, "").arguments(plain)["scale_factor"] == 1
 
 
 def change_config(folder, **changes):
