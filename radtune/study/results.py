@@ -121,7 +121,7 @@ class Results:
 
     def of_kind(self, kind: Kind, test: str) -> list[Cell]:
         """The planned cells of a kind that are scored on a test."""
-        return [cell for cell in self.study.cells if cell.kind == kind and test in cell.tests]
+        return [cell for cell, name in self.study.scores if cell.kind == kind and name == test]
 
     def scored(self, kind: Kind, test: str) -> list[tuple[Cell, Metrics]]:
         """Those of them that have a score."""

@@ -83,6 +83,20 @@ def test_every_report_is_asked_of_a_model_that_has_not_seen_it(study: Study, run
     # A company that never codes fever teaches none, and its code that the task does not know is learned by nobody.
     assert scores["company2"] < 0.9
     tables = {table.name: table for table in all_tables(read_results(study), read_reported().beside(study))}
+    totals = [
+        row["Fine-tuning data", "Total"] for row in tables["scores_cmc_codes"].rows if row["Model"] == "Linear model"
+    ]
+    assert totals == [
+        round(
+            sum(
+                len(read_ids(study.instructions(cell)))
+                for cell in study.cells
+                if cell.kind == Kind.LINEAR and cell.cohorts == [cohort] and cell.fold
+            )
+            / 3
+        )
+        for cohort in ("two", "all")
+    ]
     rows = {(row["One"], row["Other"]): row["Kappa"] for row in tables["agreement_cmc_codes"].rows}
     assert 0 < rows["company1", "company2"] < 1
     compared = {(row["System"], row["Against"]) for row in tables["comparisons"].rows}
