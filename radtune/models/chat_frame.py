@@ -83,9 +83,13 @@ def read_frame(folder: Path) -> ChatFrame:
         known |= read_json(path) if path.is_file() else {}
     template = known.get("chat_template")
     if isinstance(template, list):
-        template = next((part.get("template") for part in template if part.get("name") == "default"), None)
+        parts = (part for part in template if isinstance(part, dict))
+        template = next((part.get("template") for part in parts if part.get("name") == "default"), None)
     if (folder / TEMPLATE).is_file():
-        template = (folder / TEMPLATE).read_text(encoding="utf-8")
+        try:
+            template = (folder / TEMPLATE).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise InputError(f"{folder / TEMPLATE}: not UTF-8") from None
     if not isinstance(template, str):
         raise InputError(f"{folder}: no chat template, in {TEMPLATE} or {TOKENIZER_CONFIG}; an instruct model has one")
     contents = {name: token.get("content") if isinstance(token, dict) else token for name, token in known.items()}

@@ -380,13 +380,19 @@ def test_prompts_are_the_chat_templates_and_no_report_opens_a_turn(folder, their
 
 
 @pytest.mark.parametrize("turn", ["<|im_start|>", "### "])
-def test_answers_that_the_prompt_does_not_open_with_a_special_token_are_refused(tmp_path, turn):
+def test_templates_that_open_answers_with_no_special_token_or_are_none_are_refused(tmp_path, turn):
     family = next(family for family in FAMILIES if family.name == "SmolLM2")
     write_tokenizer(tmp_path, family)
     path = tmp_path / "tokenizer_config.json"
     template = "{% for m in messages %}{{ 'TURN' + m['role'] + '\n' + m['content'] + '\n' }}{% endfor %}"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": template.replace("TURN", turn)}))
     with pytest.raises(InputError, match="opens answers with no special token"):
+        family.load_tokenizer(tmp_path, 1408)
+    path.write_text('{"chat_template": ["x"]}')
+    with pytest.raises(InputError, match="no chat template"):
+        family.load_tokenizer(tmp_path, 1408)
+    (tmp_path / "chat_template.jinja").write_bytes(b"\xff{{ messages }}")
+    with pytest.raises(InputError, match=r"chat_template\.jinja: not UTF-8"):
         family.load_tokenizer(tmp_path, 1408)
 
 
