@@ -54,6 +54,13 @@ def test_every_name_and_synonym_means_its_class_alone_in_every_frame(sentence, s
     assert wrong == {}
 
 
+def test_what_has_no_class_is_no_normal_report():
+    for text in ("May represent meniscal tear versus degeneration.", "Indeterminate bone lesion.", "Fracture."):
+        assert label_report(text, RULES).labels == {}, text
+    for text in ("Normal knee.", "No fracture or dislocation. No mass.", "Menisci and ligaments are intact."):
+        assert State.PRESENT in label_report(text, RULES).labels.values(), text
+
+
 def test_impressions_are_read_as_by_hand():
     pairs = []
     for path in FILES.glob("*.toml"):
