@@ -130,7 +130,9 @@ def test_synthetic_reports_come_with_their_truth(tmp_path: Path, run: Callable) 
 
 
 @pytest.mark.parametrize(("cohort", "task"), [("mimic", "multiple_choice"), ("msk_held_out", "differential")])
-def test_the_truth_of_few_reports_is_a_table_of_their_cohorts_task(tmp_path: Path, cohort: str, task: str) -> None:
+def test_the_truth_of_few_reports_is_a_table_of_their_cohorts_task(
+    run: Callable, tmp_path: Path, cohort: str, task: str
+) -> None:
     output, labels = tmp_path / "reports.jsonl", tmp_path / "labels.csv"
     finished = run("source=synthetic", "count=2", f"cohort={cohort}", f"output={output}", f"gold_labels={labels}")
     assert finished.returncode == 0, finished.stderr
