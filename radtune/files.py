@@ -55,11 +55,11 @@ def write_whole(path: Path) -> Iterator[TextIO]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    held = lock(temporary, path)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
-        with suppress(InputError), lock(left):
-            left.unlink()
     try:
+        held = lock(temporary, path)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
+            with suppress(InputError), lock(left):
+                left.unlink()
         with io.TextIOWrapper(io.BufferedWriter(held), encoding="utf-8", newline="") as stream:
             yield stream
             stream.flush()
@@ -67,7 +67,9 @@ def write_whole(path: Path) -> Iterator[TextIO]:
             os.replace(temporary, path)
             _written[path.absolute()] = os.fstat(held.fileno()).st_ino
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        # Where its folder is none, there is no file either.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and (error.errno in DISK_FULL or error.filename == str(temporary)):
             raise InputError(f"{path}: cannot write: {error.strerror}") from None
         raise
