@@ -57,6 +57,8 @@ MOST_MIXED_FAILURES_IN_A_ROW = 20
 # Before the second, third, ... attempt, where the server asks for no pause: 0.5 s, 1, 2, 4, 8, 8, ... and up to half a
 # second more, so that calls that failed together do not come back together.
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.5, 8.0
+# A signal that comes just as the wait begins is noticed only when it ends.
+_LONGEST_WAIT_S = 0.5
 # What the openai package would try again, too.
 _MAY_PASS = {408, 409, 429}
 # Refusals that look like a rate limit and do not pass by waiting.
@@ -345,8 +347,9 @@ class _Calls:
         """The next call that has ended, with the server's response or the code of an error; None after a pause."""
         now = time.monotonic()
         oldest, due = next(iter(self.running.values()), (None, math.inf))
+        pause_s = min(due - now, _LONGEST_WAIT_S if pause_s is None else pause_s, _LONGEST_WAIT_S)
         try:
-            ended = self._done.get(timeout=max(0.0, min(due, math.inf if pause_s is None else now + pause_s) - now))
+            ended = self._done.get(timeout=max(0.0, pause_s))
         except queue.Empty:
             if due > time.monotonic():
                 return None
