@@ -193,6 +193,7 @@ def _build(study: Study, cell: Cell) -> Job:
     used = [study.cohorts[name] for name in cell.cohorts]
     keys: dict[str, Any] = {"output": study.instructions(cell), "seed": study.settings.seed}
     keys["exclude_ids"] = [study.test_reports(test, cell.fold) for test in study.settings.tests]
+    keys |= {"balance": True} if study.settings.balance else {}
     if own := [cohort.task.files[0] for cohort in used if cohort.task.name not in task_names()]:
         keys["tasks"] = own
     reads = list(keys["exclude_ids"])

@@ -80,6 +80,7 @@ class StudySettings:
     mixes: list[Mix] = key(
         "Training mixes: rows in the order of cohorts, or by cohort; all for as many as are labelled.", []
     )
+    balance: bool = key("Whether rows of every mix are drawn by label, so that a rare class is not lost.", False)
     linear: bool = key("Whether a linear model (TF-IDF) learns the rows of each mix, too.", False)
     cross_check: list[Mix] = key("Mixes that the other recipe trains too, to compare.", [])
     learning_rates: list[float] = key("Learning rates to try.", [], gt=0)

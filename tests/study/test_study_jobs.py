@@ -93,6 +93,19 @@ def other_variant(study: dict) -> set[str]:
     return {*names, f"compare/votes/multiple_choice/{last}"}
 
 
+def balanced(study: dict) -> set[str]:
+    """Every row and whatever learns from it is another; reports, labels and what learns nothing stay."""
+    study["balance"] = True
+    planned = study_from_mapping(study)
+    learnt = [cell for cell in planned.cells if cell.cohorts]
+    return {
+        *(f"train/{cell.name}" for cell in learnt if cell.trained),
+        *(f"build_instructions/{cell.rows_name}" for cell in learnt),
+        *(f"{rule}/{cell.name}/{test}" for cell in learnt for test in cell.tests for rule in ("predict", "evaluate")),
+        *(f"compare/{c.name}/{test}/{o}" for c in learnt for test in c.tests for o in opponents(planned, c, test)),
+    }
+
+
 def other_teacher(study: dict) -> set[str]:
     """It labelled the wcm rows, so whatever was not trained on them stays."""
     study["teacher"]["drop"] = 0.2
@@ -109,7 +122,7 @@ def other_teacher(study: dict) -> set[str]:
     return redone
 
 
-@pytest.mark.parametrize("change", [one_rate_more, one_mix_less, other_variant, other_teacher])
+@pytest.mark.parametrize("change", [one_rate_more, one_mix_less, other_variant, balanced, other_teacher])
 def test_a_change_redoes_only_what_depends_on_it(change: Callable[[dict], set[str]]) -> None:
     values = yaml.safe_load(Path("configs/study/mini.yaml").read_text())
     before = study_from_mapping(yaml.safe_load(Path("configs/study/mini.yaml").read_text()))
