@@ -28,6 +28,7 @@ COMMANDS = {
     "compare": "scripts/compare_labels.py",
     "build": "scripts/build_instructions.py",
     "infer": "inference.py",
+    "combine": "scripts/combine.py",
     "evaluate": "evaluate.py",
     "prompts": "prompts.py",
     "new-task": "scripts/new_task.py",

@@ -1,7 +1,7 @@
 """Several answers about one report made into one: votes of a teacher, samples, members of an ensemble, annotators."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from radtune.labels import Answer, Phrase, Status
@@ -30,7 +30,14 @@ class Combined:
     whole: float = 0.0
 
 
-def combine(task: Task, answers: Sequence[Answer], rule: str) -> Combined:
+def mean_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of several scores of each class, which is in all of them; where one has no score of it, that is 0."""
+    means = {name: sum(one.get(name, 0.0) for one in scores) / len(scores) for name in scores[0]}
+    # Digits beyond these depend on what else was in a model's batch.
+    return {name: float(f"{mean:.4g}") for name, mean in means.items()}
+
+
+def combine(task: Task, answers: Sequence[Answer], rule: str | int) -> Combined:
     """Makes one answer of several; of one, that answer as it is.
 
     Labels that mean the same by the task are one label: greedily, the most frequent wording first (then the shorter),
@@ -41,13 +48,14 @@ def combine(task: Task, answers: Sequence[Answer], rule: str) -> Combined:
     Args:
         task: Which says what means the same, and the order of labels; phrases stand in the order of the report.
         answers: One or more. Those with another status than ok have no labels, but are among all answers.
-        rule: One of :data:`RULES`, or :data:`RESPONSE`. As many answers as a label needs must have status ok, of whole
-            answers one; else the result has the status that most of the others have.
+        rule: One of :data:`RULES`, or :data:`RESPONSE`; or how many answers a label needs. As many as it needs must
+            have status ok, of whole answers one; else the result has the status that most of the others have.
     """
     if len(answers) == 1:
         return Combined(answers[0], dict.fromkeys(answers[0].labels, 1.0), float(answers[0].status == Status.OK))
-    needed = {MAJORITY: len(answers) // 2 + 1, UNION: 1, INTERSECTION: len(answers), RESPONSE: 1}[rule]
-    by = answers[0].by if len({answer.by for answer in answers}) == 1 else rule
+    by_rule = {MAJORITY: len(answers) // 2 + 1, UNION: 1, INTERSECTION: len(answers), RESPONSE: 1}
+    needed = rule if isinstance(rule, int) else by_rule[rule]
+    by = answers[0].by if len({answer.by for answer in answers}) == 1 else str(rule)
     patient_id = next((answer.patient_id for answer in answers if answer.patient_id is not None), None)
     read = [answer for answer in answers if answer.status == Status.OK]
     if len(read) < needed:

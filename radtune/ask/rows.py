@@ -9,7 +9,7 @@ from typing import Any
 from radtune.ask.evidence import find_evidence
 from radtune.ask.ledger import Said
 from radtune.ask.questions import Asking, Question, questions_for
-from radtune.combine import combine
+from radtune.combine import combine, mean_scores
 from radtune.engines.choose import Model
 from radtune.engines.closed import CLOSED_EARLY
 from radtune.engines.prompt import Response
@@ -122,9 +122,7 @@ def make_row(report: Report, asking: Asking, said: Sequence[Said], readings: Seq
         row["evidence"] = [asdict(evidence) for evidence in found]
         row["unsupported"] = [evidence.label for evidence in found if evidence.start is None]
     if scores := [one.scores for one in said if one.scores]:
-        means = {name: sum(one.get(name, 0.0) for one in scores) / len(scores) for name in scores[0]}
-        # Digits beyond these depend on what else was in the batch.
-        row["scores"] = {name: float(f"{mean:.4g}") for name, mean in means.items()}
+        row["scores"] = mean_scores(scores)
     if len(answers) > 1:
         row |= {"agreement": agreement, "report_agreement": combined.whole}
         row["votes"] = [

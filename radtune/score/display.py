@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from radtune.privacy import NOT_SHOWN
 from radtune.score.agreement import Agreement, kappa_text
+from radtune.score.calibration import Calibration
 from radtune.score.codes import CodeScores
 from radtune.score.comparison import Comparison
 from radtune.score.evaluation import ClassScore, Metrics
@@ -35,6 +36,8 @@ def _lines(metrics: Metrics) -> Iterator[str]:
             yield "macro  AUROC {auroc:.3f}  average precision {average_precision:.3f}".format(**metrics.macro)
     for most, score in metrics.first.items():
         yield _score_line(f"first {most}", score)
+    if metrics.calibration:
+        yield from _calibration_lines(metrics.calibration)
     for column, groups in metrics.by.items():
         for value, group in groups.items():
             yield _score_line(f"{column} {value}, n {group.n_reports}", group.micro)
@@ -84,6 +87,15 @@ def _score_line(title: str, score: Score | ClassScore) -> str:
         f"{title}  precision {score.precision:.3f}  recall {score.recall:.3f}  F1 {score.f1:.3f} "
         f"[{low:.3f}, {high:.3f}]  tp {score.tp}  fp {score.fp}  fn {score.fn}"
     )
+
+
+def _calibration_lines(found: Calibration) -> Iterator[str]:
+    line = "calibration error {:.3f} [{:.3f}, {:.3f}]".format(found.error, *found.ci95)
+    if found.minus_other is not None and found.minus_other_ci95:
+        line += ", minus the other's {:+.3f} [{:+.3f}, {:+.3f}]".format(found.minus_other, *found.minus_other_ci95)
+    yield line
+    left = ", ".join(f"{point.f1:.3f} of {1 - point.share:.0%}" for point in found.curve[::2])
+    yield f"F1 where a reader takes the most doubtful reports: {left}"
 
 
 def _code_lines(codes: CodeScores) -> Iterator[str]:

@@ -13,13 +13,14 @@ import numpy as np
 
 from radtune.config import InputError
 from radtune.files import read_json, sha256_file, write_whole
-from radtune.label_files import IGNORE, NEGATIVE, POLICIES, LabelFile, Respelling, by_policy, unannotated
+from radtune.label_files import NEGATIVE, POLICIES, LabelFile, Respelling, by_policy, unannotated
 from radtune.labels import Answer
 from radtune.privacy import NOT_SHOWN, looks_like_name
 from radtune.score.agreement import Agreement, compare
+from radtune.score.calibration import Calibration, calibration_of
 from radtune.score.codes import CodeScores, score_codes
 from radtune.score.comparison import Comparison, compare_counts
-from radtune.score.inputs import check_present, check_whole, judged_classes, without
+from radtune.score.inputs import check_present, check_whole, judged_cells, scores_of, without
 from radtune.score.scores import MEASURES, RESAMPLES, Score, auroc, average_precision, micro_score, ratios
 from radtune.tasks import Task
 from radtune.tasks.counting import ClassCounts, indicators
@@ -91,6 +92,7 @@ class Metrics:
         per_parent: Classes that have parents: by parent; a report has it if it has the parent or any class below it.
         by: By column of the reports or of gold, e.g. ``modality``, and its value.
         first: Classes that are ranked, by their scores or as they were written: of the first 1, 3 and 5 of each report.
+        calibration: Classes that have scores: how far these are probabilities.
     """
 
     task: str
@@ -116,6 +118,7 @@ class Metrics:
     policies: dict[str, dict[str, float]] = field(default_factory=dict)
     by: dict[str, dict[str, Group]] = field(default_factory=dict)
     first: dict[str, Score] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
 
 # Scores of counts, shape (reports, 4), or of some of their rows, with intervals by this evaluation's units and seed.
@@ -154,19 +157,25 @@ def evaluate(
         check_present(f"{side.path}: no prediction for", gold.answers, f"of {gold.path} {_ALONE}", side.answers)
     units = _patients(gold.answers, _patient_ids(predictions) | _patient_ids(gold) | dict(patient_ids))
     predicted, right = _in_order(predictions, gold), list(gold.answers.values())
-    judged = _judged(task, gold, gold_blank)
+    judged = judged_cells(task, gold, gold_blank)
     counts = task.count(predicted, right, judged)
-    values, classes = _scores_of(task, predictions.path, predicted), counts.classes
+    values, classes = scores_of(task, predictions.path, predicted), counts.classes
 
     def score(rows: np.ndarray, among: np.ndarray | slice = slice(None)) -> Score:
         drawn = None if units is None else np.unique(units[among], return_inverse=True)[1]
         return micro_score(rows[among], drawn, seed)
 
     unit = ("report", len(right)) if units is None else ("patient", int(units.max()) + 1)
-    comparison = None
+    comparison = other_values = None
     if other is not None:
-        theirs = task.count(_in_order(other, gold), right, judged).rules["micro"]
+        others = _in_order(other, gold)
+        theirs = task.count(others, right, judged).rules["micro"]
         comparison = compare_counts(str(other.path), counts.rules["micro"], theirs, units, seed)
+        other_values = scores_of(task, other.path, others)
+    calibration = None
+    if classes is not None and values is not None:
+        cells = classes.predicted, classes.gold, classes.judged
+        calibration = calibration_of(values, *cells, units, score, seed, other_values)
     per_class = _class_scores(task, classes, score, values)
     with_gold = [scored for scored in per_class.values() if scored.support]
     macro = {x: [y for scored in with_gold if (y := getattr(scored, x)) is not None] for x in (*MEASURES, *_OF_SCORES)}
@@ -191,13 +200,8 @@ def evaluate(
             for name, column in groups.items()
         },
         first=_first_scores(task, predicted, classes, score, values) if ranked or values is not None else {},
+        calibration=calibration,
     )
-
-
-def _judged(task: Task, gold: LabelFile, gold_blank: str | None) -> np.ndarray:
-    """Which classes count for which reports, boolean, shape (reports, classes)."""
-    rows = [set(judged_classes(task, gold, report_id, gold_blank == IGNORE)) for report_id in gold.answers]
-    return np.array([[name in row for name in task.classes] for row in rows], dtype=bool).reshape(len(rows), -1)
 
 
 def policy_scores(
@@ -213,7 +217,7 @@ def policy_scores(
         policies = dict.fromkeys(classes, policy)
         whose = task.three_valued() if policy == "state" and not task.doubted else task
         named, right = (by_policy(task, side, policies) for side in sides)
-        counts = whose.count(_in_order(named, right), [*right.answers.values()], _judged(whose, right, gold_blank))
+        counts = whose.count(_in_order(named, right), [*right.answers.values()], judged_cells(whose, right, gold_blank))
         totals = ratios(counts.rules["micro"].sum(axis=0))
         found[policy] = dict(zip(MEASURES, map(float, totals), strict=True))
     return found
@@ -231,17 +235,6 @@ def _patients(report_ids: Iterable[str], patient_ids: Mapping[str, str]) -> np.n
     """Index of each report's patient, shape (reports,); None if some patient is not known."""
     patients = [patient_ids.get(report_id) for report_id in report_ids]
     return None if None in patients else np.unique(patients, return_inverse=True)[1]
-
-
-def _scores_of(task: Task, path: Path, predicted: Sequence[Answer]) -> np.ndarray | None:
-    """Each class's score in each prediction, shape (reports, classes), 0 where it has none; None where none has any."""
-    rows = [answer.provenance.get("scores") or {} for answer in predicted]
-    if not task.classes or not any(rows):
-        return None
-    try:
-        return np.array([[float(row.get(name, 0.0)) for name in task.classes] for row in rows])
-    except (AttributeError, TypeError, ValueError):
-        raise InputError(f"{path}: 'scores' is not a number for each class") from None
 
 
 def _class_scores(

@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from radtune.combine import RULES, combine
 from radtune.config import InputError, nearest
 from radtune.label_files import (
@@ -138,6 +140,26 @@ def judged_classes(task: Task, gold: LabelFile, report_id: str, ignore_blank: bo
     if states is not None:
         classes = [pair for pair in classes if pair[1] not in gold.missing and (pair[1] in states or not ignore_blank)]
     return [name for name, meant in classes if meant not in out]
+
+
+def judged_cells(task: Task, gold: LabelFile, gold_blank: str | None) -> np.ndarray:
+    """Which classes count for which reports, boolean, shape (reports, classes)."""
+    rows = [set(judged_classes(task, gold, report_id, gold_blank == IGNORE)) for report_id in gold.answers]
+    return np.array([[name in row for name in task.classes] for row in rows], dtype=bool).reshape(len(rows), -1)
+
+
+def scores_of(task: Task, path: Path, predicted: Sequence[Answer]) -> np.ndarray | None:
+    """Each class's score in each prediction, shape (reports, classes), 0 where it has none; None where none has any."""
+    rows = [answer.provenance.get("scores") or {} for answer in predicted]
+    if not task.classes or not any(rows):
+        return None
+    try:
+        scores = np.array([[float(row.get(name, 0.0)) for name in task.classes] for row in rows])
+    except (AttributeError, TypeError, ValueError):
+        raise InputError(f"{path}: 'scores' is not a number for each class") from None
+    if not ((scores >= 0) & (scores <= 1)).all():
+        raise InputError(f"{path}: 'scores' are not all between 0 and 1")
+    return scores
 
 
 def without(file: LabelFile, report_ids: Collection[str]) -> LabelFile:

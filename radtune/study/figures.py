@@ -14,7 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, FuncFormatter, MaxNLocator
+from matplotlib.ticker import FormatStrFormatter, FuncFormatter, MaxNLocator, PercentFormatter
 
 from radtune.files import open_text
 from radtune.score.evaluation import ClassScore, Metrics
@@ -52,6 +52,8 @@ STYLE = {
 }  # fmt: skip
 # Classes in a figure: as many as can be read on a phone.
 MOST_CLASSES = 25
+# Systems in a figure of their scores.
+MOST_LINES = 6
 _CURVES = {
     "mixes": (Kind.MIX, Kind.CROSS_CHECK),
     "learning rates": (Kind.LEARNING_RATE,),
@@ -89,6 +91,7 @@ def all_figures(results: Results, reported: Reported) -> list[Drawing]:
     found += [separate_figure(results, reported, study.tests[name]) for name in study.settings.separate]
     found += [f1_by_class(results, test) for test in tests]
     found += [drawing for test in tests for drawing in f1_by_group(results, test)]
+    found += [drawing for test in tests for drawing in calibration_figures(results, test)]
     found += [learning_curves(study, name) for name in _CURVES]
     return [drawing for drawing in found if drawing is not None]
 
@@ -184,6 +187,37 @@ def f1_by_group(results: Results, test: Test) -> list[Drawing]:
         title = f"{test.title}: F1 by {column} (reports)"
         found.append(_finish(f"f1_by_{slug(column)}_{test.name}", title, FINDINGS, axes))
     return found
+
+
+def calibration_figures(results: Results, test: Test) -> list[Drawing]:
+    """Where answers have scores: how often classes of a score are there, and F1 where a reader takes doubtful ones."""
+    cells = (cell for cell, name in results.study.scores if name == test.name)
+    scored = [
+        (row_label(results.study, cell), metrics.calibration)
+        for cell in cells
+        if (metrics := results.metrics.get((cell.name, test.name))) and metrics.calibration
+    ]
+    if not scored:
+        return []
+    reliability = _new_axes("Mean score", "Share of the classes that are there")
+    handed = _f1_axes("Share of the reports that a reader takes", ())
+    reliability.plot((0, 1), (0, 1), color=GREY, linewidth=1, label="Probabilities")
+    for number, (label, found) in enumerate(scored[:MOST_LINES]):
+        colour, dash = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, INK)[number], ("-", "--", "-.")[number % 3]
+        style = {"color": colour, "linestyle": dash, "marker": "os^Dv*"[number], "markersize": 4}
+        bins = [(one.score, one.share) for one in found.bins]
+        reliability.plot(*zip(*bins, strict=True), **style, label=f"{label}: error {found.error:.3f}")
+        shares = [point.share for point in found.curve]
+        handed.plot(shares, [point.f1 for point in found.curve], **style, label=label)
+        if len(scored) == 1:
+            band = zip(*(point.ci95 for point in found.curve), strict=True)
+            handed.fill_between(shares, *band, color=colour, alpha=0.18)
+    handed.xaxis.set_major_formatter(PercentFormatter(1, 0))
+    title = f"{test.title}: F1 where a reader takes the most doubtful reports"
+    return [
+        _finish(f"reliability_{test.name}", f"{test.title}: are scores probabilities?", FINDINGS, reliability),
+        _finish(f"handed_over_{test.name}", title, FINDINGS, handed),
+    ]
 
 
 def _bars(

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torchtune.training.metric_logging import DiskLogger
 
 from radtune.files import write_jsonl
-from radtune.study.figures import INK, PAPER, Drawing, f1_by_size, newest_curve
+from radtune.score.calibration import Bin, Calibration, HandedOver
+from radtune.study.figures import INK, PAPER, Drawing, calibration_figures, f1_by_size, newest_curve
 from radtune.study.plan import Study, study_from_mapping
 from radtune.study.report import inline_svg, report_html, write_report
 from radtune.study.results import read_reported, read_results
@@ -148,6 +149,20 @@ def test_figures_are_those_of_the_study(scored_study: Study, figures: list[Drawi
     assert f1_by_size(results, read_reported(), scored_study.tests["multiple_choice"]) == figures[0]
     assert "Rule labeler" in figures[0].svg
     assert "Rule labeler" not in figures[1].svg
+
+
+def test_scores_that_are_calibrated_are_drawn(scored_study: Study) -> None:
+    results, test = read_results(scored_study), scored_study.tests["multiple_choice"]
+    assert calibration_figures(results, test) == []
+    curve = [HandedOver(share, 0.8 + share / 4, (0.7, 0.9)) for share in (0.0, 0.25, 0.5)]
+    found = Calibration(0.123, (0.1, 0.2), [Bin(0.05, 0.1, 90), Bin(0.9, 0.7, 10)], curve)
+    metrics = {
+        place: dataclasses.replace(one, calibration=found) if place[0] in ("base", "constrained") else one
+        for place, one in results.metrics.items()
+    }
+    drawn = calibration_figures(dataclasses.replace(results, metrics=metrics), test)
+    assert [one.name for one in drawn] == ["reliability_multiple_choice", "handed_over_multiple_choice"]
+    assert drawn[0].svg.count("error 0.123") == 2 and "50%" in drawn[1].svg
 
 
 def test_inline_figures_take_the_page_s_colours(figures: list[Drawing]) -> None:

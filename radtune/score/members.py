@@ -1,0 +1,151 @@
+"""Members of an ensemble: their answers to the same reports made into one, by a setting chosen on other reports."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from radtune.combine import MAJORITY, Combined, combine, mean_scores
+from radtune.config import InputError
+from radtune.label_files import LABELS_SHA256, LabelFile, joined_to, labels_sha256, unannotated
+from radtune.labels import Status
+from radtune.score.calibration import ScoreMap, choose, fit_map, thresholds
+from radtune.score.inputs import check_present, check_whole, judged_cells, scores_of, understood, without
+from radtune.tasks import Task
+from radtune.tasks.counting import indicators
+
+# A label needs a mean score, or so many members that name it.
+MEAN, VOTES = COMBINING = ("mean", "votes")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How members are combined.
+
+    Attributes:
+        rule: One of :data:`COMBINING`.
+        least: The mean score from which a class is named, or how many members have to name a label.
+        map: What makes probabilities of mean scores.
+        measures: Its precision, recall and F1 on the reports that it was chosen on.
+    """
+
+    rule: str
+    least: float
+    map: ScoreMap | None = None
+    measures: Mapping[str, float] = field(default_factory=dict)
+
+
+def rule_for(members: Sequence[LabelFile]) -> str:
+    """:data:`MEAN` where all members give scores, else :data:`VOTES`."""
+    scored = (any(answer.provenance.get("scores") for answer in member.answers.values()) for member in members)
+    return MEAN if all(scored) else VOTES
+
+
+def check_same_reports(members: Sequence[LabelFile]) -> None:
+    """Raises an InputError unless all members have answered the same reports."""
+    for one, other in zip(members, members[1:] + members[:1], strict=True):
+        check_present(f"{one.path}: no answer to", other.answers, f"of {other.path}", one.answers)
+
+
+def combined(task: Task, members: Sequence[LabelFile], setting: Setting) -> dict[str, Combined]:
+    """The answer of all members together, by report; with mean scores in its provenance where these decide it.
+
+    An answer of which not even half of the members are ok has the status of most of the others.
+    """
+    votes = {x: [member.answers[x] for member in members] for x in members[0].answers}
+    if setting.rule == VOTES:
+        return {x: combine(task, answers, int(setting.least)) for x, answers in votes.items()}
+    scores = _mean(task, members, setting.map)
+    found = {}
+    for (report_id, answers), row in zip(votes.items(), scores, strict=True):
+        voted = combine(task, answers, MAJORITY)
+        if voted.answer.status == Status.OK:
+            given = {name: float(f"{value:.4g}") for name, value in zip(task.classes, row, strict=True)}
+            labels = tuple(name for name, score in given.items() if score >= setting.least)
+            agreement = {name: sum(name in answer.labels for answer in answers) / len(answers) for name in labels}
+            answer = replace(voted.answer, labels=labels, phrases=(), provenance={"scores": given})
+            voted = Combined(answer, agreement, sum({*a.labels} == {*labels} for a in answers) / len(answers))
+        found[report_id] = voted
+    return found
+
+
+def _mean(task: Task, members: Sequence[LabelFile], score_map: ScoreMap | None) -> np.ndarray:
+    """Mean scores of the members that have read a report, shape (reports, classes); probabilities, with a map."""
+    answers = []
+    for report_id, first in members[0].answers.items():
+        given = [scores for member in members if (scores := member.answers[report_id].provenance.get("scores"))]
+        answers.append(replace(first, provenance={"scores": mean_scores(given) if given else {}}))
+    scores = scores_of(task, members[0].path, answers)
+    if scores is None:
+        raise InputError(f"{members[0].path}: no scores of classes to take the mean of (scores=true when asking)")
+    return scores if score_map is None else score_map(scores)
+
+
+def choose_setting(
+    task: Task,
+    members: Sequence[LabelFile],
+    gold: LabelFile,
+    rule: str,
+    calibration: str | None,
+    wanted: Mapping[str, float],
+    gold_blank: str | None = None,
+    given: float | None = None,
+) -> Setting:
+    """Chooses threshold or number of votes, unless it is given, and fits the map, on gold's reports.
+
+    Raises:
+        InputError: A member has not answered them all, or as :func:`choose` and :func:`fit_map` say.
+    """
+    gold, _ = understood(task, gold)
+    gold = without(gold, unannotated(gold, gold_blank))
+    check_whole(gold)
+    own = []
+    for member in members:
+        member, _ = joined_to(member, gold.answers)
+        check_present(f"{member.path}: no answer to", gold.answers, f"of {gold.path}", member.answers)
+        own.append(replace(member, answers={x: member.answers[x] for x in gold.answers}))
+    right, judged = list(gold.answers.values()), judged_cells(task, gold, gold_blank)
+    if rule == VOTES:
+        found = []
+        for least in [int(given)] if given else range(len(members), 0, -1):
+            named = [one.answer for one in combined(task, own, Setting(VOTES, least)).values()]
+            found.append((float(least), task.count(named, right, judged).rules["micro"].sum(axis=0)))
+        least, measures = choose(found, wanted)
+        return Setting(VOTES, least, None, measures)
+    scores, truth = _mean(task, own, None), indicators(right, task.classes)[0]
+    score_map = fit_map(calibration, scores[judged], truth[judged]) if calibration else None
+    scores = scores if score_map is None else score_map(scores)
+    least, measures = choose(thresholds(scores[judged], truth[judged], given), wanted)
+    return Setting(MEAN, least, score_map, measures)
+
+
+def most_doubtful(found: Mapping[str, Combined], share: float) -> frozenset[str]:
+    """The reports, a share of all, whose answers a reader should see first: what nobody could read, then the doubtful.
+
+    Doubt is how many classes are expected to be wrong by their scores, or, without scores, how many disagree.
+    """
+
+    def doubt(one: Combined) -> float:
+        scores = one.answer.provenance.get("scores")
+        if one.answer.status != Status.OK:
+            return np.inf
+        if scores is None:
+            return 1 - one.whole
+        return sum(1 - score if name in one.answer.labels else score for name, score in scores.items())
+
+    return frozenset(sorted(found, key=lambda x: -doubt(found[x]))[: round(share * len(found))])
+
+
+def rows(task: Task, found: Mapping[str, Combined], for_reader: float | None) -> Iterator[dict[str, Any]]:
+    """Rows of ``predictions.jsonl``; the :func:`most_doubtful` reports, so large a share, are marked ``for_reader``."""
+    doubtful = most_doubtful(found, for_reader or 0)
+    for report_id, one in found.items():
+        answer = one.answer
+        row: dict[str, Any] = {"report_id": report_id, "task": task.name, "labels": list(answer.labels)}
+        row["phrases"] = [asdict(phrase) for phrase in answer.phrases]
+        row |= {"scores": answer.provenance["scores"]} if "scores" in answer.provenance else {}
+        row |= {"agreement": one.agreement, "report_agreement": one.whole, "status": str(answer.status)}
+        row |= {"for_reader": report_id in doubtful} if for_reader else {}
+        row |= {"patient_id": answer.patient_id} if answer.patient_id is not None else {}
+        yield row | {LABELS_SHA256: labels_sha256(row["labels"])}

@@ -1,0 +1,113 @@
+r"""Makes one answer of those of several models to the same reports, or one model's scores into probabilities.
+
+    python scripts/combine.py task=multiple_choice predictions=[a.jsonl, b.jsonl, c.jsonl] output=together.jsonl \
+        validation=[a_validation.jsonl, b_validation.jsonl, c_validation.jsonl] gold=validation_gold.csv
+    python scripts/combine.py task=multiple_choice predictions=[a.jsonl] validation=[a_validation.jsonl] \
+        gold=validation_gold.csv calibration=isotonic wanted.recall=0.95 abstain=0.1 output=calibrated.jsonl
+    python scripts/combine.py task=open_ended predictions=[a.jsonl, b.jsonl, c.jsonl] least=2 output=together.jsonl
+
+A class is named where the mean of its scores reaches a threshold, a phrase (or a class without scores) where enough of
+them name it; phrases that stand in one place of the report are one. Threshold or number are given, or chosen on
+validation reports, none of which may be among those to answer. Calibration needs the extra study.
+"""
+
+import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from radtune.command import run_command
+from radtune.config import InputError, key
+from radtune.files import check_outputs, write_jsonl, write_manifest
+from radtune.label_files import BLANK, read_labels
+from radtune.score.calibration import METHODS, WANTED
+from radtune.score.members import (
+    COMBINING,
+    MEAN,
+    VOTES,
+    Setting,
+    check_same_reports,
+    choose_setting,
+    combined,
+    rows,
+    rule_for,
+)
+from radtune.tasks import load_task, task_names
+
+
+@dataclass
+class CombineConfig:
+    """Keys of this command."""
+
+    task: str = key(f"The task: {', '.join(task_names())}, or the path of a task file.")
+    predictions: list[Path] = key("The predictions.jsonl of each model, of the same reports.")
+    output: Path = key("The predictions.jsonl to write.")
+    rule: str | None = key(
+        "What a label needs: a mean score, or a number of models that name it; else a mean where all give scores.",
+        None, COMBINING,
+    )  # fmt: skip
+    least: float | None = key("How much of it; else it is chosen on validation reports.", None, gt=0)
+    validation: list[Path] = key("What the same models, in the same order, answer to validation reports.", [])
+    gold: Path | None = key("What is right of the validation reports: all those that it has are used.", None)
+    gold_column: str | None = key("Column or JSON key of its labels; else 'labels'.", None)
+    gold_blank: str | None = key("Meaning of its blank cells, as in evaluate.py.", None, BLANK)
+    wanted: dict[str, float] = key(
+        "The least recall, or precision, on validation reports, with the most of the other; else the best F1.", {},
+        gt=0, le=1,
+    )  # fmt: skip
+    calibration: str | None = key("How probabilities are made of mean scores, learned on validation.", None, METHODS)
+    abstain: float | None = key(
+        "Share of the reports, those with the most doubtful answers, that is marked for a reader.", None, gt=0, le=1
+    )
+
+
+def main(config: CombineConfig) -> None:
+    """Reads, chooses, combines and writes."""
+    _check(config)
+    task = load_task(config.task)
+    inputs = [*config.predictions, *config.validation, *([config.gold] if config.gold else []), *task.files]
+    check_outputs([config.output], inputs)
+    members = [read_labels(path, task) for path in config.predictions]
+    check_same_reports(members)
+    rule = config.rule or rule_for(members)
+    if config.calibration and rule == VOTES:
+        raise InputError("calibration is of scores, and not every model has given some")
+    if config.least and rule == VOTES and not (config.least.is_integer() and config.least <= len(members)):
+        raise InputError(f"least={config.least}: not a number of the {len(members)} models")
+    setting = Setting(rule, config.least or 0)
+    if config.gold:
+        gold = read_labels(config.gold, task, config.gold_column)
+        if known := gold.answers.keys() & members[0].answers.keys():
+            raise InputError(f"{config.gold}: {len(known)} of its reports are among those to answer: it may not decide")
+        validation = [read_labels(path, task) for path in config.validation]
+        setting = choose_setting(
+            task, validation, gold, rule, config.calibration, config.wanted, config.gold_blank, config.least
+        )
+    found = combined(task, members, setting)
+    write_jsonl(config.output, rows(task, found, config.abstain))
+    write_manifest(config.output, config, inputs, setting=asdict(setting))
+    print(_text(setting, len(members)))
+    statuses = Counter(str(one.answer.status) for one in found.values())
+    print(f"{config.output}: {', '.join(f'{count:,} {status}' for status, count in statuses.items())}")
+
+
+def _check(config: CombineConfig) -> None:
+    if not config.predictions or (config.validation and len(config.validation) != len(config.predictions)):
+        raise InputError("validation: a file for each of predictions, in the same order")
+    if bool(config.validation) != bool(config.gold):
+        raise InputError("validation and its gold go together")
+    if not config.gold and (config.least is None or config.calibration or config.wanted):
+        raise InputError("give least=..., or validation=[...] and gold=... to choose it on")
+    if (config.least is not None and config.wanted) or config.wanted.keys() - {*WANTED}:
+        raise InputError(f"wanted: {' or '.join(WANTED)}, and no least=...")
+
+
+def _text(setting: Setting, members: int) -> str:
+    """The setting in words."""
+    least = f"a mean score of {setting.least:.4g}" if setting.rule == MEAN else f"{setting.least:.0f} of {members}"
+    on = "; on validation " + ", ".join(f"{name} {value:.3f}" for name, value in setting.measures.items())
+    return f"a label needs {least}{on if setting.measures else ''}"
+
+
+if __name__ == "__main__":
+    run_command(main, CombineConfig)

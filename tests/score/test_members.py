@@ -1,0 +1,138 @@
+"""Members of an ensemble: one answer of many, by a setting that validation reports decide."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from radtune.files import manifest_path, read_jsonl, write_jsonl
+from radtune.label_files import is_edited, read_labels, write_label_table
+from radtune.score.members import MEAN, VOTES, Setting, choose_setting, combined
+from radtune.tasks import load_task
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "combine.py"
+MC, OE = load_task("multiple_choice"), load_task("open_ended")
+N = 5
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Five members that find most of what there is and each much of its own that is not there."""
+    folder, chance = tmp_path_factory.mktemp("members"), np.random.default_rng(1)
+    for part, count in (("validation", 120), ("test", 200)):
+        truth = chance.random((count, len(MC.classes))) < 0.15
+        table = {f"{part}{i}": {n: int(t) for n, t in zip(MC.classes, row, strict=True)} for i, row in enumerate(truth)}
+        write_label_table(folder / f"{part}.csv", MC, table)
+        for number in range(N):
+            odds = np.where(truth, 2.5, -1.0) + chance.normal(0, 1.5, truth.shape)
+            scores = (1 / (1 + np.exp(-odds))).round(4)
+            write_jsonl(
+                folder / f"{part}_{number}.jsonl",
+                (
+                    {
+                        "report_id": name, "task": MC.name, "status": "ok",
+                        "labels": [x for x, s in zip(MC.classes, row, strict=True) if s > 0.5],
+                        "scores": dict(zip(MC.classes, row.tolist(), strict=True)),
+                    }
+                    for name, row in zip(table, scores, strict=True)
+                ),
+            )  # fmt: skip
+    return folder
+
+
+def files(folder: Path, part: str) -> str:
+    return f"[{','.join(str(folder / f'{part}_{number}.jsonl') for number in range(N))}]"
+
+
+def scored(run_here, folder: Path, *words: str, gold: str = "test.csv") -> dict:
+    output = folder / "metrics.json"
+    done = run_here(ROOT / "evaluate.py", "task=multiple_choice", f"gold={folder / gold}", f"output={output}", *words)
+    assert done.returncode == 0, done.stderr
+    return json.loads(output.read_text())
+
+
+def test_false_positives_of_members_cancel_by_mean_and_by_votes(run_here, folder: Path) -> None:
+    one = scored(run_here, folder, f"predictions={folder / 'test_0.jsonl'}")
+    chosen = {}
+    for rule in (MEAN, VOTES):
+        output = folder / f"{rule}.jsonl"
+        done = run_here(
+            SCRIPT, "task=multiple_choice", f"predictions={files(folder, 'test')}", f"output={output}", f"rule={rule}",
+            f"validation={files(folder, 'validation')}", f"gold={folder / 'validation.csv'}",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        chosen[rule] = json.loads(manifest_path(output).read_text())["setting"]
+        both = scored(run_here, folder, f"predictions={output}", f"compare={folder / 'test_0.jsonl'}")
+        assert both["comparison"]["f1"]["ci95"][0] > 0.1 and both["micro"]["recall"] > one["micro"]["recall"] - 0.05
+        assert both["micro"]["f1"] == pytest.approx(chosen[rule]["measures"]["f1"], abs=0.05)
+    assert chosen[VOTES]["least"] >= 3 and 0.5 < chosen[MEAN]["least"] < 1
+    # What was chosen can be given, and is the same answer.
+    again = folder / "again.jsonl"
+    given = f"least={chosen[MEAN]['least']}"
+    run_here(SCRIPT, "task=multiple_choice", f"predictions={files(folder, 'test')}", f"output={again}", given)
+    assert again.read_text() == (folder / "mean.jsonl").read_text()
+    row = next(iter(read_jsonl(again)))[1]
+    mean = np.mean([next(iter(read_jsonl(folder / f"test_{n}.jsonl")))[1]["scores"]["Edema"] for n in range(N)])
+    assert row["scores"]["Edema"] == pytest.approx(mean, abs=1e-4) and not is_edited(row)
+
+
+def test_calibration_a_wanted_recall_and_a_reader(run_here, folder: Path) -> None:
+    output = folder / "calibrated.jsonl"
+    for method in ("platt", "isotonic"):
+        done = run_here(
+            SCRIPT, "task=multiple_choice", f"predictions=[{folder / 'test_0.jsonl'}]", f"output={output}",
+            f"validation=[{folder / 'validation_0.jsonl'}]", f"gold={folder / 'validation.csv'}",
+            f"calibration={method}", "wanted.recall=0.9", "abstain=0.1",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        metrics = scored(run_here, folder, f"predictions={output}", f"compare={folder / 'test_0.jsonl'}")
+        assert metrics["calibration"]["minus_other_ci95"][1] < 0, method
+        assert metrics["micro"]["recall"] == pytest.approx(0.9, abs=0.05)
+        assert metrics["calibration"]["curve"][-1]["f1"] > metrics["micro"]["f1"]
+    rows = [row for _, row in read_jsonl(output)]
+    assert sum(row["for_reader"] for row in rows) == 20
+    kept = [str(row["report_id"]) for row in rows if not row["for_reader"]]
+    assert metrics["calibration"]["curve"][2]["f1"] == pytest.approx(_f1_of(folder, output, kept))
+
+
+def _f1_of(folder: Path, output: Path, kept: list[str]) -> float:
+    named = {row["report_id"]: set(row["labels"]) for _, row in read_jsonl(output)}
+    gold = {x: set(a.labels) for x, a in read_labels(folder / "test.csv", MC).answers.items()}
+    right = sum(len(named[x] & gold[x]) for x in kept)
+    return 2 * right / sum(len(named[x]) + len(gold[x]) for x in kept)
+
+
+def test_phrases_by_votes_and_members_that_could_not_be_read(tmp_path: Path) -> None:
+    said = [["small effusion", "edema"], ["small effusion"], None]
+    for number, phrases in enumerate(said):
+        status = {"status": "ok" if phrases is not None else "refused", "labels": phrases or []}
+        write_jsonl(tmp_path / f"{number}.jsonl", [{"report_id": "7", "task": OE.name, **status}])
+    members = [read_labels(tmp_path / f"{number}.jsonl", OE) for number in range(3)]
+    by_least = {least: combined(OE, members, Setting(VOTES, least))["7"].answer for least in (1, 2, 3)}
+    assert {least: answer.labels for least, answer in by_least.items()} == {
+        1: ("small effusion", "edema"), 2: ("small effusion",), 3: ()
+    }  # fmt: skip
+    assert by_least[3].status == "refused"
+    gold = tmp_path / "gold.jsonl"
+    write_jsonl(gold, [{"report_id": "7", "task": OE.name, "labels": ["small effusion"]}])
+    assert choose_setting(OE, members, read_labels(gold, OE), VOTES, None, {}).least == 2
+
+
+def test_mistakes_are_one_line(run_here, folder: Path) -> None:
+    test, validation, gold = files(folder, "test"), files(folder, "validation"), f"gold={folder / 'validation.csv'}"
+    asked = ("task=multiple_choice", f"output={folder / 'never.jsonl'}")
+    chosen = (f"predictions={test}", f"validation={validation}", gold)
+    for words, message in (
+        ((f"predictions={test}",), "give least=..., or validation=[...]"),
+        ((f"predictions={test}", f"validation=[{folder / 'validation_0.jsonl'}]", gold), "a file for each"),
+        ((f"predictions={test}", f"validation={test}", f"gold={folder / 'test.csv'}"), "it may not decide"),
+        ((f"predictions=[{folder / 'test_0.jsonl'},{folder / 'validation_0.jsonl'}]", "least=1"), "no answer to 120"),
+        ((*chosen, "rule=votes", "calibration=platt"), "calibration is of scores"),
+        ((*chosen, "wanted.precision=0.9", "wanted.recall=1"), "no setting has a"),
+        ((*chosen, "wanted.f1=1"), "wanted: recall or precision"),
+        ((f"predictions={test}", "rule=votes", "least=6"), "not a number of the 5 models"),
+    ):
+        done = run_here(SCRIPT, *asked, *words)
+        assert (done.returncode, message in done.stderr, done.stderr.count("\n")) == (2, True, 1), done.stderr
