@@ -24,6 +24,7 @@ from radtune.privacy import NOT_SHOWN, looks_like_name, nearest, shown
 Config = TypeVar("Config")
 
 _CONTAINERS = (dict, list, tuple)
+_EXTENDS = "extends"
 _RANGES = {"ge": (operator.ge, "{} or more"), "gt": (operator.gt, "more than {}"), "le": (operator.le, "at most {}")}
 
 
@@ -62,7 +63,8 @@ def key(
 def parse_config(schema: type[Config], arguments: Sequence[str]) -> Config:
     """Builds a config from a YAML file and ``key=value`` overrides, which win; or an :class:`InputError`.
 
-    In the file ``${section.key}`` stands for the value of another key, as in torchtune's configs.
+    In the file ``${section.key}`` stands for the value of another key, as in torchtune's configs, and ``extends`` for
+    another file (:func:`read_yaml`).
     """
     also = {field.metadata["also"]: field.name for field, _ in _keys(schema) if field.metadata.get("also")}
     config_file, given = split_arguments(arguments)
@@ -115,11 +117,13 @@ def with_overrides(schema: Any, values: Mapping[str, Any], overrides: Iterable[t
     return result
 
 
-def read_yaml(path: Path, root: type = dict) -> Any:
+def read_yaml(path: Path, root: type = dict, below: tuple[Path, ...] = ()) -> Any:
     """The mapping (or list) in a YAML file; an empty file's is empty.
 
-    Numbers, true, false and null are YAML 1.2's (5e-3 is a number; 007, 1_000, yes and 2026-11-27 are texts), keys are
-    texts as written, and no key stands twice. What cannot be read is an :class:`InputError` with the line.
+    ``extends: OTHER.yaml``, a path from the file's folder, stands for that file's keys; what this one has goes before,
+    a section as a whole. Numbers, true, false and null are YAML 1.2's (5e-3 is a number; 007, 1_000, yes and 2026-11-27
+    are texts), keys are texts as written, and no key stands twice. What cannot be read is an :class:`InputError` with
+    the line. ``below`` are files that extend this one.
     """
     try:
         loaded = _parse_yaml(path.read_text(encoding="utf-8"))
@@ -134,6 +138,11 @@ def read_yaml(path: Path, root: type = dict) -> Any:
     loaded = root() if loaded is None else loaded
     if not isinstance(loaded, root):
         raise InputError(f"{path}: expected a {'mapping of keys to values' if root is dict else root.__name__}")
+    if root is dict and _EXTENDS in loaded:
+        other, below = loaded.pop(_EXTENDS), (*below, path.resolve())
+        if not isinstance(other, str) or (path.parent / other).resolve() in below:
+            raise InputError(f"{path}: {_EXTENDS}: expected another YAML")
+        loaded = read_yaml(path.parent / other, root, below) | loaded
     return loaded
 
 

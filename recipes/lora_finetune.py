@@ -196,6 +196,9 @@ class LoRAFinetune:
         order = step_rows(len(self.rows), settings.rows_per_step, settings.seed, epoch=0)
         batches = (batch for indices in order for batch in self._batches([self.rows[index] for index in indices]))
         lines, self.facts = make_plan(self.instructions, self.rows, self.cut, batches, rates, asked)
+        trained, there = self.base.parameters(self.plain["model"])
+        self.facts["trained_parameters"] = trained
+        lines.append(f"{trained:,} of {there:,} parameters trained ({trained / there:.1%})")
         self.say("\n".join([*lines, *self.base.family.unusual(self.base.config)]))
 
     def _load_model(self) -> None:

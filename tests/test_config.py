@@ -302,6 +302,19 @@ def test_a_yaml_becomes_dataclasses(tmp_path: Path) -> None:
     assert shelf == Shelf("4", (Inner(files="a"), Inner(files=["b"])), (1.0, 5e-3))
 
 
+def test_a_yaml_extends_another(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "a.yaml").write_text("name: a\npair: [1, 2]\nbooks: [{files: a}]\n")
+    (tmp_path / "b.yaml").write_text("extends: far/a.yaml\nname: b\n")
+    (tmp_path / "c.yaml").write_text("extends: b.yaml\nbooks: [{files: c}]\n")
+    shelf = parse_config(Shelf, ["--config", str(tmp_path / "c.yaml")])
+    assert shelf == Shelf("b", (Inner(files="c"),), (1.0, 2.0))
+    for slip in ("c.yaml", "[a.yaml]"):
+        (tmp_path / "b.yaml").write_text(f"extends: {slip}\n")
+        with pytest.raises(InputError, match=r"^[^\n]*b\.yaml: extends: expected another YAML$"):
+            read_yaml(tmp_path / "c.yaml")
+
+
 COMMAND = '''"""Prints its text."""
 import os
 from dataclasses import dataclass

@@ -4,18 +4,21 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from omegaconf import OmegaConf
 from torchtune._recipe_registry import get_all_recipes
 from torchtune.config import validate
 
-from radtune.config import parse_config
+from radtune.config import parse_config, read_yaml
+from radtune.models.checkpoint import ModelFolder, open_model
+from radtune.models.families import FAMILIES
 from radtune.train.settings import TrainingSettings, component
 
 ALL_TRAINING = sorted(path for path in Path("configs").glob("*/*.yaml") if "lora" in path.stem)
-# For our own recipe, and for torchtune's stock ones.
-FAST = [path for path in ALL_TRAINING if path.stem.endswith("_fast")]
-TRAINING = [path for path in ALL_TRAINING if path not in FAST]
+# For torchtune's stock recipes, and for our own.
+TRAINING = [path for path in ALL_TRAINING if path.stem == "8B_lora" or "single_device" in path.stem]
+FAST = [path for path in ALL_TRAINING if path not in TRAINING]
 
 # The paper's run, section 2.4 and the configuration in its repository.
 PAPER = {
@@ -103,7 +106,7 @@ def test_mini_twins_differ_only_in_size(path):
 def test_fast_yaml_is_read_and_whole(path):
     """Each key is known and stands there, each component exists and takes its arguments."""
     settings = parse_config(TrainingSettings, ["--config", str(path)])
-    assert set(OmegaConf.load(path)) == set(TrainingSettings.__dataclass_fields__)
+    assert set(read_yaml(path)) == set(TrainingSettings.__dataclass_fields__)
     for name in ("lr_scheduler", "metric_logger"):
         component(getattr(settings, name), name)
     if "bitsandbytes" not in settings.optimizer["_component_"] or importlib.util.find_spec("bitsandbytes"):
@@ -112,14 +115,44 @@ def test_fast_yaml_is_read_and_whole(path):
     assert header_of(path).count(launch) == 2
 
 
+# Families and sizes of published models, as their config.json has them.
+SIZES = (
+    "vocab_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "hidden_size", "intermediate_size",
+)  # fmt: skip
+MODELS = {
+    "llama3_1": ("Llama 3.1", 128_256, 32, 32, 8, 4096, 14_336),
+    "llama3_2": ("Llama 3.2", 128_256, 16, 32, 8, 2048, 8192),
+    "mistral": ("Mistral", 32_768, 32, 32, 8, 4096, 14_336),
+    "smollm2": ("SmolLM2", 49_152, 30, 9, 3, 576, 1536),
+    "mini": ("Llama 3.1", 1408, 4, 8, 2, 256, 512),
+}
+
+
+@pytest.mark.parametrize("path", [path for path in FAST if "differential" in path.stem], ids=str)
+def test_an_adapter_on_all_linear_layers_is_5_percent(path):
+    name, *sizes = MODELS[path.parent.name]
+    config = open_model(Path("data/mini")).config | dict(zip(SIZES, sizes, strict=True)) | {"head_dim": None}
+    base = ModelFolder(path, config, next(family for family in FAMILIES if family.name == name))
+    lora = read_yaml(path)["model"]
+    trained, there = base.parameters(lora)
+    assert trained / there == pytest.approx(0.05, abs=0.0025)
+    with torch.device("meta"):
+        weights = dict(base.decoder(lora | {"quantize_base": False}).named_parameters())
+    changed = {name.replace("lora_a.", "") for name in weights if "lora_a." in name}
+    assert changed == {name for name in weights if ("attn." in name or "mlp." in name) and "lora_" not in name}
+    # torchao's NF4 cuts weights into blocks of 64, and their scales into blocks of 256.
+    fits = all(weights[name].numel() % (64 * 256) == 0 for name in changed)
+    assert fits == lora.get("quantize_base", False)
+
+
 def stock_of(path):
     return path.with_stem(path.stem.replace("fast", "single_device"))
 
 
-@pytest.mark.parametrize("path", [path for path in FAST if stock_of(path).is_file()], ids=str)
+@pytest.mark.parametrize("path", [path for path in FAST if stock_of(path) in TRAINING], ids=str)
 def test_fast_yaml_trains_as_its_stock_one_does(path):
     """The same model, data and schedule; the effective batch of the stock config."""
-    ours, stock = (OmegaConf.load(p) for p in (path, stock_of(path)))
+    ours, stock = OmegaConf.create(read_yaml(path)), OmegaConf.load(stock_of(path))
     # Ours takes family, sizes and tokenizer from the base model's folder.
     assert all(ours.model[name] == stock.model[name] for name in ours.model if name != "quantize_base")
     assert ours.tokenizer.max_seq_len == stock.tokenizer.max_seq_len

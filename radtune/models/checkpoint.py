@@ -81,6 +81,12 @@ class ModelFolder:
                 what = f"model.quantize_base: {self.path} cannot be held in 4 bits"
             raise InputError(f"{what}: {reason}") from None
 
+    def parameters(self, lora: Mapping[str, Any]) -> tuple[int, int]:
+        """How many numbers an adapter trains, and how many it and the model have together; reads no weight."""
+        with torch.device("meta"):
+            sizes = {name: p.numel() for name, p in self.decoder({**lora, "quantize_base": False}).named_parameters()}
+        return sum(size for name, size in sizes.items() if ".lora_" in name), sum(sizes.values())
+
     def tokenizer(self, max_seq_len: int | None = None) -> Any:
         """Its tokenizer; ``max_seq_len`` is where training rows are cut."""
         return self.family.load_tokenizer(self.path, self.config["vocab_size"], max_seq_len)

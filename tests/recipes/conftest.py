@@ -28,9 +28,9 @@ def rows(tmp_path_factory):
 def train(recipe_main, rows, tmp_path):
     """Starts a run on those rows; its output folder is ``tmp_path / name`` unless given."""
 
-    def start(name, *overrides, environment=None, before=None):
+    def start(name, *overrides, environment=None, before=None, config=MINI):
         arguments = [
-            "--config", MINI, f"output_dir={tmp_path / name}", f"dataset.data_files={rows / 'train.jsonl'}",
+            "--config", config, f"output_dir={tmp_path / name}", f"dataset.data_files={rows / 'train.jsonl'}",
             f"validation.data_files={rows / 'validation.jsonl'}", "validation.generate_rows=0", "write_merged=False",
             *overrides,
         ]  # fmt: skip

@@ -212,15 +212,18 @@ def test_early_stopping_keeps_the_best_adapter(train, tmp_path):
     assert manifest["validation"]["step"] == best
 
 
-def test_four_bit_base(train, tmp_path):
-    run = train(
-        "run", "model.quantize_base=True", "dtype=bf16", "max_steps=1", "rows_per_step=2", "write_merged=True"
-    ).wait()
+def test_four_bit_base_with_an_adapter_on_all_linear_layers(train, tmp_path):
+    few = ("max_steps=6", "rows_per_step=2", "write_merged=True")
+    run = train("run", *few, config="configs/mini/qlora_differential.yaml").wait()
     assert run.code == 0, run.err
+    assert "158,720 of 3,110,144 parameters trained (5.1%)" in run.out
+    losses = [row["loss"] for row in figures(tmp_path / "run") if "loss" in row]
+    assert sum(losses[3:]) < sum(losses[:3])
     weights = load_file(tmp_path / "run" / "merged" / "model.safetensors")
     base = load_file("data/mini/model.safetensors")
     # Merged into the base's own weights, not into what 4 bits left of them.
-    assert all(torch.equal(weights[n], base[n].bfloat16()) for n in base if "q_proj" not in n and "v_proj" not in n)
+    changed = {name for name in base if not torch.equal(weights[name], base[name].float())}
+    assert changed == {name for name in base if name.endswith("_proj.weight")}
 
 
 def test_another_run_is_not_gone_on_with(train, tmp_path, rows):
