@@ -21,7 +21,7 @@ from radtune.config import InputError, key
 from radtune.files import check_outputs, open_text, read_lines, write_whole
 from radtune.privacy import no_column
 from radtune.tables import is_missing, is_table, read_table
-from radtune.tasks import load_task
+from radtune.tasks import load_task, task_names
 
 _QUESTION = (
     "Which of these findings does the report say that the patient has? Answer with a list of their names on one line, "
@@ -61,6 +61,8 @@ def main(config: NewTaskConfig) -> None:
         raise InputError(f"names: no file {str(file)!r}; a list of names is written [{file}, ...]")
     if output.suffix not in (".yaml", ".yml"):
         raise InputError(f"output: {output}: expected a name that ends in .yaml")
+    if config.name in task_names():
+        raise InputError(f"name: {config.name} is a task that ships with radtune; give another")
     if output.exists():
         raise InputError(f"{output}: is there already; give another name= or output=")
     check_outputs([output], [file])

@@ -50,6 +50,7 @@ class Outcome:
     status_counts: Counter[str] = field(default_factory=Counter)
     empty: int = 0  # rows of reports without text
     problems: int = 0  # rows with problems
+    no_majority: int = 0  # rows with labels that at most half of several answers have, with no others
     tokens: int = 0  # of prompts and answers of all rows
     models: Counter[str] = field(default_factory=Counter)  # as their servers name them, with the number of rows
 
@@ -64,6 +65,7 @@ class Outcome:
         self.status_counts[row["status"]] += 1
         self.empty += row.get("error") == EMPTY_REPORT
         self.problems += bool(row.get("problems"))
+        self.no_majority += row.get("report_agreement", 1.0) <= 0.5
         self.tokens += sum((row.get("usage") or {}).values())
         if row.get("endpoint"):
             self.models[row["model_returned"] or "unknown"] += 1

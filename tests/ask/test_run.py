@@ -206,9 +206,10 @@ def test_a_report_of_which_one_sample_failed_is_failed_until_it_is_answered(repo
     outcome, rows, _ = label(reports[:1], path, asked, lambda prompt: "['edema', 'Pneumonia']")
     assert (outcome.asked, rows[0]["labels"], rows[0]["agreement"]) == (1, ["Edema"], {"Edema": 1.0})
     assert rows[0]["report_agreement"] == 2 / 3
-    for vote, labels in (("union", ["Edema", "Pneumonia"]), ("response", ["Edema"])):
+    for vote, labels, no_majority in (("union", ["Edema", "Pneumonia"], 1), ("response", ["Edema"], 0)):
         outcome, rows, _ = label(reports[:1], path, replace(asked, vote=vote), lambda prompt: "")
-        assert (outcome.asked, rows[0]["labels"]) == (0, labels)
+        outcome.count(rows[0])
+        assert (outcome.asked, rows[0]["labels"], outcome.facts()["no_majority"]) == (0, labels, no_majority)
 
 
 def verifying(prompt):

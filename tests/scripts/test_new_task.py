@@ -46,6 +46,7 @@ def test_names_alone_do(command, tmp_path, form):
         ("[A, Normal]", (), "'Normal' stands for two classes, or is the word for none"),
         ("[]", (), "classes: none given"),
         ("[A, B]", ("rules=gone",), "rules: no 'gone'"),
+        ("[A, B]", ("name=differential",), "name: differential is a task that ships with radtune; give another"),
         ("[A, B]", ("name=c t",), "name: letters, digits, - and _ only"),
         ("[A, B]", ("output=ct.txt",), "output: ct.txt: expected a name that ends in .yaml"),
     ],
