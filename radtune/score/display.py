@@ -40,7 +40,8 @@ def _lines(metrics: Metrics) -> Iterator[str]:
         yield from _calibration_lines(metrics.calibration)
     for column, groups in metrics.by.items():
         for value, group in groups.items():
-            yield _score_line(f"{column} {value}, n {group.n_reports}", group.micro)
+            macro = "" if group.macro is None else f"  macro F1 {group.macro:.3f}"
+            yield _score_line(f"{column} {value}, n {group.n_reports}", group.micro) + macro
     if metrics.codes:
         yield from _code_lines(metrics.codes)
     drawn = f"{metrics.bootstrap.resamples} draws of {metrics.bootstrap.n_units} {metrics.bootstrap.unit}s"

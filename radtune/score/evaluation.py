@@ -23,7 +23,7 @@ from radtune.score.comparison import Comparison, compare_counts
 from radtune.score.inputs import check_present, check_whole, judged_cells, scores_of, without
 from radtune.score.scores import MEASURES, RESAMPLES, Score, auroc, average_precision, micro_score, ratios
 from radtune.tasks import Task
-from radtune.tasks.counting import ClassCounts, indicators
+from radtune.tasks.counting import ClassCounts, Counts, indicators
 
 # What to do where the two files are not of the same reports.
 _ALONE = "(reports=FILE scores its reports alone)"
@@ -54,10 +54,11 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Group:
-    """Scores of some of the reports."""
+    """Scores of some of the reports; ``macro`` is the mean F1 of the classes that have a gold case among them."""
 
     n_reports: int
     micro: Score
+    macro: float | None = None
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def evaluate(
         comparison=comparison,
         per_parent=_parent_scores(task, predicted, classes, score),
         by={
-            name: _by_value(counts.rules["micro"], np.array([column[x] for x in gold.answers]), score)
+            name: _by_value(counts, np.array([column[x] for x in gold.answers]), score)
             for name, column in groups.items()
         },
         first=_first_scores(task, predicted, classes, score, values) if ranked or values is not None else {},
@@ -271,9 +272,16 @@ def _first_scores(
     return found
 
 
-def _by_value(rows: np.ndarray, values: np.ndarray, score: _Scorer) -> dict[str, Group]:
-    found = {str(value): values == value for value in np.unique(values)}
-    return {value: Group(int(among.sum()), score(rows, among)) for value, among in found.items()}
+def _by_value(counts: Counts, values: np.ndarray, score: _Scorer) -> dict[str, Group]:
+    found = {}
+    for value in np.unique(values):
+        among = values == value
+        columns = range(counts.classes.gold.shape[1]) if counts.classes else ()
+        totals = [counts.classes.of_class(column)[among].sum(axis=0) for column in columns]
+        f1s = [float(ratios(row)[2]) for row in totals if row[3]]
+        macro = float(np.mean(f1s)) if f1s else None
+        found[str(value)] = Group(int(among.sum()), score(counts.rules["micro"], among), macro)
+    return found
 
 
 def _class_score(score: Score, judged: int) -> ClassScore:

@@ -10,7 +10,7 @@ from radtune.labels import Answer, State, Status
 from radtune.score.copies import NAME as COPIES
 from radtune.score.copies import copy_rows, read_copies
 from radtune.score.errors import FALSE_NEGATIVE, FALSE_POSITIVE, ErrorKind, LabelError
-from radtune.score.evaluation import Metrics, read_metrics
+from radtune.score.evaluation import Group, Metrics, read_metrics
 from radtune.sources.table import reports_of
 from radtune.study.formats import MISSING, NOT_TRAINED, Key, Row, Spread, Table, slug
 from radtune.study.plan import Cell, Kind, Study, opponents, rate_text
@@ -42,6 +42,8 @@ _STATES = {
 }  # fmt: skip
 _DIFFERENCES: tuple[Key, ...] = ("ΔF1", "95 % CI", ("Paper", "ΔF1"))
 _SIZES = "Fine-tuning data"
+# Where scores stand by value of a column, those of all reports.
+_WHOLE = "all"
 
 
 def all_tables(results: Results, reported: Reported) -> list[Table]:
@@ -381,17 +383,21 @@ def class_table(results: Results, test: Test) -> Table:
 
 
 def group_tables(results: Results, test: Test) -> list[Table]:
-    """F1 by modality, or another column of the test's reports, of base, best mix, rule labeler and teacher."""
+    """F1 by modality, or another column of the test's reports, of base, best mix, rule labeler and teacher.
+
+    Micro, with its interval, and macro: as the sibling system's scores are given (docs/differential.md).
+    """
     shown = list(class_cells(results, test.name))
     found = []
-    for column, groups in (shown[0][2].by if shown else {}).items():
+    for column in shown[0][2].by if shown else ():
         rows: list[Row] = []
-        for value, group in groups.items():
-            row: Row = {column.capitalize(): value, "Reports": group.n_reports}
+        for value in (*shown[0][2].by[column], _WHOLE):
             for _, title, metrics in shown:
-                micro = metrics.by[column][value].micro
-                row |= {(title, "F1"): micro.f1, (title, "95 % CI"): tuple(micro.ci95["f1"])}
-            rows.append(row)
+                whole = Group(metrics.n_reports, metrics.micro, metrics.macro.get("f1"))
+                group = metrics.by[column].get(value, whole)
+                row: Row = {column.capitalize(): value, "Reports": group.n_reports, "Model": title}
+                row |= {"Micro F1": group.micro.f1, "95 % CI": tuple(group.micro.ci95["f1"]), "Macro F1": group.macro}
+                rows.append(row)
         found.append(Table(f"{slug(column)}_{test.name}", f"{test.title} by {column}", FINDINGS, rows, printed=True))
     return found
 

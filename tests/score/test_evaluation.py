@@ -264,6 +264,8 @@ def test_reports_are_scored_by_group() -> None:
     assert {value: (group.n_reports, group.micro.tp, group.micro.fp) for value, group in by.items()} == {
         "CR": (2, 0, 1), "CT": (1, 1, 0)
     }  # fmt: skip
+    # No gold case is among the radiographs.
+    assert {value: group.macro for value, group in by.items()} == {"CR": None, "CT": 1.0}
     assert by["CT"].micro.ci95["f1"] == (1, 1)
     shown = metrics_text(evaluate(MC, predictions, gold, groups=groups))
     assert "modality CT, n 1  precision 1.000" in shown

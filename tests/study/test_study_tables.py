@@ -232,14 +232,17 @@ def test_scores_by_modality_have_a_table_and_a_figure(results: Results) -> None:
     test = results.study.tests["multiple_choice"]
     assert group_tables(results, test) == f1_by_group(results, test) == []
     by = {
-        key: dataclasses.replace(m, by={"modality": {"CR": Group(20, m.micro), "CT": Group(10, m.micro)}})
+        key: dataclasses.replace(m, by={"modality": {"CR": Group(20, m.micro, 0.5), "CT": Group(10, m.micro)}})
         for key, m in results.metrics.items()
     }
     grouped = dataclasses.replace(results, metrics=by)
     (table,) = group_tables(grouped, test)
-    micro = results.metrics["base", test.name].micro
-    assert [(row["Modality"], row["Reports"]) for row in table.rows] == [("CR", 20), ("CT", 10)]
-    assert (table.rows[1]["Base model", "F1"], table.rows[1]["Base model", "95 % CI"]) == (micro.f1, micro.ci95["f1"])
+    base = results.metrics["base", test.name]
+    models = ["Base model", "Best mix (600 + 300)", "Rule labeler", "GPT4-o (simulated)"]
+    groups = [(row["Modality"], row["Reports"], row["Model"]) for row in table.rows]
+    assert groups == [(*g, model) for g in (("CR", 20), ("CT", 10), ("all", 30)) for model in models]
+    scores = [(row["Micro F1"], row["95 % CI"], row["Macro F1"]) for row in table.rows[::4]]
+    assert scores == [(base.micro.f1, base.micro.ci95["f1"], macro) for macro in (0.5, None, base.macro["f1"])]
     (drawing,) = f1_by_group(grouped, test)
     assert (drawing.name, drawing.title) == (
         "f1_by_modality_multiple_choice",
