@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 # Time that a command has to end by itself before it is killed.
 _GRACE_S = 10.0
+# A signal that comes just as a wait begins is noticed only when it ends.
+_LOOK_S = 0.5
 # Of linux/prctl.h.
 _PR_SET_PDEATHSIG = 1
 _HEADING = "Report to Analyze:"
@@ -95,7 +98,8 @@ def main(config: SimulatedTeacherConfig) -> None:
         if config.command is not None:
             sys.exit(_run(config.command, url))
         print(url, flush=True)
-        threading.Event().wait()
+        while True:
+            time.sleep(_LOOK_S)
 
 
 def read_truths(task: Task, reports: Path, gold: Path) -> dict[str, Truth]:
@@ -254,7 +258,9 @@ def _run(command: str, url: str) -> int:
     except (OSError, ValueError, IndexError) as error:
         raise InputError(f"command: {getattr(error, 'strerror', None) or error}") from None
     try:
-        code = child.wait()
+        while (code := child.poll()) is None:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(_LOOK_S)
     except KeyboardInterrupt:
         os.killpg(child.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):

@@ -10,13 +10,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 # Several test processes share the cores, and each would start a thread for every one of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# How long an example takes says more about the other process on the core.
-settings.register_profile("radtune", deadline=None)
+# How long an example takes says more about the other process on the core. The same examples in every run: a change is
+# judged by what it changes. `--hypothesis-profile=search` draws others.
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("radtune", settings.get_profile("search"), derandomize=True)
 settings.load_profile("radtune")
 
 pytest_plugins = ["chat_fixtures"]

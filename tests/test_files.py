@@ -52,7 +52,8 @@ def main(config):
         stream.write("patient text " * 1000)
         stream.flush()
         print("begun", flush=True)
-        time.sleep(60)
+        while True:
+            time.sleep(0.1)
 run_command(main, Keys)
 """
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import random
 import re
@@ -54,6 +55,8 @@ def teacher(answer="Output: ['zebrafish effusion']\n- zebrafish effusion: J90", 
     async def complete(request):
         body = await request.json()
         app.state.asked += re.findall(r"effusion, (\d+)\.", body["messages"][0]["content"])
+        while len(app.state.asked) > app.state.most:
+            await asyncio.sleep(0.01)
         if "response_format" in body and not knows_schemas:
             error = {"message": "no such parameter", "param": "response_format", "type": "invalid_request_error"}
             return JSONResponse({"error": error}, 400)
@@ -65,7 +68,8 @@ def teacher(answer="Output: ['zebrafish effusion']\n- zebrafish effusion: J90", 
         return JSONResponse({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 1}})
 
     app = Starlette(routes=[Route("/v1/chat/completions", complete, methods=["POST"])])
-    app.state.asked = []
+    # What is asked beyond the most waits for its answer.
+    app.state.asked, app.state.most = [], math.inf
     return app
 
 
@@ -105,9 +109,11 @@ def test_killed_at_random_moments_it_loses_nothing_and_asks_nothing_twice(tmp_pa
             held = answered(output)
             app.state.asked.clear()
             process = start(*given)
-            deadline, enough = time.monotonic() + 120, chance.randint(1, 24)
+            enough = chance.randint(1, 24)
+            # However late this process wakes up, the other does not come to its end.
+            app.state.most = enough + 12
             while len(app.state.asked) < enough:
-                assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+                assert process.poll() is None, process.communicate()
                 time.sleep(0.005)
             time.sleep(chance.uniform(0, 0.025))
             process.kill()
@@ -117,7 +123,7 @@ def test_killed_at_random_moments_it_loses_nothing_and_asks_nothing_twice(tmp_pa
             assert len(app.state.asked) == len(set(app.state.asked))
         held = answered(output)
         assert KILLS < len(held) < count
-        app.state.asked.clear()
+        app.state.asked, app.state.most = [], math.inf
         code, out, err = run(*given)
         assert sorted(app.state.asked) == sorted({f"{i}" for i in range(count)} - held)
         written = output.read_bytes()
@@ -138,19 +144,24 @@ def test_killed_at_random_moments_it_loses_nothing_and_asks_nothing_twice(tmp_pa
 
 def test_stopped_by_a_scheduler_it_waits_for_calls_and_writes_the_rows_it_has(reports, tmp_path, start, run):
     output = tmp_path / "annotations.jsonl"
-    app = teacher(delay_s=0.4)
+    app = teacher()
+    app.state.most = 8
     with serving(app) as url:
         process = start(f"reports={reports}", f"output={output}", f"base_url={url}", "concurrency=2")
-        while len(answered(output)) < 4:
+        # Two calls are under way, and wait.
+        while len(answered(output)) < 8 or len(app.state.asked) < 10:
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         second = run(f"reports={reports}", f"output={output}", f"base_url={url}")
         process.send_signal(signal.SIGTERM)
+        while "2 calls under way are waited for" not in process.out(1):
+            time.sleep(0.01)
+        app.state.most = math.inf
         out, err = process.communicate()
     writing = f"{ledger_path(output)}: another process is writing there"
     assert second == (2, "", f"gpt_data_generate.py: error: {writing}\n")
     rows = read(output)
-    assert 4 <= len(rows) == len(answered(output)) == len(app.state.asked) < 60
+    assert len(rows) == len(answered(output)) == len(app.state.asked) == 10
     assert f"stopped with {len(rows)} of 60 rows for {output}; the same command goes on from there\n" in out
     assert process.returncode == 130 and err.endswith("gpt_data_generate.py: interrupted\n")
     assert not (tmp_path / "annotations.jsonl.manifest.json").exists()

@@ -90,7 +90,7 @@ def test_closed_answers_with_scores(reports, tmp_path, run):
 
 def test_an_interrupt_before_the_first_answer_leaves_what_was_there(reports, tmp_path, serve, start_fork, run):
     async def late(body: dict):
-        await asyncio.sleep(30)
+        await asyncio.sleep(120)
         return named(body, 0)
 
     server, output = serve(named), tmp_path / "p.jsonl"
@@ -102,7 +102,9 @@ def test_an_interrupt_before_the_first_answer_leaves_what_was_there(reports, tmp
     while len(server.requests) == before and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    while "once more drops them" not in process.out(1):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     shown, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in errors

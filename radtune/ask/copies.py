@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -114,7 +115,11 @@ def _run(words: list[str]) -> int:
     clean = {name: value for name, value in os.environ.items() if "OPENAI" not in name}
     process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, env=clean)
     try:
-        _, status, usage = os.wait4(process.pid, 0)
+        ended = 0
+        while not ended:
+            # A signal that comes just as a wait without end begins would not be noticed.
+            time.sleep(0.1)
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
         process.returncode = os.waitstatus_to_exitcode(status)
     finally:
         if process.returncode is None:

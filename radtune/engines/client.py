@@ -111,10 +111,15 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
 
     # A daemon: a process that ends waits for no answer.
     threading.Thread(target=run, daemon=True).start()
-    try:
-        result, error = done.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError from None
+    ends, ended = time.monotonic() + seconds, None
+    while ended is None:
+        left = ends - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        with suppress(queue.Empty):
+            # A signal that comes just as a wait begins is noticed only when it ends.
+            ended = done.get(timeout=min(left, 0.5))
+    result, error = ended
     if error is not None:
         raise error
     return typing.cast(Result, result)

@@ -20,7 +20,8 @@ from radtune.files import read_json
 TEMPLATE, TOKENIZER, TOKENIZER_CONFIG = "chat_template.jinja", "tokenizer.json", "tokenizer_config.json"
 # Stand for message and answer in a chat template; no template changes them, and no message holds them.
 _MESSAGE, _ANSWER = "radtune-message", "radtune-answer"
-_SECONDS, _BYTES = 10, 2**20
+# What a template may take: rendering takes milliseconds, and a busy machine stretches only what the clock says.
+_CPU_SECONDS, _SECONDS, _BYTES = 2, 60, 2**20
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def frame_of(template: str, tokens: Mapping[str, str], where: object) -> ChatFra
 
 
 def _render(render: Any, template: str, tokens: Mapping[str, str], answer: Any) -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
+    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
     used = int(re.search(r"VmData:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024
     resource.setrlimit(resource.RLIMIT_DATA, (used + 2**30, used + 2**30))
     asked = [{"role": "user", "content": _MESSAGE}]

@@ -87,7 +87,7 @@ def test_collecting_that_was_stopped_again_and_again_doubles_nothing(server, rep
         while process.poll() is None and len(kept(ledger)) <= before:
             time.sleep(0.001)
         process.send_signal(number)
-        process.communicate(timeout=30)
+        process.communicate()
     stopped = not state.exists()
     code, out, err = run("batch=collect")
     assert (code, err) == (0, "") and (stopped or "completed, 200 of 200 done" in out)

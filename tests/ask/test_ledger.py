@@ -9,7 +9,6 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import threading
 import time
 import tracemalloc
 from contextlib import closing
@@ -215,7 +214,6 @@ def test_a_run_without_answers_leaves_no_file(path):
 
 
 def test_on_a_full_disk_an_answer_waits_for_room(path, capsys, monkeypatch):
-    monkeypatch.setattr(ask_ledger, "_PAUSE_S", 0.05)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with Ledger(path) as ledger:
         ledger.append(key("a"), answer("a"))
@@ -227,12 +225,15 @@ def test_on_a_full_disk_an_answer_waits_for_room(path, capsys, monkeypatch):
                 ledger.append(key("b"), answer("b", "long" * 5000))
             assert key("b") not in ledger
             monkeypatch.setattr(ask_ledger, "MOST_PATIENCE_S", 60.0)
-            room = threading.Timer(0.4, resource.setrlimit, (resource.RLIMIT_FSIZE, limits))
-            room.start()
-            began = time.monotonic()
+            pauses = iter(range(3))
+
+            def pause(seconds):
+                if next(pauses) == 2:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+            monkeypatch.setattr(ask_ledger.time, "sleep", pause)
             ledger.append(key("b"), answer("b", "long" * 5000))
-            assert time.monotonic() - began > 0.3
-            room.join()
+            assert list(pauses) == []
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         ledger._db.execute("CREATE TRIGGER no BEFORE INSERT ON answers BEGIN SELECT RAISE(ABORT, 'no'); END")

@@ -38,7 +38,7 @@ def loud(tmp_path_factory, texts):
         | {"PYTHONPATH": f"{ROOT}:{ROOT / 'benchmarks'}", "OPENAI_LOG": "debug", "PYTHONASYNCIODEBUG": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
     return ran.stdout + ran.stderr, [json.loads(line) for line in (folder / "replies.jsonl").read_text().splitlines()]

@@ -19,7 +19,8 @@ from pathlib import Path
 from radtune.engines.launch import serving
 with serving("llama.cpp", Path(sys.argv[1]), 512, Path(sys.argv[2])) as server:
     print(server.base_url, flush=True)
-    time.sleep(600)
+    while True:
+        time.sleep(0.1)
 """
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from types import FunctionType
 
@@ -35,7 +36,7 @@ LONG = replace(PROMPTS[0], report_text=" ".join(f"w{n}" for n in range(1_000)))
 ROOM = 60
 
 
-def engine_of(endpoint, *, concurrency=4, timeout_s=5.0, max_retries=0, credential="key", **more):
+def engine_of(endpoint, *, concurrency=4, timeout_s=60.0, max_retries=0, credential="key", **more):
     return ServerEngine(endpoint, credential, "some-model", Limits(concurrency, timeout_s, max_retries), **more)
 
 
@@ -223,42 +224,46 @@ def test_what_may_pass_is_asked_again_if_it_may_be_paid_again(serve, answer):
 
 
 def test_a_pause_that_one_call_is_told_holds_for_all(serve):
-    arrivals = []
+    arrivals, told = [], []
 
     async def answer(number):
         arrivals.append(time.monotonic())
         # The second call is under way when the first is told to wait.
-        await asyncio.sleep(0.2 if number == 2 else 0)
-        return error(429, **{"retry-after": "1"}) if number == 1 else completion("x")
+        while len(arrivals) < 2 or (number > 1 and not told):
+            await asyncio.sleep(0.01)
+        return completion("x") if number > 1 else error(429, **{"retry-after": "1"})
+
+    def is_told(prompt, response):
+        told.append(time.monotonic())
+        return True
 
     server = serve(lambda body, number: answer(number))
-    assert len(ask(server, 10, concurrency=2, max_retries=1)) == 10
-    assert arrivals[1] - arrivals[0] < 0.5
-    assert 1 <= arrivals[2] - arrivals[0] < 3
+    assert len(ask(server, 10, concurrency=2, max_retries=1, pay_again=is_told)) == 10
+    assert 0.9 <= arrivals[2] - told[0] < 30
 
 
 def test_a_limit_holds_from_one_round_to_the_next(serve):
-    engine = ServerEngine(serve(lambda body, number: completion("x")).endpoint, "key", "m", Limits(4, 5.0, 0, 60))
-    for least in (0, 0.4):
-        started = time.monotonic()
+    engine = ServerEngine(serve(lambda body, number: completion("x")).endpoint, "key", "m", Limits(4, 60.0, 0, 60))
+    started = time.monotonic()
+    for _ in range(2):
         assert len(list(engine.generate(PROMPTS[:1], FREE))) == 1
-        assert least <= time.monotonic() - started < 4
+    assert 0.5 <= time.monotonic() - started < 30
 
 
 def test_a_slow_server_times_out_and_so_does_one_that_drips_bytes(serve):
     async def late():
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(60)
         return completion("x")
 
     async def drip():
-        for _ in range(50):
+        for _ in range(1200):
             yield b" "
             await asyncio.sleep(0.05)
 
     assert one(serve, lambda body, number: late(), timeout_s=0.1)[0] == failure("timeout")
     started = time.monotonic()
     assert one(serve, lambda body, number: StreamingResponse(drip()), timeout_s=0.3)[0] == failure("timeout")
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize(
@@ -360,7 +365,7 @@ class Config:
     busy: bool = key("Whether signals find the reader of the answers at work.", False)
 
 def main(config):
-    engine = ServerEngine(Endpoint(config.url, "127.0.0.1"), "key", "m", Limits(4, 20.0, 0))
+    engine = ServerEngine(Endpoint(config.url, "127.0.0.1"), "key", "m", Limits(4, 600.0, 0))
     prompts = (Prompt("r", "List.", str(n), "llama3_chat", "") for n in range(1000))
     for index, response in engine.generate(prompts, Sampling(0.0, 9)):
         print("got", index, response.error, flush=True)
@@ -382,11 +387,9 @@ def test_a_signal_waits_for_the_calls_under_way_and_gives_their_answers(serve, n
 
     server = serve(lambda body, number: answer(number))
     with interrupted(server, f"busy={busy}") as process:
-        while len(server.requests) < 10:
-            time.sleep(0.01)
         process.send_signal(number)
         sent.set()
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert out.count("got") == len(server.requests) and "None" in out
     assert err.splitlines()[-1].endswith(": interrupted") and "Traceback" not in err
@@ -394,26 +397,36 @@ def test_a_signal_waits_for_the_calls_under_way_and_gives_their_answers(serve, n
 
 @pytest.mark.parametrize("gap_s", [0.0, 0.1])
 def test_a_second_signal_drops_them(serve, gap_s):
+    ended = threading.Event()
+
     async def answer(number):
-        await asyncio.sleep(15 if number > 6 else 0)
+        while number > 6 and not ended.is_set():
+            await asyncio.sleep(0.01)
         return completion("x")
 
     server = serve(lambda body, number: answer(number))
     with interrupted(server) as process:
-        while len(server.requests) < 10:
-            time.sleep(0.01)
-        started = time.monotonic()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGINT):
             process.send_signal(number)
             time.sleep(gap_s)
-        _, err = process.communicate(timeout=20)
-    assert time.monotonic() - started < 12
+        # The calls under way have no answer before it has ended.
+        _, err = process.communicate(timeout=60)
+    ended.set()
     assert process.returncode in (130, -signal.SIGINT) and "never" not in err
 
 
+@contextmanager
 def interrupted(server, *arguments):
+    """A process that has asked ten times."""
     command = [sys.executable, "-c", INTERRUPTED, f"url={server.url}", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            while len(server.requests) < 10:
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.01)
+            yield process
+        finally:
+            process.kill()
 
 
 def test_a_run_leaves_the_handlers_of_signals_alone_and_other_threads_can_make_one(serve):

@@ -1,21 +1,26 @@
 """engine=transformers and adapters: settings change no answer, damage is one line, memory sets the batch."""
 
 import json
+import logging
 import shutil
-import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
+import transformers.utils.logging as log
+from recipe_runs import Run
 from safetensors.torch import save_file
 
 import radtune.engines.hugging_face as transformers_engine
 from radtune.config import InputError
 from radtune.engines.hugging_face import TransformersEngine
 from radtune.engines.kv_cache import fitting_rows
+from radtune.engines.prompt import Prompt, Sampling
 from radtune.models.checkpoint import load_checkpoint, read_weights
 from radtune.models.hugging_face import load_pretrained
+from radtune.tasks import load_task
 
 MINI = Path("data/mini")
 CPU = torch.device("cpu")
@@ -77,32 +82,23 @@ def test_a_model_without_an_end_is_refused(folder):
         load(folder)
 
 
-# What a run prints has to be seen from outside: transformers' log keeps the stderr of the time it was imported.
-LOAD = """
-import sys
-from pathlib import Path
-import torch
-from radtune.config import InputError
-from radtune.engines.prompt import Prompt, Sampling
-from radtune.engines.hugging_face import TransformersEngine
-from radtune.models.hugging_face import load_pretrained
-from radtune.tasks import load_task
-import transformers.utils.logging as log
-import warnings
-before = log.get_verbosity(), log.is_progress_bar_enabled(), warnings.filters[:]
-for folder, adapter in zip(sys.argv[1::2], sys.argv[2::2]):
-    try:
-        adapter = Path(adapter) if adapter else None
-        engine = TransformersEngine(*load_pretrained(Path(folder), adapter, torch.device("cpu"), torch.float32, None))
-        for grammar in (load_task("multiple_choice").grammar(), None):
-            prompts = [Prompt("r1", "Name the diseases.", "edema", "llama3_chat", "0")]
-            list(engine.generate(prompts, Sampling(0.0, 70 if grammar else 8, grammar)))
-        print("answered")
-    except InputError as error:
-        print(error)
-assert before[:2] == (log.get_verbosity(), log.is_progress_bar_enabled())
-assert before[2] == warnings.filters
-"""
+def answers_or_errors(choices):
+    """Loads models and asks each, in a process of its own, and prints what comes of it and nothing else."""
+    # transformers' log keeps the stderr of the time it was imported.
+    for handler in logging.getLogger("transformers").handlers:
+        handler.setStream(sys.stderr)
+    before = log.get_verbosity(), log.is_progress_bar_enabled(), warnings.filters[:]
+    for model, adapter in choices:
+        try:
+            engine = load(model, adapter or None)
+            for grammar in (load_task("multiple_choice").grammar(), None):
+                prompts = [Prompt("r1", "Name the diseases.", "edema", "llama3_chat", "0")]
+                list(engine.generate(prompts, Sampling(0.0, 70 if grammar else 8, grammar)))
+            print("answered")
+        except InputError as error:
+            print(error)
+    assert before == (log.get_verbosity(), log.is_progress_bar_enabled(), warnings.filters)
+    return 0
 
 
 DAMAGE = [
@@ -138,10 +134,9 @@ def damaged(source, damages, parent):
 def test_damage_is_one_line_and_a_good_run_prints_nothing(tmp_path, adapter):
     folders, adapters = damaged(MINI, DAMAGE, tmp_path), damaged(adapter, ADAPTER_DAMAGE, tmp_path)
     choices = [(MINI, ""), (MINI, adapter), *((f, "") for f in folders), *((MINI, a) for a in adapters)]
-    arguments = [str(argument) for choice in choices for argument in choice]
-    done = subprocess.run([sys.executable, "-c", LOAD, *arguments], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    plain, adapted, *lines = done.stdout.splitlines()
+    done = Run(answers_or_errors, choices, tmp_path / "said").wait()
+    assert (done.code, done.err) == (0, "")
+    plain, adapted, *lines = done.out.splitlines()
     assert (plain, adapted) == ("answered", "answered")
     for line, folder, (_, message) in zip(lines, [*folders, *adapters], [*DAMAGE, *ADAPTER_DAMAGE], strict=True):
         assert line.startswith(str(folder))

@@ -16,6 +16,7 @@ from recipe_runs import adapter_bytes, figures
 from safetensors.torch import load_file, save_file
 
 from radtune.files import read_jsonl, write_jsonl
+from radtune.models import export
 
 # More in a long run of these tests: KILLS=20.
 KILLS = int(os.environ.get("KILLS", "3"))
@@ -108,7 +109,7 @@ def test_killed_at_any_moment_the_run_is_the_same(train, tmp_path):
 
 
 def wait_until(happened):
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while not happened():
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -120,11 +121,18 @@ def wait_for_steps(folder):
 
 
 def test_a_signal_while_the_model_is_written_leaves_no_part_of_it(train, tmp_path):
+    def stopped_at_the_merged_weights():
+        def save(tensors, path, **more):
+            save_file(tensors, path, **more)
+            if path.name == "model.safetensors":
+                signal.raise_signal(signal.SIGTERM)
+
+        export.save_file = save
+
     arguments = ("max_steps=1", "write_merged=True", "write_torchtune=True", "resume=auto")
-    run, folder = train("run", *arguments), tmp_path / "run"
-    wait_until((folder / "adapter").is_dir)
-    os.kill(run.process.pid, signal.SIGTERM)
+    run, folder = train("run", *arguments, before=stopped_at_the_merged_weights), tmp_path / "run"
     assert run.wait().code == 130, run.err
+    assert (folder / "adapter").is_dir() and not (folder / "merged").exists()
     assert run.err.splitlines()[-1] == "lora_finetune: interrupted"
     assert not list(folder.glob("*.tmp"))
     assert train("run", *arguments).wait().code == 0

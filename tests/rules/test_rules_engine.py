@@ -130,7 +130,7 @@ for number, _ in enumerate(label_reports(endless, load_task(DEFAULT_RULES_TASK),
         assert process.stdout.readline() == "started\n"
         process.kill()
         # Every process holds the other end of this pipe, so it closes with the last of them.
-        assert process.communicate(timeout=20)[0] == ""
+        assert process.communicate(timeout=120)[0] == ""
 
 
 def test_a_remembered_sentence_is_found_where_it_stands() -> None:

@@ -212,9 +212,10 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
         [*command, "sample=5"], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
     ) as process:
         while not list(tmp_path.iterdir()):
+            assert process.poll() is None, process.communicate()
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (130, "prepare_reports.py: interrupted\n")
     assert list(tmp_path.iterdir()) == []
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -68,14 +69,16 @@ class Fork:
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, number)
+            # It may end meanwhile.
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
-    def out(self) -> str:
-        """Standard output so far."""
-        return Path(self._said[0].name).read_text(encoding="utf-8")
+    def out(self, stream: int = 0) -> str:
+        """Standard output so far; 1 for errors."""
+        return Path(self._said[stream].name).read_text(encoding="utf-8")
 
     def communicate(self, timeout: float = 120) -> tuple[str, str]:
         """Standard output and errors, once it has ended."""

@@ -30,7 +30,7 @@ class Run:
         self.process = context.Process(target=_child, args=(main, arguments, self._paths, environment, before))
         self.process.start()
 
-    def wait(self, seconds=120):
+    def wait(self, seconds=600):
         self.process.join(seconds)
         assert self.process.exitcode is not None, "the run hangs"
         self.code = self.process.exitcode

@@ -105,4 +105,4 @@ def browser() -> Iterator[Browser]:
             yield Browser(command_out, answer_in)
         finally:
             process.terminate()
-            process.wait(timeout=20)
+            process.wait(timeout=120)

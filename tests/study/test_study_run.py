@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -100,11 +101,14 @@ def done(folder):
         assert process.poll() is None, process.stdout.read()
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    # However long the second start takes, the first is not done.
+    os.killpg(process.pid, signal.SIGSTOP)
     code, output = finish(start(folder))
     assert code != 0
     assert "runs/small: another process is writing there" in output
     process.kill()
     process.wait()
+    os.killpg(process.pid, signal.SIGCONT)
     labels = folder / RUN / "cohorts/signs/labels.csv"
     before = labels.stat().st_mtime_ns
     code, output = finish(start(folder))

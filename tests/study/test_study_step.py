@@ -58,7 +58,7 @@ def run(study: Study, job: Job, parent: int | None = None) -> int | None:
     arguments = (study, job, made, log, parent or os.getpid())
     child = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(run_job(*arguments)))
     child.start()
-    child.join(60)
+    child.join(300)
     return child.exitcode
 
 
@@ -108,7 +108,7 @@ def test_an_adapter_stays_until_its_successor_is_whole(study: Study, training: J
 
 
 def wait_for(condition: object) -> None:
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < ends
         time.sleep(0.05)
