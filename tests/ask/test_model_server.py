@@ -1,15 +1,14 @@
 """A whole small cohort through a real model server: `transformers serve` with the mini model, and Azure's paths."""
 
 import json
-import os
 import socket
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import httpx2
 import pytest
+import transformers.cli.transformers as transformers_command
+from recipe_runs import Run
 from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
@@ -22,34 +21,35 @@ from radtune.files import write_jsonl
 from radtune.sources.synthetic import generate
 from scripts.simulated_teacher import serving
 
-ROOT = Path(__file__).parents[2]
 REPORTS = 6
 
 
+def serve(words):
+    """What ``transformers serve`` runs; the process it is forked from has imported most of it."""
+    sys.argv = ["transformers", "serve", *words]
+    return transformers_command.main()
+
+
 @pytest.fixture(scope="module")
-def model_server():
+def model_server(tmp_path_factory):
     """The URL of `transformers serve` with the mini model."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [Path(sys.executable).with_name("transformers"), "serve", "data/mini", "--device", "cpu"]
-    process = subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--port", str(port)],
-        cwd=ROOT, env=os.environ | {"HF_HUB_OFFLINE": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    words = ["data/mini", "--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
+    run = Run(serve, words, tmp_path_factory.mktemp("server"), {"HF_HUB_OFFLINE": "1"})
     try:
-        deadline = time.monotonic() + 400
         while True:
             try:
                 if httpx2.get(f"http://127.0.0.1:{port}/health", trust_env=False).status_code == 200:
                     break
             except httpx2.TransportError:
-                assert process.poll() is None and time.monotonic() < deadline
+                assert run.process.is_alive()
                 time.sleep(0.1)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
-        process.kill()
-        process.wait()
+        run.process.kill()
+        run.process.join()
 
 
 @pytest.fixture(scope="module")

@@ -75,6 +75,21 @@ def trees(mini_tokenizer):
     return trees
 
 
+@pytest.fixture(scope="module")
+def numbered():
+    """Of a tokenizer: a tree of many names whose tokens are numbers, and those by piece; made once."""
+
+    @lru_cache
+    def numbered(tokenizer):
+        pieces = {}
+        tree = AnswerTree(MANY, lambda texts: [
+            [pieces.setdefault(piece, len(pieces)) for piece in TOKENIZERS[tokenizer](text)] for text in texts
+        ])  # fmt: skip
+        return tree, pieces
+
+    return numbered
+
+
 some_names = st.sampled_from([0.01, 0.1, 0.5, 1.0]).flatmap(
     lambda share: st.randoms(use_true_random=False).map(
         lambda chance: lambda names: tuple(name for name in names if chance.random() < share)
@@ -296,11 +311,8 @@ def test_scores_go_with_the_answers(request, make_prompts, respond, model, gramm
 @pytest.mark.parametrize("tokenizer", ["characters", "words", "greedy"])
 @settings(max_examples=15)
 @given(st.integers(0, 10**6), st.sampled_from([0.3, 1.0, 3.0]))
-def test_names_that_are_not_weighed_share_the_chance_of_their_beginning(trees, tokenizer, seed, spread):
-    grammar, pieces = trees(150, tokenizer)[2], {}
-    tree = AnswerTree(grammar, lambda texts: [
-        [pieces.setdefault(piece, len(pieces)) for piece in TOKENIZERS[tokenizer](text)] for text in texts
-    ])  # fmt: skip
+def test_names_that_are_not_weighed_share_the_chance_of_their_beginning(numbered, tokenizer, seed, spread):
+    tree, pieces = numbered(tokenizer)
     place, draw = tree.root.forced()[1], torch.Generator().manual_seed(seed)
     decision = decide(place, begins=True)
     logits = spread * torch.randn(1 + len(decision.tokens), len(pieces), generator=draw)

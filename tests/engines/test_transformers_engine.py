@@ -86,7 +86,8 @@ def answers_or_errors(choices):
     """Loads models and asks each, in a process of its own, and prints what comes of it and nothing else."""
     # transformers' log keeps the stderr of the time it was imported.
     for handler in logging.getLogger("transformers").handlers:
-        handler.setStream(sys.stderr)
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(sys.stderr)
     before = log.get_verbosity(), log.is_progress_bar_enabled(), warnings.filters[:]
     for model, adapter in choices:
         try:

@@ -51,7 +51,7 @@ def main(reports: Path, replies: Path) -> None:
     logging.debug("all of this is heard")
     texts = [json.loads(line)["text"] for line in reports.read_text().splitlines()]
     with rough_server(Manner(faults=0.2)) as server, replies.open("w") as file:
-        for text, message, reply in ask(server.url, texts, Limits(32, 1.5, 8)):
+        for text, message, reply in ask(server.url, texts, Limits(16, 3.0, 8)):
             file.write(json.dumps([text, message, reply.text, reply.error]) + "\n")
         print("met", *sorted(server.record()["kinds"]))
     try_in_vain("http://127.0.0.1:1/v1", texts)
