@@ -63,19 +63,30 @@ _OPENING, _ENDING = (
     for marks in (
         rf"(?:<|&lt;)\|?\s*{_THOUGHT}(?:\s[^<>]*)?\|?(?:>|&gt;)|\[{_THOUGHT}\]|◁think▷|```{_THOUGHT}\b|<unused94>"
         r"|<\|(?:START_THINKING|begin_of_thought)\|>|<\|channel>\s*thought\b"
-        r"|<\|channel\|>\s*(?:analysis|commentary)\b|\A\s*(?-i:analysis(?=[A-Z]))",
+        r"|<\|channel\|>\s*(?:analysis|commentary)\b|\A\s*(?-i:analysis(?=[A-Z]))"
+        rf"|(?m:^)[^\S\n]*(?:\(|\{{\{{?|~~?)\s*{_THOUGHT}\s*(?:\)|\}}\}}?|~~?)",
         rf"(?:<|&lt;)\|?\s*/\s*{_THOUGHT}\s*\|?(?:>|&gt;)|\[/{_THOUGHT}\]|◁/think▷|<unused95>|<channel\|>"
         rf"|</\s*(?!{_OF_ANSWER})[a-z][\w:-]*\s*>(?=\s*(?:<[a-z]+>)?[^<\[{{]{{0,60}}[\[{{])"
+        rf"|(?:\(|\{{\{{?|~~?)\s*(?:/|end\s(?:of\s)?)\s*{_THOUGHT}\s*(?:\)|\}}\}}?|~~?)"
         r"|<\|(?:END_THINKING|end_of_thought)\|>"
         r"|<\|channel\|>\s*final\b[^<]*<\|message\|>|assistant(?:\s*\n\s*)?final",
     )
 )
-# Thoughts without marks: an answer that opens with such a heading, and the line with which it comes to the point.
-_HEADED = re.compile(rf"\W*{_THOUGHT}(?:\W+process)?[^\w\n]*(?::|\n)", re.IGNORECASE)
+# Thoughts without marks: an answer that opens with such a heading, behind which a list may stand at once, or sets out
+# on its way; and the line with which it comes to the point.
+_HEADED = re.compile(
+    rf"[^\w\[{{'\"‘“`]*(?:{_THOUGHT}(?:\W+process)?[^\w\n]*(?P<heading>:|\n)|{_THOUGHT}\s*[)*}}~_]"
+    rf"|(?:{_THOUGHT}\s+)?(?:step|stage|phase)\W{{0,3}}(?:1|one|i)\b|let(?:['’]s|\s+me|\s+us)\s+\w|first(?:ly)?,)"
+    r"|\s*[💭🤔🧠]",
+    re.IGNORECASE,
+)
 _POINT = re.compile(
-    r"^[^\w\n]{0,9}(?:(?:my|the)\s+)?(?:final\s+)?(?:answer|output|response|result|list)\b[^\w\[{\n]{0,9}(?::|$)",
+    r"^[^\w\n]{0,9}(?:(?:my|the)\s+)?(?:final\s+)?(?:answer|output|response|result|list)\b[^\w\[{\n]{0,9}(?::|$)"
+    r"|^\s*[✅✔🎯👉📝]",
     re.I | re.M,
 )
+# One that comes to the point behind words and a list. No prompt of ours has it, so no next example begins with it.
+_ANSWERED = re.compile(r"^[^\w\n]{0,9}(?:(?:my|the)\s+)?(?:final\s+)?answer\b[^\w\[{\n]{0,9}(?::|$)", re.I | re.M)
 # A line that puts another list in the place of those before it; words between two lists, or before one, that leave it
 # open which of them is meant.
 _REPLACES = re.compile(
@@ -155,10 +166,13 @@ def final_answer(response: str, keys: Collection[str] = ()) -> str:
     said = response[ends[-1] :] if ends else response
     if _OPENING.search(said) or sum(said.count(f'"{key}"') for key in keys) > 1:
         return ""
-    headed = None if ends else _HEADED.match(said)
-    if headed and said[headed.end() :].lstrip("* \n")[:1] not in ("[", "{"):
-        points = [found.end() for found in _POINT.finditer(said)]
-        said = said[points[-1] :] if points else ""
+    headed, begins = None if ends else _HEADED.match(said), said.find("[")
+    points = [found.end() for found in (_POINT if headed else _ANSWERED).finditer(said, headed.end() if headed else 0)]
+    if headed and not points and not (headed["heading"] and said[headed.end() :].lstrip("* \n")[:1] in ("[", "{")):
+        return ""
+    # What stands behind the first list is a reason of an answer that opens with it, or with its heading.
+    if points and (headed or (re.search(r"\w", said[: max(begins, 0)]) and points[0] > begins)):
+        said = said[points[-1] :]
     if replacing := [found.end() for found in _REPLACES.finditer(said, max(0, said.find("[")))]:
         said = said[replacing[-1] :]
     in_doubt = _DENIED.search(said) or any(map(_TAKEN_BACK.search, _BETWEEN_LISTS.findall(said)))
