@@ -243,15 +243,20 @@ class LoRAFinetune:
         return values
 
     def _restore(self, state: dict[str, Any]) -> None:
-        set_parameters(self.adapter, state["adapter"])
-        load_optimizer(self.optimizer, state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
-        if len(state["random"]) == self.world.size:
-            torch.set_rng_state(state["random"][self.world.rank]["cpu"])
-            if self.world.device.type == "cuda":
-                torch.cuda.set_rng_state(state["random"][self.world.rank]["cuda"])
-        self.step, self.validated_step = state["step"], state["validated_step"]
-        self.best, self.not_better = state["best"], state["not_better"]
+        try:
+            set_parameters(self.adapter, state["adapter"])
+            load_optimizer(self.optimizer, state["optimizer"])
+            self.scheduler.load_state_dict(state["scheduler"])
+            if len(state["random"]) == self.world.size:
+                torch.set_rng_state(state["random"][self.world.rank]["cpu"])
+                if self.world.device.type == "cuda":
+                    torch.cuda.set_rng_state(state["random"][self.world.rank]["cuda"])
+            self.step, self.validated_step = state["step"], state["validated_step"]
+            self.best, self.not_better = state["best"], state["not_better"]
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            if _out_of_memory(error):
+                raise
+            raise InputError(f"{self.checkpoints}: the checkpoint lacks what this recipe keeps in one") from None
 
     def save(self) -> None:
         """Writes a checkpoint; all processes take part."""

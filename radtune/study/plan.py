@@ -316,11 +316,13 @@ def _cells(where: str, study: Study) -> list[Cell]:
     for name, values in settings.inference_variants.items():
         closed = {"constrain", "scores"} & set(values)
         can = tuple(test for test in tests if study.tests[test].task.classes or not closed)
-        chosen = tuple(values.get("tests", can))
+        chosen = values.get("tests", can)
+        if not isinstance(chosen, list | tuple):
+            raise InputError(f"{where}: inference_variants.{name}.tests: expected a list")
         for test in chosen:
             check_known(f"{where}: inference_variants.{name}.tests: ", test, can)
         asked_with = {option: value for option, value in values.items() if option != "tests"}
-        found.append(Cell(name, Kind.VARIANT, chosen, last.rows, last.recipe, model=last.name, asked=asked_with))
+        found.append(Cell(name, Kind.VARIANT, tuple(chosen), last.rows, last.recipe, model=last.name, asked=asked_with))
     return found
 
 

@@ -169,9 +169,12 @@ def with_variables(where: str, values: Any) -> Any:
     }
 
 
-def _source(values: Mapping[str, Any], limit: int | None) -> dict[str, Any]:
+def _source(where: str, values: Mapping[str, Any], limit: int | None) -> dict[str, Any]:
     """A copy, with no more reports than the limit."""
     source = dict(values)
+    for name, kind, words in (("input", str, "a path"), ("count", int, "a whole number")):
+        if name in source and type(source[name]) is not kind:
+            raise InputError(f"{where}.{name}: expected {words}")
     if "input" in source:
         source.setdefault("source", "table")
     if limit:
@@ -182,7 +185,7 @@ def _source(values: Mapping[str, Any], limit: int | None) -> dict[str, Any]:
 
 def read_cohort(where: str, name: str, settings: StudySettings) -> Cohort:
     """A cohort by its name; finds now what its labeling would find."""
-    source = _source(settings.cohorts[name], settings.limit)
+    source = _source(where, settings.cohorts[name], settings.limit)
     if missing := [name for name in ("task", "labels") if not isinstance(source.get(name), str)]:
         raise InputError(f"{where}: missing required key: {', '.join(missing)}")
     task, labels, gold = load_task(source.pop("task")), source.pop("labels"), source.pop("gold", None)
@@ -203,7 +206,7 @@ def read_cohort(where: str, name: str, settings: StudySettings) -> Cohort:
 
 def read_test(where: str, name: str, settings: StudySettings, run_dir: Path) -> Test:
     """A test by its name; finds now what evaluate.py would find after the training."""
-    source = _source((settings.tests | settings.rule_tests)[name], settings.limit)
+    source = _source(where, (settings.tests | settings.rule_tests)[name], settings.limit)
     task = load_task(source.pop("task", name))
     title, reports = source.pop("title", task.title), source.pop("reports", None)
     if reports and (settings.limit or settings.folds or "id_column" in source):
@@ -218,7 +221,7 @@ def read_test(where: str, name: str, settings: StudySettings, run_dir: Path) -> 
         raise InputError(f"{where} has no gold, or gold is no path")
     names, gold_from = source.pop("gold_names", {}), {}
     if names:
-        if not isinstance(names, Mapping) or not set(names.values()) <= set(task.classes):
+        if not isinstance(names, Mapping) or not all(value in task.classes for value in names.values()):
             raise InputError(f"{where}.gold_names: expected a class of {task.name} by each column of gold to read")
         gold_from = {"input": Path(gold), "names": names, "id_column": evaluation.pop("id_column", None)}
         gold = evaluation["gold"] = str(run_dir / "tests" / name / gold_name(task))

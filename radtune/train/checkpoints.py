@@ -1,7 +1,6 @@
 """Checkpoints: the whole state of a run in one file, written to a temporary name and renamed, the last few kept."""
 
 import io
-import pickle
 import re
 import zipfile
 from collections.abc import Callable
@@ -48,7 +47,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
-    except (EOFError, RuntimeError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile):
+    except Exception:
+        # Torch's reader of pickles fails at odd ones in any way.
         raise InputError(f"{path}: truncated or damaged checkpoint") from None
 
 
@@ -84,12 +84,12 @@ def resume_state(
     if path is None:
         say(f"{folder}: no checkpoint yet, starting anew")
         return {}
-    if not isinstance(state, dict) or not isinstance(state.get("decides"), dict):
+    if not isinstance(state, dict) or [type(state.get(name)) for name in ("decides", "step")] != [dict, int]:
         raise InputError(f"{path}: no checkpoint of this recipe")
-    for name in sorted({*decides, *state["decides"]}):
+    for name in sorted({*decides, *state["decides"]}, key=str):
         was, now = state["decides"].get(name), decides.get(name)
         if was != now:
-            shown = "" if name.endswith(("data_files", "checkpoint_dir")) else f" ({was}, now {now})"
+            shown = "" if str(name).endswith(("data_files", "checkpoint_dir")) else f" ({was}, now {now})"
             raise InputError(f"{path}: made with another {name}{shown}; it cannot be gone on with")
     say(f"going on after step {state['step']:,} from {path}")
     return state

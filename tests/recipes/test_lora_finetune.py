@@ -253,6 +253,13 @@ def test_another_run_is_not_gone_on_with(train, tmp_path, rows):
         run = train("run", *first, *overrides).wait()
         assert run.code == 2
         assert message in run.err
+    (saved,) = (tmp_path / "run" / "checkpoints").glob("*.pt")
+    state = torch.load(saved)
+    for changes in ({"adapter": {}}, {"optimizer": [1]}, {"random": None}, {"best": 1, "scheduler": "x"}):
+        torch.save(state | changes, saved)
+        run = train("run", *first, "resume=auto").wait()
+        assert (run.code, "Traceback" in run.err) == (2, False)
+        assert "checkpoints: the checkpoint lacks what this recipe keeps in one" in run.err
 
 
 def small_files():

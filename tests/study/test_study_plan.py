@@ -1,11 +1,16 @@
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from conftest import mini_values
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radtune.config import InputError
+from radtune.study.check import check_files
+from radtune.study.jobs import Hashes, given_of, jobs_of, made_by
 from radtune.study.plan import Kind, opponents, rate_text, read_study, read_training, study_from_mapping
 
 
@@ -150,6 +155,10 @@ def change(values: dict, where: str, value: object) -> dict:
         ("labelers", {"a": {"title": "x"}}, "labelers.a: a name of its own, and rules, alternatives or a file"),
         ("seeds", {"mix_1_2": [1]}, "seeds: unknown key 'mix_1_2'"),
         ("folds", 1, "folds: 2 or more"),
+        ("cohorts.wcm.count", None, "cohorts.wcm.count: expected a whole number"),
+        ("cohorts.wcm.input", ["a.csv"], "cohorts.wcm.input: expected a path"),
+        ("tests.multiple_choice.gold_names", {"Edema": ["a"]}, "gold_names: expected a class of multiple_choice"),
+        ("inference_variants.voted.tests", None, "inference_variants.voted.tests: expected a list"),
         ("teacher", {}, "cohorts.wcm: mix_100_50 needs a teacher"),
         ("config", {"mine": "x.yaml"}, "config: unknown key 'mine'"),
     ],
@@ -159,6 +168,39 @@ def test_mistakes_are_named(study_values: dict, where: str, value: object, messa
         study_from_mapping(change(study_values, where, value))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def places(values: object, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The way to every value of a YAML, from its top."""
+    yield at
+    for name in values if isinstance(values, dict) else range(len(values)) if isinstance(values, list) else ():
+        yield from places(values[name], (*at, name))
+
+
+def replaced(values: object, at: tuple[str | int, ...], value: object) -> object:
+    if not at:
+        return value
+    values = values.copy()
+    values[at[0]] = replaced(values[at[0]], at[1:], value)
+    return values
+
+
+ODD = (None, 5, -1.5, True, "", "x", [], ["a"], [[1, 2], None], {}, {"a": {"b": [1]}}, float("nan"))
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_odd_values_are_mistakes_or_mean_something(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    values = mini_values(tmp_path_factory.getbasetemp() / "odd")
+    odd = replaced(values, data.draw(st.sampled_from(list(places(values))[1:])), data.draw(st.sampled_from(ODD)))
+    with suppress(InputError):
+        study = study_from_mapping(odd)
+        jobs, hashes = jobs_of(study, read_training(study)), Hashes()
+        for job in jobs.values():
+            given_of(study, job, made_by(jobs), hashes)
+        check_files(study, jobs)
 
 
 STOCK = "batch_size: 2\ngradient_accumulation_steps: 4\nepochs: 3\ndevice: cuda\n"

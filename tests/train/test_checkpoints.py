@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radtune.config import InputError
-from radtune.train.checkpoints import checkpoint_files, load_checkpoint, newest_whole, save_checkpoint
+from radtune.train.checkpoints import checkpoint_files, load_checkpoint, newest_whole, resume_state, save_checkpoint
 
 
 def state(step):
@@ -72,6 +72,36 @@ def test_no_checkpoint_runs_code_or_fills_the_memory(tmp_path, packed):
     assert tracemalloc.get_traced_memory()[1] < 10**7
     tracemalloc.stop()
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        [1, "a"], torch.zeros(3), None, {}, {"decides": {}}, {"decides": {}, "step": "1"}, {"decides": [], "step": 1},
+        {1: 2, "decides": 5, "step": 1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_no_state_of_a_run_is_not_gone_on_with(tmp_path, state):
+    torch.save(state, tmp_path / "step_00000001.pt")
+    for resume in ("auto", str(tmp_path / "step_00000001.pt")):
+        with pytest.raises(InputError, match=r"step_00000001\.pt: no checkpoint of this recipe"):
+            resume_state(tmp_path, resume, {"seed": 0}, print)
+    torch.save({"decides": {1: 2, "seed": 0}, "step": 1}, tmp_path / "step_00000001.pt")
+    with pytest.raises(InputError, match="made with another 1"):
+        resume_state(tmp_path, "auto", {"seed": 0}, print)
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x80\x02]q\x00.", b"\x80\x02X", b"(I1\nI2\nu.", b"cos\nsystem\n.", b"\x80\x02h\x05.", b"0.", b"."]
+)
+def test_odd_pickles_are_one_line(tmp_path, content):
+    path = tmp_path / "step_00000001.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", content)
+        archive.writestr("archive/version", "3")
+    with pytest.raises(InputError, match=r"damaged checkpoint|no checkpoint of this recipe"):
+        resume_state(tmp_path, str(path), {}, print)
 
 
 def test_nothing_there_is_no_error(tmp_path):
