@@ -42,8 +42,8 @@ def combine(task: Task, answers: Sequence[Answer], rule: str | int) -> Combined:
 
     Labels that mean the same by the task are one label: greedily, the most frequent wording first (then the shorter),
     and with it, of each answer, the label of that wording or else all that mean the same. It has its most frequent
-    spelling and the most frequent code of all of them. Which labels are kept does not depend on the order of answers,
-    but where a vote by whole answers is tied.
+    spelling and the most frequent code and side of all of them. Which labels are kept does not depend on the order of
+    answers, but where a vote by whole answers is tied.
 
     Args:
         task: Which says what means the same, and the order of labels; phrases stand in the order of the report.
@@ -97,7 +97,9 @@ def _groups(task: Task, answers: Sequence[Answer]) -> list[tuple[Phrase, int]]:
         same = [e or [p for p in phrases if task.same(p, chosen)] for e, phrases in zip(exact, left, strict=True)]
         codes = [phrase.icd10 for phrases in same for phrase in phrases if phrase.icd10]
         code = _most_frequent(codes) if codes else None
-        found.append((Phrase(chosen.phrase, code, chosen.start, chosen.end), sum(map(bool, same))))
+        sides = [phrase.side for phrases in same for phrase in phrases if phrase.side]
+        side = _most_frequent(sides) if sides else None
+        found.append((Phrase(chosen.phrase, code, chosen.start, chosen.end, side), sum(map(bool, same))))
         left = [[p for p in phrases if p not in gone] for phrases, gone in zip(left, same, strict=True)]
     return sorted(
         found,

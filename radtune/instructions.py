@@ -30,7 +30,7 @@ from radtune.report import Report
 from radtune.sources.select import priority, read_ids
 from radtune.sources.table import PATIENTS, TEXT_COLUMNS, read_any_reports
 from radtune.tables import find_column, id_cell, is_table, normal_id, read_table
-from radtune.tasks import SECTIONS, Task, load_task, text_of
+from radtune.tasks import SECTIONS, Task, load_task, shows_images, text_of
 
 UNKNOWN = "with labels that the task does not know"
 # Stands for having no label, where reports are drawn or split by label.
@@ -275,6 +275,8 @@ def _usable(
     usable, counts = {}, {}
     for name, items in sources.items():
         task, found = load_task(name), Counts()
+        if shows_images(task):
+            raise InputError(f"task {task.name} shows images: models that are trained here read texts alone")
         usable[name], counts[name] = [], found
         unknown_labels: Counter[str] = Counter()
         for item in items:

@@ -10,7 +10,7 @@ from typing import Any
 
 from radtune.config import InputError, nearest
 from radtune.files import sha256_text
-from radtune.labels import NO_FINDING, Answer, Phrase, State, Status
+from radtune.labels import NO_FINDING, SIDES, Answer, Phrase, State, Status
 from radtune.privacy import looks_like_name, shown, shown_columns
 from radtune.report import say_unused
 from radtune.tables import (
@@ -296,9 +296,9 @@ def _is_phrase(item: object) -> bool:
 
 
 def _phrase(item: dict[str, Any]) -> Phrase:
-    code, start, end = item.get("icd10"), item.get("start"), item.get("end")
+    code, start, end, side = (item.get(name) for name in ("icd10", "start", "end", "side"))
     place = (start, end) if isinstance(start, int) and isinstance(end, int) else (None, None)
-    return Phrase(item["phrase"], code if isinstance(code, str) else None, *place)
+    return Phrase(item["phrase"], code if isinstance(code, str) else None, *place, side if side in SIDES else None)
 
 
 def _cell_labels(where: str, row: Mapping[str, str], task: Task, column: str) -> Iterable[str] | None:

@@ -1,5 +1,6 @@
 """What is said of a report: the one row for labels, whoever gave them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -28,6 +29,20 @@ class Status(StrEnum):
     FAILED = "failed"  # no answer came
 
 
+# On which side of the patient a finding is; the last where it has none, or none is said.
+SIDES = LEFT, RIGHT, BILATERAL, NO_SIDE = ("left", "right", "bilateral", "none")
+# Abbreviations are those of lobes and of wards. A chamber of the heart is no side, nor is what leads to one or lies
+# beside it; "left shift" is of blood counts.
+_HEART = r"(?![ -]+(?:sided[ -]+)?(?:\w+ )?(?:atri|ventric|heart|cardiac|auric|coronar|shift))"
+_ON_SIDE = {
+    LEFT: re.compile(rf"\b(?:left(?:[ -]?(?:sided|ward))?|lt|l[ul]l|lingul\w*)\b{_HEART}", re.IGNORECASE),
+    RIGHT: re.compile(rf"\b(?:right(?:[ -]?(?:sided|ward))?|rt|r[uml]l)\b{_HEART}", re.IGNORECASE),
+}
+_BOTH = re.compile(
+    r"\b(?:bilateral\w*|bilat|b/l|both|bi(?:basal|basilar|basally|apical|hilar|lobar)\w*)\b", re.IGNORECASE
+)
+
+
 @dataclass(frozen=True)
 class Phrase:
     """A phrase of a report that names a codable condition.
@@ -37,12 +52,24 @@ class Phrase:
         icd10: Its ICD-10-CM code; None where not given.
         start: Its offset in the report's text, in characters; None where it is not in the text.
         end: The offset after it.
+        side: Which of :data:`SIDES` it is said to be on; None where its words alone tell (:func:`side_of`).
     """
 
     phrase: str
     icd10: str | None = None
     start: int | None = None
     end: int | None = None
+    side: str | None = None
+
+
+def side_of(phrase: Phrase) -> str:
+    """Which of :data:`SIDES` a phrase is on: as is said of it, else by its words, of which left and right are both."""
+    if phrase.side is not None:
+        return phrase.side
+    sides = [side for side, pattern in _ON_SIDE.items() if pattern.search(phrase.phrase)]
+    if len(sides) == 2 or _BOTH.search(phrase.phrase):
+        return BILATERAL
+    return sides[0] if sides else NO_SIDE
 
 
 @dataclass(frozen=True)

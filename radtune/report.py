@@ -1,5 +1,6 @@
 """Radiology reports: the row every stage reads, its file, and the Findings and Impression sections."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
@@ -28,7 +29,8 @@ class Report:
         source: Where it comes from, e.g. ``mimic_cxr``.
         modality: How its images were made, e.g. ``CR`` or ``CT``; None where unknown.
         body_part: What they show, e.g. ``CHEST``; None where unknown.
-        images: Their files; None where there are none.
+        images: Their files, as seen from the folder of the file of reports; None where there are none.
+        indication: Why they were made; empty where unknown. No part of the text.
         headings: Those of the text it comes from, in capitals; None where unknown.
     """
 
@@ -41,6 +43,7 @@ class Report:
     modality: str | None = None
     body_part: str | None = None
     images: tuple[str, ...] | None = None
+    indication: str = ""
     headings: tuple[str, ...] | None = field(default=None, compare=False)
 
     @property
@@ -65,6 +68,18 @@ def report_from_text(report_id: str, patient_id: str | None, body: str, source: 
     return replace(report, text=text, **said, headings=found.headings)
 
 
+def moved(report: Report, old: Path, new: Path) -> Report:
+    """A report of one file written to another: its images are seen from there."""
+    if not report.images or (base := image_base(old)).resolve() == (to := image_base(new)).resolve():
+        return report
+    return replace(report, images=tuple(os.path.relpath(base / image, to) for image in report.images))
+
+
+def image_base(path: Path) -> Path:
+    """The folder that images are named from in a file of reports; a folder of images is its own."""
+    return path if path.is_dir() else path.parent
+
+
 def is_chest(report: Report) -> bool:
     """Whether a report is about the chest; where nothing tells, it is (:func:`radtune.regions.shows_chest`)."""
     return shows_chest(report.text, report.body_part, report.modality)
@@ -73,8 +88,8 @@ def is_chest(report: Report) -> bool:
 _FIELDS = tuple(field.name for field in fields(Report))
 _LISTS = ("images", "headings")
 _MAY_BE_NULL = ("patient_id", "modality", "body_part", *_LISTS)
-# Only an id and a text are needed: reports that others wrote as JSONL may carry no more.
-_LEFT_OUT = {"findings": "", "impression": "", "source": ""}
+# Only an id and a text or images are needed: reports that others wrote as JSONL may carry no more.
+_LEFT_OUT = {"findings": "", "impression": "", "source": "", "indication": ""}
 
 
 def read_reports(path: Path) -> Iterator[Report]:
@@ -92,10 +107,10 @@ def read_reports(path: Path) -> Iterator[Report]:
 
 
 def _report(where: str, row: dict[str, Any]) -> Report:
-    for name in ("report_id", "text"):
+    for name in ("report_id", *(() if row.get("images") else ("text",))):
         if name not in row:
             raise InputError(f"{where}: no {name!r}")
-    values = dict.fromkeys(_FIELDS) | _LEFT_OUT | {name: row[name] for name in _FIELDS if name in row}
+    values = dict.fromkeys(_FIELDS) | _LEFT_OUT | {"text": ""} | {name: row[name] for name in _FIELDS if name in row}
     # Label tables join by these, and their cells are stripped.
     values |= {"report_id": id_cell(where, "report_id", row), "patient_id": id_cell(where, "patient_id", row) or None}
     for name, value in values.items():
@@ -108,7 +123,7 @@ def _report(where: str, row: dict[str, Any]) -> Report:
         values[name] = (values[name] or "").strip() or None
     if not values["report_id"]:
         raise InputError(f"{where}: empty report_id")
-    if not values["text"].strip():
+    if not values["text"].strip() and not values["images"]:
         raise InputError(f"{where}: report {values['report_id']!r} is empty")
     return Report(**values)
 

@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 "${PYTHON:-python3.11}" -m venv "$folder"
-"$folder/bin/pip" install --quiet '.[study,slurm,teacher,gguf,bitsandbytes,dev]'
+"$folder/bin/pip" install --quiet '.[study,slurm,teacher,dicom,gguf,bitsandbytes,dev]'
 {
   echo "# Made by \`make lock\`. torch carries no build tag, so that pip picks the machine's own build; the CUDA packages"
   echo "# that its GPU build brings are pinned by torch itself."

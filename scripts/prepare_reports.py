@@ -22,7 +22,7 @@ from radtune.files import check_outputs, write_jsonl, write_manifest
 from radtune.label_files import write_label_table
 from radtune.labels import Phrase
 from radtune.progress import progress
-from radtune.report import read_reports
+from radtune.report import moved, read_reports
 from radtune.sources import sources, synthetic
 from radtune.sources.check import Look, say_look
 from radtune.sources.select import Selection, write_selection
@@ -61,7 +61,8 @@ def main(config: Any) -> None:
     inputs = [config.input, config.exclude_ids, config.only_ids]
     check_outputs([config.output, config.gold_labels, config.gold_phrases], inputs)
     where, look = config.input or Path(f"source={config.source}"), Look()
-    reports = look.pass_on(progress(source.read(keys), "reports"))
+    read = (moved(report, where, config.output) for report in source.read(keys))
+    reports = look.pass_on(progress(read, "reports"))
     counts = write_selection(config.output, reports, config, str(where), config.id_column)
     say_look(where, tuple(look.lines()))
     write_manifest(config.output, config, inputs, counts=dataclasses.asdict(counts), headings=dict(look.headings))

@@ -342,7 +342,8 @@ def _files(endpoint: Endpoint, model: str, questions: Mapping[str, Question]) ->
     for key, question in questions.items():
         sampling = question.sampling
         seed = seed_number(question.prompt.seed) if sampling.temperature else None
-        body = request_body(endpoint, model, question.prompt.message, sampling, seed)
+        prompt = question.prompt
+        body = request_body(endpoint, model, prompt.message, sampling, seed, prompt.pictures)
         request = {"custom_id": key, "method": "POST", "url": _request_url(endpoint), "body": body}
         line, as_json = jsonl_line(request).encode("utf-8"), sampling.schema is not None
         full = len(part.keys) == MOST_REQUESTS or len(content) + len(line) > MOST_BYTES

@@ -8,6 +8,7 @@ import dataclasses
 import os
 import sys
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,12 +25,13 @@ from radtune.config import InputError, key
 from radtune.engines.choose import ENGINES, QUANTIZATIONS, Model, choose_model, endpoint_of
 from radtune.engines.guard import Endpoint, check_batch_endpoint, read_credential, what_leaves
 from radtune.engines.prompt import Engine, Sampling
-from radtune.files import check_outputs, read_jsonl, write_manifest
+from radtune.files import check_outputs, read_jsonl, sha256_text, write_manifest
 from radtune.labels import Status
 from radtune.privacy import say
-from radtune.report import Report, report_from_text
+from radtune.progress import progress
+from radtune.report import Report, image_base, report_from_text
 from radtune.sources.table import read_any_reports
-from radtune.tasks import PROMPT_FORMATS, USES, load_task, text_of
+from radtune.tasks import PROMPT_FORMATS, USES, is_empty, load_task, shows_images
 from radtune.tasks.lists import final_answer, read_json
 
 RESPONSE_FORMATS = ("text", "json_schema")
@@ -72,6 +74,9 @@ class AskConfig:
     )
     constrain: bool = key("Allow only lists of the task's classes.", False)
     scores: bool = key("A probability for each class; with constrain=true.", False)
+    max_side: int = key(
+        "Of images, the most pixels of the longer side; larger ones are made smaller.", 1024, ge=16, le=8192
+    )
     evidence: bool = key("Look up in the report what the model quotes for each label.", False)
     response_format: str = key("Free text, or JSON where a server can be held to it.", "text", RESPONSE_FORMATS)
     samples: int = key("How often each report is asked.", 1, ge=1, le=MOST_SAMPLES, also="votes")
@@ -94,6 +99,7 @@ class AskConfig:
         "Host outside this machine that reports may be sent to; one of it gets a key.", None
     )
     zero_retention_confirmed: bool = key("That host keeps no report and shows it to nobody.", False)
+    images_confirmed: bool = key("That host may get the images, in whose pixels names may stand.", False)
     # Each call under way is a connection, and processes may have 1,024 files open unless told otherwise.
     concurrency: int = key("Calls to the server under way at once.", 32, ge=1, le=1_000)
     requests_per_minute: int | None = key("At most so many calls in any minute.", None, ge=1, le=10**12)
@@ -198,16 +204,38 @@ def _asking(config: AskConfig) -> Asking:
     return Asking(
         task, config.prompt, sampling, config.seed, config.samples, config.vote,
         config.prompt_format, config.evidence, config.reask, config.verify,
+        image_base(config.reports) if config.reports else Path(), config.max_side,
     )  # fmt: skip
 
 
 def _reports(config: AskConfig, asking: Asking) -> list[Report]:
+    images = shows_images(asking.task)
+    if config.reports is None and images:
+        raise InputError(f"task {asking.task.name} shows images: give reports= and output=")
     if config.reports is None:
         return [_one_report(config.text)]
     reports = list(read_any_reports(config.reports, config.id_column, config.text_column))
-    if not any(text_of(asking.task, report).strip() for report in reports):
-        raise InputError(f"{config.reports}: none of the reports has text")
+    if all(is_empty(asking.task, report) for report in reports):
+        raise InputError(f"{config.reports}: none of the reports has {'images' if images else 'text'}")
+    if images:
+        _look_at_images(asking, reports)
     return reports
+
+
+def _look_at_images(asking: Asking, reports: Sequence[Report]) -> None:
+    """Reads all images before anything is asked; an InputError where one cannot be read, or is an example's."""
+    shown = {
+        picture.sha256: example.example_id
+        for example in asking.task.wording.examples
+        for picture in asking.pictures(example.images)
+    }
+    for report in progress(reports, "images", len(reports)):
+        for picture in asking.pictures(report.images):
+            if picture.sha256 in shown:
+                raise InputError(
+                    f"{picture.path}: the image of report {report.report_id!r} is that of example "
+                    f"{shown[picture.sha256]!r}, which would be told its answer; leave either out"
+                )
 
 
 def _one_report(text: str | None) -> Report:
@@ -226,13 +254,15 @@ def _one_report(text: str | None) -> Report:
 def _model(
     config: AskConfig, asking: Asking, reports: list[Report], endpoint: Endpoint | None, budget: Budget
 ) -> Model:
+    leaving = what_leaves(reports, asking.task.sections)
     if endpoint and config.dry_run:
         # Nothing is sent, so neither a key nor leave is needed.
         model = Model(_no_engine, config.model or "", None, {"engine": config.engine})
     else:
-        model = choose_model(config, reports, budget.pay_again, partial(_keeps_to, asking.sampling.schema))
+        keeps = partial(_keeps_to, asking.sampling.schema)
+        model = choose_model(config, leaving, budget.pay_again, keeps, shows_images(asking.task))
     if endpoint and config.batch == "submit" and not config.dry_run:
-        check_batch_endpoint(endpoint, config.stored_files_confirmed, what_leaves(reports))
+        check_batch_endpoint(endpoint, config.stored_files_confirmed, leaving)
     if config.revision:
         model.settings["revision"] = config.revision
     return model
@@ -253,7 +283,8 @@ def _dry_run(run: Run, endpoint: Endpoint | None) -> str:
     if endpoint is None or endpoint.is_loopback:
         return f"{said}\nnothing would leave this machine; nothing has been asked"
     asked = {prompt.report_id for prompt in prompts}
-    leaving = what_leaves([report for report in run.reports if report.report_id in asked])
+    reports = [report for report in run.reports if report.report_id in asked]
+    leaving = what_leaves(reports, run.asking.task.sections)
     return f"{said}\n{leaving} would leave this machine, for {endpoint.url}; nothing has been sent"
 
 
@@ -276,7 +307,10 @@ def _finish(
         rows = f" with {outcome.rows:,} of {count:,} rows for {output}" if outcome.rows else ""
         print(f"stopped{rows}; the same command goes on from there")
         raise KeyboardInterrupt
-    write_manifest(output, config, inputs, reports=count, **outcome.facts(), spent=round(run.budget.spent, 6))
+    shown = [picture.sha256 for report in run.reports for picture in run.asking.pictures(report.images)]
+    images = {"images": {"count": len(shown), "sha256": sha256_text(" ".join(shown))}} if shown else {}
+    facts = outcome.facts() | images
+    write_manifest(output, config, inputs, reports=count, **facts, spent=round(run.budget.spent, 6))
     print(f"written to {output}{f' and {table}' if table else ''}")
     if outcome.kept and config.engine == "openai" and not config.revision:
         print(
@@ -293,7 +327,7 @@ def _finish(
     elif outcome.stopped_by_cost:
         left.append("max_cost has left out questions that reask=true or verify=true would ask")
     if outcome.empty:
-        left.append(f"{outcome.empty:,} reports have no text")
+        left.append(f"{outcome.empty:,} reports have no {'image' if shown else 'text'}")
     if outcome.failed:
         left.append(f"{outcome.failed:,} reports failed; the same command asks them again")
     for line in left:

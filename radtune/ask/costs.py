@@ -10,7 +10,7 @@ from pathlib import Path
 from radtune import ROOT
 from radtune.config import InputError, from_mapping, key, read_yaml
 from radtune.engines.guard import Endpoint
-from radtune.engines.prompt import Prompt, Response, Sampling
+from radtune.engines.prompt import MOST_TOKENS_OF_PICTURE, TOKENS_OF_PICTURE, Prompt, Response, Sampling
 
 PRICES_FILE = ROOT / "configs" / "prices.yaml"
 # OpenAI's rule of thumb for English, "What are tokens and how to count them?" (help.openai.com/articles/4936856).
@@ -114,9 +114,10 @@ def estimate(
 
     The most is what they would cost if every byte were a token and every answer as long as it may be.
     """
-    messages = [prompt.message for prompt in prompts]
-    calls, longest = len(messages), sampling.max_new_tokens
-    tokens = sum(math.ceil(len(message) / CHARACTERS_PER_TOKEN) for message in messages)
+    prompts = list(prompts)
+    calls, longest = len(prompts), sampling.max_new_tokens
+    tokens = sum(math.ceil(len(p.message) / CHARACTERS_PER_TOKEN) for p in prompts)
+    tokens += sum(len(p.pictures) for p in prompts) * TOKENS_OF_PICTURE
     answers = calls * min(TYPICAL_ANSWER_TOKENS, longest or TYPICAL_ANSWER_TOKENS)
     said = (
         f"{calls:,} calls to {model} at {endpoint.host if endpoint else 'this machine'}\n"
@@ -129,7 +130,7 @@ def estimate(
         return f"{said}no cost: {'a server' if endpoint else 'a model'} on this machine"
     most = "without max_tokens no limit"
     if longest is not None:
-        most = f"{dollars(price.cost(sum(map(most_tokens_of, messages)), calls * longest))} at the very most"
+        most = f"{dollars(price.cost(sum(map(_most_tokens, prompts)), calls * longest))} at the very most"
     listed = "" if price.model == model else f"listed as {price.model}, "
     return (
         f"{said}price: ${price.input:g} and ${price.output:g} per million tokens of prompts and answers "
@@ -140,6 +141,10 @@ def estimate(
 def most_tokens_of(text: str) -> int:
     """More tokens than a message can have: tokens are made of bytes, and none is empty."""
     return len(text.encode("utf-8", "replace")) + _TOKENS_AROUND
+
+
+def _most_tokens(prompt: Prompt) -> int:
+    return most_tokens_of(prompt.message) + len(prompt.pictures) * MOST_TOKENS_OF_PICTURE
 
 
 def dollars(amount: float) -> str:
@@ -173,7 +178,7 @@ class Budget:
         """
         # The schema is sent with each call, and the server counts it as part of the prompt.
         schema = most_tokens_of(json.dumps(sampling.schema)) if sampling.schema else 0
-        most = most_tokens_of(prompt.message) + schema, sampling.max_new_tokens or 0
+        most = _most_tokens(prompt) + schema, sampling.max_new_tokens or 0
         # check_budget has seen to it that answers without a limit cost nothing, or have no limit on their cost.
         if not self._affords(self._cost(*most)):
             return False

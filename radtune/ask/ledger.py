@@ -69,6 +69,7 @@ class Said:
     seed: int | None = None
     prompt_sha256: str | None = None
     seed_example_ids: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()  # SHA-256 of what was shown, as radtune.images names it
     endpoint: str | None = None  # the server's host; None for a model in the process
     created: str | None = None
 

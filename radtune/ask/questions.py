@@ -1,16 +1,18 @@
 """What is asked of a report: a question for each sample, known by the hash of all that may change its answer."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from pathlib import Path
 
 from radtune.ask.verify import verification, verification_tokens
 from radtune.engines.choose import Model
 from radtune.engines.prompt import Prompt, Sampling
 from radtune.files import sha256_text
+from radtune.images import Picture, read_picture
 from radtune.report import Report
-from radtune.tasks import Task, TaskPrompt, prompt_sha256, text_of
+from radtune.tasks import Task, TaskPrompt, images_named, prompt_sha256, shows_images, text_of
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Asking:
     evidence: bool = False  # whether the model's evidence is looked up in the report
     reask: bool = False  # whether what cannot be used, or quotes what is not there, is asked once more with the reason
     verify: bool = False  # whether each label is asked about once more, and dropped where the model denies it
+    images_from: Path = Path()  # the folder that the reports name their images from
+    max_side: int = 1024  # the most pixels of an image's longer side
 
     @cached_property
     def _fixed_prompt(self) -> TaskPrompt:
@@ -37,6 +41,12 @@ class Asking:
         if self.task.wording.draws_examples(self.use):
             return self.task.prompt(self.use, report.report_id, self.seed, sample)
         return self._fixed_prompt
+
+    def pictures(self, paths: Iterable[str | Path] | None) -> tuple[Picture, ...]:
+        """The images that a report or an example is shown with; an InputError where one cannot be read."""
+        if not shows_images(self.task):
+            return ()
+        return tuple(_picture(self.images_from / path, self.max_side) for path in paths or ())
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,10 @@ def questions_for(report: Report, asking: Asking, model: Model) -> Iterator[Ques
         prompt = asking.prompt(report, sample)
         # The first sample is what a run with one sample would give.
         seed = ":".join([str(asking.seed), asking.task.name, report.report_id, *([str(sample)] if sample else [])])
-        asked = Prompt(report.report_id, prompt.instruction, text, asking.prompt_format, seed)
+        examples, pictures = asking.pictures(prompt.images), asking.pictures(report.images)
+        shown = _with_names(text, len(examples), len(pictures))
+        asked = Prompt(report.report_id, prompt.instruction, shown, asking.prompt_format, seed)
+        asked = replace(asked, pictures=(*examples, *pictures))
         yield _question(asked, asking.task, asking.sampling, model, prompt.example_ids, sample)
 
 
@@ -72,7 +85,9 @@ def about_label(report: Report, label: str, asking: Asking, model: Model) -> Que
     """The question that verifies one label of a report's answer."""
     seed = f"{asking.seed}:{label}:{report.report_id}"
     sampling = Sampling(asking.sampling.temperature, verification_tokens(asking.task))
-    prompt = Prompt(report.report_id, verification(label), text_of(asking.task, report), asking.prompt_format, seed)
+    pictures = asking.pictures(report.images)
+    text = _with_names(text_of(asking.task, report), 0, len(pictures))
+    prompt = Prompt(report.report_id, verification(label), text, asking.prompt_format, seed, pictures=pictures)
     return _question(prompt, asking.task, sampling, model)
 
 
@@ -95,9 +110,17 @@ def _question(
         more["grammar"] = [sampling.grammar.names, sampling.grammar.none]
     if sampling.schema:
         more["schema"] = sampling.schema
+    if prompt.pictures:
+        more["images"] = [picture.sha256 for picture in prompt.pictures]
     key = sha256_text(json.dumps([*decides, more] if more else decides, sort_keys=True))
     return Question(prompt, sampling, key, prompt_hash, example_ids, sample)
 
 
+def _with_names(text: str, before: int, count: int) -> str:
+    return "\n".join(filter(None, (images_named(before, count), text)))
+
+
+# Each is read whole once a run, before anything is asked, and once more when it is sent.
+_picture = cache(read_picture)
 # Cached: thousands of reports share a prompt, or the 990 that three of eleven examples make.
 _prompt_sha256 = cache(prompt_sha256)

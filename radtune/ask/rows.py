@@ -14,7 +14,7 @@ from radtune.engines.choose import Model
 from radtune.engines.closed import CLOSED_EARLY
 from radtune.engines.prompt import Response
 from radtune.files import now
-from radtune.labels import Answer, Phrase, Status
+from radtune.labels import Answer, Phrase, Status, side_of
 from radtune.report import Report
 from radtune.tables import write_cells
 from radtune.tasks import Task, text_of
@@ -58,6 +58,7 @@ def record(question: Question, response: Response, asking: Asking, model: Model,
         asked_again=question.prompt.complaint is not None,
         prompt_sha256=question.prompt_sha256,
         seed_example_ids=question.example_ids,
+        images=tuple(picture.sha256 for picture in question.prompt.pictures),
         temperature=question.sampling.temperature,
         max_tokens=question.sampling.max_new_tokens,
         seed=asking.seed,
@@ -82,9 +83,10 @@ def read_answer(said: Said, task: Task, text: str) -> Reading:
         problem = "cut off by the token limit before its list was complete"
         return Reading(answer, (problem,), "Your earlier answer was too long. Give the list only, without reasoning.")
     if answer.status != Status.OK:
-        complaint = "Your earlier answer held no list that could be read. Begin with: Output: ["
+        complaint = f"Your earlier answer held no list that could be read. Begin with: {task.opening}"
         return Reading(answer, ("no list in the answer",), complaint)
-    absent = [phrase.phrase for phrase in answer.phrases if phrase.start is None]
+    # An image has no words to find a phrase in.
+    absent = [phrase.phrase for phrase in answer.phrases if phrase.start is None and not said.images]
     unknown = [phrase.icd10 for phrase in answer.phrases if phrase.icd10 and not check_code(phrase.icd10).exists]
     problems, complaints = [], []
     if said.finish_reason == CLOSED_EARLY:
@@ -147,7 +149,7 @@ def make_row(report: Report, asking: Asking, said: Sequence[Said], readings: Seq
 
 def failed_row(report: Report, asking: Asking, model: Model, error: str) -> dict[str, Any]:
     """The row of a report that no answer came for."""
-    problem = "a report without text" if error == EMPTY_REPORT else f"no answer: {error}"
+    problem = "a report without text or image" if error == EMPTY_REPORT else f"no answer: {error}"
     said = record(next(questions_for(report, asking, model)), Response("", True), asking, model, None)
     reading = Reading(Answer((), status=Status.FAILED), (problem,))
     return make_row(report, asking, [said], [reading]) | {"error": error}
@@ -206,11 +208,12 @@ def row_text(row: Mapping[str, Any]) -> str:
 
 
 def _provenance(said: Said) -> dict[str, Any]:
-    return {name: getattr(said, name) for name in (*_PROVENANCE, *(_OF_SERVER if said.endpoint else ()))}
+    names = (*_PROVENANCE, *(("images",) if said.images else ()), *(_OF_SERVER if said.endpoint else ()))
+    return {name: getattr(said, name) for name in names}
 
 
 def _phrase(phrase: Phrase, agreement: Mapping[str, float]) -> dict[str, Any]:
-    row = asdict(phrase)
+    row = asdict(phrase) | {"side": side_of(phrase)}
     if phrase.icd10:
         code = check_code(phrase.icd10)
         row |= {"icd10": code.code, "code_exists": code.exists}

@@ -27,7 +27,7 @@ from radtune.labels import Status
 from radtune.progress import progress
 from radtune.report import Report
 from radtune.rules import label_report, rules_for
-from radtune.tasks import text_of
+from radtune.tasks import is_empty
 
 # Prompts that a local engine gets at once: enough to sort by length, few enough to hold a million reports' run.
 _WINDOW = 4_096
@@ -158,7 +158,7 @@ class Run:
         return [_FIRST, *([_SECOND] if self.asking.reask else []), *([_LABELS] if self.asking.verify else [])]
 
     def _with_text(self) -> Iterator[Report]:
-        return (report for report in self.reports if text_of(self.asking.task, report).strip())
+        return (report for report in self.reports if not is_empty(self.asking.task, report))
 
     def _asked(self, what: str) -> dict[str, Question]:
         # Two reports may have the same words, and so the same question.
@@ -221,7 +221,7 @@ class Run:
         return replace(question.prompt, draft=task.labels_of(found.labels))
 
     def _read(self, question: Question, said: Said) -> Reading:
-        reading = read_answer(said, self.asking.task, question.prompt.report_text)
+        reading = read_answer(said, self.asking.task, "" if said.images else question.prompt.report_text)
         if not self.asking.evidence:
             # Of a hundred thousand answers, only what is needed later.
             reading = replace(reading, answer=replace(reading.answer, rest=""))
@@ -247,7 +247,7 @@ class Run:
         return self._verified(report, row) if row and self.asking.verify else row
 
     def _unverified_row(self, report: Report) -> dict[str, Any] | None:
-        if not text_of(self.asking.task, report).strip():
+        if is_empty(self.asking.task, report):
             return failed_row(report, self.asking, self.model, EMPTY_REPORT)
         questions = list(questions_for(report, self.asking, self.model))
         best = [found for question in questions if (found := self._best(question))]

@@ -5,12 +5,13 @@ Answers are read strictly. A server's own message may quote the report, so of an
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from radtune.engines.guard import Endpoint
 from radtune.engines.prompt import Response, Sampling
 from radtune.files import sha256_text
+from radtune.images import Picture
 
 TIMEOUT, NO_CONNECTION, MALFORMED, EMPTY = "timeout", "connection_failed", "malformed_answer", "empty_answer"
 CERTIFICATE, PROXY = "certificate_refused", "proxy_failed"
@@ -87,13 +88,25 @@ _SPECIAL = re.compile(
 
 
 def request_body(
-    endpoint: Endpoint, model: str, message: str, sampling: Sampling, seed: int | None = None
+    endpoint: Endpoint,
+    model: str,
+    message: str,
+    sampling: Sampling,
+    seed: int | None = None,
+    pictures: Sequence[Picture] = (),
 ) -> dict[str, Any]:
-    """The JSON object that asks one question; a seed of None is left to the server."""
+    """The JSON object that asks one question; a seed of None is left to the server.
+
+    Pictures stand in it themselves, before the message: a server that is given addresses would fetch what they name.
+    """
+    # Without blanks around it, as models are trained.
+    content: Any = defuse(utf8(message)).strip()
+    if pictures:
+        images = [{"type": "image_url", "image_url": {"url": picture.data_uri()}} for picture in pictures]
+        content = [*images, {"type": "text", "text": content}]
     body = {
         "model": model,
-        # Without blanks around it, as models are trained.
-        "messages": [{"role": "user", "content": defuse(utf8(message)).strip()}],
+        "messages": [{"role": "user", "content": content}],
         "temperature": sampling.temperature,
         "max_tokens": sampling.max_new_tokens,
         SEED: seed,

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from radtune.config import InputError
-from radtune.engines.guard import Endpoint, check_endpoint, find_endpoint, read_credential, what_leaves
+from radtune.engines.guard import Endpoint, check_endpoint, find_endpoint, read_credential
 from radtune.engines.limits import Limits
 from radtune.engines.prompt import Engine, Prompt, Response
 from radtune.privacy import say
-from radtune.report import Report
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +40,7 @@ class ModelKeys(Protocol):
     api_version: str | None
     allow_endpoint: str | None
     zero_retention_confirmed: bool
+    images_confirmed: bool
     concurrency: int
     requests_per_minute: int | None
     tokens_per_minute: int | None
@@ -71,14 +71,16 @@ def endpoint_of(keys: ModelKeys) -> Endpoint | None:
 
 def choose_model(
     keys: ModelKeys,
-    reports: Sequence[Report],
+    leaving: str,
     pay_again: Callable[[Prompt, Response], bool] | None = None,
     check_response: Callable[[str], bool] | None = None,
+    images: bool = False,
 ) -> Model:
     """Finds a model, or the server that runs it; weights are not loaded yet.
 
-    An InputError where a key is missing or does not go with the engine, a folder is absent, or the reports may not be
-    sent to the server. For ``pay_again`` and ``check_response`` see :class:`radtune.engines.server.ServerEngine`.
+    An InputError where a key is missing or does not go with the engine, a folder is absent, or what is ``leaving`` may
+    not be sent to the server; or where there are ``images``, and the model reads texts alone. For ``pay_again`` and
+    ``check_response`` see :class:`radtune.engines.server.ServerEngine`.
     """
     if (endpoint := endpoint_of(keys)) is not None:
         _check_folders(keys)
@@ -87,7 +89,8 @@ def choose_model(
         from radtune.engines.frame import find_tokenizer, known_prompt
         from radtune.engines.server import ServerEngine
 
-        check_endpoint(endpoint, keys.allow_endpoint, keys.zero_retention_confirmed, what_leaves(reports))
+        confirmed = keys.images_confirmed or not images
+        check_endpoint(endpoint, keys.allow_endpoint, keys.zero_retention_confirmed, leaving, confirmed)
         limits = Limits(
             keys.concurrency, keys.timeout_s, keys.max_retries, keys.requests_per_minute, keys.tokens_per_minute
         )
@@ -102,6 +105,8 @@ def choose_model(
 
         # Not its address: a server is started on another node or port, and the run goes on.
         return Model(load, name, None, {"engine": "openai", "model": name})
+    if images:
+        raise InputError(f"engine={keys.engine} reads texts alone; a task that shows images needs engine=openai")
     if keys.checkpoint_dir is None:
         raise InputError("missing required key: checkpoint_dir (or engine=openai with base_url= and model=)")
     for name in ("model", "base_url", "azure_endpoint", "api_version"):

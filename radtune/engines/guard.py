@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from radtune.config import InputError
 from radtune.report import Report
+from radtune.tasks import IMAGES
 
 # Where the openai client goes when it is told nothing.
 DEFAULT_URL = "https://api.openai.com/v1"
@@ -121,8 +122,13 @@ def _endpoint(name: str, url: str, azure_api_version: str | None = None) -> Endp
     return endpoint
 
 
-def what_leaves(reports: Sequence[Report]) -> str:
-    """What is sent of these reports, in words: how many, and which sections."""
+def what_leaves(reports: Sequence[Report], sections: Sequence[str] = ()) -> str:
+    """What is sent of these reports, in words: how many, and which sections; or of which the task shows, the images."""
+    if IMAGES in sections:
+        shown, others = sum(len(report.images or ()) for report in reports), [x for x in sections if x != IMAGES]
+        told = sum(any(getattr(report, section) for section in others) for report in reports)
+        also = f", with the {' and '.join(others)} of {told:,} of them" if told else ""
+        return f"{shown:,} image{'s' * (shown != 1)} of {len(reports):,} report{'s' * (len(reports) != 1)}{also}"
     sectioned = sum(report.has_sections for report in reports)
     counts = {
         "the findings and impression of {} report{}": sectioned,
@@ -133,11 +139,16 @@ def what_leaves(reports: Sequence[Report]) -> str:
 
 
 def check_endpoint(
-    endpoint: Endpoint, allow_endpoint: str | None, zero_retention_confirmed: bool, leaving: str = _EVERY_REPORT
+    endpoint: Endpoint,
+    allow_endpoint: str | None,
+    zero_retention_confirmed: bool,
+    leaving: str = _EVERY_REPORT,
+    images_confirmed: bool = True,
 ) -> None:
     """Lets reports go to this machine's own servers, and anywhere else only where the user has said so twice.
 
-    An InputError says what would leave the machine, where to, and what PhysioNet asks of such a service.
+    Images go only where it was said of them, too. An InputError says what would leave the machine, where to, and what
+    PhysioNet asks of such a service.
     """
     if endpoint.is_loopback:
         return
@@ -148,6 +159,11 @@ def check_endpoint(
         raise InputError(
             f"{leaving} would leave this machine, for {host}. {_PHYSIONET} If that holds for your account, or your "
             f"data is under no such agreement: allow_endpoint={host} zero_retention_confirmed=true"
+        )
+    if not images_confirmed:
+        raise InputError(
+            f"{leaving} would leave this machine, for {host}. What files say beside their pixels is left out, but "
+            "names and dates that are burned into the pixels stay: look at the images; then images_confirmed=true"
         )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from radtune.config import InputError
+from radtune.images import Picture
 from radtune.tasks.lists import ClosedList
 from radtune.tasks.rendering import user_message
 
@@ -26,12 +27,18 @@ class Prompt:
     # The classes that a closed answer will likely name. What is answered does not depend on it, only how fast.
     draft: tuple[str, ...] = ()
     complaint: str | None = None  # what was wrong with an earlier answer, where this asks once more
+    pictures: tuple[Picture, ...] = ()  # shown before the message, which names them by their numbers
 
     @property
     def message(self) -> str:
         """The user's message."""
         asked = user_message(self.instruction, self.report_text, self.prompt_format)
         return f"{asked}\n\n{self.complaint}" if self.complaint else asked
+
+
+# An image at most: 2,833 tokens and 5,667 for each of four tiles (OpenAI's "Images and vision", GPT-4o mini; 85 and 170
+# with GPT-4o, which is taken for the usual).
+MOST_TOKENS_OF_PICTURE, TOKENS_OF_PICTURE = 2_833 + 4 * 5_667, 85 + 4 * 170
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ from radtune.engines.chat import (
 from radtune.engines.frame import KnownPrompt
 from radtune.engines.guard import Credential, Endpoint
 from radtune.engines.limits import Limits, RateLimiter, Spent, asked_pause_s
-from radtune.engines.prompt import Prompt, Response, Sampling, keep_words, split_words
+from radtune.engines.prompt import TOKENS_OF_PICTURE, Prompt, Response, Sampling, keep_words, split_words
 from radtune.privacy import say
 
 if TYPE_CHECKING:
@@ -66,6 +66,12 @@ _OUT_OF_MONEY = {"429 insufficient_quota", "429 billing_hard_limit_reached"}
 # Errors that are the fault of one report and say nothing about the next, as are those of messages that are too long.
 _OF_ONE_REPORT = {"400 string_above_max_length", "400 invalid_prompt"}
 
+# What servers say of an image that they cannot read, as of a fault that passes: it is asked once more, not five times.
+_BARE, _MOST_RETRIES_OF_PICTURE = "500", 1
+
+# What a picture counts before the limits have learned better.
+_CHARACTERS_OF_PICTURE = 4 * TOKENS_OF_PICTURE
+
 # Of a report that the server has no room for, this share of the words is tried next, in percent: few rounds, and at
 # most three words in ten left out for nothing.
 _KEPT_PERCENT = 70
@@ -85,11 +91,16 @@ class _Call:
 
     index: int
     prompt: Prompt  # as it was given
-    message: str  # what is sent of it
+    message: str  # what is sent of its text
     cut_words: int = 0  # words of the report that are left out of the message
     failed_attempts: int = 0
     sent: tuple[str, ...] = ()  # the parameters of the last attempt that a server may refuse
     spent: Spent = field(default_factory=lambda: Spent(0.0, 0))  # of the limit on tokens, by the last attempt
+
+    @property
+    def characters(self) -> int:
+        """How long a text of as many tokens is thought to be."""
+        return len(self.message) + _CHARACTERS_OF_PICTURE * len(self.prompt.pictures)
 
 
 class ServerEngine:
@@ -210,28 +221,29 @@ class ServerEngine:
         """Sends the calls whose time has come, in order; gives the seconds until the next one's, None without one."""
         while waiting:
             now, (due, _, call) = time.monotonic(), waiting[0]
-            pause_s = max(due - now, self._rate.wait_s(now, len(call.message), sampling.max_new_tokens))
+            pause_s = max(due - now, self._rate.wait_s(now, call.characters, sampling.max_new_tokens))
             if pause_s > 0:
                 return pause_s
             heappop(waiting)
             asked = {SCHEMA: bool(sampling.schema), SEED: bool(sampling.temperature)}
             call.sent = tuple(name for name, wanted in asked.items() if wanted and name not in self._refused)
-            call.spent = self._rate.enter(now, len(call.message), sampling.max_new_tokens)
+            call.spent = self._rate.enter(now, call.characters, sampling.max_new_tokens)
             sent = sampling if SCHEMA in call.sent else replace(sampling, schema=None)
             seed = seed_number(call.prompt.seed) if SEED in call.sent else None
-            calls.start(call, request_body(self._endpoint, self._model, call.message, sent, seed))
+            pictures = call.prompt.pictures
+            calls.start(call, request_body(self._endpoint, self._model, call.message, sent, seed, pictures))
         return None
 
     def _read(
         self, call: _Call, result: "httpx2.Response | str", max_new_tokens: int | None
     ) -> tuple[Response, float | None]:
         """What came of an attempt, and in how many seconds the call is to be sent again; None if that is its end."""
-        now, pause_s = time.monotonic(), None
+        now, pause_s, most = time.monotonic(), None, self._limits.max_retries
         if isinstance(result, str):
             response, may_pass = failure(result), True
         elif result.is_success:
             response = replace(read_reply(result.content), as_json=SCHEMA in call.sent)
-            self._rate.settle(now, len(call.message), max_new_tokens, call.spent, response.usage)
+            self._rate.settle(now, call.characters, max_new_tokens, call.spent, response.usage)
             may_pass = response.error is not None
         elif name := refused_parameter(result.status_code, result.content, call.sent):
             self._refused.add(name)
@@ -248,8 +260,11 @@ class ServerEngine:
             if pause_s is not None:
                 # What one call is told holds for all: the others would only be refused as well.
                 self._rate.hold(now, pause_s)
+            if response.error == _BARE and call.prompt.pictures:
+                # Mostly a model that takes no images, or not this one.
+                most = min(most, _MOST_RETRIES_OF_PICTURE)
         call.failed_attempts += 1
-        if may_pass and call.failed_attempts <= self._limits.max_retries and self._pay_again(call.prompt, response):
+        if may_pass and call.failed_attempts <= most and self._pay_again(call.prompt, response):
             if pause_s is None:
                 pause_s = min(_FIRST_PAUSE_S * 2.0 ** (call.failed_attempts - 1), _LAST_PAUSE_S)
                 pause_s += random.uniform(0, _FIRST_PAUSE_S)  # noqa: S311  (no secret)

@@ -10,12 +10,13 @@ from multiprocessing import parent_process
 from threading import Thread
 
 from radtune.characters import language_of
+from radtune.config import InputError
 from radtune.label_files import label_columns
 from radtune.labels import State
 from radtune.report import Report, is_chest
 from radtune.rules.engine import NOT_CHEST, ReportLabels, label_report
 from radtune.rules.lexicon import rules_for
-from radtune.tasks import Task, text_of
+from radtune.tasks import Task, shows_images, text_of
 
 # One core labels these in less than a second, and a pool takes a part of a second to start.
 POOL_FROM = 4_000
@@ -32,6 +33,8 @@ _RECEIVE = {sent: state for state, sent in _SEND.items() if state is not None}
 
 def label_if_meant(report: Report, task: Task, any_body_part: bool = False, any_language: bool = False) -> ReportLabels:
     """Labels what a task reads of a report; left out is one of a region or language that its rules are not for."""
+    if shows_images(task):
+        raise InputError(f"task {task.name} shows images: rules read texts alone")
     rules, text = rules_for(task), text_of(task, report)
     if rules.region and not any_body_part and not is_chest(report):
         return ReportLabels({}, (), NOT_CHEST)

@@ -44,7 +44,8 @@ class Look:
         count["with findings"] += bool(report.findings)
         count["with an impression"] += bool(report.impression)
         count["with neither"] += bool(report.text) and not report.has_sections
-        count["empty"] += not report.text
+        count["with images"] += bool(report.images)
+        count["empty"] += not report.text and not report.images
         if report.text:
             count["with the text of another"] += hash(report.text) in self.texts
             self.texts.add(hash(report.text))

@@ -125,7 +125,7 @@ def _eligible(
     offset = 0
     for report in reports:
         counts.read += 1
-        digest = _digest(report) if selection.drop_duplicates else report.report_id.encode()
+        digest = _digest(report) if selection.drop_duplicates and report.text else report.report_id.encode()
         if (form := normal_id(report.report_id)) in excluded:
             excluded_seen.add(form)
             excluded_texts.add(digest)
@@ -134,7 +134,7 @@ def _eligible(
             counts.not_named += 1
         elif not report.has_sections and selection.require_sections:
             counts.without_sections += 1
-        elif not report.text:
+        elif not report.text and not report.images:
             raise InputError(
                 f"{where}: report {report.report_id!r} is empty (require_sections=true drops such reports)"
             )
@@ -159,7 +159,8 @@ def _digest(report: Report) -> bytes:
 
 def _part(line: str, parts: int) -> int:
     """The part, counted from 1, that a report's row is in."""
-    return 1 + zlib.crc32(json.loads(line)["text"].encode()) % parts
+    row = json.loads(line)
+    return 1 + zlib.crc32((row["text"] or row["report_id"]).encode()) % parts
 
 
 def read_ids(path: Path, id_columns: Collection[str] = ()) -> frozenset[str]:

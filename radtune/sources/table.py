@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from radtune.config import InputError, key
+from radtune.images import ENDINGS
 from radtune.privacy import no_column, say, shown_columns
 from radtune.report import Report, read_reports, report_from_sections, report_from_text, say_unused
 from radtune.sources.check import Look, say_look
@@ -24,9 +25,10 @@ _NAMES = {
     "text": TEXT_COLUMNS,
     "modality": ("modality",),
     "body_part": ("body_part",),
-    "images": ("images",),
+    "images": ("images", "image"),
+    "indication": ("indication", "clinical_indication", "history", "clinical_history"),
 }
-_TEXTS = ("findings", "impression", "text", "modality", "body_part")
+_TEXTS = ("findings", "impression", "text", "modality", "body_part", "indication")
 # Columns that hospitals keep patients' ids in.
 PATIENTS = re.compile(
     r"(?:.*[_ -])?(?:e?mrn?|empi|pat(?:ient)?|subject|person|medical[_ -]?record)"
@@ -47,6 +49,8 @@ class Keys:
     impression_column: str | None = key("Impression; else impression.", None)
     modality_column: str | None = key("How the images were made; else modality.", None)
     body_part_column: str | None = key("What the images show; else body_part.", None)
+    images_column: str | None = key("Files of images, seen from the table's folder; else images or image.", None)
+    indication_column: str | None = key("Beside images, why they were made; else indication, history, ...", None)
 
 
 def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
@@ -69,15 +73,16 @@ def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
             raise InputError(f"{where}: {used['id']} {report_id!r} stands twice")
         seen.add(report_id)
         names.update(row)
-        findings, impression, text, modality, body_part = (_text(where, used[name], row) for name in _TEXTS)
+        findings, impression, text, modality, body_part, indication = (_text(where, used[name], row) for name in _TEXTS)
         if findings or impression:
             report = report_from_sections(report_id, patient_id or None, findings, impression, source)
         else:
             report = report_from_text(report_id, patient_id or None, text, source)
-        images = _images(where, used["images"], row)
-        yield replace(
-            report, modality=modality or report.modality, body_part=body_part or report.body_part, images=images
-        )
+        said = {"modality": modality or report.modality, "body_part": body_part or report.body_part}
+        if images := _images(where, used["images"], row):
+            # Kept for these alone: of a report its findings and impression are.
+            said["indication"] = indication
+        yield replace(report, **said, images=images)
     if not seen:
         raise InputError(f"{path}: no rows")
     unused = tuple(name for name in names if name not in used.values())
@@ -87,13 +92,28 @@ def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
 
 
 def reports_of(path: Path, id_column: str | None = None, text_column: str | None = None) -> Iterator[Report]:
-    """Reads our ``reports.jsonl``, or another table with an id and sections or a text, in the columns given."""
+    """Reads our ``reports.jsonl``, another table with an id and sections, a text or images, or a folder of images."""
+    if path.is_dir():
+        return _folder(path)
     if is_jsonl(path) and not id_column and not text_column:
         first = next((row for _, row in read_table(path)), {})
         # A row of our own has its sections apart; another's text is still to be parted into them.
         if {"report_id", "findings", "text"} <= first.keys():
             return read_reports(path)
     return read(Keys(input=path, id_column=id_column, text_column=text_column))
+
+
+def _folder(folder: Path) -> Iterator[Report]:
+    """A report without a text for each image of a folder, by the name of its file without the ending."""
+    seen: dict[str, str] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in ENDINGS:
+            if path.stem in seen:
+                raise InputError(f"{folder}: {seen[path.stem]} and {path.name} would be one report; rename one")
+            seen[path.stem] = path.name
+            yield Report(path.stem, None, "", "", "", SOURCE, images=(path.name,))
+    if not seen:
+        raise InputError(f"{folder}: expected {FORMATS}, or a folder of images ({', '.join(ENDINGS)})")
 
 
 def read_any_reports(path: Path, id_column: str | None = None, text_column: str | None = None) -> Iterator[Report]:
@@ -118,7 +138,7 @@ def _find_columns(names: Sequence[str], keys: Keys) -> dict[str, str | None]:
             if not found[name]:
                 raise InputError(f"{keys.input}: {no_column(column, names)}")
     found["id"] = find_id_column(names, keys.input, given["id"])
-    if not (found["text"] or found["findings"] or found["impression"]):
+    if not any(found[name] for name in ("text", "findings", "impression", "images")):
         raise InputError(
             f"{keys.input}: no column findings, impression or text; {shown_columns(names)} (text_column=...)"
         )

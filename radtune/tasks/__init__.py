@@ -1,8 +1,19 @@
 """Tasks: what is asked of a report, how it is answered, and when an answer is right; each is a file."""
 
 from radtune.tasks.class_list import THREE_VALUED
-from radtune.tasks.rendering import PROMPT_FORMATS, USES, TaskPrompt, prompt_sha256, user_message
-from radtune.tasks.task import SECTIONS, Task, load_task, own_tasks, task_names, text_of, with_rules
+from radtune.tasks.rendering import PROMPT_FORMATS, USES, TaskPrompt, images_named, prompt_sha256, user_message
+from radtune.tasks.task import (
+    IMAGES,
+    SECTIONS,
+    Task,
+    is_empty,
+    load_task,
+    own_tasks,
+    shows_images,
+    task_names,
+    text_of,
+    with_rules,
+)
 
 # What gpt_data_generate.py asks unless told otherwise: what the paper's teacher labelled.
 DEFAULT_TASK = "open_ended"
@@ -12,15 +23,19 @@ DEFAULT_RULES_TASK = "multiple_choice"
 __all__ = [
     "DEFAULT_RULES_TASK",
     "DEFAULT_TASK",
+    "IMAGES",
     "PROMPT_FORMATS",
     "SECTIONS",
     "THREE_VALUED",
     "USES",
     "Task",
     "TaskPrompt",
+    "images_named",
+    "is_empty",
     "load_task",
     "own_tasks",
     "prompt_sha256",
+    "shows_images",
     "task_names",
     "text_of",
     "user_message",

@@ -65,6 +65,7 @@ class ClassList:
     doubted: Mapping[str, str] = field(default_factory=dict)
 
     matching = "exact name"
+    opening = "Output: ["
 
     @cached_property
     def _by_folded(self) -> dict[str, str]:
@@ -88,7 +89,10 @@ class ClassList:
         classes = ", ".join(f"‘{name}’" for name in self.classes)
         definitions = "\n".join(f"* {name}: {meaning}" for name, meaning in self.definitions.items())
         given = {"classes": classes, "definitions": definitions}
-        return self.wording.prompt(use, report_id, seed, vote, self.encode, **given)
+        return self.wording.prompt(use, report_id, seed, vote, self._encode_example, **given)
+
+    def _encode_example(self, phrases: Sequence[Phrase]) -> str:
+        return self.encode([phrase.phrase for phrase in phrases])
 
     def canonical(self, name: str) -> str | None:
         """The class that a name spells, case and outer blanks aside; None if it is none."""

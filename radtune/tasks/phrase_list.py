@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from radtune.labels import Answer, Phrase, State
+from radtune.labels import BILATERAL, LEFT, NO_SIDE, RIGHT, SIDES, Answer, Phrase, State, Status, side_of
 from radtune.tasks.class_list import strict_schema
 from radtune.tasks.lists import final_answer, fold_space, read_json, read_list, unique, write_list
 from radtune.tasks.rendering import TaskPrompt, Wording
@@ -25,6 +25,19 @@ _CODE_BEHIND = re.compile(rf"\s*[(:-]\s*(?:ICD-10(?:-CM)?:?\s*)?{_CODE.pattern}\
 _BEFORE_PHRASE = re.compile(r"[\s\d.)*•\-'\"‘’“”`]*")
 # Where a JSON answer has its list.
 _JSON_KEYS = ("phrases",)
+# What a table says, and how its columns may be headed.
+_COLUMNS = {
+    "phrase": re.compile(r"finding|phrase|diagnos|condition|abnormalit|observation", re.IGNORECASE),
+    "icd10": re.compile(r"icd|code", re.IGNORECASE),
+    "side": re.compile(r"side|lateral", re.IGNORECASE),
+}
+_HEADER = "| Finding | ICD-10-CM code | Side |\n| --- | --- | --- |"
+# A row of a table, and the one below its header.
+_ROW, _RULE = re.compile(r"^\s*\|(.*?)\|?\s*$", re.MULTILINE), re.compile(r"[\s:|-]+")
+# A row that says that there is nothing.
+_NOTHING = re.compile(
+    r"\W*(?:no (?:acute |significant |abnormal )*(?:findings?|abnormalit(?:y|ies))|none|normal|n/a)?\W*", re.IGNORECASE
+)
 # Two phrases mean the same place of a report if their overlap is at least this share of what they span together, so
 # that "small left effusion" and "left effusion" mean one thing, "effusion" and a whole sentence two.
 _SAME_PLACE = 0.5
@@ -32,7 +45,10 @@ _SAME_PLACE = 0.5
 
 @dataclass(frozen=True)
 class PhraseList:
-    """A task of phrases; attributes and methods are those of :class:`radtune.tasks.class_list.ClassList`."""
+    """A task of phrases; attributes and methods are those of :class:`radtune.tasks.class_list.ClassList`.
+
+    With ``table``, an answer is a Markdown table of findings with their codes and sides, not a list of phrases.
+    """
 
     name: str
     title: str
@@ -40,6 +56,7 @@ class PhraseList:
     certainty: tuple[State, ...]
     sections: tuple[str, ...]
     files: tuple[Path, ...] = ()
+    table: bool = False
 
     matching = "two consecutive words"
     rules = None
@@ -50,9 +67,14 @@ class PhraseList:
     synonyms: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
     doubted: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
+    @property
+    def opening(self) -> str:
+        """How an answer begins."""
+        return _HEADER.partition("\n")[0] if self.table else "Output: ["
+
     def prompt(self, use: str, report_id: str = "", seed: int = 0, vote: int = 0) -> TaskPrompt:
         """The instruction of a use; its pieces are ``{examples}`` and ``{reasoned_examples}``."""
-        return self.wording.prompt(use, report_id, seed, vote, self.encode)
+        return self.wording.prompt(use, report_id, seed, vote, self._encode_example)
 
     def canonical(self, name: str) -> str | None:
         """No phrase is a class."""
@@ -68,7 +90,13 @@ class PhraseList:
 
     def encode(self, labels: Sequence[str]) -> str:
         """The answer for a list of phrases; ``[]`` for none."""
-        return write_list(labels)
+        return self._encode_example(tuple(map(Phrase, labels)))
+
+    def _encode_example(self, phrases: Sequence[Phrase]) -> str:
+        if not self.table:
+            return write_list([phrase.phrase for phrase in phrases])
+        rows = [f"| {phrase.phrase} | {phrase.icd10 or ''} | {side_of(phrase)} |" for phrase in phrases]
+        return "\n".join([_HEADER, *(rows or ["| No finding | | |"])])
 
     def grammar(self) -> None:
         """The answers are open."""
@@ -83,6 +111,9 @@ class PhraseList:
         response = final_answer(response, _JSON_KEYS if as_json else ())
         if as_json and (found := self._read_json(response, text)) is not None:
             return found
+        if self.table and (rows := _read_table(response)) is not None:
+            # Where a table was cut off, nothing tells.
+            return _answer(rows, text) if finished else Answer((), status=Status.TRUNCATED)
         answer = read_list(response, finished)
         reasoning = _Reasoning(answer.rest)
         phrases: dict[str, Phrase] = {}
@@ -97,25 +128,24 @@ class PhraseList:
         return Answer(labels, status=answer.status, phrases=tuple(phrases.values()), rest=answer.rest)
 
     def json_schema(self) -> dict[str, Any]:
-        """The value of ``response_format.json_schema``: phrases, each with the code that it maps to or null."""
-        item = strict_schema("", {"phrase": {"type": "string"}, "icd10": {"type": ["string", "null"]}})["schema"]
+        """The value of ``response_format.json_schema``: phrases, each with its code or null (and its side)."""
+        side = {"side": {"type": "string", "enum": list(SIDES)}} if self.table else {}
+        item = strict_schema("", {"phrase": {"type": "string"}, "icd10": {"type": ["string", "null"]}} | side)["schema"]
         return strict_schema(self.name, {_JSON_KEYS[0]: {"type": "array", "items": item}})
 
     def _read_json(self, response: str, text: str) -> Answer | None:
         items = read_json(response, _JSON_KEYS)
         if items is None:
             return None
-        phrases: dict[str, Phrase] = {}
+        keys = {"phrase", "icd10", "side"} if self.table else {"phrase", "icd10"}
         for item in items:
-            if not isinstance(item, dict) or item.keys() != {"phrase", "icd10"}:
+            if not isinstance(item, dict) or item.keys() != keys:
                 return None
-            phrase, code = item["phrase"], item["icd10"]
-            if not isinstance(phrase, str) or not isinstance(code, str | None):
+            if not isinstance(item["phrase"], str) or not isinstance(item["icd10"], str | None):
                 return None
-            if phrase := fold_space(phrase):
-                phrases.setdefault(phrase.casefold(), Phrase(phrase, code or None, *locate(phrase, text)))
-        found = tuple(phrases.values())
-        return Answer(tuple(phrase.phrase for phrase in found), phrases=found)
+            if item.get("side") not in (None, *SIDES):
+                return None
+        return _answer([Phrase(item["phrase"], item["icd10"] or None, side=item.get("side")) for item in items], text)
 
     def same(self, a: Phrase, b: Phrase) -> bool:
         """Whether two phrases mean one finding: equal, in one place of the report, or matching by the paper's rule.
@@ -148,6 +178,38 @@ class PhraseList:
         from radtune.tasks.matching import match_matrix
 
         return match_matrix(predicted, gold)
+
+
+def _answer(phrases: Iterable[Phrase], text: str) -> Answer:
+    """An answer of phrases, each once, and with its place in the text; one on either side is bilateral."""
+    found: dict[str, Phrase] = {}
+    for phrase in phrases:
+        if name := fold_space(phrase.phrase):
+            start, end = locate(name, text)
+            first = found.setdefault(name.casefold(), replace(phrase, phrase=name, start=start, end=end))
+            if {first.side, phrase.side} == {LEFT, RIGHT}:
+                found[name.casefold()] = replace(first, side=BILATERAL)
+    return Answer(tuple(phrase.phrase for phrase in found.values()), phrases=tuple(found.values()))
+
+
+def _read_table(response: str) -> list[Phrase] | None:
+    """The findings of the last Markdown table of an answer, by its header or in our order; None without a table."""
+    rows = [[cell.strip(" *`") for cell in row[1].split("|")] for row in _ROW.finditer(response)]
+    rules = [number for number, row in enumerate(rows) if _RULE.fullmatch("|".join(row)) and "-" in "|".join(row)]
+    if not rules or not rules[-1]:
+        return None
+    header = rows[rules[-1] - 1]
+    places = {name: i for name, known in _COLUMNS.items() for i, cell in enumerate(header) if known.search(cell)}
+    if "phrase" not in places:
+        return None
+    found = []
+    for row in rows[rules[-1] + 1 :]:
+        cells = {name: row[i] if i < len(row) else "" for name, i in places.items()}
+        code, side = _CODE.search(cells.get("icd10", "").upper()), cells.get("side", "").lower()
+        if not _NOTHING.fullmatch(cells["phrase"]):
+            said = next((known for known in SIDES if side.startswith(known)), NO_SIDE if side in ("n/a", "-") else None)
+            found.append(Phrase(cells["phrase"], code[1] if code else None, side=said))
+    return found
 
 
 class _Reasoning:

@@ -27,14 +27,16 @@ class Example:
     text: str
     phrases: tuple[Phrase, ...]
     fixed: bool
+    images: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
 class TaskPrompt:
-    """An instruction, and which examples it shows."""
+    """An instruction, and which examples it shows, with which images."""
 
     instruction: str
     example_ids: tuple[str, ...] = ()
+    images: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Wording:
         return self.shown > 0 and use in self.drawn_for
 
     def prompt(
-        self, use: str, report_id: str, seed: int, vote: int, encode: Callable[[Sequence[str]], str], **pieces: str
+        self, use: str, report_id: str, seed: int, vote: int, encode: Callable[[Sequence[Phrase]], str], **pieces: str
     ) -> TaskPrompt:
         """The prompt of a use, with its pieces and its examples, whose answers are as ``encode`` writes them.
 
@@ -73,9 +75,10 @@ class Wording:
             drawn_for = f"{seed}:{report_id}:{vote}" if vote else f"{seed}:{report_id}"
             chance = random.Random(hashlib.sha256(drawn_for.encode()).digest())  # noqa: S311  (no secret)
             examples = tuple(chance.sample(self.examples, self.shown))
-        answers = [encode([phrase.phrase for phrase in example.phrases]) for example in examples]
+        answers = [encode(example.phrases) for example in examples]
         instruction = self.render(use, pieces | example_pieces(examples, answers))
-        return TaskPrompt(instruction, tuple(example.example_id for example in examples))
+        images = tuple(image for example in examples for image in example.images)
+        return TaskPrompt(instruction, tuple(example.example_id for example in examples), images)
 
     def render(self, use: str, pieces: Mapping[str, str]) -> str:
         """The prompt of a use, with its pieces put in.
@@ -108,6 +111,8 @@ class Wording:
 def read_examples(path: Path) -> tuple[Example, ...]:
     """Examples in file order: ``example_id``, ``text``, ``fixed``, and ``labels`` or ``phrases`` with their codes.
 
+    ``images`` are files, seen from the folder of the examples; an example that has some needs no text.
+
     Raises:
         InputError: The file is absent or a row is broken.
     """
@@ -116,7 +121,9 @@ def read_examples(path: Path) -> tuple[Example, ...]:
         try:
             given = row["labels"] if "labels" in row else row["phrases"]
             phrases = tuple(Phrase(**{"phrase": item} if isinstance(item, str) else item) for item in given)
-            example = Example(row["example_id"], row["text"], phrases, row.get("fixed", False))
+            images = tuple(path.parent / image for image in row.get("images") or ())
+            text = row.get("text", "") if images else row["text"]
+            example = Example(row["example_id"], text, phrases, row.get("fixed", False), images)
             texts = (example.example_id, example.text, *(phrase.phrase for phrase in phrases))
             if type(given) is not list or type(example.fixed) is not bool or {*map(type, texts)} != {str}:
                 raise TypeError
@@ -128,7 +135,10 @@ def read_examples(path: Path) -> tuple[Example, ...]:
 
 def example_pieces(examples: Sequence[Example], answers: Sequence[str]) -> dict[str, str]:
     """The pieces ``{examples}`` and ``{reasoned_examples}``: numbered reports, each with its answer, and the codes."""
-    plain = [f"{example.text}\nOutput: {answer}" for example, answer in zip(examples, answers, strict=True)]
+    shown = [sum(len(example.images) for example in examples[:number]) for number in range(len(examples))]
+    named = [images_named(before, len(example.images)) for before, example in zip(shown, examples, strict=True)]
+    texts = ["\n".join(filter(None, (name, e.text))) for name, e in zip(named, examples, strict=True)]
+    plain = [f"{text}\nOutput: {answer}" for text, answer in zip(texts, answers, strict=True)]
     reasons = [
         "\n".join(f"- {item.phrase}: {item.icd10}" for item in example.phrases if item.icd10) for example in examples
     ]
@@ -137,6 +147,12 @@ def example_pieces(examples: Sequence[Example], answers: Sequence[str]) -> dict[
         name: "\n".join(f"{number}. {shown}" for number, shown in enumerate(parts, start=1))
         for name, parts in (("examples", plain), ("reasoned_examples", reasoned))
     }
+
+
+def images_named(before: int, count: int) -> str:
+    """What a message calls so many of the images that are sent with it, behind others: ``Images 3 and 4``."""
+    numbers = [str(before + number) for number in range(1, count + 1)]
+    return f"Image{'s' * (count > 1)} {' and '.join(numbers)}" if numbers else ""
 
 
 def user_message(instruction: str, report_text: str, prompt_format: str = "llama3_chat") -> str:

@@ -21,6 +21,9 @@ from radtune.tasks.rendering import USES, Wording, read_examples
 TASKS_DIR = ROOT / "configs" / "tasks"
 RULES_DIR = PACKAGE / "rules"
 SECTIONS = ("findings", "impression")
+# Beside them, what an image is shown with; and the images.
+INDICATION, IMAGES = "indication", "images"
+Section = Literal["findings", "impression", "indication", "images"]
 # Columns and keys of files with labels, which no class can have the name of.
 NO_CLASSES = frozenset((*ID_COLUMNS, "patient_id", "subject_id", "labels", "phrases"))
 
@@ -45,10 +48,26 @@ def with_rules(task: Task, folder: Path | None, alternatives: str | None) -> Tas
 
 
 def text_of(task: Task, report: Report) -> str:
-    """What a task reads of a report: its sections, or the whole of a report without any."""
-    if set(task.sections) == set(SECTIONS) or not report.has_sections:
+    """What a task reads of a report: its sections, or the whole of a report without any.
+
+    A task that shows images reads no more than its file says; the indication stands under its name.
+    """
+    if not shows_images(task) and (set(task.sections) == set(SECTIONS) or not report.has_sections):
         return report.text
-    return "\n".join(filter(None, (getattr(report, section) for section in task.sections)))
+    texts = {section: getattr(report, section) for section in task.sections if section != IMAGES}
+    if texts.get(INDICATION):
+        texts[INDICATION] = f"Indication: {texts[INDICATION]}"
+    return "\n".join(filter(None, texts.values()))
+
+
+def shows_images(task: Task) -> bool:
+    """Whether a task shows a report's images."""
+    return IMAGES in task.sections
+
+
+def is_empty(task: Task, report: Report) -> bool:
+    """Whether a report has nothing that a task could be asked about: no image where these are shown, else no text."""
+    return not report.images if shows_images(task) else not text_of(task, report).strip()
 
 
 @dataclass(frozen=True)
@@ -83,11 +102,12 @@ class TaskFile:
     families: list[str] = field(default_factory=list)
     none: str = "Normal"
     certainty: list[Literal["present", "absent", "uncertain"]] = field(default_factory=lambda: ["present"])
-    sections: list[Literal["findings", "impression"]] = field(default_factory=lambda: ["findings", "impression"])
+    sections: list[Section] = field(default_factory=lambda: ["findings", "impression"])
     rules: str | None = None
     alternatives: Literal["uncertain", "positive"] = "uncertain"
     texts: dict[str, str] = field(default_factory=dict)
     examples: ExamplesEntry | None = None
+    answer: Literal["list", "table"] = "list"
 
 
 def task_names() -> tuple[str, ...]:
@@ -141,7 +161,7 @@ def _read_task(path: Path) -> Task:
     certainty, sections = tuple(State[name.upper()] for name in file.certainty), tuple(file.sections)
     task: Task
     if file.kind == "phrases":
-        task = PhraseList(file.name, title, wording, certainty, sections, files)
+        task = PhraseList(file.name, title, wording, certainty, sections, files, file.answer == "table")
     else:
         rules = _rules(where, path, file.rules)
         task = ClassList(
@@ -174,6 +194,8 @@ def _check(where: str, file: TaskFile, entries: Sequence[ClassEntry]) -> None:
     if (file.kind == "classes") != bool(entries):
         problem = "none given" if file.kind == "classes" else "a task of phrases has none"
         raise InputError(f"{where}: classes: {problem}")
+    if file.kind == "classes" and file.answer == "table":
+        raise InputError(f"{where}: answer: a table has phrases, and a task of classes has none")
     if file.kind == "phrases" and file.rules:
         raise InputError(f"{where}: rules: they find classes, and a task of phrases has none")
     if not file.none.strip():

@@ -317,7 +317,7 @@ def test_a_row_says_how_its_answer_came_to_be(reports, path):
         "report_id": "r0",
         "task": "open_ended",
         "labels": ["Effusion"],
-        "phrases": [{"phrase": "Effusion", "icd10": "J90", "start": 18, "end": 26, **code}],
+        "phrases": [{"phrase": "Effusion", "icd10": "J90", "start": 18, "end": 26, "side": "none", **code}],
         "response": "Output: ['Effusion']\n- Effusion: J90",
         "status": "ok",
         "error": None,
