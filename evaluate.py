@@ -66,6 +66,9 @@ def main(config: EvaluateConfig) -> None:
     check_outputs([config.output, config.errors], files)
     task = load_task(config.task)
     _check(config, task)
+    if inputs.asks_questions(config.gold, config.gold_column):
+        # What nobody has asked is not known.
+        config.gold_blank = config.gold_blank or label_files.IGNORE
     policies, lenient = label_files.policies_for(task, config.uncertain), config.spelling == inputs.LENIENT
     sides, respelled = _read_sides(config, task), {}
     for name, side in sides.items():

@@ -100,8 +100,19 @@ def _calibration_lines(found: Calibration) -> Iterator[str]:
 
 
 def _code_lines(codes: CodeScores) -> Iterator[str]:
-    yield _score_line("ICD-10 codes", codes.code)
-    yield _score_line("ICD-10 categories", codes.category)
+    titles = {"code": "ICD-10 codes", "category": "ICD-10 categories", "code_side": "codes and sides"}
+    for rule, title in titles.items():
+        if score := getattr(codes, rule):
+            yield _score_line(title, score)
+    for rule, mean in codes.per_report.items():
+        low, high = mean.ci95["f1"]
+        yield (
+            f"averaged over reports, {titles.get(rule, 'names')}  precision {mean.precision:.3f}  "
+            f"recall {mean.recall:.3f}  F1 {mean.f1:.3f} [{low:.3f}, {high:.3f}]"
+        )
+    if codes.hallucinated is not None and codes.hallucinated_ci95:
+        low, high = codes.hallucinated_ci95
+        yield f"{codes.hallucinated:.2f} [{low:.2f}, {high:.2f}] findings a report that nothing in gold is meant by"
     if codes.same_code is not None and codes.same_category is not None:
         yield (
             f"of {codes.n_matched} matched phrases with codes on both sides, {codes.same_code:.1%} have the same code, "

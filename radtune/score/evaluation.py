@@ -184,7 +184,7 @@ def evaluate(
         task=task.name,
         n_reports=len(right),
         **{rule: score(rows) for rule, rows in counts.rules.items()},
-        codes=None if task.classes else score_codes(predicted, right, units, seed),
+        codes=None if task.classes else score_codes(predicted, right, units, seed, counts.rules["micro"]),
         macro={name: float(np.mean(found)) for name, found in macro.items() if found},
         per_class=per_class,
         other_names={"predictions": _other_names(task, predicted), "gold": _other_names(task, right)},

@@ -66,11 +66,22 @@ def read_gold(
         raise InputError("gold_rule needs the annotators' columns (gold_columns=[A,B])")
     if taken := {GOLD, PREDICTIONS, COMPARE} & set(columns):
         raise InputError(f"gold_columns: an annotator's column cannot be named {min(taken)!r}")
+    if not columns and asks_questions(path, column):
+        # The rules that read questions take a third of a second to load.
+        from radtune.score.questions import read_questions
+
+        return {GOLD: read_questions(path, task, id_column)}
     sides = {name: read_labels(path, task, name, id_column) for name in columns}
     sides |= {} if rule else {GOLD: read_labels(path, task, column, id_column)}
     # Who says elsewhere that there is nothing leaves blank what was not annotated, in whichever column.
     says_none = any(side.says_none for side in sides.values())
     return {name: replace(side, says_none=says_none) for name, side in sides.items()}
+
+
+def asks_questions(path: Path, column: str | None = None) -> bool:
+    """Whether a file is a table of questions and answers, and no column is named that has labels."""
+    names = column_names(path) if column is None else ()
+    return bool(find_column(names, ("question",)) and find_column(names, ("answer",)))
 
 
 def understood(task: Task, gold: LabelFile, slips: bool = False) -> tuple[LabelFile, dict[str, Respelling]]:

@@ -64,6 +64,37 @@ def micro_score(counts: np.ndarray, units: np.ndarray | None = None, seed: int =
     )
 
 
+@dataclass(frozen=True)
+class MeanScore:
+    """Scores of each report, averaged over reports, with their intervals as :class:`Score` has them.
+
+    A report that has nothing on either side is right (1); one that has something on one side alone is 0 there.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    ci95: dict[str, tuple[float, float]]
+
+
+def mean_score(counts: np.ndarray, units: np.ndarray | None = None, seed: int = 0) -> MeanScore:
+    """Averages over reports of counts, shape (reports, 4); ``units`` as for :func:`micro_score`."""
+    each = ratios(counts)
+    each[(counts[:, PREDICTIONS] == 0) & (counts[:, GOLD] == 0)] = 1
+    values, intervals = mean_interval(each, units, seed)
+    return MeanScore(*values, ci95=dict(zip(MEASURES, intervals, strict=True)))
+
+
+def mean_interval(
+    values: np.ndarray, units: np.ndarray | None = None, seed: int = 0
+) -> tuple[list[float], list[tuple[float, float]]]:
+    """Means of columns, shape (reports, columns), and their 95 % bootstrap intervals; ``units`` are what is drawn."""
+    summed = sum_by_unit(np.column_stack([values, np.ones(len(values))]), units)
+    drawn = resampled_totals(summed, seed)
+    low, high = np.quantile(drawn[:, :-1] / drawn[:, -1:], [0.025, 0.975], axis=0)
+    return values.mean(axis=0).tolist(), list(zip(low.tolist(), high.tolist(), strict=True))
+
+
 def auroc(scores: np.ndarray, gold: np.ndarray) -> float | None:
     """How often a report that has a class scores higher than one that has not, ties half (Hanley and McNeil 1982).
 
