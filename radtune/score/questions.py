@@ -20,7 +20,7 @@ _IMAGE = ("image", "images")
 # What makes a question of a statement: "Is there ...", "Do you see ...", "Does this patient have ... -yes/no?".
 _ASKS = re.compile(
     r"^\W*(?:is/are|are|is|does?|do|can|any)\b(?:\s+(?:there|are|any|you see|evidence of|presence of"
-    r"|th(?:is|e) (?:\S+ )?(?:image|x-?ray|film|patient|radiograph) (?:show|depict|have|suggest|demonstrate)))*\b",
+    r"|th(?:is|e) (?:\S+ )?(?:image|x-?ray|film|patient) (?:show|depict|have|suggest|demonstrate)))*\b",
     re.IGNORECASE,
 )
 _ASKED = re.compile(r"\W*(?:yes/no|present|noted|seen|identified)?\W*$", re.IGNORECASE)
