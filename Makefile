@@ -33,7 +33,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: STUDY = mini
 demo: study ## Runs the whole pipeline on the tiny model and synthetic reports
 
-study: install ## Runs a study: make study STUDY=mini|openi|paper; LIMIT=20 for a trial on few reports
+study: install ## Runs a study: make study STUDY=mini|openi|differential|paper; LIMIT=20 for a trial on few reports
 	@test -f configs/study/$(STUDY).yaml || { echo "make: no configs/study/$(STUDY).yaml"; exit 2; }
 	@$(BIN)/snakemake -s scripts/Snakefile --configfile configs/study/$(STUDY).yaml --cores $(CORES) \
 		--resources gpu=$(GPUS) $(if $(LIMIT),--config limit=$(LIMIT)) $(SNAKEMAKE_FLAGS)

@@ -18,6 +18,8 @@ from radtune.study.results import read_reported
 from radtune.study.tables import dataset_table
 from scripts.study_step import schemas
 
+DIFFERENTIAL = ("differential", "differential_smollm2", "differential_8b")
+
 
 def made_from(study: Study) -> dict[str, dict]:
     jobs = jobs_of(study, read_training(study))
@@ -54,7 +56,7 @@ def test_paper_study_has_every_cell_by_its_recipe() -> None:
         check_files(study, found)
 
 
-@pytest.mark.parametrize("name", ["mini", "openi", "openi_smollm2", "cmc_smollm2"])
+@pytest.mark.parametrize("name", ["mini", "openi", "openi_smollm2", "cmc_smollm2", *DIFFERENTIAL])
 def test_a_shipped_study_has_a_job_for_every_score(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("OPENI_DIR", "CMC_DIR"):
         monkeypatch.setenv(variable, "data")
@@ -67,6 +69,7 @@ def test_a_shipped_study_has_a_job_for_every_score(name: str, monkeypatch: pytes
         assert not [path for path in job.reads if study.run_dir in path.parents and path not in made_by(jobs)]
     rules = [test for cell, test in study.scores if cell.kind == Kind.RULE_LABELER]
     wanted = {"mini": ["multiple_choice"], "openi": ["multiple_choice", "mesh", "nih"] * 2, "cmc_smollm2": []}
+    wanted |= {key: ["differential"] for key in DIFFERENTIAL}
     assert rules == wanted.get(name, ["mesh", "nih"] * 3)
     if name == "openi":
         # Both golds are of the same reports, which are labelled once.
