@@ -136,7 +136,10 @@ def _ends(model: Any, tokenizer: Any) -> set[int]:
     ends = tokenizer.eos_token_id if ends is None else ends
     if ends is None:
         raise InputError(f"{tokenizer.name_or_path}: no eos_token_id, in generation_config.json or the tokenizer")
-    return set(ends) if isinstance(ends, list) else {ends}
+    ends = set(ends) if isinstance(ends, list) else {ends}
+    if odd := ends.difference(range(model.get_input_embeddings().num_embeddings)):
+        raise InputError(f"{tokenizer.name_or_path}: eos_token_id: {min(odd)} is no token of the model")
+    return ends
 
 
 class _Chooser:

@@ -80,6 +80,9 @@ def test_a_model_without_an_end_is_refused(folder):
     change_json(folder / "tokenizer_config.json", eos_token=None)
     with pytest.raises(InputError, match="no eos_token_id"):
         load(folder)
+    change_json(folder / "generation_config.json", eos_token_id=[10**12, -5])
+    with pytest.raises(InputError, match="eos_token_id: -5 is no token of the model"):
+        load(folder)
 
 
 def answers_or_errors(choices):
