@@ -43,7 +43,7 @@ def known_prompt(tokenizer: Path | None) -> KnownPrompt | None:
     Without a tokenizer, a frame of more tokens than that of a Llama in training is told.
     """
     # A light install has no tokenizers.
-    if tokenizer is None or find_spec("torchtune") is None:
+    if tokenizer is None or find_spec("tokenizers") is None:
         said = "frames prompts otherwise than Llamas are trained here, if its model is one"
         return KnownPrompt(_WORD, range(_MOST_TOKENS + 1), said)
     if (expected := _trained_tokens(tokenizer)) is None:
@@ -65,11 +65,11 @@ def find_tokenizer(folders: Sequence[Path]) -> Path | None:
 def _trained_tokens(path: Path) -> int | None:
     """How many tokens the known prompt has in training; None for a model whose prompts are not known."""
     from radtune.models.chat_frame import read_frame
-    from radtune.models.tokenizer import ChatTokenizer, prompt_tokens, read_tokenizer
+    from radtune.models.tokenizer import ChatTokenizer, read_tokenizer
 
     tokenizer = read_tokenizer(path)
     try:
         frame = read_frame(path.parent)
     except InputError:
         return None
-    return len(prompt_tokens(ChatTokenizer(tokenizer, frame, [0], None), _KNOWN))
+    return len(ChatTokenizer(tokenizer, frame, [0], None).prompt(_KNOWN))

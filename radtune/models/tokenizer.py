@@ -3,22 +3,26 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer
-from torchtune.data import Message
-from torchtune.models import llama3
 
 from radtune.config import InputError
 from radtune.files import read_json
 from radtune.models.chat_frame import TOKENIZER, TOKENIZER_CONFIG, ChatFrame, read_frame
 
+if TYPE_CHECKING:
+    from torchtune.data import Message
+
+# torchtune is imported where it is needed: who asks a server counts tokens without it, and without waiting for torch.
 # Llama 3's tokenizer file knows its special tokens by position; only other vocabularies bring a list of theirs.
 _LLAMA3_VOCABULARY = 128_256
 
 
 def chat_tokens(tokenizer: Any, message: str, answer: str) -> tuple[list[int], list[bool]]:
     """Tokens of a training row, the user's message and the answer to learn, and which of them are only context."""
+    from torchtune.data import Message
+
     messages = [Message(role="user", content=message, masked=True), Message(role="assistant", content=answer)]
     tokens, masked = tokenizer.tokenize_messages(messages)
     return tokens, masked
@@ -26,6 +30,8 @@ def chat_tokens(tokenizer: Any, message: str, answer: str) -> tuple[list[int], l
 
 def prompt_tokens(tokenizer: Any, message: str) -> list[int]:
     """Tokens of a prompt: exactly those that stand before the answer in a training row."""
+    from torchtune.data import Message
+
     messages = [Message(role="user", content=message), Message(role="assistant", content="")]
     tokens, _ = tokenizer.tokenize_messages(messages, add_end_tokens=False)
     return tokens
@@ -38,6 +44,8 @@ def llama3_tokenizer(path: str, special_tokens_path: str | None = None, max_seq_
     another model put under the same path would be read with the old model's tokens, and nothing would say so.
     ``special_tokens_path`` is a ``tokenizer.json``, None for Llama 3's own; rows are cut at ``max_seq_len``.
     """
+    from torchtune.models import llama3
+
     os.environ["TIKTOKEN_CACHE_DIR"] = ""
     return llama3.llama3_tokenizer(path, special_tokens_path=special_tokens_path, max_seq_len=max_seq_len)
 
@@ -139,13 +147,16 @@ class ChatTokenizer:
         """The text of an answer's tokens, without special ones."""
         return self._tokenizer.decode(list(token_ids)).removeprefix(self._frame.lead)
 
+    def prompt(self, message: str) -> list[int]:
+        """The tokens of a user's message in its frame."""
+        return [*self._first, *self._encode(f"{self._before}{message.strip()}{self._after}", False), *self._last]
+
     def tokenize_messages(
-        self, messages: Sequence[Message], *, add_end_tokens: bool = True
+        self, messages: "Sequence[Message]", *, add_end_tokens: bool = True
     ) -> tuple[list[int], list[bool]]:
         """Tokens of a user's message and, with end tokens, of the answer; which of them are only context."""
         message, answer = (message.text_content for message in messages)
-        asked = self._encode(f"{self._before}{message.strip()}{self._after}", False)
-        prompt = [*self._first, *asked, *self._last]
+        prompt = self.prompt(message)
         written = self.encode(answer.strip(), add_eos=True) if add_end_tokens else []
         tokens, masked = [*prompt, *written], [True] * len(prompt) + [False] * len(written)
         return tokens[: self.max_seq_len], masked[: self.max_seq_len]

@@ -82,7 +82,7 @@ def start(folder, *options, **others):
 
 
 def finish(process):
-    output, _ = process.communicate(timeout=600)
+    output, _ = process.communicate(timeout=1800)
     return process.returncode, output
 
 
@@ -95,8 +95,8 @@ def jobs(output):
 @pytest.fixture(scope="module")
 def done(folder):
     """The study, killed with nothing but its main process while it trained, and started again."""
-    process = start(folder)
-    deadline = time.monotonic() + 400
+    process = start(folder, "--until", "train")
+    deadline = time.monotonic() + 900
     while not (folder / RUN / "training" / TRAINED / "made_from").exists():
         assert process.poll() is None, process.stdout.read()
         assert time.monotonic() < deadline
