@@ -36,8 +36,8 @@ def keys(server, **more):
     given = {
         "engine": "openai", "checkpoint_dir": None, "adapter_dir": None, "quantization": None, "prompt": "inference",
         "model": "mine", "base_url": server.url, "azure_endpoint": None, "api_version": None, "allow_endpoint": None,
-        "zero_retention_confirmed": False, "concurrency": 4, "requests_per_minute": None, "tokens_per_minute": None,
-        "timeout_s": 20.0, "max_retries": 0,
+        "zero_retention_confirmed": False, "images_confirmed": False, "concurrency": 4, "requests_per_minute": None,
+        "tokens_per_minute": None, "timeout_s": 20.0, "max_retries": 0,
     }  # fmt: skip
     return SimpleNamespace(**given | more)
 
