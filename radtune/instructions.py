@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
+from radtune.combine import UNION, combine
 from radtune.config import InputError
 from radtune.files import jsonl_line, read_jsonl, write_whole
 from radtune.label_files import (
@@ -114,45 +115,56 @@ class Split:
 
 def join(
     reports_path: Path,
-    labels_path: Path,
+    labels_paths: Sequence[Path],
     task: Task,
     policies: Mapping[str, str] = MappingProxyType({}),
     with_problems: bool = False,
     id_column: str | None = None,
     label_column: str | None = None,
+    rule: str = UNION,
 ) -> list[LabelledReport]:
     """Every report with its label, or None where it has none that can be learned.
 
     Misspelt names are taken for the class that they are nearest to, and uncertain classes count as ``policies`` say.
-    Answers with problems are learned only if that is asked for, or a reader has edited them. Ids stand in ``id_column``
-    where a file has it, else in the usual ones; ``label_column`` is as in :func:`read_labels`.
+    Answers with problems are learned only if that is asked for, or a reader has edited them. What several files say of
+    a report is combined by a ``rule`` of :func:`radtune.combine.combine`. Ids stand in ``id_column`` where a file has
+    it, else in the usual ones; ``label_column`` is as in :func:`read_labels`.
 
     Raises:
-        InputError: No report has a label: the ids of the two files do not join. A label table lacks a class.
+        InputError: No report has a label: the ids of the files do not join. A label table lacks a class.
     """
-    ids = {path: id_column if id_column in column_names(path) else None for path in (reports_path, labels_path)}
+    paths = (reports_path, *labels_paths)
+    ids = {path: id_column if id_column in column_names(path) else None for path in paths}
     if id_column and not any(ids.values()):
-        raise InputError(f"no column {id_column!r} in {reports_path} or {labels_path} (id_column=...)")
-    file = read_labels(labels_path, task, label_column, ids[labels_path])
-    if file.missing:
-        raise InputError(f"{labels_path}: no column for {', '.join(file.missing)}: none would be learned as absent")
-    (file, respelled), given = respell(task, file), file
-    file = by_policy(task, file, policies)
+        raise InputError(f"no column {id_column!r} in {' or '.join(map(str, paths))} (id_column=...)")
+    given = [read_labels(path, task, label_column, ids[path]) for path in labels_paths]
     reports = list(read_any_reports(reports_path, ids[reports_path]))
-    file, remark = joined_to(file, [report.report_id for report in reports])
-    blank = unannotated(file)
-    remarks = [remark, f"{labels_path}: {len(file.blank)} blank rows count as none" if file.blank - blank else ""]
-    remarks += [f"{task.name}: {respelled_text(task, given, respelled)}" if respelled else ""]
-    print("".join(f"{line}\n" for line in remarks if line), end="")
+    files = [_understood(task, file, policies, [report.report_id for report in reports]) for file in given]
     joined = []
     for report in reports:
-        answer = file.answers.get(report.report_id)
-        reason = None if answer is None else _unfit(answer, file, blank, with_problems)
-        joined.append(LabelledReport(report, None if answer is None or reason else answer.labels, reason or ""))
+        said = [(file, answer) for file in files if (answer := file.answers.get(report.report_id))]
+        reasons = [_unfit(answer, file, unannotated(file), with_problems) for file, answer in said]
+        fit = [answer for (_, answer), reason in zip(said, reasons, strict=True) if not reason]
+        labels = combine(task, fit, rule).answer.labels if fit else None
+        joined.append(LabelledReport(report, labels, reasons[0] if reasons and not fit else ""))
     if not any(item.labels is not None or item.left_out for item in joined):
         example = f"; e.g. {joined[0].report.report_id!r} has none" if joined else ""
-        raise InputError(f"{labels_path}: no label for any of the {len(joined)} reports in {reports_path}{example}")
+        where = " or ".join(map(str, labels_paths))
+        raise InputError(f"{where}: no label for any of the {len(joined)} reports in {reports_path}{example}")
     return joined
+
+
+def _understood(task: Task, given: LabelFile, policies: Mapping[str, str], report_ids: Sequence[str]) -> LabelFile:
+    """A file of labels by the task's names, a study's policies and the reports' ids; says what was made of it."""
+    if given.missing:
+        raise InputError(f"{given.path}: no column for {', '.join(given.missing)}: none would be learned as absent")
+    file, respelled = respell(task, given)
+    file, remark = joined_to(by_policy(task, file, policies), report_ids)
+    blank = file.blank - unannotated(file)
+    remarks = [remark, f"{file.path}: {len(file.blank)} blank rows count as none" if blank else ""]
+    remarks += [f"{task.name}: {respelled_text(task, given, respelled)}" if respelled else ""]
+    print("".join(f"{line}\n" for line in remarks if line), end="")
+    return file
 
 
 def _unfit(answer: Answer, file: LabelFile, blank: Collection[str], with_problems: bool) -> str:

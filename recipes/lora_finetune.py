@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -39,7 +39,8 @@ from radtune.progress import progress
 from radtune.score.scores import ratios
 from radtune.tasks import THREE_VALUED, Task, load_task, own_tasks, task_names
 from radtune.train.checkpoints import resume_state, save_checkpoint
-from radtune.train.data import Row, data_paths, make_rows, read_rows
+from radtune.train.costs import with_costs
+from radtune.train.data import Choices, Row, data_paths, make_rows, read_rows
 from radtune.train.distributed import (
     World,
     end_world,
@@ -58,7 +59,7 @@ from radtune.train.history import History, draw_curve
 from radtune.train.loss import SummedLoss, attention_mask
 from radtune.train.packing import Batch, make_batches, prefetch
 from radtune.train.plan import learning_rates, make_plan, step_rows, steps_per_epoch
-from radtune.train.settings import TrainingSettings, build
+from radtune.train.settings import LossSettings, TrainingSettings, build
 
 # What decides the numbers of a run: where one of them differs, it is another run and cannot be gone on with.
 DECIDES = (
@@ -77,8 +78,9 @@ class LoRAFinetune:
     - **Plan first.** Rows, tokens, steps and learning rates are printed, and mistakes in the config and in the
       data told, before a weight is loaded.
     - **One loss.** An optimizer step takes ``rows_per_step`` rows, in an order that follows from ``seed`` alone. Its
-      loss is the mean over their trained tokens. Packing, batches and the number of processes change how it is
-      computed and not what comes out. No row is dropped: the last step of an epoch has those that are left.
+      loss is the mean over their trained tokens, by their weights where ``loss`` gives some. Packing, batches and the
+      number of processes change how it is computed and not what comes out. No row is dropped: the last step of an epoch
+      has those that are left.
     - **Packing.** ``none`` pads rows of like length; ``rows`` puts them into one sequence without attending to one
       another; ``shared_prefix`` computes the instruction and examples that rows of a task share once for all of them.
     - **Checkpoints.** Adapter, optimizer, schedule, random numbers, best adapter so far and the place in the data,
@@ -148,7 +150,12 @@ class LoRAFinetune:
         """Rows to train on and held-out ones."""
         settings = self.settings
         self.files = data_paths(settings.dataset.data_files)
-        self.instructions, self.rows, self.cut = self._read_rows(self.files)
+        self.instructions, rows, self.cut = self._read_rows(self.files)
+        self.weighted = settings.loss != LossSettings()
+        if self.weighted:
+            tasks = self._tasks(sorted({row.task for row in self.instructions}), self.files[0])
+            rows = with_costs(rows, self.instructions, self.tokenizer, tasks, settings.loss)
+        self.rows = rows
         self.held_out: list[Instruction] = []
         self.held_out_rows: list[Row] = []
         self.held_out_files: list[Path] = []
@@ -161,15 +168,19 @@ class LoRAFinetune:
             self.say(f"warning: {cut:,} validation rows reach tokenizer.max_seq_len: their answers are cut")
         names = sorted({row.task for row in self.held_out})
         if settings.validation.generate_rows:
-            own = own_tasks(settings.tasks)
-            for name in names:
-                given = name.removesuffix(THREE_VALUED)
-                if given not in own and given not in task_names():
-                    raise InputError(f"tasks: none of their files is task {name!r} of {self.held_out_files[0]}")
-                self.tasks[name] = load_task(f"{own.get(given, given)}{name.removeprefix(given)}")
+            self.tasks = self._tasks(names, self.held_out_files[0])
         choose_by = settings.validation.choose_by
         if choose_by not in ("validation_loss", "micro_f1", *(f"{name}_f1" for name in names)):
             raise InputError(f"validation.choose_by={choose_by}: no row of that task in validation.data_files")
+
+    def _tasks(self, names: Iterable[str], where: Path) -> dict[str, Task]:
+        own, found = own_tasks(self.settings.tasks), {}
+        for name in names:
+            given = name.removesuffix(THREE_VALUED)
+            if given not in own and given not in task_names():
+                raise InputError(f"tasks: none of their files is task {name!r} of {where}")
+            found[name] = load_task(f"{own.get(given, given)}{name.removeprefix(given)}")
+        return found
 
     def _read_rows(self, files: list[Path]) -> tuple[list[Instruction], list[Row], int]:
         instructions = read_rows(files)
@@ -205,7 +216,7 @@ class LoRAFinetune:
         """The base model with a fresh adapter, its optimizer and schedule."""
         settings = self.settings
         decoder = load_trainable(self.base, self.plain["model"], self.world.device, self.dtype, settings.seed)
-        self.model = SummedLoss(decoder)
+        self.model = SummedLoss(decoder, settings.loss.tversky, settings.loss.tversky_recall)
         if settings.activation_checkpointing:
             training.set_activation_checkpointing(decoder, auto_wrap_policy={TransformerSelfAttentionLayer})
         if settings.compile:
@@ -234,6 +245,8 @@ class LoRAFinetune:
         values["dtype"] = "bf16" if self.dtype == torch.bfloat16 else "fp32"
         values["checkpoint_dir"] = fingerprint(self.base.path)
         values["prompt_format"] = self.settings.dataset.prompt_format
+        # Where all is alike, runs of versions that knew nothing else can be gone on with.
+        values |= {f"loss.{name}": cost for name, cost in self.plain["loss"].items()} if self.weighted else {}
         values["dataset.data_files"] = [sha256_file(path) for path in self.files]
         if self.held_out_files:
             # The best so far can be compared only with what was scored alike.
@@ -299,7 +312,10 @@ class LoRAFinetune:
         mask = attention_mask(batch, self.world.device, self.dtype)
         move = {"device": self.world.device, "non_blocking": True}
         positions = None if batch.positions is None else batch.positions.to(**move)
-        return self.model(batch.tokens.to(**move), positions, mask, batch.places.to(**move), batch.targets.to(**move))
+        weights = None if batch.weights is None else batch.weights.to(**move)
+        choices = [Choices(**{name: part.to(**move) for name, part in vars(row).items()}) for row in batch.choices]
+        places, targets = batch.places.to(**move), batch.targets.to(**move)
+        return self.model(batch.tokens.to(**move), positions, mask, places, targets, weights, choices)
 
     def _dealt(self, batches: list[Batch]) -> Iterator[tuple[Batch, int]]:
         """This process's batches with weight 1; one of weight 0 where others have one more, to keep step with them."""
@@ -311,7 +327,7 @@ class LoRAFinetune:
     def _optimizer_step(self, batches: list[Batch]) -> dict[str, float]:
         """Forward, backward and update over the rows of a step; its figures."""
         began = time.perf_counter()
-        trained = sum(len(batch.targets) for batch in batches)
+        trained, weights = sum(len(batch.targets) for batch in batches), sum(batch.weight for batch in batches) or 1
         summed = torch.zeros((), device=self.world.device)
         dealt = list(self._dealt(batches))
         for number, (batch, weight) in enumerate(dealt, start=1):
@@ -320,8 +336,8 @@ class LoRAFinetune:
             loss = self._loss(batch) * weight
             summed += loss.detach()
             # FSDP averages gradients over processes; their sum is wanted.
-            (loss * (self.world.size / max(trained, 1))).backward()
-        mean, stopped = total([summed.item() / max(trained, 1), float(self.signal is not None)], self.world)
+            (loss * (self.world.size / weights)).backward()
+        mean, stopped = total([summed.item() / weights, float(self.signal is not None)], self.world)
         gradients = [parameter.grad for parameter in self.adapter.values() if parameter.grad is not None]
         norm = whole(torch.nn.utils.get_total_norm(gradients)).item()
         rate = self.optimizer.param_groups[0]["lr"]

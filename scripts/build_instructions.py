@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from radtune.combine import RULES, UNION
 from radtune.command import run_command
 from radtune.config import InputError, key, nearest
 from radtune.files import check_outputs, write_manifest
@@ -31,7 +32,10 @@ class TaskRows:
     """Keys of one task."""
 
     reports: Path = key("Its reports.jsonl.")
-    labels: Path = key("What is to be learned: a label table, annotations.jsonl, or a table with a column of labels.")
+    labels: Path | list[Path] = key(
+        "What is to be learned: a label table, annotations.jsonl, or a table with a column of labels; or several."
+    )
+    rule: str = key("Which labels of several files are learned: what any, most or all of them have.", UNION, RULES)
     rows: int | None = key("Its number of training rows; null for all that are labelled.", None, ge=1)
     id_column: str | None = key("Column of the report ids of either file that has it; else the usual ones.", None)
     label_column: str | None = key("Column of the labels, where it is not 'labels'.", None)
@@ -70,7 +74,9 @@ def main(config: InstructionsConfig) -> None:
     for name in config.sets:
         if name not in known:
             raise InputError(f"unknown task {name!r}{nearest(name, known)}; a task file of one's own stands in tasks=")
-    inputs = [path for given in config.sets.values() for path in (given.reports, given.labels)] + config.exclude_ids
+    labels = {name: [x] if isinstance(x := given.labels, Path) else x for name, given in config.sets.items()}
+    inputs = [path for name, given in config.sets.items() for path in (given.reports, *labels[name])]
+    inputs += config.exclude_ids
     inputs += [path for name in config.sets for path in load_task(known[name]).files]
     check_outputs([config.output, config.validation_output], inputs)
     sources, rows = {}, {}
@@ -79,7 +85,9 @@ def main(config: InstructionsConfig) -> None:
         policies = policies_for(task, config.uncertain if task.classes else None)
         whose = f"{known[name]}{THREE_VALUED if 'state' in policies.values() else ''}"
         columns = given.id_column, given.label_column
-        sources[whose] = join(given.reports, given.labels, task, policies, config.with_problems, *columns)
+        sources[whose] = join(
+            given.reports, labels[name], task, policies, config.with_problems, *columns, given.rule
+        )  # fmt: skip
         rows[whose] = given.rows
     excluded = read_excluded(config.exclude_ids, [given.id_column for given in config.sets.values() if given.id_column])
     split = build(sources, rows, config.validation_rows, config.seed, excluded, config.balance)

@@ -21,7 +21,7 @@ from radtune.instructions import (
     read_instructions,
     write_instructions,
 )
-from radtune.label_files import edited_rows, labels_sha256, read_labels, write_label_table
+from radtune.label_files import edited_rows, labels_sha256, policies_for, read_labels, write_label_table
 from radtune.report import report_from_sections
 from radtune.sources.synthetic import generate
 from radtune.tasks import load_task
@@ -240,7 +240,7 @@ def test_a_report_is_left_out_if_one_of_its_labels_is_not_known(tmp_path, capsys
     given += [["Pleural_Effusion", "Pneumonia."], ["Pleural Effusions"]]
     write_jsonl(tmp_path / "reports.jsonl", [made_up(str(n), f"Report {n}.").report for n in range(len(given))])
     write_jsonl(tmp_path / "labels.jsonl", [{"report_id": f"s{n}", "labels": labels} for n, labels in enumerate(given)])
-    items = join(tmp_path / "reports.jsonl", tmp_path / "labels.jsonl", load_task("multiple_choice"))
+    items = join(tmp_path / "reports.jsonl", [tmp_path / "labels.jsonl"], load_task("multiple_choice"))
     assert (
         "multiple_choice: 8 labels: 2 exact, 2 signs, 1 misspelt, 3 none of the classes; read 'Pleural_Effusion' as "
         "Pleural Effusion (1), 'Pneumonia.' as Pneumonia (1), 'Pleural Effusions' as Pleural Effusion (1)\n"
@@ -255,31 +255,49 @@ def test_a_report_is_left_out_if_one_of_its_labels_is_not_known(tmp_path, capsys
     assert counts.unknown_labels == {"Hernia": 1, "(not shown)": 1, "Airspace Opacity": 1}
 
 
+def test_of_several_labelers_any_most_or_all_are_learned(tmp_path):
+    write_jsonl(tmp_path / "reports.jsonl", [made_up(str(n), f"Text {n}.").report for n in range(3)])
+    task, present, doubt = load_task("multiple_choice"), {"Edema": 1}, {"Edema": 1, "Fracture": -1}
+    write_label_table(tmp_path / "rules.csv", task, {"0": doubt, "1": present})
+    write_jsonl(tmp_path / "teacher.jsonl", [
+        {"report_id": "0", "labels": ["Edema", "Pneumonia"]}, {"report_id": "1", "labels": [], "status": "refused"},
+        {"report_id": "2", "labels": ["Cardiomegaly"]},
+    ])  # fmt: skip
+    both, positive = [tmp_path / "rules.csv", tmp_path / "teacher.jsonl"], policies_for(task, "positive")
+    for policies, rule, expected in (
+        ({}, "union", [("Edema", "Pneumonia"), ("Edema",), ("Cardiomegaly",)]),
+        (positive, "union", [("Edema", "Fracture", "Pneumonia"), ("Edema",), ("Cardiomegaly",)]),
+        (positive, "intersection", [("Edema",), ("Edema",), ("Cardiomegaly",)]),
+    ):
+        items = join(tmp_path / "reports.jsonl", both, task, policies, rule=rule)
+        assert [{*item.labels} for item in items] == [{*labels} for labels in expected]
+
+
 def test_what_people_write_in_a_column_of_labels_is_learned_and_what_they_left_blank_is_not(tmp_path, capsys):
     cells = ("Edema|Pneumonia", "No Finding", "", "nan", "['Edema' 'Fracture']", "Normal")
     write_jsonl(tmp_path / "reports.jsonl", [made_up(str(n), f"Report {n}.").report for n in range(len(cells))])
     lines = [f'{number}.0,"{cell}"' for number, cell in enumerate(cells)]
     (tmp_path / "labels.csv").write_text("\n".join(["study_id,labels", *lines]))
     task = load_task("multiple_choice")
-    items = join(tmp_path / "reports.jsonl", tmp_path / "labels.csv", task)
+    items = join(tmp_path / "reports.jsonl", [tmp_path / "labels.csv"], task)
     assert [item.labels for item in items] == [("Edema", "Pneumonia"), (), None, None, ("Edema", "Fracture"), ()]
     assert [item.left_out for item in items if item.labels is None] == ["not annotated"] * 2
     # Where blank is the only way that it says so, it means none, and that is said.
     (tmp_path / "labels.csv").write_text("study_id;labels\n0;Edema\n1;\n")
-    items = join(tmp_path / "reports.jsonl", tmp_path / "labels.csv", task)
+    items = join(tmp_path / "reports.jsonl", [tmp_path / "labels.csv"], task)
     assert [item.labels for item in items[:2]] == [("Edema",), ()]
     assert "1 blank rows count as none" in capsys.readouterr().out
     (tmp_path / "labels.csv").write_text("study_id,Edema,Fracture\n0,1,0\n")
     with pytest.raises(
         InputError, match=r"no column for Atelectasis, .*Support Devices: none would be learned as absent"
     ):
-        join(tmp_path / "reports.jsonl", tmp_path / "labels.csv", task)
+        join(tmp_path / "reports.jsonl", [tmp_path / "labels.csv"], task)
 
 
 def test_ids_stand_in_a_column_given_of_either_file(tmp_path):
     (tmp_path / "notes.csv").write_text("CASE;text\ns7;Lungs clear.\ns8;Edema.\n")
     (tmp_path / "labels.csv").write_text("study_id,labels\n7.0,Normal\n8.0,Edema\n")
-    files = (tmp_path / "notes.csv", tmp_path / "labels.csv", load_task("multiple_choice"))
+    files = (tmp_path / "notes.csv", [tmp_path / "labels.csv"], load_task("multiple_choice"))
     assert [list(item.labels) for item in join(*files, id_column="CASE")] == [[], ["Edema"]]
     with pytest.raises(InputError, match="no column 'NOTE'"):
         join(*files, id_column="NOTE")
@@ -303,7 +321,7 @@ def test_quarantined_answers_are_learned_only_if_asked_for_and_what_a_reader_edi
     write_jsonl(tmp_path / "annotations.jsonl", rows)
     for wanted in (False, True):
         items = join(
-            tmp_path / "reports.jsonl", tmp_path / "annotations.jsonl", load_task("open_ended"), with_problems=wanted
+            tmp_path / "reports.jsonl", [tmp_path / "annotations.jsonl"], load_task("open_ended"), with_problems=wanted
         )
         expected = [("scar",), ("scar",) if wanted else None, ("scar",), ("scar",), ("scar",), None]
         assert [item.labels for item in items] == expected

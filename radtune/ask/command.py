@@ -77,6 +77,9 @@ class AskConfig:
     max_side: int = key(
         "Of images, the most pixels of the longer side; larger ones are made smaller.", 1024, ge=16, le=8192
     )
+    end_bias: float = key(
+        "Taken from the logit of ending a list that could go on: above 0, more is named; with constrain=true.", 0.0
+    )
     evidence: bool = key("Look up in the report what the model quotes for each label.", False)
     response_format: str = key("Free text, or JSON where a server can be held to it.", "text", RESPONSE_FORMATS)
     samples: int = key("How often each report is asked.", 1, ge=1, le=MOST_SAMPLES, also="votes")
@@ -188,6 +191,8 @@ def _asking(config: AskConfig) -> Asking:
         raise InputError(f"constrain=true: the answers of task {task.name} are open")
     if config.scores and (at_server or not config.constrain):
         raise InputError("scores=true needs constrain=true and a model that runs here")
+    if config.end_bias and (at_server or not config.constrain):
+        raise InputError("end_bias needs constrain=true and a model that runs here")
     if config.response_format != "text" and not at_server:
         raise InputError("response_format=json_schema goes with engine=openai; constrain=true with a model here")
     if schema and config.evidence and task.classes:
@@ -200,7 +205,7 @@ def _asking(config: AskConfig) -> Asking:
         raise InputError("batch= needs reports= and output=")
     closed = grammar if config.constrain and not at_server else None
     goes_on = config.evidence and bool(task.classes)
-    sampling = Sampling(temperature, config.max_new_tokens, closed, goes_on, config.scores, schema)
+    sampling = Sampling(temperature, config.max_new_tokens, closed, goes_on, config.scores, schema, config.end_bias)
     return Asking(
         task, config.prompt, sampling, config.seed, config.samples, config.vote,
         config.prompt_format, config.evidence, config.reask, config.verify,

@@ -105,6 +105,7 @@ def _question(
     if sampling.temperature:
         more["seed"] = prompt.seed
     more |= {name: True for name in ("go_on", "scores") if getattr(sampling, name)}
+    more |= {"end_bias": sampling.end_bias} if sampling.end_bias else {}
     # Names and their order: a task's file may change under the same prompt.
     if sampling.grammar:
         more["grammar"] = [sampling.grammar.names, sampling.grammar.none]

@@ -64,6 +64,13 @@ class Place:
         return [token for token, child in self.children.items() if child.least < left]
 
     @cached_property
+    def ends(self) -> list[int]:
+        """The tokens that end a list that could go on, or say that there is none where it could name some."""
+        going_on = {NONE, *(arm.name for arm, _ in self.arms if arm.then)}
+        children = self.children.items()
+        return [token for token, c in children if all(arm.then is None and arm.name in going_on for arm, _ in c.arms)]
+
+    @cached_property
     def least(self) -> int:
         """The fewest tokens to the end of an answer."""
         return min(map(_to_write, self.arms))

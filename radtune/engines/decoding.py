@@ -82,13 +82,14 @@ class Batch:
         tree: AnswerTree | None,
         temperature: float,
         go_on: bool,
+        end_bias: float = 0.0,
     ) -> None:
         self._model, self._tokenizer = checkpoint.model, checkpoint.tokenizer
         self._cache = cache
         self._rows = rows
         self._tree = tree
         self._temperature = temperature
-        self._go_on = go_on
+        self._go_on, self._end_bias = go_on, end_bias
         self._stop = set(checkpoint.tokenizer.stop_tokens)
         self._decisions: dict[Place, Decision] = {}
 
@@ -141,6 +142,7 @@ class Batch:
         if places:
             allowed = [place.allowed(rows[number].left) for number, place in places.items()]
             logits[list(places)] = keep_allowed(logits[list(places)], allowed)
+            less_of_ends(logits, places, self._end_bias)
         return _choose(logits, self._temperature, [row.draw for row in rows]).tolist()
 
     def _write(self, row: Row, choice: int, token: int) -> bool:
@@ -239,6 +241,12 @@ def keep_allowed(logits: torch.Tensor, allowed: Sequence[Sequence[int]]) -> torc
     most = max(map(len, allowed))
     ids = torch.tensor([[*tokens, *tokens[:1] * (most - len(tokens))] for tokens in allowed], device=logits.device)
     return torch.full_like(logits, -torch.inf).scatter(1, ids, logits.gather(1, ids))
+
+
+def less_of_ends(logits: torch.Tensor, places: Mapping[int, Place], bias: float) -> None:
+    """Takes a bias from the logits of tokens that end a list too early, in the rows that are at a place."""
+    for number, place in places.items() if bias else ():
+        logits[number, place.ends] -= bias
 
 
 def _choose(logits: torch.Tensor, temperature: float, draws: Sequence[random.Random]) -> torch.Tensor:

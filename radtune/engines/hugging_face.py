@@ -10,7 +10,7 @@ import torch
 
 from radtune.config import InputError
 from radtune.engines.closed import AnswerTree, Place
-from radtune.engines.decoding import keep_allowed
+from radtune.engines.decoding import keep_allowed, less_of_ends
 from radtune.engines.kv_cache import OUT_OF_MEMORY, fitting_rows, is_out_of_memory
 from radtune.engines.prompt import Prompt, Response, Sampling, fit_prompt, limits_of
 from radtune.models.chat_frame import frame_of_tokenizer
@@ -99,7 +99,7 @@ class TransformersEngine:
     ) -> list[list[int]]:
         from transformers import GenerationConfig
 
-        temperature, max_new_tokens = limits_of(sampling)
+        max_new_tokens = limits_of(sampling)[1]
         end = None if sampling.go_on else min(self._ends)
         width = max(map(len, prompts))
         tokens = torch.tensor([[self._pad] * (width - len(prompt)) + prompt for prompt in prompts])
@@ -116,7 +116,7 @@ class TransformersEngine:
                 eos_token_id=sorted(self._ends),
                 pad_token_id=self._pad,
             ),
-            logits_processor=[_Chooser(draws, temperature, tree, max_new_tokens, end)],
+            logits_processor=[_Chooser(draws, sampling, tree, max_new_tokens, end)],
         )
         return written[:, width:].tolist()
 
@@ -150,12 +150,12 @@ class _Chooser:
     """
 
     def __init__(
-        self, draws: Sequence[random.Random], temperature: float, tree: AnswerTree | None, limit: int, end: int | None
+        self, draws: Sequence[random.Random], sampling: Sampling, tree: AnswerTree | None, limit: int, end: int | None
     ) -> None:
         """Begins a batch; a closed answer takes up to ``limit`` tokens and is ended by ``end`` (None: written on)."""
         self._places: list[Place | None] = [tree.root if tree else None for _ in draws]
         self._noise = [torch.Generator().manual_seed(draw.getrandbits(63)) for draw in draws]
-        self._temperature = temperature
+        self._temperature, self._end_bias = limits_of(sampling)[0], sampling.end_bias
         self._left = self._limit = limit
         self._end = end
 
@@ -174,6 +174,7 @@ class _Chooser:
         if closed := {row: place for row, place in enumerate(self._places) if place}:
             allowed = [place.allowed(self._left) or [self._end] for place in closed.values()]
             scores[list(closed)] = keep_allowed(scores[list(closed)], allowed)
+            less_of_ends(scores, closed, self._end_bias)
         self._left -= 1
         if self._temperature > 0:
             uniform = torch.stack([torch.rand(scores.shape[1], generator=noise) for noise in self._noise])

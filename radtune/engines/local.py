@@ -96,7 +96,7 @@ def generate(
         cache = batch = None
         try:
             cache = make_cache(checkpoint.model, min(batch_size, len(waiting)), columns, beginning)
-            batch = Batch(checkpoint, cache, rows, tree, temperature, sampling.go_on)
+            batch = Batch(checkpoint, cache, rows, tree, temperature, sampling.go_on, sampling.end_bias)
             while waiting or rows:
                 entering = batch.room(waiting, prompts)
                 for _ in range(entering):

@@ -51,6 +51,7 @@ class Sampling:
     go_on: bool = False  # the model writes on after a closed answer, as it does where it gives evidence
     scores: bool = False  # each name of the grammar gets a probability
     schema: dict[str, Any] | None = None  # the value of response_format.json_schema, which a server holds answers to
+    end_bias: float = 0.0  # taken from the logits of ending a closed list that could go on; scores know nothing of it
 
 
 def limits_of(sampling: Sampling) -> tuple[float, int]:

@@ -24,6 +24,32 @@ IGNORED = -100
 
 
 @dataclass(frozen=True)
+class Choices:
+    """Where a closed answer might have gone on otherwise: what makes class probabilities of a model's logits.
+
+    A branch is a token that may stand at a place. The classes are those that the answer decides, each given what it
+    says of the classes before.
+
+    Attributes:
+        places: Where the choices are: of a row, among its tokens; of a batch, among its targets.
+        at: By branch, which of the places it leaves from, shape (branches,).
+        tokens: Its token.
+        before: The branches that the answer takes on the way to it, 0 or 1, shape (branches, branches).
+        mass: What share of a branch's chance is a class's, shape (classes, branches).
+        behind: The same of the class, all behind it, and the end of the list.
+        there: Whether the answer names the class, 0 or 1, shape (classes,).
+    """
+
+    places: torch.Tensor
+    at: torch.Tensor
+    tokens: torch.Tensor
+    before: torch.Tensor
+    mass: torch.Tensor
+    behind: torch.Tensor
+    there: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Row:
     """One training row as a model reads it: at each token, what it has to predict there.
 
@@ -31,12 +57,16 @@ class Row:
         tokens: Token ids without the last one, which predicts nothing, shape (length,).
         targets: The token after each, :data:`IGNORED` where it is not trained on, shape (length,).
         prefix: How many tokens it shares with all rows of its ``kind``, and predicts nothing at.
+        weights: What a mistake at each token costs, shape (length,); None for 1.
+        choices: Of a closed answer whose classes are trained on, too.
     """
 
     tokens: torch.Tensor
     targets: torch.Tensor
     prefix: int = 0
     kind: int = 0
+    weights: torch.Tensor | None = None
+    choices: Choices | None = None
 
     @property
     def trained(self) -> int:

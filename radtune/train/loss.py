@@ -14,6 +14,7 @@ from torch.nn.attention.flex_attention import create_block_mask
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
+from radtune.train.data import Choices
 from radtune.train.packing import Batch, Group
 
 # Predictions whose logits are held at once: with Llama 3's vocabulary of 128,256, half a gigabyte in float32.
@@ -27,9 +28,11 @@ class SummedLoss(nn.Module):
     tokens.
     """
 
-    def __init__(self, decoder: nn.Module) -> None:
+    def __init__(self, decoder: nn.Module, tversky: float = 0.0, tversky_recall: float = 0.5) -> None:
+        """Takes the weight of the Tversky loss of batches with choices, and what a missed class costs in it."""
         super().__init__()
         self.decoder = decoder
+        self._tversky, self._recall = tversky, tversky_recall
         for layer in decoder.layers:
             # torchtune picks the kernel in this one attribute of a layer; it is frozen at 0.6.1, so the name stays.
             attention = layer.attn
@@ -45,21 +48,61 @@ class SummedLoss(nn.Module):
         mask: object,
         places: torch.Tensor,
         targets: torch.Tensor,
+        weights: torch.Tensor | None = None,
+        choices: Sequence[Choices] = (),
     ) -> torch.Tensor:
-        """The cross-entropy summed over targets, a float32 scalar; tensors as in :class:`Batch`."""
+        """The weighted cross-entropy summed over targets, a float32 scalar; tensors as in :class:`Batch`."""
         *layers, last = self.decoder.layers
         hidden = self.decoder.tok_embeddings(tokens)
         for layer in layers:
             hidden = layer(hidden, mask=mask, input_pos=positions)
         hidden = self.decoder.norm(last(hidden, mask=mask, input_pos=positions, places=places))
-        if len(places) <= CHUNK:
-            return self._sum(hidden, targets)
-        # Logits of many places are made again in the backward pass rather than all held until then.
-        parts = zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True)
-        return torch.stack([checkpoint(self._sum, *part, use_reentrant=False) for part in parts]).sum()
+        loss = self._sum(hidden, targets, weights) if len(places) <= CHUNK else self._chunks(hidden, targets, weights)
+        for row in choices:
+            logits = self.decoder.output(hidden[row.places]).float()
+            loss = loss + self._tversky * tversky_loss(class_probabilities(logits, row), row.there, self._recall)
+        return loss
 
-    def _sum(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return cross_entropy(self.decoder.output(hidden).float(), targets, reduction="sum")
+    def _chunks(self, hidden: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+        """The same of many places, whose logits are made again in the backward pass rather than all held until then."""
+        parts = [part.split(CHUNK) for part in (hidden, targets, weights) if part is not None]
+        return torch.stack(
+            [checkpoint(self._sum, *part, use_reentrant=False) for part in zip(*parts, strict=True)]
+        ).sum()
+
+    def _sum(self, hidden: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+        logits = self.decoder.output(hidden).float()
+        if weights is None:
+            return cross_entropy(logits, targets, reduction="sum")
+        return cross_entropy(logits, targets, reduction="none") @ weights
+
+
+def class_probabilities(logits: torch.Tensor, choices: Choices) -> torch.Tensor:
+    """How likely a closed answer names each class that it decides, given what it says of the classes before.
+
+    As :mod:`radtune.engines.class_scores` defines it, but no branch that the answer does not take goes through the
+    model: classes of one beginning share its chance evenly.
+
+    Args:
+        logits: Those of the places, shape (places, vocabulary).
+        choices: What may stand there.
+    """
+    own = logits[choices.at, choices.tokens]
+    same_place = choices.at[:, None] == choices.at[None]
+    chance = own - own.expand_as(same_place).masked_fill(~same_place, -torch.inf).logsumexp(1)
+    reached = (chance + choices.before @ chance).exp()
+    return (choices.mass @ reached) / (choices.behind @ reached).clamp_min(torch.finfo(reached.dtype).tiny)
+
+
+def tversky_loss(probabilities: torch.Tensor, there: torch.Tensor, recall: float) -> torch.Tensor:
+    """1 minus the Tversky index of one answer's classes (Salehi et al., MLMI 2017), 0 where all are right.
+
+    A case more of what is right keeps it smooth where there is none. A missed class costs ``recall``, a false one the
+    rest of 1.
+    """
+    right = (probabilities * there).sum() + 1
+    false, missed = (probabilities * (1 - there)).sum(), ((1 - probabilities) * there).sum()
+    return 1 - right / (right + (1 - recall) * false + recall * missed)
 
 
 def _layer_at(

@@ -7,10 +7,11 @@ attends to them and to itself, and its positions continue from them, so it is co
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
+from itertools import accumulate
 
 import torch
 
-from radtune.train.data import IGNORED, Row
+from radtune.train.data import IGNORED, Choices, Row
 
 PACKINGS = ("none", "rows", "shared_prefix")
 
@@ -39,6 +40,8 @@ class Batch:
         groups: What attends to what in a pack; None for padded rows, which are causal.
         places: Where the targets stand in the flattened tokens, shape (trained,).
         padding: How many tokens only fill up.
+        weights: Those of the targets, shape (trained,); None for 1.
+        choices: Those of its rows.
     """
 
     tokens: torch.Tensor
@@ -47,6 +50,13 @@ class Batch:
     places: torch.Tensor
     targets: torch.Tensor
     padding: int
+    weights: torch.Tensor | None = None
+    choices: tuple[Choices, ...] = ()
+
+    @property
+    def weight(self) -> float:
+        """The sum of its weights."""
+        return len(self.targets) if self.weights is None else float(self.weights.double().sum())
 
 
 def make_batches(rows: Iterable[Row], packing: str, max_tokens: int, ways: int = 1, multiple: int = 1) -> list[Batch]:
@@ -89,7 +99,22 @@ def _padded(rows: Sequence[Row]) -> Batch:
         targets[number, : len(row.tokens)] = row.targets
     places = (targets.flatten() != IGNORED).nonzero()[:, 0]
     padding = tokens.numel() - sum(len(row.tokens) for row in rows)
-    return Batch(tokens, None, None, places, targets.flatten()[places], padding)
+    starts = range(0, tokens.numel(), length)
+    return Batch(tokens, None, None, places, targets.flatten()[places], padding, *_costs(rows, starts, places))
+
+
+def _costs(
+    rows: Sequence[Row], starts: Iterable[int], places: torch.Tensor
+) -> tuple[torch.Tensor | None, tuple[Choices, ...]]:
+    """Weights of the targets at some places, and choices among them, of rows by where their tokens start."""
+    weights, choices = torch.ones(int(places.max()) + 1), []
+    for row, start in zip(rows, starts, strict=True):
+        if row.weights is not None:
+            trained = (row.targets != IGNORED).nonzero()[:, 0]
+            weights[start + trained] = row.weights[trained]
+        if row.choices is not None:
+            choices.append(replace(row.choices, places=torch.searchsorted(places, start + row.choices.places)))
+    return weights[places] if any(row.weights is not None for row in rows) else None, tuple(choices)
 
 
 # A pack in the making: by kind and length of the prefix, its rows.
@@ -125,10 +150,13 @@ def _packed(pack: _Pack, multiple: int) -> Batch:
     # Rows and from where to where they stand there: a group's prefix once, then what each of its rows has beyond it.
     pieces: list[tuple[Row, int, int]] = []
     groups: list[Group] = []
+    # Where the tokens of each row would start, if its prefix stood before it.
+    starts: list[int] = []
     for (_, prefix), rows in pack.items():
         pieces += [(rows[0], 0, prefix), *((row, prefix, len(row.tokens)) for row in rows)]
         start = groups[-1].end if groups else 0
         groups.append(Group(start, prefix, tuple(len(row.tokens) - prefix for row in rows)))
+        starts += [start + before for before in accumulate(groups[-1].lengths[:-1], initial=0)]
     padding = -groups[-1].end % multiple
     if padding:
         filler = torch.zeros(padding, dtype=torch.long)
@@ -138,7 +166,8 @@ def _packed(pack: _Pack, multiple: int) -> Batch:
     targets = torch.cat([row.targets[begin:end] for row, begin, end in pieces])
     positions = torch.cat([torch.arange(begin, end) for _, begin, end in pieces])
     places = (targets != IGNORED).nonzero()[:, 0]
-    return Batch(tokens[None], positions[None], tuple(groups), places, targets[places], padding)
+    costs = _costs([row for rows in pack.values() for row in rows], starts, places)
+    return Batch(tokens[None], positions[None], tuple(groups), places, targets[places], padding, *costs)
 
 
 # The number of an optimizer step, and its batches.

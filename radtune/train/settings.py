@@ -56,6 +56,20 @@ class DatasetSettings:
 
 
 @dataclass
+class LossSettings:
+    """What mistakes cost: all alike, or those of a model that names too little more."""
+
+    item_weight: float = key("Weight of the tokens of a list's items; above 1, the model names more.", 1.0, gt=0)
+    end_weight: float = key("Weight of what ends a list, or says that there is none; below 1, too.", 1.0, gt=0)
+    tversky: float = key(
+        "Weight of each row's Tversky loss, of the class probabilities of closed answers; counted as tokens.", 0.0, ge=0
+    )
+    tversky_recall: float = key(
+        "What a class that is missed costs in it; one that is not there costs the rest of 1.", 0.7, ge=0, le=1
+    )
+
+
+@dataclass
 class ValidationSettings:
     """Held-out rows."""
 
@@ -93,6 +107,7 @@ class TrainingSettings:
     metric_logger: dict[str, Any] = key("torchtune's disk, TensorBoard, W&B or screen logger.")
     dataset: DatasetSettings = key("Training rows.", DatasetSettings)
     validation: ValidationSettings = key("Held-out rows.", ValidationSettings)
+    loss: LossSettings = key("What mistakes cost in training; validation counts all tokens alike.", LossSettings)
     tasks: list[str] = key("Task files of one's own among the rows; those in configs/tasks are found by name.", [])
     # What torch's and NumPy's generators both take.
     seed: int = key("Governs the adapter's start, the order of rows and dropout.", 0, ge=0, le=2**32 - 1)

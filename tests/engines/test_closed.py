@@ -308,6 +308,18 @@ def test_scores_go_with_the_answers(request, make_prompts, respond, model, gramm
         assert alone.scores == pytest.approx(theirs.scores, abs=1e-4)
 
 
+def test_a_bias_against_the_end_makes_lists_longer(mini, random_model, make_prompts, respond):
+    engine, prompts = TorchtuneEngine(mini, 8), make_prompts(TASK, 12)
+    counts = [
+        sum(len(names_in(response.text)) for response in respond(engine, prompts, grammar=LISTS, end_bias=bias))
+        for bias in (-3.0, 0.0, 3.0, 6.0)
+    ]
+    assert counts == sorted(counts) and counts[0] < counts[1] < counts[3]
+    engine, limit = TorchtuneEngine(random_model, 8), {"grammar": LISTS, "max_new_tokens": 400}
+    for bias, last in ((1e4, LISTS.names[-1]), (-1e4, LISTS.none)):
+        assert all(names_in(r.text)[-1] == last for r in respond(engine, prompts[:2], end_bias=bias, **limit))
+
+
 @pytest.mark.parametrize("tokenizer", ["characters", "words", "greedy"])
 @settings(max_examples=15)
 @given(st.integers(0, 10**6), st.sampled_from([0.3, 1.0, 3.0]))

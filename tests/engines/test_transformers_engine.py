@@ -17,6 +17,7 @@ import radtune.engines.hugging_face as transformers_engine
 from radtune.config import InputError
 from radtune.engines.hugging_face import TransformersEngine
 from radtune.engines.kv_cache import fitting_rows
+from radtune.engines.local import TorchtuneEngine
 from radtune.engines.prompt import Prompt, Sampling
 from radtune.models.checkpoint import load_checkpoint, read_weights
 from radtune.models.hugging_face import load_pretrained
@@ -44,6 +45,15 @@ def ask(make_prompts, respond):
         return [response.text for response in respond(engine, prompts)]
 
     return ask
+
+
+def test_a_bias_against_the_end_is_that_of_our_engine(engine, make_prompts, respond):
+    ours, prompts = (
+        TorchtuneEngine(load_checkpoint(MINI, None, CPU, torch.float32), 4),
+        make_prompts("multiple_choice", 4),
+    )
+    answers = [[r.text for r in respond(one, prompts, "multiple_choice", end_bias=4.0)] for one in (engine, ours)]
+    assert answers[0] == answers[1] != [r.text for r in respond(ours, prompts, "multiple_choice")]
 
 
 def change_json(path, **changes):
