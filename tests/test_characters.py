@@ -73,8 +73,9 @@ def test_offsets_rise_and_letters_stay(text: str) -> None:
 )
 def test_time_is_linear(unit: str) -> None:
     started = time.process_time()
-    normalise(unit * (1_000_000 // len(unit)))
-    assert time.process_time() - started < 8
+    normalise(unit * (250_000 // len(unit)))
+    # Quadratic behaviour takes minutes here.
+    assert time.process_time() - started < 6
 
 
 @pytest.mark.parametrize(

@@ -107,12 +107,10 @@ def test_any_answer_gives_one_evidence_a_label(task, labels, rest, made):
     ],
 )
 def test_a_long_answer_is_read_in_no_time(piece):
-    seconds = []
-    for length in (100_000, 100_000):  # the quicker of two, for a machine that is busy with something else
-        began = time.process_time()
-        find_evidence(CLASSES, list(CLASSES.classes), piece * (length // len(piece)), REPORT * 20)
-        seconds.append(time.process_time() - began)
-    assert min(seconds) < 1
+    began = time.process_time()
+    find_evidence(CLASSES, list(CLASSES.classes), piece * (100_000 // len(piece)), REPORT * 20)
+    # Quadratic behaviour takes minutes here.
+    assert time.process_time() - began < 6
 
 
 def test_many_quotations_of_the_report_are_read_in_no_time():
@@ -122,4 +120,4 @@ def test_many_quotations_of_the_report_are_read_in_no_time():
     began = time.process_time()
     found = find_evidence(CLASSES, list(CLASSES.classes), rest, " ".join(words))
     assert all(one.start is not None for one in found)
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 6

@@ -7,7 +7,6 @@ import time
 
 import httpx2
 import pytest
-import transformers.cli.transformers as transformers_command
 from recipe_runs import Run
 from starlette.applications import Starlette
 from starlette.responses import Response
@@ -26,8 +25,10 @@ REPORTS = 6
 
 def serve(words):
     """What ``transformers serve`` runs; the process it is forked from has imported most of it."""
+    from transformers.cli.transformers import main
+
     sys.argv = ["transformers", "serve", *words]
-    return transformers_command.main()
+    return main()
 
 
 @pytest.fixture(scope="module")

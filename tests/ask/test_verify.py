@@ -94,7 +94,8 @@ def test_what_follows_a_yes_or_no_changes_nothing(text, label, task):
 def test_a_long_answer_is_judged_in_no_time(piece):
     began = time.process_time()
     denied(piece * (100_000 // len(piece)), "tiny effusion")
-    assert time.process_time() - began < 1
+    # Quadratic behaviour takes minutes here.
+    assert time.process_time() - began < 6
 
 
 def test_there_is_room_for_a_list_of_all_classes_up_to_a_bound():
