@@ -113,3 +113,9 @@ def test_small_files_have_a_reason() -> None:
     lines = {named(path): path.read_text(encoding="utf-8").count("\n") for path in LIBRARY if path.stem != "__init__"}
     assert {name: count for name, count in lines.items() if count < 60 and name not in SMALL} == {}
     assert {name for name in SMALL if lines.get(name, 60) >= 60} == set()
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    # pytest imports them by their names alone, and runs nothing where two are the same.
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert len(names) == len(set(names))
