@@ -164,6 +164,10 @@ _FUNCTION_WORDS = {
     " hj\xe4rtat som den det",
     "da": "og er ikke ingen med af p\xe5 uden for til et h\xf8jre venstre lunger hjerte som den det",
     "pl": "i w jest s\xe1 nie bez z na do oraz p\u0142uc p\u0142uca serce sylwetka prawej lewej zmian o",
+    "fi": "ja ei ole ovat sek\xe4 tai my\xf6s keuhkot keuhkoissa syd\xe4n kokoinen kokoiset oikealla vasemmalla"
+    " nestett\xe4 pleuranestett\xe4 ilman muutoksia todeta n\xe4y n\xe4kyy normaali normaalin normaalit molemmin",
+    "id": "dan di tidak tampak dengan pada yang dalam batas kesan paru kanan kiri jantung kedua baik tak corakan tajam"
+    " efusi",
     "tr": "ve bir ile i\xe7in olan olarak yok var izlenmedi izlenmektedir sa\u011f sol akci\u011fer kalp normaldir",
 }
 _LANGUAGE_WORDS = {code: frozenset(words.split()) for code, words in _FUNCTION_WORDS.items()}
@@ -173,6 +177,8 @@ _SCRIPTS = {
     "ar": "\u0600-\u06ff", "he": "\u0590-\u05ff", "th": "\u0e00-\u0e7f", "hi": "\u0900-\u097f",
 }  # fmt: skip
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
+# Of English shorthand: "no e/o effusion" has three words of Portuguese.
+_SHORTHAND = re.compile(r"\b\w/\w\b")
 _READ_FOR_LANGUAGE = 4000
 # ISO 639-2's code for a language that is none of these. Of Open-i's 3,080 reports, those of eight words or more are
 # English function words to a ninth at least.
@@ -195,7 +201,7 @@ def language_of(text: str) -> str:
         for code, letters in _SCRIPTS.items():
             if 3 * len(re.findall(f"[{letters}]", text)) > len(re.findall(r"[^\W\d_]", text)):
                 return code
-    counts = Counter(_WORD.findall(text))
+    counts = Counter(_WORD.findall(_SHORTHAND.sub(" ", text)))
     found = {code: sum(counts[word] for word in counts.keys() & words) for code, words in _LANGUAGE_WORDS.items()}
     best = max(found, key=lambda code: found[code])
     # Plain letters may be terse English: "Severe synovitis. Probable meniscal tear."

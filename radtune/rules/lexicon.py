@@ -30,7 +30,7 @@ _MISSPELT = 0.85
 
 Status = Literal["positive", "negative", "uncertain", "ignored"]
 
-_NO_SIGN_OF_A_NAME = re.compile(r"[^\w',:?+/.]+|\.(?!\w)")
+_NO_SIGN_OF_A_NAME = re.compile(r"[^\w',:?+/#.]+|\.(?!\w)")
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ A phrase is words in lower case, and a few signs that a reader can guess:
     {angle} blunting        one of the words that the file lists under [words] as angle, then blunting
     heart ... enlarged      up to six other words between, none of which opens a new thought (and, but, with, no ...)
     tubes : !(none|no)      these words, not followed by one of those
-    pneumothorax : none     a comma, colon, question mark, plus or slash stands for itself
+    pneumothorax : none     a comma, colon, question mark, plus, slash or # stands for itself
     pneumothorax : no .     a period at the end: nothing follows in the sentence
 """
 
@@ -24,7 +24,7 @@ from itertools import pairwise
 # Possessive and bounded, so that no text, however odd, takes more than linear time.
 SPACE = r"[ \-]++"
 _BLANK = re.escape(" ")
-_AROUND_PUNCTUATION = " *+"
+_AROUND_PUNCTUATION = r"[ \-]*+"
 _WORD_END = r"(?!\w)"
 # Thai and Lao, Burmese, Khmer, Japanese, Chinese and Korean: words there end where no sign tells.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
@@ -39,8 +39,8 @@ _GAP = rf"(?:{SPACE}(?!(?:{_GAP_STOPS})(?!\w))[\w'/%.]{{1,40}}+){{0,6}}?"
 # Where the words and signs of a text stand, in order, and what comes behind each: nothing, behind the last.
 Words = Sequence[tuple[int, str, str]]
 # A sign, and any letter of a script that sets words without space, is a word of its own.
-_WORD = re.compile(rf"[^\W{_UNSPACED}]+|[,:?+/'.{_UNSPACED}]")
-_PIECE = re.compile(r"\.\.\.|\{\w+\}|[()\[\]|]|[,:?+/]|\.(?!\w)|~?[\w'.]+\*?|\S")
+_WORD = re.compile(rf"[^\W{_UNSPACED}]+|[,:?+/#'.{_UNSPACED}]")
+_PIECE = re.compile(r"\.\.\.|\{\w+\}|[()\[\]|]|[,:?+/#]|\.(?!\w)|~?[\w'.]+\*?|\S")
 
 
 # Letters on either side where a word is cut: "no dule" is no nodule.
@@ -149,7 +149,7 @@ def _leaf(piece: str) -> Node | None:
         return Node(regex=_GAP, gap=True)
     if piece == ".":
         return Node(regex=r"(?=\n|\Z)", punctuation=True)
-    if piece in (",", ":", "?", "+", "/"):
+    if piece in (",", ":", "?", "+", "/", "#"):
         return Node(regex=re.escape(piece), openings=(piece,), punctuation=True)
     word = piece.strip("~*")
     if not re.fullmatch(r"[\w'.]+", word) or word != word.lower() or (piece[0] == "~" and piece[-1] == "*"):
@@ -252,11 +252,14 @@ def phrase_regex(nodes: tuple[Node, ...], head: bool) -> str:
     out, opened = "", False
     before: Node | None = None  # the last element that is sure to be there
     for node, previous in zip(nodes, (None, *nodes), strict=False):
-        body = _choice([phrase_regex(choice, False) for choice in node.choices]) if node.choices else node.regex
-        space = _AROUND_PUNCTUATION if node.punctuation or (before and before.punctuation) else SPACE
+        ways = [phrase_regex(choice, False) for choice in node.choices]
         if node.barred:
-            out += f"(?! *{body})"
+            # A gap takes the blanks before it itself.
+            blanks = ["" if choice[0].gap else " *+" for choice in node.choices]
+            out += f"(?!{'|'.join(map(''.join, zip(blanks, ways, strict=True)))})"
             continue
+        body = _choice(ways) if ways else node.regex
+        space = _AROUND_PUNCTUATION if node.punctuation or (before and before.punctuation) else SPACE
         if node.gap:
             out += body
             before = before or node

@@ -55,9 +55,15 @@ def read_phrases(
     ``words`` are the lists for ``{name}`` in a phrase. A PhraseError if a phrase breaks the notation.
     """
     for name, phrases in groups:
-        for phrase in sorted(phrases, key=lambda p: (-len(p.split()), -len(p))):
+        for phrase in sorted(phrases, key=_length, reverse=True):
             for nodes in expand_start(parse_phrase(phrase, words)):
                 yield Phrase(part, name, phrase, nodes, any(node.gap for node in nodes))
+
+
+def _length(phrase: str) -> tuple[int, int]:
+    """Words, then characters, of what a phrase says; what must not follow says nothing."""
+    said = phrase.partition("!")[0]
+    return len(said.split()), len(said)
 
 
 # Finds the phrase of a part that stands at a place of a text.

@@ -16,7 +16,7 @@ class _Signs(dict[int, str]):
     """By code point the one character that rules know for it; of a sign that they do not know, a blank."""
 
     def __missing__(self, code: int) -> str:
-        self[code] = chr(code) if re.match(r"[\w',:?+/.\-\n]", chr(code)) else " "
+        self[code] = chr(code) if re.match(r"[\w',:?+/#.\-\n]", chr(code)) else " "
         return self[code]
 
 
@@ -97,7 +97,7 @@ _ADJECTIVE = (
 _SENTENCE_END = re.compile(
     r"\.(?:(?!\w)(?<!\b(?:vs|dr)\.)(?<!\b(?:e\.g|i\.e|d\.d|mod|min)\.)(?<!\b(?:susp|prob|poss)\.)(?<!\bbilat\.)"
     r"(?<!\bequiv\.)(?<!\b(?:approx|interv)\.)(?<!\bno\.(?=\s\d))"
-    r"|(?<=[a-z]{3}\.)(?=[a-z]{2})|(?=\d{1,2}[.)] ?[a-z])|(?<=[\s.]\d\.)(?=[a-z])|(?<=^\d\.)(?=[a-z]))"
+    r"|(?<=[a-z]{3}\.)(?=[a-z]{2})|(?<!\d\.)(?=\d{1,2}[.)] ?[a-z])|(?<=[\s.]\d\.)(?=[a-z])|(?<=^\d\.)(?=[a-z]))"
     rf"|-(?<=\s-)(?=\s)(?!\s{{1,9}}+(?:{_ANSWER}|{_ADJECTIVE}))"
     r"|:(?:(?<=\bfindings:)|(?<=\bimpression:)|(?<=\bconclusion:))"
 )

@@ -37,7 +37,7 @@ def test_a_phrase_added_to_the_lexicon_counts(folder: Path) -> None:
 
 
 def test_a_cue_added_to_the_cues_counts(folder: Path) -> None:
-    edit(folder / CUES, '"no", "none",', '"nary a", "no", "none",')
+    edit(folder / CUES, '"nothing",', '"nary a", "nothing",')
     rules = load_rules(folder, CHEST.classes)
     assert label_report("Nary a pneumothorax.", rules).labels["Pneumothorax"] == ABSENT
 
