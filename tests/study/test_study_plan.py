@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import mini_values
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from radtune.config import InputError
@@ -188,13 +187,11 @@ def replaced(values: object, at: tuple[str | int, ...], value: object) -> object
 ODD = (None, 5, -1.5, True, "", "x", [], ["a"], [[1, 2], None], {}, {"a": {"b": [1]}}, float("nan"))
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_odd_values_are_mistakes_or_mean_something(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
-    values = mini_values(tmp_path_factory.getbasetemp() / "odd")
-    odd = replaced(values, data.draw(st.sampled_from(list(places(values))[1:])), data.draw(st.sampled_from(ODD)))
+def test_odd_values_are_mistakes_or_mean_something(study_values: dict, data: st.DataObject) -> None:
+    place = data.draw(st.sampled_from(list(places(study_values))[1:]))
+    odd = replaced(study_values, place, data.draw(st.sampled_from(ODD)))
     with suppress(InputError):
         study = study_from_mapping(odd)
         jobs, hashes = jobs_of(study, read_training(study)), Hashes()
