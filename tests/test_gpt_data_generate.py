@@ -249,7 +249,7 @@ def test_a_json_schema_is_asked_for_where_the_server_knows_it(reports, tmp_path,
 def test_no_word_of_a_report_gets_out_whatever_goes_wrong(reports, tmp_path, start):
     def loud(*arguments):
         process = start(*arguments, OPENAI_LOG="debug", PYTHONASYNCIODEBUG="1")
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=600)
         return process.returncode, out, err
 
     output = tmp_path / "annotations.jsonl"

@@ -106,7 +106,7 @@ def test_an_interrupt_before_the_first_answer_leaves_what_was_there(reports, tmp
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    shown, errors = process.communicate(timeout=60)
+    shown, errors = process.communicate(timeout=600)
     assert process.returncode == 130 and "Traceback" not in errors
     assert "no rows\nstopped; the same command goes on from there" in shown
     assert output.read_bytes() == written

@@ -184,7 +184,7 @@ def kill_at_the_second(server, path, doomed, carried_out, lists=None):
 
     setattr(server, "after" if carried_out else "before", kill)
     process = subprocess.Popen([sys.executable, "-c", PROGRAM, server.endpoint.url, str(path)])
-    assert process.wait(timeout=60) == -signal.SIGKILL
+    assert process.wait(timeout=600) == -signal.SIGKILL
     server.after = lambda method, called: None
     server.before = lists or server.after
     questions = [question(f"key{i}", f"report {i}") for i in range(6)]

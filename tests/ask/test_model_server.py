@@ -70,7 +70,7 @@ def azure_front(model_server):
         body = await request.json()
         # The model server does not know what Azure is told besides.
         assert body.pop("store", None) is (None if "/v1/" in request.url.path else False)
-        async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=600) as client:
             answer = await client.post(f"{model_server}/chat/completions", json=body | {"model": "data/mini"})
         return Response(answer.content, answer.status_code, media_type="application/json")
 
@@ -119,7 +119,7 @@ def test_a_cohort_is_labelled_alike_straight_and_through_both_forms_of_azure(
 
 def test_inference_may_send_seeds_and_is_told_that_the_server_ignores_schemas(model_server, capsys):
     engine = ServerEngine(
-        Endpoint(model_server, "127.0.0.1"), "key", "data/mini", Limits(2, 60.0, 0), check_response=lambda text: False
+        Endpoint(model_server, "127.0.0.1"), "key", "data/mini", Limits(2, 600.0, 0), check_response=lambda text: False
     )
     prompts = [Prompt(f"r{n}", "List.", "Findings: zebra.", "llama3_chat", str(n)) for n in range(6)]
     responses = dict(engine.generate(prompts, Sampling(2.0, 12)))

@@ -391,7 +391,7 @@ def test_a_signal_waits_for_the_calls_under_way_and_gives_their_answers(serve, n
     with interrupted(server, f"busy={busy}") as process:
         process.send_signal(number)
         sent.set()
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=600)
     assert process.returncode == 130, err
     assert out.count("got") == len(server.requests) and "None" in out
     assert err.splitlines()[-1].endswith(": interrupted") and "Traceback" not in err
@@ -412,7 +412,7 @@ def test_a_second_signal_drops_them(serve, gap_s):
             process.send_signal(number)
             time.sleep(gap_s)
         # The calls under way have no answer before it has ended.
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=600)
     ended.set()
     assert process.returncode in (130, -signal.SIGINT) and "never" not in err
 

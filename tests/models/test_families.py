@@ -324,7 +324,7 @@ def test_a_gguf_file_is_the_same_model_in_llama_cpp_and_read_back(folder, their_
 
         def ask(path, **body):
             url = server.base_url.removesuffix("v1") + path
-            return httpx2.post(url, json=body, timeout=60, trust_env=False).raise_for_status().json()
+            return httpx2.post(url, json=body, timeout=600, trust_env=False).raise_for_status().json()
 
         framed = ask("apply-template", messages=[{"role": "user", "content": MESSAGE}])["prompt"]
         assert ask("tokenize", content=framed, add_special=True, parse_special=True)["tokens"] == prompt

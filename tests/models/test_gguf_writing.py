@@ -33,7 +33,7 @@ ODD = (
 
 def ask(base_url, path, body):
     url = base_url.removesuffix("/v1") + path
-    return httpx2.post(url, json=body, timeout=120, trust_env=False).raise_for_status().json()
+    return httpx2.post(url, json=body, timeout=600, trust_env=False).raise_for_status().json()
 
 
 def tokens_of(base_url, text):

@@ -80,7 +80,7 @@ class Fork:
         """Standard output so far; 1 for errors."""
         return Path(self._said[stream].name).read_text(encoding="utf-8")
 
-    def communicate(self, timeout: float = 120) -> tuple[str, str]:
+    def communicate(self, timeout: float = 600) -> tuple[str, str]:
         """Standard output and errors, once it has ended."""
         if self.returncode is None:
             assert select.select([self._mother.stdout], [], [], timeout)[0], "it does not end"

@@ -194,5 +194,5 @@ def test_slurm_profile_is_of_this_graph(tmp_path):
     if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
         pytest.skip("no snakemake-executor-plugin-slurm (pip install -e '.[slurm]')")
     options = ["configs/study/mini.yaml", "--profile", "configs/study/slurm", "-n", "--until", "label_test_by_rules"]
-    shown = subprocess.run([*SNAKEMAKE, *options], capture_output=True, text=True, timeout=120)
+    shown = subprocess.run([*SNAKEMAKE, *options], capture_output=True, text=True, timeout=600)
     assert "Labelling the multiple_choice test reports by rule_labeler" in shown.stdout + shown.stderr
