@@ -20,6 +20,7 @@ from radtune.study.plan import Study
 from radtune.study.results import gold_of
 from radtune.study.settings import OURS, TEACHER, Training, is_synthetic
 from radtune.tables import normal_id
+from radtune.tasks import load_task, shows_images
 
 # Rough figures for the estimate: words to tokens, tokens of a prompt and of an answer, and what a device does a second:
 # operations and bytes of memory, an A100's at half its peak, and a core's as the demo's runs measure it.
@@ -68,7 +69,9 @@ def check_study(
             raise InputError(f"tests.{name}: none of its reports is in {test.gold}")
     for name, config in configs.items():
         if name.startswith("annotate") and jobs[name].around is None and (endpoint := endpoint_of(config)):
-            check_endpoint(endpoint, config.allow_endpoint, config.zero_retention_confirmed)
+            confirmed = config.images_confirmed or not shows_images(load_task(config.task))
+            allowed = config.allow_endpoint, config.zero_retention_confirmed
+            check_endpoint(endpoint, *allowed, images_confirmed=confirmed)
     seconds = _seconds(study, recipes, jobs, configs, sources)
     return Checked([*_doubts(study, recipes), *_estimate(study, recipes, jobs, configs, sources, seconds)], seconds)
 

@@ -28,6 +28,7 @@ from radtune.study.settings import (
     read_test,
     with_variables,
 )
+from radtune.tasks import shows_images
 
 
 class Kind(StrEnum):
@@ -282,14 +283,17 @@ def _cells(where: str, study: Study) -> list[Cell]:
     def mixes(name: str, kind: Kind, recipe: str, suffix: str = "") -> list[Cell]:
         found = [_rows(f"{where}: {name}", mix, study) for mix in getattr(settings, name)]
         names = ["_".join(("mix", *map(_rows_text, rows.values()))) + suffix for rows in found]
-        return [Cell(name, kind, tests, rows, recipe) for name, rows in zip(names, found, strict=True)]
+        return [Cell(name, kind, read, rows, recipe) for name, rows in zip(names, found, strict=True)]
+
+    # Models that are trained here read texts alone.
+    read = tuple(name for name in tests if not shows_images(study.tests[name].task))
 
     def learnt(rows: Mapping[str, int | None]) -> tuple[str, ...]:
         tasks = {cohorts[name].task.name for name, count in rows.items() if count != 0}
         return tuple(name for name in tests if study.tests[name].task.name in tasks)
 
     trained = mixes("mixes", Kind.MIX, recipe)
-    found = [Cell(Kind.BASE.value, Kind.BASE, tests), *trained]
+    found = [Cell(Kind.BASE.value, Kind.BASE, read), *trained]
     last = found[-1]
     for cell in trained if settings.linear else ():
         scored = tuple(name for name in learnt(cell.rows) if study.tests[name].task.classes)
@@ -315,7 +319,7 @@ def _cells(where: str, study: Study) -> list[Cell]:
     found += mixes("cross_check", Kind.CROSS_CHECK, other, f"_{other}")
     for name, values in settings.inference_variants.items():
         closed = {"constrain", "scores"} & set(values)
-        can = tuple(test for test in tests if study.tests[test].task.classes or not closed)
+        can = tuple(test for test in read if study.tests[test].task.classes or not closed)
         chosen = values.get("tests", can)
         if not isinstance(chosen, list | tuple):
             raise InputError(f"{where}: inference_variants.{name}.tests: expected a list")

@@ -65,7 +65,11 @@ class ReportedErrors:
 
 @dataclass(frozen=True)
 class Reported:
-    """The paper's numbers: ``tables`` of scores by task, ``datasets`` of Table 1, ``agreement`` by Cohen's kappa."""
+    """The paper's numbers: ``tables`` of scores by task, ``datasets`` of Table 1, ``agreement`` by Cohen's kappa.
+
+    ``per_report`` are another paper's by task, averaged over reports; its ``rule`` is one of
+    :class:`radtune.score.codes.CodeScores`.
+    """
 
     source: str
     tables: dict[str, ReportedTable]
@@ -73,11 +77,13 @@ class Reported:
     datasets: list[dict[str, int | str]]
     errors: list[ReportedErrors]
     agreement: list[dict[str, int | float | str]]
+    per_report: dict[str, list[dict[str, float | str]]] = field(default_factory=dict)
 
     def beside(self, study: Study) -> "Reported":
         """These numbers, if the study's cohorts are the paper's; those of other reports stand for themselves."""
         cohorts = {name for table in self.tables.values() for row in table.rows for name in row.mix}
-        return self if study.cohorts and study.cohorts.keys() <= cohorts else Reported("", {}, [], [], [], [])
+        same = study.cohorts and study.cohorts.keys() <= cohorts
+        return self if same else Reported("", {}, [], [], [], [], self.per_report)
 
     def row(self, cell: Cell, task: str) -> ReportedRow | None:
         """The paper's row for a cell: the one of its kind and, for a mix, of its rows."""

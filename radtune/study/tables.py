@@ -16,11 +16,13 @@ from radtune.study.formats import MISSING, NOT_TRAINED, Key, Row, Spread, Table,
 from radtune.study.plan import Cell, Kind, Study, opponents, rate_text
 from radtune.study.results import Reported, Results, gold_of, predictions_of, read_errors, reports_per_second
 from radtune.study.settings import ALL, OURS, STOCK, TEACHER, Cohort, Test, is_synthetic
+from radtune.tasks import shows_images
 
 # Parts of the report page.
 DATA, SCORES, FIGURES, FINDINGS, ERRORS, TRAINING = "data", "scores", "figures", "findings", "errors", "training"
 BASE_TITLE, RULE_TITLE, LINEAR_TITLE = "Base model", "Rule labeler", "Linear model"
 RECIPE_TITLES = {OURS: "our recipe", STOCK: "torchtune's recipe"}
+RULE_TITLES = {"name": "Name", "code": "Code", "category": "Category", "code_side": "Code and side"}
 SIDE_TITLES = {FALSE_POSITIVE: "False positive", FALSE_NEGATIVE: "False negative"}
 KIND_TITLES = {
     ErrorKind.MISSPELLING: "Misspelling",
@@ -52,6 +54,7 @@ def all_tables(results: Results, reported: Reported) -> list[Table]:
     found = [dataset_table(study, reported)]
     for test in tests:
         found += [score_table(results, reported, test), paper_table(study, reported, test)]
+    found.append(per_report_table(results, reported))
     found += [table for test in tests for table in error_tables(results, reported, test)]
     found += [learning_rate_table(results, reported, test) for test in tests]
     found += [separate_table(results, reported), comparison_table(results), *copies_tables(study)]
@@ -199,6 +202,26 @@ def paper_table(study: Study, reported: Reported, test: Test) -> Table:
         rows.append({"Model": row.model, **sizes, "Precision": row.precision, "Recall": row.recall, "F1": row.f1})
     title = f"{table.title} as reported ({reported.source}, section {table.section})"
     return Table(f"{slug(table.title)}_paper", title, SCORES, rows, printed=True)
+
+
+def per_report_table(results: Results, reported: Reported) -> Table:
+    """Of a study that shows images: names, codes and sides averaged over reports, with published numbers."""
+    study, rows = results.study, list[Row]()
+    for cell, name in study.scores if any(shows_images(test.task) for test in study.tests.values()) else ():
+        metrics = results.metrics.get((cell.name, name))
+        for rule, mean in metrics.codes.per_report.items() if metrics and metrics.codes else ():
+            row: Row = {
+                "Asked": study.tests[name].title,
+                "Model": row_label(study, cell),
+                "Right by": RULE_TITLES[rule],
+            }
+            row |= {"Precision": mean.precision, "Recall": mean.recall, "F1": mean.f1, "F1 95 % CI": mean.ci95["f1"]}
+            rows.append(row | {"Made up a report": metrics.codes.hallucinated if rule == "name" else None})
+    for test in study.tests.values() if rows else ():
+        for theirs in reported.per_report.get(test.task.name, ()):
+            row = {"Asked": test.title, "Model": theirs["model"], "Right by": RULE_TITLES[str(theirs["rule"])]}
+            rows.append(row | {name: theirs[name.lower()] for name in ("Precision", "Recall", "F1")})
+    return Table("per_report", "Averaged over reports, with published numbers", SCORES, rows, printed=True)
 
 
 def error_tables(results: Results, reported: Reported, test: Test) -> Iterator[Table]:
