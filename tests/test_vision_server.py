@@ -44,11 +44,11 @@ def make_llava(folder: Path) -> Path:
     vision = CLIPVisionConfig(hidden_size=32, intermediate_size=64, image_size=SIDE, patch_size=PATCH, **size)
     text = LlamaConfig(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, **size)
     image = tokenizer.convert_tokens_to_ids("<image>")
-    LlavaForConditionalGeneration(LlavaConfig(vision, text, image_token_index=image)).save_pretrained(folder)
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=image)
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
     pixels = CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
-    LlavaProcessor(
-        pixels, tokenizer, PATCH, "default", chat_template=TEMPLATE, num_additional_image_tokens=1
-    ).save_pretrained(folder)
+    more = {"patch_size": PATCH, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
+    LlavaProcessor(pixels, tokenizer, chat_template=TEMPLATE, **more).save_pretrained(folder)
     return folder
 
 
