@@ -48,7 +48,7 @@ class CombineConfig:
     )  # fmt: skip
     least: float | None = key("How much of it; else it is chosen on validation reports.", None, gt=0)
     validation: list[Path] = key("What the same models, in the same order, answer to validation reports.", [])
-    gold: Path | None = key("What is right of the validation reports: all those that it has are used.", None)
+    gold: Path | None = key("What is right of the validation reports; others may stand in it.", None)
     gold_column: str | None = key("Column or JSON key of its labels; else 'labels'.", None)
     gold_blank: str | None = key("Meaning of its blank cells, as in evaluate.py.", None, BLANK)
     wanted: dict[str, float] = key(
@@ -77,9 +77,9 @@ def main(config: CombineConfig) -> None:
     setting = Setting(rule, config.least or 0)
     if config.gold:
         gold = read_labels(config.gold, task, config.gold_column)
-        if known := gold.answers.keys() & members[0].answers.keys():
-            raise InputError(f"{config.gold}: {len(known)} of its reports are among those to answer: it may not decide")
         validation = [read_labels(path, task) for path in config.validation]
+        if known := validation[0].answers.keys() & members[0].answers.keys():
+            raise InputError(f"validation: {len(known)} of its reports are among those to answer: they may not decide")
         setting = choose_setting(
             task, validation, gold, rule, config.calibration, config.wanted, config.gold_blank, config.least
         )

@@ -44,6 +44,7 @@ def schemas() -> dict[str, type]:
     from gpt_data_generate import GenerateConfig
     from inference import AskConfig
     from scripts.build_instructions import InstructionsConfig
+    from scripts.combine import CombineConfig
     from scripts.join_rows import JoinConfig
     from scripts.label_by_rules import LabelConfig
     from scripts.linear_model import LinearConfig
@@ -54,7 +55,8 @@ def schemas() -> dict[str, type]:
         "evaluate.py": EvaluateConfig, "gpt_data_generate.py": GenerateConfig, "inference.py": AskConfig,
         "scripts/build_instructions.py": InstructionsConfig, "scripts/join_rows.py": JoinConfig,
         "scripts/label_by_rules.py": LabelConfig, "scripts/linear_model.py": LinearConfig,
-        "scripts/map_labels.py": MapLabelsConfig, "scripts/prepare_reports.py": PrepareConfig,
+        "scripts/combine.py": CombineConfig, "scripts/map_labels.py": MapLabelsConfig,
+        "scripts/prepare_reports.py": PrepareConfig,
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from radtune.config import InputError
 from radtune.label_files import LABELS_SHA256, LabelFile, joined_to, labels_sha256, unannotated
 from radtune.labels import Status
 from radtune.score.calibration import ScoreMap, choose, fit_map, thresholds
-from radtune.score.inputs import check_present, check_whole, judged_cells, scores_of, understood, without
+from radtune.score.inputs import check_present, check_whole, judged_cells, keep_reports, scores_of, understood, without
 from radtune.tasks import Task
 from radtune.tasks.counting import indicators
 
@@ -92,19 +92,17 @@ def choose_setting(
     gold_blank: str | None = None,
     given: float | None = None,
 ) -> Setting:
-    """Chooses threshold or number of votes, unless it is given, and fits the map, on gold's reports.
+    """Chooses threshold or number of votes, unless it is given, and fits the map, on their reports.
 
     Raises:
-        InputError: A member has not answered them all, or as :func:`choose` and :func:`fit_map` say.
+        InputError: Not all have answered the same, gold lacks some, or as :func:`choose` and :func:`fit_map` say.
     """
-    gold, _ = understood(task, gold)
+    check_same_reports(members)
+    gold, _ = joined_to(understood(task, gold)[0], members[0].answers)
+    gold, _ = keep_reports(gold, members[0].answers)
     gold = without(gold, unannotated(gold, gold_blank))
     check_whole(gold)
-    own = []
-    for member in members:
-        member, _ = joined_to(member, gold.answers)
-        check_present(f"{member.path}: no answer to", gold.answers, f"of {gold.path}", member.answers)
-        own.append(replace(member, answers={x: member.answers[x] for x in gold.answers}))
+    own = [replace(member, answers={x: member.answers[x] for x in gold.answers}) for member in members]
     right, judged = list(gold.answers.values()), judged_cells(task, gold, gold_blank)
     if rule == VOTES:
         found = []

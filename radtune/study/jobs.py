@@ -162,6 +162,8 @@ def _answer(study: Study, cell: Cell, test: Test) -> Job | None:
         parts = [study.predictions(cell.name + end, test.name) for end in ends]
         keys = {"inputs": parts, "output": answers}
         return Job(f"join/{cell.name}/{test.name}", ("scripts/join_rows.py",), keys, (answers,), tuple(parts))
+    if cell.kind == Kind.ENSEMBLE:
+        return _combine(study, test, answers)
     if labeler := study.labeler(cell.name):
         name = f"label_test_by_rules/{test.name}/{cell.name}"
         return None if labeler.labels else _label(name, test.task, labeler.keys, reports, answers)
@@ -174,6 +176,23 @@ def _answer(study: Study, cell: Cell, test: Test) -> Job | None:
         keys |= {"output": answers}
         return Job(name, ("scripts/linear_model.py",), keys, (answers,), reads, packages=_LINEAR)
     return _predict(study, cell, test, reports, answers)
+
+
+def _combine(study: Study, test: Test, output: Path) -> Job:
+    """What makes an ensemble's answers of its members', as is best on the validation reports."""
+    ensemble = study.settings.ensemble
+    assert ensemble is not None  # noqa: S101  (or there is no cell of it)
+    validation = study.tests[ensemble.validation]
+    files = {
+        name: [study.predictions(member.name, part.name) for member in study.members]
+        for name, part in (("predictions", test), ("validation", validation))
+    }
+    reading = {
+        name: validation.evaluation[name] for name in ("gold_column", "gold_blank") if name in validation.evaluation
+    }
+    keys = {**ensemble.combine, **files, **reading, "task": _task(test.task), "gold": validation.gold, "output": output}
+    reads = (*files["predictions"], *files["validation"], validation.gold, *_wording(test.task))
+    return Job(f"combine/{test.name}", ("scripts/combine.py",), keys, (output,), reads, packages=_LINEAR)
 
 
 def _annotate(study: Study, name: str, part: Cohort | Test, reports: Path, gold: Path, output: Path) -> Job:
@@ -191,7 +210,9 @@ def _annotate(study: Study, name: str, part: Cohort | Test, reports: Path, gold:
 
 def _build(study: Study, cell: Cell) -> Job:
     used = [study.cohorts[name] for name in cell.cohorts]
-    keys: dict[str, Any] = {"output": study.instructions(cell), "seed": study.settings.seed}
+    keys: dict[str, Any] = {"output": study.instructions(cell), "seed": cell.member or study.settings.seed}
+    if cell.member and (policies := study.settings.ensemble.uncertain):
+        keys["uncertain"] = policies[(cell.member - 1) % len(policies)]
     keys["exclude_ids"] = [study.test_reports(test, cell.fold) for test in study.settings.tests]
     keys |= {"balance": True} if study.settings.balance else {}
     if own := [cohort.task.files[0] for cohort in used if cohort.task.name not in task_names()]:
@@ -211,7 +232,9 @@ def _train(study: Study, cell: Cell, recipe: Training) -> Job:
     rate = [f"optimizer.lr={rate_text(cell.learning_rate)}"] if cell.learning_rate else []
     command = ("recipes/lora_finetune.py",) if cell.recipe == OURS else ("tune", "run", "lora_finetune_single_device")
     seed = study.settings.seed if cell.seed is None else cell.seed
-    command += ("--config", str(recipe.config), f"seed={seed}", *recipe.overrides, *rate)
+    own = study.settings.ensemble.overrides if cell.member else []
+    own = own[(cell.member - 1) % len(own)] if own else []
+    command += ("--config", str(recipe.config), f"seed={seed}", *recipe.overrides, *rate, *own)
     base = study.settings.checkpoint_dir
     keys = {"output_dir": folder, "dataset.data_files": rows}
     # Whatever base the YAML names: the study asks this one. The stock recipe's YAMLs repeat its sizes, too.
@@ -229,6 +252,8 @@ def _predict(study: Study, cell: Cell, test: Test, reports: Path, output: Path) 
         adapter = study.training(cell.model or cell.name) / ADAPTER
         keys["adapter_dir"] = adapter.parent
         reads.append(adapter)
+    if cell.member and test.task.classes:
+        keys |= {"constrain": True, "scores": True}
     keys |= {**settings.inference, **cell.asked, "reports": reports, "output": output}
     name, packages = f"predict/{cell.name}/{test.name}", (*_TORCH, "transformers", "peft")
     return Job(name, ("inference.py",), keys, (output,), tuple(reads), packages=packages)

@@ -44,6 +44,8 @@ class Kind(StrEnum):
     SEPARATE = "separate"
     CROSS_CHECK = "cross_check"  # a mix trained by the other recipe
     VARIANT = "variant"  # the last mix, asked in another way
+    MEMBER = "member"  # a model of an ensemble
+    ENSEMBLE = "ensemble"  # what all its members say together
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Cell:
     asked: Mapping[str, Any] = field(default_factory=dict)
     fold: int = 0  # the part of the tests that it is asked about, counted from 1; 0: all
     folds: int = 0  # how many others' answers it joins
+    member: int = 0  # its number in an ensemble, counted from 1, and the seed of its rows
 
     @property
     def group(self) -> str:
@@ -98,7 +101,8 @@ class Cell:
     @property
     def rows_name(self) -> str:
         """Names its instruction set, which cells of the same rows share."""
-        return "_".join(f"{name}_{_rows_text(self.rows[name])}" for name in self.cohorts) + _fold_suffix(self.fold)
+        rows = "_".join(f"{name}_{_rows_text(self.rows[name])}" for name in self.cohorts) + _fold_suffix(self.fold)
+        return f"{rows}_of_{self.name}" if self.member else rows
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,11 @@ class Study:
     def cell(self, name: str) -> Cell:
         """The cell of a name."""
         return next(cell for cell in self.cells if cell.name == name)
+
+    @property
+    def members(self) -> list[Cell]:
+        """The models of its ensemble."""
+        return [cell for cell in self.cells if cell.kind == Kind.MEMBER]
 
     @property
     def scores(self) -> list[tuple[Cell, str]]:
@@ -232,7 +241,7 @@ def _repeated(cell: Cell, settings: StudySettings) -> Iterator[Cell]:
     by_cell = settings.seeds if isinstance(settings.seeds, dict) else {}
     seeds = by_cell.get(cell.model or cell.name, []) if by_cell else settings.seeds
     cells = [cell]
-    if cell.is_tuned and seeds:
+    if cell.is_tuned and seeds and not cell.member:
         cells = [replace(cell, name=cell.name + _seed_suffix(seed), seed=seed) for seed in seeds]
         if cell.kind == Kind.VARIANT:
             cells = [replace(cell, model=cell.model + _seed_suffix(next(iter(seeds))))]
@@ -316,6 +325,17 @@ def _cells(where: str, study: Study) -> list[Cell]:
             raise InputError(f"{where}: separate.{test} needs one cohort of its task, there are {len(own)}")
         for size in (None if settings.limit else size for size in sizes):
             found.append(Cell(f"only_{test}_{_rows_text(size)}", Kind.SEPARATE, (test,), {own[0]: size}, recipe))
+    if (ensemble := settings.ensemble) is not None:
+        check_known(f"{where}: ensemble.validation: ", ensemble.validation, tests)
+        task, rows = study.tests[ensemble.validation].task, _rows(f"{where}: ensemble.rows", ensemble.rows, study)
+        theirs = tuple(name for name in learnt(rows) if study.tests[name].task.name == task.name)
+        apart = {study.tests[name].asked for name in theirs if name != ensemble.validation}
+        if ensemble.validation not in theirs or not apart or study.tests[ensemble.validation].asked in apart:
+            raise InputError(f"{where}: ensemble: needs rows of {task.name}, and a test of it on other reports")
+        for number in range(1, ensemble.members + 1):
+            found.append(Cell(f"member_{number}", Kind.MEMBER, theirs, rows, recipe, seed=number, member=number))
+        scored = tuple(name for name in theirs if name != ensemble.validation)
+        found.append(Cell(Kind.ENSEMBLE.value, Kind.ENSEMBLE, scored))
     found += mixes("cross_check", Kind.CROSS_CHECK, other, f"_{other}")
     for name, values in settings.inference_variants.items():
         closed = {"constrain", "scores"} & set(values)
@@ -335,7 +355,7 @@ def opponents(study: Study, cell: Cell, test: str) -> list[str]:
 
     What learns from a mix: the rules, and whoever labelled its rows. A language model also: its base, the linear model
     on its rows, and earlier mixes of as many rows of others. The other recipe's: the mix of the same rows. A variant:
-    the model asked as usual.
+    the model asked as usual. An ensemble: each member, and each mix, which is a single model.
     """
     if cell.kind == Kind.VARIANT:
         return [cell.model]
@@ -346,7 +366,9 @@ def opponents(study: Study, cell: Cell, test: str) -> list[str]:
     for other in (other for other, name in study.scores if name == test):
         earlier = earlier and other != cell
         same_seed = None in (cell.seed, other.seed) or cell.seed == other.seed
-        if cell.kind == Kind.CROSS_CHECK:
+        if cell.kind == Kind.ENSEMBLE:
+            rivals = other.kind in (Kind.MEMBER, Kind.MIX)
+        elif cell.kind == Kind.CROSS_CHECK:
             rivals = other.kind == Kind.MIX and other.rows == cell.rows and same_seed
         elif cell.kind == Kind.MIX:
             as_many = sorted(map(str, other.rows.values())) == sorted(map(str, cell.rows.values()))

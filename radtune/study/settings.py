@@ -50,6 +50,18 @@ class Labeler:
         return {name: value for name in ("rules", "alternatives") if (value := getattr(self, name)) is not None}
 
 
+@dataclass(frozen=True)
+class Ensemble:
+    """Models of one base that answer together; each has rows and a start of its own."""
+
+    rows: Mix = key("The rows that each member learns, drawn by its own seed.")
+    validation: str = key("The test by whose gold they are combined; the others of its task are scored.")
+    members: int = key("How many there are.", 9, ge=2)
+    overrides: list[list[str]] = key("key=value for the recipe's YAML: for each member in turn, a list.", [])
+    uncertain: list[str] = key("What uncertain classes count as when its rows are built: in turn, too.", [], POLICIES)
+    combine: dict[str, Any] = key("Keys of combine.py: rule, wanted, calibration, abstain.", {})
+
+
 @dataclass
 class StudySettings:
     """A study YAML."""
@@ -82,6 +94,7 @@ class StudySettings:
     )
     balance: bool = key("Whether rows of every mix are drawn by label, so that a rare class is not lost.", False)
     linear: bool = key("Whether a linear model (TF-IDF) learns the rows of each mix, too.", False)
+    ensemble: Ensemble | None = key("Members that are trained, asked and combined.", None)
     cross_check: list[Mix] = key("Mixes that the other recipe trains too, to compare.", [])
     learning_rates: list[float] = key("Learning rates to try.", [], gt=0)
     learning_rate_rows: Mix = key("The mix that each of them is tried on.", [])
@@ -271,8 +284,8 @@ def check_settings(where: str, settings: StudySettings, run_dir: Path) -> None:
     by_cell = settings.seeds if isinstance(settings.seeds, dict) else {"": settings.seeds}
     if any(len(set(seeds)) < len(seeds) for seeds in by_cell.values()):
         raise InputError(f"{where}: seeds: one of them stands twice")
-    if settings.folds and (settings.folds < 2 or settings.rule_tests):
-        raise InputError(f"{where}: folds: 2 or more, and no rule_tests")
+    if settings.folds and (settings.folds < 2 or settings.rule_tests or settings.ensemble):
+        raise InputError(f"{where}: folds: 2 or more, and neither rule_tests nor an ensemble")
 
 
 def check_known(where: str, name: str, known: Sequence[str]) -> None:

@@ -72,6 +72,8 @@ def lower_first(title: str) -> str:
 def row_label(study: Study, cell: Cell) -> str:
     """What a table calls the labeler, teacher or model of a cell."""
     model = LINEAR_TITLE if cell.kind == Kind.LINEAR else study.settings.model_name
+    if cell.kind in (Kind.MEMBER, Kind.ENSEMBLE):
+        return f"{model}, {f'member {cell.member}' if cell.member else f'all {len(study.members)} members'}"
     return _labeler_title(study, cell.name) or model
 
 
@@ -169,10 +171,13 @@ def _scores(scores: Sequence[Metrics]) -> Row:
 def score_table(results: Results, reported: Reported, test: Test) -> Table:
     """Table 3 or 4: precision, recall and F1 of base, mixes, labelers and teacher, beside the paper's."""
     rows: list[Row] = []
-    for kind in (Kind.BASE, Kind.MIX, Kind.LINEAR, Kind.RULE_LABELER, Kind.ANNOTATOR, Kind.TEACHER):
+    kinds = (
+        Kind.BASE, Kind.MIX, Kind.MEMBER, Kind.ENSEMBLE, Kind.LINEAR, Kind.RULE_LABELER, Kind.ANNOTATOR, Kind.TEACHER
+    )  # fmt: skip
+    for kind in kinds:
         for cell, scores in results.groups(kind, test.name):
             paper = reported.row(cell, test.task.name)
-            learns = kind in (Kind.BASE, Kind.MIX, Kind.LINEAR)
+            learns = kind in (Kind.BASE, Kind.MIX, Kind.MEMBER, Kind.LINEAR)
             sizes = _sizes(results.study.titles, cell.rows if learns else None)
             row = {"Model": row_label(results.study, cell), **sizes, **_scores(scores)}
             if test.task.name in reported.tables:
@@ -372,7 +377,7 @@ def copies_tables(study: Study) -> Iterator[Table]:
 def _system(study: Study, cell: Cell) -> str:
     if cell.kind == Kind.VARIANT:
         return f"{cell.name}: {' '.join(f'{name}={str(value).lower()}' for name, value in cell.asked.items())}"
-    if not cell.cohorts:
+    if not cell.cohorts or cell.member:
         return BASE_TITLE if cell.kind == Kind.BASE else row_label(study, cell)
     # Where several cohorts teach one task, by which of them.
     others = {other.kind for other in study.cells if other.cohorts != cell.cohorts and other.kind == cell.kind}

@@ -56,7 +56,7 @@ def test_paper_study_has_every_cell_by_its_recipe() -> None:
         check_files(study, found)
 
 
-@pytest.mark.parametrize("name", ["mini", "openi", "openi_smollm2", "cmc_smollm2", *DIFFERENTIAL])
+@pytest.mark.parametrize("name", ["mini", "openi", "openi_smollm2", "cmc_smollm2", "ensemble", *DIFFERENTIAL])
 def test_a_shipped_study_has_a_job_for_every_score(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("OPENI_DIR", "CMC_DIR"):
         monkeypatch.setenv(variable, "data")
@@ -69,7 +69,7 @@ def test_a_shipped_study_has_a_job_for_every_score(name: str, monkeypatch: pytes
         assert not [path for path in job.reads if study.run_dir in path.parents and path not in made_by(jobs)]
     rules = [test for cell, test in study.scores if cell.kind == Kind.RULE_LABELER]
     wanted = {"mini": ["multiple_choice"], "openi": ["multiple_choice", "mesh", "nih"] * 2, "cmc_smollm2": []}
-    wanted |= {key: ["differential"] for key in DIFFERENTIAL}
+    wanted |= {key: ["differential"] for key in DIFFERENTIAL} | {"ensemble": ["multiple_choice", "validation"]}
     assert rules == wanted.get(name, ["mesh", "nih"] * 3)
     if name == "openi":
         # Both golds are of the same reports, which are labelled once.
@@ -285,6 +285,39 @@ def test_an_id_column_reaches_every_step(own: dict, tmp_path: Path) -> None:
     own["tests"]["curated"] = given | {"reports": str(tmp_path / "gold.csv")}
     jobs = jobs_of(study := study_from_mapping(own), read_training(study))
     assert {"id_column=NOTE", f"input={tmp_path}/gold.csv"} <= set(jobs["prepare_test/curated"].words())
+
+
+def test_an_ensemble_is_trained_asked_and_combined(own: dict) -> None:
+    own["tests"]["held_out"] = own["tests"]["curated"] | {"sample": 1}
+    own |= {"mixes": [[8]], "seeds": [1], "ensemble": {
+        "rows": [6], "members": 3, "validation": "held_out", "overrides": [["loss.end_weight=0.5"], []],
+        "uncertain": ["positive", "negative"], "combine": {"calibration": "platt", "wanted": {"recall": 0.9}},
+    }}  # fmt: skip
+    study = study_from_mapping(own)
+    jobs, members = jobs_of(study, read_training(study)), ["member_1", "member_2", "member_3"]
+    assert [cell.name for cell in study.members] == members
+    assert [(cell.name, test) for cell, test in study.scores if cell.kind == Kind.ENSEMBLE] == [("ensemble", "curated")]
+    assert opponents(study, study.cell("ensemble"), "curated") == ["mix_8_seed_1", *members]
+    for number, (cost, doubt) in enumerate([("0.5", "positive"), (None, "negative"), ("0.5", "positive")], start=1):
+        built = jobs[f"build_instructions/notes_6_of_member_{number}"].words()
+        assert {f"seed={number}", f"uncertain={doubt}"} <= set(built)
+        trained = jobs[f"train/member_{number}"].words()
+        assert ("loss.end_weight=0.5" in trained, f"seed={number}" in trained) == (cost is not None, True)
+        assert {"scores=true", "constrain=true"} <= set(jobs[f"predict/member_{number}/held_out"].words())
+    combine = jobs["combine/curated"]
+    assert combine.keys["predictions"] == [study.predictions(name, "curated") for name in members]
+    assert combine.keys["gold"] == study.tests["held_out"].gold and combine.outputs[0] in jobs[
+        "evaluate/ensemble/curated"
+    ].reads  # fmt: skip
+    for change, message in (
+        ({"validation": "nowhere"}, "unknown key 'nowhere'"), ({"members": 1}, "2 or more"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=message):
+            study_from_mapping(own | {"ensemble": own["ensemble"] | change})
+    # What chooses must not be scored.
+    own["tests"]["held_out"] = own["tests"]["curated"]
+    with pytest.raises(InputError, match="a test of it on other reports"):
+        study_from_mapping(own)
 
 
 def test_all_rows_seeds_and_a_trial(own: dict, tmp_path: Path) -> None:
