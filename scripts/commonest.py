@@ -14,9 +14,8 @@ from typing import Any
 from radtune.command import run_command
 from radtune.config import key
 from radtune.files import check_outputs, write_jsonl, write_manifest
-from radtune.label_files import read_labels
 from radtune.labels import Answer, Phrase, side_of
-from radtune.score.inputs import check_whole
+from radtune.score.inputs import GOLD, check_whole, read_gold
 from radtune.tasks import load_task, task_names
 from radtune.tasks.lists import fold_space
 
@@ -37,7 +36,7 @@ def main(config: CommonestConfig) -> None:
     """Counts and writes."""
     check_outputs([config.output], [config.gold])
     task = load_task(config.task)
-    gold = read_labels(config.gold, task, config.gold_column, config.id_column)
+    gold = read_gold(config.gold, task, config.gold_column, (), None, config.id_column)[GOLD]
     check_whole(gold)
     write_jsonl(config.output, rows(gold.answers, config.count))
     write_manifest(config.output, config, [config.gold], reports=len(gold.answers))
