@@ -99,9 +99,12 @@ class Run:
         self._out = folder / "said.txt"
         self._began = time.monotonic()
         sys.stdout.flush()
+        # A signal waits until the fork is a command: before that it would find what this process does at one.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
         self.pid = os.fork()
         if not self.pid:
             _become(self._out, [str(word) for word in words], disk_bytes)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def wait(self) -> Ended | None:
         """What came of it; None where it was ended after LIMIT_S."""
@@ -141,6 +144,7 @@ def _become(out: Path, words: list[str], disk_bytes: int | None) -> None:
         # As while a command is imported.
         signal.signal(signal.SIGINT, end_at_once)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
         sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
         sys.argv = words
         if disk_bytes is not None:
