@@ -31,7 +31,7 @@ class Interrupt:
         raise KeyboardInterrupt
 
 
-def begin_command() -> Interrupt:
+def begin_command(interrupt: Interrupt) -> None:
     """What every command begins with: its files are their owner's, what it prints steers no terminal, signals end it.
 
     One that is stopped by a scheduler, or whose terminal goes away, unwinds like one stopped with Ctrl-C, so that
@@ -41,9 +41,7 @@ def begin_command() -> Interrupt:
     # Without this, a report with an accented letter could not be printed on a terminal with an ASCII locale.
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     sys.stdout = typing.cast(typing.TextIO, ToPeople(sys.stdout))
-    interrupt = Interrupt()
     handle_signals(interrupt)
-    return interrupt
 
 
 def handle_signals(handler: Callable[[int, types.FrameType | None], None]) -> None:
@@ -59,8 +57,9 @@ def run_command(main: Callable[[Config], None], schema: type[Config], arguments:
     The docstring of ``main``'s module opens ``--help``.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    interrupt = begin_command()
+    interrupt = Interrupt()
     try:
+        begin_command(interrupt)
         if any(argument in ("-h", "--help") for argument in arguments):
             print(help_text(schema, sys.modules[main.__module__].__doc__ or ""))
         else:

@@ -26,7 +26,7 @@ from omegaconf import OmegaConf
 from torchtune import training
 from torchtune.modules import TransformerSelfAttentionLayer
 
-from radtune.command import EXIT_INPUT_ERROR, begin_command, handle_signals, mendable
+from radtune.command import EXIT_INPUT_ERROR, Interrupt, begin_command, handle_signals, mendable
 from radtune.config import InputError, help_text, parse_config
 from radtune.engines.local import TorchtuneEngine
 from radtune.engines.prompt import Prompt, Response, Sampling
@@ -535,9 +535,10 @@ def main(arguments: list[str]) -> int:
         print(help_text(TrainingSettings, f"{__doc__}\n{LoRAFinetune.__doc__}"))
         return 0
     # Before and after training there is no state to save, but there are files to take away.
-    interrupt = begin_command()
+    interrupt = Interrupt()
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     try:
+        begin_command(interrupt)
         return _run(parse_config(TrainingSettings, arguments))
     except (Exception, KeyboardInterrupt) as error:
         if interrupt.came:
