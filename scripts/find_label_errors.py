@@ -1,0 +1,84 @@
+r"""Ranks labels that are likely wrong, and writes the first of them as a queue for a reader.
+
+    python scripts/find_label_errors.py task=multiple_choice reports=reports.jsonl labels=labels.csv output=queue.csv
+    python scripts/find_label_errors.py task=multiple_choice reports=reports.jsonl labels=labels.csv \
+        others=[annotations.jsonl] output=queue.csv cleaned=cleaned.jsonl drop=0.05
+
+What speaks against a label is the mean of a student's probability and of what other labelers say. The student is a
+linear model, and none has learned a report of the patient that it is asked about. It needs the extra study
+(pip install '.[study]').
+"""
+
+import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
+from dataclasses import dataclass
+from pathlib import Path
+
+from radtune.command import run_command
+from radtune.config import InputError, key
+from radtune.files import check_outputs, write_jsonl, write_manifest
+from radtune.label_files import joined_to, read_labels, respell, unannotated
+from radtune.labels import Status
+from radtune.score.label_errors import suspects
+from radtune.sources.table import read_any_reports
+from radtune.tables import write_cells
+from radtune.tasks import load_task, text_of
+
+
+@dataclass
+class LabelErrorsConfig:
+    """Keys of this command."""
+
+    task: str = key("A task of classes: a name, or the path of a task file.")
+    reports: Path = key("The labelled reports.")
+    labels: Path = key("The labels to check: a label table, annotations.jsonl, or a table with a column of labels.")
+    label_column: str | None = key("Column of the labels, where it is not 'labels'.", None)
+    others: list[Path] = key("What other labelers say of the same reports.", [])
+    output: Path = key("The queue to write, a CSV or an Excel file: the most suspect label first.")
+    rows: int = key("The most labels in it.", 200, ge=1)
+    cleaned: Path | None = key("The labels without those of the most suspect reports, to build rows of.", None)
+    drop: float = key("The share of the reports that is left out there.", 0.05, gt=0, le=0.9)
+
+
+def main(config: LabelErrorsConfig) -> None:
+    """Reads, ranks and writes."""
+    inputs = [config.reports, config.labels, *config.others]
+    check_outputs([config.output, config.cleaned], inputs)
+    task = load_task(config.task)
+    if not task.classes:
+        raise InputError(f"task {task.name}: its labels are phrases, and what is ranked are classes")
+    reports = {report.report_id: report for report in read_any_reports(config.reports)}
+    answers = []
+    for path in (config.labels, *config.others):
+        file, _ = joined_to(respell(task, read_labels(path, task, config.label_column))[0], reports)
+        blank = unannotated(file)
+        answers.append({x: a for x, a in file.answers.items() if x not in blank and a.status == Status.OK})
+    labels, *others = answers
+    texts = {x: text_of(task, report) for x, report in reports.items() if x in labels}
+    if not texts:
+        raise InputError(f"{config.labels}: no label for any of the {len(reports):,} reports in {config.reports}")
+    patients = {x: report.patient_id or f"report {x}" for x, report in reports.items()}
+    found = suspects(task, texts, patients, labels, dict(zip(map(str, config.others), others, strict=True)))
+    queue = found[: config.rows]
+    columns = ["report_id", "label", "given", "student", *map(str, config.others), "suspicion", "confident"]
+    cells = (
+        [one.report_id, one.label, int(one.given), one.probability, *map(int, one.others.values()), one.suspicion,
+         int(one.confident)]
+        for one in queue
+    )  # fmt: skip
+    write_cells(config.output, [columns, *cells])
+    write_manifest(config.output, config, inputs, labels=len(found), confident=sum(one.confident for one in found))
+    print(f"{config.output}: {len(queue):,} of {len(found):,} labels, suspicion {queue[0].suspicion} and below")
+    if config.cleaned:
+        dropped = set[str]()
+        for one in found:
+            if len(dropped) >= round(config.drop * len(texts)):
+                break
+            dropped.add(one.report_id)
+        kept = [x for x in texts if x not in dropped]
+        write_jsonl(config.cleaned, ({"report_id": x, "task": task.name, "labels": labels[x].labels} for x in kept))
+        write_manifest(config.cleaned, config, inputs, dropped=len(dropped))
+        print(f"{config.cleaned}: {len(kept):,} reports, {len(dropped):,} left out")
+
+
+if __name__ == "__main__":
+    run_command(main, LabelErrorsConfig)

@@ -1,0 +1,65 @@
+"""Labels that are likely wrong: noise that was put in stands first in the queue."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from radtune.files import write_jsonl
+from radtune.label_files import read_labels, write_label_table
+from radtune.report import report_from_sections
+from radtune.tasks import load_task
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "find_label_errors.py"
+MC = load_task("multiple_choice")
+WORDS = {"Edema": "congestion", "Fracture": "broken rib", "Pneumonia": "infiltrate"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Reports that say what they have; of a tenth the labels leave out what is there, or say what is not."""
+    folder, chance = tmp_path_factory.mktemp("errors"), np.random.default_rng(0)
+    truth = chance.random((120, 3)) < 0.4
+    texts = [f"{'. '.join(w for w, t in zip(WORDS.values(), row, strict=True) if t)}. Lungs seen." for row in truth]
+    reports = [report_from_sections(str(i), f"p{i // 2}", text, "", "made") for i, text in enumerate(texts)]
+    write_jsonl(folder / "reports.jsonl", reports)
+    noisy = truth.copy()
+    noisy[:12, 0] ^= True
+    for name, table in (("labels", noisy), ("teacher", truth)):
+        rows = {str(i): dict(zip(WORDS, map(int, row), strict=True)) for i, row in enumerate(table)}
+        write_label_table(folder / f"{name}.csv", MC, rows)
+    return folder
+
+
+def queue(folder: Path) -> list[dict[str, str]]:
+    with (folder / "queue.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_noise_stands_first_and_its_reports_can_be_left_out(run_here, folder: Path) -> None:
+    words = ["task=multiple_choice", f"reports={folder / 'reports.jsonl'}", f"labels={folder / 'labels.csv'}"]
+    words += [f"output={folder / 'queue.csv'}", "rows=12", f"cleaned={folder / 'cleaned.jsonl'}", "drop=0.1"]
+    done = run_here(SCRIPT, *words)
+    assert done.returncode == 0, done.stderr
+    alone = {(row["report_id"], row["label"]) for row in queue(folder)}
+    noise = {(str(i), "Edema") for i in range(12)}
+    assert len(alone & noise) >= 10
+    assert len(read_labels(folder / "cleaned.jsonl", MC).answers) == 108
+    # A second labeler tells all of them.
+    done = run_here(SCRIPT, *words, f"others=[{folder / 'teacher.csv'}]")
+    assert done.returncode == 0, done.stderr
+    rows = queue(folder)
+    assert {(row["report_id"], row["label"]) for row in rows} == noise
+    assert all(row["given"] != row[str(folder / "teacher.csv")] for row in rows)
+    assert [float(row["suspicion"]) for row in rows] == sorted((float(row["suspicion"]) for row in rows), reverse=True)
+
+
+def test_mistakes_are_one_line(run_here, folder: Path, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "few.jsonl", [report_from_sections("1", "p", "Broken rib.", "", "made")])
+    for words, message in (
+        (("task=open_ended", f"reports={folder / 'reports.jsonl'}"), "its labels are phrases"),
+        (("task=multiple_choice", f"reports={tmp_path / 'few.jsonl'}"), "1 patients are too few"),
+    ):
+        done = run_here(SCRIPT, *words, f"labels={folder / 'labels.csv'}", f"output={tmp_path / 'queue.csv'}")
+        assert (done.returncode, message in done.stderr, done.stderr.count("\n")) == (2, True, 1), done.stderr
