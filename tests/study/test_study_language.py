@@ -41,6 +41,7 @@ def test_a_task_in_german_runs_through_a_whole_study(command, run_here, tmp_path
     ):
         code, _, error = command(f"scripts/{script}", *words)
         assert code == 0, error
+    study.write_text(study.read_text() + "inference: {max_new_tokens: 20}\n")
     planned = read_study(study, run_dir=tmp_path / "run")
     for name, job in jobs_of(planned, read_training(planned)).items():
         script, *words = job.words()[1:]
