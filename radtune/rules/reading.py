@@ -87,9 +87,7 @@ _ANSWER = (
     r"|(?:not|none) {1,9}(?:seen|present|identified|visible|visuali[sz]ed|evident|detected)) *+(?:[.,\n]|\Z)"
     r"|no {1,3}(?:evidence|acute|significant|definite|visible|change)\b)"
 )
-_ADJECTIVE = (
-    r"(?:normal|clear|enlarged|mild(?:ly)?|small|large|widened|unremarkable|intact|unchanged|stable|moderate(?:ly)?)\b"
-)
+_ADJECTIVE = r"(?:normal|clear|enlarged|big|prominent|borderline|dilated|mild(?:ly)?|small|large|widened|unremarkable|intact|unchanged|stable|moderate(?:ly)?)\b"
 # A period ends a sentence, but not in numbers, "vs." and other abbreviations; "clear.No" is a missing space, as is
 # "pneumonia.2.Small". A dash between spaces, a question mark behind a word, and the colon of a
 # section's heading end one too; the colon of other headings ("Pneumothorax: none") belongs to its
@@ -101,7 +99,8 @@ _SENTENCE_END = re.compile(
     rf"|-(?<=\s-)(?=\s)(?!\s{{1,9}}+(?:{_ANSWER}|{_ADJECTIVE}))"
     r"|:(?:(?<=\bfindings:)|(?<=\bimpression:)|(?<=\bconclusion:))"
 )
-_QUESTION = re.compile(rf"(?<=\w\?)\s(?!\s{{0,9}}+{_ANSWER})")
+# "Opacity left base ?pneumonia" asks about what comes behind.
+_QUESTION = re.compile(rf"(?<=\w\?)\s(?!\s{{0,9}}+{_ANSWER})|(?<=\w) (?=\?\w)")
 # "Heart - enlarged", "Pneumothorax - none": the dash stands for a colon.
 _DASH_AS_COLON = re.compile(
     rf"(?:^|(?<=\n))( *+[a-z][a-z/]{{1,20}}+(?: [a-z/]{{1,20}}+){{0,2}} )-(?= {{1,3}}+(?:{_ANSWER}|{_ADJECTIVE}))"
@@ -113,9 +112,10 @@ _NEXT_HEADING = re.compile(
 )
 # "It is no longer seen." goes on with what the sentence before it spoke of.
 _PRONOUN = re.compile(
-    r"\n(?= {1,9}+(?:it|this|these|they|that) (?:is|are|was|were|has|have) (?:now |since |completely |also )?"
+    r"\n(?= {1,9}+(?:none (?:seen|identified|present|visible|found) *+(?:\n|\Z)"
+    r"|(?:it|this|these|they|that) (?:is|are|was|were|has|have) (?:now |since |completely |also )?"
     r"(?:no longer|not (?:seen|visible|present|identified|visuali[sz]ed|evident|apparent|reproduced)|resolved|cleared"
-    r"|gone|disappeared|been (?:removed|withdrawn)))"
+    r"|gone|disappeared|been (?:removed|withdrawn))))"
 )
 
 
