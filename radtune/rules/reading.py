@@ -87,7 +87,10 @@ _ANSWER = (
     r"|(?:not|none) {1,9}(?:seen|present|identified|visible|visuali[sz]ed|evident|detected)) *+(?:[.,\n]|\Z)"
     r"|no {1,3}(?:evidence|acute|significant|definite|visible|change)\b)"
 )
-_ADJECTIVE = r"(?:normal|clear|enlarged|big|prominent|borderline|dilated|mild(?:ly)?|small|large|widened|unremarkable|intact|unchanged|stable|moderate(?:ly)?)\b"
+_ADJECTIVE = (
+    r"(?:normal|clear|enlarged|big|prominent|borderline|dilated|mild(?:ly)?|small|large|widened|unremarkable|intact"
+    r"|unchanged|stable|moderate(?:ly)?)\b"
+)
 # A period ends a sentence, but not in numbers, "vs." and other abbreviations; "clear.No" is a missing space, as is
 # "pneumonia.2.Small". A dash between spaces, a question mark behind a word, and the colon of a
 # section's heading end one too; the colon of other headings ("Pneumothorax: none") belongs to its
