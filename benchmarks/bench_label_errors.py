@@ -17,7 +17,7 @@ import numpy as np
 
 from radtune.command import run_command
 from radtune.config import key
-from radtune.label_files import read_labels, respell
+from radtune.label_files import LabelFile, read_labels, respell
 from radtune.labels import Answer
 from radtune.score.comparison import compare_counts
 from radtune.score.label_errors import student_of, suspects
@@ -57,7 +57,7 @@ def main(config: BenchConfig) -> None:
     given = true ^ changed
     texts = {x: text_of(task, reports[x]) for x in train}
     labels = {x: _answer(task.classes, row, x) for x, row in zip(train, given, strict=True)}
-    queue = suspects(task, texts, {x: x for x in train}, labels, {})
+    queue = suspects(task, texts, {x: x for x in train}, LabelFile(folder / file, labels), {})
     place = {x: i for i, x in enumerate(train)}, {name: j for j, name in enumerate(task.classes)}
     wrong = [bool(changed[place[0][one.report_id], place[1][one.label]]) for one in queue]
     total = int(changed.sum())

@@ -142,6 +142,8 @@ def read_yaml(path: Path, root: type = dict, below: tuple[Path, ...] = ()) -> An
         other, below = loaded.pop(_EXTENDS), (*below, path.resolve())
         if not isinstance(other, str) or (path.parent / other).resolve() in below:
             raise InputError(f"{path}: {_EXTENDS}: expected another YAML")
+        if not (path.parent / other).is_file():
+            raise InputError(f"{path}: {_EXTENDS}: {path.parent / other}: no such file")
         loaded = read_yaml(path.parent / other, root, below) | loaded
     return loaded
 

@@ -7,6 +7,8 @@ machine.
 import base64
 import hashlib
 import io
+import os
+import re
 import struct
 import warnings
 import zlib
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radtune.config import InputError
+from radtune.privacy import NOT_SHOWN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,8 +83,10 @@ def _clean(path: Path, max_side: int) -> "Image.Image":
     from PIL import Image
 
     try:
-        if not path.is_file():
-            raise InputError(f"{path}: no such image")
+        if not os.path.isfile(path):
+            # Of a column of texts it is one.
+            named = path if path.suffix.lower() in ENDINGS or not re.search(r"\s", str(path)) else NOT_SHOWN
+            raise InputError(f"{named}: no such image")
         if not (size := path.stat().st_size) or size > MAX_BYTES:
             raise InputError(f"{path}: {'an empty file' if not size else 'larger than any X-ray image'}, not an image")
         data = path.read_bytes()
@@ -134,6 +139,10 @@ def _dicom(path: Path, data: bytes) -> "Image.Image":
     if _DEFLATED.encode() in data[:1024]:
         raise InputError(f"{path}: a deflated DICOM file; write it with another transfer syntax")
     header: Any = pydicom.dcmread(io.BytesIO(data))
+    if header.PhotometricInterpretation == "PALETTE COLOR" or (
+        header.SamplesPerPixel == 3 and header.BitsAllocated > 8
+    ):
+        raise InputError(f"{path}: colours of a palette, or of more than 8 bits; write it as grey, or as RGB of 8 bits")
     if int(header.get("NumberOfFrames") or 1) > 1 or header.Rows * header.Columns > _MAX_PIXELS:
         raise InputError(f"{path}: a film, or more pixels than any X-ray image has; expected one image")
     try:
@@ -149,7 +158,7 @@ def _dicom(path: Path, data: bytes) -> "Image.Image":
         # DICOM PS3.3, section C.11.2.1.2.1; of several windows the first.
         half = (float(width[0]) - 1) / 2
         low, high = float(center[0]) - 0.5 - half, float(center[0]) - 0.5 + half
-    else:
+    elif "VOILUTSequence" in header:
         values = apply_voi_lut(values, header)
     image = _grey(values, low, high)
     return image.point(lambda value: 255 - value) if header.PhotometricInterpretation == "MONOCHROME1" else image

@@ -32,6 +32,7 @@ from radtune.score.members import (
     rows,
     rule_for,
 )
+from radtune.tables import match_ids
 from radtune.tasks import load_task, task_names
 
 
@@ -74,11 +75,13 @@ def main(config: CombineConfig) -> None:
         raise InputError("calibration is of scores, and not every model has given some")
     if config.least and rule == VOTES and not (config.least.is_integer() and config.least <= len(members)):
         raise InputError(f"least={config.least}: not a number of the {len(members)} models")
+    if config.least and rule == MEAN and config.least > 1:
+        raise InputError(f"least={config.least:g}: no mean score is above 1; rule=votes counts models")
     setting = Setting(rule, config.least or 0)
     if config.gold:
         gold = read_labels(config.gold, task, config.gold_column)
         validation = [read_labels(path, task) for path in config.validation]
-        if known := validation[0].answers.keys() & members[0].answers.keys():
+        if known := match_ids(validation[0].answers, members[0].answers):
             raise InputError(f"validation: {len(known)} of its reports are among those to answer: they may not decide")
         setting = choose_setting(
             task, validation, gold, rule, config.calibration, config.wanted, config.gold_blank, config.least
@@ -94,6 +97,9 @@ def main(config: CombineConfig) -> None:
 def _check(config: CombineConfig) -> None:
     if not config.predictions or (config.validation and len(config.validation) != len(config.predictions)):
         raise InputError("validation: a file for each of predictions, in the same order")
+    for paths in (config.predictions, config.validation):
+        if len({path.resolve() for path in paths}) < len(paths):
+            raise InputError("predictions, validation: a file stands twice, and would count as two models")
     if bool(config.validation) != bool(config.gold):
         raise InputError("validation and its gold go together")
     if not config.gold and (config.least is None or config.calibration or config.wanted):

@@ -10,7 +10,7 @@ linear model, and none has learned a report of the patient that it is asked abou
 """
 
 import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from radtune.command import run_command
@@ -20,7 +20,7 @@ from radtune.label_files import joined_to, read_labels, respell, unannotated
 from radtune.labels import Status
 from radtune.score.label_errors import suspects
 from radtune.sources.table import read_any_reports
-from radtune.tables import write_cells
+from radtune.tables import is_jsonl, write_cells
 from radtune.tasks import load_task, text_of
 
 
@@ -43,26 +43,33 @@ def main(config: LabelErrorsConfig) -> None:
     """Reads, ranks and writes."""
     inputs = [config.reports, config.labels, *config.others]
     check_outputs([config.output, config.cleaned], inputs)
+    if is_jsonl(config.output) or (config.cleaned and not is_jsonl(config.cleaned)):
+        raise InputError("output is a CSV or an Excel file, and cleaned JSON lines (.jsonl)")
     task = load_task(config.task)
     if not task.classes:
         raise InputError(f"task {task.name}: its labels are phrases, and what is ranked are classes")
     reports = {report.report_id: report for report in read_any_reports(config.reports)}
-    answers = []
+    if len({*map(str, inputs[1:])}) < len(inputs) - 1:
+        raise InputError("labels, others: a file stands twice")
+    files = []
     for path in (config.labels, *config.others):
         file, _ = joined_to(respell(task, read_labels(path, task, config.label_column))[0], reports)
         blank = unannotated(file)
-        answers.append({x: a for x, a in file.answers.items() if x not in blank and a.status == Status.OK})
-    labels, *others = answers
-    texts = {x: text_of(task, report) for x, report in reports.items() if x in labels}
+        answers = {x: a for x, a in file.answers.items() if x not in blank and a.status == Status.OK}
+        files.append(replace(file, answers=answers))
+    labels, *others = files
+    texts = {x: text_of(task, report) for x, report in reports.items() if x in labels.answers}
     if not texts:
         raise InputError(f"{config.labels}: no label for any of the {len(reports):,} reports in {config.reports}")
     patients = {x: report.patient_id or f"report {x}" for x, report in reports.items()}
     found = suspects(task, texts, patients, labels, dict(zip(map(str, config.others), others, strict=True)))
+    if not found:
+        raise InputError(f"{config.labels}: all is uncertain, and nothing can be ranked")
     queue = found[: config.rows]
     columns = ["report_id", "label", "given", "student", *map(str, config.others), "suspicion", "confident"]
     cells = (
-        [one.report_id, one.label, int(one.given), one.probability, *map(int, one.others.values()), one.suspicion,
-         int(one.confident)]
+        [one.report_id, one.label, int(one.given), one.probability,
+         *(None if said is None else int(said) for said in one.others.values()), one.suspicion, int(one.confident)]
         for one in queue
     )  # fmt: skip
     write_cells(config.output, [columns, *cells])
@@ -75,7 +82,9 @@ def main(config: LabelErrorsConfig) -> None:
                 break
             dropped.add(one.report_id)
         kept = [x for x in texts if x not in dropped]
-        write_jsonl(config.cleaned, ({"report_id": x, "task": task.name, "labels": labels[x].labels} for x in kept))
+        write_jsonl(
+            config.cleaned, ({"report_id": x, "task": task.name, "labels": labels.answers[x].labels} for x in kept)
+        )
         write_manifest(config.cleaned, config, inputs, dropped=len(dropped))
         print(f"{config.cleaned}: {len(kept):,} reports, {len(dropped):,} left out")
 

@@ -313,6 +313,9 @@ def test_a_yaml_extends_another(tmp_path: Path) -> None:
         (tmp_path / "b.yaml").write_text(f"extends: {slip}\n")
         with pytest.raises(InputError, match=r"^[^\n]*b\.yaml: extends: expected another YAML$"):
             read_yaml(tmp_path / "c.yaml")
+    (tmp_path / "b.yaml").write_text("extends: gone.yaml\n")
+    with pytest.raises(InputError, match=r"b\.yaml: extends: [^\n]*gone\.yaml: no such file$"):
+        read_yaml(tmp_path / "c.yaml")
 
 
 COMMAND = '''"""Prints its text."""

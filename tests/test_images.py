@@ -108,6 +108,10 @@ def broken_dicom(path: Path, how: str) -> None:
         data = pydicom.dcmread(dicom(path))
         data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
         data.save_as(path, enforce_file_format=True)
+    elif how == "palette":
+        dicom(path, kind="PALETTE COLOR")
+    elif how == "16 bit colours":
+        dicom(path, np.hstack([RAMP] * 3), kind="RGB", Columns=64, SamplesPerPixel=3, PlanarConfiguration=0)
     elif how == "no pixels":
         data = pydicom.dcmread(dicom(path))
         del data.PixelData
@@ -116,7 +120,7 @@ def broken_dicom(path: Path, how: str) -> None:
         path.write_bytes(dicom(path).read_bytes()[:-2000])
 
 
-@pytest.mark.parametrize("how", ["many pixels", "a film", "deflated", "no pixels", "cut"])
+@pytest.mark.parametrize("how", ["many pixels", "a film", "deflated", "no pixels", "cut", "palette", "16 bit colours"])
 def test_dicom_files_that_cannot_be_shown_are_one_line(tmp_path: Path, how: str) -> None:
     path = tmp_path / "x.dcm"
     broken_dicom(path, how)
@@ -145,3 +149,14 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(__import__("sys").modules, "pydicom.pixels", None)
     with pytest.raises(InputError, match="pip install pydicom"):
         read_picture(path, 1024)
+
+
+def test_a_report_in_the_column_of_images_is_not_shown(tmp_path: Path) -> None:
+    for text in ("Mrs Zebrowski has a small effusion.", "Zebrowski, no edema. " * 300):
+        with pytest.raises(InputError, match=r"^\(not shown\): no such image$"):
+            read_picture(tmp_path / text, 1024)
+
+
+def test_a_window_without_width_is_none(tmp_path: Path) -> None:
+    empty = dicom(tmp_path / "b.dcm", WindowCenter=9, WindowWidth=0)
+    assert np.array_equal(grey(empty), grey(dicom(tmp_path / "a.dcm")))

@@ -235,7 +235,11 @@ def _look_at_images(asking: Asking, reports: Sequence[Report]) -> None:
         for picture in asking.pictures(example.images)
     }
     for report in progress(reports, "images", len(reports)):
-        for picture in asking.pictures(report.images):
+        try:
+            pictures = asking.pictures(report.images)
+        except InputError as error:
+            raise InputError(f"report {report.report_id!r}: {error}") from None
+        for picture in pictures:
             if picture.sha256 in shown:
                 raise InputError(
                     f"{picture.path}: the image of report {report.report_id!r} is that of example "

@@ -186,9 +186,9 @@ def choose(found: Sequence[tuple[float, np.ndarray]], wanted: Mapping[str, float
     measures = [dict(zip(MEASURES, ratios(totals).tolist(), strict=True)) for _, totals in found]
     good = range(len(found))
     for name, least in wanted.items():
-        good = [i for i in good if measures[i][name] >= least]
+        left, good = good, [i for i in good if measures[i][name] >= least]
         if not good:
-            most = max(one[name] for one in measures)
+            most = max(measures[i][name] for i in left)
             raise InputError(f"no setting has a {name} of {least} on the validation reports; the most is {most:.3f}")
     by = {RECALL: PRECISION, PRECISION: RECALL}[next(iter(wanted))] if len(wanted) == 1 else "f1"
     best = max(good, key=lambda i: (measures[i][by], measures[i]["f1"]))

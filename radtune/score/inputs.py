@@ -168,6 +168,8 @@ def scores_of(task: Task, path: Path, predicted: Sequence[Answer]) -> np.ndarray
         scores = np.array([[float(row.get(name, 0.0)) for name in task.classes] for row in rows])
     except (AttributeError, TypeError, ValueError):
         raise InputError(f"{path}: 'scores' is not a number for each class") from None
+    if any(row and not row.keys() & {*task.classes} for row in rows):
+        raise InputError(f"{path}: 'scores' of a report name no class of {task.name}")
     if not ((scores >= 0) & (scores <= 1)).all():
         raise InputError(f"{path}: 'scores' are not all between 0 and 1")
     return scores

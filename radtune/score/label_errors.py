@@ -1,12 +1,14 @@
 """Labels that are likely wrong: a student that has not learned them, and other labelers, say otherwise."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from radtune.config import InputError
-from radtune.labels import Answer
+from radtune.label_files import LabelFile, by_policy, policies_for
+from radtune.labels import Answer, Status
+from radtune.score.inputs import judged_cells
 from radtune.tasks import Task
 from radtune.tasks.counting import indicators
 
@@ -21,7 +23,7 @@ class Suspect:
     Attributes:
         given: Whether the report is said to have it.
         probability: That it has it, by the student.
-        others: What other labelers say, by their names.
+        others: What other labelers say, by their names; None where they say nothing.
         suspicion: The mean of what speaks against the label: the student's probability and each other labeler.
         confident: Whether the student is as sure as it is on average of labels that say the contrary (Northcutt et al.,
             Confident learning, JAIR 2021, for each class by itself).
@@ -31,7 +33,7 @@ class Suspect:
     label: str
     given: bool
     probability: float
-    others: Mapping[str, bool]
+    others: Mapping[str, bool | None]
     suspicion: float
     confident: bool
 
@@ -40,10 +42,10 @@ def suspects(
     task: Task,
     texts: Mapping[str, str],
     patients: Mapping[str, str],
-    labels: Mapping[str, Answer],
-    others: Mapping[str, Mapping[str, Answer]],
+    labels: LabelFile,
+    others: Mapping[str, LabelFile],
 ) -> list[Suspect]:
-    """Every label of classes, the most suspect first.
+    """Every label of classes, the most suspect first; none of what a file has no column for, or is uncertain about.
 
     Args:
         task: Whose classes.
@@ -52,14 +54,14 @@ def suspects(
         labels: By report, what is to be checked.
         others: By labeler, the same; a report that one has nothing for is not held against its labels.
     """
-    given = indicators([labels[x] for x in texts], task.classes)[0]
+    given, judged = _said(task, texts, labels)
     chances = student(list(texts.values()), given, [patients[x] for x in texts])
     against = [np.where(given, 1 - chances, chances)]
     said = []
     for answers in others.values():
-        has = np.array([x in answers for x in texts])[:, None]
-        said.append(indicators([answers.get(x, labels[x]) for x in texts], task.classes)[0])
-        against.append(np.where(has, said[-1] != given, np.nan))
+        named, decided = _said(task, texts, answers)
+        said.append(np.where(decided, named, None))
+        against.append(np.where(decided, named != given, np.nan))
     suspicion = np.nanmean(np.stack(against), axis=0)
     with np.errstate(invalid="ignore"):
         # How sure the student is, on average, of labels that are there, and of those that are not.
@@ -69,12 +71,21 @@ def suspects(
     found = [
         Suspect(
             report_id, name, bool(given[i, j]), round(float(chances[i, j]), 4),
-            {other: bool(one[i, j]) for other, one in zip(others, said, strict=True)},
+            dict(zip(others, (one[i, j] for one in said), strict=True)),
             round(float(suspicion[i, j]), 4), bool(confident[i, j]),
         )
-        for i, report_id in enumerate(texts) for j, name in enumerate(task.classes)
+        for i, report_id in enumerate(texts) for j, name in enumerate(task.classes) if judged[i, j]
     ]  # fmt: skip
     return sorted(found, key=lambda one: (-one.suspicion, not one.confident))
+
+
+def _said(task: Task, report_ids: Iterable[str], file: LabelFile) -> tuple[np.ndarray, np.ndarray]:
+    """Which classes a file names, and which it decides, both boolean, of shape (reports, classes)."""
+    answers = {x: file.answers.get(x, Answer((), x, status=Status.REFUSED)) for x in report_ids}
+    file = by_policy(task, replace(file, answers=answers), policies_for(task, "drop"))
+    rows = list(file.answers.values())
+    has = np.array([row.status == Status.OK for row in rows])[:, None]
+    return indicators(rows, task.classes)[0], judged_cells(task, file, None) & has
 
 
 def student(texts: Sequence[str], given: np.ndarray, patients: Sequence[str]) -> np.ndarray:

@@ -72,6 +72,11 @@ def combined(task: Task, members: Sequence[LabelFile], setting: Setting) -> dict
 
 def _mean(task: Task, members: Sequence[LabelFile], score_map: ScoreMap | None) -> np.ndarray:
     """Mean scores of the members that have read a report, shape (reports, classes); probabilities, with a map."""
+    for member in members:
+        scores_of(task, member.path, list(member.answers.values()))
+        unscored = (x for x, a in member.answers.items() if a.status == Status.OK and not a.provenance.get("scores"))
+        if (first_of_them := next(unscored, None)) is not None:
+            raise InputError(f"{member.path}: no scores for report {first_of_them!r}; rule=votes counts labels")
     answers = []
     for report_id, first in members[0].answers.items():
         given = [scores for member in members if (scores := member.answers[report_id].provenance.get("scores"))]
@@ -102,6 +107,8 @@ def choose_setting(
     gold, _ = keep_reports(gold, members[0].answers)
     gold = without(gold, unannotated(gold, gold_blank))
     check_whole(gold)
+    if not any(answer.labels for answer in gold.answers.values()):
+        raise InputError(f"{gold.path}: no label in the validation reports' gold: nothing can be chosen on it")
     own = [replace(member, answers={x: member.answers[x] for x in gold.answers}) for member in members]
     right, judged = list(gold.answers.values()), judged_cells(task, gold, gold_blank)
     if rule == VOTES:

@@ -62,9 +62,13 @@ def read_questions(path: Path, task: Task, id_column: str | None = None) -> Labe
         report_id = id_cell(f"{path}:{number}", ids, row)
         if by_image and report_id.lower().endswith(ENDINGS):
             report_id = Path(report_id).stem
+        if not report_id:
+            raise InputError(f"{path}:{number}: empty {ids}")
         states = said.setdefault(report_id, {})
-        yes = {"yes": True, "no": False}.get(cell_text(row[answer]).strip().lower())
-        asked = _ASKED.sub("", _ASKS.sub("", cell_text(row[question]).strip()))
+        # True and false are those of JSON and Parquet.
+        replied = cell_text(row.get(answer)).strip().rstrip(".!").lower()
+        yes = {"yes": True, "true": True, "no": False, "false": False}.get(replied)
+        asked = _ASKED.sub("", _ASKS.sub("", cell_text(row.get(question)).strip()))
         for mention in label_report(asked, rules).mentions if yes is not None else ():
             state = {"positive": State.PRESENT, "negative": State.ABSENT}.get(mention.status)
             state = state if yes else {State.PRESENT: State.ABSENT}.get(state)

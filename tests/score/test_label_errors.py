@@ -9,6 +9,7 @@ import pytest
 from radtune.files import write_jsonl
 from radtune.label_files import read_labels, write_label_table
 from radtune.report import report_from_sections
+from radtune.score.label_errors import suspects
 from radtune.tasks import load_task
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "find_label_errors.py"
@@ -63,3 +64,13 @@ def test_mistakes_are_one_line(run_here, folder: Path, tmp_path: Path) -> None:
     ):
         done = run_here(SCRIPT, *words, f"labels={folder / 'labels.csv'}", f"output={tmp_path / 'queue.csv'}")
         assert (done.returncode, message in done.stderr, done.stderr.count("\n")) == (2, True, 1), done.stderr
+
+
+def test_what_a_file_does_not_decide_is_not_held_against_a_label(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("report_id,Edema\n" + "".join(f"{i},{(1, 0, -1)[i % 3]}\n" for i in range(6)))
+    (tmp_path / "b.csv").write_text("report_id,Fracture,Edema\n" + "".join(f"{i},1,{i % 2 or -1}\n" for i in range(6)))
+    labels, other = (read_labels(tmp_path / name, MC) for name in ("a.csv", "b.csv"))
+    texts = {str(i): f"lungs {i % 3}" for i in range(6)}
+    found = suspects(MC, texts, {x: x for x in texts}, labels, {"b": other})
+    assert {(one.report_id, one.label) for one in found} == {(x, "Edema") for x in "0134"}
+    assert {one.report_id: one.others["b"] for one in found} == {"0": None, "1": True, "3": True, "4": None}

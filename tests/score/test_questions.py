@@ -63,6 +63,14 @@ def test_contradictions_are_left_open_and_other_tasks_refused(tmp_path: Path) ->
         read_questions(write(tmp_path / "none.csv", ("a.jpg", "Is this an MRI?", "no")), CHEST)
     with pytest.raises(InputError, match="questions are read by rules, and task open_ended has none"):
         read_questions(tmp_path / "q.csv", load_task("open_ended"))
+    with pytest.raises(InputError, match=r"blank\.csv:2: empty image"):
+        read_questions(write(tmp_path / "blank.csv", (" ", "Is there edema?", "yes")), CHEST)
+
+
+def test_json_answers_may_be_true_and_may_be_absent(tmp_path: Path) -> None:
+    asked = {"image": "a.png", "question": "Is there edema?"}
+    write_jsonl(tmp_path / "q.jsonl", [asked | {"answer": True}, asked])
+    assert read_questions(tmp_path / "q.jsonl", CHEST).answers["a"].labels == ("Edema",)
 
 
 def test_what_nobody_asked_is_not_scored(tmp_path: Path, command) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from radtune.config import InputError
 from radtune.files import manifest_path, read_jsonl, write_jsonl
 from radtune.label_files import is_edited, read_labels, write_label_table
 from radtune.score.members import MEAN, VOTES, Setting, choose_setting, combined
@@ -133,6 +134,41 @@ def test_mistakes_are_one_line(run_here, folder: Path) -> None:
         ((*chosen, "wanted.precision=0.9", "wanted.recall=1"), "no setting has a"),
         ((*chosen, "wanted.f1=1"), "wanted: recall or precision"),
         ((f"predictions={test}", "rule=votes", "least=6"), "not a number of the 5 models"),
+        ((f"predictions={test}", "least=2"), "no mean score is above 1"),
     ):
         done = run_here(SCRIPT, *asked, *words)
         assert (done.returncode, message in done.stderr, done.stderr.count("\n")) == (2, True, 1), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ([0.5], "is not a number for each class"),
+        ({"Edema": None}, "is not a number for each class"),
+        ({"EDEMA": 0.9}, "name no class"),
+        (None, "no scores for report '2'; rule=votes counts labels"),
+    ],
+)
+def test_no_label_is_lost_where_scores_cannot_be_read(tmp_path: Path, scores: object, message: str) -> None:
+    row = {"report_id": "1", "labels": ["Edema"], "scores": {"Edema": 0.9}}
+    write_jsonl(tmp_path / "a.jsonl", [row, row | {"report_id": "2", "scores": scores}])
+    with pytest.raises(InputError, match=message):
+        combined(MC, [read_labels(tmp_path / "a.jsonl", MC)], Setting(MEAN, 0.5))
+
+
+def test_validation_may_not_be_what_is_answered_nor_without_cases(tmp_path: Path, monkeypatch) -> None:
+    for name, ids, labels in (("a", "12", ["Edema"]), ("b", ("s1", "s2"), []), ("c", "34", [])):
+        rows = [{"report_id": x, "labels": labels, "scores": {"Edema": 0.9}} for x in ids]
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    from combine import CombineConfig, main
+
+    a, b, c = (tmp_path / f"{name}.jsonl" for name in "abc")
+    for predictions, other, message in (
+        ([a], [b], "2 of its reports"),
+        ([a], [c], "no label"),
+        ([a, a], [c, c], "twice"),
+    ):
+        keys = {"predictions": predictions, "validation": other, "gold": other[0], "output": tmp_path / "o.jsonl"}
+        with pytest.raises(InputError, match=message):
+            main(CombineConfig(task=MC.name, **keys))
