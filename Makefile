@@ -27,7 +27,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: radtune needs Python 3.11 or 3.12 (PYTHON=...)"; exit 2; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
 	@echo "installing from constraints.txt (about two minutes) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[study,teacher,gguf,dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[study,teacher,dicom,gguf,dev]'
 	@touch $@
 
 demo: STUDY = mini
