@@ -148,6 +148,12 @@ def read_yaml(path: Path, root: type = dict, below: tuple[Path, ...] = ()) -> An
     return loaded
 
 
+def yaml_files(path: Path) -> tuple[Path, ...]:
+    """The files that make up a YAML that :func:`read_yaml` reads: itself, what it extends, what that extends."""
+    other = (_parse_yaml(path.read_text(encoding="utf-8")) or {}).get(_EXTENDS)
+    return (path, *(yaml_files(path.parent / other) if other else ()))
+
+
 def help_text(schema: type, description: str) -> str:
     """The ``--help`` page: the command's docstring, then every key with its type, default, meaning and limits."""
     lines = [description.strip(), "", "keys (key=value on the command line, or in a YAML given with --config):"]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radtune.config import InputError, from_mapping, help_text, key, parse_config, read_yaml
+from radtune.config import InputError, from_mapping, help_text, key, parse_config, read_yaml, yaml_files
 
 
 @dataclass
@@ -309,6 +309,7 @@ def test_a_yaml_extends_another(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("extends: b.yaml\nbooks: [{files: c}]\n")
     shelf = parse_config(Shelf, ["--config", str(tmp_path / "c.yaml")])
     assert shelf == Shelf("b", (Inner(files="c"),), (1.0, 2.0))
+    assert yaml_files(tmp_path / "c.yaml") == tuple(tmp_path / name for name in ("c.yaml", "b.yaml", "far/a.yaml"))
     for slip in ("c.yaml", "[a.yaml]"):
         (tmp_path / "b.yaml").write_text(f"extends: {slip}\n")
         with pytest.raises(InputError, match=r"^[^\n]*b\.yaml: extends: expected another YAML$"):

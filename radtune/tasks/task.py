@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from radtune import PACKAGE, ROOT
-from radtune.config import InputError, from_mapping, key, nearest, read_yaml
+from radtune.config import InputError, from_mapping, key, nearest, read_yaml, yaml_files
 from radtune.labels import State
 from radtune.report import Report
 from radtune.tables import ID_COLUMNS, is_missing
@@ -237,7 +237,7 @@ def _check_parents(where: str, number: int, entry: ClassEntry, parents: Mapping[
 
 def _wording(where: str, path: Path, file: TaskFile) -> tuple[Wording, tuple[Path, ...]]:
     if file.examples is None:
-        return Wording(where, file.texts, file.prompts), (path,)
+        return Wording(where, file.texts, file.prompts), yaml_files(path)
     examples_path = _found(where, "examples.file", path, file.examples.file)
     examples, shown, drawn_for = read_examples(examples_path), file.examples.shown, tuple(file.examples.drawn_for)
     names = {entry if isinstance(entry, str) else entry.name for entry in file.classes}
@@ -249,7 +249,7 @@ def _wording(where: str, path: Path, file: TaskFile) -> tuple[Wording, tuple[Pat
     fixed = sum(example.fixed for example in examples)
     if fixed != shown and set(USES) - set(drawn_for):
         raise InputError(f"{where}: examples.shown is {shown}, but {fixed} rows of {file.examples.file} are fixed")
-    return Wording(where, file.texts, file.prompts, examples, shown, drawn_for), (path, examples_path)
+    return Wording(where, file.texts, file.prompts, examples, shown, drawn_for), (*yaml_files(path), examples_path)
 
 
 def _rules(where: str, path: Path, rules: str | None) -> Path | None:

@@ -209,3 +209,8 @@ def test_a_name_is_one_tasks_alone(tmp_path):
     (tmp_path / "other").mkdir()
     with pytest.raises(InputError, match="a task that ships is 'open_ended', too"):
         own_tasks([write(tmp_path / "other", name="open_ended", prompts={"inference": "{classes}"})])
+
+
+def test_what_a_task_extends_is_among_its_files():
+    files = [file.name for file in load_task("chest_findings").files]
+    assert files[:2] == ["chest_findings.yaml", "multiple_choice.yaml"] and "lexicon.toml" in files
