@@ -3,14 +3,13 @@
 Its answers are noise. `pytest -m real tests/test_vision_server.py`.
 """
 
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import httpx2
 import pytest
+from health import free_port, wait_until_healthy
 from test_radiographs import COUNT, answered, images, read_jsonl  # noqa: F401  (a fixture)
 
 # Llama 3's, with the place of each image.
@@ -54,20 +53,12 @@ def make_llava(folder: Path) -> Path:
 
 @pytest.mark.real
 def test_a_vision_model_answers_each_image_once(images, tmp_path, start_fork, command):  # noqa: F811
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     model, output = make_llava(tmp_path / "llava"), tmp_path / "answers.jsonl"
     words = [Path(sys.executable).with_name("transformers"), "serve", model, "--device", "cpu", "--port", str(port)]
     server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        while True:
-            try:
-                if httpx2.get(f"http://127.0.0.1:{port}/health", trust_env=False).status_code == 200:
-                    break
-            except httpx2.TransportError:
-                assert server.poll() is None
-                time.sleep(0.1)
+        wait_until_healthy(port, lambda: server.poll() is None)
         given = [f"reports={images}", f"output={output}", "task=radiograph", f"model={model}", "max_tokens=4"]
         given += [f"base_url=http://127.0.0.1:{port}/v1", "concurrency=2", "timeout_s=600"]
         process = start_fork("gpt_data_generate.py", *given)

@@ -1,12 +1,11 @@
 """A whole small cohort through a real model server: `transformers serve` with the mini model, and Azure's paths."""
 
 import json
-import socket
 import sys
-import time
 
 import httpx2
 import pytest
+from health import free_port, wait_until_healthy
 from recipe_runs import Run
 from starlette.applications import Starlette
 from starlette.responses import Response
@@ -34,19 +33,11 @@ def serve(words):
 @pytest.fixture(scope="module")
 def model_server(tmp_path_factory):
     """The URL of `transformers serve` with the mini model."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     words = ["data/mini", "--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
     run = Run(serve, words, tmp_path_factory.mktemp("server"), {"HF_HUB_OFFLINE": "1"})
     try:
-        while True:
-            try:
-                if httpx2.get(f"http://127.0.0.1:{port}/health", trust_env=False).status_code == 200:
-                    break
-            except httpx2.TransportError:
-                assert run.process.is_alive()
-                time.sleep(0.1)
+        wait_until_healthy(port, run.process.is_alive)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         run.process.kill()

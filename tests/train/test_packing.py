@@ -43,8 +43,8 @@ def rows():
     return make_rows(tokenizer, instructions(3), "llama3_chat")[0]
 
 
-@pytest.fixture(scope="module")
-def model():
+def make_decoder():
+    """A small decoder whose adapter changes what it says."""
     torch.manual_seed(0)
     decoder = lora_llama3_1(
         lora_attn_modules=["q_proj", "v_proj"], vocab_size=1408, num_layers=2, num_heads=4, num_kv_heads=2,
@@ -54,7 +54,12 @@ def model():
     set_trainable_params(decoder, adapter)
     for parameter in adapter.values():
         torch.nn.init.normal_(parameter, std=0.1)
-    return SummedLoss(decoder)
+    return decoder
+
+
+@pytest.fixture(scope="module")
+def model():
+    return SummedLoss(make_decoder())
 
 
 def loss_and_gradients(model, batches, dense=False):

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_packing import instructions, loss_and_gradients
-from torchtune.models.llama3_1 import lora_llama3_1
-from torchtune.modules.peft import get_adapter_params, set_trainable_params
+from test_packing import instructions, loss_and_gradients, make_decoder
 
 from radtune.engines.closed import AnswerTree
 from radtune.tasks import load_task
@@ -45,16 +43,7 @@ def made(tokenizer):
 
 @pytest.fixture(scope="module")
 def decoder():
-    torch.manual_seed(0)
-    decoder = lora_llama3_1(
-        lora_attn_modules=["q_proj", "v_proj"], vocab_size=1408, num_layers=2, num_heads=4, num_kv_heads=2,
-        embed_dim=64, intermediate_dim=128, max_seq_len=1024, lora_rank=4, lora_alpha=8,
-    )  # fmt: skip
-    adapter = get_adapter_params(decoder)
-    set_trainable_params(decoder, adapter)
-    for parameter in adapter.values():
-        torch.nn.init.normal_(parameter, std=0.1)
-    return decoder
+    return make_decoder()
 
 
 def costs(tokenizer, made, loss: LossSettings):
