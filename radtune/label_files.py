@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -135,8 +135,10 @@ def read_labels(
     path, by = Path(path), by or column or ""
     answers: dict[str, Answer] = {}
     lines, blank, layout, says_none = dict[str, int](), set[str](), None, False
-    for number, row in _rows(path):
+    is_json = is_jsonl(path)
+    for number, row in read_table(path):
         where = f"{path}:{number}"
+        row = row if is_json else {name: cell_text(cell) for name, cell in row.items()}
         layout = layout or _layout(path, row, task, column, id_column)
         id_name = layout.ids if layout.ids in row else find_id_column(row, Path(where), id_column)
         report_id = id_cell(where, id_name, row)
@@ -144,7 +146,7 @@ def read_labels(
             raise InputError(f"{where}: empty {id_name}")
         if report_id in answers:
             raise InputError(f"{where}: report {report_id!r} stands twice")
-        if is_jsonl(path):
+        if is_json:
             answer, nothing = _json_answer(where, row, task, column, report_id, by)
         else:
             answer, nothing = _table_answer(where, row, task, layout, report_id, by)
@@ -160,13 +162,7 @@ def read_labels(
 
 def column_names(path: Path) -> list[str]:
     """The columns of a table, or the keys of a JSONL's first row; empty if it has no rows."""
-    return next((list(row) for _, row in _rows(path)), [])
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    if is_jsonl(path):
-        return read_table(path)
-    return ((number, {name: cell_text(cell) for name, cell in row.items()}) for number, row in read_table(path))
+    return next((list(row) for _, row in read_table(path)), [])
 
 
 def _layout(path: Path, row: Mapping[str, Any], task: Task, column: str | None, id_column: str | None) -> _Layout:

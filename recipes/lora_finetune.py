@@ -40,7 +40,7 @@ from radtune.score.scores import ratios
 from radtune.tasks import THREE_VALUED, Task, load_task, own_tasks, task_names
 from radtune.train.checkpoints import resume_state, save_checkpoint
 from radtune.train.costs import with_costs
-from radtune.train.data import Choices, Row, data_paths, make_rows, read_rows
+from radtune.train.data import Row, data_paths, make_rows, read_rows
 from radtune.train.distributed import (
     World,
     end_world,
@@ -310,12 +310,7 @@ class LoRAFinetune:
     def _loss(self, batch: Batch) -> torch.Tensor:
         """The summed loss of a batch."""
         mask = attention_mask(batch, self.world.device, self.dtype)
-        move = {"device": self.world.device, "non_blocking": True}
-        positions = None if batch.positions is None else batch.positions.to(**move)
-        weights = None if batch.weights is None else batch.weights.to(**move)
-        choices = [Choices(**{name: part.to(**move) for name, part in vars(row).items()}) for row in batch.choices]
-        places, targets = batch.places.to(**move), batch.targets.to(**move)
-        return self.model(batch.tokens.to(**move), positions, mask, places, targets, weights, choices)
+        return self.model(batch.each(lambda part: part.to(self.world.device, non_blocking=True)), mask)
 
     def _dealt(self, batches: list[Batch]) -> Iterator[tuple[Batch, int]]:
         """This process's batches with weight 1; one of weight 0 where others have one more, to keep step with them."""

@@ -368,7 +368,7 @@ def arguments(folder, changes=None):
     return COMMAND + [f"{name}={value}" for name, value in values.items()]
 
 
-def test_command_writes_the_same_bytes_twice(run_here, files):
+def test_command_writes_the_weak_labels_and_the_same_bytes_twice(run_here, files):
     command = arguments(files, {"validation_rows": 5, "validation_output": files / "validation.jsonl"})
     first = run_here(*command)
     assert first.returncode == 0, first.stderr
@@ -379,6 +379,11 @@ def test_command_writes_the_same_bytes_twice(run_here, files):
     assert (files / "rows.jsonl").read_bytes() == before
     rows = list(read_instructions(files / "rows.jsonl"))
     assert len(rows) == 30
+    task = load_task("multiple_choice")
+    truth = read_labels(files / "labels.csv", task).answers
+    for row in (row for row in rows if row.task == task.name):
+        assert task.read(row.output).labels == truth[row.report_id].labels
+        assert row.instruction == task.prompt("training").instruction
     manifest = json.loads((files / "rows.jsonl.manifest.json").read_text())
     assert manifest["rows"] == 30
     assert len(manifest["inputs"]) == 9  # with the files of the two tasks
@@ -386,16 +391,6 @@ def test_command_writes_the_same_bytes_twice(run_here, files):
     assert counts.pop("left_out")["held out with their patients"] >= 5
     assert counts == {"labelled": 60, "unknown_labels": {}, "train": 20, "validation": 5, "not_learned": []}
     assert manifest["unmatched_exclude_ids"] == 0
-
-
-def test_outputs_are_the_weak_labels(run_here, files):
-    run_here(*arguments(files))
-    task = load_task("multiple_choice")
-    truth = read_labels(files / "labels.csv", task).answers
-    rows = [row for row in read_instructions(files / "rows.jsonl") if row.task == "multiple_choice"]
-    for row in rows:
-        assert task.read(row.output).labels == truth[row.report_id].labels
-        assert row.instruction == task.prompt("training").instruction
 
 
 @pytest.mark.parametrize(
@@ -464,25 +459,3 @@ def test_uncertain_classes_are_learned_as_asked_for(run_here, files, policy, out
         assert {row.output for row in built} == outputs
         assert {row.task for row in built} == {"multiple_choice+states" if policy == "state" else "multiple_choice"}
         assert ("30 uncertain" in result.stdout) == (policy == "drop")
-
-
-def test_rows_of_a_task_of_ones_own(run_here, files):
-    classes = "".join(f"- Class {number}\n" for number in range(150))
-    (files / "toy.yaml").write_text(
-        f"name: toy\nkind: classes\nclasses:\n{classes}none: Nothing\nprompts: {{inference: 'Which?\n{{classes}}'}}\n"
-    )
-    reports = [json.loads(line)["report_id"] for line in (files / "mimic.jsonl").read_text().splitlines()]
-    lines = [
-        f'{report_id},"class 7, Class 3"' if number % 2 else f"{report_id}," for number, report_id in enumerate(reports)
-    ]
-    (files / "toy.csv").write_text("\n".join(["report_id,labels", *lines]))
-    toy = {"toy.reports": files / "mimic.jsonl", "toy.labels": files / "toy.csv", "toy.rows": 40}
-    result = run_here(*arguments(files, {"tasks": f"[{files / 'toy.yaml'}]", **toy}))
-    assert result.returncode == 0, result.stderr
-    assert "toy: 60 labelled" in result.stdout
-    rows = [row for row in read_instructions(files / "rows.jsonl") if row.task == "toy"]
-    assert len(rows) == 40
-    for row in rows:
-        assert row.output == ("['Class 3', 'Class 7']" if reports.index(row.report_id) % 2 else "['Nothing']")
-        assert row.instruction.startswith("Which?")
-        assert "‘Class 149’" in row.instruction

@@ -71,8 +71,8 @@ class ModelFolder:
         if lora and lora.get("apply_lora_to_output") and self.config.get("tie_word_embeddings"):
             raise InputError(f"model.apply_lora_to_output: the output layer of {self.path} is its embeddings")
         try:
-            sizes = family.arguments(self.config)
-            return resolve_name(family.builder if lora is None else family.lora_builder)(**sizes, **(lora or {}))
+            builder = f"torchtune.models.{family.builder}.{'' if lora is None else 'lora_'}{family.builder}"
+            return resolve_name(builder)(**family.arguments(self.config), **(lora or {}))
         except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             what = f"{self.path}/config.json: not that of a {family.name}"
@@ -90,6 +90,10 @@ class ModelFolder:
     def tokenizer(self, max_seq_len: int | None = None) -> Any:
         """Its tokenizer; ``max_seq_len`` is where training rows are cut."""
         return self.family.load_tokenizer(self.path, self.config["vocab_size"], max_seq_len)
+
+    def stop_tokens(self) -> list[int]:
+        """The tokens that end an answer, ascending."""
+        return sorted(self.tokenizer().stop_tokens)
 
 
 @dataclass(frozen=True)
@@ -201,14 +205,18 @@ def read_weights(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
             yield name, stream.get_tensor(name)
 
 
-def fingerprint(folder: Path) -> str:
-    """A hash of the first rows of all weights of a model, the same whatever files and floats of more bits hold them."""
-    rows = {}
+def _slices(folder: Path) -> Iterator[tuple[str, Any]]:
+    """Name and slice of each weight of a model, of which no more is read than is asked for."""
     for path in weight_files(folder):
         with _opened(path) as stream:
             for name in stream.keys():  # noqa: SIM118
-                values = stream.get_slice(name)[:_ROWS].float().contiguous()
-                rows[name] = hashlib.sha256(values.numpy().tobytes()).hexdigest()
+                yield name, stream.get_slice(name)
+
+
+def fingerprint(folder: Path) -> str:
+    """A hash of the first rows of all weights of a model, the same whatever files and floats of more bits hold them."""
+    first = ((name, weight[:_ROWS].float().contiguous().numpy()) for name, weight in _slices(folder))
+    rows = {name: hashlib.sha256(values.tobytes()).hexdigest() for name, values in first}
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
@@ -324,15 +332,9 @@ def fresh_adapter(model: nn.Module, seed: int) -> dict[str, torch.Tensor]:
 def check_weights(base: ModelFolder) -> None:
     """Refuses a folder whose weights are not those of its ``config.json``, by their names and shapes alone."""
     with torch.device("meta"):
-        for _ in _fitting(base.decoder(), _empty_weights(base.path), base):
+        empty = ((name, torch.empty(weight.get_shape())) for name, weight in _slices(base.path))
+        for _ in _fitting(base.decoder(), empty, base):
             pass
-
-
-def _empty_weights(folder: Path) -> Weights:
-    for path in weight_files(folder):
-        with _opened(path) as stream:
-            for name in stream.keys():  # noqa: SIM118
-                yield name, torch.empty(stream.get_slice(name).get_shape())
 
 
 def _fitting(model: nn.Module, weights: Weights, base: ModelFolder) -> Weights:

@@ -125,7 +125,7 @@ def _write_prompting(folder: Path, base: ModelFolder) -> None:
     (folder / TEMPLATE).write_text(template, encoding="utf-8")
     for name, changes in (
         (TOKENIZER_CONFIG, {"chat_template": template}),
-        (_GENERATION, {"eos_token_id": sorted(base.tokenizer().stop_tokens)}),
+        (_GENERATION, {"eos_token_id": base.stop_tokens()}),
     ):
         own = read_json(base.path / name) if (base.path / name).is_file() else {}
         _write_json(folder / name, {**own, **changes})

@@ -8,7 +8,7 @@ which our attention does not; Phi-3 stores queries, keys and values as one weigh
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ class Family:
         fixed: Further entries that ``config.json`` must have, if it has them at all: what torchtune builds.
         usual: What nearly all its models have of some entries; with others, weights of these are another model in
             silence.
-        builder: torchtune's; it and ``lora_builder`` take ``arguments`` of a ``config.json``.
+        builder: torchtune's, in its package of that name, and with ``lora_`` before it; both take ``arguments`` of a
+            ``config.json``.
         weights: From Hugging Face's names of weights to torchtune's; ``{}`` is a layer's number.
         neighbours: Whether torchtune's rotary positions turn neighbours where Hugging Face's turn the two halves of a
             head, so that rows of queries and keys stand in another order.
@@ -44,7 +45,6 @@ class Family:
     tied: bool | None
     usual: Mapping[str, Sequence[float]]
     builder: str
-    lora_builder: str
     arguments: Callable[[dict[str, Any]], dict[str, Any]]
     weights: Mapping[str, str]
     fixed: Mapping[str, Any]
@@ -167,82 +167,45 @@ _SCALED = {
     "rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
 }  # fmt: skip
 _PLAIN = {"rope_type": "default"}
-_LLAMA_FIXED = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False}
 
+# Of any size: the tiny model in data/mini is one.
+_LLAMA_3_1 = Family(
+    name="Llama 3.1",
+    model_type="llama",
+    rope=_SCALED,
+    tied=False,
+    usual={"rope_theta": [500_000.0], "factor": [8.0], "rms_norm_eps": [1e-5]},
+    builder="llama3_1",
+    arguments=_llama_arguments,
+    weights=_LLAMA_WEIGHTS,
+    fixed={"hidden_act": "silu", "attention_bias": False, "mlp_bias": False},
+    neighbours=True,
+    load_tokenizer=llama3_tokenizer_of,
+)
+# The others by what they have otherwise.
 FAMILIES = (
-    # Of any size: the tiny model in data/mini is one.
-    Family(
-        name="Llama 3.1",
-        model_type="llama",
-        rope=_SCALED,
-        tied=False,
-        usual={"rope_theta": [500_000.0], "factor": [8.0], "rms_norm_eps": [1e-5]},
-        builder="torchtune.models.llama3_1.llama3_1",
-        lora_builder="torchtune.models.llama3_1.lora_llama3_1",
-        arguments=_llama_arguments,
-        weights=_LLAMA_WEIGHTS,
-        fixed=_LLAMA_FIXED,
-        neighbours=True,
-        load_tokenizer=llama3_tokenizer_of,
-    ),
+    _LLAMA_3_1,
     # 1B and 3B.
-    Family(
-        name="Llama 3.2",
-        model_type="llama",
-        rope=_SCALED,
-        tied=True,
+    replace(
+        _LLAMA_3_1, name="Llama 3.2", tied=True, builder="llama3_2",
         usual={"rope_theta": [500_000.0], "factor": [32.0], "rms_norm_eps": [1e-5]},
-        builder="torchtune.models.llama3_2.llama3_2",
-        lora_builder="torchtune.models.llama3_2.lora_llama3_2",
-        arguments=_llama_arguments,
-        weights=_LLAMA_WEIGHTS,
-        fixed=_LLAMA_FIXED,
-        neighbours=True,
-        load_tokenizer=llama3_tokenizer_of,
     ),
     # 135M and 360M, and 1.7B with the other base of positions.
-    Family(
-        name="SmolLM2",
-        model_type="llama",
-        rope=_PLAIN,
-        tied=True,
+    replace(
+        _LLAMA_3_1, name="SmolLM2", rope=_PLAIN, tied=True, builder="llama3_2", load_tokenizer=json_tokenizer_of,
         usual={"rope_theta": [100_000.0, 130_000.0], "rms_norm_eps": [1e-5]},
-        builder="torchtune.models.llama3_2.llama3_2",
-        lora_builder="torchtune.models.llama3_2.lora_llama3_2",
-        arguments=_llama_arguments,
-        weights=_LLAMA_WEIGHTS,
-        fixed=_LLAMA_FIXED,
-        neighbours=True,
-        load_tokenizer=json_tokenizer_of,
     ),
     # 0.5B to 7B; embeddings are tied below 7B.
-    Family(
-        name="Qwen2.5",
-        model_type="qwen2",
-        rope=_PLAIN,
-        tied=None,
+    replace(
+        _LLAMA_3_1, name="Qwen2.5", model_type="qwen2", rope=_PLAIN, tied=None, builder="qwen2",
+        arguments=_qwen_arguments, weights=_LLAMA_WEIGHTS | _BIASES, neighbours=False, load_tokenizer=json_tokenizer_of,
         usual={"rope_theta": [1_000_000.0], "rms_norm_eps": [1e-6]},
-        builder="torchtune.models.qwen2.qwen2",
-        lora_builder="torchtune.models.qwen2.lora_qwen2",
-        arguments=_qwen_arguments,
-        weights=_LLAMA_WEIGHTS | _BIASES,
         fixed={"hidden_act": "silu", "use_sliding_window": False},
-        neighbours=False,
-        load_tokenizer=json_tokenizer_of,
     ),
     # 7B v0.3: v0.1 slides a window over what it sees, and the turns of both before it are no special tokens.
-    Family(
-        name="Mistral",
-        model_type="mistral",
-        rope=_PLAIN,
-        tied=False,
-        usual={"rope_theta": [1_000_000.0], "rms_norm_eps": [1e-5]},
-        builder="torchtune.models.mistral.mistral",
-        lora_builder="torchtune.models.mistral.lora_mistral",
-        arguments=_arguments,
-        weights=_LLAMA_WEIGHTS,
+    replace(
+        _LLAMA_3_1, name="Mistral", model_type="mistral", rope=_PLAIN, builder="mistral", arguments=_arguments,
+        load_tokenizer=json_tokenizer_of, usual={"rope_theta": [1_000_000.0], "rms_norm_eps": [1e-5]},
         fixed={"hidden_act": "silu", "sliding_window": None},
-        neighbours=True,
-        load_tokenizer=json_tokenizer_of,
     ),
-)
+)  # fmt: skip

@@ -203,7 +203,7 @@ def _add_prompting(writer: GGUFWriter, base: ModelFolder, numbers: dict[str, int
         if (token := contents.get(f"{name}_token")) in numbers:
             add(numbers[token])
     # What ends an answer in training comes first.
-    stops = sorted(stop_tokens(base), key=lambda number: number != numbers.get(contents.get("eos_token", "")))
+    stops = sorted(base.stop_tokens(), key=lambda number: number != numbers.get(contents.get("eos_token", "")))
     adders = (writer.add_eos_token_id, writer.add_eot_token_id, writer.add_eom_token_id)
     for add, number in zip(adders, stops, strict=False):
         add(number)
@@ -211,17 +211,12 @@ def _add_prompting(writer: GGUFWriter, base: ModelFolder, numbers: dict[str, int
     writer.add_chat_template(read_frame(base.path).template)
 
 
-def stop_tokens(base: ModelFolder) -> list[int]:
-    """The tokens that end an answer of a model folder."""
-    return sorted(base.tokenizer().stop_tokens)
-
-
 def modelfile(folder: Path, path: Path) -> str:
     """Ollama's Modelfile for a GGUF file beside it: the prompt that was trained, without a system message; greedy."""
     base = open_model(folder)
     frame = read_frame(folder)
     names = {token["id"]: token["content"] for token in read_json(folder / TOKENIZER)["added_tokens"]}
-    stops = "".join(f'PARAMETER stop "{names[number]}"\n' for number in stop_tokens(base) if number in names)
+    stops = "".join(f'PARAMETER stop "{names[number]}"\n' for number in base.stop_tokens() if number in names)
     return (
         f"FROM ./{path.name}\n"
         f'TEMPLATE """{frame.before}{{{{ .Prompt }}}}{frame.after}{{{{ .Response }}}}"""\n'

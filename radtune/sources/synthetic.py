@@ -19,7 +19,6 @@ from radtune.sources import synthetic_msk
 
 # Those of the chest; the others are synthetic_msk's.
 COHORTS = ("mimic", "wcm")
-_STRENGTH = {State.PRESENT: 2, State.UNCERTAIN: 1, State.ABSENT: 0}
 
 
 @dataclass
@@ -74,8 +73,8 @@ class _Draft:
     def say(self, condition: dict[str, Any], label: State) -> None:
         """Notes a label for the condition's classes: positive over uncertain over negative."""
         for name in (condition.get("finding"), condition.get("also")):
-            if name and _STRENGTH[label] >= _STRENGTH[self.labels.get(name, State.ABSENT)]:
-                self.labels[name] = label
+            if name:
+                synthetic_msk.note(self.labels, name, label)
 
 
 @cache
@@ -245,6 +244,4 @@ def _findings(draft: _Draft, cohort: str) -> str:
 
 def _impression(draft: _Draft) -> str:
     sentences = list(dict.fromkeys(draft.impression))
-    if len(sentences) > 1 and draft.random.random() < 0.6:
-        return "\n".join(f"{number}. {sentence}" for number, sentence in enumerate(sentences, start=1))
-    return " ".join(sentences)
+    return synthetic_msk.joined(sentences, numbered=len(sentences) > 1 and draft.random.random() < 0.6)

@@ -16,7 +16,6 @@ from radtune.labels import NO_FINDING, State
 from radtune.report import Report, report_from_sections
 
 COHORTS = (TRAINING, HELD_OUT) = ("msk", "msk_held_out")
-# Of what an impression says of a class the strongest counts.
 _STRENGTH = {State.PRESENT: 2, State.UNCERTAIN: 1, State.ABSENT: 0}
 
 
@@ -43,16 +42,11 @@ class _Draft:
         template = self.random.choice(lexicon()["held_out" if self.held_out else "carriers"][carrier])
         self.add(template.format(**words))
         for condition in findings if state is not None else ():
-            self.note(condition["finding"], state)
+            note(self.labels, condition["finding"], state)
 
     def add(self, sentence: str) -> None:
         """Adds a sentence."""
         self.sentences.append(sentence[0].upper() + sentence[1:])
-
-    def note(self, finding: str, state: State) -> None:
-        """Notes what is said of a class."""
-        if _STRENGTH[state] >= _STRENGTH[self.labels.get(finding, State.ABSENT)]:
-            self.labels[finding] = state
 
     def happens(self, name: str) -> bool:
         """Whether a thing happens that has a chance."""
@@ -104,7 +98,8 @@ def write(rng: random.Random, report_id: str, patient_id: str, cohort: str) -> t
     _recalled(draft, here)
     if set(draft.labels.values()) <= {State.ABSENT}:
         draft.labels[NO_FINDING] = State.PRESENT
-    report = report_from_sections(report_id, patient_id, "", _joined(draft), "synthetic")
+    impression = joined(draft.sentences, numbered=len(draft.sentences) > 1 and draft.happens("numbered"))
+    report = report_from_sections(report_id, patient_id, "", impression, "synthetic")
     return replace(report, modality=draft.how, body_part=site), draft.labels
 
 
@@ -146,7 +141,7 @@ def _alternatives(draft: _Draft) -> None:
     said = 3 if "{z}" in template else 2
     draft.add(template.format(seen=draft.fill(sign["seen"]), **dict(zip("xyz", names, strict=False))))
     for condition in meant[:said]:
-        draft.note(condition["finding"], State.UNCERTAIN)
+        note(draft.labels, condition["finding"], State.UNCERTAIN)
 
 
 def _denied(draft: _Draft, here: Sequence[dict[str, Any]]) -> None:
@@ -172,7 +167,14 @@ def _recalled(draft: _Draft, here: Sequence[dict[str, Any]]) -> None:
         draft.say("filler", None, ())
 
 
-def _joined(draft: _Draft) -> str:
-    if len(draft.sentences) > 1 and draft.happens("numbered"):
-        return "\n".join(f"{number}. {sentence}" for number, sentence in enumerate(draft.sentences, start=1))
-    return " ".join(draft.sentences)
+def note(labels: dict[str, State], finding: str, state: State) -> None:
+    """Notes what is said of a class; of what is said of it already, the strongest counts."""
+    if _STRENGTH[state] >= _STRENGTH[labels.get(finding, State.ABSENT)]:
+        labels[finding] = state
+
+
+def joined(sentences: Sequence[str], numbered: bool) -> str:
+    """An impression of sentences, as a paragraph or numbered, one a line."""
+    if numbered:
+        return "\n".join(f"{number}. {sentence}" for number, sentence in enumerate(sentences, start=1))
+    return " ".join(sentences)

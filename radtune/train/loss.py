@@ -41,24 +41,16 @@ class SummedLoss(nn.Module):
         last = decoder.layers[-1]
         last.forward = partial(_layer_at, last, last.forward)
 
-    def forward(
-        self,
-        tokens: torch.Tensor,
-        positions: torch.Tensor | None,
-        mask: object,
-        places: torch.Tensor,
-        targets: torch.Tensor,
-        weights: torch.Tensor | None = None,
-        choices: Sequence[Choices] = (),
-    ) -> torch.Tensor:
-        """The weighted cross-entropy summed over targets, a float32 scalar; tensors as in :class:`Batch`."""
+    def forward(self, batch: Batch, mask: object) -> torch.Tensor:
+        """The weighted cross-entropy summed over targets, a float32 scalar; the mask is :func:`attention_mask`'s."""
         *layers, last = self.decoder.layers
-        hidden = self.decoder.tok_embeddings(tokens)
+        hidden = self.decoder.tok_embeddings(batch.tokens)
         for layer in layers:
-            hidden = layer(hidden, mask=mask, input_pos=positions)
-        hidden = self.decoder.norm(last(hidden, mask=mask, input_pos=positions, places=places))
-        loss = self._sum(hidden, targets, weights) if len(places) <= CHUNK else self._chunks(hidden, targets, weights)
-        for row in choices:
+            hidden = layer(hidden, mask=mask, input_pos=batch.positions)
+        hidden = self.decoder.norm(last(hidden, mask=mask, input_pos=batch.positions, places=batch.places))
+        summed = self._sum if len(batch.places) <= CHUNK else self._chunks
+        loss = summed(hidden, batch.targets, batch.weights)
+        for row in batch.choices:
             logits = self.decoder.output(hidden[row.places]).float()
             loss = loss + self._tversky * tversky_loss(class_probabilities(logits, row), row.there, self._recall)
         return loss

@@ -4,9 +4,9 @@ All rows of a task open with the same instruction and examples, word for word. A
 attends to them and to itself, and its positions continue from them, so it is computed as if it stood alone.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
@@ -57,6 +57,12 @@ class Batch:
     def weight(self) -> float:
         """The sum of its weights."""
         return len(self.targets) if self.weights is None else float(self.weights.double().sum())
+
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
+        """The batch with a change made to each of its tensors, such as moving it."""
+        own = {name: change(part) for name, part in vars(self).items() if isinstance(part, torch.Tensor)}
+        choices = (replace(row, **{name: change(part) for name, part in vars(row).items()}) for row in self.choices)
+        return replace(self, **own, choices=tuple(choices))
 
 
 def make_batches(rows: Iterable[Row], packing: str, max_tokens: int, ways: int = 1, multiple: int = 1) -> list[Batch]:
@@ -187,9 +193,5 @@ def prefetch(steps: Iterator[Step], ahead: bool) -> Iterator[Step]:
 
 
 def _next_pinned(steps: Iterator[Step]) -> Step | None:
-    def pinned(batch: Batch) -> Batch:
-        values = {field.name: getattr(batch, field.name) for field in fields(batch)}
-        return replace(batch, **{n: v.pin_memory() for n, v in values.items() if isinstance(v, torch.Tensor)})
-
     step = next(steps, None)
-    return step and (step[0], [pinned(batch) for batch in step[1]])
+    return step and (step[0], [batch.each(torch.Tensor.pin_memory) for batch in step[1]])

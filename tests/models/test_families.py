@@ -27,7 +27,7 @@ from radtune.models.gguf_writing import write_gguf
 from radtune.models.hugging_face import load_pretrained
 from radtune.models.tokenizer import chat_tokens, json_tokenizer_of, prompt_tokens
 from radtune.train.data import make_rows
-from radtune.train.loss import SummedLoss, row_blocks
+from radtune.train.loss import SummedLoss, attention_mask
 from radtune.train.packing import PACKINGS, make_batches
 
 MINI = Path("data/mini")
@@ -431,8 +431,7 @@ def test_losses_and_gradients_are_the_same_however_rows_are_arranged(folder, the
         model.zero_grad()
         loss = torch.zeros(())
         for batch in make_batches(rows, packing, 4096):
-            mask = None if batch.groups is None else row_blocks(batch.groups, torch.float32)
-            loss = loss + model(batch.tokens, batch.positions, mask, batch.places, batch.targets)
+            loss = loss + model(batch, attention_mask(batch, CPU, torch.float32))
         loss.backward()
         got[packing] = loss.item(), torch.cat([parameter.grad.flatten() for parameter in adapter])
     for loss, gradients in got.values():
@@ -441,18 +440,12 @@ def test_losses_and_gradients_are_the_same_however_rows_are_arranged(folder, the
     for parameter in adapter:
         torch.nn.init.zeros_(parameter)
     with torch.no_grad():
-        ours = sum(model(row.tokens[None], None, None, *placed(row)).item() for row in rows)
+        ours = sum(model(*make_batches([row], "none", 4096), None).item() for row in rows)
         theirs = sum(
             torch.nn.functional.cross_entropy(their_model(row.tokens[None]).logits[0], row.targets, reduction="sum")
             for row in rows
         )
     assert ours == pytest.approx(theirs.item(), rel=1e-5)
-
-
-def placed(row):
-    """Where a row has targets, and which."""
-    (batch,) = make_batches([row], "none", 4096)
-    return batch.places, batch.targets
 
 
 @torch.no_grad()

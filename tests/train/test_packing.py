@@ -13,8 +13,8 @@ from radtune.sources.synthetic import generate
 from radtune.tasks import load_task
 from radtune.train import llama3_tokenizer
 from radtune.train.data import IGNORED, Row, make_rows
-from radtune.train.loss import CHUNK, SummedLoss, row_blocks, sees
-from radtune.train.packing import PACKINGS, make_batches
+from radtune.train.loss import CHUNK, SummedLoss, attention_mask, sees
+from radtune.train.packing import PACKINGS, Batch, make_batches
 
 
 def instructions(count):
@@ -65,13 +65,10 @@ def model():
 def loss_and_gradients(model, batches, dense=False):
     """The mean loss of a step and its gradients, as the recipe computes them."""
     model.zero_grad()
-    trained, summed = sum(len(batch.targets) for batch in batches), 0.0
+    weight, summed = sum(batch.weight for batch in batches), 0.0
     for batch in batches:
-        mask = None
-        if batch.groups is not None:
-            length = batch.tokens.shape[1]
-            mask = dense_mask(batch.groups, length) if dense else row_blocks(batch.groups, torch.float32)
-        loss = model(batch.tokens, batch.positions, mask, batch.places, batch.targets) / trained
+        mask = attention_mask(batch, torch.device("cpu"), torch.float32)
+        loss = model(batch, dense_mask(batch.groups, batch.tokens.shape[1]) if dense else mask) / weight
         loss.backward()
         summed += loss.item()
     return summed, [p.grad.clone() for p in model.parameters() if p.requires_grad]
@@ -121,10 +118,9 @@ def test_shared_prefix_computes_fewer_tokens(rows):
 def test_loss_in_chunks_is_the_same(model):
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(1, 1400, (3, 500), generator=generator)
-    places = torch.arange(3 * 500)
     targets = torch.randint(1, 1400, (1500,), generator=generator)
-    assert len(places) > CHUNK
-    got = model(tokens, None, None, places, targets)
+    assert len(targets) > CHUNK
+    got = model(Batch(tokens, None, None, torch.arange(1500), targets, 0), None)
     logits = model.decoder(tokens).flatten(0, 1)
     assert got.item() == pytest.approx(
         torch.nn.functional.cross_entropy(logits, targets, reduction="sum").item(), rel=1e-5

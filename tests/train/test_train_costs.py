@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_packing import instructions, loss_and_gradients, make_decoder
+from test_packing import assert_same, instructions, loss_and_gradients, make_decoder
 
 from radtune.engines.closed import AnswerTree
 from radtune.tasks import load_task
@@ -42,8 +42,8 @@ def made(tokenizer):
 
 
 @pytest.fixture(scope="module")
-def decoder():
-    return make_decoder()
+def eager():
+    return SummedLoss(make_decoder(), EAGER.tversky, EAGER.tversky_recall)
 
 
 def costs(tokenizer, made, loss: LossSettings):
@@ -64,10 +64,10 @@ def test_weights_are_of_items_and_of_what_ends_a_list_or_says_that_there_is_none
         assert set(row.weights[trained].tolist()) <= {1.0, 3.0, 0.25}
 
 
-def test_weight_1_is_the_loss_without_weights_bit_for_bit(tokenizer, made, decoder) -> None:
+def test_weight_1_is_the_loss_without_weights_bit_for_bit(tokenizer, made) -> None:
     batches = make_batches(made[1], "shared_prefix", 2048)
     alike = make_batches(costs(tokenizer, made, LossSettings()), "shared_prefix", 2048)
-    model = SummedLoss(decoder)
+    model = SummedLoss(make_decoder())
     (first, wanted), (second, got) = loss_and_gradients(model, batches), loss_and_gradients(model, alike)
     assert first == second and all(map(torch.equal, got, wanted))
     # And what weights of 1 would give by the weighted way is the same but for rounding.
@@ -76,34 +76,16 @@ def test_weight_1_is_the_loss_without_weights_bit_for_bit(tokenizer, made, decod
     assert weighted.item() == pytest.approx(model._sum(torch.ones(len(batch.targets), 64), batch.targets).item())
 
 
-def summed(decoder, batches):
-    """The loss of a step and its gradients."""
-    from radtune.train.loss import row_blocks
-
-    model, total = SummedLoss(decoder, EAGER.tversky, EAGER.tversky_recall), 0.0
-    model.zero_grad()
-    for batch in batches:
-        mask = None if batch.groups is None else row_blocks(batch.groups, torch.float32)
-        loss = model(
-            batch.tokens, batch.positions, mask, batch.places, batch.targets, batch.weights, batch.choices
-        ) / sum(batch.weight for batch in batches)  # fmt: skip
-        loss.backward()
-        total += loss.item()
-    return total, [p.grad.clone() for p in model.parameters() if p.requires_grad]
-
-
 @pytest.mark.parametrize("packing", PACKINGS)
-def test_packing_changes_neither_loss_nor_gradients(tokenizer, made, decoder, packing) -> None:
+def test_packing_changes_neither_loss_nor_gradients(tokenizer, made, eager, packing) -> None:
     rows = costs(tokenizer, made, EAGER)
-    alone, together = summed(decoder, make_batches(rows, "none", 1)), summed(decoder, make_batches(rows, packing, 2048))
-    assert together[0] == pytest.approx(alone[0], rel=1e-5)
-    for one, other in zip(together[1], alone[1], strict=True):
-        assert (one - other).norm() <= 1e-4 * other.norm()
+    alone = loss_and_gradients(eager, make_batches(rows, "none", 1))
+    assert_same(loss_and_gradients(eager, make_batches(rows, packing, 2048)), alone)
     padded = make_batches(rows, packing, 1024, multiple=256)
-    assert summed(decoder, padded)[0] == pytest.approx(alone[0], rel=1e-5)
+    assert loss_and_gradients(eager, padded)[0] == pytest.approx(alone[0], rel=1e-5)
 
 
-def test_gradients_equal_finite_differences(tokenizer, made, decoder) -> None:
+def test_gradients_equal_finite_differences(tokenizer, made, eager) -> None:
     task = TASKS["multiple_choice"]
     tree = AnswerTree(task.grammar(), lambda texts: [tokenizer.encode(t, add_bos=False, add_eos=False) for t in texts])
     answer = tokenizer.encode("['Lung Opacity', 'Pleural Effusion']", add_bos=False, add_eos=False)
@@ -118,13 +100,13 @@ def test_gradients_equal_finite_differences(tokenizer, made, decoder) -> None:
     assert torch.autograd.gradcheck(loss, (logits,), fast_mode=True)
     # The whole loss of a step, along its gradient: logits are in single precision.
     batches = make_batches(costs(tokenizer, made, EAGER), "shared_prefix", 2048)
-    slopes, parameters = summed(decoder, batches)[1], [p for p in decoder.parameters() if p.requires_grad]
+    slopes, parameters = loss_and_gradients(eager, batches)[1], [p for p in eager.parameters() if p.requires_grad]
     norm, around = torch.stack([slope.norm() for slope in slopes]).norm(), []
     for step in (1e-2, -2e-2):
         with torch.no_grad():
             for parameter, slope in zip(parameters, slopes, strict=True):
                 parameter += step * slope / norm
-        around.append(summed(decoder, batches)[0])
+        around.append(loss_and_gradients(eager, batches)[0])
     assert (around[0] - around[1]) / 2e-2 == pytest.approx(norm.item(), rel=1e-2)
 
 
