@@ -17,11 +17,11 @@ from radtune import label_files
 from radtune.combine import RULES
 from radtune.command import run_command
 from radtune.config import InputError, key
-from radtune.files import check_outputs, write_manifest
+from radtune.files import check_outputs, write_json, write_manifest
 from radtune.label_files import LabelFile, column_names, read_labels
 from radtune.score import inputs
 from radtune.score.display import metrics_text
-from radtune.score.evaluation import evaluate, policy_scores, write_metrics
+from radtune.score.evaluation import evaluate, policy_scores
 from radtune.sources.table import read_any_reports
 from radtune.tables import is_jsonl, table_layout
 from radtune.tasks import Task, load_task, task_names, text_of
@@ -109,7 +109,7 @@ def main(config: EvaluateConfig) -> None:
         counts, examples = _write_errors(config, config.errors, whose, predictions, gold, texts)
         write_manifest(config.errors, config, files, errors=counts)
     metrics = replace(metrics, respelled=respelled, errors=counts, policies=by_doubt)
-    write_metrics(config.output, metrics)
+    write_json(config.output, metrics)
     write_manifest(config.output, config, files, f1=metrics.micro.f1)
     print(f"{metrics_text(metrics)}{examples}\n{config.output}")
 

@@ -45,7 +45,7 @@ def _report(config: PromptConfig, task: Task) -> tuple[str, str]:
         return PLACEHOLDER, PLACEHOLDER
     if not config.show_text:
         raise InputError("reports= prints a patient's text: confirm with show_text=true")
-    for report in reports_of(config.reports, config.id_column, config.text_column):
+    for report in reports_of(config.reports, id_column=config.id_column, text_column=config.text_column):
         if config.report_id in (None, report.report_id):
             return report.report_id, text_of(task, report)
     raise InputError(

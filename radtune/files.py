@@ -206,9 +206,20 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Writes an object, or a dataclass instance by its fields, as JSON for people, whole or not at all."""
+    with write_whole(path) as stream:
+        json.dump(_plain(content), stream, indent=2, ensure_ascii=False)
+        stream.write("\n")
+
+
+def _plain(row: Any) -> Any:
+    return dataclasses.asdict(row) if dataclasses.is_dataclass(row) else row
+
+
 def jsonl_line(row: Any) -> str:
     """One row as a JSON line; a dataclass instance is written by its fields, in their order."""
-    line = json.dumps(dataclasses.asdict(row) if dataclasses.is_dataclass(row) else row, ensure_ascii=False)
+    line = json.dumps(_plain(row), ensure_ascii=False)
     # A server's answer cut off within a character carries half a surrogate pair, which UTF-8 cannot hold.
     return line.encode("utf-8", "replace").decode("utf-8") + "\n"
 
@@ -290,7 +301,7 @@ def write_manifest(output: Path, config: Any, inputs: Iterable[Path | None] = ()
     ``facts`` are counts, seeds, scores: no patient text. Where another process has written the output meanwhile, there
     is no manifest, and an :class:`InputError`.
     """
-    values = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config)
+    values = _plain(config)
     manifest = {
         "command": f"{os.path.basename(sys.argv[0])} {shlex.join(sys.argv[1:])}",
         "config": {name: str(value) if isinstance(value, Path) else value for name, value in values.items()},

@@ -21,17 +21,13 @@ class Report:
 
     Attributes:
         report_id: Unique in its file; MIMIC-CXR's study_id, Open-i's uid.
-        patient_id: None where unknown.
-        findings: The Findings section, stripped; empty if the report has none.
-        impression: The Impression section, likewise.
+        findings: The section, stripped; empty if the report has none. ``impression`` likewise.
         text: What a labeler or a model reads: both sections under their headings, or the whole body of a report
             that has no headings.
-        source: Where it comes from, e.g. ``mimic_cxr``.
-        modality: How its images were made, e.g. ``CR`` or ``CT``; None where unknown.
-        body_part: What they show, e.g. ``CHEST``; None where unknown.
-        images: Their files, as seen from the folder of the file of reports; None where there are none.
-        indication: Why they were made; empty where unknown. No part of the text.
-        headings: Those of the text it comes from, in capitals; None where unknown.
+        modality: How its images were made, e.g. ``CR`` or ``CT``; ``body_part`` is what they show, e.g. ``CHEST``.
+        images: Their files, as seen from the folder of the file of reports.
+        indication: Why they were made; no part of the text.
+        headings: Those of the text it comes from, in capitals.
     """
 
     report_id: str

@@ -19,10 +19,9 @@ from radtune.command import run_command
 from radtune.config import InputError, key
 from radtune.label_files import column_names, read_labels, respell
 from radtune.privacy import looks_like_name
-from radtune.report import Report, read_reports
 from radtune.sources import table
 from radtune.sources.check import Look
-from radtune.tables import is_jsonl, match_ids, say_matched, table_layout
+from radtune.tables import match_ids, say_matched, table_layout
 from radtune.tasks import DEFAULT_RULES_TASK, Task, load_task, task_names
 
 _SHOWN = 8
@@ -65,20 +64,10 @@ def main(config: CheckConfig) -> None:
 
 def _reports(path: Path, config: CheckConfig, ids: list[str]) -> Iterator[str]:
     look = Look()
-    for report in look.pass_on(_read(path, config)):
+    names = ("id_column", "patient_column", "text_column", "findings_column", "impression_column")
+    for report in look.pass_on(table.reports_of(path, **{name: getattr(config, name) for name in names})):
         ids.append(report.report_id)
     yield from look.lines()
-
-
-def _read(path: Path, config: CheckConfig) -> Iterator[Report]:
-    names = ("id_column", "patient_column", "text_column", "findings_column", "impression_column")
-    columns = {name: getattr(config, name) for name in names}
-    # A reports.jsonl of ours has no columns to name.
-    return (
-        read_reports(path)
-        if is_jsonl(path) and not any(columns.values())
-        else table.read(table.Keys(input=path, **columns))
-    )
 
 
 def _labels(path: Path, kind: str, config: CheckConfig, task: Task, ids: Sequence[str]) -> Iterator[str]:

@@ -19,11 +19,11 @@ from radtune.command import run_command
 from radtune.config import InputError, key
 from radtune.engines.choose import QUANTIZATIONS
 from radtune.engines.launch import TRANSFORMERS, VLLM
-from radtune.files import LOCK, lock, read_json, write_jsonl, write_manifest
+from radtune.files import LOCK, lock, read_json, write_json, write_jsonl, write_manifest
 from radtune.label_files import BLANK, LabelFile, by_policy, joined_to, policies_for, read_labels
 from radtune.privacy import say
 from radtune.report import Report
-from radtune.score.copies import NAME, Cost, compare_copies, copies_text, write_copies
+from radtune.score.copies import NAME, Cost, compare_copies, copies_text
 from radtune.score.inputs import understood
 from radtune.sources.table import read_any_reports
 from radtune.tasks import PROMPT_FORMATS, USES, Task, load_task, text_of
@@ -82,7 +82,7 @@ def main(config: VerifyConfig) -> None:
         if not answers:
             raise InputError(f"no copy could be asked: {next(iter(left_out.values()))}")
         copies = compare_copies(task, answers, costs, gold, config.gold_blank, left_out)
-        write_copies(config.output / NAME, copies)
+        write_json(config.output / NAME, copies)
         write_manifest(config.output / NAME, config, [config.reports, config.gold, *answers.values()])
     print(copies_text(copies))
     print(config.output / NAME)

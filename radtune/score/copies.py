@@ -1,14 +1,13 @@
 """Copies of one model that ought to answer alike (adapter, merged, fewer bits, servers), counted where they do not."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from radtune.config import InputError
-from radtune.files import read_json, read_jsonl, write_whole
+from radtune.files import read_json, read_jsonl
 from radtune.label_files import LabelFile, read_labels
 from radtune.score.evaluation import evaluate
 from radtune.tasks import Task
@@ -103,12 +102,6 @@ def compare_copies(
         )
     named = str(gold.path) if gold is not None else None
     return Copies(task.name, len(files[first].answers), named, copies, dict(left_out or {}))
-
-
-def write_copies(path: Path, copies: Copies) -> None:
-    """Writes what :func:`read_copies` reads."""
-    with write_whole(path) as stream:
-        stream.write(json.dumps(asdict(copies), indent=2, ensure_ascii=False) + "\n")
 
 
 def read_copies(path: Path) -> Copies:

@@ -1,7 +1,6 @@
 """Scores one task's predictions against gold, and reads and writes the result: metrics.json."""
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from types import MappingProxyType
 import numpy as np
 
 from radtune.config import InputError
-from radtune.files import read_json, sha256_file, write_whole
+from radtune.files import read_json, sha256_file
 from radtune.label_files import NEGATIVE, POLICIES, LabelFile, Respelling, by_policy, unannotated
 from radtune.labels import Answer
 from radtune.privacy import NOT_SHOWN, looks_like_name
@@ -84,7 +83,6 @@ class Metrics:
         other_names: Names that are no class and how often each stands, in ``predictions`` and in ``gold``; all that do
             not look like a name together.
         status_counts: Predictions by status; those that are not ok count as empty.
-        matching: When a prediction is right.
         inputs: SHA-256 by file.
         agreement: Classes: of predictions and gold, and of the annotators with one another and with the predictions.
         respelled: With lenient spelling: by side, what misspelt names were taken for.
@@ -334,13 +332,6 @@ def _other_names(task: Task, answers: Sequence[Answer]) -> dict[str, int]:
     classes = set(task.classes)
     names = (name for answer in answers for name in answer.labels if name not in classes) if classes else ()
     return dict(Counter(name if looks_like_name(name) else NOT_SHOWN for name in names).most_common())
-
-
-def write_metrics(path: Path, metrics: Metrics) -> None:
-    """Writes metrics.json, whole or not at all."""
-    with write_whole(path) as stream:
-        json.dump(dataclasses.asdict(metrics), stream, indent=2, ensure_ascii=False)
-        stream.write("\n")
 
 
 def read_metrics(path: Path) -> Metrics:

@@ -91,16 +91,16 @@ def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
         say(f"{path}: {patients[0]} looks like ids of patients (patient_column={patients[0]})")
 
 
-def reports_of(path: Path, id_column: str | None = None, text_column: str | None = None) -> Iterator[Report]:
-    """Reads our ``reports.jsonl``, another table with an id and sections, a text or images, or a folder of images."""
+def reports_of(path: Path, **columns: str | None) -> Iterator[Report]:
+    """Reads our ``reports.jsonl``, another table by columns of :class:`Keys`, or a folder of images."""
     if path.is_dir():
         return _folder(path)
-    if is_jsonl(path) and not id_column and not text_column:
+    if is_jsonl(path) and not any(columns.values()):
         first = next((row for _, row in read_table(path)), {})
         # A row of our own has its sections apart; another's text is still to be parted into them.
         if {"report_id", "findings", "text"} <= first.keys():
             return read_reports(path)
-    return read(Keys(input=path, id_column=id_column, text_column=text_column))
+    return read(Keys(input=path, **columns))
 
 
 def _folder(folder: Path) -> Iterator[Report]:
@@ -119,7 +119,7 @@ def _folder(folder: Path) -> Iterator[Report]:
 def read_any_reports(path: Path, id_column: str | None = None, text_column: str | None = None) -> Iterator[Report]:
     """Reads reports for people, who are told what the file holds."""
     look = Look()
-    yield from look.pass_on(reports_of(path, id_column, text_column))
+    yield from look.pass_on(reports_of(path, id_column=id_column, text_column=text_column))
     say_look(path, tuple(look.lines()))
 
 

@@ -38,14 +38,11 @@ class ClassList:
         classes: The names, in the order of answers and tables.
         none: What is answered where there is none of them, e.g. ``Normal``.
         certainty: Which states of a class count as a label.
-        sections: Which sections of a report it reads.
         rules: Folder of the lexicon and cues that label it; None where no rules can.
-        definitions: By class, what it means, where given.
-        synonyms: By class, other names for it, where given.
-        parents: By class, the class that it is a kind of, where given.
-        doubted: By name that says that a class is uncertain, that class; see :meth:`three_valued`.
+        parents: By class, the class that it is a kind of; where given, as are ``definitions`` and ``synonyms``.
         files: What it was read from.
         alternatives: What the rules take "A or B" for: ``uncertain`` or ``positive``, both of them.
+        doubted: By name that says that a class is uncertain, that class; see :meth:`three_valued`.
         matching: When a label is right, in words.
     """
 

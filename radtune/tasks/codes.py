@@ -34,10 +34,7 @@ class CodeCheck:
 
 @cache
 def check_code(code: str) -> CodeCheck:
-    """Looks a code up in ICD-10-CM, in the release that the simple-icd-10-cm package carries.
-
-    Args:
-        code: In upper or lower case, with or without its dot.
+    """Looks a code up, in either case, with its dot or without, in the release that simple-icd-10-cm carries.
 
     Raises:
         InputError: The package is not installed.

@@ -132,14 +132,8 @@ def read_list(response: str, finished: bool = True) -> Answer:
     The list may stand anywhere ("The diseases are: [...]"), run over lines, be nested, and have its items in straight
     or typographic quotes or bare. Where no list closes, a line of nothing but quoted items is taken: the form shown
     in the paper's Figure 1b, or a list whose bracket was forgotten. Thoughts, citations (``[1]``) and
-    the prompt's own placeholders are passed over. A list of objects or tuples is not guessed at.
-
-    Args:
-        response: The model's text, whatever it is.
-        finished: False if the model was cut off by its token limit.
-
-    Returns:
-        The items and status ok, or no items and status truncated or unparsed.
+    the prompt's own placeholders are passed over. A list of objects or tuples is not guessed at. Without a list, the
+    status is truncated if the model was cut off by its token limit (not ``finished``), else unparsed.
     """
     response = final_answer(response)
     unread = Answer((), status=Status.UNPARSED if finished else Status.TRUNCATED)

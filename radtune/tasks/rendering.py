@@ -44,11 +44,9 @@ class Wording:
     """What a task file says of its prompts.
 
     Attributes:
-        where: The file, for messages.
         texts: Pieces by name, which prompts and one another name in braces: ``{guidelines}``.
         prompts: By use, what is asked; those of training and labelling are that of inference unless given.
-        examples: The reports that may be shown.
-        shown: How many of them a prompt shows.
+        shown: How many of the examples a prompt shows.
         drawn_for: Uses for which they are drawn anew for each report and vote; the others show the fixed ones.
     """
 
@@ -158,14 +156,8 @@ def images_named(before: int, count: int) -> str:
 def user_message(instruction: str, report_text: str, prompt_format: str = "llama3_chat") -> str:
     """The user's message of a chat with the model; the tokenizer puts its family's header tokens around it.
 
-    Args:
-        instruction: A task's instruction.
-        report_text: The report.
-        prompt_format: ``llama3_chat`` frames the report as the paper's prompts do; ``alpaca`` uses the template of
-            torchtune's Alpaca dataset, which the paper's repository trained with.
-
-    Raises:
-        ValueError: Unknown prompt format.
+    ``llama3_chat`` frames the report as the paper's prompts do; ``alpaca`` uses the template of torchtune's Alpaca
+    dataset, which the paper's repository trained with.
     """
     if prompt_format == "llama3_chat":
         return f"{instruction}\n\nReport to Analyze:\n{report_text}\n\nOutput:"

@@ -73,11 +73,8 @@ def class_probabilities(logits: torch.Tensor, choices: Choices) -> torch.Tensor:
     """How likely a closed answer names each class that it decides, given what it says of the classes before.
 
     As :mod:`radtune.engines.class_scores` defines it, but no branch that the answer does not take goes through the
-    model: classes of one beginning share its chance evenly.
-
-    Args:
-        logits: Those of the places, shape (places, vocabulary).
-        choices: What may stand there.
+    model: classes of one beginning share its chance evenly. ``logits`` are those of the places, shape (places,
+    vocabulary).
     """
     own = logits[choices.at, choices.tokens]
     same_place = choices.at[:, None] == choices.at[None]

@@ -48,13 +48,8 @@ def make_plan(
 ) -> tuple[list[str], dict[str, Any]]:
     """What a run will do: lines to print, warnings last, and the figures for manifests and model cards.
 
-    Args:
-        instructions: All rows.
-        rows: The same, tokenized.
-        cut: How many of them reach ``tokenizer.max_seq_len``.
-        batches: Those of an epoch.
-        rates: The learning rate of each step.
-        asked: The YAML's.
+    So many rows as ``cut`` says reach ``tokenizer.max_seq_len``; ``batches`` are those of an epoch, ``rates`` the
+    learning rates of all steps, and ``asked`` is the YAML's.
     """
     computed = padding = 0
     for batch in batches:

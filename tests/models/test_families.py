@@ -4,11 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
-import httpx2
 import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
+from test_gguf_writing import ask
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torchtune.models.convert_weights import hf_to_tune, tune_to_hf, tune_to_peft_adapter_weights
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -320,15 +320,12 @@ def test_logits_are_transformers(folder, their_model):
 def test_a_gguf_file_is_the_same_model_in_llama_cpp_and_read_back(folder, their_model, tmp_path):
     write_gguf(folder, tmp_path / "tiny.gguf", "F16")
     prompt = prompt_tokens(open_model(folder).tokenizer(), MESSAGE)
+    asked = {"prompt": prompt, "n_predict": 6, "temperature": 0, "return_tokens": True, "ignore_eos": True}
     with serving(LLAMA_CPP, tmp_path / "tiny.gguf", 512, tmp_path / "log") as server:
-
-        def ask(path, **body):
-            url = server.base_url.removesuffix("v1") + path
-            return httpx2.post(url, json=body, timeout=600, trust_env=False).raise_for_status().json()
-
-        framed = ask("apply-template", messages=[{"role": "user", "content": MESSAGE}])["prompt"]
-        assert ask("tokenize", content=framed, add_special=True, parse_special=True)["tokens"] == prompt
-        written = ask("completion", prompt=prompt, n_predict=6, temperature=0, return_tokens=True, ignore_eos=True)
+        framed = ask(server.base_url, "/apply-template", {"messages": [{"role": "user", "content": MESSAGE}]})["prompt"]
+        said = {"content": framed, "add_special": True, "parse_special": True}
+        assert ask(server.base_url, "/tokenize", said)["tokens"] == prompt
+        written = ask(server.base_url, "/completion", asked)
     expected = torch.tensor([prompt])
     for _ in range(6):
         logits = their_model(expected).logits[0, -1]

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from radtune.config import InputError
-from radtune.files import write_jsonl
+from radtune.files import write_json, write_jsonl
 from radtune.label_files import read_labels
-from radtune.score.copies import NAME, Cost, compare_copies, copies_text, copy_rows, read_copies, write_copies
+from radtune.score.copies import NAME, Cost, compare_copies, copies_text, copy_rows, read_copies
 from radtune.tasks import load_task
 
 
@@ -51,7 +51,7 @@ def test_what_differs_is_counted(found):
 
 
 def test_they_come_back_from_their_file_and_show_as_a_table(found, tmp_path):
-    write_copies(tmp_path / NAME, found)
+    write_json(tmp_path / NAME, found)
     assert read_copies(tmp_path / NAME) == found
     assert copy_rows(found)[2]["labels that flip"] == 2 and copy_rows(found)[0]["memory (MiB)"] == 1024
     lines = copies_text(found).splitlines()

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from sklearn.metrics import multilabel_confusion_matrix, precision_recall_fscore_support
 
 from radtune.config import InputError
+from radtune.files import write_json
 from radtune.label_files import LabelFile, Respelling
 from radtune.labels import Answer, Phrase, State, Status
 from radtune.score.display import metrics_text
-from radtune.score.evaluation import evaluate, policy_scores, read_metrics, write_metrics
+from radtune.score.evaluation import evaluate, policy_scores, read_metrics
 from radtune.score.inputs import blank_text
 from radtune.tasks import Task, load_task
 
@@ -274,7 +275,7 @@ def test_metrics_file_round_trip(tmp_path: Path, task: Task) -> None:
     metrics = evaluate(task, predictions, gold, other=gold, annotators={"A": gold, "B": predictions})
     respelled = {"gold": {"Edma": Respelling("Edema", 2)}}
     metrics = dataclasses.replace(metrics, respelled=respelled, errors={"fp": {"missed": 1}, "fn": {}})
-    write_metrics(tmp_path / "metrics.json", metrics)
+    write_json(tmp_path / "metrics.json", metrics)
     assert read_metrics(tmp_path / "metrics.json") == metrics
     low, high = metrics.micro.ci95["f1"]
     assert np.isfinite([low, high]).all()
@@ -286,7 +287,7 @@ def test_metrics_file_round_trip(tmp_path: Path, task: Task) -> None:
 
 def test_files_of_other_versions_are_read(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
-    write_metrics(path, evaluate(MC, labelled([["Edema"]]), labelled([["Edema"]])))
+    write_json(path, evaluate(MC, labelled([["Edema"]]), labelled([["Edema"]])))
     values = json.loads(path.read_text())
     for name in ("per_parent", "respelled", "errors", "codes", "agreement"):
         del values[name]
@@ -298,7 +299,7 @@ def test_files_of_other_versions_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{}", "[]", "3", '{"task": "open_ended", "micro": null}', "broken"])
 def test_other_json_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "metrics.json"
-    write_metrics(path, evaluate(MC, labelled([[]]), labelled([[]])))
+    write_json(path, evaluate(MC, labelled([[]]), labelled([[]])))
     path.write_text(path.read_text().replace('"support": 0', '"support": "0"', 1) if text == "broken" else text)
     with pytest.raises(InputError, match=r"not a metrics|not valid JSON|expected a JSON object"):
         read_metrics(path)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from test_members import make_zip
 
 from radtune.config import InputError
 from radtune.report import Report
@@ -30,19 +31,12 @@ FIRST = """                                 FINAL REPORT
  Cardiomegaly.
 """
 FILES = {
-    "files/p10/p10000001/s50000001.txt": FIRST,
-    "files/p10/p10000001/s50000002.txt": " FINDINGS:  Clear.\n",
-    "files/p11/p11000003/s50000003.txt": " Portable view, clear.\n",
+    "files/": b"",
+    "files/index.html": b"<html>",
+    "files/p10/p10000001/s50000001.txt": FIRST.encode(),
+    "files/p10/p10000001/s50000002.txt": b" FINDINGS:  Clear.\n",
+    "files/p11/p11000003/s50000003.txt": b" Portable view, clear.\n",
 }
-
-
-def make_zip(path: Path, files: dict[str, str] = FILES) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("files/", "")
-        archive.writestr("files/index.html", "<html>")
-        for name, text in files.items():
-            archive.writestr(name, text.encode("utf-8", "surrogateescape"))
-    return path
 
 
 def unpacked(path: Path) -> Path:
@@ -51,7 +45,7 @@ def unpacked(path: Path) -> Path:
 
 
 def test_ids_join_the_official_tables(tmp_path: Path) -> None:
-    reports = list(read_mimic_cxr(make_zip(tmp_path / "mimic-cxr-reports.zip")))
+    reports = list(read_mimic_cxr(make_zip(tmp_path / "mimic-cxr-reports.zip", FILES)))
     assert [(report.report_id, report.patient_id) for report in reports] == [
         ("50000001", "10000001"),
         ("50000002", "10000001"),
@@ -65,7 +59,7 @@ def test_ids_join_the_official_tables(tmp_path: Path) -> None:
 
 
 def test_the_tree_at_any_depth_reads_as_the_zip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    zipped = list(read_mimic_cxr(make_zip(tmp_path / "mimic-cxr-reports.zip")))
+    zipped = list(read_mimic_cxr(make_zip(tmp_path / "mimic-cxr-reports.zip", FILES)))
     tree = unpacked(tmp_path / "mimic-cxr-reports.zip")
     assert list(read_mimic_cxr(tree)) == zipped
     monkeypatch.chdir(tree / "files" / "p10" / "p10000001")
@@ -73,14 +67,14 @@ def test_the_tree_at_any_depth_reads_as_the_zip(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("second", "text", "message"),
+    ("second", "data", "message"),
     [
-        ("p10000001/s2.txt", "FINDINGS: caf\udc81.\n", r"p10000001/s2\.txt: neither UTF-8 nor Windows-1252"),
-        ("p10000002/s1.txt", "y", r"p10000002/s1\.txt: report '1' stands twice"),
+        ("p10000001/s2.txt", b"FINDINGS: caf\x81.\n", r"p10000001/s2\.txt: neither UTF-8 nor Windows-1252"),
+        ("p10000002/s1.txt", b"y", r"p10000002/s1\.txt: report '1' stands twice"),
     ],
 )
-def test_bad_reports_are_named(tmp_path: Path, second: str, text: str, message: str) -> None:
-    path = make_zip(tmp_path / "m.zip", {"files/p10/p10000001/s1.txt": "x", f"files/p10/{second}": text})
+def test_bad_reports_are_named(tmp_path: Path, second: str, data: bytes, message: str) -> None:
+    path = make_zip(tmp_path / "m.zip", {"files/p10/p10000001/s1.txt": b"x", f"files/p10/{second}": data})
     for collection in (path, unpacked(path)):
         with pytest.raises(InputError, match=message):
             list(read_mimic_cxr(collection))

@@ -1,13 +1,12 @@
 """Open-i's XML files, made here in the collection's layout, its .tgz, and the CSV form."""
 
 import csv
-import io
 import os
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from test_members import make_folder, make_tgz
 
 from radtune.config import InputError
 from radtune.report import Report, report_from_sections
@@ -48,24 +47,12 @@ def xml(uid: str) -> bytes:
     return XML.format(uid=uid, findings=findings, impression=impression).encode()
 
 
-def make_folder(path: Path, files: dict[str, bytes]) -> Path:
-    (path / "ecgen-radiology").mkdir(parents=True)
-    for name, data in files.items():
-        (path / "ecgen-radiology" / name).write_bytes(data)
-    return path
-
-
 def test_the_forms_agree(tmp_path: Path) -> None:
-    folder = make_folder(tmp_path / "folder", {f"{uid}.xml": xml(uid) for uid in REPORTS})
+    files = {f"ecgen-radiology/{uid}.xml": xml(uid) for uid in REPORTS}
+    folder = make_folder(tmp_path / "folder", files)
     assert list(read_openi(folder)) == EXPECTED
     assert list(read_openi(folder / "ecgen-radiology")) == EXPECTED
-    packed = tmp_path / "NLMCXR_reports.tgz"
-    with tarfile.open(packed, "w:gz") as archive:
-        for uid in REPORTS:
-            info = tarfile.TarInfo(f"ecgen-radiology/{uid}.xml")
-            info.size = len(xml(uid))
-            archive.addfile(info, io.BytesIO(xml(uid)))
-    assert list(read_openi(packed)) == EXPECTED
+    assert list(read_openi(make_tgz(tmp_path / "NLMCXR_reports.tgz", files))) == EXPECTED
     table = tmp_path / "reports.csv"
     with table.open("w", newline="") as stream:
         writer = csv.writer(stream)

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from radtune.config import InputError
-from radtune.files import manifest_path, write_jsonl
+from radtune.files import manifest_path, write_json, write_jsonl
 from radtune.score.copies import NAME as COPIES
-from radtune.score.copies import Copies, Copy, Cost, write_copies
+from radtune.score.copies import Copies, Copy, Cost
 from radtune.score.errors import ErrorKind, LabelError, write_errors
 from radtune.score.evaluation import Group
 from radtune.study.figures import f1_by_group, f1_by_size
@@ -445,7 +445,7 @@ def test_copies_of_a_model_in_the_studys_folder_are_a_table(tmp_path):
     cost = Cost(3 * 2**20, 2**30, 12.5)
     first = Copy("adapter", cost, 0, 0, 0, 9, 0, 0.8, (0.7, 0.9))
     other = Copy("gguf_Q4_0", Cost(2**20), 2, 1, 3, 10, 0, 0.75, (0.6, 0.8), -0.05, (-0.1, 0.02))
-    write_copies(tmp_path / "copies" / COPIES, Copies("multiple_choice", 1500, "gold.csv", [first, other]))
+    write_json(tmp_path / "copies" / COPIES, Copies("multiple_choice", 1500, "gold.csv", [first, other]))
     (table,) = copies_tables(SimpleNamespace(run_dir=tmp_path))
     assert "1,500 reports" in table.title
     lines = markdown(table).splitlines()

@@ -82,15 +82,6 @@ def test_what_is_no_list_of_phrases_is_not_guessed_at(response):
     assert read_list(response, finished=False).status == Status.TRUNCATED
 
 
-def test_a_list_that_closed_before_the_cut_is_whole():
-    assert read_list("['a'] because it is", finished=False).labels == ("a",)
-    assert read_list("['a', 'b'", finished=False).status == Status.TRUNCATED
-
-
-def test_what_follows_the_list_is_kept():
-    assert read_list("Answer: ['a']\n- a: J90\n").rest == "- a: J90"
-
-
 DRAFT, LIST = "Mentioned: ['pneumothorax', 'effusion']. There is no pneumothorax.", "['effusion']"
 
 
