@@ -18,7 +18,7 @@ from radtune.combine import RULES
 from radtune.command import run_command
 from radtune.config import InputError, key
 from radtune.files import check_outputs, write_json, write_manifest
-from radtune.label_files import LabelFile, column_names, read_labels
+from radtune.label_files import LabelFile, read_labels
 from radtune.score import inputs
 from radtune.score.display import metrics_text
 from radtune.score.evaluation import evaluate, policy_scores
@@ -86,7 +86,7 @@ def main(config: EvaluateConfig) -> None:
             print(said)
     reports = {}
     if config.reports:
-        id_column = config.id_column if config.id_column in column_names(config.reports) else None
+        id_column = label_files.column_of(config.reports, config.id_column)
         reports = {report.report_id: report for report in read_any_reports(config.reports, id_column)}
     print(f"{config.gold}: {table_layout(config.gold)}; {len(sides[inputs.GOLD].answers):,} rows")
     sides, remarks = inputs.join_sides(sides, reports, config.reports)
@@ -126,7 +126,7 @@ def _check(config: EvaluateConfig, task: Task) -> None:
 def _read_sides(config: EvaluateConfig, task: Task) -> dict[str, LabelFile]:
     """Whatever is compared, by name: predictions, compare, gold, and the annotators by column."""
     files = [path for path in (config.predictions, config.gold, config.compare) if path]
-    ids = {path: config.id_column for path in files if config.id_column and config.id_column in column_names(path)}
+    ids = {path: column for path in files if (column := label_files.column_of(path, config.id_column))}
     if config.id_column and not ids:
         raise InputError(f"no column {config.id_column!r} in {' or '.join(map(str, files))} (id_column=...)")
     first, second = (config.predictions, config.prediction_column), (config.compare, config.compare_column)

@@ -140,7 +140,7 @@ def read_yaml(path: Path, root: type = dict, below: tuple[Path, ...] = ()) -> An
         raise InputError(f"{path}: expected a {'mapping of keys to values' if root is dict else root.__name__}")
     if root is dict and _EXTENDS in loaded:
         other, below = loaded.pop(_EXTENDS), (*below, path.resolve())
-        if not isinstance(other, str) or (path.parent / other).resolve() in below:
+        if not isinstance(other, str) or "\0" in other or (path.parent / other).resolve() in below:
             raise InputError(f"{path}: {_EXTENDS}: expected another YAML")
         if not (path.parent / other).is_file():
             raise InputError(f"{path}: {_EXTENDS}: {path.parent / other}: no such file")
@@ -389,9 +389,11 @@ def _check(value: Any, path: str, limits: Mapping[str, Any]) -> None:
     choices = limits.get("choices")
     if choices and value not in choices:
         raise _Refusal(path, f"{path}: expected one of {', '.join(choices)}{nearest(str(value), choices)}")
+    # Infinity less itself is no number.
+    if isinstance(value, float) and value - value != 0:
+        raise _Refusal(path, f"{path}: expected a finite number")
     for name, (holds, _) in _RANGES.items():
-        # Infinity less itself is no number.
-        if limits.get(name) is not None and not (value - value == 0 and holds(value, limits[name])):
+        if limits.get(name) is not None and not holds(value, limits[name]):
             raise _Refusal(path, f"{path}: expected {_range_words(limits)}")
 
 

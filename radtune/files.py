@@ -36,6 +36,9 @@ _PACKAGES = ("radtune", "torch", "torchtune", "torchao", "transformers", "peft",
 # What a full disk, a quota or a file size limit says while a file is being written.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
+# Endings of tables that are none of JSON lines.
+_OTHER_TABLES = (".csv", ".tsv", ".xlsx", ".xlsm", ".parquet")
+
 # Stands in a folder that one process keeps to itself.
 LOCK = ".lock"
 
@@ -246,15 +249,21 @@ def manifest_path(output: Path) -> Path:
     return Path(output).with_name(f"{Path(output).name}.manifest.json")
 
 
-def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None] = ()) -> None:
+def check_outputs(
+    outputs: Iterable[Path | None], inputs: Iterable[Path | None] = (), rows: Iterable[Path | None] = ()
+) -> None:
     """Refuses outputs that cannot be written or would overwrite an input or one another, before any work is done.
 
-    Each output brings a manifest. None stands for a file that is not asked for.
+    Each output brings a manifest; ``rows`` are those that are JSON lines, whatever their names say. None stands for a
+    file that is not asked for.
     """
     taken = {Path(path).resolve(): path for path in inputs if path is not None}
-    for output in outputs:
+    rows = [path for path in rows if path is not None]
+    for output in (*outputs, *rows):
         if output is None:
             continue
+        if output in rows and output.suffix.lower() in _OTHER_TABLES:
+            raise InputError(f"{output}: JSON lines are written there; end its name in .jsonl")
         if not Path(output).name:
             raise InputError(f"{str(output)!r}: expected a file name")
         if Path(output).suffix == ".gz":

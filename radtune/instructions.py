@@ -18,7 +18,7 @@ from radtune.label_files import (
     PATIENT_COLUMNS,
     LabelFile,
     by_policy,
-    column_names,
+    column_of,
     joined_to,
     read_labels,
     respell,
@@ -134,7 +134,7 @@ def join(
         InputError: No report has a label: the ids of the files do not join. A label table lacks a class.
     """
     paths = (reports_path, *labels_paths)
-    ids = {path: id_column if id_column in column_names(path) else None for path in paths}
+    ids = {path: column_of(path, id_column) for path in paths}
     if id_column and not any(ids.values()):
         raise InputError(f"no column {id_column!r} in {' or '.join(map(str, paths))} (id_column=...)")
     given = [read_labels(path, task, label_column, ids[path]) for path in labels_paths]

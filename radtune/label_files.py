@@ -28,7 +28,7 @@ from radtune.tables import (
 )
 from radtune.tasks import THREE_VALUED, Task
 from radtune.tasks.class_list import same_signs
-from radtune.tasks.lists import read_list
+from radtune.tasks.lists import fold_space, read_list
 
 LABELS, PHRASES, LABELS_SHA256 = "labels", "phrases", "labels_sha256"
 # Who says what was edited by hand.
@@ -163,6 +163,11 @@ def read_labels(
 def column_names(path: Path) -> list[str]:
     """The columns of a table, or the keys of a JSONL's first row; empty if it has no rows."""
     return next((list(row) for _, row in read_table(path)), [])
+
+
+def column_of(path: Path, name: str | None) -> str | None:
+    """The column of a name, in any case, that a table has; None where it has none, or no name is given."""
+    return find_column(column_names(path), (name,)) if name else None
 
 
 def _layout(path: Path, row: Mapping[str, Any], task: Task, column: str | None, id_column: str | None) -> _Layout:
@@ -330,7 +335,8 @@ def _split(task: Task, text: str) -> list[str]:
     names = [text]
     for sign in strong:
         names = [piece for name in names for piece in ([name] if task.canonical(name) else sign.split(name))]
-    joined = [[name] if task.spelled(name) else weak.split(name) for name in names]
+    # Of one blank: where a cell has thousands in a row, each of them might begin a sign.
+    joined = [[name] if task.spelled(name) else weak.split(fold_space(name)) for name in names]
     return [
         piece for name, pieces in zip(names, joined, strict=True)
         for piece in (pieces if all(map(task.spelled, pieces)) else [name])
@@ -391,8 +397,9 @@ def policies_for(task: Task, given: str | Mapping[str, str] | None) -> dict[str,
     Raises:
         InputError: It names a class that there is none of, or the task has none.
     """
-    if given and not task.classes:
-        raise InputError(f"uncertain: for tasks of classes; {task.name} has none")
+    if given and (not task.classes or task.doubted):
+        has = "has labels of its own for what is uncertain" if task.classes else "has none"
+        raise InputError(f"uncertain: for tasks of classes; {task.name} {has}")
     as_task = "positive" if State.UNCERTAIN in task.certainty else "negative"
     by_name = {OTHERS: given} if isinstance(given, str) else dict(given or {})
     policies = dict.fromkeys(_classes(task), "state" if task.doubted else by_name.pop(OTHERS, as_task))

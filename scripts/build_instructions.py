@@ -78,7 +78,7 @@ def main(config: InstructionsConfig) -> None:
     inputs = [path for name, given in config.sets.items() for path in (given.reports, *labels[name])]
     inputs += config.exclude_ids
     inputs += [path for name in config.sets for path in load_task(known[name]).files]
-    check_outputs([config.output, config.validation_output], inputs)
+    check_outputs([], inputs, [config.output, config.validation_output])
     sources, rows = {}, {}
     for name, given in config.sets.items():
         task = load_task(known[name])

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from radtune.command import run_command
 from radtune.config import InputError, key
-from radtune.label_files import column_names, read_labels, respell
+from radtune.label_files import column_of, read_labels, respell
 from radtune.privacy import looks_like_name
 from radtune.sources import table
 from radtune.sources.check import Look
@@ -73,7 +73,7 @@ def _reports(path: Path, config: CheckConfig, ids: list[str]) -> Iterator[str]:
 def _labels(path: Path, kind: str, config: CheckConfig, task: Task, ids: Sequence[str]) -> Iterator[str]:
     columns = config.gold_columns if kind == "gold" and config.gold_columns else [config.label_column]
     for column in columns:
-        file = read_labels(path, task, column, config.id_column if config.id_column in column_names(path) else None)
+        file = read_labels(path, task, column, column_of(path, config.id_column))
         said = f"{column}: " if column and len(columns) > 1 else ""
         blank = f", {len(file.blank):,} of which are blank" if file.blank else ""
         kind = "a column a class" if file.has_states else "lists of labels"

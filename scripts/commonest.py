@@ -34,7 +34,7 @@ class CommonestConfig:
 
 def main(config: CommonestConfig) -> None:
     """Counts and writes."""
-    check_outputs([config.output], [config.gold])
+    check_outputs([], [config.gold], [config.output])
     task = load_task(config.task)
     gold = read_gold(config.gold, task, config.gold_column, (), None, config.id_column)[GOLD]
     check_whole(gold)
@@ -48,7 +48,10 @@ def rows(answers: Mapping[str, Answer], count: int) -> Iterator[dict[str, Any]]:
 
     A label is a name with its code and side; of equally common ones the first in the alphabet.
     """
-    labels = {report_id: set(map(_meaning, _phrases(answer))) for report_id, answer in answers.items()}
+    spelled = Counter(_meaning(phrase) for answer in answers.values() for phrase in _phrases(answer))
+    # Without case; in the spelling that is most common.
+    usual = {(name.casefold(), *rest): name for (name, *rest), _ in reversed(spelled.most_common())}
+    labels = {x: {(name.casefold(), *rest) for name, *rest in map(_meaning, _phrases(a))} for x, a in answers.items()}
     patients: dict[str, list[str]] = {}
     for report_id, answer in answers.items():
         patients.setdefault(answer.patient_id or f"report {report_id}", []).append(report_id)
@@ -58,7 +61,7 @@ def rows(answers: Mapping[str, Answer], count: int) -> Iterator[dict[str, Any]]:
         # One code and side a name.
         named: dict[str, Phrase] = {}
         for name, code, side in sorted(left, key=lambda label: (-left[label], label)):
-            named.setdefault(name.casefold(), Phrase(name, code or None, side=side))
+            named.setdefault(name, Phrase(usual[name, code, side], code or None, side=side))
         phrases = list(named.values())[:count]
         for report_id in own:
             yield {

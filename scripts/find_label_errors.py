@@ -16,7 +16,7 @@ from pathlib import Path
 from radtune.command import run_command
 from radtune.config import InputError, key
 from radtune.files import check_outputs, write_jsonl, write_manifest
-from radtune.label_files import joined_to, read_labels, respell, unannotated
+from radtune.label_files import column_of, joined_to, read_labels, respell, unannotated
 from radtune.labels import Status
 from radtune.score.label_errors import suspects
 from radtune.sources.table import read_any_reports
@@ -31,7 +31,8 @@ class LabelErrorsConfig:
     task: str = key("A task of classes: a name, or the path of a task file.")
     reports: Path = key("The labelled reports.")
     labels: Path = key("The labels to check: a label table, annotations.jsonl, or a table with a column of labels.")
-    label_column: str | None = key("Column of the labels, where it is not 'labels'.", None)
+    label_column: str | None = key("Column of these labels, where it is not 'labels'.", None)
+    id_column: str | None = key("Column of the report ids of each file that has it; else the usual ones.", None)
     others: list[Path] = key("What other labelers say of the same reports.", [])
     output: Path = key("The queue to write, a CSV or an Excel file: the most suspect label first.")
     rows: int = key("The most labels in it.", 200, ge=1)
@@ -42,25 +43,32 @@ class LabelErrorsConfig:
 def main(config: LabelErrorsConfig) -> None:
     """Reads, ranks and writes."""
     inputs = [config.reports, config.labels, *config.others]
-    check_outputs([config.output, config.cleaned], inputs)
-    if is_jsonl(config.output) or (config.cleaned and not is_jsonl(config.cleaned)):
-        raise InputError("output is a CSV or an Excel file, and cleaned JSON lines (.jsonl)")
+    check_outputs([config.output], inputs, [config.cleaned])
+    if is_jsonl(config.output):
+        raise InputError("output is a CSV or an Excel file")
     task = load_task(config.task)
-    if not task.classes:
-        raise InputError(f"task {task.name}: its labels are phrases, and what is ranked are classes")
-    reports = {report.report_id: report for report in read_any_reports(config.reports)}
-    if len({*map(str, inputs[1:])}) < len(inputs) - 1:
+    if not task.classes or task.doubted:
+        raise InputError(f"task {task.name}: its labels are phrases or states, and what is ranked are classes")
+    reports = {
+        report.report_id: report
+        for report in read_any_reports(config.reports, column_of(config.reports, config.id_column))
+    }
+    if len({path.resolve() for path in inputs[1:]}) < len(inputs) - 1:
         raise InputError("labels, others: a file stands twice")
     files = []
     for path in (config.labels, *config.others):
-        file, _ = joined_to(respell(task, read_labels(path, task, config.label_column))[0], reports)
+        column = config.label_column if path == config.labels else None
+        read = read_labels(path, task, column, column_of(path, config.id_column))
+        file, _ = joined_to(respell(task, read)[0], reports)
+        if reports.keys().isdisjoint(file.answers):
+            raise InputError(f"{path}: no label for any of the {len(reports):,} reports in {config.reports}")
         blank = unannotated(file)
         answers = {x: a for x, a in file.answers.items() if x not in blank and a.status == Status.OK}
         files.append(replace(file, answers=answers))
     labels, *others = files
     texts = {x: text_of(task, report) for x, report in reports.items() if x in labels.answers}
     if not texts:
-        raise InputError(f"{config.labels}: no label for any of the {len(reports):,} reports in {config.reports}")
+        raise InputError(f"{config.labels}: no report has an answer that can be checked")
     patients = {x: report.patient_id or f"report {x}" for x, report in reports.items()}
     found = suspects(task, texts, patients, labels, dict(zip(map(str, config.others), others, strict=True)))
     if not found:

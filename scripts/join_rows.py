@@ -22,7 +22,7 @@ class JoinConfig:
 
 def main(config: JoinConfig) -> None:
     """Reads, checks and writes."""
-    check_outputs([config.output], config.inputs)
+    check_outputs([], config.inputs, [config.output])
     rows = {}
     for path in config.inputs:
         for number, row in read_jsonl(path):

@@ -40,7 +40,7 @@ def main(config: LinearConfig) -> None:
     from sklearn.preprocessing import MultiLabelBinarizer
     from sklearn.svm import LinearSVC
 
-    check_outputs([config.output], [config.instructions, config.reports])
+    check_outputs([], [config.instructions, config.reports], [config.output])
     task = load_task(config.task)
     if not task.classes:
         raise InputError(f"task {task.name}: a linear model learns classes, and a task of phrases has none")

@@ -17,7 +17,7 @@ from radtune.config import InputError, key, nearest
 from radtune.files import check_outputs, write_manifest
 from radtune.label_files import write_label_table
 from radtune.privacy import no_column
-from radtune.tables import find_id_column, read_table
+from radtune.tables import find_id_column, id_cell, is_missing, read_table
 from radtune.tasks import load_task
 
 # Cells, the most certain first.
@@ -48,7 +48,7 @@ def main(config: MapLabelsConfig) -> None:
         for name in config.names:
             if name not in row:
                 raise InputError(f"{config.input}: {no_column(name, row)}")
-        report_id = str(row[find_id_column(row, config.input, config.id_column)]).strip()
+        report_id = id_cell(where, find_id_column(row, config.input, config.id_column), row)
         if not report_id or report_id in rows:
             raise InputError(f"{where}: {'a report stands twice' if report_id else 'a report without an id'}")
         rows[report_id] = _mapped(where, row, config.names)
@@ -60,7 +60,7 @@ def main(config: MapLabelsConfig) -> None:
 def _mapped(where: str, row: dict[str, Any], names: dict[str, str]) -> dict[str, int | None]:
     found: dict[str, list[int]] = {name: [] for name in names.values()}
     for column, name in names.items():
-        cell = "" if row[column] is None else str(row[column]).strip()
+        cell = "" if is_missing(row[column]) else str(row[column]).strip()
         if cell and cell not in _CELLS:
             raise InputError(f"{where}: {column}: expected 1, 0, -1 or blank")
         found[name] += [_CELLS[cell]] if cell else []

@@ -59,7 +59,7 @@ def main(config: Any) -> None:
     given = {name: value for name, value in vars(config).items() if name not in taken and value is not None}
     keys = from_mapping(source.Keys, given, f"source={config.source}")
     inputs = [config.input, config.exclude_ids, config.only_ids]
-    check_outputs([config.output, config.gold_labels, config.gold_phrases], inputs)
+    check_outputs([config.gold_labels], inputs, [config.output, config.gold_phrases])
     where, look = config.input or Path(f"source={config.source}"), Look()
     read = (moved(report, where, config.output) for report in source.read(keys))
     reports = look.pass_on(progress(read, "reports"))

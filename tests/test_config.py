@@ -21,6 +21,7 @@ class Keys:
     text: str = key("Any words.", "")
     count: int = key("How many.", 3)
     rate: float = key("How fast.", 0.1, gt=0, le=1)
+    bias: float = key("How much.", 0.0)
     show_text: bool = key("Whether to show it.", False)
     limit: int | None = key("At most so many.", None, ge=1)
     source: str = key("Where from.", "openi", choices=("openi", "mimic_cxr"))
@@ -84,7 +85,9 @@ def test_values(argument: str, name: str, value: object) -> None:
         (["count=1.5"], "command line: count: expected int"),
         (["count=010"], "command line: count: expected int"),
         (["rate=fast"], "command line: rate: expected float"),
-        (["rate=nan"], "command line: rate: expected more than 0 and at most 1"),
+        (["rate=nan"], "command line: rate: expected a finite number"),
+        (["bias=nan"], "command line: bias: expected a finite number"),
+        (["bias=-inf"], "command line: bias: expected a finite number"),
         (["limit=0"], "command line: limit: expected 1 or more"),
         (["tasks=c"], "command line: tasks: expected list of str; write tasks=[a, b]"),
         (["tasks=" + "[" * 1500], "command line: tasks: expected list of str; write tasks=[a, b]"),
@@ -129,7 +132,7 @@ def test_one_key_may_use_another(tmp_path: Path) -> None:
         (b"cuont: 3\n", ": unknown key 'cuont'; did you mean 'count'?"),
         (b"count: 1_000\n", ": count: expected int"),
         (b"limit: -1" + b"0" * 400 + b"\n", ": limit: expected 1 or more"),
-        (b"rate: .inf\n", ": rate: expected more than 0 and at most 1"),
+        (b"rate: .inf\n", ": rate: expected a finite number"),
         (b"sizes: {No acute disease is seen.: x}\n", ": sizes.(not shown): expected int"),
         (b"show_text: yes\n", ": show_text: expected bool"),
         (b"- a\n", ": expected a mapping of keys to values"),
@@ -310,7 +313,7 @@ def test_a_yaml_extends_another(tmp_path: Path) -> None:
     shelf = parse_config(Shelf, ["--config", str(tmp_path / "c.yaml")])
     assert shelf == Shelf("b", (Inner(files="c"),), (1.0, 2.0))
     assert yaml_files(tmp_path / "c.yaml") == tuple(tmp_path / name for name in ("c.yaml", "b.yaml", "far/a.yaml"))
-    for slip in ("c.yaml", "[a.yaml]"):
+    for slip in ("c.yaml", "[a.yaml]", '"a\\0.yaml"', "b.yaml"):
         (tmp_path / "b.yaml").write_text(f"extends: {slip}\n")
         with pytest.raises(InputError, match=r"^[^\n]*b\.yaml: extends: expected another YAML$"):
             read_yaml(tmp_path / "c.yaml")

@@ -244,6 +244,11 @@ def test_outputs_that_would_overwrite(tmp_path: Path, monkeypatch: pytest.Monkey
         with pytest.raises(InputError) as caught:
             check_outputs(outputs, [Path("in.csv")])
         assert str(caught.value) == line
+    for name in ("a.csv", "a.XLSX", "a.tsv", "a.parquet"):
+        with pytest.raises(InputError, match=rf"^{name}: JSON lines are written there; end its name in \.jsonl$"):
+            check_outputs([], [], [one, Path(name)])
+    with pytest.raises(InputError, match="would overwrite"):
+        check_outputs([Path("in.jsonl")], [], [None, Path("in.jsonl")])
 
 
 @pytest.mark.parametrize(

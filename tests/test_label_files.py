@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,13 @@ def test_cells_join_labels_in_any_usual_way(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("blanks", [" " * 40_000, "\u00a0" * 40_000, " and " + " " * 40_000])
+def test_a_cell_of_blanks_is_read_in_no_time(tmp_path: Path, blanks: str) -> None:
+    path, began = column_of(tmp_path / "x.csv", (f"Edema{blanks}Mass", "Edema")), time.process_time()
+    assert read(path)["1"] == ("Edema",)
+    assert time.process_time() - began < 3
+
+
 def test_what_is_missing_is_told_from_nothing(tmp_path: Path) -> None:
     found = read_labels(column_of(tmp_path / "x.csv", ("Edema", "", "nan", "None", "N/A", "<NA>", "-", "Normal")), MC)
     assert (found.blank, found.says_none) == (frozenset("123456"), True)
@@ -204,6 +212,7 @@ def test_policies_are_of_classes(tmp_path: Path) -> None:
     for task, said, message in (
         (MC, {"Edma": "drop"}, "uncertain: 'Edma' is none of the classes of multiple_choice; did you mean 'Edema'?"),
         (OE, "drop", "uncertain: for tasks of classes; open_ended has none"),
+        (load_task("multiple_choice+states"), "drop", "has labels of its own for what is uncertain"),
     ):
         with pytest.raises(InputError, match=re.escape(message)):
             policies_for(task, said)

@@ -58,12 +58,18 @@ def read_questions(path: Path, task: Task, id_column: str | None = None) -> Labe
     by_image = None if id_column else find_column(columns, _IMAGE)
     ids = by_image or find_id_column(columns, path, id_column)
     said: dict[str, dict[str, set[State]]] = {}
+    images: dict[str, str] = {}
     for number, row in read_table(path):
         report_id = id_cell(f"{path}:{number}", ids, row)
+        image = report_id
         if by_image and report_id.lower().endswith(ENDINGS):
             report_id = Path(report_id).stem
         if not report_id:
             raise InputError(f"{path}:{number}: empty {ids}")
+        if images.setdefault(report_id, image) != image:
+            raise InputError(
+                f"{path}:{number}: two images are {report_id!r} without folder and ending; id_column={ids}"
+            )
         states = said.setdefault(report_id, {})
         # True and false are those of JSON and Parquet.
         replied = cell_text(row.get(answer)).strip().rstrip(".!").lower()

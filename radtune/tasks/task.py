@@ -257,15 +257,16 @@ def _rules(where: str, path: Path, rules: str | None) -> Path | None:
     if rules is None:
         return None
     shipped = RULES_DIR / rules
-    found = shipped if shipped.is_dir() and not (path.parent / rules).is_dir() else _found(where, "rules", path, rules)
+    beside = any((file.parent / rules).is_dir() for file in yaml_files(path))
+    found = shipped if shipped.is_dir() and not beside else _found(where, "rules", path, rules)
     if not rules or not (found / "lexicon.toml").is_file():
         raise InputError(f"{where}: rules: {rules!r} is no folder with a lexicon.toml")
     return found
 
 
 def _found(where: str, key: str, path: Path, given: str) -> Path:
-    """A path in a task file: beside it, or from the repository's root."""
-    for base in (path.parent, ROOT):
+    """A path in a task file: beside it or what it extends, or from the repository's root."""
+    for base in (*(file.parent for file in yaml_files(path)), ROOT):
         if (base / given).exists():
             return (base / given).resolve()
     raise InputError(f"{where}: {key}: no {given!r}, neither beside the file nor in the repository")

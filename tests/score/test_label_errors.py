@@ -66,6 +66,25 @@ def test_mistakes_are_one_line(run_here, folder: Path, tmp_path: Path) -> None:
         assert (done.returncode, message in done.stderr, done.stderr.count("\n")) == (2, True, 1), done.stderr
 
 
+def test_files_of_other_ids_and_of_other_reports(run_here, folder: Path, tmp_path: Path) -> None:
+    rows = (folder / "labels.csv").read_text()
+    (tmp_path / "notes.csv").write_text(rows.replace("report_id", "NOTE_ID"))
+    (tmp_path / "others.csv").write_text(rows.replace("\n", "\nx").removesuffix("x"))
+    (tmp_path / "again.csv").symlink_to(folder / "labels.csv")
+    words = ["task=multiple_choice", f"reports={folder / 'reports.jsonl'}", f"output={tmp_path / 'queue.csv'}"]
+    mine, other = f"labels={folder / 'labels.csv'}", tmp_path / "others.csv"
+    for more, message in (
+        ([mine, f"others=[{other}]"], f"{other}: no label for any of the 120 reports"),
+        ([mine, f"others=[{tmp_path / 'again.csv'}]"], "a file stands twice"),
+        ([mine, f"cleaned={tmp_path / 'c.csv'}"], "end its name in .jsonl"),
+        (["task=multiple_choice+states", mine], "its labels are phrases or states"),
+    ):
+        done = run_here(SCRIPT, *words, *more)
+        assert (done.returncode, message in done.stderr, done.stderr.count("\n")) == (2, True, 1), done.stderr
+    done = run_here(SCRIPT, *words, f"labels={tmp_path / 'notes.csv'}", "id_column=note_id", "rows=3")
+    assert done.returncode == 0, done.stderr
+
+
 def test_what_a_file_does_not_decide_is_not_held_against_a_label(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("report_id,Edema\n" + "".join(f"{i},{(1, 0, -1)[i % 3]}\n" for i in range(6)))
     (tmp_path / "b.csv").write_text("report_id,Fracture,Edema\n" + "".join(f"{i},1,{i % 2 or -1}\n" for i in range(6)))

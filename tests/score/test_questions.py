@@ -67,6 +67,14 @@ def test_contradictions_are_left_open_and_other_tasks_refused(tmp_path: Path) ->
         read_questions(write(tmp_path / "blank.csv", (" ", "Is there edema?", "yes")), CHEST)
 
 
+@pytest.mark.parametrize("other", ["y/a.png", "x/a.jpg", "a.PNG"])
+def test_images_of_one_name_are_not_one_image(tmp_path: Path, other: str) -> None:
+    path = write(tmp_path / "q.csv", ("x/a.png", "Is there edema?", "yes"), (other, "Is there a pneumothorax?", "yes"))
+    with pytest.raises(InputError, match=r"q\.csv:3: two images are 'a' without folder and ending; id_column=image"):
+        read_questions(path, CHEST)
+    assert set(read_questions(path, CHEST, "image").answers) == {"x/a.png", other}
+
+
 def test_json_answers_may_be_true_and_may_be_absent(tmp_path: Path) -> None:
     asked = {"image": "a.png", "question": "Is there edema?"}
     write_jsonl(tmp_path / "q.jsonl", [asked | {"answer": True}, asked])

@@ -50,6 +50,15 @@ def test_a_report_s_own_patient_is_not_counted(gold: Path, command) -> None:
     ]
 
 
+def test_case_makes_no_other_label(tmp_path: Path, command) -> None:
+    said = [["Effusion"], ["effusion", "Edema"], ["effusion"], ["EDEMA", "Scar"], ["Scar"]]
+    rows = [{"report_id": str(number), "labels": labels} for number, labels in enumerate(said)]
+    write_jsonl(tmp_path / "gold.jsonl", rows)
+    found = {row["report_id"]: row["labels"] for _, row in read_jsonl(commonest(command, tmp_path / "gold.jsonl", 1))}
+    # Without its own: two effusions against two scars, or one more.
+    assert found == {"0": ["Edema"], "1": ["effusion"], "2": ["Edema"], "3": ["effusion"], "4": ["effusion"]}
+
+
 def test_the_study_has_them_beside_published_numbers(gold: Path, command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RADIOGRAPHS_DIR", str(gold.parent))
     study = study_from_mapping(

@@ -17,7 +17,7 @@ def mapped(command, folder, text, **keys):
 
 def test_columns_of_one_class_are_pooled_and_others_left_out(command, tmp_path):
     text = (
-        "uid,Effusion,Mass,Nodule,Edema,Hernia\n1,1,0,1,,1\n2,0,0,0,-1,0\n3,,,-1.0,1.0,\n4,0,0,-1,0,0\n5,0,-1,1,0,0\n"
+        "uid,Effusion,Mass,Nodule,Edema,Hernia\n1,1,0,1,,1\n2,0,0,0,-1,0\n3,nan,NULL,-1.0,1.0,\n4,0,0,-1,0,0\n5,0,-1,1,0,0\n"
     )  # fmt: skip
     code, _, said = mapped(command, tmp_path, text)
     assert code == 0, said
@@ -39,6 +39,7 @@ def test_columns_of_one_class_are_pooled_and_others_left_out(command, tmp_path):
         ("uid,Effusion,Mass,Nodule,Edema\n1,yes,0,0,0\n", {}, "in.csv:2: Effusion: expected 1, 0, -1 or blank"),
         ("uid,Effusion,Mass,Nodule,Edema\n1,0,0,0,0\n1,0,0,0,0\n", {}, "in.csv:3: a report stands twice"),
         ("uid,Edema\n1,1\n", {"names": "{Edema: Oedema}"}, "has no class 'Oedema'; did you mean 'Edema'?"),
+        ("uid,Edema\nNone,1\n", {"names": "{Edema: Edema}"}, "in.csv:2: a report without an id"),
         ("No,Edema\n1,1\n", {"names": "{Edema: Edema}"}, "no id column"),
     ],
 )

@@ -13,12 +13,14 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def wait_until_healthy(port: int, is_alive: Callable[[], bool]) -> None:
-    """Waits for as long as its process lives."""
-    while True:
+def wait_until_healthy(port: int, is_alive: Callable[[], bool], seconds: float = 300) -> None:
+    """Waits while its process lives, but not for ever: one may live and never answer."""
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
         try:
             if httpx2.get(f"http://127.0.0.1:{port}/health", trust_env=False).status_code == 200:
                 return
         except httpx2.TransportError:
             assert is_alive()
         time.sleep(0.1)
+    raise AssertionError(f"no answer in {seconds:.0f} s")

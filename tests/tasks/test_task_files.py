@@ -211,6 +211,22 @@ def test_a_name_is_one_tasks_alone(tmp_path):
         own_tasks([write(tmp_path / "other", name="open_ended", prompts={"inference": "{classes}"})])
 
 
+def test_a_task_of_another_folder_has_the_files_of_what_it_extends(tmp_path):
+    shipped = Path("configs/tasks").resolve()
+    for name in ("nih_findings", "open_ended"):
+        mine = tmp_path / f"{name}.yaml"
+        mine.write_text(f"extends: {shipped / name}.yaml\ntitle: Mine\n")
+        (tmp_path / f"second_{name}.yaml").write_text(f"extends: {mine.name}\nname: mine\n")
+        task = load_task(tmp_path / f"second_{name}.yaml")
+        assert (task.name, task.title) == ("mine", "Mine")
+        assert {*task.files} >= {*load_task(name).files, mine}
+    # What stands beside it goes before.
+    (tmp_path / "nih_findings").mkdir()
+    (tmp_path / "nih_findings" / "lexicon.toml").write_text("")
+    (tmp_path / "third.yaml").write_text(f"extends: {shipped}/nih_findings.yaml\n")
+    assert load_task(tmp_path / "third.yaml").rules == tmp_path / "nih_findings"
+
+
 def test_what_a_task_extends_is_among_its_files():
     files = [file.name for file in load_task("chest_findings").files]
     assert files[:2] == ["chest_findings.yaml", "multiple_choice.yaml"] and "lexicon.toml" in files
