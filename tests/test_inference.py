@@ -238,3 +238,19 @@ def test_a_prompt_longer_than_the_models_context_is_named_with_its_file(tmp_path
     (tmp_path / "t.yaml").write_text(f"name: t\nkind: classes\nclasses: [A]\nprompts: {{inference: '{words}'}}\n")
     _, errors = run(f"task={tmp_path / 't.yaml'}", MINI, "text=Clear.", code=2)
     assert "t.yaml: prompts.inference: report 'text' needs " in errors and "Traceback" not in errors
+
+
+def test_a_model_that_was_trained_on_other_frames_is_said_to_be(tmp_path, run, reports):
+    asked = [TASK, "engine=openai", "model=m", "base_url=http://127.0.0.1:9/v1", "dry_run=true", f"reports={reports}"]
+    asked += [f"output={tmp_path / 'never.jsonl'}"]
+    for folder, weights in (("adapter_dir", "adapter_model.safetensors"), ("checkpoint_dir", "model.safetensors")):
+        there = tmp_path / folder
+        there.mkdir()
+        (there / f"{weights}.manifest.json").write_text(
+            json.dumps({"config": {"dataset": {"prompt_format": "alpaca"}}})
+        )
+        _, said = run(*asked, f"{folder}={there}")
+        assert said == "its training framed prompts otherwise: prompt_format=alpaca\n"
+        assert run(*asked, f"{folder}={there}", "prompt_format=alpaca")[1] == ""
+        (there / f"{weights}.manifest.json").write_text('{"config": null}')
+        assert run(*asked, f"{folder}={there}")[1] == ""

@@ -15,6 +15,7 @@ BUILD = "build output=new.jsonl multiple_choice.reports=reports.jsonl multiple_c
 EVALUATE = "evaluate task=multiple_choice predictions=predictions.jsonl gold=labels.csv output=new.json"
 INFER = "infer task=multiple_choice text=Edema. checkpoint_dir=mini"
 ANNOTATE = "annotate reports=reports.jsonl output=new.jsonl model=m base_url=http://127.0.0.1:9/v1"
+COMBINE = "combine task=multiple_choice predictions=[predictions.jsonl] output=new.jsonl"
 
 MISTAKES = [
     # Keys.
@@ -33,6 +34,9 @@ MISTAKES = [
     (f"{EVALUATE} gold_blank=ignored", "gold_blank: expected one of"),
     (f"{INFER} temperature=-1", "temperature: expected 0 or more"),
     (f"{INFER} samples=2 votes=3", "give one of samples and votes"),
+    (f"{INFER} constrain=true end_bias=nan", "end_bias: expected a finite number"),
+    (f"{INFER} constrain=true end_bias=-inf", "end_bias: expected a finite number"),
+    (f"{INFER} end_bias=2", "end_bias needs constrain=true"),
     (f"{INFER} engine=opanai", "did you mean 'openai'?"),
     (f"{ANNOTATE} concurrency=0", "concurrency: expected 1 or more"),
     ("prompts task=multiple_choice use=trainings", "did you mean 'training'?"),
@@ -59,6 +63,11 @@ MISTAKES = [
     (f"{PREPARE} count=5", "source=table: unknown key 'count'"),
     (f"{PREPARE} sample=0", "sample: expected 1 or more"),
     (f"{PREPARE} exclude_ids=nowhere.csv", "nowhere.csv: No such file"),
+    (PREPARE.replace("new.jsonl", "new.csv"), "new.csv: JSON lines are written there; end its name in .jsonl"),
+    (f"{BUILD} output=new.xlsx multiple_choice.rows=5", "new.xlsx: JSON lines are written there"),
+    (f"{COMBINE} validation=[labels.csv] gold=labels.csv", "they may not decide"),
+    (f"{COMBINE} least=inf", "least: expected a finite number"),
+    (f"{COMBINE} least=7 rule=votes", "least=7.0: not a number of the 1 models"),
     ("compare a=labels.csv b=reports.jsonl", "reports.jsonl:1: no 'labels'"),
     ("compare a=labels.csv b=notes.csv", "no id column"),
     ("compare a=labels.csv b=others.csv", "no report in common"),

@@ -9,6 +9,7 @@ import os
 import sys
 import typing
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from radtune.engines.choose import ENGINES, QUANTIZATIONS, Model, choose_model, 
 from radtune.engines.guard import Endpoint, check_batch_endpoint, read_credential, what_leaves
 from radtune.engines.prompt import Engine, Sampling
 from radtune.files import check_outputs, read_jsonl, sha256_text, write_manifest
+from radtune.files import read_json as read_json_file
 from radtune.labels import Status
 from radtune.privacy import say
 from radtune.progress import progress
@@ -270,11 +272,22 @@ def _model(
     else:
         keeps = partial(_keeps_to, asking.sampling.schema)
         model = choose_model(config, leaving, budget.pay_again, keeps, shows_images(asking.task))
+    if (trained := _trained_format(config)) and trained != config.prompt_format:
+        say(f"its training framed prompts otherwise: prompt_format={trained}")
     if endpoint and config.batch == "submit" and not config.dry_run:
         check_batch_endpoint(endpoint, config.stored_files_confirmed, leaving)
     if config.revision:
         model.settings["revision"] = config.revision
     return model
+
+
+def _trained_format(config: AskConfig) -> str | None:
+    """How prompts were framed in the training that has left an adapter or merged model; None where nobody knows."""
+    for folder in filter(None, (config.adapter_dir, config.checkpoint_dir)):
+        for path in folder.glob("*.manifest.json"):
+            with suppress(InputError, LookupError, TypeError):
+                return str(read_json_file(path)["config"]["dataset"]["prompt_format"])
+    return None
 
 
 def _no_engine() -> Engine:

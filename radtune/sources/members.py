@@ -105,9 +105,18 @@ def _zip(path: Path) -> _Files:
             yield info.filename, f"{path}: {info.filename}", partial(archive.open, info)
 
 
+class _Packed(gzip.GzipFile):
+    """Gives no more at once than a report: a header, which tarfile takes whole, may unpack to anything."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= 2 * MAX_REPORT_BYTES:
+            raise tarfile.ReadError
+        return super().read(size)
+
+
 def _tgz(path: Path) -> _Files:
     # Through gzip, not tarfile's own unpacker, which takes a file cut off for one that ends.
-    with gzip.open(path) as packed, tarfile.open(fileobj=packed, mode="r:") as archive:
+    with _Packed(path) as packed, tarfile.open(fileobj=packed, mode="r:") as archive:
         for info in archive:
             archive.members.clear()  # or an archive of nothing but headers would fill the memory
             if info.isreg():

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from radtune.config import InputError
 from radtune.engines.closed import NONE, AnswerTree, Place
 from radtune.instructions import Instruction
 from radtune.tasks import Task
@@ -33,7 +34,11 @@ def with_costs(
     tasks: Mapping[str, Task],
     loss: LossSettings,
 ) -> list[Row]:
-    """Rows with the weights of their tokens and, for a Tversky loss, the choices of those with closed answers."""
+    """Rows with the weights of their tokens and, for a Tversky loss, the choices of those with closed answers.
+
+    Raises:
+        InputError: No answer is a closed one, and the Tversky loss would be none.
+    """
 
     def encode(texts: list[str]) -> list[list[int]]:
         return [tokenizer.encode(text, add_bos=False, add_eos=False) for text in texts]
@@ -44,13 +49,13 @@ def with_costs(
     @cache
     def costs_of(task: str, answer: str) -> tuple[list[int], int, Choices | None]:
         (tokens,), labels = encode([answer]), tasks[task].read(answer).labels
-        closing = answer.rfind("]")
+        closing = answer.rfind("]") if "]" in answer else len(answer)  # of a table
         closing -= answer[closing - 1 : closing] in ("'", '"')
         # Where the model has said that it has named all; of an answer that names nothing, at its beginning.
         ends = bisect_left(range(len(tokens)), closing, key=lambda n: len(tokenizer.decode(tokens[:n])))
         tree = trees.get(task)
         choices = choices_of(tree, tree.numbers(labels), tokens) if tree else None
-        return tokens, ends if labels and closing >= 0 else 0, choices
+        return tokens, ends if labels else 0, choices
 
     found = []
     for row, instruction in zip(rows, instructions, strict=True):
@@ -63,6 +68,8 @@ def with_costs(
             row = replace(row, choices=replace(choices, places=begins + choices.places))
         alike = loss.item_weight == loss.end_weight == 1
         found.append(row if alike else replace(row, weights=weights))
+    if loss.tversky and not any(row.choices for row in found):
+        raise InputError("loss.tversky: no row's answer is a list of classes, as its task writes it")
     return found
 
 

@@ -5,6 +5,7 @@ import io
 import os
 import re
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,18 @@ def test_archives_that_lie(tmp_path: Path) -> None:
     packed.write_bytes(packed.read_bytes()[:-8] + b"checksum")
     with pytest.raises(InputError, match="truncated or damaged"):
         read(packed)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_a_header_that_unpacks_to_anything(tmp_path: Path, kind: bytes) -> None:
+    info = tarfile.TarInfo("x")
+    info.type, info.size = kind, 9 * 2**22
+    path = make_tgz(tmp_path / "c.tgz")
+    path.write_bytes(gzip.compress(info.tobuf() + b"9 path=a\n" * 2**22 + gzip.decompress(path.read_bytes()), 1))
+    began = time.process_time()
+    with pytest.raises(InputError, match="no archive, or an encrypted, truncated or damaged one"):
+        read(path)
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(("make", "name"), [(make_zip, "c.zip"), (make_tgz, "c.tgz")])

@@ -8,7 +8,9 @@ import pytest
 import torch
 from test_packing import assert_same, instructions, loss_and_gradients, make_decoder
 
+from radtune.config import InputError
 from radtune.engines.closed import AnswerTree
+from radtune.instructions import Instruction
 from radtune.tasks import load_task
 from radtune.tasks.lists import ClosedList
 from radtune.train import llama3_tokenizer
@@ -155,3 +157,19 @@ def test_a_missed_class_costs_what_it_is_said_to() -> None:
     assert tversky_loss(there, there, 0.8).item() == 0
     missed, false = (tversky_loss(torch.tensor(p), there, 0.8).item() for p in ([0.0, 0.0, 0.0], [1.0, 1.0, 0.0]))
     assert missed == pytest.approx(1 - 1 / 1.8) and false == pytest.approx(1 - 2 / 2.2)
+
+
+def test_tables_have_items_too_and_a_tversky_loss_needs_classes(tokenizer, tmp_path) -> None:
+    path = tmp_path / "table.yaml"
+    path.write_text(f"extends: {ROOT}/configs/tasks/radiograph.yaml\nname: table\nsections: [findings]\n")
+    task = load_task(path)
+    answers = [task.encode(labels) for labels in (["left effusion", "edema"], [])]
+    rows = [Instruction("List.", "Report.", answer, "table", str(i), "x") for i, answer in enumerate(answers)]
+    made = make_rows(tokenizer, rows, "llama3_chat")[0]
+    some, none = with_costs(made, rows, tokenizer, {"table": task}, LossSettings(item_weight=3.0, end_weight=0.25))
+    trained = some.targets != IGNORED
+    said = {weight: tokenizer.decode(some.targets[trained & (some.weights == weight)].tolist()) for weight in (3, 0.25)}
+    assert said[3] == answers[0] and "|" not in said[0.25]
+    assert not (none.weights == 3).any()
+    with pytest.raises(InputError, match=r"loss\.tversky: no row's answer is a list of classes"):
+        with_costs(made, rows, tokenizer, {"table": task}, EAGER)
