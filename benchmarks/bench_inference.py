@@ -3,14 +3,20 @@
     python benchmarks/bench_inference.py
     python benchmarks/bench_inference.py what=[speed] kinds=[transformers,ours] checkpoint_dir=models/SmolLM2
     python benchmarks/bench_inference.py what=[parity] base_url=http://127.0.0.1:8000/v1 model=data/mini
+    python benchmarks/bench_inference.py what=[adapters] adapters=[runs/a/adapter,runs/b/adapter]
 
 Speed is the median of alternating runs over the same reports. For parity with a server, start one first, e.g.
 ``HF_HUB_OFFLINE=1 transformers serve data/mini --device cpu --dtype float32 --port 8000`` (without a dtype it takes the
 checkpoint's bfloat16). On a GPU: ``benchmarks/bench_inference_gpu.py``.
 """
 
+import contextlib
+import io
+import os
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,14 +25,17 @@ from pathlib import Path
 
 import torch
 
+from radtune.ask.command import AskConfig
+from radtune.ask.command import ask as ask_about
 from radtune.command import run_command
-from radtune.config import InputError, key
+from radtune.config import InputError, key, parse_config
 from radtune.engines.guard import check_endpoint, find_endpoint
 from radtune.engines.hugging_face import TransformersEngine
 from radtune.engines.limits import Limits
 from radtune.engines.local import TorchtuneEngine
 from radtune.engines.prompt import Engine, Prompt, Sampling
 from radtune.engines.server import ServerEngine
+from radtune.files import read_jsonl, write_jsonl
 from radtune.labels import State
 from radtune.models.checkpoint import Checkpoint, load_checkpoint
 from radtune.models.hugging_face import load_pretrained
@@ -47,10 +56,11 @@ class BenchConfig:
     """Keys of this command."""
 
     what: list[str] = key(
-        "Parts to run, of speed, closed, classes, parity, valid.", ["speed", "closed", "parity", "valid"]
+        "Parts to run, of speed, closed, classes, adapters, parity, valid.", ["speed", "closed", "parity", "valid"]
     )
     checkpoint_dir: Path = key("The model.", Path("data/mini"))
     adapter_dir: Path | None = key("LoRA adapter to put on it, in PEFT's format.", None)
+    adapters: list[Path] = key("Adapters of the model that the part adapters asks together, and each by itself.", [])
     kinds: list[str] = key(
         "What to measure in the part speed: torchtune's generate one at a time, transformers' and ours.",
         ["one_at_a_time", "transformers", "ours"],
@@ -70,6 +80,7 @@ def main(config: BenchConfig) -> None:
         "speed": print_speed,
         "closed": print_closed,
         "classes": print_classes,
+        "adapters": print_adapters,
         "parity": print_parity,
         "valid": print_valid,
     }
@@ -256,6 +267,57 @@ def _canonical(text: str) -> str:
 
 def _differ(given: Sequence[str], expected: Sequence[str]) -> int:
     return sum(a != b for a, b in zip(given, expected, strict=True))
+
+
+def print_adapters(config: BenchConfig) -> None:
+    """What asking several adapters in one run costs against one by itself, as processes and without their start."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, reports = Path(name), Path(name) / "reports.jsonl"
+        write_jsonl(reports, (made.report for made in make_reports(config.reports, seed=5)))
+        keys = [f"task={CLASSES.name}", f"checkpoint_dir={config.checkpoint_dir}", f"reports={reports}"]
+        keys += ["constrain=true", "scores=true", "temperature=0", f"batch_size={config.batch_size}", "device=cpu"]
+
+        def ask(adapters: Sequence[Path], here: bool, of: str) -> tuple[float, float, list[Path]]:
+            """Seconds and CPU seconds of one run, in a process of its own or in this one, and where its rows are."""
+            outputs = [folder / of / f"{number}.jsonl" for number in range(len(adapters))]
+            lists = {"adapter_dir": adapters, "output": outputs}
+            words = [*keys, *(f"{key}=[{', '.join(map(str, paths))}]" for key, paths in lists.items())]
+            before, began = os.times(), time.perf_counter()
+            with contextlib.redirect_stdout(io.StringIO()):
+                if here:
+                    ask_about(parse_config(AskConfig, words))
+                else:
+                    subprocess.run([sys.executable, "inference.py", *words], check=True, stdout=subprocess.DEVNULL)
+            seconds, after = time.perf_counter() - began, os.times()
+            print(f"  {of}: {seconds:.1f} s", file=sys.stderr, flush=True)
+            return seconds, sum(after[:4]) - sum(before[:4]), outputs
+
+        def tell(what: str, one: Sequence[float], together: Sequence[float]) -> None:
+            (seconds, cpu), (all_seconds, all_cpu) = one, together
+            print(
+                f"  {what}: one {seconds:.1f} s, {cpu:.1f} s of CPU; together {all_seconds:.1f} s "
+                f"({all_seconds / seconds:.2f}x), {all_cpu:.1f} s of CPU ({all_cpu / cpu:.2f}x)"
+            )
+
+        print(f"adapters: {len(config.adapters)} by {config.reports} reports, {torch.get_num_threads()} threads, fp32")
+        first = config.adapters[:1]
+        tell("processes", ask(first, False, "one process")[:2], ask(config.adapters, False, "one process for all")[:2])
+        ask(first, True, "what a process does once")
+        alone = [ask([adapter], True, f"alone {number}") for number, adapter in enumerate(config.adapters)]
+        *together, outputs = ask(config.adapters, True, "together")
+        seconds, cpu, by_themselves = zip(*alone, strict=True)
+        tell("without their start", (statistics.median(seconds), statistics.median(cpu)), together)
+        apart = [_apart(output, by_itself) for output, (by_itself,) in zip(outputs, by_themselves, strict=True)]
+        answers, scores = sum(count for count, _ in apart), max(most for _, most in apart)
+        print(f"  {answers} answers differ from each adapter's by itself, scores by {scores:.1g} at most")
+
+
+def _apart(ours: Path, theirs: Path) -> tuple[int, float]:
+    """How many answers of two runs differ, and how far apart the scores of the others are at most."""
+    pairs = [(one, other) for (_, one), (_, other) in zip(read_jsonl(ours), read_jsonl(theirs), strict=True)]
+    alike = [(one, other) for one, other in pairs if one["response"] == other["response"]]
+    scores = (abs(one["scores"][name] - other["scores"][name]) for one, other in alike for name in one["scores"])
+    return len(pairs) - len(alike), max(scores, default=0.0)
 
 
 def print_valid(config: BenchConfig) -> None:

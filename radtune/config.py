@@ -316,7 +316,7 @@ def _read(hint: Any, text: str) -> Any:
         value = _parse_yaml(text)
     except yaml.YAMLError:
         return text  # which is no list or mapping, and refused as such
-    return value if isinstance(value, (dict, list)) or str not in members else text
+    return value if isinstance(value, (dict, list)) or not {str, Path} & set(members) else text
 
 
 def _convert(hint: Any, value: Any, path: str, limits: Mapping[str, Any]) -> Any:

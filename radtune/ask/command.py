@@ -9,9 +9,10 @@ import os
 import sys
 import typing
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from radtune.ask.costs import PRICES_FILE, Budget, check_budget, estimate, price
 from radtune.ask.ledger import Ledger, ledger_path
 from radtune.ask.questions import Asking
 from radtune.ask.rows import row_text, write_table
-from radtune.ask.run import Run, write_rows
+from radtune.ask.run import Run, ask_together, write_rows
 from radtune.combine import MAJORITY, VOTES
 from radtune.config import InputError, key
-from radtune.engines.choose import ENGINES, QUANTIZATIONS, Model, choose_model, endpoint_of
+from radtune.engines.choose import ENGINES, QUANTIZATIONS, Model, adapters_of, choose_models, endpoint_of
 from radtune.engines.guard import Endpoint, check_batch_endpoint, read_credential, what_leaves
 from radtune.engines.prompt import Engine, Sampling
 from radtune.files import check_outputs, read_jsonl, sha256_text, write_manifest
@@ -52,9 +53,10 @@ class AskConfig:
 
     task: str = key("What to ask: a task in configs/tasks/, or the path of a task file.")
     reports: Path | None = key("reports.jsonl, or a CSV or Parquet with an id and findings/impression or text.", None)
-    output: Path | None = key(
-        "Where rows go; answers are kept in OUTPUT.ledger. A .csv or .xlsx has the labels alone, beside a .jsonl.", None
-    )
+    output: Path | list[Path] | None = key(
+        "Where rows go; answers are kept in OUTPUT.ledger. A .csv or .xlsx has the labels alone, beside a .jsonl. "
+        "Of several adapters, a list: one for each, as asking it by itself would write it.", None
+    )  # fmt: skip
     text: str | None = key(
         "One report, instead of reports; its labels are printed. Everybody on this machine sees it in ps: - or "
         "nothing reads standard input.",
@@ -66,7 +68,10 @@ class AskConfig:
     checkpoint_dir: Path | None = key(
         "Model folder in Hugging Face's layout: base or merged; a server's, to check it.", None
     )
-    adapter_dir: Path | None = key("LoRA adapter to put on it, in PEFT's format as torchtune writes it.", None)
+    adapter_dir: Path | list[Path] | None = key(
+        "LoRA adapter to put on it, in PEFT's format as torchtune writes it; a list asks several together, the base "
+        "loaded once.", None
+    )  # fmt: skip
     quantization: str | None = key("Weights in fewer bits, with engine=transformers.", None, QUANTIZATIONS)
     prompt: str = key("Which of the task's prompts.", "inference", USES)
     prompt_format: str = key("How instruction and report are framed; as in training.", "llama3_chat", PROMPT_FORMATS)
@@ -134,46 +139,82 @@ def ask(config: AskConfig, quarantine: bool = False) -> None:
 
     With ``quarantine``, rows with problems stand in ``OUTPUT.quarantine.jsonl``, too.
     """
-    asking = _asking(config)
-    prices, output, table = config.prices or PRICES_FILE, config.output, None
-    if output and output.suffix.lower() in TABLES:
-        output, table = output.with_suffix(".jsonl"), output
+    asking, prices = _asking(config), config.prices or PRICES_FILE
     inputs = [config.reports, *asking.task.files, *([prices] if config.engine == "openai" else [])]
-    aside = output.with_name(f"{output.name}.quarantine.jsonl") if output and quarantine else None
-    answers, state = (ledger_path(output), batch_api.state_path(output)) if output else (None, None)
-    check_outputs([output, table, aside, answers, state], inputs)
-    for folder in filter(None, (config.checkpoint_dir, config.adapter_dir)):
-        if output and output.resolve().is_relative_to(folder.resolve()):
-            raise InputError(f"{output}: stands in the model's folder {folder}; give another output=")
+    written = _written(config, quarantine)
+    check_outputs([path for files in written for path in files.all], inputs)
+    for folder, files in product(filter(None, (config.checkpoint_dir, *adapters_of(config))), written):
+        if files.output and files.output.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{files.output}: stands in the model's folder {folder}; give another output=")
     endpoint = endpoint_of(config)
     price = price_at(endpoint, config.model or "", prices)
     price = price.in_batch if price and config.batch else price
     check_budget(config.max_cost, price, config.model or "", asking.sampling, prices)
     budget = Budget(config.max_cost, price)
     reports = _reports(config, asking)
-    model = _model(config, asking, reports, endpoint, budget)
+    models = _models(config, asking, reports, endpoint, budget)
+    state, host, runs = written[0].state, endpoint.host if endpoint else None, list[Run]()
     waiting = batch_api.pending_keys(state) if state else ()
-    # A dry run makes no file.
-    with Ledger(answers if answers and (answers.exists() or not config.dry_run) else None) as ledger:
-        run = Run(reports, asking, model, ledger, budget, endpoint.host if endpoint else None, waiting)
+    with ExitStack() as held:
+        for files, model in zip(written, models, strict=True):
+            # A dry run makes no file.
+            kept = files.answers if files.answers and (files.answers.exists() or not config.dry_run) else None
+            runs.append(Run(reports, asking, model, held.enter_context(Ledger(kept)), budget, host, waiting))
         if config.dry_run:
-            print(_dry_run(run, endpoint))
+            print(*(_dry_run(run, endpoint) for run in runs), sep="\n")
             return
         if config.batch and endpoint and state:
             with batch_api.Batches(endpoint, read_credential(endpoint, os.environ), state) as batches:
                 if config.batch == "submit":
-                    print(batch_api.submit_missing(run, batches))
+                    print(batch_api.submit_missing(runs[0], batches))
                     return
-                print(batch_api.collect(run, batches))
+                print(batch_api.collect(runs[0], batches))
         else:
-            run.ask()
-        if output is None:
-            _show(run)
+            ask_together(runs)
+        if config.output is None:
+            _show(runs[0])
             return
-        write_rows(run, output, aside)
-        if table and output.exists():
-            write_table(table, asking.task, (row for _, row in read_jsonl(output)))
-    _finish(config, output, run, inputs, table, aside)
+        for files, run in zip(written, runs, strict=True):
+            write_rows(run, files.output, files.aside)
+            if files.table and files.output.exists():
+                write_table(files.table, asking.task, (row for _, row in read_jsonl(files.output)))
+    done = [_finish(files, run, inputs) for files, run in zip(written, runs, strict=True)]
+    if runs[0].outcome.interrupted:
+        raise KeyboardInterrupt
+    if not all(done):
+        sys.exit(1)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """The files of one model's answers: rows, a table of them, those to look at, the ledger, what batches are out."""
+
+    config: AskConfig  # that asks this model alone
+    output: Path | None
+    table: Path | None
+    aside: Path | None
+    answers: Path | None
+    state: Path | None
+
+    @property
+    def all(self) -> list[Path | None]:
+        return [self.output, self.table, self.aside, self.answers, self.state]
+
+
+def _written(config: AskConfig, quarantine: bool) -> list[_Written]:
+    """What is written, of several adapters by each."""
+    adapters, outputs = adapters_of(config), config.output if isinstance(config.output, list) else [config.output]
+    if len(adapters) != len(outputs) or not adapters:
+        raise InputError("adapter_dir= and output= go together: of several adapters, each has an output of its own")
+    found = []
+    for adapter, output in zip(adapters, outputs, strict=True):
+        alone, table = dataclasses.replace(config, adapter_dir=adapter, output=output), None
+        if output and output.suffix.lower() in TABLES:
+            output, table = output.with_suffix(".jsonl"), output
+        aside = output.with_name(f"{output.name}.quarantine.jsonl") if output and quarantine else None
+        kept = (ledger_path(output), batch_api.state_path(output)) if output else (None, None)
+        found.append(_Written(alone, output, table, aside, *kept))
+    return found
 
 
 def _asking(config: AskConfig) -> Asking:
@@ -262,28 +303,29 @@ def _one_report(text: str | None) -> Report:
     return report_from_text("text", None, text, "text")
 
 
-def _model(
+def _models(
     config: AskConfig, asking: Asking, reports: list[Report], endpoint: Endpoint | None, budget: Budget
-) -> Model:
+) -> list[Model]:
     leaving = what_leaves(reports, asking.task.sections)
     if endpoint and config.dry_run:
         # Nothing is sent, so neither a key nor leave is needed.
-        model = Model(_no_engine, config.model or "", None, {"engine": config.engine})
+        models = [Model(_no_engine, config.model or "", None, {"engine": config.engine})]
     else:
         keeps = partial(_keeps_to, asking.sampling.schema)
-        model = choose_model(config, leaving, budget.pay_again, keeps, shows_images(asking.task))
-    if (trained := _trained_format(config)) and trained != config.prompt_format:
+        models = choose_models(config, leaving, budget.pay_again, keeps, shows_images(asking.task))
+    of_training = {_trained_format(adapter, config.checkpoint_dir) for adapter in adapters_of(config)}
+    for trained in sorted(filter(None, of_training - {config.prompt_format})):
         say(f"its training framed prompts otherwise: prompt_format={trained}")
     if endpoint and config.batch == "submit" and not config.dry_run:
         check_batch_endpoint(endpoint, config.stored_files_confirmed, leaving)
-    if config.revision:
+    for model in models if config.revision else ():
         model.settings["revision"] = config.revision
-    return model
+    return models
 
 
-def _trained_format(config: AskConfig) -> str | None:
+def _trained_format(adapter: Path | None, base: Path | None) -> str | None:
     """How prompts were framed in the training that has left an adapter or merged model; None where nobody knows."""
-    for folder in filter(None, (config.adapter_dir, config.checkpoint_dir)):
+    for folder in filter(None, (adapter, base)):
         for path in folder.glob("*.manifest.json"):
             with suppress(InputError, LookupError, TypeError):
                 return str(read_json_file(path)["config"]["dataset"]["prompt_format"])
@@ -319,28 +361,26 @@ def _show(run: Run) -> None:
     print(row_text(row))
 
 
-def _finish(
-    config: AskConfig, output: Path, run: Run, inputs: list[Path | None], table: Path | None, aside: Path | None
-) -> None:
-    """Says what was done, and what is left to do."""
-    outcome, count = run.outcome, len(run.reports)
+def _finish(files: _Written, run: Run, inputs: list[Path | None]) -> bool:
+    """Says what was done, and what is left to do; True where every report has an answer."""
+    config, output, outcome, count = files.config, files.output, run.outcome, len(run.reports)
     print(f"{count:,} reports, {outcome.text()}{run.budget.shown()}")
     if outcome.interrupted:
         rows = f" with {outcome.rows:,} of {count:,} rows for {output}" if outcome.rows else ""
         print(f"stopped{rows}; the same command goes on from there")
-        raise KeyboardInterrupt
+        return False
     shown = [picture.sha256 for report in run.reports for picture in run.asking.pictures(report.images)]
     images = {"images": {"count": len(shown), "sha256": sha256_text(" ".join(shown))}} if shown else {}
     facts = outcome.facts() | images
     write_manifest(output, config, inputs, reports=count, **facts, spent=round(run.budget.spent, 6))
-    print(f"written to {output}{f' and {table}' if table else ''}")
+    print(f"written to {output}{f' and {files.table}' if files.table else ''}")
     if outcome.kept and config.engine == "openai" and not config.revision:
         print(
             f"{outcome.kept:,} answers were kept from earlier starts: a server's model is known by its name. "
             f"Where {config.model} has been retrained since, give it a revision="
         )
-    if aside and outcome.problems:
-        print(f"{outcome.problems:,} rows to look at, with the reason: {aside}")
+    if files.aside and outcome.problems:
+        print(f"{outcome.problems:,} rows to look at, with the reason: {files.aside}")
     missing, left = count - outcome.rows, []
     if missing:
         waiting = batch_api.pending_keys(batch_api.state_path(output))
@@ -354,5 +394,4 @@ def _finish(
         left.append(f"{outcome.failed:,} reports failed; the same command asks them again")
     for line in left:
         say(line)
-    if outcome.failed or missing:
-        sys.exit(1)
+    return not outcome.failed and not missing

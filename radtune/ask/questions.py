@@ -114,7 +114,7 @@ def _question(
     if prompt.pictures:
         more["images"] = [picture.sha256 for picture in prompt.pictures]
     key = sha256_text(json.dumps([*decides, more] if more else decides, sort_keys=True))
-    return Question(prompt, sampling, key, prompt_hash, example_ids, sample)
+    return Question(replace(prompt, adapter=model.number), sampling, key, prompt_hash, example_ids, sample)
 
 
 def _with_names(text: str, before: int, count: int) -> str:

@@ -6,9 +6,11 @@ that has grown costs only its new reports, a killed run only the calls that were
 
 import time
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from radtune.ask.rows import EMPTY_REPORT, QUARANTINED, Reading, failed_row, mak
 from radtune.ask.verify import denies
 from radtune.config import InputError
 from radtune.engines.choose import Model
-from radtune.engines.prompt import Engine, PromptTooLong, Response
+from radtune.engines.prompt import Prompt, PromptTooLong, Response
 from radtune.files import jsonl_line, manifest_path, write_whole
 from radtune.label_files import LABELS_SHA256, edited_rows, labels_sha256
 from radtune.labels import Status
@@ -103,40 +105,29 @@ class Run:
         self.reports, self.asking, self.model, self.ledger, self.outcome = reports, asking, model, ledger, Outcome()
         self.budget = budget or Budget()
         self.waiting = frozenset(waiting)
-        self._host = host
+        self.host = host
         self._readings: dict[str, Reading] = {}
         self._failures: dict[str, str] = {}
-        self._engine: Engine | None = None
         if ledger.taken_over:
             adopt(ledger, self._with_text(), asking, model)
 
     def ask(self) -> None:
-        """Asks every question that has no answer yet: first all, then second ones, then about each label.
+        """Asks what has no answer yet, see :func:`ask_together`."""
+        ask_together([self])
 
-        However this ends, the ledger holds every answer that came. A signal sets ``outcome.interrupted``.
-        """
-        began = time.monotonic()
-        try:
-            for what in self._stages():
-                asked = self._asked(what)
-                questions = self._left(asked)
-                self.outcome.kept += sum(key in self.ledger for key in asked)
-                if questions and not self.outcome.stopped_by_cost:
-                    self._ask(questions, what)
-        except PromptTooLong as error:
-            raise InputError(f"{self.asking.task.files[0]}: prompts.{self.asking.use}: {error}") from None
-        except KeyboardInterrupt:
-            self.outcome.interrupted = True
-        finally:
-            self.outcome.seconds = time.monotonic() - began
+    def begin(self, what: str) -> list[Question]:
+        """The questions of a stage that have no answer yet; counts those that have."""
+        asked = self._asked(what)
+        self.outcome.kept += sum(key in self.ledger for key in asked)
+        return [] if self.outcome.stopped_by_cost else self._left(asked)
 
     def missing(self) -> list[Question]:
         """What would be asked now, as far as it is known before what is missing has been answered."""
-        return [question for what in self._stages() for question in self._left(self._asked(what))]
+        return [question for what in self.stages() for question in self._left(self._asked(what))]
 
     def questions(self) -> dict[str, Question]:
         """Each question that this run asks, by its key."""
-        stages = dict.fromkeys([_FIRST, _SECOND, *self._stages()])
+        stages = dict.fromkeys([_FIRST, _SECOND, *self.stages()])
         return {key: question for what in stages for key, question in self._asked(what).items()}
 
     def take(self, question: Question, response: Response) -> str:
@@ -146,7 +137,7 @@ class Run:
         if response.error is not None:
             self._failures[question.key_sha256] = response.error
             return Status.FAILED
-        said = record(question, response, self.asking, self.model, self._host)
+        said = record(question, response, self.asking, self.model, self.host)
         self.ledger.append(question.key_sha256, said)
         return self._read(question, said).answer.status
 
@@ -154,7 +145,8 @@ class Run:
         """A row for each report whose questions are all answered, or that failed, in the order of the reports."""
         return (row for report in self.reports if (row := self._row(report)) is not None)
 
-    def _stages(self) -> list[str]:
+    def stages(self) -> list[str]:
+        """What is asked after what."""
         return [_FIRST, *([_SECOND] if self.asking.reask else []), *([_LABELS] if self.asking.verify else [])]
 
     def _with_text(self) -> Iterator[Report]:
@@ -178,47 +170,6 @@ class Run:
                 yield question
             elif (found := self._answer(question)) and found.complaint:
                 yield asked_again(question, found.complaint)
-
-    def _ask(self, questions: Sequence[Question], what: str) -> None:
-        failed = tokens = 0
-
-        def figures() -> str:
-            used = f", {tokens:,} tokens" if tokens else ""
-            return f"{failed:,} failed{used}{self.budget.shown()}"
-
-        with closing(self._responses(questions)) as responses:
-            for question, response in progress(responses, what, len(questions), figures):
-                self.budget.settle(question.prompt, response)
-                tokens += sum((response.usage or {}).values())
-                failed += self.take(question, response) == Status.FAILED
-
-    def _responses(self, questions: Sequence[Question]) -> Iterator[tuple[Question, Response]]:
-        """Asks until no question is left or the next one might cost too much."""
-        began = time.monotonic()
-        self._engine = self._engine or self.model.load()
-        self.outcome.loading_seconds += time.monotonic() - began
-        left, sampling = deque(questions), questions[0].sampling
-        before = len(left) + 1
-        # Once the calls under way have turned out cheaper than they might have been, there may be money for more.
-        while 0 < len(left) < before:
-            before, sent = len(left), list[Question]()
-
-            def prompts(sent: list[Question] = sent) -> Iterator[Any]:
-                while left and (self._host or len(sent) < _WINDOW) and self.budget.admit(left[0].prompt, sampling):
-                    sent.append(left.popleft())
-                    yield self._with_draft(sent[-1])
-
-            with closing(self._engine.generate(prompts(), sampling)) as responses:  # type: ignore[type-var]
-                for index, response in responses:
-                    yield sent[index], response
-        self.outcome.stopped_by_cost |= bool(left)
-
-    def _with_draft(self, question: Question) -> Any:
-        task = self.asking.task
-        if self._host or not question.sampling.grammar or task.rules is None or len(self.reports) == 1:
-            return question.prompt
-        found = label_report(question.prompt.report_text, rules_for(task))
-        return replace(question.prompt, draft=task.labels_of(found.labels))
 
     def _read(self, question: Question, said: Said) -> Reading:
         reading = read_answer(said, self.asking.task, "" if said.images else question.prompt.report_text)
@@ -271,6 +222,81 @@ class Run:
         """A row that says why there is no answer; None where nobody has asked yet."""
         errors = [self._failures[q.key_sha256] for q in questions if q.key_sha256 in self._failures]
         return failed_row(report, self.asking, self.model, errors[0]) if errors else None
+
+
+# A question, and the run that it is of.
+Asked = tuple[Run, Question]
+
+
+def ask_together(runs: Sequence[Run]) -> None:
+    """Asks every question of a run that has no answer yet: first all, then second ones, then about each label.
+
+    Several runs ask the adapters of one model the same, each answered by its own. However this ends, the ledgers hold
+    every answer that came. A signal sets ``outcome.interrupted``.
+    """
+    asking, began = runs[0].asking, time.monotonic()
+    try:
+        for what in runs[0].stages():
+            # Report by report, so that what is computed once for all adapters is kept no longer than for one window.
+            turns = zip_longest(*([(run, question) for question in run.begin(what)] for run in runs))
+            if asked := [one for turn in turns for one in turn if one]:
+                _ask(asked, what)
+    except PromptTooLong as error:
+        raise InputError(f"{asking.task.files[0]}: prompts.{asking.use}: {error}") from None
+    except KeyboardInterrupt:
+        for run in runs:
+            run.outcome.interrupted = True
+    finally:
+        for run in runs:
+            run.outcome.seconds = time.monotonic() - began
+
+
+def _ask(asked: Sequence[Asked], what: str) -> None:
+    failed = tokens = 0
+    budget = asked[0][0].budget
+
+    def figures() -> str:
+        used = f", {tokens:,} tokens" if tokens else ""
+        return f"{failed:,} failed{used}{budget.shown()}"
+
+    with closing(_responses(asked)) as responses:
+        for (run, question), response in progress(responses, what, len(asked), figures):
+            budget.settle(question.prompt, response)
+            tokens += sum((response.usage or {}).values())
+            failed += run.take(question, response) == Status.FAILED
+
+
+def _responses(asked: Sequence[Asked]) -> Iterator[tuple[Asked, Response]]:
+    """Asks until no question is left or the next one might cost too much."""
+    run, question = asked[0]
+    began = time.monotonic()
+    engine = run.model.load()
+    for other in {other for other, _ in asked}:
+        other.outcome.loading_seconds += time.monotonic() - began
+    left, sampling, draft = deque(asked), question.sampling, _drafting(run)
+    before = len(left) + 1
+    # Once the calls under way have turned out cheaper than they might have been, there may be money for more.
+    while 0 < len(left) < before:
+        before, sent = len(left), list[Asked]()
+
+        def prompts(sent: list[Asked] = sent) -> Iterator[Prompt]:
+            while left and (run.host or len(sent) < _WINDOW) and run.budget.admit(left[0][1].prompt, sampling):
+                sent.append(left.popleft())
+                prompt = sent[-1][1].prompt
+                yield replace(prompt, draft=draft(prompt.report_text)) if sampling.grammar else prompt
+
+        with closing(engine.generate(prompts(), sampling)) as responses:  # type: ignore[type-var]
+            for index, response in responses:
+                yield sent[index], response
+    run.outcome.stopped_by_cost |= bool(left)
+
+
+def _drafting(run: Run) -> Callable[[str], tuple[str, ...]]:
+    """What finds the classes that a report's answer will likely name, once for all adapters; none at a server."""
+    task = run.asking.task
+    if run.host or task.rules is None or len(run.reports) == 1:
+        return lambda text: ()
+    return cache(lambda text: tuple(task.labels_of(label_report(text, rules_for(task)).labels)))
 
 
 def write_rows(run: Run, output: Path, quarantine: Path | None = None) -> None:

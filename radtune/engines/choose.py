@@ -2,10 +2,10 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,7 +28,7 @@ class ModelKeys(Protocol):
 
     engine: str
     checkpoint_dir: Path | None
-    adapter_dir: Path | None
+    adapter_dir: Path | list[Path] | None
     quantization: str | None
     batch_size: int | None
     device: str
@@ -56,6 +56,7 @@ class Model:
     name: str  # its folder, or its name at a server
     adapter: str | None  # its adapter's folder
     settings: dict[str, Any]  # what its answers depend on
+    number: int = 0  # of its adapter among those that the engine answers with
 
 
 def endpoint_of(keys: ModelKeys) -> Endpoint | None:
@@ -69,19 +70,28 @@ def endpoint_of(keys: ModelKeys) -> Endpoint | None:
     return replace(endpoint, gets_key=endpoint.gets_key or named)
 
 
-def choose_model(
+def adapters_of(keys: ModelKeys) -> Sequence[Path | None]:
+    """The adapters to ask, None for the base; an InputError where there are several for an engine that takes one."""
+    adapters = keys.adapter_dir if isinstance(keys.adapter_dir, list) else [keys.adapter_dir]
+    if len(adapters) > 1 and keys.engine != "torchtune":
+        raise InputError("adapter_dir: several go with engine=torchtune; ask others about each by itself")
+    return adapters
+
+
+def choose_models(
     keys: ModelKeys,
     leaving: str,
     pay_again: Callable[[Prompt, Response], bool] | None = None,
     check_response: Callable[[str], bool] | None = None,
     images: bool = False,
-) -> Model:
-    """Finds a model, or the server that runs it; weights are not loaded yet.
+) -> list[Model]:
+    """Finds a model, or the server that runs it; weights are not loaded yet. Of several adapters, one for each.
 
     An InputError where a key is missing or does not go with the engine, a folder is absent, or what is ``leaving`` may
     not be sent to the server; or where there are ``images``, and the model reads texts alone. For ``pay_again`` and
     ``check_response`` see :class:`radtune.engines.server.ServerEngine`.
     """
+    adapters = adapters_of(keys)
     if (endpoint := endpoint_of(keys)) is not None:
         _check_folders(keys)
         if keys.quantization is not None:
@@ -98,13 +108,13 @@ def choose_model(
 
         def load() -> Engine:
             # How it frames prompts can matter to a model that was trained here.
-            tokenizer = find_tokenizer([*filter(None, (keys.adapter_dir, keys.checkpoint_dir)), Path(name)])
+            tokenizer = find_tokenizer([*filter(None, (*adapters, keys.checkpoint_dir)), Path(name)])
             trained = tokenizer or (keys.prompt == "inference" and endpoint.is_loopback)
             known = known_prompt(tokenizer) if trained else None
             return ServerEngine(endpoint, credential, name, limits, pay_again, check_response, known)
 
         # Not its address: a server is started on another node or port, and the run goes on.
-        return Model(load, name, None, {"engine": "openai", "model": name})
+        return [Model(cache(load), name, None, {"engine": "openai", "model": name})]
     if images:
         raise InputError(f"engine={keys.engine} reads texts alone; a task that shows images needs engine=openai")
     if keys.checkpoint_dir is None:
@@ -123,31 +133,36 @@ def choose_model(
 
     device, dtype = torch.device("cuda" if cuda else "cpu"), choose_dtype(keys.dtype, cuda)
     _check_folders(keys)
-    settings = {
-        "engine": keys.engine,
-        "model": _weights(keys.checkpoint_dir),
-        "adapter": _weights(keys.adapter_dir) if keys.adapter_dir else None,
-        "quantization": keys.quantization,
-        "dtype": str(dtype),
-    }
-    load = partial(_load, keys, keys.checkpoint_dir, device, dtype)
-    return Model(load, str(keys.checkpoint_dir), str(keys.adapter_dir) if keys.adapter_dir else None, settings)
+    load, weights = cache(partial(_load, keys, keys.checkpoint_dir, device, dtype)), _weights(keys.checkpoint_dir)
+    found = []
+    for number, adapter in enumerate(adapters):
+        settings = {
+            "engine": keys.engine,
+            "model": weights,
+            "adapter": _weights(adapter) if adapter else None,
+            "quantization": keys.quantization,
+            "dtype": str(dtype),
+        }
+        found.append(Model(load, str(keys.checkpoint_dir), str(adapter) if adapter else None, settings, number))
+    return found
 
 
 def _check_folders(keys: ModelKeys) -> None:
-    for folder in filter(None, (keys.checkpoint_dir, keys.adapter_dir)):
+    for folder in filter(None, (keys.checkpoint_dir, *adapters_of(keys))):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder")
 
 
 def _load(keys: ModelKeys, folder: Path, device: "torch.device", dtype: "torch.dtype") -> Engine:
-    adapter = keys.adapter_dir
+    adapter, *others = adapters = adapters_of(keys)
     with _patience():
         if keys.engine == "torchtune":
             from radtune.engines.local import TorchtuneEngine
-            from radtune.models.checkpoint import load_checkpoint
+            from radtune.models.checkpoint import load_checkpoint, load_side_by_side
 
-            return TorchtuneEngine(load_checkpoint(folder, adapter, device, dtype), keys.batch_size)
+            # One by itself is merged, which computes least.
+            load = partial(load_side_by_side, folder, adapters) if others else partial(load_checkpoint, folder, adapter)
+            return TorchtuneEngine(load(device, dtype), keys.batch_size)
         from radtune.engines.hugging_face import TransformersEngine
         from radtune.models.hugging_face import load_pretrained
 

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, islice
 
 import torch
 
@@ -32,6 +32,7 @@ class Row:
     unread: list[int]  # token ids that have not yet been through the model
     columns: int  # how many of its columns in the cache are filled
     limit: int  # of the answer's tokens
+    adapter: int = 0  # the model's that answers, where it has several
     place: Place | None = None  # its place in the closed answers, one with a choice; None where it writes freely
     expected: Sequence[int] = ()  # the numbers of the classes that a closed answer will likely name, ascending
     scores: ClassScores | None = None
@@ -39,7 +40,7 @@ class Row:
     written: list[int] = field(default_factory=list)  # token ids of the answer
     draft: list[int] = field(default_factory=list)  # what likely follows; goes through the model with the unread ones
     choices: list[int] = field(default_factory=lambda: [0])  # how many draft tokens come before each choice
-    named: list[int] | None = None  # the numbers of the classes in its list, once that is complete and has scores
+    named: list[int] | None = None  # the numbers of the classes in its closed list, once that is complete
     ended: bool = False  # by itself
 
     @property
@@ -52,15 +53,15 @@ class Row:
         """How many tokens it may still write."""
         return self.limit - len(self.written)
 
-    def hold_to(self, tree: AnswerTree, names: Sequence[str], scores: bool) -> None:
-        """Holds a row that has yet to enter to closed answers, of which it will likely give the one with these names.
+    def hold_to(self, tree: AnswerTree, expected: Sequence[int], scores: bool) -> None:
+        """Holds a row that has yet to enter to closed answers, which will likely name the classes of these numbers.
 
         What all closed answers begin with joins the prompt.
         """
         self.begins = self.columns + len(self.unread)
         self.written, self.place = tree.root.forced()
         self.unread += self.written
-        self.expected = tree.numbers(names)
+        self.expected = expected
         self.scores = ClassScores(tree.size) if scores else None
         self.look_ahead()
 
@@ -99,8 +100,13 @@ class Batch:
         free = size - len(self._rows)
         if not waiting or free < max(1, _FREE_TO_ENTER * size):
             return 0
-        at_once = _PROMPT_TOKENS_AT_ONCE // (len(prompts[waiting[0]]) - self._cache.shared)
-        return min(free, len(waiting), max(1, at_once))
+        unread = accumulate(len(prompts[index]) - self._cache.shared for index in islice(waiting, free))
+        return max(1, sum(tokens <= _PROMPT_TOKENS_AT_ONCE for tokens in unread))
+
+    def enter(self, row: Row) -> None:
+        """Lets a row in, behind the others."""
+        self._cache.give(len(self._rows), row.adapter)
+        self._rows.append(row)
 
     @torch.inference_mode()
     def step(self, first: int) -> None:
@@ -163,14 +169,13 @@ class Batch:
         row.columns -= len(row.draft) - position
         row.unread = [token, *forced]
         if not row.place.children:
-            if row.scores and self._tree:
-                answer = read_list(self._tokenizer.decode(row.written, truncate_at_eos=False))
-                row.named = self._tree.numbers(answer.labels)
+            answer = read_list(self._tokenizer.decode(row.written, truncate_at_eos=False))
+            row.named = self._tree.numbers(answer.labels)
             row.place, row.ended = None, not self._go_on
         row.look_ahead()
         return False
 
-    def leave(self) -> Iterator[tuple[int, Response]]:
+    def leave(self) -> Iterator[tuple[Row, Response]]:
         """Takes out the rows that have finished, which first change places with the last ones."""
         going = len(self._rows)
         for number in reversed(range(len(self._rows))):
@@ -185,7 +190,7 @@ class Batch:
             text = self._tokenizer.decode(row.written, truncate_at_eos=False)
             reason = self._tree.finish_reason(row.written, row.limit) if self._tree else None
             values = row.scores.values(row.named) if row.scores and row.named is not None else None
-            yield row.index, Response(text, row.ended, values, finish_reason=reason)
+            yield row, Response(text, row.ended, values, finish_reason=reason)
 
     @torch.inference_mode()
     def _weigh(self, first: int) -> None:

@@ -1,13 +1,16 @@
 """A static key-value cache with a shared beginning, the decoder's forward pass over it, and how much of it fits."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import psutil
 import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
 from torchtune.modules import TransformerDecoder, TransformerSelfAttentionLayer
+
+from radtune.models.checkpoint import Checkpoint
+from radtune.models.side_by_side import Owners
 
 # Running out of memory on a GPU, and in the CPU's allocator, which has no error of its own.
 OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError, RuntimeError)
@@ -24,18 +27,36 @@ class KeyValueCache:
 
     keys: torch.Tensor  # [layers, rows, key-value heads, columns, head width]
     values: torch.Tensor  # the same shape
-    shared: int  # columns that all rows have in common, written once: rows come and go after them
+    adapters: list[int]  # which of the model's adapters computes each row
+    owners: Owners | None = None  # who is to be told so, where there are several
+    beginnings: "KeyValueCache | None" = None  # what all rows begin with, a row for each adapter
+
+    @property
+    def shared(self) -> int:
+        """Columns that all rows of an adapter have in common: rows come and go after them."""
+        return self.beginnings.keys.shape[-2] if self.beginnings else 0
 
     @torch.inference_mode()
     def widened(self, columns: int) -> "KeyValueCache":
         """The same with so many more columns."""
-        return KeyValueCache(pad(self.keys, (0, 0, 0, columns)), pad(self.values, (0, 0, 0, columns)), self.shared)
+        return replace(self, keys=pad(self.keys, (0, 0, 0, columns)), values=pad(self.values, (0, 0, 0, columns)))
+
+    @torch.inference_mode()
+    def give(self, row: int, adapter: int) -> None:
+        """Makes a row one of an adapter's, with its beginning."""
+        if self.beginnings and self.adapters[row] != adapter:
+            for part, begun in ((self.keys, self.beginnings.keys), (self.values, self.beginnings.values)):
+                part[:, row, :, : self.shared] = begun[:, adapter]
+        self.adapters[row] = adapter
 
     @torch.inference_mode()
     def swap(self, row: int, other: int, columns: int) -> None:
         """Lets two rows change places, as far as their first columns go."""
+        ours, theirs = self.adapters[row], self.adapters[other]
+        first = self.shared if ours == theirs else 0
         for part in (self.keys, self.values):
-            part[:, [row, other], :, self.shared : columns] = part[:, [other, row], :, self.shared : columns]
+            part[:, [row, other], :, first:columns] = part[:, [other, row], :, first:columns]
+        self.adapters[row], self.adapters[other] = theirs, ours
 
 
 @dataclass(frozen=True)
@@ -65,18 +86,27 @@ class PackedBatch:
 
 
 @torch.inference_mode()
-def make_cache(model: TransformerDecoder, rows: int, columns: int, beginning: list[int]) -> KeyValueCache:
-    """A cache of so many columns whose rows all begin with the same tokens (or none), which the model reads once."""
-    attention = model.layers[0].attn
-    parameter = next(model.parameters())
-    shape = (len(model.layers), rows, attention.num_kv_heads, columns, attention.head_dim)
-    keys, values = (torch.zeros(shape, dtype=parameter.dtype, device=parameter.device) for _ in range(2))
-    if beginning:
-        first = KeyValueCache(keys[:, :1], values[:, :1], 0)
-        forward(model, first, causal([beginning], [0], parameter.device))
-        for part in (keys, values):
-            part[:, 1:, :, : len(beginning)] = part[:, :1, :, : len(beginning)].clone()
-    return KeyValueCache(keys, values, len(beginning))
+def make_cache(checkpoint: Checkpoint, rows: int, columns: int, beginning: list[int]) -> KeyValueCache:
+    """A cache of so many columns whose rows all begin with the same tokens (or none).
+
+    The model reads them once, with each of its adapters. Rows are the first one's until they are given to others.
+    """
+    model, owners = checkpoint.model, checkpoint.owners
+    attention, parameter = model.layers[0].attn, next(model.parameters())
+
+    def zeros(rows: int, columns: int) -> Iterator[torch.Tensor]:
+        shape = (len(model.layers), rows, attention.num_kv_heads, columns, attention.head_dim)
+        return (torch.zeros(shape, dtype=parameter.dtype, device=parameter.device) for _ in range(2))
+
+    cache = KeyValueCache(*zeros(rows, columns), [0] * rows, owners)
+    if not beginning:
+        return cache
+    count = owners.count if owners else 1
+    begun = KeyValueCache(*zeros(count, len(beginning)), [*range(count)], owners)
+    forward(model, begun, causal([beginning] * count, [0] * count, parameter.device))
+    for part, first in ((cache.keys, begun.keys), (cache.values, begun.values)):
+        part[:, :, :, : len(beginning)] = first[:, :1]
+    return replace(cache, beginnings=begun)
 
 
 def causal(tokens: Sequence[Sequence[int]], lengths: Sequence[int], device: torch.device) -> PackedBatch:
@@ -109,9 +139,11 @@ def forward(
     """
     rows = slice(first_row, first_row + len(batch.mask))
     seen = (rows, slice(None), slice(batch.mask.shape[-1]))
+    if cache.owners:
+        cache.owners.begin(cache.adapters[rows], batch.rows)
     hidden = model.tok_embeddings(batch.tokens)
     asking, written = batch, (batch.rows + first_row, slice(None), batch.columns)
-    offsets, bias = asking.offsets, _bias(model, asking.mask)
+    offsets, bias = asking.offsets, _bias(model, asking.mask, hidden)
     last = len(model.layers) - 1
     for number, (layer, keys, values) in enumerate(zip(model.layers, cache.keys, cache.values, strict=True)):
         normed = layer.sa_norm(hidden)
@@ -120,7 +152,9 @@ def forward(
         if number == last and wanted is not None:
             asking = batch.pick(wanted)
             hidden, normed = hidden[wanted], normed[wanted]
-            offsets, bias = asking.offsets, _bias(model, asking.mask)
+            offsets, bias = asking.offsets, _bias(model, asking.mask, hidden)
+            if cache.owners:
+                cache.owners.pick(wanted)
         # Compiled where a pass is one token a row, since it is short and its kernels are many. Four graphs (the first
         # layer or another, one row or several) then serve all layers, lengths and batches.
         attend = _compiled() if hidden.is_cuda and asking.mask.shape[1] == 1 else _attend
@@ -130,10 +164,10 @@ def forward(
     return hidden
 
 
-def _bias(model: TransformerDecoder, mask: torch.Tensor) -> torch.Tensor:
+def _bias(model: TransformerDecoder, mask: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
     """What is added to attention's scores, ``[rows, 1, group * most, columns]``: made once for all layers."""
     attention = model.layers[0].attn
-    bias = mask.new_zeros(mask.shape, dtype=attention.k_proj.weight.dtype).masked_fill_(~mask, -torch.inf)
+    bias = hidden.new_zeros(mask.shape).masked_fill_(~mask, -torch.inf)
     return bias.repeat(1, attention.num_heads // attention.num_kv_heads, 1)[:, None]
 
 

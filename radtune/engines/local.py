@@ -1,10 +1,11 @@
 """Our own engine: batched generation on torchtune's modules.
 
 What all prompts begin with (instruction and examples) goes through the model once. The rest is sorted by length; a row
-that has finished leaves the batch at once and waiting ones take its place. Forced tokens of closed answers are not
-decoded one by one, and a prompt's draft of its answer is read along with the report (speculative decoding: Leviathan
-et al. 2023). In fp32, greedy answers depend neither on batch nor on order, and samples on each prompt's seed alone; in
-bf16 sums are rounded so coarsely that near ties fall either way.
+that has finished leaves the batch at once and waiting ones take its place, of whichever of the model's adapters. Forced
+tokens of closed answers are not decoded one by one, and a prompt's draft of its answer, or what another adapter has
+answered to it, is read along with the report (speculative decoding: Leviathan et al. 2023). In fp32, greedy answers
+depend neither on batch nor on order, and samples on each prompt's seed alone; in bf16 sums are rounded so coarsely that
+near ties fall either way.
 """
 
 import functools
@@ -52,10 +53,13 @@ class TorchtuneEngine:
         def tokens_of(prompt: Prompt) -> list[int]:
             return prompt_tokens(checkpoint.tokenizer, prompt.message)
 
-        fitted = [fit_prompt(prompt, tokens_of, positions, max_new_tokens) for prompt in prompts]
+        # Once for all adapters.
+        fit = functools.cache(lambda prompt: fit_prompt(prompt, tokens_of, positions, max_new_tokens))
+        fitted = [fit(replace(prompt, adapter=0)) for prompt in prompts]
         tokens, seeds = [tokens for tokens, _ in fitted], [prompt.seed for prompt in prompts]
-        drafts = [prompt.draft for prompt in prompts]
-        for index, response in generate(checkpoint, tokens, seeds, self._batch_size, sampling, tree, drafts):
+        drafts, adapters = [prompt.draft for prompt in prompts], [prompt.adapter for prompt in prompts]
+        answers = generate(checkpoint, tokens, seeds, self._batch_size, sampling, tree, drafts, adapters)
+        for index, response in answers:
             yield index, replace(response, cut_words=fitted[index][1])
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
@@ -70,12 +74,14 @@ def generate(
     sampling: Sampling,
     tree: AnswerTree | None = None,
     drafts: Sequence[Sequence[str]] = (),
+    adapters: Sequence[int] = (),
 ) -> Iterator[tuple[int, Response]]:
     """Yields the index of each prompt (token ids) and its response, as they finish, the longest prompts first.
 
     Each prompt has a seed, from which alone sampling draws, and may have a draft, the classes that its closed answer
-    will likely name. So many are decoded at once, half as many as often as memory runs out; None for as many as free
-    memory allows. The grammar is the tree's.
+    will likely name, and one of the checkpoint's adapters, by its number; those of one adapter go before the next
+    one's. So many are decoded at once, half as many as often as memory runs out; None for as many as free memory
+    allows. The grammar is the tree's.
 
     Raises:
         InputError: The token limit would cut a closed answer, there is no memory for a single prompt, or the model's
@@ -86,16 +92,22 @@ def generate(
         tree.check_limit(max_new_tokens)
     # Every prompt keeps a token of its own, or there would be nothing to ask.
     beginning = common_beginning(prompts)[: min(map(len, prompts)) - 1] if len(prompts) > 1 else []
-    waiting = deque(sorted(range(len(prompts)), key=lambda index: -len(prompts[index])))
+    adapters = adapters or [0] * len(prompts)
+
+    def turn(index: int) -> tuple[int, int]:
+        return adapters[index], -len(prompts[index])
+
+    waiting = deque(sorted(range(len(prompts)), key=turn))
+    # By prompt, the numbers of the classes that were named where it was last asked.
+    named: dict[tuple[int, ...], Sequence[int]] = {}
     while waiting:
-        # The first prompt is the longest.
-        columns = len(prompts[waiting[0]]) + max_new_tokens
+        columns = max(len(prompts[index]) for index in waiting) + max_new_tokens
         batch_size = batch_size or _fitting_rows(checkpoint, columns)
         rows: list[Row] = []
         # After memory has run out: the old cache has to go before a smaller one finds room.
         cache = batch = None
         try:
-            cache = make_cache(checkpoint.model, min(batch_size, len(waiting)), columns, beginning)
+            cache = make_cache(checkpoint, min(batch_size, len(waiting)), columns, beginning)
             batch = Batch(checkpoint, cache, rows, tree, temperature, sampling.go_on, sampling.end_bias)
             while waiting or rows:
                 entering = batch.room(waiting, prompts)
@@ -103,12 +115,17 @@ def generate(
                     index = waiting.popleft()
                     own = [*prompts[index][len(beginning) :]]
                     draw = random.Random(seeds[index])  # noqa: S311  (no secret)
-                    rows.append(Row(index, draw, own, len(beginning), max_new_tokens))
+                    row = Row(index, draw, own, len(beginning), max_new_tokens, adapters[index])
                     if tree:
-                        rows[-1].hold_to(tree, drafts[index] if drafts else (), sampling.scores)
+                        draft = tree.numbers(drafts[index]) if drafts else []
+                        row.hold_to(tree, named.get(tuple(prompts[index]), draft), sampling.scores)
+                    batch.enter(row)
                 # Those that enter catch up with the others before all go on together.
                 batch.step(len(rows) - entering if entering else 0)
-                yield from batch.leave()
+                for row, response in batch.leave():
+                    if row.named is not None:
+                        named[tuple(prompts[row.index])] = row.named
+                    yield row.index, response
         except OUT_OF_MEMORY as error:
             if not is_out_of_memory(error):
                 raise
@@ -116,7 +133,7 @@ def generate(
                 raise InputError(f"not enough memory for a single prompt and its answer, {columns:,} tokens") from None
             batch_size = max(1, batch_size // 2)
             # What had not finished begins anew; its answers come out the same.
-            waiting.extendleft(sorted((row.index for row in rows), key=lambda index: len(prompts[index])))
+            waiting.extendleft(sorted((row.index for row in rows), key=turn, reverse=True))
 
 
 def _fitting_rows(checkpoint: Checkpoint, columns: int) -> int:

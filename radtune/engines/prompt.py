@@ -28,6 +28,7 @@ class Prompt:
     draft: tuple[str, ...] = ()
     complaint: str | None = None  # what was wrong with an earlier answer, where this asks once more
     pictures: tuple[Picture, ...] = ()  # shown before the message, which names them by their numbers
+    adapter: int = 0  # which of the model's adapters answers, where it has several
 
     @property
     def message(self) -> str:

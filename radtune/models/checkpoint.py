@@ -6,9 +6,9 @@ One weight after the other, so that the model is held once. What is absent, dama
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -23,6 +23,7 @@ from torchtune.training import set_default_dtype
 from radtune.config import InputError
 from radtune.files import read_json
 from radtune.models.families import Family, find_family
+from radtune.models.side_by_side import Owners, SideBySide
 from radtune.privacy import say
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -103,6 +104,7 @@ class Checkpoint:
     model: TransformerDecoder
     tokenizer: Any
     max_positions: int
+    owners: Owners | None = None  # of a model with several adapters: whose tokens it computes
 
 
 @dataclass(frozen=True)
@@ -282,6 +284,30 @@ def load_checkpoint(folder: Path, adapter: Path | None, device: torch.device, dt
     weights = base.weights() if adapter is None else merged(base.weights(), read_adapter(adapter))
     model = build_decoder(base, weights, device, dtype)
     return Checkpoint(model, base.tokenizer(), base.config["max_position_embeddings"])
+
+
+def load_side_by_side(folder: Path, adapters: Sequence[Path], device: torch.device, dtype: torch.dtype) -> Checkpoint:
+    """Loads a model for inference with several LoRA adapters, each known by its place; none is merged in."""
+    for adapter in adapters:
+        check_base(adapter, folder)
+    read, owners = [read_adapter(adapter) for adapter in adapters], Owners(len(adapters))
+    checkpoint, base = load_checkpoint(folder, None, device, dtype), open_model(folder)
+    linears: dict[str, nn.Module] = {}
+    pairs: dict[str, dict[int, tuple[torch.Tensor, torch.Tensor]]] = {}
+    for number, adapter in enumerate(read):
+        for theirs, (down, up) in adapter.pairs.items():
+            try:
+                name, up = base.family.to_torchtune(theirs, up, base.config)
+                name = name.removesuffix(".weight")
+                linears[name] = checkpoint.model.get_submodule(name)
+            except (KeyError, AttributeError, RuntimeError):
+                name = ""
+            if not name or linears[name].weight.shape != (len(up), down.shape[1]):
+                raise InputError(f"{adapter.name}: the base model has no {theirs} of the adapter's shape")
+            pairs.setdefault(name, {})[number] = down, adapter.scale * up.float()
+    for name, of_adapters in pairs.items():
+        checkpoint.model.set_submodule(name, SideBySide(linears[name], owners, of_adapters))
+    return replace(checkpoint, owners=owners)
 
 
 def build_decoder(base: ModelFolder, weights: Weights, device: torch.device, dtype: torch.dtype) -> TransformerDecoder:

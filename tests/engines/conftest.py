@@ -31,24 +31,38 @@ def random_model() -> Checkpoint:
     return checkpoint
 
 
-@pytest.fixture
-def adapter(tmp_path: Path) -> Path:
-    """A random adapter in PEFT's format."""
-    torch.manual_seed(0)
+def write_adapter(folder: Path, modules: tuple[str, ...] = ("q_proj", "v_proj"), rank: int = 4, **more: object) -> Path:
+    """A random adapter in PEFT's format, another one for another rank."""
+    torch.manual_seed(rank)
     tensors = {}
     for name, weight in read_weights(MINI / "model.safetensors"):
-        if name.endswith(("q_proj.weight", "v_proj.weight")):
+        if name.removesuffix(".weight").endswith(modules):
             module = f"base_model.model.{name.removesuffix('.weight')}"
-            tensors[f"{module}.lora_A.weight"] = torch.randn(4, weight.shape[1]) * 0.05
-            tensors[f"{module}.lora_B.weight"] = torch.randn(weight.shape[0], 4) * 0.05
-    folder = tmp_path / "adapter"
+            tensors[f"{module}.lora_A.weight"] = torch.randn(rank, weight.shape[1]) * 0.05
+            tensors[f"{module}.lora_B.weight"] = torch.randn(weight.shape[0], rank) * 0.05
     folder.mkdir()
     save_file(tensors, folder / "adapter_model.safetensors")
-    config = {
-        "r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], "peft_type": "LORA", "task_type": "CAUSAL_LM",
-    }  # fmt: skip
-    (folder / "adapter_config.json").write_text(json.dumps(config))
+    config = {"r": rank, "lora_alpha": 8, "target_modules": modules, "peft_type": "LORA", "task_type": "CAUSAL_LM"}
+    (folder / "adapter_config.json").write_text(json.dumps(config | more))
     return folder
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Path:
+    """A random adapter."""
+    return write_adapter(tmp_path / "adapter")
+
+
+@pytest.fixture(scope="session")
+def adapters(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Adapters of other layers, ranks and scales each."""
+    folder = tmp_path_factory.mktemp("adapters")
+    linear = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head")
+    return [
+        write_adapter(folder / "attention"),
+        write_adapter(folder / "all", linear, 7, lora_alpha=4),
+        write_adapter(folder / "mlp", ("down_proj",), 3, use_rslora=True),
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from chat_server import completion, error
 from tokenizers import Tokenizer
 
 from radtune.engines import frame
-from radtune.engines.choose import _patience, choose_model
+from radtune.engines.choose import _patience, choose_models
 from radtune.engines.prompt import Prompt, Sampling
 from radtune.models.chat_frame import LLAMA3 as FRAME
 
@@ -56,7 +56,7 @@ def said(serve, capsys):
             return completion("x") | {"usage": {"prompt_tokens": counted, "completion_tokens": 1}}
 
         server = serve(answer)
-        engine = choose_model(keys(server, **more), "").load()
+        engine = choose_models(keys(server, **more), "")[0].load()
         for _ in range(2):
             assert [response.text for _, response in engine.generate([PROMPT], Sampling(0.0, 9))] == ["x"]
         return capsys.readouterr().err, len(server.requests) - 2
@@ -94,7 +94,7 @@ def test_a_light_install_without_tokenizers_looks_for_a_system_message_alone(sai
 def test_nothing_is_said_of_a_server_that_counts_nothing_or_fails_at_that(serve, capsys):
     for known in ({"choices": [{"message": {"content": "x"}}]}, {"error": "no"}, error(500), error(401)):
         server = serve(lambda body, number, known=known: known if body["max_tokens"] == 1 else completion("x"))
-        engine = choose_model(keys(server), "").load()
+        engine = choose_models(keys(server), "")[0].load()
         assert [response.text for _, response in engine.generate([PROMPT], Sampling(0.0, 9))] == ["x"]
         assert (len(server.requests), capsys.readouterr().err) == (2, "")
 

@@ -19,7 +19,15 @@ from radtune.engines.launch import LLAMA_CPP, serving
 from radtune.engines.prompt import Prompt
 from radtune.instructions import Instruction
 from radtune.models.chat_frame import LLAMA3
-from radtune.models.checkpoint import INDEX, choose_dtype, fresh_adapter, load_checkpoint, load_trainable, open_model
+from radtune.models.checkpoint import (
+    INDEX,
+    choose_dtype,
+    fresh_adapter,
+    load_checkpoint,
+    load_side_by_side,
+    load_trainable,
+    open_model,
+)
 from radtune.models.export import FineTuned, export, peft_weights
 from radtune.models.families import FAMILIES, find_family
 from radtune.models.gguf import GgufModel
@@ -453,6 +461,8 @@ def test_adapter_and_merged_model_load_in_peft_and_transformers(folder, their_mo
     list(export(tmp_path, FineTuned(base, tensors, LORA, torch.float32), "# made up", merged=True, torchtune=False))
     wanted = load_checkpoint(folder, tmp_path / "adapter", CPU, torch.float32).model(TOKENS)
     assert (wanted - their_model(TOKENS).logits).abs().max() > 0.1
+    unmerged = load_side_by_side(folder, [tmp_path / "adapter"] * 2, CPU, torch.float32).model(TOKENS)
+    assert (unmerged - wanted).abs().max() < 1e-4
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)(TOKENS).logits
     assert (load_checkpoint(tmp_path / "merged", None, CPU, torch.float32).model(TOKENS) - wanted).abs().max() < 1e-4
     by_peft, _ = load_pretrained(folder, tmp_path / "adapter", CPU, torch.float32, None)
