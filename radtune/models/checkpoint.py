@@ -23,7 +23,7 @@ from torchtune.training import set_default_dtype
 from radtune.config import InputError
 from radtune.files import read_json
 from radtune.models.families import Family, find_family
-from radtune.models.side_by_side import Owners, SideBySide
+from radtune.models.side_by_side import Owners, Pair, put_side_by_side
 from radtune.privacy import say
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -290,24 +290,23 @@ def load_side_by_side(folder: Path, adapters: Sequence[Path], device: torch.devi
     """Loads a model for inference with several LoRA adapters, each known by its place; none is merged in."""
     for adapter in adapters:
         check_base(adapter, folder)
-    read, owners = [read_adapter(adapter) for adapter in adapters], Owners(len(adapters))
-    checkpoint, base = load_checkpoint(folder, None, device, dtype), open_model(folder)
-    linears: dict[str, nn.Module] = {}
-    pairs: dict[str, dict[int, tuple[torch.Tensor, torch.Tensor]]] = {}
-    for number, adapter in enumerate(read):
-        for theirs, (down, up) in adapter.pairs.items():
-            try:
-                name, up = base.family.to_torchtune(theirs, up, base.config)
-                name = name.removesuffix(".weight")
-                linears[name] = checkpoint.model.get_submodule(name)
-            except (KeyError, AttributeError, RuntimeError):
-                name = ""
-            if not name or linears[name].weight.shape != (len(up), down.shape[1]):
-                raise InputError(f"{adapter.name}: the base model has no {theirs} of the adapter's shape")
-            pairs.setdefault(name, {})[number] = down, adapter.scale * up.float()
-    for name, of_adapters in pairs.items():
-        checkpoint.model.set_submodule(name, SideBySide(linears[name], owners, of_adapters))
-    return replace(checkpoint, owners=owners)
+    read, base = [read_adapter(adapter) for adapter in adapters], open_model(folder)
+    checkpoint = load_checkpoint(folder, None, device, dtype)
+    placed = [dict(_placed(adapter, base, checkpoint.model)) for adapter in read]
+    return replace(checkpoint, owners=put_side_by_side(checkpoint.model, placed))
+
+
+def _placed(adapter: Adapter, base: ModelFolder, model: nn.Module) -> Iterator[tuple[str, Pair]]:
+    """An adapter's projections by the decoder's linear layer that they are for; an InputError where it has none."""
+    for theirs, (down, up) in adapter.pairs.items():
+        try:
+            name, up = base.family.to_torchtune(theirs, up, base.config)
+            layer = model.get_submodule(name.removesuffix(".weight"))
+        except (KeyError, AttributeError, RuntimeError):
+            layer = None
+        if not isinstance(layer, nn.Linear) or layer.weight.shape != (len(up), down.shape[1]):
+            raise InputError(f"{adapter.name}: the base model has no {theirs} of the adapter's shape")
+        yield name.removesuffix(".weight"), (down, adapter.scale * up.float())
 
 
 def build_decoder(base: ModelFolder, weights: Weights, device: torch.device, dtype: torch.dtype) -> TransformerDecoder:

@@ -11,6 +11,9 @@ from itertools import accumulate
 import torch
 from torch import nn
 
+# A down-projection (rank, inputs) and an up-projection (outputs, rank) with its scale.
+Pair = tuple[torch.Tensor, torch.Tensor]
+
 
 class Owners:
     """Whose tokens are on their way through a model with several adapters."""
@@ -33,10 +36,8 @@ class Owners:
 class SideBySide(nn.Module):
     """A linear layer of the base, and what each of several adapters adds to it."""
 
-    def __init__(
-        self, linear: nn.Linear, owners: Owners, pairs: Mapping[int, tuple[torch.Tensor, torch.Tensor]]
-    ) -> None:
-        """Takes down- and (scaled) up-projections by the number of their adapter; ranks may differ, some be absent."""
+    def __init__(self, linear: nn.Linear, owners: Owners, pairs: Mapping[int, Pair]) -> None:
+        """Takes projections by the number of their adapter; ranks may differ, some be absent."""
         super().__init__()
         self.linear, self._owners = linear, owners
         ranks = [len(pairs[number][0]) if number in pairs else 0 for number in range(owners.count)]
@@ -54,3 +55,12 @@ class SideBySide(nn.Module):
         # Put to 0, not multiplied by it: an adapter that computes no numbers spoils no other's.
         inner = (x @ self.down[ranks].T).masked_fill(others, 0)
         return self.linear(x) + inner @ self.up[ranks]
+
+
+def put_side_by_side(model: nn.Module, adapters: Sequence[Mapping[str, Pair]]) -> Owners:
+    """Puts adapters, which are given by the names of linear layers, on a model."""
+    owners = Owners(len(adapters))
+    for name in dict.fromkeys(name for adapter in adapters for name in adapter):
+        pairs = {number: adapter[name] for number, adapter in enumerate(adapters) if name in adapter}
+        model.set_submodule(name, SideBySide(model.get_submodule(name), owners, pairs))
+    return owners
