@@ -308,7 +308,7 @@ def _cell_labels(where: str, row: Mapping[str, str], task: Task, column: str) ->
         hint = "" if task.classes else "; a label table has no phrases"
         raise InputError(
             f"{where}: no column {column!r}{_nearest_column(column, row)}; {shown_columns(row)}{hint} "
-            "(label_column=..., in evaluate.py prediction_column=... or gold_column=...)"
+            "(label_column=..., of gold gold_column=... or gold_columns=[A, B], of predictions prediction_column=...)"
         )
     cell = row[column].strip()
     if is_missing(cell):

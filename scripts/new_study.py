@@ -14,12 +14,14 @@ from typing import Any
 
 import yaml
 
+from radtune import combine
 from radtune.command import run_command
 from radtune.config import InputError, key
 from radtune.files import check_outputs, write_whole
-from radtune.label_files import LABELS, NO_FINDING, column_names
+from radtune.label_files import LABELS, NO_FINDING, PATIENT_COLUMNS, column_names
+from radtune.privacy import no_column, say
 from radtune.sources.select import read_ids
-from radtune.sources.table import TEXT_COLUMNS
+from radtune.sources.table import PATIENTS, TEXT_COLUMNS
 from radtune.study.check import check_name
 from radtune.study.jobs import read_source
 from radtune.study.plan import read_study
@@ -45,6 +47,10 @@ class NewStudyConfig:
     labels: str | None = key("Who labels the cohort: rules, teacher or a file; rules, if the task has them.", None)
     label_column: str | None = key("Column of the labels in a file of them, where it is not 'labels'.", None)
     gold_column: str | None = key("Column of the gold labels, where it is not 'labels'.", None)
+    gold_columns: list[str] = key("Columns of several annotators, whose agreement is shown, too.", [])
+    gold_rule: str = key(
+        "Which of their labels are gold: what any, most or all of them name.", combine.UNION, combine.RULES
+    )
     sample: int = key("How many reports to test on, where gold is the table that is trained on.", 100, ge=1)
     rows: int | None = key("Rows to train on; all that are labelled if left out.", None, ge=1)
     model_name: str = key("The base model as tables call it.", "mini Llama")
@@ -75,10 +81,18 @@ def main(config: NewStudyConfig) -> None:
         test |= {"input": str(config.input), **columns, "only_ids": str(config.gold)}
     else:
         test |= {"input": str(config.gold), **_own(columns, config.gold)}
-    if config.gold_column or LABELS in names:
+    for name in (*filter(None, [config.gold_column]), *config.gold_columns):
+        if name not in names:
+            raise InputError(f"{config.gold}: {no_column(name, names)}")
+    if config.gold_columns:
+        test |= {"gold_columns": config.gold_columns, "gold_rule": config.gold_rule}
+    elif config.gold_column or LABELS in names:
         test["gold_column"] = config.gold_column or LABELS
     elif not {*task.classes, NO_FINDING} & {*names}:
-        raise InputError(f"{config.gold}: no column {LABELS!r} and none of a class of {task.name} (gold_column=...)")
+        raise InputError(
+            f"{config.gold}: no column {LABELS!r} and none of a class of {task.name} "
+            "(gold_column=..., or gold_columns=[A, B] of several annotators)"
+        )
     if config.gold.resolve() == config.input.resolve():
         test |= {"sample": config.sample, "seed": 0}
     study = {
@@ -110,7 +124,12 @@ def main(config: NewStudyConfig) -> None:
         output.unlink()
         raise
     print(f"{output}: {count:,} reports to train on, {tested:,} to test on")
-    print(f"snakemake -s scripts/Snakefile --configfile {output} --cores 2    # -n: only says what it would do")
+    print(f"radtune study {output} --cores 2    # -n: only says what it would do")
+    table = column_names(config.input)
+    if not config.patient_column and not find_column(table, PATIENT_COLUMNS):
+        for name in filter(PATIENTS.fullmatch, table):
+            whose = f"{name} looks like ids of patients, who may be trained and tested on"
+            say(f"{config.input}: {whose} (patient_column={name})")
 
 
 def _own(columns: dict[str, str], table: Path) -> dict[str, str]:

@@ -85,10 +85,12 @@ def test_status_other_than_ok_is_empty_and_kept(tmp_path: Path) -> None:
     }
 
 
-def test_names_that_are_no_class_stay_and_only_normal_alone_is_nothing(tmp_path: Path) -> None:
+def test_names_that_are_no_class_stay_and_normal_is_nothing(tmp_path: Path) -> None:
     text = 'uid,labels\n1,normal\n2,"Normal, Edema"\n3,"pleural  effusion"\n4,"Edema, EDEMA,mass, Mass"\n'
-    labels = read(write(tmp_path / "x.csv", text))
-    assert labels == {"1": (), "2": ("Normal", "Edema"), "3": ("pleural  effusion",), "4": ("Edema", "Mass")}
+    labels = read(write(tmp_path / "x.csv", f"{text}5,No Finding; Support Devices\n"))
+    assert labels == {
+        "1": (), "2": ("Edema",), "3": ("pleural  effusion",), "4": ("Edema", "Mass"), "5": ("Support Devices",)
+    }  # fmt: skip
 
 
 def test_an_official_table(tmp_path: Path) -> None:

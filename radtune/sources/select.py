@@ -51,7 +51,7 @@ class Counts:
         dropped = {
             "excluded": self.excluded,
             "not in only_ids": self.not_named,
-            "without Findings or Impression": self.without_sections,
+            "without Findings or Impression (require_sections=false keeps them)": self.without_sections,
             "with the text of another": self.duplicates,
             "not drawn": self.not_sampled,
             "in other folds": self.other_folds,

@@ -121,10 +121,13 @@ class ClassList:
         return meant.pop() if near and len(meant) == 1 and "?" not in name else None
 
     def distinct(self, labels: Iterable[str]) -> tuple[str, ...]:
-        """Labels in their canonical spelling where they are classes, without repeats; none for a lone word for none."""
-        stripped = [label.strip() for label in labels if label.strip()]
+        """Labels in their canonical spelling where they are classes, without repeats and the word for none.
+
+        MIMIC-CXR has No Finding beside devices.
+        """
+        stripped = [label.strip() for label in labels if label.strip() and self.spelled(label) != self.none]
         names = {name.casefold(): name for name in (self.canonical(label) or label for label in stripped)}
-        return () if len(names) == 1 and self.spelled(*names) == self.none else tuple(names.values())
+        return tuple(names.values())
 
     def known(self, labels: Iterable[str]) -> tuple[list[str], list[str]]:
         """The classes among labels, as they are written, and the names that are none; the word for none is neither."""

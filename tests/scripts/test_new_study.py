@@ -83,6 +83,25 @@ def test_gold_may_be_of_reports_of_the_table(command, tables):
     assert [report["report_id"] for report in map(json.loads, output.read_text().splitlines())] == ["n1", "n3"]
 
 
+def test_gold_may_be_of_several_annotators(command, tables):
+    (tables / "read.csv").write_text("NOTE_ID,HO,YW\nn1,Edema,Edema; Fracture\nn3,No Finding,Edema\n")
+    words = ("id_column=NOTE_ID", "text_column=NOTE", "gold_columns=[HO,YW]", "gold_rule=majority")
+    code, shown, said = new_study(command, tables, "read.csv", *words)
+    assert code == 0, said
+    assert f"radtune study {tables / 'ours.yaml'}" in shown
+    assert "MRN looks like ids of patients" in said
+    evaluation = read_study(tables / "ours.yaml").tests["ours_test"].evaluation
+    assert (evaluation["gold_columns"], evaluation["gold_rule"]) == (["HO", "YW"], "majority")
+    (tables / "ours.yaml").unlink()
+    for more, message in (
+        (words[:2], "gold_columns=[A, B] of several annotators"),
+        (("gold_columns=[HO,YV]",), "'YV'"),
+    ):
+        code, _, said = new_study(command, tables, "read.csv", *words[:2], *more)
+        assert (code, message in said.splitlines()[-1]) == (2, True), said
+    assert "looks like ids" not in new_study(command, tables, "gold.csv", *COLUMNS)[2]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -74,7 +74,8 @@ def test_mimic_to_a_nested_sample(tmp_path: Path, mimic: Path, run: Callable) ->
     assert finished.stdout.splitlines() == [
         f"{mimic}: 40 reports in English, 36 with findings, 4 with neither, 3 with the text of another; "
         "headings: FINDINGS 36",
-        f"{output}: 10 reports (40 read, 2 excluded, 4 without Findings or Impression, 24 not drawn)",
+        f"{output}: 10 reports (40 read, 2 excluded, 4 without Findings or Impression "
+        "(require_sections=false keeps them), 24 not drawn)",
         f"{tmp_path}/curated.txt: ids that belong to no report: 1",
     ]
     manifest = json.loads((tmp_path / "mimic_10.jsonl.manifest.json").read_text())

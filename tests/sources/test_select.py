@@ -56,7 +56,8 @@ def test_more_than_there_are(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         select(tmp_path, reports, sample=4)
     assert str(caught.value) == (
-        "in.zip: sample=4: there are only 3 reports to draw from (4 read, 1 without Findings or Impression)"
+        "in.zip: sample=4: there are only 3 reports to draw from (4 read, 1 without Findings or Impression "
+        "(require_sections=false keeps them))"
     )
     assert list(tmp_path.iterdir()) == []
 
