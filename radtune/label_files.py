@@ -115,9 +115,7 @@ def _classes(task: Task) -> list[str]:
     return [name for name in task.classes if name not in task.doubted]
 
 
-def read_labels(
-    path: Path, task: Task, column: str | None = None, id_column: str | None = None, by: str = ""
-) -> LabelFile:
+def read_labels(path: Path, task: Task, column: str | None = None, id_column: str | None = None) -> LabelFile:
     """Reads the labels of a task from whatever file has them.
 
     A file is JSONL with ``labels`` (predictions.jsonl) or ``phrases`` (annotations.jsonl); a table with a column of
@@ -130,9 +128,8 @@ def read_labels(
         task: Whose labels they are; rows that name another one are refused.
         column: The column (or JSON key) with the labels, such as an annotator's; None for the usual ones.
         id_column: The same of the report ids; None for the usual ones.
-        by: Who says so; else the column, or the model that a row names.
     """
-    path, by = Path(path), by or column or ""
+    path = Path(path)
     answers: dict[str, Answer] = {}
     lines, blank, layout, says_none = dict[str, int](), set[str](), None, False
     is_json = is_jsonl(path)
@@ -147,9 +144,9 @@ def read_labels(
         if report_id in answers:
             raise InputError(f"{where}: report {report_id!r} stands twice")
         if is_json:
-            answer, nothing = _json_answer(where, row, task, column, report_id, by)
+            answer, nothing = _json_answer(where, row, task, column, report_id)
         else:
-            answer, nothing = _table_answer(where, row, task, layout, report_id, by)
+            answer, nothing = _table_answer(where, row, task, layout, report_id, column or "")
         says_none |= _says_none(answer) and not nothing
         blank |= {report_id} if nothing else set()
         answers[report_id], lines[report_id] = answer, number
@@ -225,7 +222,7 @@ def _table_answer(
 
 
 def _json_answer(
-    where: str, row: dict[str, Any], task: Task, column: str | None, report_id: str, by: str
+    where: str, row: dict[str, Any], task: Task, column: str | None, report_id: str
 ) -> tuple[Answer, bool]:
     """What a row of JSON says, and whether it says nothing."""
     row = _edited(row) if is_edited(row) else row
@@ -242,7 +239,7 @@ def _json_answer(
         if name not in row:
             raise InputError(f"{where}: no {name!r}{_nearest_column(name, row)}")
         labels, phrases = _json_labels(where, row, task, name)
-    by = by or (READER if is_edited(row) else str(row.get("model") or ""))
+    by = column or (READER if is_edited(row) else str(row.get("model") or ""))
     answer = Answer(task.distinct(labels), report_id, by, status, phrases=phrases, patient_id=_patient_id(row))
     answer = replace(answer, provenance={key: value for key, value in row.items() if key not in _NOT_PROVENANCE})
     return answer, status == Status.OK and is_missing(row[name])

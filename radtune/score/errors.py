@@ -119,12 +119,12 @@ def write_errors(path: Path, errors: Iterable[LabelError], show_text: bool = Fal
     write_jsonl(path, (asdict(error) for error in shown))
 
 
-def examples_text(errors: Sequence[LabelError], each: int = 3) -> str:
-    """The first few errors of each side and kind, with their sentences: patient text, to be shown only on demand."""
+def examples_text(errors: Sequence[LabelError]) -> str:
+    """The first three errors of each side and kind, with their sentences: patient text, to be shown only on demand."""
     lines = []
     for side in (FALSE_POSITIVE, FALSE_NEGATIVE):
         for kind in ErrorKind:
-            for error in [e for e in errors if (e.side, e.kind) == (side, kind)][:each]:
+            for error in [e for e in errors if (e.side, e.kind) == (side, kind)][:3]:
                 other = f" ~ {error.other!r}" if error.other is not None else ""
                 sentence = f" in {fold_space(error.sentence)!r}" if error.sentence is not None else ""
                 lines.append(f"{side} {kind}: {error.label!r}{other}{sentence} (report {error.report_id})")

@@ -127,9 +127,9 @@ def sum_by_unit(counts: np.ndarray, units: np.ndarray | None) -> np.ndarray:
     return summed
 
 
-def bootstrap_interval(counts: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarray:
+def bootstrap_interval(counts: np.ndarray, seed: int = 0) -> np.ndarray:
     """95 % percentile intervals of :data:`MEASURES`, rows drawn with replacement: lower and upper, shape (2, 3)."""
-    return np.quantile(ratios(resampled_totals(counts, seed, resamples)), [0.025, 0.975], axis=0)
+    return np.quantile(ratios(resampled_totals(counts, seed)), [0.025, 0.975], axis=0)
 
 
 def resampled_totals(counts: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarray:

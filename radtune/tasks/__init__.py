@@ -19,25 +19,3 @@ from radtune.tasks.task import (
 DEFAULT_TASK = "open_ended"
 # What label_by_rules.py labels: classes that rules ship for.
 DEFAULT_RULES_TASK = "multiple_choice"
-
-__all__ = [
-    "DEFAULT_RULES_TASK",
-    "DEFAULT_TASK",
-    "IMAGES",
-    "PROMPT_FORMATS",
-    "SECTIONS",
-    "THREE_VALUED",
-    "USES",
-    "Task",
-    "TaskPrompt",
-    "images_named",
-    "is_empty",
-    "load_task",
-    "own_tasks",
-    "prompt_sha256",
-    "shows_images",
-    "task_names",
-    "text_of",
-    "user_message",
-    "with_rules",
-]

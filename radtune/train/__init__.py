@@ -2,5 +2,3 @@
 
 from radtune.models.tokenizer import llama3_tokenizer
 from radtune.train.data import instruction_dataset
-
-__all__ = ["instruction_dataset", "llama3_tokenizer"]

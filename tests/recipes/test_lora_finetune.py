@@ -23,7 +23,7 @@ KILLS = int(os.environ.get("KILLS", "3"))
 
 
 def test_learns_and_leaves_everything_behind(train, tmp_path, rows):
-    run = train("run", "epochs=3", "validation.generate_rows=2", "validation.max_new_tokens=40").wait()
+    run = train("run", "epochs=3", "validation.generate_rows=2", "validation.max_new_tokens=12").wait()
     assert run.code == 0, run.err
     folder = tmp_path / "run"
     history = figures(folder)
@@ -72,7 +72,7 @@ def test_a_task_of_ones_own_is_scored_and_chosen_by(train, tmp_path, rows):
 
 
 def test_packing_and_recomputing_change_no_step(train, tmp_path):
-    for name in ("none", "rows", "shared_prefix", "recomputed"):
+    for name in ("none", "shared_prefix", "recomputed"):
         packing, recomputed = "none" if name == "recomputed" else name, name == "recomputed"
         # With answers generated through layers that recompute, too.
         arguments = (f"packing={packing}", f"activation_checkpointing={recomputed}", "validation.generate_rows=1")
@@ -80,11 +80,10 @@ def test_packing_and_recomputing_change_no_step(train, tmp_path):
         assert train(name, *arguments, *few).wait().code == 0
     wanted = figures(tmp_path / "none")
     assert figures(tmp_path / "recomputed") == wanted
-    for packing in ("rows", "shared_prefix"):
-        for got, row in zip(figures(tmp_path / packing), wanted, strict=True):
-            assert got == pytest.approx(row, rel=1e-4, abs=1e-6)
-            # Until the first update, what differs is the loss alone and not weights that drifted apart.
-            assert row["step"] > 1 or got["loss"] == pytest.approx(row["loss"], rel=1e-5)
+    for got, row in zip(figures(tmp_path / "shared_prefix"), wanted, strict=True):
+        assert got == pytest.approx(row, rel=1e-4, abs=1e-6)
+        # Until the first update, what differs is the loss alone and not weights that drifted apart.
+        assert row["step"] > 1 or got["loss"] == pytest.approx(row["loss"], rel=1e-5)
 
 
 def test_killed_at_any_moment_the_run_is_the_same(train, tmp_path):

@@ -64,16 +64,6 @@ def test_tables_without_a_common_report_are_refused() -> None:
         compare_tables(MC, LabelFile(Path("x.csv"), {"x": Answer((), "x")}), table(x={}))
 
 
-def test_pooled_figures_of_tables() -> None:
-    a = table(x={"Edema": 1, "Fracture": -1}, y={"Edema": 0})
-    b = table(x={"Edema": 1, "Fracture": 1}, y={"Edema": 0})
-    found = compare_tables(MC, a, b)
-    first, second = ([side.answers[i].states.get(name) for i in "xy" for name in MC.classes] for side in (a, b))
-    assert found.figures.kappa == pytest.approx(cohen_kappa(Counter(zip(first, second, strict=True))))
-    assert found.figures.exact == 0.5
-    assert "all labels equal in 50.0% of the reports" in agreement_text(found)
-
-
 SHAPE = st.integers(1, 12).map(lambda reports: (reports, len(MC.classes)))
 
 
