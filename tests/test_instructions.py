@@ -30,9 +30,9 @@ COMMAND = ["scripts/build_instructions.py"]
 TASKS = ("open_ended", "multiple_choice")
 
 
-def labelled(count, task, seed=1, prefix=""):
+def labelled(count, task):
     items = []
-    for item in generate(count, seed, "mimic" if task == "multiple_choice" else "wcm"):
+    for item in generate(count, 1, "mimic" if task == "multiple_choice" else "wcm"):
         labels = [p.phrase for p in item.phrases] if task == "open_ended" else []
         items.append(LabelledReport(item.report, labels))
     return items

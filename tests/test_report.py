@@ -8,12 +8,7 @@ import pytest
 
 from radtune.config import InputError
 from radtune.files import write_jsonl
-from radtune.report import (
-    Report,
-    read_reports,
-    report_from_sections,
-    report_from_text,
-)
+from radtune.report import Report, read_reports, report_from_sections, report_from_text
 
 
 def test_text_carries_the_sections_that_exist_or_the_body() -> None:

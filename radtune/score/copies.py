@@ -136,14 +136,8 @@ def copies_text(copies: Copies) -> str:
     """The table in a terminal, and what is not in it."""
     rows = copy_rows(copies)
     cells = [[*rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in cells
-    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in cells]
     out = [f"not asked: {name}: {why}" for name, why in copies.left_out.items()]
     return "\n".join([f"{copies.task}: {copies.n_reports:,} reports, each copy beside {rows[0]['copy']}", *lines, *out])
 

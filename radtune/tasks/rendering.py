@@ -133,18 +133,14 @@ def read_examples(path: Path) -> tuple[Example, ...]:
 
 def example_pieces(examples: Sequence[Example], answers: Sequence[str]) -> dict[str, str]:
     """The pieces ``{examples}`` and ``{reasoned_examples}``: numbered reports, each with its answer, and the codes."""
-    shown = [sum(len(example.images) for example in examples[:number]) for number in range(len(examples))]
-    named = [images_named(before, len(example.images)) for before, example in zip(shown, examples, strict=True)]
-    texts = ["\n".join(filter(None, (name, e.text))) for name, e in zip(named, examples, strict=True)]
-    plain = [f"{text}\nOutput: {answer}" for text, answer in zip(texts, answers, strict=True)]
-    reasons = [
-        "\n".join(f"- {item.phrase}: {item.icd10}" for item in example.phrases if item.icd10) for example in examples
-    ]
-    reasoned = [f"{shown}\n{reason}" for shown, reason in zip(plain, reasons, strict=True)]
-    return {
-        name: "\n".join(f"{number}. {shown}" for number, shown in enumerate(parts, start=1))
-        for name, parts in (("examples", plain), ("reasoned_examples", reasoned))
-    }
+    plain, reasoned, before = [], [], 0
+    for number, (example, answer) in enumerate(zip(examples, answers, strict=True), start=1):
+        text = "\n".join(filter(None, (images_named(before, len(example.images)), example.text)))
+        reasons = "\n".join(f"- {item.phrase}: {item.icd10}" for item in example.phrases if item.icd10)
+        plain.append(f"{number}. {text}\nOutput: {answer}")
+        reasoned.append(f"{plain[-1]}\n{reasons}")
+        before += len(example.images)
+    return {"examples": "\n".join(plain), "reasoned_examples": "\n".join(reasoned)}
 
 
 def images_named(before: int, count: int) -> str:

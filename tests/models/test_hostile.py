@@ -6,24 +6,13 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
+from test_adapters import by_torchtune, by_transformers
 from transformers import AutoTokenizer
 
 from radtune.config import InputError
 from radtune.models.chat_frame import LLAMA3, frame_of_tokenizer
-from radtune.models.checkpoint import load_checkpoint
-from radtune.models.hugging_face import load_pretrained
 
 MINI = Path("data/mini")
-CPU = torch.device("cpu")
-
-
-def by_torchtune(folder):
-    load_checkpoint(folder, None, CPU, torch.float32)
-
-
-def by_transformers(folder):
-    load_pretrained(folder, None, CPU, torch.float32, None)
 
 
 @pytest.mark.parametrize("load", [by_torchtune, by_transformers])

@@ -4,10 +4,12 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import socket
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -107,16 +109,11 @@ def test_killed_at_any_moment_the_run_is_the_same(train, tmp_path):
     assert adapter_bytes(tmp_path / "killed") == adapter_bytes(tmp_path / "whole")
 
 
-def wait_until(happened):
-    until = time.monotonic() + 300
-    while not happened():
+def wait_for_steps(folder):
+    history, until = folder / "history.jsonl", time.monotonic() + 300
+    while not history.is_file() or history.read_text().count("\n") < 3:
         assert time.monotonic() < until
         time.sleep(0.01)
-
-
-def wait_for_steps(folder):
-    history = folder / "history.jsonl"
-    wait_until(lambda: history.is_file() and history.read_text().count("\n") > 2)
 
 
 def test_a_signal_while_the_model_is_written_leaves_no_part_of_it(train, tmp_path):
@@ -261,21 +258,12 @@ def test_another_run_is_not_gone_on_with(train, tmp_path, rows):
         assert "checkpoints: the checkpoint lacks what this recipe keeps in one" in run.err
 
 
-def small_files():
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
-
-
-def megabytes():
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+small_files, megabytes = (
+    partial(resource.setrlimit, resource.RLIMIT_FSIZE, (most, most)) for most in (60_000, 2_000_000)
+)
 
 
 def little_memory():
-    import resource
-
     used = int(re.search(r"VmData:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024
     resource.setrlimit(resource.RLIMIT_DATA, (used + 2**28, used + 2**28))
 

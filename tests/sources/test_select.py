@@ -9,13 +9,7 @@ from pyarrow import Table, parquet
 
 from radtune.config import InputError
 from radtune.report import Report, read_reports, report_from_sections, report_from_text
-from radtune.sources.select import (
-    Counts,
-    Selection,
-    priority,
-    read_ids,
-    write_selection,
-)
+from radtune.sources.select import Counts, Selection, priority, read_ids, write_selection
 
 
 def make(count: int) -> list[Report]:

@@ -118,11 +118,7 @@ def test_bad_rows(tmp_path: Path, rows: list[dict[str, Any]], columns: dict[str,
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
-    [
-        ("r.csv", b"uid,text\n", "no rows"),
-        ("no.parquet", None, "No such file"),
-        ("r.xls", b"PK", r"expected \.csv, "),
-    ],
+    [("r.csv", b"uid,text\n", "no rows"), ("no.parquet", None, "No such file"), ("r.xls", b"PK", r"expected \.csv, ")],
 )
 def test_bad_files(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
     if content is not None:
