@@ -30,7 +30,6 @@ from radtune.label_files import read_labels
 from radtune.labels import State
 from radtune.report import Report
 from radtune.rules import ReportLabels, label_report, label_reports, rules_for
-from radtune.rules.engine import forget_sentences
 from radtune.sources.synthetic import generate
 from radtune.sources.table import reports_of
 from radtune.tables import read_table
@@ -156,7 +155,7 @@ def print_speed(reports: Sequence[Report], runs: int) -> None:
 
 
 def _label_many(reports: Sequence[Report], processes: int | None) -> None:
-    forget_sentences()
+    rules_for(TASK).remembered.clear()
     for _ in label_reports(reports, TASK, processes, evidence=False):
         pass
 
@@ -188,7 +187,7 @@ def print_long(texts: Sequence[str]) -> None:
         "one repeated negation": ("no effusion " * LONG)[:LONG],
         "without a full stop": re.sub(r"[.;:!?\n]", " ", joined),
     }
-    forget_sentences()
+    rules_for(TASK).remembered.clear()
     for kind, text in kinds.items():
         print(f"1,000,000 characters, {kind}: {alternate([lambda text=text: label_ours(text)], 1)[0]:.2f} s")
 
@@ -212,7 +211,7 @@ def print_peers(reports: Sequence[Report], runs: int) -> None:
 
 
 def _label_all(label: Callable[[str], object], reports: Sequence[Report]) -> None:
-    forget_sentences()
+    rules_for(TASK).remembered.clear()
     for report in reports:
         label(report.text)
 

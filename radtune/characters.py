@@ -66,7 +66,7 @@ _ODD = re.compile(
 )
 # Where these find nothing, neither does the other, which is ten times slower.
 _MAY_BE_ODD = re.compile(rf"[{_SINGLE}<&\\~]")
-_MAY_BE_CUT = re.compile(r"-[ \t]*+\n|(?i:page)[ \t]++\d")
+_MAY_BE_CUT = re.compile(r"-[ \t]*+\n|page[ \t]++\d|Page[ \t]++\d|PAGE[ \t]++\d")
 _SIGNS = str.maketrans({
     **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
     **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\xb4", "'"), **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033", '"'),

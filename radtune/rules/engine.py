@@ -4,7 +4,6 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 from radtune.characters import Normalised, normalise
@@ -29,6 +28,10 @@ _BY_ITSELF: Mapping[str, tuple[Status, str]] = {
 _CUES_ASKED = 6
 # No cue reaches over so many characters, so the words on a longer way need no counting.
 _FAR = 1_000
+
+# Dictation repeats itself: about two thirds of the sentences of chest radiograph reports were met before.
+_REMEMBERED = 20_000
+_REMEMBERED_LENGTH = 300
 
 # What may be a statement's heading, up to its colon; behind it no time of day.
 _HEADING = re.compile(r"[^:\n]{1,70}:(?!\d)")
@@ -89,7 +92,7 @@ class _Cue(NamedTuple):
 
 def label_report(text: str, rules: Rules) -> ReportLabels:
     """Labels one report, or the sections of it that count; offsets count in the text as given."""
-    plain = normalise(text)
+    plain, remembered = normalise(text), rules.remembered
     mentions: list[Mention] = []
     at = 0
     for sentence in reading_copy(plain.text).split(SENTENCE_END):
@@ -98,8 +101,13 @@ def label_report(text: str, rules: Rules) -> ReportLabels:
         start = at + len(sentence) - len(bare)
         at += len(sentence) + 1
         if bare:
-            label = _remembered if len(bare) <= _REMEMBERED_LENGTH else _label_sentence
-            found = label(bare, rules)
+            found = remembered.get(bare)
+            if found is None:
+                found = _label_sentence(bare, rules)
+                if len(bare) <= _REMEMBERED_LENGTH:
+                    if len(remembered) == _REMEMBERED:
+                        remembered.clear()
+                    remembered[bare] = found
             mentions.extend([_moved(mention, start) for mention in found] if start else found)
     if not text.strip():
         return ReportLabels({}, ())  # a report without a word does not say that nothing was found
@@ -130,15 +138,6 @@ def _label_sentence(sentence: str, rules: Rules) -> tuple[Mention, ...]:
     return tuple(mentions)
 
 
-# Dictation repeats itself: about two thirds of the sentences of chest radiograph reports were met before.
-_REMEMBERED_LENGTH = 300
-_remembered = lru_cache(maxsize=20_000)(_label_sentence)
-
-
-# So that a measurement starts from nothing.
-forget_sentences = _remembered.cache_clear
-
-
 def _moved(mention: Mention, by: int) -> Mention:
     finding, start, end, status, phrase, rule, cue_start, cue_end = mention
     if cue_start is not None and cue_end is not None:
@@ -157,6 +156,8 @@ def _in_the_text_given(mention: Mention, plain: Normalised) -> Mention:
 class _Stops(dict[tuple[str, ...], list[int]]):
     """Where the stops of some kinds stand in a sentence, in order; looked for when first asked."""
 
+    __slots__ = ("_finders", "_found", "_rules", "_sentence", "_starts", "_words")
+
     def __init__(self, sentence: str, words: Words, rules: Rules, found: Sequence[Hit]) -> None:
         self._sentence, self._words, self._rules, self._found = sentence, words, rules, found
         self._finders: dict[str, list[tuple[int, Finder]]] | None = None
@@ -164,9 +165,7 @@ class _Stops(dict[tuple[str, ...], list[int]]):
 
     def __missing__(self, names: tuple[str, ...]) -> list[int]:
         if self._finders is None:
-            self._finders = {}
-            for at, name, find in self._rules.stop_scanner.finders(self._words):
-                self._finders.setdefault(name, []).append((at, find))
+            self._finders = self._rules.stop_scanner.finders(self._words)
         found: list[int] = []
         for name in names:
             if name in self._finders:
@@ -179,13 +178,14 @@ class _Stops(dict[tuple[str, ...], list[int]]):
         return found
 
     def _find(self, name: str, finders: Sequence[tuple[int, Finder]]) -> list[int]:
-        text = self._sentence
+        text, present = self._sentence, self._words[1]
         if name in self._rules.run_ons:
             places = {_behind_blanks(text, hit.end) for hit in self._found}
-            return [at for at, find in finders if at in places and (hit := find(text, at)) and hit.name == name]
+            finders = [(at, find) for at, find in finders if at in places]
+            return [at for at, find in finders if (hit := find(text, at, present)) and hit.name == name]
         free, starts = 0, []  # phrases do not overlap
         for at, find in finders:
-            if at >= free and (hit := find(text, at)):
+            if at >= free and (hit := find(text, at, present)):
                 free = hit.end
                 if hit.name == name:
                     starts.append(at)

@@ -74,6 +74,7 @@ class Rules:
         cues: By name; so are the hits of ``cue_scanner``.
         run_ons: The stops that are one only directly behind a mention. A hit of ``stop_scanner`` has its stop as its
             part, and counts if that is its name, too.
+        remembered: What the engine made of sentences.
     """
 
     findings: Mapping[str, FindingRules]
@@ -84,6 +85,7 @@ class Rules:
     run_ons: Set[str]
     region: Literal["chest"] | None = None
     language: str | None = None
+    remembered: dict[str, tuple[Any, ...]] = field(default_factory=dict, init=False, repr=False)
 
 
 @dataclass(frozen=True)

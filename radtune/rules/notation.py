@@ -36,8 +36,9 @@ _GAP_STOPS = (
     r"|however|there|except|from|by|due|than|since"
 )
 _GAP = rf"(?:{SPACE}(?!(?:{_GAP_STOPS})(?!\w))[\w'/%.]{{1,40}}+){{0,6}}?"
-# Where the words and signs of a text stand, in order, and what comes behind each: nothing, behind the last.
-Words = Sequence[tuple[int, str, str]]
+# Where the words and signs of a text stand, in order, and what comes behind each, nothing behind the last; and all of
+# them.
+Words = tuple[Sequence[tuple[int, str, str]], frozenset[str]]
 # A sign, and any letter of a script that sets words without space, is a word of its own.
 _WORD = re.compile(rf"[^\W{_UNSPACED}]+|[,:?+/#'.{_UNSPACED}]")
 _PIECE = re.compile(r"\.\.\.|\{\w+\}|[()\[\]|]|[,:?+/#]|\.(?!\w)|~?[\w'.]+\*?|\S")
@@ -155,7 +156,7 @@ def _leaf(piece: str) -> Node | None:
     if not re.fullmatch(r"[\w'.]+", word) or word != word.lower() or (piece[0] == "~" and piece[-1] == "*"):
         return None
     spellings = _slips(word) if piece[0] == "~" else [word]
-    begun = [(spelling, words_of(spelling)[0][1]) for spelling in spellings]
+    begun = [(spelling, _WORD.findall(spelling)[0]) for spelling in spellings]
     openings = tuple(dict.fromkeys(opening for _, opening in begun))
     begins = tuple(opening for spelling, opening in begun if opening != spelling)
     spelled = re.escape(word)
@@ -178,13 +179,14 @@ def _slips(word: str) -> list[str]:
 
 def words_of(text: str) -> Words:
     """The words and signs of a text, at which phrases may begin."""
-    words: list[tuple[int, str, str]] = []
+    found = _WORD.findall(text)
+    places: list[tuple[int, str, str]] = []
     at = 0
-    for word, following in pairwise([*_WORD.findall(text), ""]):
+    for word, following in pairwise([*found, ""]):
         at = text.find(word, at)  # faster than to ask a match for each
-        words.append((at, word, following))
+        places.append((at, word, following))
         at += len(word)
-    return words
+    return places, frozenset(found)
 
 
 def may_stand_at(word: Node, found: str) -> bool:
@@ -212,6 +214,16 @@ def followers(nodes: Sequence[Node], found: str) -> tuple[set[str] | None, tuple
     words: set[str] = set()
     stems: list[str] = []
     return (words if _openings(nodes[1:], words, stems) else None), tuple(stems)
+
+
+def needed(nodes: Sequence[Node]) -> frozenset[str]:
+    """Words of which a text has one, if a phrase that starts in it goes on; empty where that does not tell."""
+    for node in reversed(nodes[1:]):
+        words: set[str] = set()
+        stems: list[str] = []
+        if _openings((node,), words, stems) and not stems and "" not in words:
+            return frozenset(words)
+    return frozenset()
 
 
 def _openings(nodes: Sequence[Node], words: set[str], stems: list[str]) -> bool:

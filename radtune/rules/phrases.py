@@ -2,19 +2,17 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache
-from itertools import groupby
 from types import MappingProxyType
 from typing import NamedTuple
 
 from radtune.rules.notation import (
-    SPACE,
     Node,
     Words,
     expand_start,
     followers,
     is_lone,
     may_stand_at,
+    needed,
     parse_phrase,
     phrase_regex,
     words_of,
@@ -66,61 +64,67 @@ def _length(phrase: str) -> tuple[int, int]:
     return len(said.split()), len(said)
 
 
-# Finds the phrase of a part that stands at a place of a text.
-Finder = Callable[[str, int], Hit | None]
+# Finds the phrase of a part that stands at a place of a text, which has these words.
+Finder = Callable[[str, int, frozenset[str]], Hit | None]
+_Match = Callable[[str, int], re.Match[str] | None]
 
 
 class _Branch:
     """The phrases of a part that may stand at a word."""
 
-    def __init__(self, word: str, starts: Mapping[str, Sequence[Phrase]]) -> None:
-        self._word, self._starts = word, starts
-        self._phrases = [phrase for phrases in starts.values() for phrase in phrases]
-        self._followers = [followers(phrase.nodes, word) for phrase in self._phrases]
+    def __init__(self, word: str, phrases: Sequence[Phrase]) -> None:
+        self._word, self._phrases = word, phrases
+        self._followers = [followers(phrase.nodes, word) for phrase in phrases]
+        self._matches: dict[int, _Match] = {}
 
     def finder(self, following: str) -> Finder | None:
         """Finds the phrase that stands at the word, if this word or sign comes behind it; None where none can."""
-        for phrase, (words, stems) in zip(self._phrases, self._followers, strict=True):
+        ways = []
+        for number, (words, stems) in enumerate(self._followers):
             if words is None or following in words or following.startswith(stems):
-                return self._lone(phrase) if is_lone(phrase.nodes, self._word, following) else self._any
-        return None
+                ways.append(number)
+                if is_lone(self._phrases[number].nodes, self._word, following):
+                    break  # it stands there
+        else:
+            return _AnyOf(self, ways) if ways else None
+        return _AnyOf(self, ways) if len(ways) > 1 else self._lone(self._phrases[ways[0]])
 
     def _lone(self, phrase: Phrase) -> Finder:
-        """Of the phrases that can stand there the first is this word alone, so it does."""
         length, part, name, written = len(self._word), phrase.part, phrase.name, phrase.written
-        return lambda text, at: Hit(at, at + length, part, name, written, at)
+        return lambda text, at, words: Hit(at, at + length, part, name, written, at)
 
-    def _any(self, text: str, at: int) -> Hit | None:
-        match = self._match(text, at)
-        if match is None:
-            return None
-        group = match.lastindex or 0
-        part, name, written, _, gapped = self._groups[group]
-        return Hit(at, match.end(), part, name, written, match.start(group - 1) if gapped else at)
+    def needed(self, number: int) -> frozenset[str]:
+        return needed(self._phrases[number].nodes)
 
-    @cached_property
-    def _groups(self) -> list[Phrase]:
-        """Of each group of the expression, counted from 1, its phrase; one with a gap has another before the last."""
-        return [self._phrases[0], *(phrase for phrase in self._phrases for _ in range(1 + phrase.gapped))]
-
-    @cached_property
-    def _match(self) -> Callable[[str, int], re.Match[str] | None]:
-        """One expression, compiled when first asked: a text holds few of the words, one report hardly any."""
-        # A word shared by many phrases is read once.
-        ways = [f"{word}(?:{_alternation(word, phrases)})" for word, phrases in self._starts.items()]
-        return re.compile("|".join(ways)).match
+    def way(self, number: int) -> tuple[_Match, Phrase]:
+        """A phrase and what matches it, compiled when first asked: a text holds few of the words."""
+        phrase = self._phrases[number]
+        if number not in self._matches:
+            self._matches[number] = re.compile(phrase_regex(phrase.nodes, phrase.gapped)).match
+        return self._matches[number], phrase
 
 
-def _alternation(word: str, phrases: Iterable[Phrase]) -> str:
-    """The ways to go on behind a word; each ends in an empty group."""
-    written = []
-    rests = [phrase_regex(phrase.nodes, phrase.gapped)[len(word) :] for phrase in phrases]
-    # Those behind a space share it, and groups stand at their ends, so that each begins with a letter: the engine
-    # passes over alternatives that begin with another.
-    for spaced, run in groupby(rests, key=lambda rest: rest.startswith(SPACE)):
-        endings = "|".join(f"{rest.removeprefix(SPACE)}()" for rest in run)
-        written.append(f"{SPACE}(?:{endings})" if spaced else endings)
-    return "|".join(written)
+class _AnyOf(dict[frozenset[str], Sequence[tuple[_Match, Phrase]]]):
+    """Finds the first of some phrases; holds those that can stand in a text, by the needed words that it has."""
+
+    def __init__(self, branch: _Branch, ways: Sequence[int]) -> None:
+        super().__init__()
+        self._branch = branch
+        self._ways = [(number, branch.needed(number)) for number in ways]
+        self._needed = frozenset[str]().union(*(words for _, words in self._ways))
+
+    def __missing__(self, words: frozenset[str]) -> Sequence[tuple[_Match, Phrase]]:
+        ways = [self._branch.way(number) for number, needed in self._ways if not needed or needed & words]
+        if len(self) < _REMEMBERED_WORDS:
+            self[words] = ways
+        return ways
+
+    def __call__(self, text: str, at: int, words: frozenset[str]) -> Hit | None:
+        for match, phrase in self[self._needed & words]:
+            if found := match(text, at):
+                head = found.start(1) if phrase.gapped else at
+                return Hit(at, found.end(), phrase.part, phrase.name, phrase.written, head)
+        return None
 
 
 class _Opening(dict[str, Sequence[tuple[str, Finder]]]):
@@ -131,16 +135,18 @@ class _Opening(dict[str, Sequence[tuple[str, Finder]]]):
         self._branches = branches
 
     def __missing__(self, following: str) -> Sequence[tuple[str, Finder]]:
-        found = [(part, finder) for part, branch in self._branches.items() if (finder := branch.finder(following))]
+        finders = ((part, branch.finder(following)) for part, branch in self._branches.items())
+        found = [(part, finder) for part, finder in finders if finder is not None]
         if len(self) < _REMEMBERED_WORDS:
             self[following] = found
         return found
 
 
-class Scanner:
-    """Finds phrases."""
+class Scanner(dict[str, _Opening | None]):
+    """Finds phrases: holds what finds those that stand at a word, by the word, read when a text first has it."""
 
     def __init__(self, phrases: Iterable[Phrase]) -> None:
+        super().__init__()
         # By the first character, then by part and the word that they start with.
         self._by_letter: dict[str, dict[tuple[str, str], list[Phrase]]] = {}
         for phrase in phrases:
@@ -148,34 +154,35 @@ class Scanner:
             for opening in first.openings[:1]:
                 starts = self._by_letter.setdefault(opening[0], {})
                 starts.setdefault((phrase.part, first.regex), []).append(phrase)
-        self._opening = lru_cache(maxsize=_REMEMBERED_WORDS)(self._read_opening)
 
-    def _read_opening(self, word: str) -> _Opening | None:
-        by_part: dict[str, dict[str, list[Phrase]]] = {}
-        for (part, regex), phrases in self._by_letter.get(word[0], {}).items():
+    def __missing__(self, word: str) -> _Opening | None:
+        by_part: dict[str, list[Phrase]] = {}
+        for (part, _), phrases in self._by_letter.get(word[0], {}).items():
             if may_stand_at(phrases[0].nodes[0], word):
-                by_part.setdefault(part, {})[regex] = phrases
-        return _Opening({part: _Branch(word, starts) for part, starts in by_part.items()}) if by_part else None
+                by_part.setdefault(part, []).extend(phrases)
+        found = _Opening({part: _Branch(word, phrases) for part, phrases in by_part.items()}) if by_part else None
+        if len(self) < _REMEMBERED_WORDS:
+            self[word] = found
+        return found
 
-    def finders(self, words: Words) -> list[tuple[int, str, Finder]]:
-        """The places in a text at which phrases of a part may stand, in order, and what finds them there."""
-        opening = self._opening
-        return [
-            (at, part, find)
-            for at, word, following in words
-            if (openings := opening(word)) is not None
-            for part, find in openings[following]
-        ]
+    def finders(self, words: Words) -> dict[str, list[tuple[int, Finder]]]:
+        """By part the places in a text at which its phrases may stand, in order, and what finds them there."""
+        found: dict[str, list[tuple[int, Finder]]] = {}
+        for at, word, following in words[0]:
+            if (openings := self[word]) is not None:
+                for part, find in openings[following]:
+                    found.setdefault(part, []).append((at, find))
+        return found
 
     def scan(self, text: str, words: Words | None = None) -> list[Hit]:
         """Finds the phrases in (a sentence of) a reading copy, from left to right, none of a part overlapping."""
         free: dict[str, int] = {}
         hits = []
-        opening = self._opening
-        for at, word, following in words_of(text) if words is None else words:
-            if (openings := opening(word)) is not None:
+        places, present = words_of(text) if words is None else words
+        for at, word, following in places:
+            if (openings := self[word]) is not None:
                 for part, find in openings[following]:
-                    if at >= free.get(part, 0) and (hit := find(text, at)):
+                    if at >= free.get(part, 0) and (hit := find(text, at, present)):
                         free[part] = hit.end
                         hits.append(hit)
         return hits

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from radtune.label_files import NO_FINDING
 from radtune.report import Report
 from radtune.rules import OTHER, label_report, label_reports
-from radtune.rules.engine import forget_sentences
 from radtune.rules.labeling import POOL_FROM
 
 WORDS = (
@@ -135,7 +134,7 @@ for number, _ in enumerate(label_reports(endless, load_task(DEFAULT_RULES_TASK),
 
 def test_a_remembered_sentence_is_found_where_it_stands() -> None:
     once, twice = "No effusion.", "Small nodule.  No effusion. No effusion."
-    forget_sentences()
+    RULES.remembered.clear()
     first = label_report(once, RULES).mentions
     assert [m._replace(start=m.start + 15, end=m.end + 15, cue_start=15, cue_end=17) for m in first] == [
         label_report(twice, RULES).mentions[1]
