@@ -51,6 +51,7 @@ class CombineConfig:
     validation: list[Path] = key("What the same models, in the same order, answer to validation reports.", [])
     gold: Path | None = key("What is right of the validation reports; others may stand in it.", None)
     gold_column: str | None = key("Column or JSON key of its labels; else 'labels'.", None)
+    id_column: str | None = key("Column of its report ids; else the usual ones.", None)
     gold_blank: str | None = key("Meaning of its blank cells, as in evaluate.py.", None, BLANK)
     wanted: dict[str, float] = key(
         "The least recall, or precision, on validation reports, with the most of the other; else the best F1.", {},
@@ -79,7 +80,7 @@ def main(config: CombineConfig) -> None:
         raise InputError(f"least={config.least:g}: no mean score is above 1; rule=votes counts models")
     setting = Setting(rule, config.least or 0)
     if config.gold:
-        gold = read_labels(config.gold, task, config.gold_column)
+        gold = read_labels(config.gold, task, config.gold_column, config.id_column)
         validation = [read_labels(path, task) for path in config.validation]
         if known := match_ids(validation[0].answers, members[0].answers):
             raise InputError(f"validation: {len(known)} of its reports are among those to answer: they may not decide")

@@ -16,7 +16,7 @@ from pathlib import Path
 from radtune.command import run_command
 from radtune.config import InputError, key
 from radtune.files import check_outputs, write_jsonl, write_manifest
-from radtune.label_files import column_of, joined_to, read_labels, respell, unannotated
+from radtune.label_files import column_of, joined_to, read_labels, respell, unannotated, write_label_table
 from radtune.labels import Status
 from radtune.score.label_errors import suspects
 from radtune.sources.table import read_any_reports
@@ -36,14 +36,17 @@ class LabelErrorsConfig:
     others: list[Path] = key("What other labelers say of the same reports.", [])
     output: Path = key("The queue to write, a CSV or an Excel file: the most suspect label first.")
     rows: int = key("The most labels in it.", 200, ge=1)
-    cleaned: Path | None = key("The labels without those of the most suspect reports, to build rows of.", None)
+    cleaned: Path | None = key(
+        "The labels without those of the most suspect reports, to build rows of: a label table of one, else JSONL.",
+        None,
+    )
     drop: float = key("The share of the reports that is left out there.", 0.05, gt=0, le=0.9)
 
 
 def main(config: LabelErrorsConfig) -> None:
     """Reads, ranks and writes."""
     inputs = [config.reports, config.labels, *config.others]
-    check_outputs([config.output], inputs, [config.cleaned])
+    check_outputs([config.output, config.cleaned], inputs)
     if is_jsonl(config.output):
         raise InputError("output is a CSV or an Excel file")
     task = load_task(config.task)
@@ -66,6 +69,9 @@ def main(config: LabelErrorsConfig) -> None:
         answers = {x: a for x, a in file.answers.items() if x not in blank and a.status == Status.OK}
         files.append(replace(file, answers=answers))
     labels, *others = files
+    if config.cleaned and labels.has_states == is_jsonl(config.cleaned):
+        kind = "a label table, and cleaned is one, too" if labels.has_states else "none, and cleaned is JSON lines"
+        raise InputError(f"{config.cleaned}: {config.labels} is {kind}")
     texts = {x: text_of(task, report) for x, report in reports.items() if x in labels.answers}
     if not texts:
         raise InputError(f"{config.labels}: no report has an answer that can be checked")
@@ -89,10 +95,13 @@ def main(config: LabelErrorsConfig) -> None:
             if len(dropped) >= round(config.drop * len(texts)):
                 break
             dropped.add(one.report_id)
-        kept = [x for x in texts if x not in dropped]
-        write_jsonl(
-            config.cleaned, ({"report_id": x, "task": task.name, "labels": labels.answers[x].labels} for x in kept)
-        )
+        kept = [labels.answers[x] for x in texts if x not in dropped]
+        if labels.has_states:
+            # What is uncertain stays so.
+            write_label_table(config.cleaned, task, {x.report_id: x.states or {} for x in kept})
+        else:
+            rows = ({"report_id": x.report_id, "task": task.name, "labels": x.labels} for x in kept)
+            write_jsonl(config.cleaned, rows)
         write_manifest(config.cleaned, config, inputs, dropped=len(dropped))
         print(f"{config.cleaned}: {len(kept):,} reports, {len(dropped):,} left out")
 

@@ -5,13 +5,15 @@ r"""Learns an instruction set with a linear model and answers reports: what a la
 
 Of each report the words, weighted by TF-IDF; for each class a linear support vector machine of its own. That, of
 words or also pairs of words and of five regularizations, had the best F1 in cross-validation on the training rows of
-openi_smollm2 and cmc_smollm2. It needs the extra study (pip install '.[study]').
+openi_smollm2 and cmc_smollm2. A class's score is its margin through the logistic function, 0.5 and more where it is
+named: scripts/combine.py makes a probability of it. It needs the extra study (pip install '.[study]').
 """
 
 import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from radtune.command import run_command
 from radtune.config import InputError, key
@@ -30,14 +32,15 @@ class LinearConfig:
     instructions: Path = key("The instruction set; rows of other tasks are left out.")
     reports: Path = key("The reports to answer.")
     output: Path = key("The predictions.jsonl to write.")
+    case_weight: float = key(
+        "What a case of a class costs beside what balances cases and others: above 1 a model names more.", 1.0, gt=0
+    )
 
 
 def main(config: LinearConfig) -> None:
     """Learns, answers and writes."""
+    import numpy as np
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.multiclass import OneVsRestClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import MultiLabelBinarizer
     from sklearn.svm import LinearSVC
 
     check_outputs([], [config.instructions, config.reports], [config.output])
@@ -49,28 +52,33 @@ def main(config: LinearConfig) -> None:
     if len(set(labels)) < 2:
         raise InputError(f"{config.instructions}: no two rows of {task.name} that differ in their answer")
     found = sorted({label for some in labels for label in some}, key=task.order)
-    binarizer = MultiLabelBinarizer(classes=found)
-    model = make_pipeline(
-        TfidfVectorizer(sublinear_tf=True), OneVsRestClassifier(LinearSVC(class_weight="balanced", random_state=0))
-    )
-    began = time.perf_counter()
+    words, began = TfidfVectorizer(sublinear_tf=True), time.perf_counter()
     try:
-        model.fit([row.input for row in rows], binarizer.fit_transform(labels))
+        known = words.fit_transform([row.input for row in rows])
     except ValueError:
         raise InputError(f"{config.instructions}: no words in the rows of {task.name}") from None
+    models = {}
+    for name in found:
+        has = np.array([int(name in some) for some in labels])
+        cases, others = has.sum(), (1 - has).sum()
+        weights = {1: config.case_weight * len(has) / (2 * cases), 0: len(has) / (2 * max(1, others))}
+        # What all rows have, all reports have.
+        models[name] = LinearSVC(class_weight=weights, random_state=0).fit(known, has) if others else None
     learned = time.perf_counter()
     reports = list(read_any_reports(config.reports))
-    named = model.predict([text_of(task, report) for report in reports])
-    # Of one class alone, scikit-learn gives no columns.
-    answers = binarizer.inverse_transform(named.reshape(len(reports), -1))
+    read = words.transform([text_of(task, report) for report in reports])
+    odds = {
+        name: np.full(len(reports), np.inf) if m is None else m.decision_function(read) for name, m in models.items()
+    }
     rate = len(reports) / (time.perf_counter() - learned)
-    write_jsonl(
-        config.output,
-        (
-            {"report_id": report.report_id, "task": task.name, "labels": list(answer), "status": Status.OK}
-            for report, answer in zip(reports, answers, strict=True)
-        ),
-    )
+
+    def answer(number: int) -> dict[str, Any]:
+        margins = {name: float(each[number]) for name, each in odds.items()}
+        scores = {name: float(f"{1 / (1 + np.exp(-margins.get(name, -np.inf))):.4g}") for name in task.classes}
+        named = [name for name in found if margins[name] > 0]
+        return {"report_id": reports[number].report_id, "task": task.name, "labels": named, "scores": scores}
+
+    write_jsonl(config.output, (answer(number) | {"status": Status.OK} for number in range(len(reports))))
     inputs = [config.instructions, config.reports, *task.files]
     write_manifest(config.output, config, inputs, reports=len(reports), reports_per_second=round(rate, 1))
     print(f"{len(rows):,} rows learned in {learned - began:.1f} s; {len(reports):,} reports, {rate:,.0f}/s")

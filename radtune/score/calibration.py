@@ -183,13 +183,16 @@ def choose(found: Sequence[tuple[float, np.ndarray]], wanted: Mapping[str, float
     Raises:
         InputError: None has what is wanted.
     """
-    measures = [dict(zip(MEASURES, ratios(totals).tolist(), strict=True)) for _, totals in found]
-    good = range(len(found))
+    measures = ratios(np.stack([totals for _, totals in found]))
+    good = np.ones(len(found), dtype=bool)
     for name, least in wanted.items():
-        left, good = good, [i for i in good if measures[i][name] >= least]
-        if not good:
-            most = max(measures[i][name] for i in left)
+        found_of, left = measures[:, MEASURES.index(name)], good
+        good = good & (found_of >= least)
+        if not good.any():
+            most = found_of[left].max()
             raise InputError(f"no setting has a {name} of {least} on the validation reports; the most is {most:.3f}")
     by = {RECALL: PRECISION, PRECISION: RECALL}[next(iter(wanted))] if len(wanted) == 1 else "f1"
-    best = max(good, key=lambda i: (measures[i][by], measures[i]["f1"]))
-    return found[best][0], measures[best]
+    # Of equally good ones, the strictest.
+    rows = np.flatnonzero(good)
+    best = rows[np.lexsort((-rows, measures[rows, MEASURES.index("f1")], measures[rows, MEASURES.index(by)]))[-1]]
+    return found[best][0], dict(zip(MEASURES, measures[best].tolist(), strict=True))

@@ -87,6 +87,22 @@ def _mean(task: Task, members: Sequence[LabelFile], score_map: ScoreMap | None) 
     return scores if score_map is None else score_map(scores)
 
 
+def beside_gold(
+    task: Task, members: Sequence[LabelFile], gold: LabelFile, gold_blank: str | None = None
+) -> tuple[list[LabelFile], LabelFile]:
+    """What members say of the reports that gold says something of, and gold of these, in one order.
+
+    Raises:
+        InputError: Not all have answered the same, or gold lacks some of it.
+    """
+    check_same_reports(members)
+    gold, _ = joined_to(understood(task, gold)[0], members[0].answers)
+    gold, _ = keep_reports(gold, members[0].answers)
+    gold = without(gold, unannotated(gold, gold_blank))
+    check_whole(gold)
+    return [replace(member, answers={x: member.answers[x] for x in gold.answers}) for member in members], gold
+
+
 def choose_setting(
     task: Task,
     members: Sequence[LabelFile],
@@ -100,16 +116,11 @@ def choose_setting(
     """Chooses threshold or number of votes, unless it is given, and fits the map, on their reports.
 
     Raises:
-        InputError: Not all have answered the same, gold lacks some, or as :func:`choose` and :func:`fit_map` say.
+        InputError: As :func:`beside_gold`, :func:`choose` and :func:`fit_map` say, or gold has no label.
     """
-    check_same_reports(members)
-    gold, _ = joined_to(understood(task, gold)[0], members[0].answers)
-    gold, _ = keep_reports(gold, members[0].answers)
-    gold = without(gold, unannotated(gold, gold_blank))
-    check_whole(gold)
+    own, gold = beside_gold(task, members, gold, gold_blank)
     if not any(answer.labels for answer in gold.answers.values()):
         raise InputError(f"{gold.path}: no label in the validation reports' gold: nothing can be chosen on it")
-    own = [replace(member, answers={x: member.answers[x] for x in gold.answers}) for member in members]
     right, judged = list(gold.answers.values()), judged_cells(task, gold, gold_blank)
     if rule == VOTES:
         found = []

@@ -1,59 +1,58 @@
 """The study's figures: F1 by amount of data, the paper's Figures 3 and 4, F1 by class, and learning curves."""
 
-import io
 import json
 import math
 import re
 import statistics
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from radtune.files import open_text
 from radtune.score.evaluation import ClassScore, Metrics
 from radtune.score.scores import Score
+from radtune.study.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    LINES,
+    ORANGE,
+    PURPLE,
+    VERMILION,
+    Drawing,
+    f1_axes,
+    finish,
+    new_axes,
+    thousands,
+)
+from radtune.study.ensembles import System, ensemble_figures, systems_of
+from radtune.study.findings import class_cells
 from radtune.study.formats import slug
 from radtune.study.plan import Cell, Kind, Study, rate_text
 from radtune.study.results import Reported, Results
 from radtune.study.settings import Test
-from radtune.study.tables import (
+from radtune.study.titles import (
+    ENSEMBLES,
     FIGURES,
     FINDINGS,
     LINEAR_TITLE,
     TRAINING,
-    class_cells,
     figure_names,
     lower_first,
     mix_text,
     row_label,
     rows_of_task,
+    system_title,
 )
 
-# Okabe & Ito's palette, which readers with any form of colour blindness can tell apart; lines differ in dash as well.
-BLUE, ORANGE, GREEN, VERMILION, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#808080"
-# The report page replaces these two by the colours of the reader's theme.
-INK, PAPER = "#202428", "#fefefe"
-STYLE = {
-    "figure.facecolor": PAPER, "savefig.facecolor": PAPER, "axes.facecolor": "none",
-    "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
-    "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True, "axes.grid.axis": "y", "grid.color": GREY, "grid.alpha": 0.3, "grid.linewidth": 0.6,
-    "font.size": 10, "legend.frameon": False, "legend.fontsize": 9, "legend.handlelength": 2.6,
-    "text.parse_math": False,  # a model may have a dollar sign in its name
-    "svg.fonttype": "none",  # text stays text: it can be searched, read aloud, and takes the page's font
-    "svg.hashsalt": "radtune",
-}  # fmt: skip
 # Classes in a figure: as many as can be read on a phone.
 MOST_CLASSES = 25
-# Systems in a figure of their scores.
-MOST_LINES = 6
 _CURVES = {
     "mixes": (Kind.MIX, Kind.CROSS_CHECK),
     "learning rates": (Kind.LEARNING_RATE,),
@@ -62,17 +61,6 @@ _CURVES = {
 # torchtune's DiskLogger: `Step 12 | loss:0.31 lr:0.003 tokens_per_second_per_gpu:120.5`.
 _STEP = re.compile(r"^Step (\d+) \| (.*)$")
 _LOSS = re.compile(r"\b(loss|validation_loss):(-?(?:\d[\d.]*(?:e[-+]?\d+)?|inf|nan))")
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure: ``name`` is its file's, ``title`` says what it shows, ``part`` of the report page it stands in."""
-
-    name: str
-    title: str
-    part: str
-    svg: str
-    png: bytes
 
 
 @dataclass
@@ -91,7 +79,9 @@ def all_figures(results: Results, reported: Reported) -> list[Drawing]:
     found += [separate_figure(results, reported, study.tests[name]) for name in study.settings.separate]
     found += [f1_by_class(results, test) for test in tests]
     found += [drawing for test in tests for drawing in f1_by_group(results, test)]
-    found += [drawing for test in tests for drawing in calibration_figures(results, test)]
+    for test in tests:
+        systems = systems_of(results, test)
+        found += [*ensemble_figures(systems, test), *calibration_figures(results, test, systems)]
     found += [learning_curves(study, name) for name in _CURVES]
     return [drawing for drawing in found if drawing is not None]
 
@@ -100,7 +90,7 @@ def f1_by_size(results: Results, reported: Reported, test: Test) -> Drawing | No
     """F1 of base and mixes by total training rows, with rule labeler and teacher as lines across."""
     if not results.scored(Kind.MIX, test.name):
         return None
-    axes = _f1_axes("Rows of fine-tuning data (all tasks)", results.study.settings.seeds)
+    axes = f1_axes("Rows of fine-tuning data (all tasks)", results.study.settings.seeds)
     titles, base = results.study.titles, results.groups(Kind.BASE, test.name)
     for kind, start, colours, dash, label in (
         (Kind.MIX, base, (BLUE, PURPLE), "-", f"{results.study.settings.model_name}, fine-tuned"),
@@ -123,8 +113,8 @@ def f1_by_size(results: Results, reported: Reported, test: Test) -> Drawing | No
         rows = [row for row in reported.tables[test.task.name].rows if row.kind in (Kind.BASE, Kind.MIX)]
         xs, f1s = [sum(row.mix.values()) for row in rows], [row.f1 for row in rows]
         axes.plot(xs, f1s, color=GREY, marker="x", linewidth=1, label="Paper")
-    _thousands(axes)
-    return _finish(f"f1_by_size_{test.name}", f"{test.title}: F1 by amount of data", FIGURES, axes)
+    thousands(axes)
+    return finish(f"f1_by_size_{test.name}", f"{test.title}: F1 by amount of data", FIGURES, axes)
 
 
 def f1_by_rate(results: Results, reported: Reported, test: Test) -> Drawing | None:
@@ -132,7 +122,7 @@ def f1_by_rate(results: Results, reported: Reported, test: Test) -> Drawing | No
     scored = [group for group in results.groups(Kind.LEARNING_RATE, test.name) if group[1]]
     if not scored:
         return None
-    axes = _f1_axes("Learning rate", results.study.settings.seeds)
+    axes = f1_axes("Learning rate", results.study.settings.seeds)
     points = [(cell.learning_rate or 0, scores) for cell, scores in scored]
     _line(axes, points, BLUE, "o", f"Trained on {scored[0][0].total:,} rows")
     _across(axes, results, Kind.BASE, test, INK, "--")
@@ -140,7 +130,7 @@ def f1_by_rate(results: Results, reported: Reported, test: Test) -> Drawing | No
     axes.set_xticks([rate for rate, _ in points], [rate_text(rate) for rate, _ in points], minor=False)
     axes.minorticks_off()
     name, title = figure_names(reported, Kind.LEARNING_RATE, test)
-    return _finish(name, f"{title} by learning rate", FIGURES, axes)
+    return finish(name, f"{title} by learning rate", FIGURES, axes)
 
 
 def separate_figure(results: Results, reported: Reported, test: Test) -> Drawing | None:
@@ -150,7 +140,7 @@ def separate_figure(results: Results, reported: Reported, test: Test) -> Drawing
     """
     if not results.scored(Kind.SEPARATE, test.name):
         return None
-    axes = _f1_axes("Rows of this task's fine-tuning data", results.study.settings.seeds)
+    axes = f1_axes("Rows of this task's fine-tuning data", results.study.settings.seeds)
     for kind, colour, marker, label in (
         (Kind.SEPARATE, ORANGE, "s", "This task alone"), (Kind.MIX, BLUE, "o", "All tasks jointly")
     ):  # fmt: skip
@@ -160,9 +150,9 @@ def separate_figure(results: Results, reported: Reported, test: Test) -> Drawing
     if paper and results.best_mix(test.name) and reported.has_mixes(results.study):
         xs, f1s = [point["rows"] for point in paper.points], [point["f1"] for point in paper.points]
         axes.plot(xs, f1s, "x", color=GREY, markersize=7, label="Paper")
-    _thousands(axes)
+    thousands(axes)
     name, title = figure_names(reported, Kind.SEPARATE, test)
-    return _finish(name, f"{title}, joint against separate training", FIGURES, axes)
+    return finish(name, f"{title}, joint against separate training", FIGURES, axes)
 
 
 def f1_by_class(results: Results, test: Test) -> Drawing | None:
@@ -175,7 +165,7 @@ def f1_by_class(results: Results, test: Test) -> Drawing | None:
     occurring = {name: f"{name} ({count:,})" for name, count in support.items() if name in kept}
     most = f", the {MOST_CLASSES} most frequent" if len(support) > MOST_CLASSES else ""
     axes = _bars(shown, occurring, lambda metrics, name: metrics.per_class[name])
-    return _finish(f"f1_by_class_{test.name}", f"{test.title}: F1 by class (gold cases){most}", FINDINGS, axes)
+    return finish(f"f1_by_class_{test.name}", f"{test.title}: F1 by class (gold cases){most}", FINDINGS, axes)
 
 
 def f1_by_group(results: Results, test: Test) -> list[Drawing]:
@@ -185,26 +175,29 @@ def f1_by_group(results: Results, test: Test) -> list[Drawing]:
         titles = {value: f"{value} ({group.n_reports:,})" for value, group in groups.items()}
         axes = _bars(shown, titles, lambda metrics, name, column=column: metrics.by[column][name].micro, intervals=True)
         title = f"{test.title}: F1 by {column} (reports)"
-        found.append(_finish(f"f1_by_{slug(column)}_{test.name}", title, FINDINGS, axes))
+        found.append(finish(f"f1_by_{slug(column)}_{test.name}", title, FINDINGS, axes))
     return found
 
 
-def calibration_figures(results: Results, test: Test) -> list[Drawing]:
-    """Where answers have scores: how often classes of a score are there, and F1 where a reader takes doubtful ones."""
-    cells = (cell for cell, name in results.study.scores if name == test.name)
-    scored = [
-        (row_label(results.study, cell), metrics.calibration)
-        for cell in cells
-        if (metrics := results.metrics.get((cell.name, test.name))) and metrics.calibration
-    ]
+def calibration_figures(results: Results, test: Test, systems: Sequence[System] = ()) -> list[Drawing]:
+    """How often classes of a score are there, and F1 where a reader takes doubtful reports.
+
+    Of ensembles and what stands beside them before and after calibration, in one colour; else of each cell with scores.
+    """
+    scored = [pair for system in systems for pair in system.calibrations]
+    each, part = (2, ENSEMBLES) if scored else (1, FINDINGS)
+    for cell in [cell for cell, name in results.study.scores if name == test.name and not systems]:
+        metrics = results.metrics.get((cell.name, test.name))
+        scored += [(system_title(results.study, cell), metrics.calibration)] if metrics and metrics.calibration else []
     if not scored:
         return []
-    reliability = _new_axes("Mean score", "Share of the classes that are there")
-    handed = _f1_axes("Share of the reports that a reader takes", ())
+    reliability = new_axes("Mean score", "Share of the classes that are there")
+    handed = f1_axes("Share of the reports that a reader takes", ())
     reliability.plot((0, 1), (0, 1), color=GREY, linewidth=1, label="Probabilities")
-    for number, (label, found) in enumerate(scored[:MOST_LINES]):
-        colour, dash = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, INK)[number], ("-", "--", "-.")[number % 3]
-        style = {"color": colour, "linestyle": dash, "marker": "os^Dv*"[number], "markersize": 4}
+    for number, (label, found) in enumerate(scored[: each * len(LINES)]):
+        colour, marker = LINES[number // each]
+        dash = (":", "-")[number % 2] if each == 2 else ("-", "--", "-.")[number % 3]
+        style = {"color": colour, "linestyle": dash, "marker": marker, "markersize": 4}
         bins = [(one.score, one.share) for one in found.bins]
         reliability.plot(*zip(*bins, strict=True), **style, label=f"{label}: error {found.error:.3f}")
         shares = [point.share for point in found.curve]
@@ -213,10 +206,10 @@ def calibration_figures(results: Results, test: Test) -> list[Drawing]:
             band = zip(*(point.ci95 for point in found.curve), strict=True)
             handed.fill_between(shares, *band, color=colour, alpha=0.18)
     handed.xaxis.set_major_formatter(PercentFormatter(1, 0))
-    title = f"{test.title}: F1 where a reader takes the most doubtful reports"
+    title = "F1 where a reader takes the most doubtful reports"
     return [
-        _finish(f"reliability_{test.name}", f"{test.title}: are scores probabilities?", FINDINGS, reliability),
-        _finish(f"handed_over_{test.name}", title, FINDINGS, handed),
+        finish(f"reliability_{test.name}", f"{test.title}: are scores probabilities?", part, reliability),
+        finish(f"handed_over_{test.name}", f"{test.title}: {title}", part, handed),
     ]
 
 
@@ -229,7 +222,7 @@ def _bars(
     """Bars of F1 of base and best mix, by what has a title, the first on top; the others' as marks."""
     bars = [label for cell, label, _ in shown if cell.kind in (Kind.BASE, Kind.MIX)]
     height = 0.8 / max(1, len(bars))
-    axes = _new_axes("F1", "", (4.5, max(2.5, 1 + 0.37 * len(titles))), grid="x")
+    axes = new_axes("F1", "", (4.5, max(2.5, 1 + 0.37 * len(titles))), grid="x")
     at = np.arange(len(titles))
     for cell, label, metrics in shown:
         scores = [score(metrics, name) for name in reversed(titles)]
@@ -255,7 +248,7 @@ def learning_curves(study: Study, name: str) -> Drawing | None:
     curves = [(cell, curve) for cell in trained if (curve := newest_curve(study.training(cell.name))) is not None]
     if not curves:
         return None
-    axes = _new_axes("Optimizer step", "Loss (moving mean)")
+    axes = new_axes("Optimizer step", "Loss (moving mean)")
     for i, (cell, curve) in enumerate(curves):
         colour = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, GREY)[i % 6]
         dash = ("-", "--", ":")[i // 6 % 3]
@@ -266,9 +259,9 @@ def learning_curves(study: Study, name: str) -> Drawing | None:
         axes.plot(steps[window - 1 :], means, dash, color=colour, linewidth=1.8, label=_curve_label(study, cell))
         if curve.validation:
             axes.plot(*np.array(curve.validation).T, "o", color=colour, markersize=4)
-    _thousands(axes)
+    thousands(axes)
     axes.set_ylim(bottom=0)
-    return _finish(f"curves_{name.replace(' ', '_')}", f"Learning curves: {name}", TRAINING, axes)
+    return finish(f"curves_{name.replace(' ', '_')}", f"Learning curves: {name}", TRAINING, axes)
 
 
 def _curve_label(study: Study, cell: Cell) -> str:
@@ -310,31 +303,6 @@ def _log_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
                     yield row["step"], row
 
 
-def _new_axes(x_label: str, y_label: str, size: tuple[float, float] = (4.5, 3.6), grid: str = "y") -> Axes:
-    """Axes of a figure of their own; its size in inches, narrow enough to be read on a phone at its own."""
-    with mpl.rc_context({**STYLE, "axes.grid.axis": grid}):
-        # Made without pyplot, which would keep every figure and look for a display.
-        axes = Figure(figsize=size, layout="constrained").subplots()
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
-        return axes
-
-
-def _thousands(axes: Axes) -> None:
-    """Whole numbers along x, from 0, with separators."""
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
-
-
-def _f1_axes(x_label: str, seeds: Collection[int | str]) -> Axes:
-    some = "± sd where seeds, else 95 % interval" if isinstance(seeds, Mapping) and seeds else "± sd"
-    axes = _new_axes(x_label, f"Micro F1 (band: {some if seeds else '95 % interval'})")
-    axes.yaxis.set_major_formatter(FormatStrFormatter("%.2f"))
-    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    return axes
-
-
 def _across(axes: Axes, results: Results, kind: Kind, test: Test, colour: str, dash: str) -> None:
     for number, (cell, metrics) in enumerate(results.scored(kind, test.name)):
         label = "Base model" if kind == Kind.BASE else row_label(results.study, cell)
@@ -365,17 +333,3 @@ def _band(scores: Sequence[Metrics]) -> tuple[float, float]:
         return low, high
     f1s = [metrics.micro.f1 for metrics in scores]
     return statistics.fmean(f1s) - statistics.stdev(f1s), statistics.fmean(f1s) + statistics.stdev(f1s)
-
-
-def _finish(name: str, title: str, part: str, axes: Axes) -> Drawing:
-    """Adds the legend, and draws; an F1 is not drawn beyond 0 and 1."""
-    if part == FIGURES:
-        bottom, top = axes.get_ylim()
-        axes.set_ylim(max(0.0, bottom), min(1.0, top))
-    svg, png = io.StringIO(), io.BytesIO()
-    with mpl.rc_context(STYLE):
-        axes.figure.legend(loc="outside lower center", ncols=2)
-        # Without a date the same scores give the same file.
-        axes.figure.savefig(svg, format="svg", metadata={"Date": None, "Title": title})
-        axes.figure.savefig(png, format="png", dpi=200, metadata={"Title": title})
-    return Drawing(name, title, part, svg.getvalue(), png.getvalue())

@@ -23,7 +23,7 @@ from radtune.report import Report
 from radtune.sources import sources
 from radtune.study.plan import Cell, Kind, Study, opponents, rate_text
 from radtune.study.settings import OURS, TEACHER, Cohort, Test, Training, gold_name, is_synthetic
-from radtune.tasks import Task, task_names
+from radtune.tasks import Task, load_task, task_names
 
 ADAPTER = Path("adapter") / "adapter_model.safetensors"
 # A simulated teacher's errors, keys of simulated_teacher.py.
@@ -131,7 +131,8 @@ def made_by(jobs: Mapping[str, Job]) -> dict[Path, Path]:
 
 def _task(task: Task) -> str | Path:
     """A task as commands take it: the shipped ones by name, one's own by its file."""
-    return task.name if task.name in task_names() else task.files[0]
+    ships = task.name in task_names() and load_task(task.name).files == task.files
+    return task.name if ships else task.files[0]
 
 
 def _wording(task: Task) -> list[Path]:
@@ -163,36 +164,41 @@ def _answer(study: Study, cell: Cell, test: Test) -> Job | None:
         keys = {"inputs": parts, "output": answers}
         return Job(f"join/{cell.name}/{test.name}", ("scripts/join_rows.py",), keys, (answers,), tuple(parts))
     if cell.kind == Kind.ENSEMBLE:
-        return _combine(study, test, answers)
+        return _combine(study, cell, test, answers)
     if labeler := study.labeler(cell.name):
         name = f"label_test_by_rules/{test.name}/{cell.name}"
         return None if labeler.labels else _label(name, test.task, labeler.keys, reports, answers)
     if cell.kind == Kind.TEACHER:
         return _annotate(study, f"annotate_test/{test.name}", test, reports, test.gold, answers)
-    if cell.kind == Kind.LINEAR:
+    if cell.is_linear:
         keys = {"task": _task(test.task), "reports": reports, "instructions": study.instructions(cell)}
         reads, name = (*keys.values(), *_wording(test.task)), f"ask_linear/{cell.name}/{test.name}"
         reads = tuple(path for path in reads if isinstance(path, Path))
-        keys |= {"output": answers}
+        keys |= {"output": answers, **dict(word.split("=", 1) for word in study.own(cell, "overrides"))}
         return Job(name, ("scripts/linear_model.py",), keys, (answers,), reads, packages=_LINEAR)
     return _predict(study, cell, test, reports, answers)
 
 
-def _combine(study: Study, test: Test, output: Path) -> Job:
+def _worded(study: Study, cell: Cell, task: Task) -> Task:
+    """A task in the wording of a member of an ensemble, where it has one of its own."""
+    wording = study.own(cell, "wordings")
+    worded = load_task(wording) if wording else task
+    return worded if worded.name == task.name else task
+
+
+def _combine(study: Study, cell: Cell, test: Test, output: Path) -> Job:
     """What makes an ensemble's answers of its members', as is best on the validation reports."""
-    ensemble = study.settings.ensemble
-    assert ensemble is not None  # noqa: S101  (or there is no cell of it)
+    ensemble = study.settings.ensembles[cell.ensemble]
     validation = study.tests[ensemble.validation]
     files = {
-        name: [study.predictions(member.name, part.name) for member in study.members]
+        name: [study.predictions(member.name, part.name) for member in study.members(cell.ensemble)]
         for name, part in (("predictions", test), ("validation", validation))
     }
-    reading = {
-        name: validation.evaluation[name] for name in ("gold_column", "gold_blank") if name in validation.evaluation
-    }
+    own = ("gold_column", "gold_blank", "id_column")
+    reading = {name: validation.evaluation[name] for name in own if name in validation.evaluation}
     keys = {**ensemble.combine, **files, **reading, "task": _task(test.task), "gold": validation.gold, "output": output}
     reads = (*files["predictions"], *files["validation"], validation.gold, *_wording(test.task))
-    return Job(f"combine/{test.name}", ("scripts/combine.py",), keys, (output,), reads, packages=_LINEAR)
+    return Job(f"combine/{cell.name}/{test.name}", ("scripts/combine.py",), keys, (output,), reads, packages=_LINEAR)
 
 
 def _annotate(study: Study, name: str, part: Cohort | Test, reports: Path, gold: Path, output: Path) -> Job:
@@ -211,16 +217,17 @@ def _annotate(study: Study, name: str, part: Cohort | Test, reports: Path, gold:
 def _build(study: Study, cell: Cell) -> Job:
     used = [study.cohorts[name] for name in cell.cohorts]
     keys: dict[str, Any] = {"output": study.instructions(cell), "seed": cell.member or study.settings.seed}
-    if cell.member and (policies := study.settings.ensemble.uncertain):
-        keys["uncertain"] = policies[(cell.member - 1) % len(policies)]
+    if policy := study.own(cell, "uncertain"):
+        keys["uncertain"] = policy
     keys["exclude_ids"] = [study.test_reports(test, cell.fold) for test in study.settings.tests]
     keys |= {"balance": True} if study.settings.balance else {}
-    if own := [cohort.task.files[0] for cohort in used if cohort.task.name not in task_names()]:
+    tasks = [_worded(study, cell, cohort.task) for cohort in used]
+    if own := [task.files[0] for task in tasks if _task(task) != task.name]:
         keys["tasks"] = own
     reads = list(keys["exclude_ids"])
-    for cohort in used:
+    for cohort, task in zip(used, tasks, strict=True):
         section = {"reports": study.cohort_file(cohort.name), "labels": study.weak_labels(cohort)}
-        reads += [*section.values(), *_wording(cohort.task)]
+        reads += [*section.values(), *_wording(task)]
         section |= {"rows": cell.rows[cohort.name]} | cohort.label_keys
         keys |= {f"{cohort.task.name}.{key}": value for key, value in section.items()}
     name = f"build_instructions/{cell.rows_name}"
@@ -232,9 +239,8 @@ def _train(study: Study, cell: Cell, recipe: Training) -> Job:
     rate = [f"optimizer.lr={rate_text(cell.learning_rate)}"] if cell.learning_rate else []
     command = ("recipes/lora_finetune.py",) if cell.recipe == OURS else ("tune", "run", "lora_finetune_single_device")
     seed = study.settings.seed if cell.seed is None else cell.seed
-    own = study.settings.ensemble.overrides if cell.member else []
-    own = own[(cell.member - 1) % len(own)] if own else []
-    command += ("--config", str(recipe.config), f"seed={seed}", *recipe.overrides, *rate, *own)
+    own = (*recipe.overrides, *rate, *study.own(cell, "overrides"))
+    command += ("--config", str(recipe.config), f"seed={seed}", *own)
     base = study.settings.checkpoint_dir
     keys = {"output_dir": folder, "dataset.data_files": rows}
     # Whatever base the YAML names: the study asks this one. The stock recipe's YAMLs repeat its sizes, too.
@@ -244,10 +250,10 @@ def _train(study: Study, cell: Cell, recipe: Training) -> Job:
 
 
 def _predict(study: Study, cell: Cell, test: Test, reports: Path, output: Path) -> Job:
-    settings = study.settings
-    keys = {"task": _task(test.task), "checkpoint_dir": settings.checkpoint_dir}
+    settings, task = study.settings, _worded(study, cell, test.task)
+    keys = {"task": _task(task), "checkpoint_dir": settings.checkpoint_dir}
     keys["seed"] = settings.seed if cell.seed is None else cell.seed
-    reads = [reports, settings.checkpoint_dir, *_wording(test.task)]
+    reads = [reports, settings.checkpoint_dir, *_wording(task)]
     if cell.is_tuned:
         adapter = study.training(cell.model or cell.name) / ADAPTER
         keys["adapter_dir"] = adapter.parent

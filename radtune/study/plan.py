@@ -1,6 +1,6 @@
 """A study's cells (runs with a score), as they follow from its YAML, and where its files stand."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +14,7 @@ from radtune.study.settings import (
     STOCK,
     TEACHER,
     Cohort,
+    Ensemble,
     Labeler,
     Mix,
     StudySettings,
@@ -28,7 +29,7 @@ from radtune.study.settings import (
     read_test,
     with_variables,
 )
-from radtune.tasks import shows_images
+from radtune.tasks import load_task, shows_images
 
 
 class Kind(StrEnum):
@@ -66,7 +67,8 @@ class Cell:
     asked: Mapping[str, Any] = field(default_factory=dict)
     fold: int = 0  # the part of the tests that it is asked about, counted from 1; 0: all
     folds: int = 0  # how many others' answers it joins
-    member: int = 0  # its number in an ensemble, counted from 1, and the seed of its rows
+    ensemble: str = ""  # whose member it is, or which it is
+    member: int = 0  # its number in the ensemble, counted from 1, and the seed of its rows
 
     @property
     def group(self) -> str:
@@ -86,7 +88,12 @@ class Cell:
     @property
     def is_tuned(self) -> bool:
         """Whether an adapter answers."""
-        return bool(self.cohorts) and self.kind != Kind.LINEAR
+        return bool(self.cohorts and self.recipe)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether a linear model answers."""
+        return bool(self.cohorts) and not self.recipe
 
     @property
     def learns(self) -> bool:
@@ -165,15 +172,25 @@ class Study:
         """The cell of a name."""
         return next(cell for cell in self.cells if cell.name == name)
 
+    def members(self, ensemble: str) -> list[Cell]:
+        """The models of an ensemble."""
+        return [cell for cell in self.cells if cell.ensemble == ensemble and cell.member]
+
+    def own(self, member: Cell, name: str) -> Any:
+        """What an ensemble's key gives one of its members, in turn; nothing of any other cell."""
+        given = getattr(self.settings.ensembles[member.ensemble], name) if member.member else ()
+        return given[(member.member - 1) % len(given)] if given else ()
+
     @property
-    def members(self) -> list[Cell]:
-        """The models of its ensemble."""
-        return [cell for cell in self.cells if cell.kind == Kind.MEMBER]
+    def validations(self) -> set[str]:
+        """The tests by whose gold ensembles are combined."""
+        return {ensemble.validation for ensemble in self.settings.ensembles.values()}
 
     @property
     def scores(self) -> list[tuple[Cell, str]]:
-        """What is scored: every cell but those of a fold, with the name of each of its tests."""
-        return [(cell, test) for cell in self.cells if not cell.fold for test in cell.tests]
+        """What is scored: every cell but those of a fold and members, with the name of each of its tests."""
+        scored = [cell for cell in self.cells if not cell.fold and not cell.member]
+        return [(cell, test) for cell in scored for test in cell.tests if test not in self.validations]
 
     @property
     def used_cohorts(self) -> list[Cohort]:
@@ -325,17 +342,8 @@ def _cells(where: str, study: Study) -> list[Cell]:
             raise InputError(f"{where}: separate.{test} needs one cohort of its task, there are {len(own)}")
         for size in (None if settings.limit else size for size in sizes):
             found.append(Cell(f"only_{test}_{_rows_text(size)}", Kind.SEPARATE, (test,), {own[0]: size}, recipe))
-    if (ensemble := settings.ensemble) is not None:
-        check_known(f"{where}: ensemble.validation: ", ensemble.validation, tests)
-        task, rows = study.tests[ensemble.validation].task, _rows(f"{where}: ensemble.rows", ensemble.rows, study)
-        theirs = tuple(name for name in learnt(rows) if study.tests[name].task.name == task.name)
-        apart = {study.tests[name].asked for name in theirs if name != ensemble.validation}
-        if ensemble.validation not in theirs or not apart or study.tests[ensemble.validation].asked in apart:
-            raise InputError(f"{where}: ensemble: needs rows of {task.name}, and a test of it on other reports")
-        for number in range(1, ensemble.members + 1):
-            found.append(Cell(f"member_{number}", Kind.MEMBER, theirs, rows, recipe, seed=number, member=number))
-        scored = tuple(name for name in theirs if name != ensemble.validation)
-        found.append(Cell(Kind.ENSEMBLE.value, Kind.ENSEMBLE, scored))
+    for name, ensemble in settings.ensembles.items():
+        found += _ensemble(f"{where}: ensembles.{name}", name, ensemble, study, learnt)
     found += mixes("cross_check", Kind.CROSS_CHECK, other, f"_{other}")
     for name, values in settings.inference_variants.items():
         closed = {"constrain", "scores"} & set(values)
@@ -347,7 +355,40 @@ def _cells(where: str, study: Study) -> list[Cell]:
             check_known(f"{where}: inference_variants.{name}.tests: ", test, can)
         asked_with = {option: value for option, value in values.items() if option != "tests"}
         found.append(Cell(name, Kind.VARIANT, tuple(chosen), last.rows, last.recipe, model=last.name, asked=asked_with))
-    return found
+    # What thresholds are chosen for is asked about validation reports; whatever else there is says nothing of them.
+    chosen_for = (Kind.MIX, Kind.LINEAR, Kind.MEMBER)
+    return [
+        cell if cell.kind in chosen_for
+        else replace(cell, tests=tuple(test for test in cell.tests if test not in study.validations))
+        for cell in found
+    ]  # fmt: skip
+
+
+def _ensemble(
+    where: str,
+    name: str,
+    ensemble: Ensemble,
+    study: Study,
+    learnt: Callable[[Mapping[str, int | None]], tuple[str, ...]],
+) -> list[Cell]:
+    """An ensemble's members, and what they say together; ``learnt`` gives the tests of the tasks that rows are of."""
+    check_known(f"{where}.validation: ", ensemble.validation, list(study.settings.tests))
+    task, rows = study.tests[ensemble.validation].task, _rows(f"{where}.rows", ensemble.rows, study)
+    theirs = tuple(test for test in learnt(rows) if study.tests[test].task.name == task.name)
+    scored = tuple(test for test in theirs if test not in study.validations)
+    asked = {study.tests[test].asked for test in scored}
+    if ensemble.validation not in theirs or not asked or study.tests[ensemble.validation].asked in asked:
+        raise InputError(f"{where}: needs rows of {task.name}, and a test of it on other reports")
+    for path in ensemble.wordings:
+        other = load_task(path)
+        if ensemble.linear or (other.name, other.classes) != (task.name, task.classes):
+            raise InputError(f"{where}.wordings: {path}: no prompts of {task.name} that a language model is asked with")
+    recipe = "" if ensemble.linear else study.settings.training
+    members = [
+        Cell(f"{name}_{number}", Kind.MEMBER, theirs, rows, recipe, seed=number, ensemble=name, member=number)
+        for number in range(1, ensemble.members + 1)
+    ]
+    return [*members, Cell(name, Kind.ENSEMBLE, scored, ensemble=name)]
 
 
 def opponents(study: Study, cell: Cell, test: str) -> list[str]:
@@ -355,7 +396,7 @@ def opponents(study: Study, cell: Cell, test: str) -> list[str]:
 
     What learns from a mix: the rules, and whoever labelled its rows. A language model also: its base, the linear model
     on its rows, and earlier mixes of as many rows of others. The other recipe's: the mix of the same rows. A variant:
-    the model asked as usual. An ensemble: each member, and each mix, which is a single model.
+    the model asked as usual. An ensemble: each mix and linear model, which is a single one, and earlier ensembles.
     """
     if cell.kind == Kind.VARIANT:
         return [cell.model]
@@ -367,7 +408,7 @@ def opponents(study: Study, cell: Cell, test: str) -> list[str]:
         earlier = earlier and other != cell
         same_seed = None in (cell.seed, other.seed) or cell.seed == other.seed
         if cell.kind == Kind.ENSEMBLE:
-            rivals = other.kind in (Kind.MEMBER, Kind.MIX)
+            rivals = other.kind in (Kind.MIX, Kind.LINEAR) or (earlier and other.kind == Kind.ENSEMBLE)
         elif cell.kind == Kind.CROSS_CHECK:
             rivals = other.kind == Kind.MIX and other.rows == cell.rows and same_seed
         elif cell.kind == Kind.MIX:

@@ -10,11 +10,13 @@ from markupsafe import Markup
 
 import radtune
 from radtune.files import git_commit, manifest_path, now, open_text, write_bytes, write_whole
-from radtune.study.figures import INK, PAPER, Drawing, all_figures
+from radtune.study.drawing import INK, PAPER, Drawing
+from radtune.study.figures import all_figures
+from radtune.study.findings import error_list
 from radtune.study.formats import MISSING, Table, write_table
 from radtune.study.plan import Kind
 from radtune.study.results import Reported, Results, read_errors
-from radtune.study.tables import all_tables, error_list
+from radtune.study.tables import all_tables
 
 PAGE = "report.html"
 
@@ -41,7 +43,7 @@ def report_html(results: Results, reported: Reported, tables: Sequence[Table], f
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.globals.update(inline_svg=inline_svg, missing=MISSING)
-    planned = [(cell.name, test) for cell in study.cells for test in cell.tests]
+    planned = [(cell.name, test) for cell, test in study.scores]
     listed = error_list(results)
     found = [read_errors(results, test) for test in study.tests]
     # This page's own manifest is written after it.

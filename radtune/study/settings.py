@@ -52,12 +52,17 @@ class Labeler:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Models of one base that answer together; each has rows and a start of its own."""
+    """Models that answer together; each has rows and a start of its own."""
 
     rows: Mix = key("The rows that each member learns, drawn by its own seed.")
-    validation: str = key("The test by whose gold they are combined; the others of its task are scored.")
+    validation: str = key("The test by whose gold they are combined, and that is not scored; others of its task are.")
     members: int = key("How many there are.", 9, ge=2)
-    overrides: list[list[str]] = key("key=value for the recipe's YAML: for each member in turn, a list.", [])
+    title: str = key("What tables call it; else its name.", "")
+    linear: bool = key("Whether its members are linear models.", False)
+    overrides: list[list[str]] = key(
+        "key=value for the recipe's YAML, or for linear_model.py: for each member in turn, a list.", []
+    )
+    wordings: list[Path] = key("Task files that extend the task, with prompts of their own: in turn, too.", [])
     uncertain: list[str] = key("What uncertain classes count as when its rows are built: in turn, too.", [], POLICIES)
     combine: dict[str, Any] = key("Keys of combine.py: rule, wanted, calibration, abstain.", {})
 
@@ -94,7 +99,10 @@ class StudySettings:
     )
     balance: bool = key("Whether rows of every mix are drawn by label, so that a rare class is not lost.", False)
     linear: bool = key("Whether a linear model (TF-IDF) learns the rows of each mix, too.", False)
-    ensemble: Ensemble | None = key("Members that are trained, asked and combined.", None)
+    ensembles: dict[str, Ensemble] = key(
+        "By a name of your own: members that are trained, asked and combined; mixes stand beside them.",
+        {},
+    )
     cross_check: list[Mix] = key("Mixes that the other recipe trains too, to compare.", [])
     learning_rates: list[float] = key("Learning rates to try.", [], gt=0)
     learning_rate_rows: Mix = key("The mix that each of them is tried on.", [])
@@ -262,7 +270,7 @@ def check_settings(where: str, settings: StudySettings, run_dir: Path) -> None:
         raise InputError(f"{where}: snakemake takes the braces in {str(run_dir)!r} for wildcards")
     if twice := settings.tests.keys() & settings.rule_tests.keys():
         raise InputError(f"{where}: rule_tests.{min(twice)}: there is a test of this name")
-    for section in ("cohorts", "tests", "rule_tests", "inference_variants", "labelers"):
+    for section in ("cohorts", "tests", "rule_tests", "inference_variants", "labelers", "ensembles"):
         for own in getattr(settings, section):
             if not re.fullmatch(r"[A-Za-z][\w-]*", own):
                 raise InputError(f"{where}: {section}.{own}: letters, digits, - and _ only")
@@ -284,8 +292,8 @@ def check_settings(where: str, settings: StudySettings, run_dir: Path) -> None:
     by_cell = settings.seeds if isinstance(settings.seeds, dict) else {"": settings.seeds}
     if any(len(set(seeds)) < len(seeds) for seeds in by_cell.values()):
         raise InputError(f"{where}: seeds: one of them stands twice")
-    if settings.folds and (settings.folds < 2 or settings.rule_tests or settings.ensemble):
-        raise InputError(f"{where}: folds: 2 or more, and neither rule_tests nor an ensemble")
+    if settings.folds and (settings.folds < 2 or settings.rule_tests or settings.ensembles):
+        raise InputError(f"{where}: folds: 2 or more, and neither rule_tests nor ensembles")
 
 
 def check_known(where: str, name: str, known: Sequence[str]) -> None:

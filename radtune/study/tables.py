@@ -1,51 +1,38 @@
 """All tables of a study: the paper's with its numbers beside ours, those behind its figures, and more of our own."""
 
 import statistics
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from radtune.label_files import joined_to
-from radtune.labels import Answer, State, Status
+from radtune.labels import Answer, Status
 from radtune.score.copies import NAME as COPIES
 from radtune.score.copies import copy_rows, read_copies
-from radtune.score.errors import FALSE_NEGATIVE, FALSE_POSITIVE, ErrorKind, LabelError
-from radtune.score.evaluation import Group, Metrics, read_metrics
+from radtune.score.evaluation import Metrics, read_metrics
 from radtune.sources.table import reports_of
+from radtune.study.ensembles import ensemble_tables
+from radtune.study.findings import class_table, error_tables, group_tables, status_table
 from radtune.study.formats import MISSING, NOT_TRAINED, Key, Row, Spread, Table, slug
-from radtune.study.plan import Cell, Kind, Study, opponents, rate_text
-from radtune.study.results import Reported, Results, gold_of, predictions_of, read_errors, reports_per_second
-from radtune.study.settings import ALL, OURS, STOCK, TEACHER, Cohort, Test, is_synthetic
+from radtune.study.plan import Kind, Study, opponents, rate_text
+from radtune.study.results import Reported, Results, gold_of, reports_per_second
+from radtune.study.settings import ALL, Cohort, Test, is_synthetic
+from radtune.study.titles import (
+    DATA,
+    FIGURES,
+    RULE_TITLE,
+    SCORES,
+    TRAINING,
+    figure_names,
+    labeler_title,
+    lower_first,
+    row_label,
+    rows_of_task,
+    system_title,
+)
 from radtune.tasks import shows_images
 
-# Parts of the report page.
-DATA, SCORES, FIGURES, FINDINGS, ERRORS, TRAINING = "data", "scores", "figures", "findings", "errors", "training"
-BASE_TITLE, RULE_TITLE, LINEAR_TITLE = "Base model", "Rule labeler", "Linear model"
-RECIPE_TITLES = {OURS: "our recipe", STOCK: "torchtune's recipe"}
 RULE_TITLES = {"name": "Name", "code": "Code", "category": "Category", "code_side": "Code and side"}
-SIDE_TITLES = {FALSE_POSITIVE: "False positive", FALSE_NEGATIVE: "False negative"}
-KIND_TITLES = {
-    ErrorKind.MISSPELLING: "Misspelling",
-    ErrorKind.DESCRIPTION: "Device, place or side described differently",
-    ErrorKind.CONJUNCTION: "Conjunction split or joined",
-    ErrorKind.PARAPHRASE: "Other paraphrase",
-    ErrorKind.UNCERTAIN: "Uncertain: “possibly”, “likely”, …",
-    ErrorKind.NEGATED: "Negated in the report",
-    ErrorKind.NOT_IN_REPORT: "Not in the report",
-    ErrorKind.NOT_IN_GOLD: "In the report, not in gold",
-    ErrorKind.MISSED: "Missed",
-}
-# What the paper calls a paraphrase, one kind in its Table 5, and takes apart in its Table 6.
-WORDINGS = (ErrorKind.MISSPELLING, ErrorKind.DESCRIPTION, ErrorKind.CONJUNCTION, ErrorKind.PARAPHRASE)
-# A page with more would be slow on a phone; errors.jsonl has them all.
-MOST_LISTED = 1000
-_STATES = {
-    State.PRESENT: "positive", State.UNCERTAIN: "uncertain", State.ABSENT: "negative", None: "not mentioned"
-}  # fmt: skip
 _DIFFERENCES: tuple[Key, ...] = ("ΔF1", "95 % CI", ("Paper", "ΔF1"))
 _SIZES = "Fine-tuning data"
-# Where scores stand by value of a column, those of all reports.
-_WHOLE = "all"
 
 
 def all_tables(results: Results, reported: Reported) -> list[Table]:
@@ -60,35 +47,9 @@ def all_tables(results: Results, reported: Reported) -> list[Table]:
     found += [separate_table(results, reported), comparison_table(results), *copies_tables(study)]
     found += [table for test in tests for table in (class_table(results, test), status_table(results, test))]
     found += [table for test in tests for table in group_tables(results, test)]
+    found += [table for test in tests for table in ensemble_tables(results, test)]
     found += [cell_table(results), *(agreement_table(results, reported, test) for test in tests)]
     return [table for table in found if table.rows]
-
-
-def lower_first(title: str) -> str:
-    """A title within a sentence; one that opens with an acronym stays."""
-    return title if title[1:2].isupper() else title[:1].lower() + title[1:]
-
-
-def row_label(study: Study, cell: Cell) -> str:
-    """What a table calls the labeler, teacher or model of a cell."""
-    model = LINEAR_TITLE if cell.kind == Kind.LINEAR else study.settings.model_name
-    if cell.kind in (Kind.MEMBER, Kind.ENSEMBLE):
-        return f"{model}, {f'member {cell.member}' if cell.member else f'all {len(study.members)} members'}"
-    return _labeler_title(study, cell.name) or model
-
-
-def _labeler_title(study: Study, name: str) -> str:
-    """What a table calls the rules, another labeler or the teacher; empty for what is none of them."""
-    teacher = study.settings.teacher
-    if name == TEACHER:
-        return f"{teacher['model']}{' (simulated)' if teacher.get('simulated') else ''}"
-    labeler = study.labeler(name)
-    return labeler.title if labeler else ""
-
-
-def mix_text(cell: Cell) -> str:
-    """A cell's rows by cohort: ``6,000 + 3,000``."""
-    return " + ".join(ALL if count is None else f"{count:,}" for count in cell.rows.values())
 
 
 def dataset_table(study: Study, reported: Reported) -> Table:
@@ -107,12 +68,13 @@ def dataset_table(study: Study, reported: Reported) -> Table:
 
 def _dataset_row(study: Study, reported: Reported, part: Cohort | Test, most: int | str | None) -> Row:
     if isinstance(part, Test):
-        usage, title, reports, labels = "evaluation", part.title, study.test_reports(part.name), part.gold
+        usage = "validation" if part.name in study.validations else "evaluation"
+        title, reports, labels = part.title, study.test_reports(part.name), part.gold
         annotator = "Known truth" if is_synthetic(part) else Path(part.gold_from.get("input", labels)).name
     else:
         usage, title, reports = "training", part.task.title, study.cohort_file(part.name, "reports.jsonl")
         labels = study.weak_labels(part)
-        annotator = _labeler_title(study, part.labels) or labels.name
+        annotator = labeler_title(study, part.labels) or labels.name
     source = str(part.source.get("source", "table"))
     given = Path(str(part.source.get("input", reports))).name
     counts: Row = {"Reports": MISSING, "Patients": None, "Words": None, "Labels": None}
@@ -172,12 +134,12 @@ def score_table(results: Results, reported: Reported, test: Test) -> Table:
     """Table 3 or 4: precision, recall and F1 of base, mixes, labelers and teacher, beside the paper's."""
     rows: list[Row] = []
     kinds = (
-        Kind.BASE, Kind.MIX, Kind.MEMBER, Kind.ENSEMBLE, Kind.LINEAR, Kind.RULE_LABELER, Kind.ANNOTATOR, Kind.TEACHER
+        Kind.BASE, Kind.MIX, Kind.ENSEMBLE, Kind.LINEAR, Kind.RULE_LABELER, Kind.ANNOTATOR, Kind.TEACHER
     )  # fmt: skip
     for kind in kinds:
         for cell, scores in results.groups(kind, test.name):
             paper = reported.row(cell, test.task.name)
-            learns = kind in (Kind.BASE, Kind.MIX, Kind.MEMBER, Kind.LINEAR)
+            learns = kind in (Kind.BASE, Kind.MIX, Kind.LINEAR)
             sizes = _sizes(results.study.titles, cell.rows if learns else None)
             row = {"Model": row_label(results.study, cell), **sizes, **_scores(scores)}
             if test.task.name in reported.tables:
@@ -229,81 +191,6 @@ def per_report_table(results: Results, reported: Reported) -> Table:
     return Table("per_report", "Averaged over reports, with published numbers", SCORES, rows, printed=True)
 
 
-def error_tables(results: Results, reported: Reported, test: Test) -> Iterator[Table]:
-    """Table 5, the best mix's errors by kind, and of phrases Table 6, why labels that mean the same do not match."""
-    found = read_errors(results, test.name)
-    if found is None:
-        return
-    cell, errors = found
-    show, classes = results.study.settings.show_text, test.task.classes
-    paper = next((p for p in reported.errors if p.task == test.task.name == test.name), None)
-    title, name = (f"{paper.title}: {lower_first(test.title)}", slug(paper.title)) if paper else (
-        test.title, f"errors_{test.name}"
-    )  # fmt: skip
-    whose = f"{results.study.settings.model_name}, {f'fine-tuned on {mix_text(cell)}' if cell.is_tuned else 'base'}"
-    kinds = [(kind,) for kind in ErrorKind if classes or kind not in WORDINGS]
-    rows: list[Row] = []
-    for side, side_title in SIDE_TITLES.items():
-        for group in kinds if classes else [WORDINGS, *kinds]:
-            some = [error for error in errors if error.side == side and error.kind in group]
-            known = paper.rows if paper else ()
-            theirs = [int(row["count"]) for row in known if (row["side"], set(row["kinds"])) == (side, {*group})]
-            if not some and not theirs:
-                continue
-            wordings = f"Paraphrase, see {paper.wordings if paper else 'the wordings below'}"
-            row: Row = {"Error": side_title, "Kind": wordings if group == WORDINGS else KIND_TITLES[group[0]]}
-            row |= {"Count": len(some), "Share": len(some) / len(errors) if errors else None}
-            if paper:
-                row["Paper", "Count"] = sum(theirs) or None
-            if classes or show:
-                shown = Counter(text for error in some if (text := _shown(test, error, show)))
-                row["Most often" if classes else "Example"] = next((text for text, _ in shown.most_common(1)), None)
-            rows.append(row)
-    yield Table(
-        name, f"{title}, errors of {whose}", ERRORS, rows, prose=("Example",), quotes=("Example",), printed=not classes
-    )
-    if not classes:
-        title, name = (paper.wordings, slug(paper.wordings)) if paper else (test.title, f"wordings_{test.name}")
-        rows = [_wording_row([error for error in errors if error.kind == kind], kind, show) for kind in WORDINGS]
-        examples: tuple[Key, ...] = (("Example", "Generated"), ("Example", "Gold"))
-        yield Table(
-            name, f"{title}: paraphrases by reason", ERRORS, rows, prose=examples, quotes=examples, printed=True
-        )
-
-
-def _wording_row(errors: Sequence[LabelError], kind: ErrorKind, show: bool) -> Row:
-    row: Row = {"Reason": KIND_TITLES[kind]}
-    row |= {f"{title}s": sum(error.side == side for error in errors) for side, title in SIDE_TITLES.items()}
-    if show:
-        pair = next(((e.label, e.other, e.side) for e in errors if e.label and e.other), (None, None, ""))
-        generated, gold = pair[:2] if pair[2] != FALSE_NEGATIVE else pair[1::-1]
-        row |= {("Example", "Generated"): generated, ("Example", "Gold"): gold}
-    return row
-
-
-def error_list(results: Results) -> Table:
-    """Every error of the best mixes, one a row, at most :data:`MOST_LISTED` a test.
-
-    Names of classes are shown always, phrases and sentences only where the study shows text.
-    """
-    show = results.study.settings.show_text
-    rows: list[Row] = []
-    for test in results.study.tests.values():
-        _, errors = read_errors(results, test.name) or (None, [])
-        for error in errors[:MOST_LISTED]:
-            row: Row = {"Task": test.title, "Report": error.report_id, "Error": error.side.upper()}
-            row |= {"Kind": KIND_TITLES[error.kind], "Label": _shown(test, error, show)}
-            rows.append(row | ({"Other side": error.other, "Sentence": error.sentence} if show else {}))
-    return Table("errors", "Every error", ERRORS, rows, True, prose=("Kind", "Label", "Other side", "Sentence"))
-
-
-def _shown(test: Test, error: LabelError, show: bool) -> str | None:
-    """A class by its name. Any other label is the model's own words, which it may have from the report."""
-    if show or error.label in test.task.classes:
-        return error.label
-    return "another name" if test.task.classes else None
-
-
 def learning_rate_table(results: Results, reported: Reported, test: Test) -> Table:
     """What Figure 3 shows: scores by learning rate."""
     rows: list[Row] = []
@@ -313,14 +200,6 @@ def learning_rate_table(results: Results, reported: Reported, test: Test) -> Tab
         rows.append(row | _scores(scores))
     name, title = figure_names(reported, Kind.LEARNING_RATE, test)
     return Table(name, f"{title} by learning rate", FIGURES, rows)
-
-
-def figure_names(reported: Reported, kind: Kind, test: Test) -> tuple[str, str]:
-    """The name of a figure's file, and what its title opens with: the paper's number where it has such a figure."""
-    figure = reported.figure(kind, test.task.name) if test.name == test.task.name else None
-    if figure is None:
-        return f"{kind}_{test.name}", test.title
-    return slug(figure.title), f"{figure.title}: {lower_first(test.title)}"
 
 
 def separate_table(results: Results, reported: Reported) -> Table:
@@ -337,11 +216,6 @@ def separate_table(results: Results, reported: Reported) -> Table:
     return Table(slug(number), f"{number}: joint against separate training", FIGURES, rows)
 
 
-def rows_of_task(study: Study, cell: Cell, test: Test) -> int:
-    """Training rows of a test's task."""
-    return sum(n or 0 for name, n in cell.rows.items() if study.cohorts[name].task.name == test.task.name)
-
-
 def comparison_table(results: Results) -> Table:
     """Systems compared on the same reports, with p-values of the paired bootstrap and of approximate randomization."""
     study = results.study
@@ -355,7 +229,7 @@ def comparison_table(results: Results) -> Table:
                 continue
             f1 = found.comparison.f1
             row: Row = {"Task": test.title, **_sizes(study.titles, cell.rows)}
-            row |= {"System": _system(study, cell), "Against": _system(study, study.cell(other))}
+            row |= {"System": system_title(study, cell), "Against": system_title(study, study.cell(other))}
             row["F1"] = found.micro.f1
             row |= {"ΔF1": f1.value, "95 % CI": tuple(f1.ci95)}
             # Three decimals; what is below the smallest of them as such.
@@ -372,97 +246,6 @@ def copies_tables(study: Study) -> Iterator[Table]:
         found = read_copies(path)
         title = f"Copies of one model, {found.task}: {found.n_reports:,} reports, each copy beside the first"
         yield Table(slug(path.parent.name), title, SCORES, copy_rows(found), signed=("ΔF1", "95 % CI of ΔF1"))
-
-
-def _system(study: Study, cell: Cell) -> str:
-    if cell.kind == Kind.VARIANT:
-        return f"{cell.name}: {' '.join(f'{name}={str(value).lower()}' for name, value in cell.asked.items())}"
-    if not cell.cohorts or cell.member:
-        return BASE_TITLE if cell.kind == Kind.BASE else row_label(study, cell)
-    # Where several cohorts teach one task, by which of them.
-    others = {other.kind for other in study.cells if other.cohorts != cell.cohorts and other.kind == cell.kind}
-    rows = f" on {' + '.join(study.titles[name] for name in cell.cohorts)}" if others else ""
-    seed = "" if cell.seed is None else f", seed {cell.seed}"
-    by = LINEAR_TITLE if cell.kind == Kind.LINEAR else f"Fine-tuned by {RECIPE_TITLES.get(cell.recipe)}"
-    return f"{by}{rows}{seed}"
-
-
-def class_cells(results: Results, test: str) -> Iterator[tuple[Cell, str, Metrics]]:
-    """Base, best mix, rule labeler and teacher, those that are scored on a test: cell, title, scores."""
-    yield from ((cell, BASE_TITLE, metrics) for cell, metrics in results.scored(Kind.BASE, test))
-    if best := results.best_mix(test):
-        yield best[0], f"Best mix ({mix_text(best[0])})", best[1]
-    for kind in (Kind.RULE_LABELER, Kind.TEACHER):
-        for cell, metrics in results.scored(kind, test)[:1]:
-            yield cell, row_label(results.study, cell), metrics
-
-
-def class_table(results: Results, test: Test) -> Table:
-    """F1 by class of base, best mix, rule labeler and teacher."""
-    shown = list(class_cells(results, test.name)) if test.task.classes else []
-    rows: list[Row] = []
-    for name in test.task.classes if shown else ():
-        row: Row = {"Class": name, "Gold cases": shown[0][2].per_class[name].support}
-        for _, title, metrics in shown:
-            score = metrics.per_class[name]
-            row["F1", title] = score.f1 if score.support + score.fp else NOT_TRAINED
-        rows.append(row)
-    return Table(f"classes_{test.name}", f"{test.title} by class", FINDINGS, rows, sortable=True)
-
-
-def group_tables(results: Results, test: Test) -> list[Table]:
-    """F1 by modality, or another column of the test's reports, of base, best mix, rule labeler and teacher.
-
-    Micro, with its interval, and macro: as the sibling system's scores are given (docs/differential.md).
-    """
-    shown = list(class_cells(results, test.name))
-    found = []
-    for column in shown[0][2].by if shown else ():
-        rows: list[Row] = []
-        for value in (*shown[0][2].by[column], _WHOLE):
-            for _, title, metrics in shown:
-                whole = Group(metrics.n_reports, metrics.micro, metrics.macro.get("f1"))
-                group = metrics.by[column].get(value, whole)
-                row: Row = {column.capitalize(): value, "Reports": group.n_reports, "Model": title}
-                row |= {"Micro F1": group.micro.f1, "95 % CI": tuple(group.micro.ci95["f1"]), "Macro F1": group.macro}
-                rows.append(row)
-        found.append(Table(f"{slug(column)}_{test.name}", f"{test.title} by {column}", FINDINGS, rows, printed=True))
-    return found
-
-
-def status_table(results: Results, test: Test) -> Table:
-    """A confusion matrix over all pairs of a test report and a class: what becomes of findings in doubt.
-
-    Rows are the rule labeler's states, columns those of gold (a list of labels has two: named or not), and the share of
-    a row's pairs that each model names.
-    """
-    title = f"{test.title}: states by the rule labeler, in gold, and what the models name"
-    rows: list[Row] = []
-    if results.scored(Kind.RULE_LABELER, test.name):
-        shown = [pair for pair in class_cells(results, test.name) if pair[0].kind != Kind.RULE_LABELER]
-        models = [(label, predictions_of(results.study, cell.name, test).answers) for cell, label, _ in shown]
-        rules = predictions_of(results.study, Kind.RULE_LABELER, test)
-        gold = joined_to(gold_of(test), rules.answers)[0].answers
-        pairs: dict[str, list[tuple[str, str]]] = {state: [] for state in _STATES.values()}  # by the rules' state
-        for report_id, answer in rules.answers.items():
-            for name in test.task.classes:
-                pairs[_state(answer, name)].append((report_id, name))
-        truth = {pair: _state(gold.get(pair[0]), pair[1]) for some in pairs.values() for pair in some}
-        seen = [state for state in (*_STATES.values(), "named", "not named") if state in truth.values()]
-        for state, some in ((state, some) for state, some in pairs.items() if some):
-            counts = Counter(truth[pair] for pair in some)
-            row: Row = {"Rule labeler": state, "Pairs": len(some)} | {("Gold", name): counts[name] for name in seen}
-            for label, answers in models:
-                named = sum(report_id in answers and name in answers[report_id].labels for report_id, name in some)
-                row["Named by (share)", label] = named / len(some)
-            rows.append(row)
-    return Table(f"statuses_{test.name}", title, FINDINGS, rows)
-
-
-def _state(answer: Answer | None, name: str) -> str:
-    if answer is not None and answer.states is None:
-        return "named" if name in answer.labels else "not named"
-    return _STATES[answer.states.get(name) if answer and answer.states else None]
 
 
 def cell_table(results: Results) -> Table:

@@ -139,12 +139,13 @@ def own_tasks(paths: Iterable[Path]) -> dict[str, Path]:
     """Task files by the names in them.
 
     Raises:
-        InputError: Two of them, or one of them and a task that ships, have the same name.
+        InputError: Two of them, or one of them and a task that ships, and that it does not extend, have the same name.
     """
     found: dict[str, Path] = {}
     for path in paths:
-        name = load_task(path).name
-        if name in found or name in task_names():
+        task = load_task(path)
+        name = task.name
+        if name in found or (name in task_names() and not {*load_task(name).files} <= {*task.files}):
             raise InputError(f"tasks: {path}: {found.get(name, 'a task that ships')} is {name!r}, too")
         found[name] = path
     return found

@@ -8,6 +8,7 @@ import pytest
 
 from radtune.files import write_jsonl
 from radtune.label_files import read_labels, write_label_table
+from radtune.labels import State
 from radtune.report import report_from_sections
 from radtune.score.label_errors import suspects
 from radtune.tasks import load_task
@@ -29,6 +30,7 @@ def folder(tmp_path_factory) -> Path:
     noisy[:12, 0] ^= True
     for name, table in (("labels", noisy), ("teacher", truth)):
         rows = {str(i): dict(zip(WORDS, map(int, row), strict=True)) for i, row in enumerate(table)}
+        rows["119"]["Pneumonia"] = State.UNCERTAIN
         write_label_table(folder / f"{name}.csv", MC, rows)
     return folder
 
@@ -40,13 +42,14 @@ def queue(folder: Path) -> list[dict[str, str]]:
 
 def test_noise_stands_first_and_its_reports_can_be_left_out(run_here, folder: Path) -> None:
     words = ["task=multiple_choice", f"reports={folder / 'reports.jsonl'}", f"labels={folder / 'labels.csv'}"]
-    words += [f"output={folder / 'queue.csv'}", "rows=12", f"cleaned={folder / 'cleaned.jsonl'}", "drop=0.1"]
+    words += [f"output={folder / 'queue.csv'}", "rows=12", f"cleaned={folder / 'cleaned.csv'}", "drop=0.1"]
     done = run_here(SCRIPT, *words)
     assert done.returncode == 0, done.stderr
     alone = {(row["report_id"], row["label"]) for row in queue(folder)}
     noise = {(str(i), "Edema") for i in range(12)}
     assert len(alone & noise) >= 10
-    assert len(read_labels(folder / "cleaned.jsonl", MC).answers) == 108
+    cleaned = read_labels(folder / "cleaned.csv", MC).answers
+    assert len(cleaned) == 108 and cleaned["119"].states["Pneumonia"] == State.UNCERTAIN
     # A second labeler tells all of them.
     done = run_here(SCRIPT, *words, f"others=[{folder / 'teacher.csv'}]")
     assert done.returncode == 0, done.stderr
@@ -61,6 +64,10 @@ def test_mistakes_are_one_line(run_here, folder: Path, tmp_path: Path) -> None:
     for words, message in (
         (("task=open_ended", f"reports={folder / 'reports.jsonl'}"), "its labels are phrases"),
         (("task=multiple_choice", f"reports={tmp_path / 'few.jsonl'}"), "1 patients are too few"),
+        (
+            ("task=multiple_choice", f"reports={folder / 'reports.jsonl'}", f"cleaned={tmp_path / 'kept.jsonl'}"),
+            "cleaned is one, too",
+        ),
     ):
         done = run_here(SCRIPT, *words, f"labels={folder / 'labels.csv'}", f"output={tmp_path / 'queue.csv'}")
         assert (done.returncode, message in done.stderr, done.stderr.count("\n")) == (2, True, 1), done.stderr

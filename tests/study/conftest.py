@@ -10,7 +10,8 @@ from evaluate import EvaluateConfig, main
 from radtune.files import write_jsonl
 from radtune.label_files import write_label_table
 from radtune.report import report_from_sections
-from radtune.study.figures import Drawing, all_figures
+from radtune.study.drawing import Drawing
+from radtune.study.figures import all_figures
 from radtune.study.plan import Cell, Kind, Study, opponents, study_from_mapping
 from radtune.study.report import report_html
 from radtune.study.results import read_reported, read_results

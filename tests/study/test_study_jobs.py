@@ -19,6 +19,7 @@ from radtune.study.tables import dataset_table
 from scripts.study_step import schemas
 
 DIFFERENTIAL = ("differential", "differential_smollm2", "differential_8b")
+ENSEMBLES = ("ensemble", "ensemble_openi")
 
 
 def made_from(study: Study) -> dict[str, dict]:
@@ -56,7 +57,7 @@ def test_paper_study_has_every_cell_by_its_recipe() -> None:
         check_files(study, found)
 
 
-@pytest.mark.parametrize("name", ["mini", "openi", "openi_smollm2", "cmc_smollm2", "ensemble", *DIFFERENTIAL])
+@pytest.mark.parametrize("name", ["mini", "openi", "openi_smollm2", "cmc_smollm2", *ENSEMBLES, *DIFFERENTIAL])
 def test_a_shipped_study_has_a_job_for_every_score(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("OPENI_DIR", "CMC_DIR"):
         monkeypatch.setenv(variable, "data")
@@ -69,7 +70,9 @@ def test_a_shipped_study_has_a_job_for_every_score(name: str, monkeypatch: pytes
         assert not [path for path in job.reads if study.run_dir in path.parents and path not in made_by(jobs)]
     rules = [test for cell, test in study.scores if cell.kind == Kind.RULE_LABELER]
     wanted = {"mini": ["multiple_choice"], "openi": ["multiple_choice", "mesh", "nih"] * 2, "cmc_smollm2": []}
-    wanted |= {key: ["differential"] for key in DIFFERENTIAL} | {"ensemble": ["multiple_choice", "validation"]}
+    wanted |= {key: ["differential"] for key in DIFFERENTIAL} | dict(
+        zip(ENSEMBLES, (["multiple_choice"], ["mesh"] * 2), strict=True)
+    )
     assert rules == wanted.get(name, ["mesh", "nih"] * 3)
     if name == "openi":
         # Both golds are of the same reports, which are labelled once.
@@ -287,33 +290,49 @@ def test_an_id_column_reaches_every_step(own: dict, tmp_path: Path) -> None:
     assert {"id_column=NOTE", f"input={tmp_path}/gold.csv"} <= set(jobs["prepare_test/curated"].words())
 
 
-def test_an_ensemble_is_trained_asked_and_combined(own: dict) -> None:
+def test_an_ensemble_is_trained_asked_and_combined(own: dict, tmp_path: Path) -> None:
     own["tests"]["held_out"] = own["tests"]["curated"] | {"sample": 1}
-    own |= {"mixes": [[8]], "seeds": [1], "ensemble": {
+    wording = tmp_path / "short.yaml"
+    wording.write_text("extends: task.yaml\nprompts: {inference: Name what is there.}\n")
+    own |= {"mixes": [[8]], "linear": True, "seeds": [1], "ensembles": {"eager": {
         "rows": [6], "members": 3, "validation": "held_out", "overrides": [["loss.end_weight=0.5"], []],
         "uncertain": ["positive", "negative"], "combine": {"calibration": "platt", "wanted": {"recall": 0.9}},
+        "wordings": [own["tests"]["curated"]["task"], str(wording)],
+    }, "plain": {"rows": [6], "members": 2, "validation": "held_out", "linear": True, "overrides": [["case_weight=2"]]},
     }}  # fmt: skip
     study = study_from_mapping(own)
-    jobs, members = jobs_of(study, read_training(study)), ["member_1", "member_2", "member_3"]
-    assert [cell.name for cell in study.members] == members
-    assert [(cell.name, test) for cell, test in study.scores if cell.kind == Kind.ENSEMBLE] == [("ensemble", "curated")]
-    assert opponents(study, study.cell("ensemble"), "curated") == ["mix_8_seed_1", *members]
+    jobs, members = jobs_of(study, read_training(study)), ["eager_1", "eager_2", "eager_3"]
+    assert [cell.name for cell in study.members("eager")] == members
+    # What chooses is asked of what is chosen for, and not scored; members are scored with their ensemble.
+    scored = {(cell.name, test) for cell, test in study.scores}
+    assert {("eager", "curated"), ("plain", "curated"), ("mix_8_seed_1", "curated")} <= scored
+    assert not {name for name, _ in scored} & {*members} and not {test for _, test in scored} - {"curated"}
+    assert {"predict/mix_8_seed_1/held_out", "ask_linear/linear_8/held_out"} <= jobs.keys()
+    assert "predict/base/held_out" not in jobs
+    assert opponents(study, study.cell("plain"), "curated") == ["mix_8_seed_1", "linear_8", "eager"]
     for number, (cost, doubt) in enumerate([("0.5", "positive"), (None, "negative"), ("0.5", "positive")], start=1):
-        built = jobs[f"build_instructions/notes_6_of_member_{number}"].words()
-        assert {f"seed={number}", f"uncertain={doubt}"} <= set(built)
-        trained = jobs[f"train/member_{number}"].words()
+        built = jobs[f"build_instructions/notes_6_of_eager_{number}"]
+        assert {f"seed={number}", f"uncertain={doubt}"} <= set(built.words())
+        trained = jobs[f"train/eager_{number}"].words()
         assert ("loss.end_weight=0.5" in trained, f"seed={number}" in trained) == (cost is not None, True)
-        assert {"scores=true", "constrain=true"} <= set(jobs[f"predict/member_{number}/held_out"].words())
-    combine = jobs["combine/curated"]
+        asked = jobs[f"predict/eager_{number}/held_out"]
+        assert {"scores=true", "constrain=true"} <= set(asked.words())
+        # The second is trained and asked in words of its own.
+        assert (asked.keys["task"] == wording, built.keys["tasks"] == [wording]) == (number == 2,) * 2
+    linear = jobs["ask_linear/plain_2/curated"]
+    assert "case_weight=2" in linear.words() and "train/plain_2" not in jobs
+    combine = jobs["combine/eager/curated"]
     assert combine.keys["predictions"] == [study.predictions(name, "curated") for name in members]
     assert combine.keys["gold"] == study.tests["held_out"].gold and combine.outputs[0] in jobs[
-        "evaluate/ensemble/curated"
+        "evaluate/eager/curated"
     ].reads  # fmt: skip
     for change, message in (
         ({"validation": "nowhere"}, "unknown key 'nowhere'"), ({"members": 1}, "2 or more"),
+        ({"linear": True}, "no prompts of own_task that a language model is asked with"),
+        ({"wordings": ["multiple_choice"]}, "no prompts of own_task"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=message):
-            study_from_mapping(own | {"ensemble": own["ensemble"] | change})
+            study_from_mapping(own | {"ensembles": {"eager": own["ensembles"]["eager"] | change}})
     # What chooses must not be scored.
     own["tests"]["held_out"] = own["tests"]["curated"]
     with pytest.raises(InputError, match="a test of it on other reports"):

@@ -14,7 +14,8 @@ from torchtune.training.metric_logging import DiskLogger
 
 from radtune.files import write_jsonl
 from radtune.score.calibration import Bin, Calibration, HandedOver
-from radtune.study.figures import INK, PAPER, Drawing, calibration_figures, f1_by_size, newest_curve
+from radtune.study.drawing import INK, PAPER, Drawing
+from radtune.study.figures import calibration_figures, f1_by_size, newest_curve
 from radtune.study.plan import Study, study_from_mapping
 from radtune.study.report import inline_svg, report_html, write_report
 from radtune.study.results import read_reported, read_results

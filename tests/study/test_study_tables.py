@@ -16,6 +16,15 @@ from radtune.score.copies import Copies, Copy, Cost
 from radtune.score.errors import ErrorKind, LabelError, write_errors
 from radtune.score.evaluation import Group
 from radtune.study.figures import f1_by_group, f1_by_size
+from radtune.study.findings import (
+    KIND_TITLES,
+    MOST_LISTED,
+    class_table,
+    error_list,
+    error_tables,
+    group_tables,
+    status_table,
+)
 from radtune.study.formats import MISSING, Spread, Table, latex, markdown, plain_text, value_text, write_table
 from radtune.study.plan import Kind, Study, read_study, study_from_mapping
 from radtune.study.report import report_html
@@ -29,20 +38,13 @@ from radtune.study.results import (
     read_results,
 )
 from radtune.study.tables import (
-    KIND_TITLES,
-    MOST_LISTED,
     agreement_table,
     all_tables,
     cell_table,
-    class_table,
     comparison_table,
     copies_tables,
     dataset_table,
-    error_list,
-    error_tables,
-    group_tables,
     score_table,
-    status_table,
 )
 
 

@@ -209,6 +209,12 @@ def test_a_name_is_one_tasks_alone(tmp_path):
     (tmp_path / "other").mkdir()
     with pytest.raises(InputError, match="a task that ships is 'open_ended', too"):
         own_tasks([write(tmp_path / "other", name="open_ended", prompts={"inference": "{classes}"})])
+    # What extends a task that ships may be another wording of it.
+    worded = tmp_path / "worded.yaml"
+    worded.write_text(
+        f"extends: {Path('configs/tasks/open_ended.yaml').resolve()}\nprompts: {{inference: Name phrases.}}\n"
+    )
+    assert own_tasks([worded]) == {"open_ended": worded}
 
 
 def test_a_task_of_another_folder_has_the_files_of_what_it_extends(tmp_path):
