@@ -32,9 +32,10 @@ class LinearConfig:
     instructions: Path = key("The instruction set; rows of other tasks are left out.")
     reports: Path = key("The reports to answer.")
     output: Path = key("The predictions.jsonl to write.")
-    case_weight: float = key(
-        "What a case of a class costs beside what balances cases and others: above 1 a model names more.", 1.0, gt=0
-    )
+    absence_weight: float = key(
+        "What a report without a class costs, in parts of what balances these and the others: below 1 more are named.",
+        1.0, gt=0,
+    )  # fmt: skip
 
 
 def main(config: LinearConfig) -> None:
@@ -61,7 +62,7 @@ def main(config: LinearConfig) -> None:
     for name in found:
         has = np.array([int(name in some) for some in labels])
         cases, others = has.sum(), (1 - has).sum()
-        weights = {1: config.case_weight * len(has) / (2 * cases), 0: len(has) / (2 * max(1, others))}
+        weights = {1: len(has) / (2 * cases), 0: config.absence_weight * len(has) / (2 * max(1, others))}
         # What all rows have, all reports have.
         models[name] = LinearSVC(class_weight=weights, random_state=0).fit(known, has) if others else None
     learned = time.perf_counter()

@@ -25,6 +25,8 @@ STYLE = {
     "svg.fonttype": "none",  # text stays text: it can be searched, read aloud, and takes the page's font
     "svg.hashsalt": "radtune",
 }  # fmt: skip
+# Signs of a legend's entry that leave room for another beside it.
+_LONGEST = 32
 # Colour and marker of each system in a figure of their scores.
 LINES = tuple(zip((BLUE, ORANGE, GREEN, VERMILION, PURPLE, INK), "os^Dv*", strict=True))
 
@@ -73,7 +75,9 @@ def finish(name: str, title: str, part: str, axes: Axes) -> Drawing:
         axes.set_ylim(max(0.0, bottom), min(1.0, top))
     svg, png = io.StringIO(), io.BytesIO()
     with mpl.rc_context(STYLE):
-        axes.figure.legend(loc="outside lower center", ncols=2)
+        # As many columns as fit a phone.
+        longest = max(map(len, axes.get_legend_handles_labels()[1]), default=0)
+        axes.figure.legend(loc="outside lower center", ncols=2 if longest <= _LONGEST else 1)
         # Without a date the same scores give the same file.
         axes.figure.savefig(svg, format="svg", metadata={"Date": None, "Title": title})
         axes.figure.savefig(png, format="png", dpi=200, metadata={"Title": title})

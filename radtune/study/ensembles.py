@@ -37,11 +37,10 @@ class System:
     validation: Said
     test: Said
 
-    @cached_property
+    @property
     def rows(self) -> str:
         """How many rows each learned."""
-        cell = self.members[0]
-        return ALL if None in cell.rows.values() else f"{cell.total:,}"
+        return _rows(self.members[0])
 
     @cached_property
     def all_tuned(self) -> Measured:
@@ -54,10 +53,13 @@ class System:
         return [together(self.validation, self.test, size) for size in range(1, len(self.members) + 1)]
 
     @cached_property
-    def calibrations(self) -> list[tuple[str, Calibration]]:
+    def calibrations(self) -> tuple[Calibration, Calibration]:
         """How far its scores are probabilities, as they are and calibrated."""
-        found = calibrated(self.validation, self.test)
-        return [(self.title, found[0]), (f"{self.title}, calibrated", found[1])]
+        return calibrated(self.validation, self.test)
+
+
+def _rows(cell: Cell) -> str:
+    return ALL if None in cell.rows.values() else f"{cell.total:,}"
 
 
 def systems_of(results: Results, test: Test) -> list[System]:
@@ -73,8 +75,12 @@ def systems_of(results: Results, test: Test) -> list[System]:
         chosen_on = study.settings.ensembles[cell.ensemble].validation if cell.ensemble else first
         said = [_said(study, members, part) for part in (study.tests[chosen_on], test)]
         if said[0] and said[1] and said[0].scored and said[1].scored:
-            alone = ", ".join([row_label(study, cell), *([f"seed {cell.seed}"] if cell.seed is not None else [])])
-            found.append(System(alone, members, *said))
+            of = (
+                ("",)
+                if cell.ensemble
+                else (f", {_rows(cell)} rows", "" if cell.seed is None else f", seed {cell.seed}")
+            )
+            found.append(System(row_label(study, cell) + "".join(of), members, *said))
     return found
 
 
@@ -117,7 +123,7 @@ def ensemble_tables(results: Results, test: Test) -> Iterator[Table]:
     yield _table("f1_by_members", f"{test.title}: F1 by the number of members, tuned threshold", test, rows)
     rows = []
     for system in systems:
-        (_, before), (_, after) = system.calibrations
+        before, after = system.calibrations
         row = {"System": system.title}
         for name, value, interval in (
             ("As it is", before.error, before.ci95), ("Calibrated", after.error, after.ci95),
@@ -142,7 +148,9 @@ def _scores(found: Measured) -> Row:
 
 def _worth(study: Study, systems: Sequence[System], test: Test) -> Table:
     """One member and all of them, at a threshold of a half and a tuned one; models alone; and variants of one."""
-    alone = next((system for system in systems if len(system.members) == 1), None)
+    singles = [system for system in systems if len(system.members) == 1]
+    # As seen on validation: the best of those on the test would have been picked there.
+    alone = max(singles, key=lambda one: together(one.validation, one.validation, 1).values[2], default=None)
     found: list[tuple[Row, Measured]] = []
     for system in systems:
         for size in dict.fromkeys((1, len(system.members))):
@@ -165,7 +173,7 @@ def _worth(study: Study, systems: Sequence[System], test: Test) -> Table:
             row |= {"ΔF1": float((scores.values - alone.all_tuned.values)[2])}
             row |= {"ΔF1 95 % CI": scores.interval(minus=alone.all_tuned)[2]}
         rows.append(row)
-    against = f"; ΔF1 is to {alone.title}, alone, {_TUNED}" if alone else ""
+    against = f"; ΔF1 is to {alone.title}, {_TUNED}" if alone else ""
     title = f"{test.title}: ensembles and models alone{against}"
     return Table(f"ensembles_{test.name}", title, ENSEMBLES, rows, signed=("ΔF1", "ΔF1 95 % CI"), printed=True)
 

@@ -53,6 +53,8 @@ from radtune.study.titles import (
 
 # Classes in a figure: as many as can be read on a phone.
 MOST_CLASSES = 25
+# Scores in a bin of which the share that is there is drawn.
+_FEWEST = 10
 _CURVES = {
     "mixes": (Kind.MIX, Kind.CROSS_CHECK),
     "learning rates": (Kind.LEARNING_RATE,),
@@ -182,33 +184,35 @@ def f1_by_group(results: Results, test: Test) -> list[Drawing]:
 def calibration_figures(results: Results, test: Test, systems: Sequence[System] = ()) -> list[Drawing]:
     """How often classes of a score are there, and F1 where a reader takes doubtful reports.
 
-    Of ensembles and what stands beside them before and after calibration, in one colour; else of each cell with scores.
+    Of ensembles and what stands beside them when calibrated, and dotted as they are; else of each cell with scores.
     """
-    scored = [pair for system in systems for pair in system.calibrations]
-    each, part = (2, ENSEMBLES) if scored else (1, FINDINGS)
+    scored = [(system.title, *reversed(system.calibrations)) for system in systems]
     for cell in [cell for cell, name in results.study.scores if name == test.name and not systems]:
         metrics = results.metrics.get((cell.name, test.name))
         scored += [(system_title(results.study, cell), metrics.calibration)] if metrics and metrics.calibration else []
     if not scored:
         return []
-    reliability = new_axes("Mean score", "Share of the classes that are there")
+    reliability = new_axes("Mean score", "Share that is there")
     handed = f1_axes("Share of the reports that a reader takes", ())
     reliability.plot((0, 1), (0, 1), color=GREY, linewidth=1, label="Probabilities")
-    for number, (label, found) in enumerate(scored[: each * len(LINES)]):
-        colour, marker = LINES[number // each]
-        dash = (":", "-")[number % 2] if each == 2 else ("-", "--", "-.")[number % 3]
-        style = {"color": colour, "linestyle": dash, "marker": marker, "markersize": 4}
-        bins = [(one.score, one.share) for one in found.bins]
-        reliability.plot(*zip(*bins, strict=True), **style, label=f"{label}: error {found.error:.3f}")
-        shares = [point.share for point in found.curve]
-        handed.plot(shares, [point.f1 for point in found.curve], **style, label=label)
+    for number, ((colour, marker), (label, *both)) in enumerate(zip(LINES, scored, strict=False)):
+        errors = ", before ".join(f"{found.error:.3f}" for found in both)
+        dashes = ("-", ":") if systems else (("-", "--", "-.")[number % 3],)
+        for found, dash in zip(both, dashes, strict=True):
+            style = {"color": colour, "linestyle": dash, "marker": marker, "markersize": 4}
+            named = found is both[0]
+            bins = [(one.score, one.share) for one in found.bins if one.count >= _FEWEST]
+            reliability.plot(*zip(*bins, strict=True), **style, label=f"{label}: error {errors}" if named else None)
+            shares = [point.share for point in found.curve]
+            handed.plot(shares, [point.f1 for point in found.curve], **style, label=label if named else None)
         if len(scored) == 1:
-            band = zip(*(point.ci95 for point in found.curve), strict=True)
+            band = zip(*(point.ci95 for point in both[0].curve), strict=True)
             handed.fill_between(shares, *band, color=colour, alpha=0.18)
     handed.xaxis.set_major_formatter(PercentFormatter(1, 0))
-    title = "F1 where a reader takes the most doubtful reports"
+    part, dotted = (ENSEMBLES, " (dotted: before calibration)") if systems else (FINDINGS, "")
+    title = f"F1 where a reader takes the most doubtful reports{dotted}"
     return [
-        finish(f"reliability_{test.name}", f"{test.title}: are scores probabilities?", part, reliability),
+        finish(f"reliability_{test.name}", f"{test.title}: are scores probabilities?{dotted}", part, reliability),
         finish(f"handed_over_{test.name}", f"{test.title}: {title}", part, handed),
     ]
 

@@ -83,7 +83,6 @@ def test_files_of_other_ids_and_of_other_reports(run_here, folder: Path, tmp_pat
     for more, message in (
         ([mine, f"others=[{other}]"], f"{other}: no label for any of the 120 reports"),
         ([mine, f"others=[{tmp_path / 'again.csv'}]"], "a file stands twice"),
-        ([mine, f"cleaned={tmp_path / 'c.csv'}"], "end its name in .jsonl"),
         (["task=multiple_choice+states", mine], "its labels are phrases or states"),
     ):
         done = run_here(SCRIPT, *words, *more)

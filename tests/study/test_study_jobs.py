@@ -298,7 +298,9 @@ def test_an_ensemble_is_trained_asked_and_combined(own: dict, tmp_path: Path) ->
         "rows": [6], "members": 3, "validation": "held_out", "overrides": [["loss.end_weight=0.5"], []],
         "uncertain": ["positive", "negative"], "combine": {"calibration": "platt", "wanted": {"recall": 0.9}},
         "wordings": [own["tests"]["curated"]["task"], str(wording)],
-    }, "plain": {"rows": [6], "members": 2, "validation": "held_out", "linear": True, "overrides": [["case_weight=2"]]},
+    }, "plain": {
+        "rows": [6], "members": 2, "validation": "held_out", "linear": True, "overrides": [["absence_weight=0.3"]],
+    },
     }}  # fmt: skip
     study = study_from_mapping(own)
     jobs, members = jobs_of(study, read_training(study)), ["eager_1", "eager_2", "eager_3"]
@@ -320,7 +322,7 @@ def test_an_ensemble_is_trained_asked_and_combined(own: dict, tmp_path: Path) ->
         # The second is trained and asked in words of its own.
         assert (asked.keys["task"] == wording, built.keys["tasks"] == [wording]) == (number == 2,) * 2
     linear = jobs["ask_linear/plain_2/curated"]
-    assert "case_weight=2" in linear.words() and "train/plain_2" not in jobs
+    assert "absence_weight=0.3" in linear.words() and "train/plain_2" not in jobs
     combine = jobs["combine/eager/curated"]
     assert combine.keys["predictions"] == [study.predictions(name, "curated") for name in members]
     assert combine.keys["gold"] == study.tests["held_out"].gold and combine.outputs[0] in jobs[
