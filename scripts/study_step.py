@@ -43,6 +43,7 @@ def schemas() -> dict[str, type]:
     from evaluate import EvaluateConfig
     from gpt_data_generate import GenerateConfig
     from inference import AskConfig
+    from radtune.train.settings import TrainingSettings
     from scripts.build_instructions import InstructionsConfig
     from scripts.combine import CombineConfig
     from scripts.join_rows import JoinConfig
@@ -53,6 +54,7 @@ def schemas() -> dict[str, type]:
 
     return {
         "evaluate.py": EvaluateConfig, "gpt_data_generate.py": GenerateConfig, "inference.py": AskConfig,
+        "recipes/lora_finetune.py": TrainingSettings,
         "scripts/build_instructions.py": InstructionsConfig, "scripts/join_rows.py": JoinConfig,
         "scripts/label_by_rules.py": LabelConfig, "scripts/linear_model.py": LinearConfig,
         "scripts/combine.py": CombineConfig, "scripts/map_labels.py": MapLabelsConfig,

@@ -78,7 +78,7 @@ def check_study(
 
 def _config(job: Job, schemas: Mapping[str, type]) -> Any:
     try:
-        return parse_config(schemas[job.command[0]], key_words(job.keys))
+        return parse_config(schemas[job.command[0]], [*job.command[1:], *key_words(job.keys)])
     except InputError as error:
         raise InputError(f"{job.name}: {str(error).removeprefix('command line: ')}") from None
 

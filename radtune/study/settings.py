@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from radtune import ROOT, combine
-from radtune.config import InputError, key, nearest, read_yaml, split_arguments, with_overrides
+from radtune.config import InputError, key, nearest, read_yaml, split_arguments, with_overrides, yaml_files
 from radtune.label_files import BLANK, IGNORE, POLICIES, LabelFile, column_names, read_labels
 from radtune.privacy import shown
 from radtune.score.inputs import LENIENT, SPELLING
@@ -30,6 +30,9 @@ _CHOICES = {"gold_blank": BLANK, "gold_rule": combine.RULES, "spelling": SPELLIN
 _PATH_KEYS = ("input", "gold", "reports", "labels")
 # $NAME or ${NAME} in a path; and as OmegaConf writes it.
 _VARIABLE = re.compile(r"\$\{?(?:oc\.env:)?(\w+)\}?")
+
+# What paths are shown in: messages, logs and tables.
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL", re.IGNORECASE)
 
 Mix = list[int | str] | dict[str, int | str]
 
@@ -176,6 +179,8 @@ def with_variables(where: str, values: Any) -> Any:
     """A copy of a YAML's values with the environment's variables in the paths of cohorts, tests and labelers."""
 
     def value_of(found: re.Match[str]) -> str:
+        if _SECRET.search(found[1]):
+            raise InputError(f"{where}: {found[1]} looks like a secret, and no path is one")
         if found[1] not in os.environ:
             raise InputError(f"{where}: the environment variable {found[1]} is not set")
         return os.environ[found[1]]
@@ -332,7 +337,10 @@ def read_recipe(settings: StudySettings, recipe: str) -> Training:
     if recipe not in configs:
         raise InputError(f"config: no YAML for the {recipe} recipe (config: {{ours: ..., stock: ...}})")
     path = here_or_shipped(Path(configs[recipe]))
-    values = with_overrides(Any, read_yaml(path), split_arguments(overrides)[1])
+    given, own = read_yaml(path), split_arguments(overrides)[1]
+    if recipe == STOCK:
+        _check_stock(path, given, [name for name, _ in own])
+    values = with_overrides(Any, given, own)
     names = ("rows_per_step",) if recipe == OURS else ("batch_size", "gradient_accumulation_steps")
     for name in (*names, "epochs"):
         if type(values.get(name)) is not int or values[name] < 1:
@@ -341,3 +349,15 @@ def read_recipe(settings: StudySettings, recipe: str) -> Training:
     warmup = schedule.get("num_warmup_steps", 0) if isinstance(schedule, dict) else 0
     rows, on_gpu = math.prod(values[name] for name in names), values.get("device") == "cuda"
     return Training(path, overrides, values["epochs"], rows, recipe == OURS, int(warmup), on_gpu)
+
+
+def _check_stock(path: Path, values: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Refuses what torchtune's recipes would pass over in silence: keys that their YAML has not, and other YAMLs."""
+    if len(yaml_files(path)) > 1:
+        raise InputError(f"{path}: torchtune's recipes do not know extends")
+    for name in names:
+        place: Any = values
+        for part in name.split("."):
+            if not isinstance(place, Mapping) or part not in place:
+                raise InputError(f"overrides: {path} has no {shown(name)}, and torchtune's recipes would pass over it")
+            place = place[part]

@@ -13,8 +13,6 @@ import torch
 
 from radtune.train.data import IGNORED, Choices, Row
 
-PACKINGS = ("none", "rows", "shared_prefix")
-
 
 @dataclass(frozen=True)
 class Group:
@@ -70,7 +68,7 @@ def make_batches(rows: Iterable[Row], packing: str, max_tokens: int, ways: int =
 
     Args:
         rows: The rows.
-        packing: One of :data:`PACKINGS`.
+        packing: One of :data:`radtune.train.settings.PACKINGS`.
         max_tokens: The most tokens of a batch, padding included; a longer row is a batch by itself.
         ways: Over how many processes the batches, the largest first, will be dealt: one for each if that can be.
         multiple: Packs are filled up to a multiple of so many tokens, for kernels that are made for one length each.

@@ -5,13 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torchtune.config._utils import _get_component_from_path
-
 from radtune.config import InputError, key, nearest
 from radtune.tasks.rendering import PROMPT_FORMATS
-from radtune.train.packing import PACKINGS
 
 COMPONENT = "_component_"
+# How rows become sequences: padded, packed, or packed behind the prefix that they share.
+PACKINGS = ("none", "rows", "shared_prefix")
 # Where the components of a section may come from. A YAML that names what it likes is a program, and its reader is not
 # told; these packages' own optimizers, schedules and loggers are none.
 COMPONENTS = {
@@ -146,6 +145,8 @@ def component(section: dict[str, Any], name: str) -> tuple[Callable[..., Any], d
         raise InputError(f"{name}.{COMPONENT} is missing")
     if not path.startswith(COMPONENTS[name]):
         raise InputError(f"{name}.{COMPONENT}: expected {' or '.join(f'{m}NAME' for m in COMPONENTS[name])}")
+    from torchtune.config._utils import _get_component_from_path  # takes seconds, and torch
+
     try:
         found = _get_component_from_path(path)
     except Exception as error:  # whatever an import may raise; the message is torchtune's own

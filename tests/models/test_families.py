@@ -36,7 +36,8 @@ from radtune.models.hugging_face import load_pretrained
 from radtune.models.tokenizer import chat_tokens, json_tokenizer_of, prompt_tokens
 from radtune.train.data import make_rows
 from radtune.train.loss import SummedLoss, attention_mask
-from radtune.train.packing import PACKINGS, make_batches
+from radtune.train.packing import make_batches
+from radtune.train.settings import PACKINGS
 
 MINI = Path("data/mini")
 CPU = torch.device("cpu")

@@ -81,6 +81,11 @@ def test_tasks_cohorts_and_tests_of_ones_own(study_values: dict, tmp_path: Path)
         patch.delenv("STUDY_DIR")
         with pytest.raises(InputError, match="environment variable STUDY_DIR is not set"):
             study_from_mapping(values)
+        for name in ("OPENAI_API_KEY", "oc.env:HF_TOKEN"):
+            patch.setenv(name.rpartition(":")[2], "hush")
+            values["tests"]["mesh"]["input"] = f"${{{name}}}/r.csv"
+            with pytest.raises(InputError, match="looks like a secret, and no path is one"):
+                study_from_mapping(values)
     assert [cell.name for cell in study.cells] == ["base", "mix_10_0", "mix_0_20", "rule_labeler", "only_mesh_5"]
     assert study.cell("rule_labeler").tests == ("mesh",)
     assert [test.title for test in study.tests.values()] == ["CT organs", "MeSH"]
@@ -213,6 +218,9 @@ STOCK = "batch_size: 2\ngradient_accumulation_steps: 4\nepochs: 3\ndevice: cuda\
         (STOCK, ["batch_size"], "is not key=value"),
         (STOCK, ["epochs=many"], "epochs is 'many'"),
         (STOCK, ["epochs=0"], "epochs is 0"),
+        (STOCK, ["loss.tversky=1"], "recipe.yaml has no 'loss.tversky', and torchtune's recipes would pass over it"),
+        (STOCK, ["epochs.most=1"], "recipe.yaml has no 'epochs.most'"),
+        (f"extends: {Path('configs/mini/lora_single_device.yaml').resolve()}\n", [], "do not know extends"),
         (STOCK, ["batch_size=true"], "batch_size is True"),
         (STOCK, ["gradient_accumulation_steps=100"], "mix_100_50: 150 rows do not fill one optimizer step of 200"),
     ],

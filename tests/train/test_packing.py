@@ -14,7 +14,8 @@ from radtune.tasks import load_task
 from radtune.train import llama3_tokenizer
 from radtune.train.data import IGNORED, Row, make_rows
 from radtune.train.loss import CHUNK, SummedLoss, attention_mask, sees
-from radtune.train.packing import PACKINGS, Batch, make_batches
+from radtune.train.packing import Batch, make_batches
+from radtune.train.settings import PACKINGS
 
 
 def instructions(count):

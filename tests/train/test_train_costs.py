@@ -17,8 +17,8 @@ from radtune.train import llama3_tokenizer
 from radtune.train.costs import choices_of, with_costs
 from radtune.train.data import IGNORED, make_rows
 from radtune.train.loss import SummedLoss, class_probabilities, tversky_loss
-from radtune.train.packing import PACKINGS, make_batches
-from radtune.train.settings import LossSettings
+from radtune.train.packing import make_batches
+from radtune.train.settings import PACKINGS, LossSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = {name: load_task(name) for name in ("multiple_choice", "open_ended")}
