@@ -439,23 +439,22 @@ def test_command_tells_what_it_left_out(run_here, files):
 
 
 @pytest.mark.parametrize(
-    ("policy", "outputs"),
+    ("keys", "outputs"),
     [
-        ("drop", {"['Normal']"}),
-        ("negative", {"['Normal']", "['Edema']"}),
-        ("positive", {"['Normal']", "['Edema', 'Fracture']"}),
-        ("state", {"['Normal']", "['Edema', 'Fracture (uncertain)']"}),
+        # For all, and of one class.
+        ({"uncertain": "drop"}, {"['Normal']"}),
+        ({"uncertain": "negative"}, {"['Normal']", "['Edema']"}),
+        ({"uncertain.fracture": "positive", "uncertain.others": "negative"}, {"['Normal']", "['Edema', 'Fracture']"}),
+        ({"uncertain.fracture": "state"}, {"['Normal']", "['Edema', 'Fracture (uncertain)']"}),
     ],
 )
-def test_uncertain_classes_are_learned_as_asked_for(run_here, files, policy, outputs):
+def test_uncertain_classes_are_learned_as_asked_for(run_here, files, keys, outputs):
     ids = [json.loads(line)["report_id"] for line in (files / "mimic.jsonl").read_text().splitlines()]
     rows = {x: {"Edema": 1, "Fracture": -1} if n % 2 else {"No Finding": 1} for n, x in enumerate(ids)}
     write_label_table(files / "labels.csv", load_task("multiple_choice"), rows)
-    # For all, and of one class.
-    for keys in ({"uncertain": policy}, {"uncertain.fracture": policy, "uncertain.others": "negative"}):
-        result = run_here(*arguments(files, {"multiple_choice.rows": 30, **keys}))
-        assert result.returncode == 0, result.stderr
-        built = [row for row in read_instructions(files / "rows.jsonl") if row.task != "open_ended"]
-        assert {row.output for row in built} == outputs
-        assert {row.task for row in built} == {"multiple_choice+states" if policy == "state" else "multiple_choice"}
-        assert ("30 uncertain" in result.stdout) == (policy == "drop")
+    result = run_here(*arguments(files, {"multiple_choice.rows": 30, **keys}))
+    assert result.returncode == 0, result.stderr
+    built = [row for row in read_instructions(files / "rows.jsonl") if row.task != "open_ended"]
+    assert {row.output for row in built} == outputs
+    assert {row.task for row in built} == {"multiple_choice+states" if "state" in keys.values() else "multiple_choice"}
+    assert ("30 uncertain" in result.stdout) == ("drop" in keys.values())
