@@ -8,7 +8,7 @@ from radtune.score.calibration import Calibration
 from radtune.score.codes import CodeScores
 from radtune.score.comparison import Comparison
 from radtune.score.evaluation import ClassScore, Metrics
-from radtune.score.scores import Score
+from radtune.score.scores import MeanScore, Score
 
 # Names that a model makes up can be many; metrics.json has them all.
 _NAMES_SHOWN = 10
@@ -83,11 +83,12 @@ def _class_table(metrics: Metrics) -> Iterator[str]:
 
 
 def _score_line(title: str, score: Score | ClassScore) -> str:
+    return f"{title}  {_measures(score)}  tp {score.tp}  fp {score.fp}  fn {score.fn}"
+
+
+def _measures(score: Score | ClassScore | MeanScore) -> str:
     low, high = score.ci95["f1"]
-    return (
-        f"{title}  precision {score.precision:.3f}  recall {score.recall:.3f}  F1 {score.f1:.3f} "
-        f"[{low:.3f}, {high:.3f}]  tp {score.tp}  fp {score.fp}  fn {score.fn}"
-    )
+    return f"precision {score.precision:.3f}  recall {score.recall:.3f}  F1 {score.f1:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _calibration_lines(found: Calibration) -> Iterator[str]:
@@ -105,11 +106,7 @@ def _code_lines(codes: CodeScores) -> Iterator[str]:
         if score := getattr(codes, rule):
             yield _score_line(title, score)
     for rule, mean in codes.per_report.items():
-        low, high = mean.ci95["f1"]
-        yield (
-            f"averaged over reports, {titles.get(rule, 'names')}  precision {mean.precision:.3f}  "
-            f"recall {mean.recall:.3f}  F1 {mean.f1:.3f} [{low:.3f}, {high:.3f}]"
-        )
+        yield f"averaged over reports, {titles.get(rule, 'names')}  {_measures(mean)}"
     if codes.hallucinated is not None and codes.hallucinated_ci95:
         low, high = codes.hallucinated_ci95
         yield f"{codes.hallucinated:.2f} [{low:.2f}, {high:.2f}] findings a report that nothing in gold is meant by"

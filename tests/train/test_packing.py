@@ -1,5 +1,8 @@
 """Packs: every row whole and alone but for its prefix, and the same losses and gradients however rows are arranged."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,29 +10,26 @@ from hypothesis import strategies as st
 from torch.nn.attention.flex_attention import create_mask
 from torchtune.models.llama3_1 import lora_llama3_1
 from torchtune.modules.peft import get_adapter_params, set_trainable_params
+from training_rounds import synthetic_rows
 
 from radtune.instructions import Instruction
-from radtune.sources.synthetic import generate
-from radtune.tasks import load_task
-from radtune.train import llama3_tokenizer
+from radtune.models.checkpoint import open_model
 from radtune.train.data import IGNORED, Row, make_rows
 from radtune.train.loss import CHUNK, SummedLoss, attention_mask, sees
 from radtune.train.packing import Batch, make_batches
 from radtune.train.settings import PACKINGS
 
+ANSWERS = {"open_ended": "['small effusion', 'edema']", "multiple_choice": "['Edema']"}
+
 
 def instructions(count):
-    """Rows of both tasks, one after the other."""
-    made = [item.report for item in generate(count, 3)]
-    tasks = [load_task(name) for name in ("open_ended", "multiple_choice")]
-    answers = {"open_ended": "['small effusion', 'edema']", "multiple_choice": "['Edema']"}
-    return [
-        Instruction(
-            task.prompt("training").instruction, report.text, answers[task.name], task.name, report.report_id, "made"
-        )
-        for report in made
-        for task in tasks
-    ]
+    """So many rows of either task."""
+    rows = synthetic_rows(12, 3, dict.fromkeys(ANSWERS, count)).train
+    return [replace(row, output=ANSWERS[row.task]) for row in rows]
+
+
+def tokenizer(max_seq_len):
+    return open_model(Path("data/mini")).tokenizer(max_seq_len)
 
 
 def dense_mask(groups, length):
@@ -40,8 +40,7 @@ def dense_mask(groups, length):
 
 @pytest.fixture(scope="module")
 def rows():
-    tokenizer = llama3_tokenizer("data/mini/original/tokenizer.model", "data/mini/tokenizer.json", 1024)
-    return make_rows(tokenizer, instructions(3), "llama3_chat")[0]
+    return make_rows(tokenizer(1024), instructions(3), "llama3_chat")[0]
 
 
 def make_decoder():
@@ -192,17 +191,15 @@ def test_enough_batches_for_every_process(rows):
 
 
 def test_prefix_ends_before_any_target():
-    tokenizer = llama3_tokenizer("data/mini/original/tokenizer.model", "data/mini/tokenizer.json", 1024)
     same = Instruction("List findings.", "Clear lungs.", "[]", "open_ended", "a", "made")
-    rows, _ = make_rows(tokenizer, [same, same], "llama3_chat")
+    rows, _ = make_rows(tokenizer(1024), [same, same], "llama3_chat")
     first = next(i for i, target in enumerate(rows[0].targets) if target != IGNORED)
     assert 0 < rows[0].prefix <= first
-    assert make_rows(tokenizer, [same], "llama3_chat")[0][0].prefix == 0
+    assert make_rows(tokenizer(1024), [same], "llama3_chat")[0][0].prefix == 0
 
 
 def test_rows_cut_before_their_answer_change_nothing():
-    tokenizer = llama3_tokenizer("data/mini/original/tokenizer.model", "data/mini/tokenizer.json", 60)
-    rows, cut = make_rows(tokenizer, instructions(2), "llama3_chat")
+    rows, cut = make_rows(tokenizer(60), instructions(2), "llama3_chat")
     assert cut == len(rows) == 4
     lost = [row for row in rows if row.trained == 0]
     assert sum(len(batch.targets) for batch in make_batches(rows, "rows", 512)) == sum(row.trained for row in rows)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,35 +12,28 @@ from test_packing import assert_same, instructions, loss_and_gradients, make_dec
 from radtune.config import InputError
 from radtune.engines.closed import AnswerTree
 from radtune.instructions import Instruction
+from radtune.models.checkpoint import open_model
 from radtune.tasks import load_task
 from radtune.tasks.lists import ClosedList
-from radtune.train import llama3_tokenizer
 from radtune.train.costs import choices_of, with_costs
 from radtune.train.data import IGNORED, make_rows
 from radtune.train.loss import SummedLoss, class_probabilities, tversky_loss
 from radtune.train.packing import make_batches
 from radtune.train.settings import PACKINGS, LossSettings
 
-ROOT = Path(__file__).resolve().parents[2]
 TASKS = {name: load_task(name) for name in ("multiple_choice", "open_ended")}
 EAGER = LossSettings(item_weight=3.0, end_weight=0.25, tversky=2.0, tversky_recall=0.8)
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    folder = ROOT / "data" / "mini"
-    return llama3_tokenizer(str(folder / "original" / "tokenizer.model"), str(folder / "tokenizer.json"), 1024)
+    return open_model(Path("data/mini")).tokenizer(1024)
 
 
 @pytest.fixture(scope="module")
 def made(tokenizer):
     answers = itertools.cycle(["['Edema']", "['Normal']", "['Lung Opacity', 'Pleural Effusion']"])
-    rows = instructions(3)
-    rows = [
-        type(row)(row.instruction, row.input, next(answers), row.task, row.report_id, row.source)
-        if row.task == "multiple_choice" else row
-        for row in rows
-    ]  # fmt: skip
+    rows = [replace(row, output=next(answers)) if row.task == "multiple_choice" else row for row in instructions(3)]
     return rows, make_rows(tokenizer, rows, "llama3_chat")[0]
 
 
@@ -161,7 +155,7 @@ def test_a_missed_class_costs_what_it_is_said_to() -> None:
 
 def test_tables_have_items_too_and_a_tversky_loss_needs_classes(tokenizer, tmp_path) -> None:
     path = tmp_path / "table.yaml"
-    path.write_text(f"extends: {ROOT}/configs/tasks/radiograph.yaml\nname: table\nsections: [findings]\n")
+    path.write_text(f"extends: {Path('configs/tasks/radiograph.yaml').absolute()}\nname: table\nsections: [findings]\n")
     task = load_task(path)
     answers = [task.encode(labels) for labels in (["left effusion", "edema"], [])]
     rows = [Instruction("List.", "Report.", answer, "table", str(i), "x") for i, answer in enumerate(answers)]
