@@ -33,26 +33,22 @@ class Look:
 
     def pass_on(self, reports: Iterable[Report]) -> Iterator[Report]:
         """Looks at reports on their way to another reader."""
-        for report in reports:
-            self.add(report)
-            yield report
-
-    def add(self, report: Report) -> None:
-        """Looks at a report."""
         count = self.counts
-        count["reports"] += 1
-        count["with findings"] += bool(report.findings)
-        count["with an impression"] += bool(report.impression)
-        count["with neither"] += bool(report.text) and not report.has_sections
-        count["with images"] += bool(report.images)
-        count["empty"] += not report.text and not report.images
-        if report.text:
-            count["with the text of another"] += hash(report.text) in self.texts
-            self.texts.add(hash(report.text))
-        if count["reports"] <= _LOOKED_AT:
-            self.languages[language_of(report.text)] += 1
-            count["not of the chest"] += not is_chest(report)
-        self.headings.update(report.headings or ())
+        for report in reports:
+            count["reports"] += 1
+            count["with findings"] += bool(report.findings)
+            count["with an impression"] += bool(report.impression)
+            count["with neither"] += bool(report.text) and not report.has_sections
+            count["with images"] += bool(report.images)
+            count["empty"] += not report.text and not report.images
+            if report.text:
+                count["with the text of another"] += hash(report.text) in self.texts
+                self.texts.add(hash(report.text))
+            if count["reports"] <= _LOOKED_AT:
+                self.languages[language_of(report.text)] += 1
+                count["not of the chest"] += not is_chest(report)
+            self.headings.update(report.headings or ())
+            yield report
 
     @property
     def language(self) -> str:
