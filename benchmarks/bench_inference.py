@@ -271,6 +271,8 @@ def _differ(given: Sequence[str], expected: Sequence[str]) -> int:
 
 def print_adapters(config: BenchConfig) -> None:
     """What asking several adapters in one run costs against one by itself, as processes and without their start."""
+    if len(config.adapters) < 2:
+        raise InputError("adapters: give two or more, e.g. those of a study's ensemble")
     with tempfile.TemporaryDirectory() as name:
         folder, reports = Path(name), Path(name) / "reports.jsonl"
         write_jsonl(reports, (made.report for made in make_reports(config.reports, seed=5)))
