@@ -141,6 +141,7 @@ def _seconds(
         found[f"train/{cell.name}"] = 6 * parameters * tokens * rows * recipe.epochs / operations
     for name in (name for name in jobs if name.startswith("predict/")):
         config, answers = configs[name], _reports(study, jobs, sources, name) * configs[name].samples
+        answers *= len(jobs[name].outputs)
         steps = _ANSWER_TOKENS * answers / (config.batch_size or 16)
         reading = 2 * parameters * _ROW_TOKENS * answers / operations
         found[name] = reading + steps * parameters * (2 if on_gpu else 4) / memory

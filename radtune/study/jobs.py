@@ -249,20 +249,28 @@ def _train(study: Study, cell: Cell, recipe: Training) -> Job:
     return Job(f"train/{cell.name}", command, keys, (folder / ADAPTER,), reads, packages=_TORCH)
 
 
-def _predict(study: Study, cell: Cell, test: Test, reports: Path, output: Path) -> Job:
+def _predict(study: Study, cell: Cell, test: Test, reports: Path, output: Path) -> Job | None:
+    """What asks a cell, or an ensemble's members of one wording together; nothing of those that another goes before."""
     settings, task = study.settings, _worded(study, cell, test.task)
+    together = [cell]
+    if cell.member and settings.inference.get("engine", "torchtune") == "torchtune":
+        members = study.members(cell.ensemble)
+        together = [each for each in members if _worded(study, each, test.task).files == task.files]
+    if together[0] != cell:
+        return None
     keys = {"task": _task(task), "checkpoint_dir": settings.checkpoint_dir}
-    keys["seed"] = settings.seed if cell.seed is None else cell.seed
+    several = len(together) > 1
+    keys["seed"] = settings.seed if cell.seed is None or several else cell.seed
     reads = [reports, settings.checkpoint_dir, *_wording(task)]
-    if cell.is_tuned:
-        adapter = study.training(cell.model or cell.name) / ADAPTER
-        keys["adapter_dir"] = adapter.parent
-        reads.append(adapter)
+    adapters = [study.training(each.model or each.name) / ADAPTER for each in together if each.is_tuned]
+    outputs = [study.predictions(each.name, test.name) for each in together]
+    if adapters:
+        keys["adapter_dir"] = [adapter.parent for adapter in adapters] if several else adapters[0].parent
     if cell.member and test.task.classes:
         keys |= {"constrain": True, "scores": True}
-    keys |= {**settings.inference, **cell.asked, "reports": reports, "output": output}
+    keys |= {**settings.inference, **cell.asked, "reports": reports, "output": outputs if several else output}
     name, packages = f"predict/{cell.name}/{test.name}", (*_TORCH, "transformers", "peft")
-    return Job(name, ("inference.py",), keys, (output,), tuple(reads), packages=packages)
+    return Job(name, ("inference.py",), keys, tuple(outputs), (*reads, *adapters), packages=packages)
 
 
 def _evaluate(study: Study, name: str, cell: Cell, test: Test, output: str, others: Mapping[str, Path]) -> Job:

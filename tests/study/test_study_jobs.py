@@ -12,7 +12,7 @@ from radtune.config import InputError
 from radtune.files import write_jsonl
 from radtune.study import jobs as module
 from radtune.study.check import check_files, check_name, check_study, parameters_of
-from radtune.study.jobs import Hashes, fingerprint, given_of, jobs_of, made_by, stale, stamp_path
+from radtune.study.jobs import ADAPTER, Hashes, fingerprint, given_of, jobs_of, made_by, stale, stamp_path
 from radtune.study.plan import Kind, Study, opponents, read_study, read_training, study_from_mapping
 from radtune.study.results import read_reported
 from radtune.study.tables import dataset_table
@@ -324,10 +324,16 @@ def test_an_ensemble_is_trained_asked_and_combined(own: dict, tmp_path: Path) ->
         assert {f"seed={number}", f"uncertain={doubt}"} <= set(built.words())
         trained = jobs[f"train/eager_{number}"].words()
         assert ("loss.end_weight=0.5" in trained, f"seed={number}" in trained) == (cost is not None, True)
-        asked = jobs[f"predict/eager_{number}/held_out"]
+        answers = study.predictions(f"eager_{number}", "held_out")
+        (asked,) = (job for job in jobs.values() if answers in job.outputs)
         assert {"scores=true", "constrain=true"} <= set(asked.words())
         # The second is trained and asked in words of its own.
         assert (asked.keys["task"] == wording, built.keys["tasks"] == [wording]) == (number == 2,) * 2
+    # Those of one wording are asked together.
+    together = jobs["predict/eager_1/curated"]
+    assert together.keys["adapter_dir"] == [study.training(f"eager_{number}") / "adapter" for number in (1, 3)]
+    assert together.outputs == (study.predictions("eager_1", "curated"), study.predictions("eager_3", "curated"))
+    assert study.training("eager_3") / ADAPTER in together.reads
     linear = jobs["ask_linear/plain_2/curated"]
     assert "absence_weight=0.3" in linear.words() and "train/plain_2" not in jobs
     combine = jobs["combine/eager/curated"]
