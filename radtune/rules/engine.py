@@ -267,6 +267,9 @@ def _decide_heading(
         # "Opacity: possible edema" doubts the edema.
         if answers and (cue.rule.status == "negative" or not said) and _concerns(cue, hit, stops):
             return _mention(hit, cue.rule.status, cue.rule.name, cue)
+    # "Fractures: three on the left, no pneumothorax" says what there is before the comma.
+    if said and "," in sentence[colon : min(said[0].start, said[0].cue_start or len(sentence))]:
+        return None
     if said and all(mention.status == "negative" for mention in said):
         return _mention(hit, "negative", HEADING)
     return None
@@ -282,6 +285,8 @@ def _decide(sentence: str, hit: Hit, cues: Sequence[_Cue], stops: _Stops, end_at
         return _mention(hit, "ignored", before.rule.name, before)
     if before and after and before.rule.status == "ignored" and after.rule.status == "negative":
         before = None  # "history of nodules, none seen" speaks of the images after all
+    if before and after and before.rule.status == "negative" and after.rule.doubles and status != "negative":
+        return _mention(hit, "uncertain", after.rule.name, after)
     deciding = [cue for cue in (before, after) if cue is not None]
     for decision in ("ignored", "negative", "uncertain"):
         for cue in deciding:

@@ -58,6 +58,7 @@ class CueRule:
     only: tuple[str, ...] = ()
     spares: tuple[str, ...] = ()
     yields: bool = False
+    doubles: bool = False
     between: bool = False
     choice: bool = False
     phrases: tuple[str, ...] = ()

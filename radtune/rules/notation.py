@@ -10,7 +10,7 @@ A phrase is words in lower case, and a few signs that a reader can guess:
     {angle} blunting        one of the words that the file lists under [words] as angle, then blunting
     heart ... enlarged      up to six other words between, none of which opens a new thought (and, but, with, no ...)
     tubes : !(none|no)      these words, not followed by one of those
-    pneumothorax : none     a comma, colon, question mark, plus, slash or # stands for itself
+    pneumothorax : none     a comma, colon, question mark, plus, slash, #, < or > stands for itself
     pneumothorax : no .     a period at the end: nothing follows in the sentence
 """
 
@@ -40,8 +40,8 @@ _GAP = rf"(?:{SPACE}(?!(?:{_GAP_STOPS})(?!\w))[\w'/%.]{{1,40}}+){{0,6}}?"
 # them.
 Words = tuple[Sequence[tuple[int, str, str]], frozenset[str]]
 # A sign, and any letter of a script that sets words without space, is a word of its own.
-_WORD = re.compile(rf"[^\W{_UNSPACED}]+|[,:?+/#'.{_UNSPACED}]")
-_PIECE = re.compile(r"\.\.\.|\{\w+\}|[()\[\]|]|[,:?+/#]|\.(?!\w)|~?[\w'.]+\*?|\S")
+_WORD = re.compile(rf"[^\W{_UNSPACED}]+|[,:?+/#<>'.{_UNSPACED}]")
+_PIECE = re.compile(r"\.\.\.|\{\w+\}|[()\[\]|]|[,:?+/#<>]|\.(?!\w)|~?[\w'.]+\*?|\S")
 
 
 # Letters on either side where a word is cut: "no dule" is no nodule.
@@ -150,7 +150,7 @@ def _leaf(piece: str) -> Node | None:
         return Node(regex=_GAP, gap=True)
     if piece == ".":
         return Node(regex=r"(?=\n|\Z)", punctuation=True)
-    if piece in (",", ":", "?", "+", "/", "#"):
+    if piece in (",", ":", "?", "+", "/", "#", "<", ">"):
         return Node(regex=re.escape(piece), openings=(piece,), punctuation=True)
     word = piece.strip("~*")
     if not re.fullmatch(r"[\w'.]+", word) or word != word.lower() or (piece[0] == "~" and piece[-1] == "*"):

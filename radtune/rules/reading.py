@@ -16,7 +16,7 @@ class _Signs(dict[int, str]):
     """By code point the one character that rules know for it; of a sign that they do not know, a blank."""
 
     def __missing__(self, code: int) -> str:
-        self[code] = chr(code) if re.match(r"[\w',:?+/#.\-\n]", chr(code)) else " "
+        self[code] = chr(code) if re.match(r"[\w',:?+/#<>.\-\n]", chr(code)) else " "
         return self[code]
 
 
@@ -56,7 +56,8 @@ _NAME_ALONE = re.compile(
     r"[ \t]*[A-Z][A-Za-z/]*(?: (?!(?:is|are|was|were|no|not|looks?|appears?|remains?|seems?)\b)[A-Za-z/]+){0,3}[ \t]*\Z"
 )
 _ANSWER_ALONE = re.compile(
-    r"[ \t]*(?:none|no|nil|absent|negative|normal|yes|present|not (?:seen|present|identified))[ \t]*\.?[ \t]*\Z",
+    r"[ \t]*(?:absent|negative|normal|yes|present|(?:none|no|nil|not)(?: (?:seen|present|identified|visible|evident))?)"
+    r"[ \t]*\.?[ \t]*\Z",
     re.IGNORECASE,
 )
 _SHORT_LINE = 45
@@ -67,8 +68,8 @@ _CAPITALISED = re.compile(r"[ \t]*(?:[A-Z][a-z]|(?:NO|THERE|THE|SMALL|MILD|MODER
 _PUNCTUATED = re.compile(r"[.;!?](?<=[^\s\d].)(?:\s|\Z)")
 
 # Three blanks or a tab stand between columns, unless every gap in the text is as wide.
-_WIDE_GAP = re.compile(r"(?<=\S)(?: {3,}|[ ]*\t[ \t]*)(?=[^\s:])")
-_NARROW_GAP = re.compile(r"\w {1,2}\w")
+_WIDE_GAP = re.compile(r"(?<=\S)(?: {3,}|[ ]*\t[ \t]*)(?=[^\s:])(?!(?:or|and|nor|of|is|are|in|on|with)\b)")
+_NARROW_GAP = re.compile(r"\S {1,2}\S")
 _CELL = re.compile(r"[A-Za-z][A-Za-z /]{1,30}\Z")
 
 # What stands for a word: places that a report's de-identification left, a finding's sign in brackets, boxes to tick.
@@ -81,6 +82,8 @@ _MARKS = re.compile(
 _DENIES = re.compile(r" {1,9}[a-z]")
 # "1) No effusion 2) Mild edema", "a) ... b) ..." on one line.
 _LIST_NUMBER = re.compile(r"\s(?=(?:\d{1,2}|[a-h]|i{1,3}|iv|v)\)\s)")
+# The referrer's question on the first line of a note: "?chest infection", and the reading on the next.
+_ASKED = re.compile(r"\A[ \t]*\?[^\n?.:;]{2,60}\n(?=\s*[A-Za-z])")
 # "Effusion - none." and "Effusion? None." answer themselves.
 _ANSWER = (
     r"(?:yes\b|(?:none|no|nil|absent|negative|unlikely|excluded"
@@ -124,6 +127,7 @@ _PRONOUN = re.compile(
 
 def reading_copy(text: str) -> str:
     """The text in lower case with every statement's end turned into one :data:`SENTENCE_END`, length unchanged."""
+    text = _ASKED.sub(lambda asked: " " * (len(asked[0]) - 1) + "\n", text)
     copy = _fold_lines(text) if "\n" in text or "\r" in text else _fold_cells(text)
     lower = copy.lower()
     if len(lower) != len(copy):
