@@ -26,7 +26,7 @@ STYLE = {
     "svg.hashsalt": "radtune",
 }  # fmt: skip
 # Signs of a legend's entry that leave room for another beside it.
-_LONGEST = 32
+_LONGEST = 25
 # Colour and marker of each system in a figure of their scores.
 LINES = tuple(zip((BLUE, ORANGE, GREEN, VERMILION, PURPLE, INK), "os^Dv*", strict=True))
 

@@ -193,7 +193,9 @@ def calibration_figures(results: Results, test: Test, systems: Sequence[System] 
     if not scored:
         return []
     reliability = new_axes("Mean score", "Share that is there")
-    handed = f1_axes("Share of the reports that a reader takes", ())
+    # Bands of several systems would hide one another.
+    asked = "Share of the reports that a reader takes"
+    handed = f1_axes(asked, ()) if len(scored) == 1 else new_axes(asked, "Micro F1")
     reliability.plot((0, 1), (0, 1), color=GREY, linewidth=1, label="Probabilities")
     for number, ((colour, marker), (label, *both)) in enumerate(zip(LINES, scored, strict=False)):
         errors = ", before ".join(f"{found.error:.3f}" for found in both)
