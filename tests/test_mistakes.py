@@ -36,6 +36,7 @@ MISTAKES = [
     (f"{INFER} samples=2 votes=3", "give one of samples and votes"),
     (f"{INFER} constrain=true end_bias=nan", "end_bias: expected a finite number"),
     (f"{INFER} constrain=true end_bias=-inf", "end_bias: expected a finite number"),
+    (f"{INFER} constrain=true end_bias=-1e39", "end_bias: expected -100 or more and at most 100"),
     (f"{INFER} end_bias=2", "end_bias needs constrain=true"),
     (f"{INFER} engine=opanai", "did you mean 'openai'?"),
     (f"{ANNOTATE} concurrency=0", "concurrency: expected 1 or more"),

@@ -85,8 +85,9 @@ class AskConfig:
         "Of images, the most pixels of the longer side; larger ones are made smaller.", 1024, ge=16, le=8192
     )
     end_bias: float = key(
-        "Taken from the logit of ending a list that could go on: above 0, more is named; with constrain=true.", 0.0
-    )
+        "Taken from the logit of ending a list that could go on: above 0, more is named; with constrain=true.", 0.0,
+        ge=-100, le=100,
+    )  # fmt: skip
     evidence: bool = key("Look up in the report what the model quotes for each label.", False)
     response_format: str = key("Free text, or JSON where a server can be held to it.", "text", RESPONSE_FORMATS)
     samples: int = key("How often each report is asked.", 1, ge=1, le=MOST_SAMPLES, also="votes")

@@ -18,6 +18,8 @@ from radtune.config import InputError
 from radtune.models.tokenizer import json_tokenizer_of, llama3_tokenizer_of
 
 _LAYER = re.compile(r"(?<=layers\.)\d+")
+# Of every model that torchtune builds; an encoder made of a decoder sees what comes after.
+_ALWAYS = {"is_causal": True, "partial_rotary_factor": 1.0}
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,8 @@ def find_family(config: dict[str, Any], where: object) -> Family:
     for family in FAMILIES:
         fits = kind == family.model_type and family.tied in (tied, None)
         if fits and family.rope.items() <= rope.items():
-            for name, value in family.fixed.items():
-                if config.get(name, value) not in (value, None):
+            for name, value in (_ALWAYS | family.fixed).items():
+                if {**config, **rope}.get(name, value) not in (value, None):
                     raise InputError(f"{where}: {name} is not {value!r}, as it is in every {family.name} run here")
             return family
     raise InputError(

@@ -116,10 +116,19 @@ def test_other_models_are_refused_with_the_families_there_are(base, changes):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("change", [{"hidden_act": "gelu"}, {"attention_bias": True}, {"mlp_bias": True}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hidden_act": "gelu"}, {"attention_bias": True}, {"mlp_bias": True}, {"is_causal": False},
+        {"partial_rotary_factor": 0.5},
+    ],
+)  # fmt: skip
 def test_what_torchtune_does_not_build_is_refused(base, change):
     with pytest.raises(InputError, match=rf"^x: {next(iter(change))} is not "):
         find_family(base.config | change, "x")
+    if "partial_rotary_factor" in change:
+        with pytest.raises(InputError, match=r"^x: partial_rotary_factor is not 1\.0"):
+            find_family(base.config | {"rope_scaling": base.config["rope_scaling"] | change}, "x")
 
 
 @pytest.mark.parametrize(
