@@ -421,6 +421,13 @@ def linked(name: str) -> zipfile.ZipInfo:
     return info
 
 
+def _header(kind: bytes, size: int) -> bytes:
+    """A header of a tar archive that names what follows it, and is so long."""
+    info = tarfile.TarInfo("x")
+    info.type, info.size = kind, size // 4608 * 4608
+    return info.tobuf() + b"9 path=a\n" * (info.size // 9)
+
+
 def odd_archives(outside: Path, bomb: int) -> dict[str, bytes]:
     """By file name; ``bomb`` is a size in bytes."""
     good, other = (PLACE.format(1), REPORT), (PLACE.format(2), REPORT)
@@ -447,6 +454,10 @@ def odd_archives(outside: Path, bomb: int) -> dict[str, bytes]:
         "entity.tgz": tarred(("ecgen-radiology/1.xml", XML % entity)),
         "deep.tgz": tarred(("ecgen-radiology/1.xml", b"<a>" * 100_000)),
         "long name.tgz": tarred((f"ecgen-radiology/{'a' * 500_000}/1.xml", XML % b"")),
+        **{
+            f"header {kind.decode()}.tgz": gzip.compress(_header(kind, bomb) + gzip.decompress(good_tar))
+            for kind in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME)
+        },
         "zeros.tgz": gzip.compress(gzip.decompress(good_tar) + bytes(bomb)),
         "two.tgz": good_tar + gzip.compress(b"more" * 999),
         "other.tgz": good_zip,

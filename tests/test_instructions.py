@@ -298,7 +298,8 @@ def test_ids_stand_in_a_column_given_of_either_file(tmp_path):
     (tmp_path / "notes.csv").write_text("CASE;text\ns7;Lungs clear.\ns8;Edema.\n")
     (tmp_path / "labels.csv").write_text("study_id,labels\n7.0,Normal\n8.0,Edema\n")
     files = (tmp_path / "notes.csv", [tmp_path / "labels.csv"], load_task("multiple_choice"))
-    assert [list(item.labels) for item in join(*files, id_column="CASE")] == [[], ["Edema"]]
+    for column in ("CASE", "case"):
+        assert [list(item.labels) for item in join(*files, id_column=column)] == [[], ["Edema"]]
     with pytest.raises(InputError, match="no column 'NOTE'"):
         join(*files, id_column="NOTE")
 
