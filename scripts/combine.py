@@ -16,11 +16,13 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from radtune.combine import RULES
 from radtune.command import run_command
 from radtune.config import InputError, key
 from radtune.files import check_outputs, write_jsonl, write_manifest
-from radtune.label_files import BLANK, read_labels
+from radtune.label_files import BLANK, LabelFile, read_labels
 from radtune.score.calibration import METHODS, WANTED
+from radtune.score.inputs import GOLD, combine_gold, read_gold, understood
 from radtune.score.members import (
     COMBINING,
     MEAN,
@@ -33,7 +35,7 @@ from radtune.score.members import (
     rule_for,
 )
 from radtune.tables import match_ids
-from radtune.tasks import load_task, task_names
+from radtune.tasks import Task, load_task, task_names
 
 
 @dataclass
@@ -51,6 +53,8 @@ class CombineConfig:
     validation: list[Path] = key("What the same models, in the same order, answer to validation reports.", [])
     gold: Path | None = key("What is right of the validation reports; others may stand in it.", None)
     gold_column: str | None = key("Column or JSON key of its labels; else 'labels'.", None)
+    gold_columns: list[str] = key("Columns of several annotators, in place of one.", [])
+    gold_rule: str | None = key("Makes gold of these columns, where no gold_column is.", None, RULES)
     id_column: str | None = key("Column of its report ids; else the usual ones.", None)
     gold_blank: str | None = key("Meaning of its blank cells, as in evaluate.py.", None, BLANK)
     wanted: dict[str, float] = key(
@@ -62,13 +66,27 @@ class CombineConfig:
         "Share of the reports, those with the most doubtful answers, that is marked for a reader.", None, gt=0, le=1
     )
 
+    def __post_init__(self) -> None:
+        if not self.predictions:
+            raise InputError("predictions names no file")
+        if self.validation and len(self.validation) != len(self.predictions):
+            raise InputError("validation: a file for each of predictions, in the same order")
+        for paths in (self.predictions, self.validation):
+            if len({path.resolve() for path in paths}) < len(paths):
+                raise InputError("predictions, validation: a file stands twice, and would count as two models")
+        if bool(self.validation) != bool(self.gold):
+            raise InputError("validation and its gold go together")
+        if not self.gold and (self.least is None or self.calibration or self.wanted):
+            raise InputError("give least=..., or validation=[...] and gold=... to choose it on")
+        if (self.least is not None and self.wanted) or self.wanted.keys() - {*WANTED}:
+            raise InputError(f"wanted: {' or '.join(WANTED)}, and no least=...")
+
 
 def main(config: CombineConfig) -> None:
     """Reads, chooses, combines and writes."""
-    _check(config)
     task = load_task(config.task)
     inputs = [*config.predictions, *config.validation, *([config.gold] if config.gold else []), *task.files]
-    check_outputs([config.output], inputs)
+    check_outputs([], inputs, [config.output])
     members = [read_labels(path, task) for path in config.predictions]
     check_same_reports(members)
     rule = config.rule or rule_for(members)
@@ -80,7 +98,7 @@ def main(config: CombineConfig) -> None:
         raise InputError(f"least={config.least:g}: no mean score is above 1; rule=votes counts models")
     setting = Setting(rule, config.least or 0)
     if config.gold:
-        gold = read_labels(config.gold, task, config.gold_column, config.id_column)
+        gold = _gold(config, config.gold, task)
         validation = [read_labels(path, task) for path in config.validation]
         if known := match_ids(validation[0].answers, members[0].answers):
             raise InputError(f"validation: {len(known)} of its reports are among those to answer: they may not decide")
@@ -95,18 +113,13 @@ def main(config: CombineConfig) -> None:
     print(f"{config.output}: {', '.join(f'{count:,} {status}' for status, count in statuses.items())}")
 
 
-def _check(config: CombineConfig) -> None:
-    if not config.predictions or (config.validation and len(config.validation) != len(config.predictions)):
-        raise InputError("validation: a file for each of predictions, in the same order")
-    for paths in (config.predictions, config.validation):
-        if len({path.resolve() for path in paths}) < len(paths):
-            raise InputError("predictions, validation: a file stands twice, and would count as two models")
-    if bool(config.validation) != bool(config.gold):
-        raise InputError("validation and its gold go together")
-    if not config.gold and (config.least is None or config.calibration or config.wanted):
-        raise InputError("give least=..., or validation=[...] and gold=... to choose it on")
-    if (config.least is not None and config.wanted) or config.wanted.keys() - {*WANTED}:
-        raise InputError(f"wanted: {' or '.join(WANTED)}, and no least=...")
+def _gold(config: CombineConfig, path: Path, task: Task) -> LabelFile:
+    """What is right of the validation reports, by one column or several annotators."""
+    sides = read_gold(path, task, config.gold_column, config.gold_columns, config.gold_rule, config.id_column)
+    if GOLD in sides:
+        return sides[GOLD]
+    by_all = [understood(task, side)[0] for side in sides.values()]
+    return combine_gold(task, by_all, str(config.gold_rule), config.gold_blank)
 
 
 def _text(setting: Setting, members: int) -> str:

@@ -194,7 +194,7 @@ def _combine(study: Study, cell: Cell, test: Test, output: Path) -> Job:
         name: [study.predictions(member.name, part.name) for member in study.members(cell.ensemble)]
         for name, part in (("predictions", test), ("validation", validation))
     }
-    own = ("gold_column", "gold_blank", "id_column")
+    own = ("gold_column", "gold_columns", "gold_rule", "gold_blank", "id_column")
     reading = {name: validation.evaluation[name] for name in own if name in validation.evaluation}
     keys = {**ensemble.combine, **files, **reading, "task": _task(test.task), "gold": validation.gold, "output": output}
     reads = (*files["predictions"], *files["validation"], validation.gold, *_wording(test.task))

@@ -79,6 +79,28 @@ def test_false_positives_of_members_cancel_by_mean_and_by_votes(run_here, folder
     assert row["scores"]["Edema"] == pytest.approx(mean, abs=1e-4) and not is_edited(row)
 
 
+def test_gold_may_be_of_annotators_and_what_cannot_be_is_told_before_files_are_read(run_here, folder: Path) -> None:
+    answers = read_labels(folder / "validation.csv", MC).answers
+    cells = ((x, "; ".join(a.labels) or "Normal", "; ".join(a.labels[:1]) or "Normal") for x, a in answers.items())
+    (folder / "two.csv").write_text("NOTE;A;B\n" + "".join(f'{x};"{a}";"{b}"\n' for x, a, b in cells))
+    words = ["task=multiple_choice", f"predictions={files(folder, 'test')}", f"output={folder / 'by_two.jsonl'}"]
+    words += [f"validation={files(folder, 'validation')}"]
+    told = ["id_column=NOTE", "gold_columns=[A,B]"]
+    measured = []
+    for gold in (
+        ["gold_rule=union", f"gold={folder / 'two.csv'}", *told],
+        [f"gold={folder / 'validation.csv'}"],
+        ["gold_rule=intersection", f"gold={folder / 'two.csv'}", *told],
+    ):
+        done = run_here(SCRIPT, *words, *gold)
+        assert done.returncode == 0, done.stderr
+        measured.append(json.loads(manifest_path(folder / "by_two.jsonl").read_text())["setting"]["measures"])
+    assert measured[0] == measured[1] != measured[2]
+    for slip in ("wanted.recal=0.9", "validation=[]", f"output={folder / 'rows.csv'}"):
+        done = run_here(SCRIPT, *words, "gold=nowhere.csv", slip)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "No such file" not in done.stderr, done.stderr
+
+
 def test_calibration_a_wanted_recall_and_a_reader(run_here, folder: Path) -> None:
     output = folder / "calibrated.jsonl"
     for method in ("platt", "isotonic"):

@@ -349,6 +349,12 @@ def test_an_ensemble_is_trained_asked_and_combined(own: dict, tmp_path: Path) ->
         with pytest.raises(InputError, match=message):
             study_from_mapping(own | {"ensembles": {"eager": own["ensembles"]["eager"] | change}})
     # What chooses must not be scored.
+    own["tests"]["held_out"] |= {"gold_columns": ["A", "B"], "gold_rule": "union"}
+    jobs = jobs_of(study := study_from_mapping(own), read_training(study))
+    combining = [set(job.words()) for name, job in jobs.items() if name.startswith("combine/")]
+    assert combining and all(
+        {"gold_columns=[A, B]", "gold_rule=union", "id_column=NOTE"} <= words for words in combining
+    )
     own["tests"]["held_out"] = own["tests"]["curated"]
     with pytest.raises(InputError, match="a test of it on other reports"):
         study_from_mapping(own)
