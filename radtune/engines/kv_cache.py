@@ -156,8 +156,10 @@ def forward(
             if cache.owners:
                 cache.owners.pick(wanted)
         # Compiled where a pass is one token a row, since it is short and its kernels are many. Four graphs (the first
-        # layer or another, one row or several) then serve all layers, lengths and batches.
-        attend = _compiled() if hidden.is_cuda and asking.mask.shape[1] == 1 else _attend
+        # layer or another, one row or several) then serve all layers, lengths and batches; not where each pass computes
+        # other adapters.
+        short = hidden.is_cuda and asking.mask.shape[1] == 1
+        attend = _compiled() if short and not cache.owners else _attend
         attended = attend(layer, normed, asking.positions, asking.rows, offsets, bias, keys[seen], values[seen])
         hidden = hidden + attended
         hidden = hidden + layer.mlp(layer.mlp_norm(hidden))
