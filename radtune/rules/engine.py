@@ -278,8 +278,8 @@ def _decide_heading(
 def _decide(sentence: str, hit: Hit, cues: Sequence[_Cue], stops: _Stops, end_at: tuple[str, ...]) -> Mention:
     """The mention with its status: of several cues that reach it, the negations win, else the nearest before it."""
     status, rule = _BY_ITSELF[hit.name]
-    before = _first_to_decide(_cues_before(sentence, hit, cues, stops, end_at))
-    after = _nearest_or_absent(_cues_after(sentence, hit, cues, stops))
+    before = _first_to_decide(_cues_before(sentence, hit, cues, stops, end_at)) if cues[0].start <= hit.head else None
+    after = _nearest_or_absent(_cues_after(sentence, hit, cues, stops)) if cues[-1].start >= hit.end else None
     if status == "negative" and before and before.rule.status == "negative" and _denies(sentence, before, hit):
         # "The lungs are not clear" and "not a normal heart" say that something is wrong, not what.
         return _mention(hit, "ignored", before.rule.name, before)
@@ -306,14 +306,14 @@ def _cues_before(
     """The cues before a mention's last words that reach it, the nearest first."""
     at = bisect_left(cues, (hit.head + 1,))
     for cue in reversed(cues[max(0, at - _CUES_ASKED) : at]):
+        end = cue.end
         # A cue before "thickening of the pleura" comes to its first word, that in "heart is not large" to its last.
-        word = hit.start if cue.end <= hit.start else hit.head
-        if not (cue.end <= word < cue.reach_end and _concerns(cue, hit, stops)):
+        word = hit.start if end <= hit.start else hit.head
+        if not (end <= word < cue.reach_end and _concerns(cue, hit, stops)):
             continue
-        if _words_between(sentence, cue.end, word) > cue.rule.words:
+        if _words_between(sentence, end, word) > cue.rule.words:
             continue
-        crossed = stops[end_at] if end_at else ()
-        if bisect_left(crossed, cue.end) == bisect_right(crossed, word):
+        if not end_at or bisect_left(stops[end_at], end) == bisect_right(stops[end_at], word):
             yield cue
 
 
