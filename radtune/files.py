@@ -259,7 +259,7 @@ def check_outputs(
     """
     taken = {Path(path).resolve(): path for path in inputs if path is not None}
     rows = [path for path in rows if path is not None]
-    for output in (*outputs, *rows):
+    for output in (*rows, *outputs):
         if output is None:
             continue
         if output in rows and output.suffix.lower() in _OTHER_TABLES:

@@ -77,6 +77,11 @@ MISTAKES = [
     (f"{ANNOTATE} base_url=https://example.com/v1", "confirm"),
     ("infer task=multiple_choice reports=reports.jsonl output=new.jsonl", "missing required key: checkpoint_dir"),
     ("infer task=multiple_choice reports=reports.jsonl checkpoint_dir=mini", "reports= and output= go together"),
+    (
+        "infer task=multiple_choice reports=reports.jsonl checkpoint_dir=mini output=[new.jsonl,new.tsv] "
+        "adapter_dir=[mini,mini]",
+        "new.tsv: JSON lines are written there",
+    ),
     # Tasks, rows and labels that do not belong together.
     ("label reports=reports.jsonl output=new.csv task=open_ended", "no rules label it"),
     ("label reports=reports.jsonl output=new.csv task=multiple-choice", "did you mean 'multiple_choice'?"),

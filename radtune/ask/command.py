@@ -143,7 +143,7 @@ def ask(config: AskConfig, quarantine: bool = False) -> None:
     asking, prices = _asking(config), config.prices or PRICES_FILE
     inputs = [config.reports, *asking.task.files, *([prices] if config.engine == "openai" else [])]
     written = _written(config, quarantine)
-    check_outputs([path for files in written for path in files.all], inputs)
+    check_outputs([path for files in written for path in files.others], inputs, [files.output for files in written])
     for folder, files in product(filter(None, (config.checkpoint_dir, *adapters_of(config))), written):
         if files.output and files.output.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{files.output}: stands in the model's folder {folder}; give another output=")
@@ -198,8 +198,9 @@ class _Written:
     state: Path | None
 
     @property
-    def all(self) -> list[Path | None]:
-        return [self.output, self.table, self.aside, self.answers, self.state]
+    def others(self) -> list[Path | None]:
+        """What is written beside the rows."""
+        return [self.table, self.aside, self.answers, self.state]
 
 
 def _written(config: AskConfig, quarantine: bool) -> list[_Written]:

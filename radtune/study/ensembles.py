@@ -194,6 +194,7 @@ def ensemble_figures(systems: Sequence[System], test: Test) -> list[Drawing]:
     if not systems:
         return []
     plane, sizes = new_axes("Recall", "Precision", grid="both"), f1_axes("Members", ())
+    lowest = 0.42
     for (colour, marker), system in zip(LINES, systems, strict=False):
         judged, gold = system.test.judged, system.test.gold
         curve = ratios([counts for _, counts in thresholds(system.test.mean()[judged], gold[judged])])
@@ -201,17 +202,19 @@ def ensemble_figures(systems: Sequence[System], test: Test) -> list[Drawing]:
         plane.plot(curve[:, 1], curve[:, 0], color=colour, linewidth=1, alpha=0.6)
         style = {"marker": marker, "markersize": 9, "markeredgecolor": INK, "linestyle": "", "color": colour}
         plane.plot([recall], [precision], **style, label=system.title, zorder=3)
+        lowest = min(lowest, recall, precision)
         if len(system.members) == 1:
             sizes.axhline(f1, color=colour, linestyle="--", linewidth=1.4, label=system.title)
             continue
         each = [measured(system.test, system.test.named[i : i + 1]).values for i in range(len(system.members))]
         plane.plot([m[1] for m in each], [m[0] for m in each], marker, color=colour, markersize=4, alpha=0.8)
+        lowest = min(lowest, *(value for m in each for value in m[:2]))
         numbers, f1s = range(1, len(system.members) + 1), [found.values[2] for found in system.by_size]
         sizes.plot(numbers, f1s, color=colour, marker=marker, label=system.title)
         low, high = zip(*(found.interval()[2] for found in system.by_size), strict=True)
         sizes.fill_between(numbers, low, high, color=colour, alpha=0.15, linewidth=0)
-    plane.set_xlim(0.4, 1.01)
-    plane.set_ylim(0.4, 1.01)
+    plane.set_xlim(lowest - 0.02, 1.01)
+    plane.set_ylim(lowest - 0.02, 1.01)
     title = f"{test.title}: members (small), all of them at the tuned threshold (large), and by threshold (lines)"
     return [
         finish(f"members_{test.name}", title, ENSEMBLES, plane),

@@ -174,8 +174,8 @@ def _answer(study: Study, cell: Cell, test: Test) -> Job | None:
         keys = {"task": _task(test.task), "reports": reports, "instructions": study.instructions(cell)}
         reads, name = (*keys.values(), *_wording(test.task)), f"ask_linear/{cell.name}/{test.name}"
         reads = tuple(path for path in reads if isinstance(path, Path))
-        keys |= {"output": answers, **dict(word.split("=", 1) for word in study.own(cell, "overrides"))}
-        return Job(name, ("scripts/linear_model.py",), keys, (answers,), reads, packages=_LINEAR)
+        command = ("scripts/linear_model.py", *study.own(cell, "overrides"))
+        return Job(name, command, keys | {"output": answers}, (answers,), reads, packages=_LINEAR)
     return _predict(study, cell, test, reports, answers)
 
 

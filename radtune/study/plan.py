@@ -379,6 +379,8 @@ def _ensemble(
     asked = {study.tests[test].asked for test in scored}
     if ensemble.validation not in theirs or not asked or study.tests[ensemble.validation].asked in asked:
         raise InputError(f"{where}: needs rows of {task.name}, and a test of it on other reports")
+    if doubt := next((test for test in theirs if "uncertain" in study.tests[test].evaluation), None):
+        raise InputError(f"{where}: tests.{doubt}.uncertain: ensembles take uncertain classes as the task says")
     for path in ensemble.wordings:
         other = load_task(path)
         if ensemble.linear or (other.name, other.classes) != (task.name, task.classes):
@@ -437,6 +439,9 @@ def _check_cells(where: str, study: Study) -> None:
     names = [cell.name for cell in study.cells]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InputError(f"{where}: {twice} stands twice")
+    labels = (Kind.RULE_LABELER, Kind.ANNOTATOR)
+    if own := next((cell.name for cell in study.cells if study.labeler(cell.name) and cell.kind not in labels), None):
+        raise InputError(f"{where}: {own}: a labeler has this name, and would be scored in its place")
     teacher = study.settings.teacher
     for cell in (cell for cell in study.cells if cell.learns):
         used = [study.cohorts[name] for name in cell.cohorts]

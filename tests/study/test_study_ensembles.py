@@ -7,6 +7,8 @@ from evaluate import EvaluateConfig, main
 from radtune.files import write_jsonl
 from radtune.label_files import write_label_table
 from radtune.report import report_from_sections
+from radtune.score.cancellation import Said
+from radtune.study.ensembles import System, ensemble_figures
 from radtune.study.figures import all_figures
 from radtune.study.jobs import key_words
 from radtune.study.plan import Kind, Study, study_from_mapping
@@ -88,3 +90,12 @@ def test_the_page_shows_what_ensembles_are_worth(answered: Study, run_here) -> N
     rest = [table for table in all_tables(results, reported) if table.part == "ensembles"]
     shown = {row["System"] for table in rest for row in table.rows}
     assert shown == {"Plain, 3 members", "samples: samples=3"}
+
+
+def test_members_of_low_precision_are_in_the_picture(answered: Study) -> None:
+    test, chance = answered.tests["multiple_choice"], np.random.default_rng(0)
+    scores = chance.random((3, 60, len(test.task.classes)))
+    gold = chance.random(scores.shape[1:]) < 0.2
+    said = Said(scores, scores > 0.1, gold, np.ones_like(gold), np.arange(60))
+    plane, _ = ensemble_figures([System("Eager", answered.members("eager"), said, said)], test)
+    assert ">0.2<" in plane.svg

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from radtune.config import InputError
+from radtune.config import InputError, parse_config
 from radtune.files import write_jsonl
 from radtune.study import jobs as module
 from radtune.study.check import check_files, check_name, check_study, parameters_of
@@ -306,7 +306,8 @@ def test_an_ensemble_is_trained_asked_and_combined(own: dict, tmp_path: Path) ->
         "uncertain": ["positive", "negative"], "combine": {"calibration": "platt", "wanted": {"recall": 0.9}},
         "wordings": [own["tests"]["curated"]["task"], str(wording)],
     }, "plain": {
-        "rows": [6], "members": 2, "validation": "held_out", "linear": True, "overrides": [["absence_weight=0.3"]],
+        "rows": [6], "members": 2, "validation": "held_out", "linear": True,
+        "overrides": [["absence_weight=0.3", "output"]],
     },
     }}  # fmt: skip
     study = study_from_mapping(own)
@@ -335,7 +336,9 @@ def test_an_ensemble_is_trained_asked_and_combined(own: dict, tmp_path: Path) ->
     assert together.outputs == (study.predictions("eager_1", "curated"), study.predictions("eager_3", "curated"))
     assert study.training("eager_3") / ADAPTER in together.reads
     linear = jobs["ask_linear/plain_2/curated"]
-    assert "absence_weight=0.3" in linear.words() and "train/plain_2" not in jobs
+    assert {"absence_weight=0.3", "output"} <= set(linear.words()) and "train/plain_2" not in jobs
+    with pytest.raises(InputError, match="'output' is not key=value"):
+        parse_config(schemas()[linear.command[0]], linear.words()[2:])
     combine = jobs["combine/eager/curated"]
     assert combine.keys["predictions"] == [study.predictions(name, "curated") for name in members]
     assert combine.keys["gold"] == study.tests["held_out"].gold and combine.outputs[0] in jobs[
@@ -348,6 +351,12 @@ def test_an_ensemble_is_trained_asked_and_combined(own: dict, tmp_path: Path) ->
     ):  # fmt: skip
         with pytest.raises(InputError, match=message):
             study_from_mapping(own | {"ensembles": {"eager": own["ensembles"]["eager"] | change}})
+    # Its answers would stand where the rule labeler's do.
+    with pytest.raises(InputError, match="rules: a labeler has this name"):
+        study_from_mapping(own | {"ensembles": {"rules": own["ensembles"]["plain"]}})
+    doubted = own["tests"] | {"curated": own["tests"]["curated"] | {"uncertain": "positive"}}
+    with pytest.raises(InputError, match=r"tests\.curated\.uncertain: ensembles take"):
+        study_from_mapping(own | {"tests": doubted})
     # What chooses must not be scored.
     own["tests"]["held_out"] |= {"gold_columns": ["A", "B"], "gold_rule": "union"}
     jobs = jobs_of(study := study_from_mapping(own), read_training(study))
