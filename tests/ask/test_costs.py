@@ -80,7 +80,7 @@ def test_a_server_on_this_machine_is_free_unless_its_model_is_listed(prices):
         (LIST, "models: {}", "expected a list"),
         ("  date: 2026-01-31\n", "", "list 1: missing required key: date"),
         ("input: 5.00", "input: -5", "list 1: models.some-model.input: expected 0 or more and at most"),
-        ("input: 5.00", "input: .inf", "models.some-model.input: expected 0 or more and at most"),
+        ("input: 5.00", "input: .inf", "models.some-model.input: expected a finite number"),
         ("input: 5.00", f"input: 1{'0' * 400}", "models.some-model.input: expected float"),
         ("some-model-2024-05-13", "some-model", "not valid YAML"),
         (LIST, LIST + LIST, "some-model stands twice"),

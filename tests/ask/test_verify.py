@@ -100,7 +100,8 @@ def test_a_long_answer_is_judged_in_no_time(piece):
 
 def test_there_is_room_for_a_list_of_all_classes_up_to_a_bound():
     tokens = {name: verification_tokens(load_task(name)) for name in task_names()}
-    assert {name: count for name, count in tokens.items() if count > 80} == {"cmc_codes": 320, "differential": 320}
+    many = {name for name in tokens if len(load_task(name).classes) > 40}
+    assert many and {name: count for name, count in tokens.items() if count > 80} == dict.fromkeys(many, 320)
     assert min(tokens.values()) == 80
     some = dataclasses.replace(load_task("multiple_choice"), classes=tuple(f"Finding number {n}" for n in range(20)))
     assert 80 < verification_tokens(some) < 320
