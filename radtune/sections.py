@@ -49,7 +49,7 @@ _LONGEST_TITLE = 13
 _DETAIL = re.compile(r"[\w #]{2,30}:")
 _SENTENCE_ENDS = ".!?:)]_"
 _RULE = " \t_=*~-"
-_MARK = re.compile(r"[ \t]*(?:[#*_=>\u2022-]+|\(?(?:\d{1,2}|[IVX]{1,4}|[A-Z])[.)])?[ \t]*")
+_MARK = re.compile(r"[ \t]*(?:[#*_=>\[\u2022-]+|\(?(?:\d{1,2}|[IVX]{1,4}|[A-Z])[.)])?[ \t]*")
 _REMARK = re.compile(r"\([^()\n]{1,40}\)\s*\Z")
 _LINE_HEADING = re.compile(
     r"[#*_=>\u2022-]*+[ \t]*+(?P<name>[^\W\d_](?:[\w/&,+.'#]|-(?=\w)|[ ](?![ \t])){0,50})"
@@ -58,6 +58,8 @@ _LINE_HEADING = re.compile(
 )
 # Names that open a section wherever they stand before a colon; "report" or "answer" may also end a sentence there.
 _NAMED = re.compile("finding|impress|conclus|observ", re.IGNORECASE)
+# Findings that are not there, which their heading says.
+_DENIES = re.compile("negative|absent", re.IGNORECASE)
 _NAME_LENGTH = 60
 _TITLE_LENGTH = 400
 
@@ -167,7 +169,7 @@ class _Sorter:
                 self.titles += [line for line in lines if names_exam(line) or (kind == EXAM and line is lines[0])]
             self._rest(kind, start, end)
             return
-        if kind == ORGAN:
+        if kind == ORGAN or (kind == FINDINGS and _DENIES.search(part.name)):
             start = part.start
         elif kind == VIEW:
             self.titles.append(part.name)
@@ -198,6 +200,9 @@ class _Sorter:
         elif not self.has_findings:
             self.into = self.weak
             place = _where_findings_begin(text)
+            if kind == EXAM and "\n" in text:
+                prose = self._prose(start + text.index("\n", len(text) - len(text.lstrip())), start + len(text)) - start
+                place = prose if prose < len(text) else place
             if place is None and nothing_else:
                 place = _behind_line(text)
         if place is not None:
@@ -261,7 +266,7 @@ def _parts_of_line(text: str, start: int, line: str) -> Iterator[_Part]:
 def _before_colon(text: str, start: int, line: str, behind: int, colon: int) -> _Part | None:
     """The heading that ends at a colon; a line may hold several."""
     begin = max(behind, colon - _NAME_LENGTH)
-    prefix = _REMARK.sub("", line[begin:colon].rstrip(" \t*_"))
+    prefix = _REMARK.sub("", line[begin:colon].rstrip(" \t*_]"))
     body = start + colon + 1 + len(re.match(r"\**", line[colon + 1 : colon + 4])[0])  # type: ignore[index]
     if begin == 0:
         mark = _MARK.match(prefix)

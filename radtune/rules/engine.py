@@ -94,7 +94,7 @@ def label_report(text: str, rules: Rules) -> ReportLabels:
     """Labels one report, or the sections of it that count; offsets count in the text as given."""
     plain, remembered = normalise(text), rules.remembered
     mentions: list[Mention] = []
-    at = 0
+    at = asked = 0
     for sentence in reading_copy(plain.text).split(SENTENCE_END):
         # Without its margins, so that the same sentence is the same wherever it stands.
         bare = sentence.lstrip(" ")
@@ -108,7 +108,10 @@ def label_report(text: str, rules: Rules) -> ReportLabels:
                     if len(remembered) == _REMEMBERED:
                         remembered.clear()
                     remembered[bare] = found
+            if asked < len(mentions) and any(mention.status == "negative" for mention in found):
+                mentions[asked:] = _answered(mentions[asked:], found)
             mentions.extend([_moved(mention, start) for mention in found] if start else found)
+            asked = len(mentions) - (len(found) if bare.endswith("?") else 0)
     if not text.strip():
         return ReportLabels({}, ())  # a report without a word does not say that nothing was found
     if plain.text is not text:
@@ -136,6 +139,15 @@ def _label_sentence(sentence: str, rules: Rules) -> tuple[Mention, ...]:
             if hit.end <= colon:
                 mentions[at] = _decide_heading(sentence, hit, cues, stops, said, colon) or mentions[at]
     return tuple(mentions)
+
+
+def _answered(asked: Sequence[Mention], found: Sequence[Mention]) -> list[Mention]:
+    """The mentions of a question, of which those say nothing that the next sentence denies: "Fracture? No fracture"."""
+    denied = {mention.finding for mention in found if mention.status == "negative"}
+    return [
+        mention._replace(status="ignored") if mention.status == "uncertain" and mention.finding in denied else mention
+        for mention in asked
+    ]
 
 
 def _moved(mention: Mention, by: int) -> Mention:

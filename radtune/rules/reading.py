@@ -29,7 +29,16 @@ _SIGNS = _Signs(str.maketrans({
 # A line break ends a statement before a blank line, a list item or a heading ("Lungs: ..."). Elsewhere it depends on
 # whether the lines are wrapped prose or a list without periods. A wrapped line ends where the next word had no room, so
 # a line with room left was ended on purpose.
-_OPENS = re.compile(r"[ \t]*(?:\Z|\(?\d{1,2}[.)](?!\d)|[a-z]\)[ \t]|[-*#\u2022>][ \t]|[A-Z][A-Za-z /&]{2,40}:)")
+_OPENS = re.compile(
+    r"[ \t]*(?:\Z|\(?\d{1,2}[.)](?!\d)|[a-z]\)[ \t]|[-*#\u2022>][ \t]|\[?[A-Z][A-Za-z /&]{2,40}\]?:"
+    r"|[A-Z][A-Za-z/]*(?: [A-Za-z/]+){0,3}(?:[ \t]*+(?:=|\.{3})| *+\t|[ \t]++--?[ \t]))"
+)
+# "Pneumothorax - No" asks for no more, whatever its last word is, before a line that begins so or with a capital.
+_ROW = r"[ \t]*+[A-Za-z/]++(?: [A-Za-z/]++){0,3}(?:[ \t]*+(?:[:=]|\.{3,}+)| *+\t|[ \t]++--?(?=[ \t])| {3,}+)"
+_ANSWERED = re.compile(
+    rf"[ \t]*+(?:[-*>][ \t]++)?{_ROW}[ \t]*+(?:no|new|left|right|small|mild|possible)[ \t]*+\Z", re.IGNORECASE
+)
+_NEXT_ROW = re.compile(rf"[ \t]*[A-Z]|{_ROW}")
 # Signs and words that ask for more at a line's end ...
 _LAST = re.compile(r"(?:\w++\.?|[,:?/(&-])\Z")
 _LAST_LENGTH = 20  # characters that hold any of these
@@ -68,7 +77,7 @@ _CAPITALISED = re.compile(r"[ \t]*(?:[A-Z][a-z]|(?:NO|THERE|THE|SMALL|MILD|MODER
 _PUNCTUATED = re.compile(r"[.;!?](?<=[^\s\d].)(?:\s|\Z)")
 
 # Three blanks or a tab stand between columns, unless every gap in the text is as wide.
-_WIDE_GAP = re.compile(r"(?<=\S)(?: {3,}|[ ]*\t[ \t]*)(?=[^\s:])(?!(?:or|and|nor|of|is|are|in|on|with)\b)")
+_WIDE_GAP = re.compile(r"(?<=[^\s:])(?: {3,}|[ ]*\t[ \t]*)(?=[^\s:])(?!(?:or|and|nor|of|is|are|in|on|with)\b)")
 _NARROW_GAP = re.compile(r"\S {1,2}\S")
 _CELL = re.compile(r"[A-Za-z][A-Za-z /]{1,30}\Z")
 
@@ -88,6 +97,7 @@ _ASKED = re.compile(r"\A[ \t]*\?[^\n?.:;]{2,60}\n(?=\s*[A-Za-z])")
 _ANSWER = (
     r"(?:yes\b|(?:none|no|nil|absent|negative|unlikely|excluded"
     r"|(?:not|none) {1,9}(?:seen|present|identified|visible|visuali[sz]ed|evident|detected)) *+(?:[.,\n]|\Z)"
+    r"|(?:present|positive|possible|probable|suspected|equivocal|questionable) *+(?:[.,\n]|\Z)"
     r"|no {1,3}(?:evidence|acute|significant|definite|visible|change)\b)"
 )
 _ADJECTIVE = (
@@ -111,6 +121,24 @@ _QUESTION = re.compile(rf"(?<=\w\?)\s(?!\s{{0,9}}+{_ANSWER})|(?<=\w) (?=\?\w)")
 _DASH_AS_COLON = re.compile(
     rf"(?:^|(?<=\n))( *+[a-z][a-z/]{{1,20}}+(?: [a-z/]{{1,20}}+){{0,2}} )-(?= {{1,3}}+(?:{_ANSWER}|{_ADJECTIVE}))"
 )
+# So do leaders, a sign of equality, a tab: "Pneumothorax .... No".
+_LEADER = re.compile(
+    rf"\A([ \t]*+(?:[-*>][ \t]++)?[A-Z/]++(?: [A-Z/]++){{0,3}})(?:[ \t]*+(?:=|\.{{3,}}+)[ \t]*+| *+\t[ \t]*+| {{3,}}+)"
+    rf"(?={_ANSWER}|{_ADJECTIVE})",
+    re.IGNORECASE,
+)
+# "Pneumothorax? - none seen."
+_ASKED_BEFORE = re.compile(rf"\?( *)[-:](?= *+{_ANSWER})")
+# Headings of what is not there.
+_LISTS_ABSENT = re.compile(
+    r"(?:^|(?<=\n)|(?<=[.:] ))( *)((?:(?:pertinent|relevant|significant|important) )*(?:negatives?|(?:absent|negative)"
+    r"(?: findings?)?|findings? (?:not (?:seen|present)|absent)|not (?:seen|present|identified|visible|found))) *:"
+)
+# Where none of these stands, neither does such a heading, for which a text is searched slowly.
+_TELLS_OF_ABSENT = ("negative", "absent", "seen:", "present:", "identified:", "visible:", "found:")
+# A text without any sign, whose signs were dictated as words.
+_DICTATED = re.compile(r"(?<= )(?:(?P<end>period|full stop|new (?:line|paragraph))|(?P<comma>comma)|colon)(?= |\Z)")
+_SIGN = re.compile(r"[.,:;]")
 # "Effusion: none, edema: mild": behind a heading and what it says comes the next one.
 _NEXT_HEADING = re.compile(
     r"(:(?:[^:\n]{1,80}?(?=,)| {0,2}(?:no|none|nil|yes|absent|present|normal|negative)(?= )))[ ,]"
@@ -137,11 +165,18 @@ def reading_copy(text: str) -> str:
         lower = _LIST_NUMBER.sub(SENTENCE_END, lower)
     if "(" in lower or "[" in lower or "-ve" in lower or "+ve" in lower:
         lower = _MARKS.sub(_word_for, lower)
+    if (" period" in lower or " full stop" in lower) and not _SIGN.search(lower):
+        lower = _DICTATED.sub(
+            lambda word: {"end": ".", "comma": ",", None: ":"}[word.lastgroup].ljust(len(word[0])), lower
+        )
     lower = lower.translate(_SIGNS)
     if " - " in lower:
         lower = _DASH_AS_COLON.sub(r"\1:", lower)
+    if any(word in lower for word in _TELLS_OF_ABSENT):
+        lower = _LISTS_ABSENT.sub(lambda name: f"{name[1]}no:".ljust(len(name[0])), lower)
     lower = _SENTENCE_END.sub(SENTENCE_END, lower)
     if "?" in lower:
+        lower = _ASKED_BEFORE.sub(r"?\1 ", lower)
         lower = _QUESTION.sub(SENTENCE_END, lower)
     if lower.count(":") > 1:
         lower = _NEXT_HEADING.sub(rf"\1{SENTENCE_END}", lower)
@@ -193,7 +228,7 @@ def _breaks(before: str, line: str, widest: int, prose: bool) -> bool:
 
     ``prose`` tells whether any line of it is punctuated, ``widest`` the length of its longest line.
     """
-    if _OPENS.match(line):
+    if _OPENS.match(line) or (_ANSWERED.match(before) and _NEXT_ROW.match(line)):
         return True
     if _ends_open(before) or _GOES_ON.match(line):
         return False
@@ -223,6 +258,8 @@ def _fold_cells(line: str) -> str:
             ):
                 signs[at] = ":"
         return "".join(cell + sign for cell, sign in zip(cells, [*signs, ""], strict=True))
+    if "=" in line or "\t" in line or "..." in line or ("   " in line and _NARROW_GAP.search(line)):
+        line = _LEADER.sub(lambda name: f"{name[1]}:".ljust(len(name[0])), line)
     if ("   " in line or "\t" in line) and _NARROW_GAP.search(line):
         return _WIDE_GAP.sub(lambda gap: SENTENCE_END.ljust(len(gap[0])), line)
     return line
