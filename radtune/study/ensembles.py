@@ -75,12 +75,9 @@ def systems_of(results: Results, test: Test) -> list[System]:
         chosen_on = study.settings.ensembles[cell.ensemble].validation if cell.ensemble else first
         said = [_said(study, members, part) for part in (study.tests[chosen_on], test)]
         if said[0] and said[1] and said[0].scored and said[1].scored:
-            of = (
-                ("",)
-                if cell.ensemble
-                else (f", {_rows(cell)} rows", "" if cell.seed is None else f", seed {cell.seed}")
-            )
-            found.append(System(row_label(study, cell) + "".join(of), members, *said))
+            of = "" if cell.ensemble else f", {_rows(cell)} rows"
+            of += "" if cell.seed is None or cell.ensemble else f", seed {cell.seed}"
+            found.append(System(row_label(study, cell) + of, members, *said))
     return found
 
 
