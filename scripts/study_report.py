@@ -28,7 +28,7 @@ class StudyReportConfig:
 def main(config: StudyReportConfig) -> None:
     """Writes and prints."""
     study = read_study(config.study, run_dir=config.run_dir, limit=config.limit)
-    page, tables = write_report(read_results(study), read_reported().beside(study))
+    page, tables = write_report(read_results(study), read_reported(study.settings.reported))
     scores = [study.evaluation(cell.name, test) for cell, test in study.scores]
     write_manifest(page, config, [config.study, *scores])
     for table in tables:

@@ -1,6 +1,7 @@
 """Rows that are decoded together: they enter, take steps, and leave when they have finished."""
 
 import random
+from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, islice
@@ -85,7 +86,7 @@ class Batch:
         go_on: bool,
         end_bias: float = 0.0,
     ) -> None:
-        self._model, self._tokenizer = checkpoint.model, checkpoint.tokenizer
+        self._model, self._tokenizer, self._names = checkpoint.model, checkpoint.tokenizer, checkpoint.names
         self._cache = cache
         self._rows = rows
         self._tree = tree
@@ -129,7 +130,9 @@ class Batch:
         logits = self._model.unembed(hidden).float()
         if not logits.isfinite().all():
             # Closed answers would come out all the same.
-            raise InputError("the model computes no numbers: its weights are damaged, or its training diverged")
+            spoilt = rows[bisect(at, int(logits.isfinite().all(dim=1).int().argmin())) - 1]
+            name = self._names[spoilt.adapter]
+            raise InputError(f"{name} computes no numbers: its weights are damaged, or its training diverged")
         going, choice = list(range(len(rows))), 0
         while going:
             here, own = [rows[number] for number in going], logits[[at[number] + choice for number in going]]

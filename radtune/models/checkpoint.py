@@ -105,6 +105,7 @@ class Checkpoint:
     tokenizer: Any
     max_positions: int
     owners: Owners | None = None  # of a model with several adapters: whose tokens it computes
+    names: tuple[str, ...] = ("the model",)  # what messages call it, or each of its adapters
 
 
 @dataclass(frozen=True)
@@ -293,7 +294,7 @@ def load_side_by_side(folder: Path, adapters: Sequence[Path], device: torch.devi
     read, base = [read_adapter(adapter) for adapter in adapters], open_model(folder)
     checkpoint = load_checkpoint(folder, None, device, dtype)
     placed = [dict(_placed(adapter, base, checkpoint.model)) for adapter in read]
-    return replace(checkpoint, owners=put_side_by_side(checkpoint.model, placed))
+    return replace(checkpoint, owners=put_side_by_side(checkpoint.model, placed), names=tuple(map(str, adapters)))
 
 
 def _placed(adapter: Adapter, base: ModelFolder, model: nn.Module) -> Iterator[tuple[str, Pair]]:

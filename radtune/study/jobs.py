@@ -19,11 +19,12 @@ from typing import Any
 from radtune import ROOT
 from radtune.config import InputError, from_mapping, read_yaml
 from radtune.files import jsonl_line, package_versions, sha256_file, sha256_text, write_whole
-from radtune.report import Report
+from radtune.report import Report, image_base
 from radtune.sources import sources
+from radtune.sources.table import reports_of
 from radtune.study.plan import Cell, Kind, Study, opponents, rate_text
 from radtune.study.settings import OURS, TEACHER, Cohort, Test, Training, gold_name, is_synthetic
-from radtune.tasks import Task, load_task, task_names
+from radtune.tasks import Task, load_task, shows_images, task_names
 
 ADAPTER = Path("adapter") / "adapter_model.safetensors"
 # A simulated teacher's errors, keys of simulated_teacher.py.
@@ -44,7 +45,7 @@ class Job:
         keys: Its keys; paths are :class:`Path`.
         outputs: What it writes; the first is what snakemake knows of.
         reads: Files and folders, those that other jobs write among them.
-        source: Keys of the source of reports that it reads.
+        source: Keys of the source of reports that it reads; ``images`` of that whose images it shows.
         packages: What computes the result, besides radtune.
         around: Keys of the simulated teacher that runs this command, where one does.
     """
@@ -55,6 +56,7 @@ class Job:
     outputs: tuple[Path, ...]
     reads: tuple[Path, ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
+    images: Mapping[str, Any] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
     around: Mapping[str, Any] | None = None
 
@@ -136,8 +138,9 @@ def _task(task: Task) -> str | Path:
 
 
 def _wording(task: Task) -> list[Path]:
-    """What a task is read from, without the lexicon that its rules label by."""
-    return [path for path in task.files if path.suffix != ".toml"]
+    """What a task is read from, and its examples' images, without the lexicon that its rules label by."""
+    images = [image for example in task.wording.examples for image in example.images]
+    return [path for path in task.files if path.suffix != ".toml"] + images
 
 
 def _prepare(
@@ -211,7 +214,10 @@ def _annotate(study: Study, name: str, part: Cohort | Test, reports: Path, gold:
     around = {**common, "gold": gold, **{key: teacher[key] for key in _NOISE if key in teacher}}
     simulated = bool(teacher.get("simulated"))
     reads = (reports, *_wording(part.task), *([gold] if simulated else []))
-    return Job(name, ("gpt_data_generate.py",), keys, (output,), reads, around=around if simulated else None)
+    shown = part.source if "input" in part.source else {"input": reports}
+    images = shown if shows_images(part.task) and not is_synthetic(part) else {}
+    around = around if simulated else None
+    return Job(name, ("gpt_data_generate.py",), keys, (output,), reads, images=images, around=around)
 
 
 def _build(study: Study, cell: Cell) -> Job:
@@ -355,6 +361,12 @@ class Hashes:
         sha, count = self._once(Path(keys["input"]), how, read).split()
         return Source(sha, int(count))
 
+    def of_images(self, keys: Mapping[str, Any]) -> str:
+        """That of the images that a table names, or that a folder holds."""
+        path, columns = Path(keys["input"]), {name: keys[name] for name in keys if name.endswith("_column")}
+        named = {image_base(path) / image for report in reports_of(path, **columns) for image in report.images or ()}
+        return sha256_text(json.dumps([self.of_file(image) for image in sorted(named)]))
+
     def _once(self, path: Path, how: str, hashed: Callable[[], str]) -> str:
         if (path, how) not in self._seen:
             self._seen[path, how] = self._kept_or(path, how, hashed)
@@ -381,6 +393,8 @@ def given_of(study: Study, job: Job, made: Container[Path], hashes: Hashes) -> d
     files = {str(path): hashes.of_file(path) for path in job.reads if path not in made}
     if job.source:
         files[str(job.source.get("input", "synthetic"))] = hashes.of_source(job.source).sha256
+    if job.images:
+        files[f"images of {job.images['input']}"] = hashes.of_images(job.images)
 
     def stand_in(value: Any) -> Any:
         if isinstance(value, Mapping):

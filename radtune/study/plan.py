@@ -219,7 +219,8 @@ def study_from_mapping(values: Mapping[str, Any], where: str = "study") -> Study
             labels that nobody can give.
     """
     settings = from_mapping(StudySettings, with_variables(where, values), where)
-    settings = replace(settings, checkpoint_dir=here_or_shipped(settings.checkpoint_dir))
+    reported = settings.reported and here_or_shipped(settings.reported)
+    settings = replace(settings, checkpoint_dir=here_or_shipped(settings.checkpoint_dir), reported=reported)
     run_dir = settings.run_dir or Path("runs") / settings.name
     if settings.limit:
         run_dir = run_dir.with_name(f"{run_dir.name}_limit_{settings.limit}")

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from radtune import ROOT
 from radtune.config import InputError, from_mapping, read_yaml
 from radtune.files import manifest_path, read_json, read_jsonl
 from radtune.label_files import LabelFile, read_labels, respell
@@ -17,8 +16,6 @@ from radtune.study.plan import Cell, Kind, Study
 from radtune.study.settings import Test
 from radtune.tables import is_jsonl
 from radtune.tasks.lists import fold_space
-
-REPORTED_FILE = ROOT / "configs" / "study" / "reported.yaml"
 
 
 @dataclass(frozen=True)
@@ -65,25 +62,18 @@ class ReportedErrors:
 
 @dataclass(frozen=True)
 class Reported:
-    """The paper's numbers: ``tables`` of scores by task, ``datasets`` of Table 1, ``agreement`` by Cohen's kappa.
+    """A paper's numbers: ``tables`` of scores by task, ``datasets`` of Table 1, ``agreement`` by Cohen's kappa.
 
-    ``per_report`` are another paper's by task, averaged over reports; its ``rule`` is one of
-    :class:`radtune.score.codes.CodeScores`.
+    ``per_report`` are averages over reports, by task; their ``rule`` is one of :class:`radtune.score.codes.CodeScores`.
     """
 
-    source: str
-    tables: dict[str, ReportedTable]
-    figures: list[ReportedFigure]
-    datasets: list[dict[str, int | str]]
-    errors: list[ReportedErrors]
-    agreement: list[dict[str, int | float | str]]
+    source: str = ""
+    tables: dict[str, ReportedTable] = field(default_factory=dict)
+    figures: list[ReportedFigure] = field(default_factory=list)
+    datasets: list[dict[str, int | str]] = field(default_factory=list)
+    errors: list[ReportedErrors] = field(default_factory=list)
+    agreement: list[dict[str, int | float | str]] = field(default_factory=list)
     per_report: dict[str, list[dict[str, float | str]]] = field(default_factory=dict)
-
-    def beside(self, study: Study) -> "Reported":
-        """These numbers, if the study's cohorts are the paper's; those of other reports stand for themselves."""
-        cohorts = {name for table in self.tables.values() for row in table.rows for name in row.mix}
-        same = study.cohorts and study.cohorts.keys() <= cohorts
-        return self if same else Reported("", {}, [], [], [], [], self.per_report)
 
     def row(self, cell: Cell, task: str) -> ReportedRow | None:
         """The paper's row for a cell: the one of its kind and, for a mix, of its rows."""
@@ -101,13 +91,13 @@ class Reported:
         return next((figure for figure in self.figures if (figure.kind, figure.task) == (kind, task)), None)
 
 
-def read_reported(path: Path = REPORTED_FILE) -> Reported:
-    """Reads the paper's numbers.
+def read_reported(path: Path | None) -> Reported:
+    """Reads a paper's numbers; of a study that asks for none, none.
 
     Raises:
         InputError: The file is absent or not in its form.
     """
-    return from_mapping(Reported, read_yaml(path), str(path))
+    return from_mapping(Reported, read_yaml(path), str(path)) if path else Reported()
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,7 @@ class StudySettings:
         ge=0,
     )
     note: str = key("A caution shown on top of the report.", "")
+    reported: Path | None = key("A paper's numbers to show beside it: a YAML as configs/study/reported.yaml.", None)
     limit: int | None = key("A trial in a folder of its own: most reports of each cohort and test.", None, ge=1)
     show_text: bool = key("Whether the report quotes phrases and sentences of the test reports.", False)
 

@@ -82,6 +82,20 @@ def test_another_base_and_layers_that_the_base_has_not_are_refused(adapters, tmp
         load_side_by_side(MINI, [adapters[0], other], CPU, torch.float32)
 
 
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [(torch.nan, "other: weight .* holds values that are no numbers"), (1e30, "other computes no numbers: its")],
+)
+def test_one_that_diverged_is_named(adapters, tmp_path, make_prompts, respond, factor, message):
+    other = Path(shutil.copytree(adapters[1], tmp_path / "other"))
+    tensors = {name: t * factor for name, t in load_file(other / "adapter_model.safetensors").items()}
+    save_file(tensors, other / "adapter_model.safetensors")
+    asked = [replace(prompt, adapter=number) for prompt in make_prompts(TASK, 2) for number in range(3)]
+    with pytest.raises(InputError, match=message):
+        together = load_side_by_side(MINI, [adapters[0], other, adapters[2]], CPU, torch.float32)
+        respond(TorchtuneEngine(together, 4), asked, TASK)
+
+
 KEYS = [f"task={TASK}", f"checkpoint_dir={MINI}", "constrain=true", "scores=true", "temperature=0.5"]
 
 

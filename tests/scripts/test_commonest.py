@@ -72,7 +72,7 @@ def test_the_study_has_them_beside_published_numbers(gold: Path, command, monkey
         assert command("evaluate.py", "task=radiograph", *given)[0] == 0
     names = {"empty": "0.json", "commonest": "3.json"}
     metrics = {(cell, "radiograph"): read_metrics(gold.parent / file) for cell, file in names.items()}
-    table = per_report_table(Results(study, metrics), read_reported().beside(study))
+    table = per_report_table(Results(study, metrics), read_reported(study.settings.reported))
     rows = [(row["Model"], row["Right by"], round(row["F1"], 3)) for row in table.rows]
     # The one report without a finding is right where nothing is named.
     assert rows[:4] == [("Nothing", rule, 0.2) for rule in ("Name", "Code", "Category", "Code and side")]

@@ -30,6 +30,7 @@ def mini_values(run_dir: Path) -> dict:
     return {
         "name": "made-up",
         "model_name": "mini Llama",
+        "reported": "configs/study/reported.yaml",
         "note": "A mini model: its scores say nothing about the 8B model.",
         "run_dir": str(run_dir),
         "config": {"ours": "configs/mini/lora_fast.yaml", "stock": "configs/mini/lora_single_device.yaml"},
@@ -153,21 +154,19 @@ def scored_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 @pytest.fixture(scope="session")
 def figures(scored_study: Study) -> list[Drawing]:
     """Its figures."""
-    return all_figures(read_results(scored_study), read_reported())
+    return all_figures(read_results(scored_study), read_reported(scored_study.settings.reported))
 
 
 @pytest.fixture(scope="session")
 def page(scored_study: Study, figures: list[Drawing]) -> str:
     """Its report page."""
-    results, reported = read_results(scored_study), read_reported()
+    results, reported = read_results(scored_study), read_reported(scored_study.settings.reported)
     return report_html(results, reported, all_tables(results, reported), figures)
 
 
 @pytest.fixture(scope="session")
 def telling_page(scored_study: Study, figures: list[Drawing]) -> str:
     """The page of a study that shows text."""
-    results, reported = (
-        read_results(study_from_mapping(dict(scored_study.values) | {"show_text": True})),
-        read_reported(),
-    )
+    telling = study_from_mapping(dict(scored_study.values) | {"show_text": True})
+    results, reported = read_results(telling), read_reported(telling.settings.reported)
     return report_html(results, reported, all_tables(results, reported), figures)

@@ -45,7 +45,7 @@ def answered(few_values: dict, run_here) -> Study:
 
 
 def test_the_page_shows_what_ensembles_are_worth(answered: Study, run_here) -> None:
-    study, reported = answered, read_reported().beside(answered)
+    study, reported = answered, read_reported(None)
     test, chosen = (study.tests[name] for name in ("multiple_choice", "chosen"))
     files = {
         name: [study.predictions(f"plain_{n}", part.name) for n in (1, 2, 3)]

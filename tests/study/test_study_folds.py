@@ -82,7 +82,7 @@ def test_every_report_is_asked_of_a_model_that_has_not_seen_it(study: Study, run
     assert scores["company1"] == 1.0 >= scores["linear_0_all"] > scores["linear_all_0"]
     # A company that never codes fever teaches none, and its code that the task does not know is learned by nobody.
     assert scores["company2"] < 0.9
-    tables = {table.name: table for table in all_tables(read_results(study), read_reported().beside(study))}
+    tables = {table.name: table for table in all_tables(read_results(study), read_reported(None))}
     totals = [
         row["Fine-tuning data", "Total"] for row in tables["scores_cmc_codes"].rows if row["Model"] == "Linear model"
     ]

@@ -19,7 +19,7 @@ from radtune.study.tables import dataset_table
 from scripts.study_step import schemas
 
 DIFFERENTIAL = ("differential", "differential_smollm2", "differential_8b")
-ENSEMBLES = ("ensemble", "ensemble_openi")
+ENSEMBLES = ("ensemble", "ensemble_random", "ensemble_shared", "ensemble_openi")
 
 
 def made_from(study: Study) -> dict[str, dict]:
@@ -71,7 +71,7 @@ def test_a_shipped_study_has_a_job_for_every_score(name: str, monkeypatch: pytes
     rules = [test for cell, test in study.scores if cell.kind == Kind.RULE_LABELER]
     wanted = {"mini": ["multiple_choice"], "openi": ["multiple_choice", "mesh", "nih"] * 2, "cmc_smollm2": []}
     wanted |= {key: ["differential"] for key in DIFFERENTIAL} | dict(
-        zip(ENSEMBLES, (["multiple_choice"], ["mesh"] * 2), strict=True)
+        zip(ENSEMBLES, (*[["multiple_choice"]] * 2, ["multiple_choice"] * 2, ["mesh"] * 2), strict=True)
     )
     wanted["differential_smollm2"] = ["considered_pathologies"]
     assert rules == wanted.get(name, ["mesh", "nih"] * 3)
@@ -198,6 +198,25 @@ def test_content_decides_not_time_or_place(own: dict, tmp_path: Path, change: Ca
     assert not any(name.startswith("train/") for name in changed) or first == "train"
 
 
+def test_an_image_that_is_replaced_is_asked_about_anew(own: dict, tmp_path: Path) -> None:
+    for name in ("a", "b", "example"):
+        (tmp_path / f"{name}.png").write_bytes(name.encode())
+    (tmp_path / "images.csv").write_text("NOTE,Text,images\n1,Edema.,a.png\n2,Clear.,b.png\n")
+    write_jsonl(tmp_path / "e.jsonl", [{"example_id": "e", "images": ["example.png"], "labels": [], "fixed": True}])
+    task = yaml.safe_load(Path("configs/tasks/radiograph.yaml").read_text()) | {"name": "shown"}
+    task |= {"examples": {"file": "e.jsonl", "shown": 1}}
+    (tmp_path / "shown.yaml").write_text(yaml.safe_dump(task).replace("{guidelines}", "{guidelines} {examples}"))
+    shown = {"task": str(tmp_path / "shown.yaml"), "gold": str(tmp_path / "images.csv")}
+    table = {"source": "table", "input": str(tmp_path / "images.csv"), "id_column": "NOTE", "text_column": "Text"}
+    own |= {"teacher": {"model": "x"}, "tests": own["tests"] | {"drawn": shown | table}}
+    before = made_from(study_from_mapping(own))
+    for name in ("b", "example"):
+        (tmp_path / f"{name}.png").write_bytes(b"another")
+        after = made_from(study_from_mapping(own))
+        assert {job for job in after if fingerprint(before[job]) != fingerprint(after[job])} == {"annotate_test/drawn"}
+        before = after
+
+
 def test_what_is_stale_is_said_with_what_has_changed(
     own: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,7 +302,7 @@ def test_an_id_column_reaches_every_step(own: dict, tmp_path: Path) -> None:
     # Our recipe trains the base that is asked, wherever its YAML was written.
     assert f"checkpoint_dir={study.settings.checkpoint_dir}" in jobs["train/mix_8"].words()
     write_jsonl(study.cohort_file("notes", "reports.jsonl"), [{"report_id": "3", "text": "Small effusion."}])
-    row = dataset_table(study, read_reported().beside(study)).rows[0]
+    row = dataset_table(study, read_reported(None)).rows[0]
     assert (row["Reports"], row["Labels"]) == (1, 1.0)
     # A gold whose ids have the usual name is read by that.
     (tmp_path / "gold_2.csv").write_text("report_id,labels\n1,Edema\n")

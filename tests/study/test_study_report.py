@@ -57,7 +57,7 @@ def test_page_is_whole_and_loads_nothing(page: str, scored_study: Study) -> None
     assert all(link[1:] in parser.ids for link in within)
     # The only others are for a click: each table's file beside the page.
     others = {link for link in parser.links if not link.startswith("#")}
-    tables = all_tables(read_results(scored_study), read_reported())
+    tables = all_tables(read_results(scored_study), read_reported(scored_study.settings.reported))
     assert others == {f"tables/{table.name}.csv" for table in tables}
     assert set(re.findall(r"url\(#([^)]*)\)", page)) <= set(parser.ids)
     assert "@import" not in page
@@ -99,7 +99,7 @@ def test_page_takes_no_name_for_markup(scored_study: Study, tmp_path: Path) -> N
     assert best is not None
     error = {"report_id": NASTY, "side": "fp", "kind": "paraphrase", "label": NASTY, "other": NASTY, "sentence": NASTY}
     write_jsonl(study.evaluation(best[0].name, "open_ended", "errors.jsonl"), [error])
-    page = report_html(results, read_reported(), [], [])
+    page = report_html(results, read_reported(study.settings.reported), [], [])
     parser = Balance()
     parser.feed(page)
     assert parser.open == []
@@ -113,13 +113,13 @@ def test_figures_take_names_as_they_stand(scored_study: Study) -> None:
     results = dataclasses.replace(
         read_results(scored_study), study=dataclasses.replace(scored_study, settings=settings)
     )
-    figure = f1_by_size(results, read_reported(), scored_study.tests["open_ended"])
+    figure = f1_by_size(results, read_reported(scored_study.settings.reported), scored_study.tests["open_ended"])
     assert figure is not None
     assert ">a$b_1$c &lt;d&gt;, fine-tuned</text>" in figure.svg
 
 
 def test_page_has_a_place_for_every_table_and_figure(page: str, scored_study: Study, figures: list[Drawing]) -> None:
-    for table in all_tables(read_results(scored_study), read_reported()):
+    for table in all_tables(read_results(scored_study), read_reported(scored_study.settings.reported)):
         assert f'id="{table.name}-list"' in page, table.name
     for figure in figures:
         assert f'aria-label="{figure.title}"' in page, figure.name
@@ -127,7 +127,8 @@ def test_page_has_a_place_for_every_table_and_figure(page: str, scored_study: St
 
 def test_page_of_a_study_that_has_not_run(study_values: dict) -> None:
     study_values["note"] = "a <b>note</b>"
-    results, reported = read_results(study_from_mapping(study_values)), read_reported()
+    study = study_from_mapping(study_values)
+    results, reported = read_results(study), read_reported(study.settings.reported)
     page, tables = write_report(results, reported)
     text = page.read_text()
     assert "0 of 26 scores" in text
@@ -146,8 +147,8 @@ def test_figures_are_those_of_the_study(scored_study: Study, figures: list[Drawi
     for figure in figures:
         assert ElementTree.fromstring(figure.svg).tag.endswith("svg")  # noqa: S314  (ours)
         assert figure.png.startswith(b"\x89PNG")
-    results = read_results(scored_study)
-    assert f1_by_size(results, read_reported(), scored_study.tests["multiple_choice"]) == figures[0]
+    results, reported = read_results(scored_study), read_reported(scored_study.settings.reported)
+    assert f1_by_size(results, reported, scored_study.tests["multiple_choice"]) == figures[0]
     assert "Rule labeler" in figures[0].svg
     assert "Rule labeler" not in figures[1].svg
 

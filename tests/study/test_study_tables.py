@@ -55,7 +55,7 @@ def results(scored_study: Study) -> Results:
 
 @pytest.fixture(scope="module")
 def reported() -> Reported:
-    return read_reported()
+    return read_reported(Path("configs/study/reported.yaml"))
 
 
 def test_reported_numbers_agree_with_each_other(reported: Reported) -> None:
@@ -67,7 +67,7 @@ def test_reported_numbers_agree_with_each_other(reported: Reported) -> None:
     assert best == {"multiple_choice": 0.67, "open_ended": 0.91}
 
 
-@pytest.mark.parametrize("broken", [{"tables": {}}, [], {"source": "x", "figures": [], "tables": {"a": {"rows": []}}}])
+@pytest.mark.parametrize("broken", [{"table": {}}, [], {"source": "x", "tables": {"a": {"rows": []}}}])
 def test_a_broken_reported_file_is_refused(tmp_path: Path, broken: object) -> None:
     path = tmp_path / "reported.yaml"
     path.write_text(yaml.safe_dump(broken))
@@ -189,18 +189,19 @@ def test_seeds_are_shown_as_mean_and_deviation(
     assert "band: ± sd" in figure.svg
 
 
-def test_other_cohorts_than_the_papers_have_no_paper_beside_them(study_values: dict, reported: Reported) -> None:
-    study_values["cohorts"] = {f"my_{name}": values for name, values in study_values["cohorts"].items()}
-    study_values |= {"mixes": [["all", 50], {"my_mimic": "all"}], "cross_check": [], "learning_rate_rows": [0, 500]}
+def test_no_paper_stands_beside_what_does_not_ask_for_it(study_values: dict) -> None:
+    """Whatever its cohorts are called."""
+    del study_values["reported"]
+    study_values |= {"mixes": [["all", 50], {"mimic": "all"}], "cross_check": [], "learning_rate_rows": [0, 500]}
     results = read_results(study_from_mapping(study_values))
-    beside = reported.beside(results.study)
+    beside = read_reported(results.study.settings.reported)
     tables = all_tables(results, beside)
     assert not [column for table in tables for column in table.columns if "Paper" in (column.group, column.title)]
     assert not [table.name for table in tables if table.name.startswith(("table_", "figure_"))]
     assert "aper" not in report_html(results, beside, tables, []).partition('<h2 id="runs"')[0].partition("<main>")[2]
     scores = next(table for table in tables if table.name == "scores_multiple_choice")
     # What is not yet known of rows that are taken whole.
-    assert [row["Fine-tuning data", "my_mimic"] for row in scores.rows] == [0, 50, "all", "-", "-"]
+    assert [row["Fine-tuning data", "mimic"] for row in scores.rows] == [0, 50, "all", "-", "-"]
     write_manifest_of(results.study, "mix_all_50", {"open_ended": 321, "multiple_choice": 50})
     rows = score_table(read_results(results.study), beside, results.study.tests["multiple_choice"]).rows
     assert [row["Fine-tuning data", "Total"] for row in rows] == [0, 371, "all", "-", "-"]
