@@ -20,7 +20,7 @@ from radtune.label_files import column_of, joined_to, read_labels, respell, unan
 from radtune.labels import Status
 from radtune.score.label_errors import suspects
 from radtune.sources.table import read_any_reports
-from radtune.tables import is_jsonl, write_cells
+from radtune.tables import is_jsonl, read_table, write_cells
 from radtune.tasks import load_task, text_of
 
 
@@ -99,6 +99,10 @@ def main(config: LabelErrorsConfig) -> None:
         if labels.has_states:
             # What is uncertain stays so.
             write_label_table(config.cleaned, task, {x.report_id: x.states or {} for x in kept})
+        elif is_jsonl(config.labels):
+            # As they stand: what is doubted, quarantined or edited by hand stays so.
+            lines = {labels.lines[x.report_id] for x in kept}
+            write_jsonl(config.cleaned, (row for number, row in read_table(config.labels) if number in lines))
         else:
             rows = ({"report_id": x.report_id, "task": task.name, "labels": x.labels} for x in kept)
             write_jsonl(config.cleaned, rows)

@@ -47,6 +47,8 @@ _PLAIN = (
 )  # fmt: skip
 # Starts of training that leave the base model's weights as they are; PiSSA, OLoRA, CorDA and LoftQ do not.
 _STARTS = (None, True, False, "gaussian", "eva", "orthogonal")
+# Of the others, those that change them to the same whenever PEFT loads the adapter: by no chance, and from no data.
+_STARTS_AGAIN = ("pissa", "olora")
 # Rows of each weight that a fingerprint is made of: training changes all of them, and reading all takes a minute.
 _ROWS = 16
 
@@ -224,14 +226,34 @@ def fingerprint(folder: Path) -> str:
 
 
 def check_base(adapter: Path, base: Path) -> None:
-    """Refuses a base model that an adapter of ours was not trained on, or that has it in its weights already."""
+    """Refuses an adapter that no engine runs as it was trained, or another base model; says what cannot be told.
+
+    Another base is also one that has the adapter in its weights already. Adapters of ours know theirs by a hash, others
+    by a name.
+    """
+    path, config = adapter / ADAPTER_CONFIG, read_json(adapter / ADAPTER_CONFIG)
+    as_trained = {
+        "task_type": config.get("task_type") in (None, "CAUSAL_LM"),
+        # Its projections are put on behind these tokens alone; without a word, nowhere where a prompt has none.
+        "alora_invocation_tokens": not config.get("alora_invocation_tokens"),
+        "init_lora_weights": config.get("init_lora_weights") in (*_STARTS, *_STARTS_AGAIN),
+    }
+    if strange := [name for name, is_so in as_trained.items() if not is_so]:
+        raise InputError(f"{path}: {strange[0]} makes it more than plain LoRA, and such is not run here")
     with _opened(adapter / ADAPTER_WEIGHTS) as stream:
         trained_on = (stream.metadata() or {}).get(BASE)
+        ups = [name for name in stream.keys() if ".lora_B." in name]  # noqa: SIM118
+        if ups and not any(stream.get_tensor(name).any() for name in ups):
+            say(f"warning: {adapter}: all of its up-projections are 0, as before training: it changes nothing")
     if adapter.resolve() == base.resolve() or (trained_on and trained_on != fingerprint(base)):
         raise InputError(
             f"{adapter}: not trained on the weights in {base}: they are another model's, or have the adapter in them "
             "already; give its base model, or leave the adapter out"
         )
+    named = config.get("base_model_name_or_path")
+    if not trained_on and Path(str(named)).name != base.resolve().name:
+        said = f"was trained on {named}" if named else "does not say which model it was trained on"
+        say(f"warning: {adapter}: it {said}; if not on the weights in {base}, its answers are wrong")
 
 
 def read_adapter(folder: Path) -> Adapter:

@@ -9,11 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from radtune import ROOT, combine
-from radtune.config import InputError, key, nearest, read_yaml, split_arguments, with_overrides, yaml_files
+from radtune.config import (
+    InputError,
+    from_mapping,
+    key,
+    nearest,
+    read_yaml,
+    split_arguments,
+    with_overrides,
+    yaml_files,
+)
 from radtune.label_files import BLANK, IGNORE, POLICIES, LabelFile, column_names, read_labels
 from radtune.privacy import shown
 from radtune.score.inputs import LENIENT, SPELLING
 from radtune.tasks import Task, load_task
+from radtune.train.settings import ModelSettings
 
 # The recipes: recipes/lora_finetune.py, and torchtune's own, which the paper trained with.
 OURS, STOCK = RECIPES = ("ours", "stock")
@@ -342,6 +352,10 @@ def read_recipe(settings: StudySettings, recipe: str) -> Training:
     if recipe == STOCK:
         _check_stock(path, given, [name for name, _ in own])
     values = with_overrides(Any, given, own)
+    if isinstance(model := values.get("model"), dict):
+        # torchtune's recipes train without a word none of the projections that they know by another name.
+        known = {name: model[name] for name in ModelSettings.__dataclass_fields__ if name in model}
+        from_mapping(ModelSettings, known, f"{path}: model")
     names = ("rows_per_step",) if recipe == OURS else ("batch_size", "gradient_accumulation_steps")
     for name in (*names, "epochs"):
         if type(values.get(name)) is not int or values[name] < 1:

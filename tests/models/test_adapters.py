@@ -12,7 +12,14 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from radtune.config import InputError
-from radtune.models.checkpoint import ADAPTER_CONFIG, ADAPTER_WEIGHTS, fingerprint, load_checkpoint, open_model
+from radtune.models.checkpoint import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    check_base,
+    fingerprint,
+    load_checkpoint,
+    open_model,
+)
 from radtune.models.export import FineTuned, export
 from radtune.models.hugging_face import load_pretrained
 
@@ -73,6 +80,40 @@ def changed(folder, target, **changes):
 def test_adapters_that_are_more_than_a_sum_are_refused_by_name(ours, tmp_path, changes):
     with pytest.raises(InputError, match=rf"adapter_config\.json: {next(iter(changes))} makes it more than plain LoRA"):
         by_torchtune(MINI, changed(ours / "adapter", tmp_path / "other", **changes))
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"task_type": "SEQ_CLS"}, {"task_type": "FEATURE_EXTRACTION"}, {"alora_invocation_tokens": [4000]},
+        {"init_lora_weights": "pissa_niter_4"}, {"init_lora_weights": "loftq"}, {"init_lora_weights": "lora_ga"},
+    ],
+    ids=lambda changes: "-".join(map(str, *changes.items())),
+)  # fmt: skip
+def test_what_no_engine_runs_as_it_was_trained_is_refused(ours, tmp_path, logits, changes):
+    with pytest.raises(InputError, match=rf"adapter_config\.json: {next(iter(changes))} makes it more than plain LoRA"):
+        logits(MINI, changed(ours / "adapter", tmp_path / "other", **changes))
+
+
+@pytest.mark.parametrize(
+    ("base", "factor", "said"),
+    [
+        ("meta-llama/Llama-3.1-8B-Instruct", 1, "it was trained on meta-llama/Llama-3.1-8B-Instruct; if not on the"),
+        ("runs/mine/training/merged", 1, "it was trained on runs/mine/training/merged; if not on the"),
+        (None, 1, "it does not say which model it was trained on"),
+        ("radtune/mini", 1, ""),
+        ("elsewhere/mini", 0, "all of its up-projections are 0"),
+    ],
+)
+def test_what_cannot_be_told_of_anothers_adapter_is_said(ours, tmp_path, capsys, base, factor, said):
+    adapter = changed(ours / "adapter", tmp_path / "other", base_model_name_or_path=base)
+    weights = load_file(adapter / ADAPTER_WEIGHTS)
+    # As PEFT saves it: without the hash of its base.
+    save_file({name: weight * factor for name, weight in weights.items()}, adapter / ADAPTER_WEIGHTS)
+    check_base(adapter, MINI)
+    told = capsys.readouterr().err
+    assert (said in told and told.startswith(f"warning: {adapter}: ")) if said else not told
 
 
 def test_what_pefts_own_config_says_of_a_plain_adapter_is_none_of_it(tmp_path):

@@ -59,6 +59,28 @@ def test_noise_stands_first_and_its_reports_can_be_left_out(run_here, folder: Pa
     assert [float(row["suspicion"]) for row in rows] == sorted((float(row["suspicion"]) for row in rows), reverse=True)
 
 
+@pytest.mark.parametrize("name", ["labels.jsonl", "labels.csv"])
+def test_what_is_doubted_or_quarantined_stays_so_in_what_is_left(run_here, folder, tmp_path, name: str) -> None:
+    rows = [
+        {"study_id": f"s{i}", "labels": ["Edema (uncertain)", "Fracture"] if i % 2 else ["Edema"], "model": "m"}
+        | ({"problems": ["names what is not there"], "phrases": []} if i % 7 == 0 else {})
+        for i in range(120)
+    ]
+    if name.endswith(".csv"):
+        lines = [f"{row['study_id']},{'; '.join(row['labels'])}" for row in rows]
+        (tmp_path / name).write_text("\n".join(["study_id,labels", *lines]))
+    else:
+        write_jsonl(tmp_path / name, rows)
+    words = ["task=multiple_choice", f"reports={folder / 'reports.jsonl'}", f"labels={tmp_path / name}"]
+    done = run_here(SCRIPT, *words, f"output={tmp_path / 'queue.csv'}", f"cleaned={tmp_path / 'cleaned.jsonl'}")
+    assert done.returncode == 0, done.stderr
+    before, kept = read_labels(tmp_path / name, MC).answers, read_labels(tmp_path / "cleaned.jsonl", MC).answers
+    assert len(kept) == 114
+    for report_id, answer in kept.items():
+        other = before.get(report_id) or before[f"s{report_id}"]
+        assert (answer.labels, answer.provenance.get("problems")) == (other.labels, other.provenance.get("problems"))
+
+
 def test_mistakes_are_one_line(run_here, folder: Path, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "few.jsonl", [report_from_sections("1", "p", "Broken rib.", "", "made")])
     for words, message in (

@@ -206,12 +206,17 @@ def test_odd_values_are_mistakes_or_mean_something(study_values: dict, data: st.
 
 
 STOCK = "batch_size: 2\ngradient_accumulation_steps: 4\nepochs: 3\ndevice: cuda\n"
+MODEL = "model: {_component_: a.b, lora_attn_modules: [q_proj, v_proj], lora_rank: 8, lora_alpha: 16, vocab_size: 9}\n"
 
 
 @pytest.mark.parametrize(
     ("text", "overrides", "message"),
     [
         (STOCK, [], None),
+        (STOCK + MODEL, [], None),
+        (STOCK + MODEL, ["model.lora_attn_modules=[q_proj,o_proj]"], "model: lora_attn_modules[1]: expected one of"),
+        (STOCK + MODEL.replace("q_proj", "qkv_proj"), [], "lora_attn_modules[0]: expected one of q_proj, k_proj"),
+        (STOCK + MODEL, ["model.lora_attn_modules=[]"], "lora_attn_modules names none"),
         (None, [], "recipe.yaml: No such file"),
         ("a: [1\n", [], "recipe.yaml:2: not valid YAML"),
         ("epochs: 1\n", [], "batch_size is None, expected a whole number above 0"),
