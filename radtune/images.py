@@ -33,6 +33,7 @@ _MAX_PIXELS = 2**30 // 4 // 3
 _DICOM = slice(128, 132)
 # An archive of metadata, which unpacks to any size (DICOM PS3.5, section A.5).
 _DEFLATED = "1.2.840.10008.1.2.1.99"
+_DEEP_COLOURS = "colours of a palette, or of more than 8 bits; write it as grey, or as RGB of 8 bits"
 # What Pillow and pydicom raise on broken files, documented or not.
 _BROKEN = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError,
@@ -84,8 +85,9 @@ def _clean(path: Path, max_side: int) -> "Image.Image":
 
     try:
         if not os.path.isfile(path):
-            # Of a column of texts it is one.
-            named = path if path.suffix.lower() in ENDINGS or not re.search(r"\s", str(path)) else NOT_SHOWN
+            # Of a column of texts it is one; of one of addresses, the image itself may stand there.
+            is_name = path.suffix.lower() in ENDINGS or not re.search(r"\s", str(path))
+            named = path if is_name and len(path.name) < 256 else NOT_SHOWN
             raise InputError(f"{named}: no such image")
         if not (size := path.stat().st_size) or size > MAX_BYTES:
             raise InputError(f"{path}: {'an empty file' if not size else 'larger than any X-ray image'}, not an image")
@@ -94,7 +96,7 @@ def _clean(path: Path, max_side: int) -> "Image.Image":
             # Of pydicom's about a file's small faults there is nothing to say; Pillow's about bombs is an error.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = _dicom(path, data) if data[_DICOM] == b"DICM" else _picture(data)
+            image = _dicom(path, data) if data[_DICOM] == b"DICM" else _picture(path, data)
             image.thumbnail((max_side, max_side))
     except InputError:
         raise
@@ -104,16 +106,25 @@ def _clean(path: Path, max_side: int) -> "Image.Image":
     return image
 
 
-def _picture(data: bytes) -> "Image.Image":
+def _picture(path: Path, data: bytes) -> "Image.Image":
     import numpy as np
     from PIL import Image, ImageOps
 
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as opened:
+        if opened.format == "PNG" and getattr(opened, "is_animated", False):
+            raise InputError(f"{path}: a film; expected one image")
+        if opened.format == "PNG" and data[24] == 16 and (data[25] or opened.has_transparency_data):
+            # Pillow takes the upper eight of them: of twelve that are used, hardly any.
+            raise InputError(f"{path}: {_DEEP_COLOURS}")
         # How it is to be turned stands in the metadata.
         image = ImageOps.exif_transpose(opened)
         if image.mode.startswith(("I", "F")):
             return _grey(np.asarray(image))
-        image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+        mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
+        if image.has_transparency_data:
+            # What no viewer shows may be hidden on purpose; around it is black.
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))
+        image = image.convert(mode)
     return Image.frombytes(image.mode, image.size, image.tobytes())
 
 
@@ -142,7 +153,7 @@ def _dicom(path: Path, data: bytes) -> "Image.Image":
     if header.PhotometricInterpretation == "PALETTE COLOR" or (
         header.SamplesPerPixel == 3 and header.BitsAllocated > 8
     ):
-        raise InputError(f"{path}: colours of a palette, or of more than 8 bits; write it as grey, or as RGB of 8 bits")
+        raise InputError(f"{path}: {_DEEP_COLOURS}")
     if int(header.get("NumberOfFrames") or 1) > 1 or header.Rows * header.Columns > _MAX_PIXELS:
         raise InputError(f"{path}: a film, or more pixels than any X-ray image has; expected one image")
     try:
@@ -160,5 +171,8 @@ def _dicom(path: Path, data: bytes) -> "Image.Image":
         low, high = float(center[0]) - 0.5 - half, float(center[0]) - 0.5 + half
     elif "VOILUTSequence" in header:
         values = apply_voi_lut(values, header)
+    elif (inside := values[pixels != header.get("PixelPaddingValue")]).size:
+        # What stands around the image may be far from all of it.
+        low, high = float(inside.min()), float(inside.max())
     image = _grey(values, low, high)
     return image.point(lambda value: 255 - value) if header.PhotometricInterpretation == "MONOCHROME1" else image

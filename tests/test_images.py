@@ -80,6 +80,18 @@ def test_what_is_shown_has_no_metadata_and_stands_as_the_file_says(tmp_path: Pat
     assert shown(read_picture(tmp_path / "d.png", 1024)).getpixel((0, 0)) == (200, 0, 0)
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L"])
+def test_what_transparency_hides_stays_hidden(tmp_path: Path, mode: str) -> None:
+    # Bright where a name was: as alpha, or as the grey that is said to be none.
+    grey_there, alpha = (
+        Image.fromarray(np.where(RAMP < 2000, *pair).astype(np.uint8)) for pair in ((255, 40), (0, 255))
+    )
+    image = Image.merge("LA", (grey_there, alpha)) if mode in ("RGBA", "LA") else grey_there
+    image.convert(mode).save(tmp_path / "a.png", **({} if mode in ("RGBA", "LA") else {"transparency": 255}))
+    found = np.asarray(shown(read_picture(tmp_path / "a.png", 1024)).convert("L"))
+    assert np.array_equal(found, np.where(RAMP < 2000, 0, 40))
+
+
 def test_the_hash_is_of_what_is_shown(tmp_path: Path) -> None:
     image = Image.fromarray((RAMP >> 4).astype(np.uint8))
     image.save(tmp_path / "a.png")
@@ -91,12 +103,19 @@ def test_the_hash_is_of_what_is_shown(tmp_path: Path) -> None:
         a.data_uri()
 
 
-def bomb() -> bytes:
-    """A PNG of a hundred bytes that says it has 40,000 x 40,000 pixels."""
-    header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 0, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 9)), (b"IEND", b"")]
+def png(width: int, height: int, bits: int, colours: int, rows: bytes) -> bytes:
+    """A PNG by hand, of what Pillow does not write."""
+    header = struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     parts = (struct.pack(">I", len(x)) + kind + x + struct.pack(">I", zlib.crc32(kind + x)) for kind, x in chunks)
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+# Of a hundred bytes, and of 12 bits in colours of 16, of which the upper eight are nearly nothing.
+BOMB, DEEP, DEEP_ALPHA = (
+    png(40_000, 40_000, 8, 0, b"\0" * 9), png(2, 1, 16, 2, b"\0\x0f\xff" + b"\x08\0" * 5),
+    png(2, 1, 16, 4, b"\0" + b"\x0f\xff\xff\xff" * 2),
+)  # fmt: skip
 
 
 def broken_dicom(path: Path, how: str) -> None:
@@ -129,16 +148,19 @@ def test_dicom_files_that_cannot_be_shown_are_one_line(tmp_path: Path, how: str)
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value) and NAME not in str(caught.value)
 
 
-@pytest.mark.parametrize("how", ["", "text", "bomb", "cut", "eps", None])
+@pytest.mark.parametrize("how", ["", "text", "bomb", "cut", "eps", "deep", "alpha", "film", None])
 def test_files_that_are_no_image_are_one_line(tmp_path: Path, how: str | None) -> None:
     path = tmp_path / "x.png"
     if how == "cut":
         Image.effect_noise((64, 64), 50).save(path)
         path.write_bytes(path.read_bytes()[:-900])
+    elif how == "film":
+        Image.new("L", (9, 9)).save(path, save_all=True, append_images=[Image.new("L", (9, 9), 200)])
     elif how is not None:
         # Pillow would have Ghostscript run what is EPS.
         eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"
-        path.write_bytes({"": b"", "text": b"Findings: Zebrowski", "bomb": bomb(), "eps": eps}[how])
+        files = {"": b"", "text": b"Findings: Zebrowski", "bomb": BOMB, "eps": eps, "deep": DEEP, "alpha": DEEP_ALPHA}
+        path.write_bytes(files[how])
     with pytest.raises(InputError) as caught:
         read_picture(path, 1024)
     assert str(caught.value).startswith(f"{path}: ") and "Zebrowski" not in str(caught.value)
@@ -152,9 +174,22 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_report_in_the_column_of_images_is_not_shown(tmp_path: Path) -> None:
-    for text in ("Mrs Zebrowski has a small effusion.", "Zebrowski, no edema. " * 300):
+    for text in (
+        "Mrs Zebrowski has a small effusion.",
+        "Zebrowski, no edema. " * 300,
+        "data:image/png;base64," + "QUJD" * 90,
+    ):
         with pytest.raises(InputError, match=r"^\(not shown\): no such image$"):
             read_picture(tmp_path / text, 1024)
+
+
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+def test_padding_does_not_take_the_range_of_the_image(tmp_path: Path, kind: str) -> None:
+    around = np.arange(64) < 8
+    padded = np.where(around, 65_535, RAMP).astype(np.uint16)
+    tags = {"BitsStored": 16, "HighBit": 15, "PixelPaddingValue": 65_535}
+    found = grey(dicom(tmp_path / "a.dcm", padded, kind, **tags))[:, ~around]
+    assert np.array_equal(found, grey(dicom(tmp_path / "b.dcm", RAMP[:, ~around], kind)))
 
 
 def test_a_window_without_width_is_none(tmp_path: Path) -> None:
