@@ -78,10 +78,26 @@ def write_selection(
     to call the source in a message, ``id_column`` what the source calls its ids; the file of excluded ids may, too.
     """
     counts = Counts()
+    with write_whole(output) as stream:
+        for line in selected(reports, selection, where, id_column, counts, Path(output).parent):
+            stream.write(line)
+    return counts
+
+
+def selected(
+    reports: Iterable[Report],
+    selection: Selection,
+    where: str,
+    id_column: str | None = None,
+    counts: Counts | None = None,
+    folder: Path | None = None,
+) -> Iterator[str]:
+    """The rows of the kept reports, which are counted; see :func:`write_selection`. They wait in ``folder``."""
+    counts = counts or Counts()
     if selection.fold and not (len(selection.fold) == 2 and 1 <= selection.fold[0] <= selection.fold[1]):
         raise InputError("fold: expected [K, N], with K from 1 to N")
     # The temporary file has mode 0600 and no name, so no kill leaves patients' text behind.
-    with write_whole(output) as stream, tempfile.TemporaryFile(dir=Path(output).parent) as spool:
+    with tempfile.TemporaryFile(dir=folder) as spool:
         columns = [id_column] if id_column else []
         excluded = read_ids(selection.exclude_ids, columns) if selection.exclude_ids else frozenset()
         only = read_ids(selection.only_ids, columns) if selection.only_ids else None
@@ -99,10 +115,9 @@ def write_selection(
             spool.seek(offset)
             line = spool.readline().decode()
             if not selection.fold or _part(line, selection.fold[1]) == selection.fold[0]:
-                stream.write(line)
                 counts.kept += 1
+                yield line
         counts.other_folds = len(left) - counts.kept
-    return counts
 
 
 def _eligible(

@@ -4,8 +4,9 @@ import json
 import math
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ from radtune.ask.costs import FREE, price_at
 from radtune.config import InputError, parse_config, read_yaml
 from radtune.engines.choose import endpoint_of
 from radtune.engines.guard import check_endpoint
+from radtune.sources.select import selected
 from radtune.sources.table import reports_of
 from radtune.study.formats import time_text
 from radtune.study.jobs import Hashes, Job, key_words, made_by, read_source
-from radtune.study.plan import Study
+from radtune.study.plan import Kind, Study
 from radtune.study.results import gold_of
 from radtune.study.settings import OURS, TEACHER, Training, is_synthetic
-from radtune.tables import normal_id
+from radtune.tables import match_ids, normal_id
 from radtune.tasks import load_task, shows_images
+from radtune.tasks.lists import fold_space
 
 # Rough figures for the estimate: words to tokens, tokens of a prompt and of an answer, and what a device does a second:
 # operations and bytes of memory, an A100's at half its peak, and a core's as the demo's runs measure it.
@@ -73,7 +76,8 @@ def check_study(
             allowed = config.allow_endpoint, config.zero_retention_confirmed
             check_endpoint(endpoint, *allowed, images_confirmed=confirmed)
     seconds = _seconds(study, recipes, jobs, configs, sources)
-    return Checked([*_doubts(study, recipes), *_estimate(study, recipes, jobs, configs, sources, seconds)], seconds)
+    doubts = [*_doubts(study, recipes), *_shared(study, jobs, configs)]
+    return Checked([*doubts, *_estimate(study, recipes, jobs, configs, sources, seconds)], seconds)
 
 
 def _config(job: Job, schemas: Mapping[str, type]) -> Any:
@@ -118,6 +122,29 @@ def _doubts(study: Study, recipes: Mapping[str, Training]) -> list[str]:
                 f"{recipe.config}), so the stated learning rate is never reached"
             )
     return found
+
+
+def _shared(study: Study, jobs: Mapping[str, Job], configs: Mapping[str, Any]) -> Iterator[str]:
+    """Patients and texts that an ensemble is both chosen and scored on; an InputError for reports, as combine.py's."""
+
+    @cache
+    def of(test: str) -> tuple[list[str], set[str | None], set[str]]:
+        name, given = f"prepare_test/{study.tests[test].asked}", study.tests[test].reports
+        lines = () if given else selected(read_source(jobs[name].source), configs[name], name, configs[name].id_column)
+        rows = [vars(report) for report in reports_of(given)] if given else [json.loads(line) for line in lines]
+        ids, patients, texts = ([row[key] for row in rows] for key in ("report_id", "patient_id", "text"))
+        return ids, {*patients} - {None}, {fold_space(text).casefold() for text in texts if text}
+
+    ensembles = [cell for cell in study.cells if cell.kind == Kind.ENSEMBLE]
+    pairs = [(study.settings.ensembles[cell.ensemble].validation, test) for cell in ensembles for test in cell.tests]
+    for chosen_on, test in dict.fromkeys(pairs):
+        where = f"tests.{chosen_on} chooses the thresholds that tests.{test} scores"
+        (ids, *ours), (other_ids, *theirs) = of(chosen_on), of(test)
+        if known := match_ids(ids, other_ids):
+            raise InputError(f"{where}, and has {len(known):,} of its reports: they may not decide")
+        counts = [len(one & other) for one, other in zip(ours, theirs, strict=True)]
+        if any(counts):
+            yield f"{where}: {counts[0]:,} patients and {counts[1]:,} texts are in both"
 
 
 def _seconds(

@@ -27,8 +27,10 @@ STYLE = {
 }  # fmt: skip
 # Signs of a legend's entry that leave room for another beside it.
 _LONGEST = 25
-# Colour and marker of each system in a figure of their scores.
-LINES = tuple(zip((BLUE, ORANGE, GREEN, VERMILION, PURPLE, INK), "os^Dv*", strict=True))
+# Colour and marker of each system in a figure of their scores: as many as can be told apart.
+LINES = tuple((colour, "os^Dv*"[(i + j) % 6]) for j in (0, 3) for i, colour in enumerate(
+    (BLUE, ORANGE, GREEN, VERMILION, PURPLE, INK)
+))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ def f1_axes(x_label: str, seeds: Collection[int | str]) -> Axes:
     axes.yaxis.set_major_formatter(FormatStrFormatter("%.2f"))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     return axes
+
+
+def beyond(systems: Collection[object], where: str) -> str:
+    """What a title says of those for which there is no line left."""
+    return f"; {len(systems) - len(LINES)} more in {where}" if len(systems) > len(LINES) else ""
 
 
 def finish(name: str, title: str, part: str, axes: Axes) -> Drawing:

@@ -18,7 +18,7 @@ from radtune.score.cancellation import (
 )
 from radtune.score.scores import ratios
 from radtune.sources.table import reports_of
-from radtune.study.drawing import INK, LINES, Drawing, f1_axes, finish, new_axes
+from radtune.study.drawing import INK, LINES, Drawing, beyond, f1_axes, finish, new_axes
 from radtune.study.formats import NOT_TRAINED, Row, Table
 from radtune.study.plan import Cell, Kind, Study
 from radtune.study.results import Results, gold_of, predictions_of
@@ -212,8 +212,9 @@ def ensemble_figures(systems: Sequence[System], test: Test) -> list[Drawing]:
         sizes.fill_between(numbers, low, high, color=colour, alpha=0.15, linewidth=0)
     plane.set_xlim(lowest - 0.02, 1.01)
     plane.set_ylim(lowest - 0.02, 1.01)
-    title = f"{test.title}: members (small), all of them at the tuned threshold (large), and by threshold (lines)"
+    more = beyond(systems, f"tables/ensembles_{test.name}.csv")
+    title = f"{test.title}: members (small), all of them at the tuned threshold (large), and by threshold (lines){more}"
     return [
         finish(f"members_{test.name}", title, ENSEMBLES, plane),
-        finish(f"f1_by_members_{test.name}", f"{test.title}: F1 by the number of members", ENSEMBLES, sizes),
+        finish(f"f1_by_members_{test.name}", f"{test.title}: F1 by the number of members{more}", ENSEMBLES, sizes),
     ]

@@ -26,6 +26,7 @@ from radtune.study.drawing import (
     PURPLE,
     VERMILION,
     Drawing,
+    beyond,
     f1_axes,
     finish,
     new_axes,
@@ -212,6 +213,7 @@ def calibration_figures(results: Results, test: Test, systems: Sequence[System] 
             handed.fill_between(shares, *band, color=colour, alpha=0.18)
     handed.xaxis.set_major_formatter(PercentFormatter(1, 0))
     part, dotted = (ENSEMBLES, " (dotted: before calibration)") if systems else (FINDINGS, "")
+    dotted += beyond(scored, f"tables/calibration_{test.name}.csv" if systems else "evaluations/*/metrics.json")
     title = f"F1 where a reader takes the most doubtful reports{dotted}"
     return [
         finish(f"reliability_{test.name}", f"{test.title}: are scores probabilities?{dotted}", part, reliability),

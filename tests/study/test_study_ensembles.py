@@ -1,5 +1,7 @@
 """What the report page shows of ensembles, on made-up answers of their members."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from radtune.label_files import write_label_table
 from radtune.report import report_from_sections
 from radtune.score.cancellation import Said
 from radtune.study.ensembles import System, ensemble_figures
-from radtune.study.figures import all_figures
+from radtune.study.figures import all_figures, calibration_figures
 from radtune.study.jobs import key_words
 from radtune.study.plan import Kind, Study, study_from_mapping
 from radtune.study.report import report_html
@@ -97,5 +99,12 @@ def test_members_of_low_precision_are_in_the_picture(answered: Study) -> None:
     scores = chance.random((3, 60, len(test.task.classes)))
     gold = chance.random(scores.shape[1:]) < 0.2
     said = Said(scores, scores > 0.1, gold, np.ones_like(gold), np.arange(60))
-    plane, _ = ensemble_figures([System("Eager", answered.members("eager"), said, said)], test)
-    assert ">0.2<" in plane.svg
+    system = System("Eager", answered.members("eager"), said, said)
+    plane, _ = ensemble_figures([system], test)
+    assert ">0.2<" in plane.svg and "more" not in plane.title
+    # What has no line left is not left out without a word.
+    many = [replace(system, title=f"System {number}") for number in range(14)]
+    figures = [*ensemble_figures(many, test), *calibration_figures(read_results(answered), test, many)]
+    for figure in figures:
+        assert f"; 2 more in tables/{'ensembles' if 'member' in figure.name else 'calibration'}_" in figure.title
+        assert "System 11" in figure.svg and "System 12" not in figure.svg

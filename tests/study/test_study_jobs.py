@@ -388,6 +388,29 @@ def test_an_ensemble_is_trained_asked_and_combined(own: dict, tmp_path: Path) ->
         study_from_mapping(own)
 
 
+def test_what_an_ensemble_is_chosen_and_scored_on_at_once_is_said_before_the_start(own: dict, tmp_path: Path) -> None:
+    texts = ["small effusion.", "small  EFFUSION.", "clear.", "edema.", "mass."]
+    rows = [f"{i},p{i // 3},Findings: {text},Edema\n" for i, text in enumerate(texts)]
+    for name, some in (("gold", rows[1:]), ("other", rows[:1]), ("twice", rows[:2])):
+        (tmp_path / f"{name}.csv").write_text("NOTE,MRN,Text,labels\n" + "".join(some))
+    own |= {"ensembles": {"all": {"rows": [6], "members": 2, "validation": "held_out", "linear": True}}}
+    where = "tests.held_out chooses the thresholds that tests.curated scores"
+    own["tests"]["held_out"] = own["tests"]["curated"] | dict.fromkeys(("gold", "input"), str(tmp_path / "other.csv"))
+    assert f"{where}: 0 patients and 1 texts are in both" in checked(own)
+    for test in own["tests"].values():
+        test["patient_column"] = "MRN"
+    assert f"{where}: 1 patients and 1 texts are in both" in checked(own)
+    # Only what is drawn counts.
+    own["tests"]["curated"]["only_ids"] = str(tmp_path / "ids.txt")
+    (tmp_path / "ids.txt").write_text("2\n3\n4\n")
+    own["tests"]["curated"]["fold"] = [1, 1]
+    assert f"{where}: 1 patients and 0 texts are in both" in checked(own)
+    del own["tests"]["curated"]["only_ids"]
+    own["tests"]["held_out"] |= dict.fromkeys(("gold", "input"), str(tmp_path / "twice.csv"))
+    with pytest.raises(InputError, match=f"{where}, and has 1 of its reports: they may not decide"):
+        checked(own)
+
+
 def test_all_rows_seeds_and_a_trial(own: dict, tmp_path: Path) -> None:
     study = study_from_mapping(own | {"mixes": [{"notes": "all"}], "seeds": [1, 2]})
     assert [cell.name for cell in study.cells if cell.trained] == ["mix_all_seed_1", "mix_all_seed_2"]
