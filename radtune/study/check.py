@@ -16,9 +16,10 @@ from radtune.engines.choose import endpoint_of
 from radtune.engines.guard import check_endpoint
 from radtune.sources.select import selected
 from radtune.sources.table import reports_of
+from radtune.study.cells import Kind
 from radtune.study.formats import time_text
 from radtune.study.jobs import Hashes, Job, key_words, made_by, read_source
-from radtune.study.plan import Kind, Study
+from radtune.study.plan import Study
 from radtune.study.results import gold_of
 from radtune.study.settings import OURS, TEACHER, Training, is_synthetic
 from radtune.tables import match_ids, normal_id

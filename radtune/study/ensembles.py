@@ -18,9 +18,10 @@ from radtune.score.cancellation import (
 )
 from radtune.score.scores import ratios
 from radtune.sources.table import reports_of
+from radtune.study.cells import Cell, Kind
 from radtune.study.drawing import INK, LINES, Drawing, beyond, f1_axes, finish, new_axes
 from radtune.study.formats import NOT_TRAINED, Row, Table
-from radtune.study.plan import Cell, Kind, Study
+from radtune.study.plan import Study
 from radtune.study.results import Results, gold_of, predictions_of
 from radtune.study.settings import ALL, Test
 from radtune.study.titles import ENSEMBLES, row_label, system_title

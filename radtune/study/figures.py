@@ -16,6 +16,7 @@ from matplotlib.ticker import PercentFormatter
 from radtune.files import open_text
 from radtune.score.evaluation import ClassScore, Metrics
 from radtune.score.scores import Score
+from radtune.study.cells import Cell, Kind, rate_text
 from radtune.study.drawing import (
     BLUE,
     GREEN,
@@ -35,7 +36,7 @@ from radtune.study.drawing import (
 from radtune.study.ensembles import System, ensemble_figures, systems_of
 from radtune.study.findings import class_cells
 from radtune.study.formats import slug
-from radtune.study.plan import Cell, Kind, Study, rate_text
+from radtune.study.plan import Study
 from radtune.study.results import Reported, Results
 from radtune.study.settings import Test
 from radtune.study.titles import (

@@ -7,8 +7,8 @@ from radtune.label_files import joined_to
 from radtune.labels import Answer, State
 from radtune.score.errors import FALSE_NEGATIVE, FALSE_POSITIVE, ErrorKind, LabelError
 from radtune.score.evaluation import Group, Metrics
+from radtune.study.cells import Cell, Kind
 from radtune.study.formats import NOT_TRAINED, Key, Row, Table, slug
-from radtune.study.plan import Cell, Kind
 from radtune.study.results import Reported, Results, gold_of, predictions_of, read_errors
 from radtune.study.settings import Test
 from radtune.study.titles import BASE_TITLE, ERRORS, FINDINGS, lower_first, mix_text, row_label

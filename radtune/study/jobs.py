@@ -22,7 +22,8 @@ from radtune.files import jsonl_line, package_versions, sha256_file, sha256_text
 from radtune.report import Report, image_base
 from radtune.sources import sources
 from radtune.sources.table import reports_of
-from radtune.study.plan import Cell, Kind, Study, opponents, rate_text
+from radtune.study.cells import Cell, Kind, rate_text
+from radtune.study.plan import Study, opponents
 from radtune.study.settings import OURS, TEACHER, Cohort, Test, Training, gold_name, is_synthetic
 from radtune.tasks import Task, load_task, shows_images, task_names
 

@@ -10,11 +10,11 @@ from markupsafe import Markup
 
 import radtune
 from radtune.files import git_commit, manifest_path, now, open_text, write_bytes, write_whole
+from radtune.study.cells import Kind
 from radtune.study.drawing import INK, PAPER, Drawing
 from radtune.study.figures import all_figures
 from radtune.study.findings import error_list
 from radtune.study.formats import MISSING, Table, write_table
-from radtune.study.plan import Kind
 from radtune.study.results import Reported, Results, read_errors
 from radtune.study.tables import all_tables
 

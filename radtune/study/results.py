@@ -11,8 +11,9 @@ from radtune.label_files import LabelFile, read_labels, respell
 from radtune.score.errors import ErrorKind, LabelError
 from radtune.score.evaluation import Metrics, read_metrics
 from radtune.score.inputs import GOLD, LENIENT, combine_gold, read_gold, understood
+from radtune.study.cells import Cell, Kind
 from radtune.study.jobs import read_stamp, stamp_path
-from radtune.study.plan import Cell, Kind, Study
+from radtune.study.plan import Study
 from radtune.study.settings import Test
 from radtune.tables import is_jsonl
 from radtune.tasks.lists import fold_space

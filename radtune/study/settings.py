@@ -136,6 +136,11 @@ class StudySettings:
     limit: int | None = key("A trial in a folder of its own: most reports of each cohort and test.", None, ge=1)
     show_text: bool = key("Whether the report quotes phrases and sentences of the test reports.", False)
 
+    @property
+    def validations(self) -> set[str]:
+        """The tests by whose gold ensembles are combined."""
+        return {ensemble.validation for ensemble in self.ensembles.values()}
+
 
 @dataclass(frozen=True)
 class Cohort:

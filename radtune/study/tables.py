@@ -9,10 +9,11 @@ from radtune.score.copies import NAME as COPIES
 from radtune.score.copies import copy_rows, read_copies
 from radtune.score.evaluation import Metrics, read_metrics
 from radtune.sources.table import reports_of
+from radtune.study.cells import Kind, rate_text
 from radtune.study.ensembles import ensemble_tables
 from radtune.study.findings import class_table, error_tables, group_tables, status_table
 from radtune.study.formats import MISSING, NOT_TRAINED, Key, Row, Spread, Table, slug
-from radtune.study.plan import Kind, Study, opponents, rate_text
+from radtune.study.plan import Study, opponents
 from radtune.study.results import Reported, Results, gold_of, reports_per_second
 from radtune.study.settings import ALL, Cohort, Test, is_synthetic
 from radtune.study.titles import (
@@ -68,7 +69,7 @@ def dataset_table(study: Study, reported: Reported) -> Table:
 
 def _dataset_row(study: Study, reported: Reported, part: Cohort | Test, most: int | str | None) -> Row:
     if isinstance(part, Test):
-        usage = "validation" if part.name in study.validations else "evaluation"
+        usage = "validation" if part.name in study.settings.validations else "evaluation"
         title, reports, labels = part.title, study.test_reports(part.name), part.gold
         annotator = "Known truth" if is_synthetic(part) else Path(part.gold_from.get("input", labels)).name
     else:

@@ -1,7 +1,8 @@
 """What a study's tables and figures are called: parts of the page, rows, systems."""
 
+from radtune.study.cells import Cell, Kind
 from radtune.study.formats import slug
-from radtune.study.plan import Cell, Kind, Study
+from radtune.study.plan import Study
 from radtune.study.results import Reported
 from radtune.study.settings import ALL, OURS, STOCK, TEACHER, Test
 

@@ -10,9 +10,10 @@ from evaluate import EvaluateConfig, main
 from radtune.files import write_jsonl
 from radtune.label_files import write_label_table
 from radtune.report import report_from_sections
+from radtune.study.cells import Cell, Kind
 from radtune.study.drawing import Drawing
 from radtune.study.figures import all_figures
-from radtune.study.plan import Cell, Kind, Study, opponents, study_from_mapping
+from radtune.study.plan import Study, opponents, study_from_mapping
 from radtune.study.report import report_html
 from radtune.study.results import read_reported, read_results
 from radtune.study.settings import Test

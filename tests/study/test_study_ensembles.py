@@ -10,10 +10,11 @@ from radtune.files import write_jsonl
 from radtune.label_files import write_label_table
 from radtune.report import report_from_sections
 from radtune.score.cancellation import Said
+from radtune.study.cells import Kind
 from radtune.study.ensembles import System, ensemble_figures
 from radtune.study.figures import all_figures, calibration_figures
 from radtune.study.jobs import key_words
-from radtune.study.plan import Kind, Study, study_from_mapping
+from radtune.study.plan import Study, study_from_mapping
 from radtune.study.report import report_html
 from radtune.study.results import read_reported, read_results
 from radtune.study.tables import all_tables

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from radtune.files import read_jsonl
+from radtune.study.cells import Kind
 from radtune.study.jobs import jobs_of
-from radtune.study.plan import Kind, Study, opponents, read_training, study_from_mapping
+from radtune.study.plan import Study, opponents, read_training, study_from_mapping
 from radtune.study.results import read_reported, read_results
 from radtune.study.tables import all_tables
 

@@ -11,9 +11,10 @@ import yaml
 from radtune.config import InputError, parse_config
 from radtune.files import write_jsonl
 from radtune.study import jobs as module
+from radtune.study.cells import Kind
 from radtune.study.check import check_files, check_name, check_study, parameters_of
 from radtune.study.jobs import ADAPTER, Hashes, fingerprint, given_of, jobs_of, made_by, stale, stamp_path
-from radtune.study.plan import Kind, Study, opponents, read_study, read_training, study_from_mapping
+from radtune.study.plan import Study, opponents, read_study, read_training, study_from_mapping
 from radtune.study.results import read_reported
 from radtune.study.tables import dataset_table
 from scripts.study_step import schemas

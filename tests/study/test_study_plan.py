@@ -8,9 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from radtune.config import InputError
+from radtune.study.cells import Kind, rate_text
 from radtune.study.check import check_files
 from radtune.study.jobs import Hashes, given_of, jobs_of, made_by
-from radtune.study.plan import Kind, opponents, rate_text, read_study, read_training, study_from_mapping
+from radtune.study.plan import opponents, read_study, read_training, study_from_mapping
 
 
 def test_cells_in_the_order_of_the_tables(study_values: dict) -> None:

@@ -15,6 +15,7 @@ from radtune.score.copies import NAME as COPIES
 from radtune.score.copies import Copies, Copy, Cost
 from radtune.score.errors import ErrorKind, LabelError, write_errors
 from radtune.score.evaluation import Group
+from radtune.study.cells import Kind
 from radtune.study.figures import f1_by_group, f1_by_size
 from radtune.study.findings import (
     KIND_TITLES,
@@ -26,7 +27,7 @@ from radtune.study.findings import (
     status_table,
 )
 from radtune.study.formats import MISSING, Spread, Table, latex, markdown, plain_text, value_text, write_table
-from radtune.study.plan import Kind, Study, read_study, study_from_mapping
+from radtune.study.plan import Study, read_study, study_from_mapping
 from radtune.study.report import report_html
 from radtune.study.results import (
     Reported,
