@@ -5,6 +5,8 @@ r"""Makes one answer of those of several models to the same reports, or one mode
     python scripts/combine.py task=multiple_choice predictions=[a.jsonl] validation=[a_validation.jsonl] \
         gold=validation_gold.csv calibration=isotonic wanted.recall=0.95 abstain=0.1 output=calibrated.jsonl
     python scripts/combine.py task=open_ended predictions=[a.jsonl, b.jsonl, c.jsonl] least=2 output=together.jsonl
+    python scripts/combine.py ... abstain=0.1 queue=queue.xlsx                       # for a reader
+    python scripts/combine.py ... reader=queue.xlsx output=read.jsonl                # and back
 
 A class is named where the mean of its scores reaches a threshold, a phrase (or a class without scores) where enough of
 them name it; phrases that stand in one place of the report are one. Threshold or number are given, or chosen on
@@ -16,11 +18,11 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from radtune.combine import RULES
+from radtune.combine import MAJORITY, RULES, combine
 from radtune.command import run_command
 from radtune.config import InputError, key
 from radtune.files import check_outputs, write_jsonl, write_manifest
-from radtune.label_files import BLANK, LabelFile, read_labels
+from radtune.label_files import BLANK, LABELS, LabelFile, joined_to, read_labels
 from radtune.score.calibration import METHODS, WANTED
 from radtune.score.inputs import GOLD, combine_gold, read_gold, understood
 from radtune.score.members import (
@@ -31,10 +33,11 @@ from radtune.score.members import (
     check_same_reports,
     choose_setting,
     combined,
+    most_doubtful,
     rows,
     rule_for,
 )
-from radtune.tables import match_ids
+from radtune.tables import match_ids, write_cells
 from radtune.tasks import Task, load_task, task_names
 
 
@@ -65,6 +68,8 @@ class CombineConfig:
     abstain: float | None = key(
         "Share of the reports, those with the most doubtful answers, that is marked for a reader.", None, gt=0, le=1
     )
+    queue: Path | None = key("A table of these, the most doubtful first, with labels for the reader to mend.", None)
+    reader: Path | None = key("What a reader says of some reports, which stands in place of the models'.", None)
 
     def __post_init__(self) -> None:
         if not self.predictions:
@@ -74,6 +79,8 @@ class CombineConfig:
         for paths in (self.predictions, self.validation):
             if len({path.resolve() for path in paths}) < len(paths):
                 raise InputError("predictions, validation: a file stands twice, and would count as two models")
+        if self.queue and not self.abstain:
+            raise InputError("queue= goes with abstain=")
         if bool(self.validation) != bool(self.gold):
             raise InputError("validation and its gold go together")
         if not self.gold and (self.least is None or self.calibration or self.wanted):
@@ -85,8 +92,8 @@ class CombineConfig:
 def main(config: CombineConfig) -> None:
     """Reads, chooses, combines and writes."""
     task = load_task(config.task)
-    inputs = [*config.predictions, *config.validation, *([config.gold] if config.gold else []), *task.files]
-    check_outputs([], inputs, [config.output])
+    inputs = [*config.predictions, *config.validation, *filter(None, (config.gold, config.reader)), *task.files]
+    check_outputs([config.queue], inputs, [config.output])
     members = [read_labels(path, task) for path in config.predictions]
     check_same_reports(members)
     rule = config.rule or rule_for(members)
@@ -106,6 +113,14 @@ def main(config: CombineConfig) -> None:
             task, validation, gold, rule, config.calibration, config.wanted, config.gold_blank, config.least
         )
     found = combined(task, members, setting)
+    if config.reader:
+        read = joined_to(understood(task, read_labels(config.reader, task))[0], found)[0].answers
+        if unknown := read.keys() - found.keys():
+            raise InputError(f"{config.reader}: {len(unknown):,} of its reports are none of those to answer")
+        found |= {x: combine(task, [answer], MAJORITY) for x, answer in read.items()}
+    if config.queue:
+        doubtful = {x: found[x].answer.labels for x in most_doubtful(found, config.abstain or 0)}
+        write_cells(config.queue, [["report_id", LABELS], *([x, task.encode(some)] for x, some in doubtful.items())])
     write_jsonl(config.output, rows(task, found, config.abstain))
     write_manifest(config.output, config, inputs, setting=asdict(setting))
     print(_text(setting, len(members)))

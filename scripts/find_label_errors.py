@@ -2,7 +2,7 @@ r"""Ranks labels that are likely wrong, and writes the first of them as a queue 
 
     python scripts/find_label_errors.py task=multiple_choice reports=reports.jsonl labels=labels.csv output=queue.csv
     python scripts/find_label_errors.py task=multiple_choice reports=reports.jsonl labels=labels.csv \
-        others=[annotations.jsonl] output=queue.csv cleaned=cleaned.jsonl drop=0.05
+        others=[annotations.jsonl] output=queue.csv cleaned=cleaned.csv drop=0.05
 
 What speaks against a label is the mean of a student's probability and of what other labelers say. The student is a
 linear model, and none has learned a report of the patient that it is asked about. It needs the extra study
@@ -70,7 +70,7 @@ def main(config: LabelErrorsConfig) -> None:
         files.append(replace(file, answers=answers))
     labels, *others = files
     if config.cleaned and labels.has_states == is_jsonl(config.cleaned):
-        kind = "a label table, and cleaned is one, too" if labels.has_states else "none, and cleaned is JSON lines"
+        kind = "a label table, and cleaned is one, too (.csv)" if labels.has_states else "none, and cleaned is .jsonl"
         raise InputError(f"{config.cleaned}: {config.labels} is {kind}")
     texts = {x: text_of(task, report) for x, report in reports.items() if x in labels.answers}
     if not texts:

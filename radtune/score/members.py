@@ -136,7 +136,7 @@ def choose_setting(
     return Setting(MEAN, least, score_map, measures)
 
 
-def most_doubtful(found: Mapping[str, Combined], share: float) -> frozenset[str]:
+def most_doubtful(found: Mapping[str, Combined], share: float) -> list[str]:
     """The reports, a share of all, whose answers a reader should see first: what nobody could read, then the doubtful.
 
     Doubt is how many classes are expected to be wrong by their scores, or, without scores, how many disagree.
@@ -150,12 +150,12 @@ def most_doubtful(found: Mapping[str, Combined], share: float) -> frozenset[str]
             return 1 - one.whole
         return sum(1 - score if name in one.answer.labels else score for name, score in scores.items())
 
-    return frozenset(sorted(found, key=lambda x: -doubt(found[x]))[: round(share * len(found))])
+    return sorted(found, key=lambda x: -doubt(found[x]))[: round(share * len(found))]
 
 
 def rows(task: Task, found: Mapping[str, Combined], for_reader: float | None) -> Iterator[dict[str, Any]]:
     """Rows of ``predictions.jsonl``; the :func:`most_doubtful` reports, so large a share, are marked ``for_reader``."""
-    doubtful = most_doubtful(found, for_reader or 0)
+    doubtful = {*most_doubtful(found, for_reader or 0)}
     for report_id, one in found.items():
         answer = one.answer
         row: dict[str, Any] = {"report_id": report_id, "task": task.name, "labels": list(answer.labels)}

@@ -10,6 +10,7 @@ from radtune.config import InputError
 from radtune.files import manifest_path, read_jsonl, write_jsonl
 from radtune.label_files import is_edited, read_labels, write_label_table
 from radtune.score.members import MEAN, VOTES, Setting, choose_setting, combined
+from radtune.tables import read_table, write_cells
 from radtune.tasks import load_task
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,6 +119,34 @@ def test_calibration_a_wanted_recall_and_a_reader(run_here, folder: Path) -> Non
     assert sum(row["for_reader"] for row in rows) == 20
     kept = [str(row["report_id"]) for row in rows if not row["for_reader"]]
     assert metrics["calibration"]["curve"][2]["f1"] == pytest.approx(_f1_of(folder, output, kept))
+
+
+def test_to_a_reader_and_back(run_here, folder: Path) -> None:
+    queue, output = folder / "queue.xlsx", folder / "read.jsonl"
+    words = [
+        SCRIPT,
+        "task=multiple_choice",
+        f"predictions=[{folder / 'test_0.jsonl'}]",
+        "least=0.5",
+        f"output={output}",
+    ]
+    done = run_here(*words, "abstain=0.1", f"queue={queue}")
+    assert done.returncode == 0, done.stderr
+    before = {row["report_id"]: row for _, row in read_jsonl(output)}
+    asked = [str(row["report_id"]) for _, row in read_table(queue)]
+    assert {*asked} == {x for x, row in before.items() if row["for_reader"]} and len(asked) == 20
+    # What is not mended comes back as it was.
+    said = read_labels(queue, MC).answers
+    assert {x: [*said[x].labels] for x in asked} == {x: before[x]["labels"] for x in asked}
+    cells = [[x, MC.encode(["Edema"] if x == asked[0] else said[x].labels)] for x in reversed(asked)]
+    write_cells(queue, [["report_id", "labels"], *cells])
+    assert run_here(*words, f"reader={queue}").returncode == 0
+    after = {row["report_id"]: row for _, row in read_jsonl(output)}
+    assert [*after] == [*before] and after[asked[0]]["labels"] == ["Edema"]
+    assert [x for x in after if after[x]["labels"] != before[x]["labels"]] == asked[:1]
+    write_cells(queue, [["report_id", "labels"], ["nobody's", "[Edema]"]])
+    done = run_here(*words, f"reader={queue}")
+    assert done.returncode == 2 and "1 of its reports are none of those to answer" in done.stderr
 
 
 def _f1_of(folder: Path, output: Path, kept: list[str]) -> float:

@@ -20,7 +20,7 @@ from radtune.study.tables import dataset_table
 from scripts.study_step import schemas
 
 DIFFERENTIAL = ("differential", "differential_smollm2", "differential_8b")
-ENSEMBLES = ("ensemble", "ensemble_random", "ensemble_shared", "ensemble_openi")
+ENSEMBLES = ("ensemble", "ensemble_random", "ensemble_shared", "ensemble_ways", "ensemble_openi")
 
 
 def made_from(study: Study) -> dict[str, dict]:
@@ -72,7 +72,11 @@ def test_a_shipped_study_has_a_job_for_every_score(name: str, monkeypatch: pytes
     rules = [test for cell, test in study.scores if cell.kind == Kind.RULE_LABELER]
     wanted = {"mini": ["multiple_choice"], "openi": ["multiple_choice", "mesh", "nih"] * 2, "cmc_smollm2": []}
     wanted |= {key: ["differential"] for key in DIFFERENTIAL} | dict(
-        zip(ENSEMBLES, (*[["multiple_choice"]] * 2, ["multiple_choice"] * 2, ["mesh"] * 2), strict=True)
+        zip(
+            ENSEMBLES,
+            (*[["multiple_choice"]] * 2, ["multiple_choice"] * 2, ["multiple_choice"], ["mesh"] * 2),
+            strict=True,
+        )
     )
     wanted["differential_smollm2"] = ["considered_pathologies"]
     assert rules == wanted.get(name, ["mesh", "nih"] * 3)
