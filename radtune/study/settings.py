@@ -357,7 +357,7 @@ def read_recipe(settings: StudySettings, recipe: str) -> Training:
     if recipe == STOCK:
         _check_stock(path, given, [name for name, _ in own])
     values = with_overrides(Any, given, own)
-    if isinstance(model := values.get("model"), dict):
+    if recipe == STOCK and isinstance(model := values.get("model"), dict):
         # torchtune's recipes train without a word none of the projections that they know by another name.
         known = {name: model[name] for name in ModelSettings.__dataclass_fields__ if name in model}
         from_mapping(ModelSettings, known, f"{path}: model")
