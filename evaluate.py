@@ -18,7 +18,7 @@ from radtune.combine import RULES
 from radtune.command import run_command
 from radtune.config import InputError, key
 from radtune.files import check_outputs, write_json, write_manifest
-from radtune.label_files import LabelFile, read_labels
+from radtune.label_files import READER, LabelFile, read_labels
 from radtune.score import inputs
 from radtune.score.display import metrics_text
 from radtune.score.evaluation import evaluate, policy_scores
@@ -70,6 +70,10 @@ def main(config: EvaluateConfig) -> None:
         # What nobody has asked is not known.
         config.gold_blank = config.gold_blank or label_files.IGNORE
     policies, lenient = label_files.policies_for(task, config.uncertain), config.spelling == inputs.LENIENT
+    given = [(config.predictions, config.prediction_column), (config.compare, config.compare_column)]
+    given += [] if config.gold_rule else [(config.gold, config.gold_column)]
+    if len({(path and path.resolve(), column) for path, column in given}) < len(given):
+        print("predictions, compare, gold: a file stands twice: its labels are scored against themselves")
     sides, respelled = _read_sides(config, task), {}
     for name, side in sides.items():
         # Annotators that gold is not made of are compared alone: names beyond the task are theirs to give.
@@ -91,6 +95,8 @@ def main(config: EvaluateConfig) -> None:
     print(f"{config.gold}: {table_layout(config.gold)}; {len(sides[inputs.GOLD].answers):,} rows")
     sides, remarks = inputs.join_sides(sides, reports, config.reports)
     print("".join(f"{remark}\n" for remark in remarks), end="")
+    if models := {x.by for x in sides[inputs.GOLD].answers.values() if "prompt_sha256" in x.provenance} - {READER}:
+        print(f"gold: answers of {', '.join(sorted(models))}, which no reader has edited")
     scored = {name: label_files.by_policy(task, side, policies) for name, side in sides.items()}
     predictions, gold = scored[inputs.PREDICTIONS], scored[inputs.GOLD]
     patient_ids = {report.report_id: report.patient_id for report in reports.values() if report.patient_id is not None}

@@ -11,13 +11,15 @@ import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, time
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from radtune.config import InputError
 from radtune.files import open_text, read_jsonl, read_lines, write_bytes, write_whole
-from radtune.privacy import shown_columns
+from radtune.privacy import say, shown_columns
 
 _CSV, _JSONL = (".csv", ".csv.gz", ".tsv", ".tsv.gz"), (".jsonl", ".jsonl.gz")
 _PARQUET, _EXCEL = ".parquet", (".xlsx", ".xlsm")
@@ -37,6 +39,8 @@ _MISSING = frozenset(
 )  # fmt: skip
 # Columns of report ids, best first.
 ID_COLUMNS = ("report_id", "study_id", "uid")
+# An id may be a path or name patient, date and series; what is longer is a report.
+_LONGEST_ID, _MOST_WORDS_OF_ID = 500, 12
 # Unpacked, no honest file is this large and this much smaller packed.
 _BOMB_BYTES, _BOMB_RATIO = 64 * 2**20, 200
 # A text's longest is a megabyte, and a batch is in memory three times over.
@@ -72,6 +76,12 @@ def read_table(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     raise InputError(f"{path}: expected {FORMATS}")
 
 
+def check_table_name(path: Path | None) -> None:
+    """Refuses to write a table under a name that says another kind of file."""
+    if path and path.suffix.lower() in (".jsonl", ".json", _PARQUET):
+        raise InputError(f"{path}: a table is written there; end its name in .csv or .xlsx")
+
+
 def is_missing(value: object) -> bool:
     """Whether a cell stands for no value: None, not a number, or one of the words that programs write for them."""
     return value is None or value != value or (isinstance(value, str) and value.strip().lower() in _MISSING)
@@ -81,6 +91,8 @@ def cell_text(cell: object) -> str:
     """A cell as a CSV would hold it: nothing for None and not a number, a whole number without a point."""
     if cell is None or cell != cell:
         return ""
+    if isinstance(cell, datetime) and cell.time() == time.min:
+        cell = cell.date()  # which Excel does not know, either
     # Excel, and pandas beside a gap, know no whole numbers.
     return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
 
@@ -207,8 +219,11 @@ def _excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         with open(path, "rb") as stream:
             with zipfile.ZipFile(stream) as archive:
                 _refuse_bomb(path, sum(info.file_size for info in archive.infolist()), path.stat().st_size)
-            sheet = openpyxl.load_workbook(stream, read_only=True, data_only=True).worksheets[0]
-            sheet.reset_dimensions()  # which other programs get wrong
+            sheet, *others = openpyxl.load_workbook(stream, read_only=True, data_only=True).worksheets
+            for each in (sheet, *others):
+                each.reset_dimensions()  # which other programs get wrong
+            if filled := [each.title for each in others if any(each.iter_rows(max_row=1))]:
+                _say_sheets(path, sheet.title, tuple(filled))
             width = 0
             for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
                 width = width or len(cells)
@@ -220,6 +235,11 @@ def _excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     except Exception:
         # Whatever openpyxl meets within a damaged file, it raises, and its message may quote a cell.
         raise InputError(f"{path}: no Excel file, or an encrypted, truncated or damaged one") from None
+
+
+@cache
+def _say_sheets(path: Path, read: str, others: tuple[str, ...]) -> None:
+    say(f"{path}: its first sheet is read, {read!r}, and not {', '.join(map(repr, others))}")
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -273,6 +293,8 @@ def id_cell(where: str, column: str | None, row: Mapping[str, Any]) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise InputError(f"{where}: {column} is {type(value).__name__}, expected text")
     value = str(value).strip()
+    if len(value) > _LONGEST_ID or len(value.split()) > _MOST_WORDS_OF_ID:
+        raise InputError(f"{where}: {column} holds a text, no id")
     if not value.isprintable():
         # A line end within an id would break every table that it is written to.
         raise InputError(f"{where}: {column} holds a line end or a control character")

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from radtune.command import run_command
 from radtune.config import InputError, key
-from radtune.label_files import column_of, read_labels, respell
-from radtune.privacy import looks_like_name
+from radtune.label_files import column_names, column_of, read_labels, respell
+from radtune.privacy import looks_like_name, no_column
 from radtune.sources import table
 from radtune.sources.check import Look
 from radtune.tables import match_ids, say_matched, table_layout
@@ -72,8 +72,11 @@ def _reports(path: Path, config: CheckConfig, ids: list[str]) -> Iterator[str]:
 
 def _labels(path: Path, kind: str, config: CheckConfig, task: Task, ids: Sequence[str]) -> Iterator[str]:
     columns = config.gold_columns if kind == "gold" and config.gold_columns else [config.label_column]
+    id_column = column_of(path, config.id_column)
+    if config.id_column and not id_column and not config.reports:
+        raise InputError(f"{path}: {no_column(config.id_column, column_names(path))}")
     for column in columns:
-        file = read_labels(path, task, column, column_of(path, config.id_column))
+        file = read_labels(path, task, column, id_column)
         said = f"{column}: " if column and len(columns) > 1 else ""
         blank = f", {len(file.blank):,} of which are blank" if file.blank else ""
         kind = "a column a class" if file.has_states else "lists of labels"

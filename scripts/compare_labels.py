@@ -19,6 +19,7 @@ from radtune.command import run_command
 from radtune.config import key
 from radtune.files import check_outputs, write_manifest, write_whole
 from radtune.label_files import read_labels
+from radtune.privacy import say
 from radtune.score.agreement import agreement_text, compare_tables
 from radtune.tasks import DEFAULT_RULES_TASK, load_task, task_names
 
@@ -38,6 +39,8 @@ class CompareConfig:
 def main(config: CompareConfig) -> None:
     """Compares, writes and shows."""
     check_outputs([config.output], [config.a, config.b])
+    if config.a.resolve() == config.b.resolve():
+        say("a, b: one file, which does not differ from itself")
     task = load_task(config.task)
     a = read_labels(config.a, task, id_column=config.a_id_column)
     b = read_labels(config.b, task, id_column=config.b_id_column)

@@ -20,7 +20,7 @@ from radtune.label_files import column_of, joined_to, read_labels, respell, unan
 from radtune.labels import Status
 from radtune.score.label_errors import suspects
 from radtune.sources.table import read_any_reports
-from radtune.tables import is_jsonl, read_table, write_cells
+from radtune.tables import check_table_name, is_jsonl, read_table, write_cells
 from radtune.tasks import load_task, text_of
 
 
@@ -47,8 +47,7 @@ def main(config: LabelErrorsConfig) -> None:
     """Reads, ranks and writes."""
     inputs = [config.reports, config.labels, *config.others]
     check_outputs([config.output, config.cleaned], inputs)
-    if is_jsonl(config.output):
-        raise InputError("output is a CSV or an Excel file")
+    check_table_name(config.output)
     task = load_task(config.task)
     if not task.classes or task.doubted:
         raise InputError(f"task {task.name}: its labels are phrases or states, and what is ranked are classes")

@@ -34,7 +34,7 @@ from radtune.report import Report, report_from_text
 from radtune.rules import NOT_CHEST, Mention, ReportLabels, label_if_meant, label_reports, rules_for
 from radtune.rules.display import Places, evidence_text
 from radtune.sources import table
-from radtune.tables import is_jsonl, read_table
+from radtune.tables import check_table_name, is_jsonl, read_table
 from radtune.tasks import DEFAULT_RULES_TASK, Task, load_task, text_of, with_rules
 
 
@@ -158,7 +158,10 @@ def _check(config: LabelConfig) -> None:
     for name in ("reports", "output"):
         if getattr(config, name) is None:
             raise InputError(f"missing required key: {name} (give reports= and output=, or text=)")
+    if config.explain and not config.explain.suffix:
+        raise InputError("explain: expected true, false, or a name that ends in .jsonl")
     check_outputs([config.output, config.explain], [config.reports])
+    check_table_name(config.output)
 
 
 def _explain_path(config: LabelConfig) -> Path | None:

@@ -17,7 +17,7 @@ from radtune.config import InputError, key, nearest
 from radtune.files import check_outputs, write_manifest
 from radtune.label_files import write_label_table
 from radtune.privacy import no_column
-from radtune.tables import find_id_column, id_cell, is_missing, read_table
+from radtune.tables import check_table_name, find_id_column, id_cell, is_missing, read_table
 from radtune.tasks import load_task
 
 # Cells, the most certain first.
@@ -41,6 +41,9 @@ def main(config: MapLabelsConfig) -> None:
     for name in config.names.values():
         if name not in task.classes:
             raise InputError(f"names: {task.name} has no class {name!r}{nearest(name, task.classes)}")
+    if not config.names:
+        raise InputError("names: none given: every cell would be blank")
+    check_table_name(config.output)
     check_outputs([config.output], [config.input])
     rows: dict[str, dict[str, int | None]] = {}
     for number, row in read_table(config.input):

@@ -26,7 +26,7 @@ from radtune.study.check import check_name
 from radtune.study.jobs import read_source
 from radtune.study.plan import read_study
 from radtune.study.settings import ALL, RULES, TEACHER
-from radtune.tables import find_column
+from radtune.tables import find_column, normal_id
 from radtune.tasks import DEFAULT_RULES_TASK, SECTIONS, load_task
 
 _COLUMNS = ("id_column", "patient_column", "text_column", "findings_column", "impression_column")
@@ -106,13 +106,18 @@ def main(config: NewStudyConfig) -> None:
     }
     if cohort["labels"] == TEACHER:
         study["teacher"] = {"model": "YOUR_MODEL", "base_url": "http://localhost:8000/v1"}
-    sections = [report.has_sections for report in read_source(cohort)]
+    sections = {normal_id(report.report_id): report.has_sections for report in read_source(cohort)}
     count = len(sections)
-    if not any(sections):
+    if not any(sections.values()):
         for part in (cohort, test):
             part["require_sections"] = False
     if "only_ids" in test:
-        tested = len(read_ids(config.gold, columns.values()))
+        wanted = read_ids(config.gold, columns.values())
+        tested = len(wanted & sections.keys())
+        count -= tested
+        if not tested or count < (config.rows or 1):
+            left = f"{tested:,} of the {len(wanted):,} ids are of its reports, and {count:,} are left to train on"
+            raise InputError(f"{config.gold}: has no texts, so its reports are those of {config.input}: {left}")
     else:
         tested = min(sum(1 for _ in read_source(test)), test.get("sample", count))
     check_name(output, config.name)
@@ -124,6 +129,8 @@ def main(config: NewStudyConfig) -> None:
         output.unlink()
         raise
     print(f"{output}: {count:,} reports to train on, {tested:,} to test on")
+    if "only_ids" in test and len(wanted) > tested:
+        print(f"{config.gold}: ids that belong to no report: {len(wanted) - tested:,}")
     print(f"radtune study {output} --cores 2    # -n: only says what it would do")
     table = column_names(config.input)
     if not config.patient_column and not find_column(table, PATIENT_COLUMNS):

@@ -26,6 +26,7 @@ from radtune.report import moved, read_reports
 from radtune.sources import sources, synthetic
 from radtune.sources.check import Look, say_look
 from radtune.sources.select import Selection, write_selection
+from radtune.tables import check_table_name
 from radtune.tasks import load_task, task_names
 from radtune.tasks.phrase_list import locate
 
@@ -59,6 +60,7 @@ def main(config: Any) -> None:
     given = {name: value for name, value in vars(config).items() if name not in taken and value is not None}
     keys = from_mapping(source.Keys, given, f"source={config.source}")
     inputs = [config.input, config.exclude_ids, config.only_ids]
+    check_table_name(config.gold_labels)
     check_outputs([config.gold_labels], inputs, [config.output, config.gold_phrases])
     where, look = config.input or Path(f"source={config.source}"), Look()
     read = (moved(report, where, config.output) for report in source.read(keys))
@@ -67,8 +69,10 @@ def main(config: Any) -> None:
     say_look(where, tuple(look.lines()))
     write_manifest(config.output, config, inputs, counts=dataclasses.asdict(counts), headings=dict(look.headings))
     print(f"{config.output}: {counts.kept:,} reports ({counts})")
-    if config.exclude_ids:
-        print(f"{config.exclude_ids}: ids that belong to no report: {counts.unmatched_exclude_ids:,}")
+    unmatched = {config.exclude_ids: counts.unmatched_exclude_ids, config.only_ids: counts.unmatched_only_ids}
+    for path, count in unmatched.items():
+        if path:
+            print(f"{path}: ids that belong to no report: {count:,}")
     if isinstance(keys, synthetic.Keys) and (keys.gold_labels or keys.gold_phrases):
         _write_gold(config, keys)
 

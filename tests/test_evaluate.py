@@ -9,6 +9,7 @@ import pytest
 import evaluate
 from radtune.config import InputError, parse_config
 from radtune.files import write_jsonl
+from radtune.label_files import labels_sha256
 from radtune.report import report_from_sections
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -221,7 +222,22 @@ def test_reports_narrow_both_sides_and_name_the_patients(folder: Path, capsys: p
 
 @pytest.mark.skipif(not (OPENI / "gold_labels.csv").exists(), reason="Open-i is not here (OPENI_DIR)")
 @pytest.mark.parametrize("blank", ["negative", "ignore"])
-def test_open_i_gold_scores_itself_perfectly(folder: Path, blank: str) -> None:
+def test_open_i_gold_scores_itself_perfectly(folder: Path, capsys, blank: str) -> None:
     gold = OPENI / "gold_labels.csv"
     metrics = run("task=multiple_choice", f"predictions={gold}", f"gold={gold}", "output=m.json", f"gold_blank={blank}")
     assert metrics["micro"]["ci95"]["f1"] == [1.0, 1.0]
+    assert "a file stands twice" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("reader", "told"), [(False, "gold: answers of gpt-x, which no reader has edited"), (True, "")]
+)
+def test_gold_that_is_a_models_answers_is_told(folder: Path, capsys, reader: bool, told: str) -> None:
+    row = {"report_id": "1", "labels": ["Edema"], "model": "gpt-x", "prompt_sha256": "0", "labels_sha256": "0"}
+    row |= {} if reader else {"labels_sha256": labels_sha256(row["labels"])}
+    for name in ("gold.jsonl", "answers.jsonl"):
+        (folder / name).write_text(json.dumps(row))
+    run("task=multiple_choice", "predictions=answers.jsonl", "gold=gold.jsonl", "output=m.json")
+    shown = capsys.readouterr().out
+    assert told in shown and ("which no reader" in shown) == bool(told)
+    assert "stands twice" not in shown

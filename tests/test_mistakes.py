@@ -44,6 +44,9 @@ MISTAKES = [
     ("prompts task=multiple_choice reports=reports.jsonl", "confirm with show_text=true"),
     ("study typo.yaml", "typo.yaml: unknown key 'report'"),
     ("study reports.jsonl", "reports.jsonl:2: not valid YAML"),
+    ("label reports=reports.jsonl output=new.csv explain=yes", "explain: expected true, false, or a name that ends in"),
+    ("map-labels task=multiple_choice input=labels.csv output=new.csv names={}", "names: none given"),
+    ("check gold=labels.csv id_column=STUDY", "1 of 1 files cannot be used as they are"),
     # Files that are not there, empty, swapped, or of another kind.
     ("label reports=nowhere.jsonl output=new.csv", "nowhere.jsonl: No such file"),
     ("label reports=empty.jsonl output=new.csv", "empty.jsonl: no rows"),
@@ -69,6 +72,26 @@ MISTAKES = [
     (f"{COMBINE} validation=[labels.csv] gold=labels.csv", "they may not decide"),
     (f"{COMBINE} least=inf", "least: expected a finite number"),
     (f"{COMBINE} least=7 rule=votes", "least=7.0: not a number of the 1 models"),
+    ("label reports=reports.jsonl output=new.jsonl", "new.jsonl: a table is written there; end its name in .csv or"),
+    ("label reports=reports.jsonl output=new.parquet", "new.parquet: a table is written there"),
+    (
+        "prepare source=synthetic count=3 output=new.jsonl gold_labels=gold.jsonl",
+        "gold.jsonl: a table is written",
+    ),
+    (
+        PREPARE.replace("notes", "texts") + " id_column=NOTE text_column=NOTE_ID",
+        "texts.csv:2: NOTE holds a text",
+    ),
+    (
+        PREPARE.replace("notes.csv", "reports.jsonl") + " fold=[1,9000]",
+        "no report is left (20 read, 20 in other",
+    ),
+    (PREPARE.replace("notes.csv", "reports.jsonl") + " only_ids=others.csv", "no report is left (20 read, 20 not in"),
+    (
+        "new-study name=s input=reports.jsonl gold=others.csv output=new.yaml",
+        "0 of the 19 ids are of its reports",
+    ),
+    ("new-study name=s input=reports.jsonl gold=labels.csv output=new.yaml", "and 0 are left to train on"),
     ("compare a=labels.csv b=reports.jsonl", "reports.jsonl:1: no 'labels'"),
     ("compare a=labels.csv b=notes.csv", "no id column"),
     ("compare a=labels.csv b=others.csv", "no report in common"),
@@ -131,6 +154,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "labels.csv": [header, first, *lines], "others.csv": [header, *(f"x{line}" for line in lines)],
         "twice.csv": [header, first, *lines, first], "values.csv": [header, first.replace(",1,0", ",2,0"), *lines],
         "notes.csv": ["NOTE_ID,NOTE", "1,No effusion."], "header.csv": ["report_id,text"],
+        "texts.csv": ["NOTE_ID,NOTE", "1,The heart is of normal size and the lungs are clear without any infiltrate."],
         "tab.yaml": ["reports:", "\t- a"], "typo.yaml": ["report: a.jsonl"], "list.yaml": ["- a"],
     }  # fmt: skip
     for name, content in texts.items():

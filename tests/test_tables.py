@@ -6,6 +6,7 @@ import json
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import openpyxl
@@ -16,7 +17,16 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from radtune.config import InputError
-from radtune.tables import find_id_column, is_missing, match_ids, normal_id, read_table, table_layout, write_csv
+from radtune.tables import (
+    find_id_column,
+    id_cell,
+    is_missing,
+    match_ids,
+    normal_id,
+    read_table,
+    table_layout,
+    write_csv,
+)
 
 ROWS = [{"id": "1", "note": "Größe: “fine”, 38 °C; done|ok"}, {"id": "2", "note": ""}]
 
@@ -239,3 +249,25 @@ def test_a_match_is_one_to_one(ids: list[str], known: set[str]) -> None:
     matched = match_ids(ids, known)
     assert len(set(matched.values())) == len(matched)
     assert all(matched[one] == one for one in ids if one in known)
+
+
+@pytest.mark.parametrize("others", [["Reader B"], ["Notes", "Reader B"], [], [""]])
+def test_sheets_that_are_not_read_are_named(tmp_path: Path, capsys, others: list[str]) -> None:
+    book = openpyxl.Workbook()
+    for name in others:
+        sheet = book.create_sheet(name)
+        for row in [["uid", "labels"], [datetime(2024, 1, 2), "Edema"]] if name else []:
+            sheet.append(row)
+    for row in [["uid", "labels"], [datetime(2024, 1, 2), "Edema"], [datetime(2024, 1, 2, 8, 30), "Edema"]]:
+        book.worksheets[0].append(row)
+    book.save(tmp_path / "gold.xlsx")
+    # Days as a CSV has them.
+    assert [row["uid"] for _, row in read_table(tmp_path / "gold.xlsx")] == ["2024-01-02", "2024-01-02 08:30:00"]
+    told = capsys.readouterr().err
+    assert all(repr(name) in told for name in others if name) and bool(told) == any(others)
+
+
+@pytest.mark.parametrize("cell", ["A small left effusion, " * 3 + "no pneumothorax, no edema", "x" * 501])
+def test_a_text_is_no_id(cell: str) -> None:
+    with pytest.raises(InputError, match="a:1: note holds a text, no id"):
+        id_cell("a:1", "note", {"note": cell})

@@ -45,7 +45,8 @@ class Counts:
     not_sampled: int = 0
     other_folds: int = 0
     unmatched_exclude_ids: int = 0
-    """How many of the ids to exclude belong to no report."""
+    """How many of the ids to exclude belong to no report, ``unmatched_only_ids`` of those to keep alone."""
+    unmatched_only_ids: int = 0
 
     def __str__(self) -> str:
         dropped = {
@@ -118,6 +119,8 @@ def selected(
                 counts.kept += 1
                 yield line
         counts.other_folds = len(left) - counts.kept
+        if not counts.kept:
+            raise InputError(f"{where}: no report is left ({counts})")
 
 
 def _eligible(
@@ -134,15 +137,15 @@ def _eligible(
     Returns:
         Where each begins there, with its :func:`priority`.
     """
-    excluded_seen, excluded_texts = set[str](), set[bytes]()
+    seen, excluded_texts = set[str](), set[bytes]()
     places: dict[bytes, int] = {}  # by what no two kept reports share
     found: dict[int, bytes] = {}
     offset = 0
     for report in reports:
         counts.read += 1
         digest = _digest(report) if selection.drop_duplicates and report.text else report.report_id.encode()
-        if (form := normal_id(report.report_id)) in excluded:
-            excluded_seen.add(form)
+        seen.add(form := normal_id(report.report_id))
+        if form in excluded:
             excluded_texts.add(digest)
             counts.excluded += 1
         elif only is not None and form not in only:
@@ -161,7 +164,7 @@ def _eligible(
             offset += spool.write(jsonl_line(report).encode())
     for digest in excluded_texts & places.keys():
         del found[places[digest]]
-    counts.unmatched_exclude_ids = len(excluded - excluded_seen)
+    counts.unmatched_exclude_ids, counts.unmatched_only_ids = len(excluded - seen), len((only or frozenset()) - seen)
     counts.duplicates = counts.read - counts.excluded - counts.not_named - counts.without_sections - len(found)
     return found
 

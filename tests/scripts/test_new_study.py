@@ -70,10 +70,10 @@ def test_a_readers_labels_are_learned_from_their_own_column(command, tables):
 
 
 def test_gold_may_be_of_reports_of_the_table(command, tables):
-    (tables / "read.csv").write_text("NOTE_ID,labels\nn1,Pleural Effusion\nn3,No Finding\n")
+    (tables / "read.csv").write_text("NOTE_ID,labels\nn1,Pleural Effusion\nn3,No Finding\nx1,\nx2,\n")
     code, shown, said = new_study(command, tables, "read.csv", *COLUMNS)
     assert code == 0, said
-    assert "5 reports to train on, 2 to test on" in shown
+    assert "3 reports to train on, 2 to test on" in shown and "read.csv: ids that belong to no report: 2" in shown
     source = read_study(tables / "ours.yaml").tests["ours_test"].source
     keys = [f"{name}={value}" for name, value in source.items()]
     output = tables / "test.jsonl"

@@ -145,3 +145,11 @@ def test_bad_id_files(tmp_path: Path, name: str, content: str | None, message: s
     with pytest.raises(InputError) as caught:
         read_ids(tmp_path / name)
     assert str(caught.value).startswith(f"{tmp_path / name}{message}")
+
+
+@pytest.mark.parametrize("ids", ["1\n3\n90\n91\n92", "report_id,labels\n1,Edema\n3,\nx,\ny,Edema\nz,Edema"])
+def test_ids_to_keep_that_no_report_has_are_counted(tmp_path: Path, ids: str) -> None:
+    named = tmp_path / f"ids.{'csv' if ',' in ids else 'txt'}"
+    named.write_text(ids)
+    kept, counts = select(tmp_path, make(5), only_ids=named)
+    assert (kept, counts.not_named, counts.unmatched_only_ids) == (["1", "3"], 3, 3)
