@@ -165,28 +165,31 @@ def _in_the_text_given(mention: Mention, plain: Normalised) -> Mention:
     return mention._replace(start=start, end=end, cue_start=cue[0], cue_end=cue[1])
 
 
-class _Stops(dict[tuple[str, ...], list[int]]):
+class _Stops:
     """Where the stops of some kinds stand in a sentence, in order; looked for when first asked."""
 
-    __slots__ = ("_finders", "_found", "_rules", "_sentence", "_starts", "_words")
+    __slots__ = ("_finders", "_found", "_of", "_rules", "_sentence", "_starts", "_words")
 
     def __init__(self, sentence: str, words: Words, rules: Rules, found: Sequence[Hit]) -> None:
         self._sentence, self._words, self._rules, self._found = sentence, words, rules, found
         self._finders: dict[str, list[tuple[int, Finder]]] | None = None
         self._starts: dict[str, list[int]] = {}
+        self._of: dict[tuple[str, ...], list[int]] = {}
 
-    def __missing__(self, names: tuple[str, ...]) -> list[int]:
+    def of(self, names: tuple[str, ...]) -> list[int]:
+        """Where stops of these kinds start, one list of all, so that a cue asks once where its reach ends."""
+        if names in self._of:
+            return self._of[names]
         if self._finders is None:
             self._finders = self._rules.stop_scanner.finders(self._words)
         found: list[int] = []
-        for name in names:
-            if name in self._finders:
+        for name, finders in self._finders.items():
+            if name in names:
                 if name not in self._starts:
-                    self._starts[name] = self._find(name, self._finders[name])
+                    self._starts[name] = self._find(name, finders)
                 found += self._starts[name]
-        # One list of all, so that a cue asks once where its reach ends.
         found.sort()
-        self[names] = found
+        self._of[names] = found
         return found
 
     def _find(self, name: str, finders: Sequence[tuple[int, Finder]]) -> list[int]:
@@ -238,7 +241,7 @@ def _find_cues(
         onward = rule.direction != "after" and hit.end <= last
         if not (back or onward):
             continue
-        ends = stops[rule.ends_at]
+        ends = stops.of(rule.ends_at)
         if back:
             at = bisect_left(ends, hit.start)
             cues.append(_Cue(hit.start, hit.end, ends[at - 1] if at else 0, hit.start, rule))
@@ -325,7 +328,7 @@ def _cues_before(
             continue
         if _words_between(sentence, end, word) > cue.rule.words:
             continue
-        if not end_at or bisect_left(stops[end_at], end) == bisect_right(stops[end_at], word):
+        if not end_at or bisect_left(stops.of(end_at), end) == bisect_right(stops.of(end_at), word):
             yield cue
 
 
@@ -344,7 +347,7 @@ def _concerns(cue: _Cue, hit: Hit, stops: _Stops) -> bool:
         return False
     if not cue.rule.spares:
         return True
-    spared = stops[cue.rule.spares]
+    spared = stops.of(cue.rule.spares)
     return bisect_left(spared, hit.start) == bisect_left(spared, hit.end)
 
 

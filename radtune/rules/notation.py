@@ -216,14 +216,13 @@ def followers(nodes: Sequence[Node], found: str) -> tuple[set[str] | None, tuple
     return (words if _openings(nodes[1:], words, stems) else None), tuple(stems)
 
 
-def needed(nodes: Sequence[Node]) -> frozenset[str]:
-    """Words of which a text has one, if a phrase that starts in it goes on; empty where that does not tell."""
-    for node in reversed(nodes[1:]):
+def needed(nodes: Sequence[Node]) -> Iterator[frozenset[str]]:
+    """Words of which a text has one of each group, if a phrase that starts in it goes on."""
+    for node in nodes[1:]:
         words: set[str] = set()
         stems: list[str] = []
-        if _openings((node,), words, stems) and not stems and "" not in words:
-            return frozenset(words)
-    return frozenset()
+        if not node.optional and _openings((node,), words, stems) and words and not stems and "" not in words:
+            yield frozenset(words)
 
 
 def _openings(nodes: Sequence[Node], words: set[str], stems: list[str]) -> bool:

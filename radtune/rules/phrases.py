@@ -86,15 +86,15 @@ class _Branch:
                 if is_lone(self._phrases[number].nodes, self._word, following):
                     break  # it stands there
         else:
-            return _AnyOf(self, ways) if ways else None
-        return _AnyOf(self, ways) if len(ways) > 1 else self._lone(self._phrases[ways[0]])
+            return _first_of(self, ways) if ways else None
+        return _first_of(self, ways) if len(ways) > 1 else self._lone(self._phrases[ways[0]])
 
     def _lone(self, phrase: Phrase) -> Finder:
         length, part, name, written = len(self._word), phrase.part, phrase.name, phrase.written
         return lambda text, at, words: Hit(at, at + length, part, name, written, at)
 
-    def needed(self, number: int) -> frozenset[str]:
-        return needed(self._phrases[number].nodes)
+    def needed(self, number: int) -> Sequence[frozenset[str]]:
+        return list(needed(self._phrases[number].nodes))
 
     def way(self, number: int) -> tuple[_Match, Phrase]:
         """A phrase and what matches it, compiled when first asked: a text holds few of the words."""
@@ -104,49 +104,35 @@ class _Branch:
         return self._matches[number], phrase
 
 
-class _AnyOf(dict[frozenset[str], Sequence[tuple[_Match, Phrase]]]):
-    """Finds the first of some phrases; holds those that can stand in a text, by the needed words that it has."""
+def _first_of(branch: _Branch, ways: Sequence[int]) -> Finder:
+    """Finds the first of some phrases of a branch."""
+    needs = [(number, branch.needed(number)) for number in ways]
+    needed = frozenset[str]().union(*(words for _, groups in needs for words in groups))
+    # Those that can stand in a text, by the needed words that it has.
+    possible: dict[frozenset[str], Sequence[tuple[_Match, Phrase]]] = {}
 
-    def __init__(self, branch: _Branch, ways: Sequence[int]) -> None:
-        super().__init__()
-        self._branch = branch
-        self._ways = [(number, branch.needed(number)) for number in ways]
-        self._needed = frozenset[str]().union(*(words for _, words in self._ways))
-
-    def __missing__(self, words: frozenset[str]) -> Sequence[tuple[_Match, Phrase]]:
-        ways = [self._branch.way(number) for number, needed in self._ways if not needed or needed & words]
-        if len(self) < _REMEMBERED_WORDS:
-            self[words] = ways
-        return ways
-
-    def __call__(self, text: str, at: int, words: frozenset[str]) -> Hit | None:
-        for match, phrase in self[self._needed & words]:
+    def find(text: str, at: int, words: frozenset[str]) -> Hit | None:
+        present = needed & words
+        if present not in possible:
+            if len(possible) == _REMEMBERED_WORDS:
+                possible.clear()
+            possible[present] = [
+                branch.way(number) for number, groups in needs if not any(map(present.isdisjoint, groups))
+            ]
+        for match, phrase in possible[present]:
             if found := match(text, at):
                 head = found.start(1) if phrase.gapped else at
                 return Hit(at, found.end(), phrase.part, phrase.name, phrase.written, head)
         return None
 
-
-class _Opening(dict[str, Sequence[tuple[str, Finder]]]):
-    """What finds the phrases that stand at a word, of each part, by the word or sign behind it."""
-
-    def __init__(self, branches: Mapping[str, _Branch]) -> None:
-        super().__init__()
-        self._branches = branches
-
-    def __missing__(self, following: str) -> Sequence[tuple[str, Finder]]:
-        finders = ((part, branch.finder(following)) for part, branch in self._branches.items())
-        found = [(part, finder) for part, finder in finders if finder is not None]
-        if len(self) < _REMEMBERED_WORDS:
-            self[following] = found
-        return found
+    return find
 
 
-class Scanner(dict[str, _Opening | None]):
-    """Finds phrases: holds what finds those that stand at a word, by the word, read when a text first has it."""
+class Scanner:
+    """Finds phrases; those that a word may open are read when a text first has it."""
 
+    # What was made out is in plain dicts: looking into one that makes up for what it lacks takes twice as long.
     def __init__(self, phrases: Iterable[Phrase]) -> None:
-        super().__init__()
         # By the first character, then by part and the word that they start with.
         self._by_letter: dict[str, dict[tuple[str, str], list[Phrase]]] = {}
         for phrase in phrases:
@@ -154,35 +140,58 @@ class Scanner(dict[str, _Opening | None]):
             for opening in first.openings[:1]:
                 starts = self._by_letter.setdefault(opening[0], {})
                 starts.setdefault((phrase.part, first.regex), []).append(phrase)
+        self._branches: dict[str, Mapping[str, _Branch]] = {}
+        # What finds the phrases that stand at a word, of each part, by the word and by that or the sign behind it; None
+        # for a word at which none does.
+        self._finders: dict[str, dict[str, Sequence[tuple[str, Finder]]] | None] = {}
 
-    def __missing__(self, word: str) -> _Opening | None:
-        by_part: dict[str, list[Phrase]] = {}
-        for (part, _), phrases in self._by_letter.get(word[0], {}).items():
-            if may_stand_at(phrases[0].nodes[0], word):
-                by_part.setdefault(part, []).extend(phrases)
-        found = _Opening({part: _Branch(word, phrases) for part, phrases in by_part.items()}) if by_part else None
-        if len(self) < _REMEMBERED_WORDS:
-            self[word] = found
+    def _finders_at(self, word: str, following: str) -> Sequence[tuple[str, Finder]]:
+        if word not in self._branches:
+            by_part: dict[str, list[Phrase]] = {}
+            for (part, _), phrases in self._by_letter.get(word[0], {}).items():
+                if may_stand_at(phrases[0].nodes[0], word):
+                    by_part.setdefault(part, []).extend(phrases)
+            if len(self._branches) >= _REMEMBERED_WORDS:
+                self._branches.clear()
+                self._finders.clear()
+            self._branches[word] = {part: _Branch(word, phrases) for part, phrases in by_part.items()}
+            self._finders[word] = {} if by_part else None
+        finders = ((part, branch.finder(following)) for part, branch in self._branches[word].items())
+        found = [(part, finder) for part, finder in finders if finder is not None]
+        if (remembered := self._finders[word]) is not None and len(remembered) < _REMEMBERED_WORDS:
+            remembered[following] = found
         return found
 
     def finders(self, words: Words) -> dict[str, list[tuple[int, Finder]]]:
         """By part the places in a text at which its phrases may stand, in order, and what finds them there."""
         found: dict[str, list[tuple[int, Finder]]] = {}
+        remembered = self._finders
         for at, word, following in words[0]:
-            if (openings := self[word]) is not None:
-                for part, find in openings[following]:
-                    found.setdefault(part, []).append((at, find))
+            try:
+                if (finders := remembered[word]) is None:
+                    continue
+                here = finders[following]
+            except KeyError:
+                here = self._finders_at(word, following)
+            for part, find in here:
+                found.setdefault(part, []).append((at, find))
         return found
 
     def scan(self, text: str, words: Words | None = None) -> list[Hit]:
         """Finds the phrases in (a sentence of) a reading copy, from left to right, none of a part overlapping."""
         free: dict[str, int] = {}
         hits = []
+        remembered = self._finders
         places, present = words_of(text) if words is None else words
         for at, word, following in places:
-            if (openings := self[word]) is not None:
-                for part, find in openings[following]:
-                    if at >= free.get(part, 0) and (hit := find(text, at, present)):
-                        free[part] = hit.end
-                        hits.append(hit)
+            try:
+                if (finders := remembered[word]) is None:
+                    continue
+                here = finders[following]
+            except KeyError:
+                here = self._finders_at(word, following)
+            for part, find in here:
+                if at >= free.get(part, 0) and (hit := find(text, at, present)):
+                    free[part] = hit.end
+                    hits.append(hit)
         return hits

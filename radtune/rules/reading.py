@@ -92,7 +92,7 @@ _DENIES = re.compile(r" {1,9}[a-z]")
 # "1) No effusion 2) Mild edema", "a) ... b) ..." on one line.
 _LIST_NUMBER = re.compile(r"\s(?=(?:\d{1,2}|[a-h]|i{1,3}|iv|v)\)\s)")
 # The referrer's question on the first line of a note: "?chest infection", and the reading on the next.
-_ASKED = re.compile(r"\A[ \t]*\?[^\n?.:;]{2,60}\n(?=\s*[A-Za-z])")
+_ASKED = re.compile(r"[ \t]*\?[^\n?.:;]{2,60}\n(?=\s*[A-Za-z])")
 # "Effusion - none." and "Effusion? None." answer themselves.
 _ANSWER = (
     r"(?:yes\b|(?:none|no|nil|absent|negative|unlikely|excluded"
@@ -109,8 +109,9 @@ _ADJECTIVE = (
 # section's heading end one too; the colon of other headings ("Pneumothorax: none") belongs to its
 # statement.
 _SENTENCE_END = re.compile(
-    r"\.(?:(?!\w)(?<!\b(?:vs|dr)\.)(?<!\b(?:e\.g|i\.e|d\.d|mod|min)\.)(?<!\b(?:susp|prob|poss)\.)(?<!\bbilat\.)"
-    r"(?<!\bequiv\.)(?<!\b(?:approx|interv)\.)(?<!\bno\.(?=\s\d))"
+    # Only a shorter word, and no number, may be abbreviated.
+    r"\.(?:(?!\w)(?:(?<=\d\.)|(?<=\w{7}\.)|(?<!\b(?:vs|dr)\.)(?<!\b(?:e\.g|i\.e|d\.d|mod|min)\.)"
+    r"(?<!\b(?:susp|prob|poss)\.)(?<!\b(?:bilat|equiv)\.)(?<!\b(?:approx|interv)\.)(?<!\bno\.(?=\s\d)))"
     r"|(?<=[a-z]{3}\.)(?=[a-z]{2})|(?<!\d\.)(?=\d{1,2}[.)] ?[a-z])|(?<=[\s.]\d\.)(?=[a-z])|(?<=^\d\.)(?=[a-z]))"
     rf"|-(?<=\s-)(?=\s)(?!\s{{1,9}}+(?:{_ANSWER}|{_ADJECTIVE}))"
     r"|:(?:(?<=\bfindings:)|(?<=\bimpression:)|(?<=\bconclusion:))"
@@ -155,7 +156,8 @@ _PRONOUN = re.compile(
 
 def reading_copy(text: str) -> str:
     """The text in lower case with every statement's end turned into one :data:`SENTENCE_END`, length unchanged."""
-    text = _ASKED.sub(lambda asked: " " * (len(asked[0]) - 1) + "\n", text)
+    if asked := _ASKED.match(text):
+        text = f"{SENTENCE_END:>{asked.end()}}{text[asked.end() :]}"
     copy = _fold_lines(text) if "\n" in text or "\r" in text else _fold_cells(text)
     lower = copy.lower()
     if len(lower) != len(copy):
