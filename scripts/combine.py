@@ -22,9 +22,9 @@ from radtune.combine import MAJORITY, RULES, combine
 from radtune.command import run_command
 from radtune.config import InputError, key
 from radtune.files import check_outputs, write_jsonl, write_manifest
-from radtune.label_files import BLANK, LABELS, LabelFile, joined_to, read_labels
+from radtune.label_files import BLANK, LABELS, joined_to, read_labels
 from radtune.score.calibration import METHODS, WANTED
-from radtune.score.inputs import GOLD, combine_gold, read_gold, understood
+from radtune.score.inputs import one_gold, understood
 from radtune.score.members import (
     COMBINING,
     MEAN,
@@ -38,7 +38,7 @@ from radtune.score.members import (
     rule_for,
 )
 from radtune.tables import match_ids, write_cells
-from radtune.tasks import Task, load_task, task_names
+from radtune.tasks import load_task, task_names
 
 
 @dataclass
@@ -105,7 +105,8 @@ def main(config: CombineConfig) -> None:
         raise InputError(f"least={config.least:g}: no mean score is above 1; rule=votes counts models")
     setting = Setting(rule, config.least or 0)
     if config.gold:
-        gold = _gold(config, config.gold, task)
+        keys = config.gold_column, config.gold_columns, config.gold_rule, config.id_column, config.gold_blank
+        gold = one_gold(config.gold, task, *keys)
         validation = [read_labels(path, task) for path in config.validation]
         if known := match_ids(validation[0].answers, members[0].answers):
             raise InputError(f"validation: {len(known)} of its reports are among those to answer: they may not decide")
@@ -126,15 +127,6 @@ def main(config: CombineConfig) -> None:
     print(_text(setting, len(members)))
     statuses = Counter(str(one.answer.status) for one in found.values())
     print(f"{config.output}: {', '.join(f'{count:,} {status}' for status, count in statuses.items())}")
-
-
-def _gold(config: CombineConfig, path: Path, task: Task) -> LabelFile:
-    """What is right of the validation reports, by one column or several annotators."""
-    sides = read_gold(path, task, config.gold_column, config.gold_columns, config.gold_rule, config.id_column)
-    if GOLD in sides:
-        return sides[GOLD]
-    by_all = [understood(task, side)[0] for side in sides.values()]
-    return combine_gold(task, by_all, str(config.gold_rule), config.gold_blank)
 
 
 def _text(setting: Setting, members: int) -> str:

@@ -122,6 +122,16 @@ def combine_gold(task: Task, annotators: Sequence[LabelFile], rule: str, gold_bl
     return LabelFile(annotators[0].path, combined, blank=blank, says_none=True, lines=annotators[0].lines)
 
 
+def one_gold(
+    path: Path, task: Task, column: str | None, columns: Sequence[str] | None, rule: str | None,
+    id_column: str | None, gold_blank: str | None, slips: bool = False,
+) -> LabelFile:  # fmt: skip
+    """What is right, by one column or by several annotators': as their keys are read, understood and combined."""
+    read = read_gold(path, task, column, columns or (), rule, id_column)
+    sides = {name: understood(task, side, slips)[0] for name, side in read.items() if rule or name == GOLD}
+    return combine_gold(task, list(sides.values()), rule, gold_blank) if rule else sides[GOLD]
+
+
 def blank_text(task: Task, gold: LabelFile, gold_blank: str | None, name: str = GOLD) -> str:
     """What was done with blank cells, and with classes that there is no column for; empty where there are none."""
     said = []

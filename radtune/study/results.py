@@ -10,7 +10,7 @@ from radtune.files import manifest_path, read_json, read_jsonl
 from radtune.label_files import LabelFile, read_labels, respell
 from radtune.score.errors import ErrorKind, LabelError
 from radtune.score.evaluation import Metrics, read_metrics
-from radtune.score.inputs import GOLD, LENIENT, combine_gold, read_gold, understood
+from radtune.score.inputs import LENIENT, one_gold
 from radtune.study.cells import Cell, Kind
 from radtune.study.jobs import read_stamp, stamp_path
 from radtune.study.plan import Study
@@ -190,12 +190,8 @@ def gold_of(test: Test) -> LabelFile:
     Raises:
         InputError: It cannot be read.
     """
-    column, columns, rule, id_column, blank = map(
-        test.evaluation.get, ("gold_column", "gold_columns", "gold_rule", "id_column", "gold_blank")
-    )
-    read = read_gold(test.gold, test.task, column, columns or (), rule, id_column)
-    sides = {n: understood(test.task, side, _is_lenient(test))[0] for n, side in read.items() if rule or n == GOLD}
-    return combine_gold(test.task, list(sides.values()), rule, blank) if rule else sides[GOLD]
+    keys = map(test.evaluation.get, ("gold_column", "gold_columns", "gold_rule", "id_column", "gold_blank"))
+    return one_gold(test.gold, test.task, *keys, slips=_is_lenient(test))
 
 
 def predictions_of(study: Study, cell: str, test: Test) -> LabelFile:
