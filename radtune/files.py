@@ -31,7 +31,9 @@ from radtune import ROOT
 from radtune.config import InputError
 
 # What a result depends on; listed in every manifest where installed.
-_PACKAGES = ("radtune", "torch", "torchtune", "torchao", "transformers", "peft", "openai")
+_PACKAGES = (
+    "radtune", "torch", "torchtune", "torchao", "transformers", "peft", "openai", "scikit-learn", "scipy",
+)  # fmt: skip
 
 # What a full disk, a quota or a file size limit says while a file is being written.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -214,6 +214,7 @@ def _encoding(path: Path) -> str:
 
 def _excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     import openpyxl  # slow to import, and only this format needs it
+    from openpyxl.utils.escape import unescape
 
     try:
         with open(path, "rb") as stream:
@@ -227,7 +228,9 @@ def _excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
             width = 0
             for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
                 width = width or len(cells)
-                yield number, [_as_meant(cell_text(cell)) for cell in cells] + [""] * (width - len(cells))
+                # What XML cannot hold, such as a carriage return, stands there as _x000D_.
+                texts = [unescape(cell_text(cell)) for cell in cells]
+                yield number, [*map(_as_meant, texts)] + [""] * (width - len(cells))
     except InputError:
         raise
     except OSError as error:

@@ -70,7 +70,7 @@ def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
         if not report_id:
             raise InputError(f"{where}: empty {used['id']}")
         if report_id in seen:
-            raise InputError(f"{where}: {used['id']} {report_id!r} stands twice")
+            raise InputError(f"{where}: {used['id']} {report_id!r} stands twice; join the rows of a report first")
         seen.add(report_id)
         names.update(row)
         findings, impression, text, modality, body_part, indication = (_text(where, used[name], row) for name in _TEXTS)
@@ -153,7 +153,8 @@ def _text(where: str, column: str | None, row: dict[str, Any]) -> str:
         raise InputError(f"{where}: {column} is {type(value).__name__}, expected text")
     if len(value) > MAX_REPORT_BYTES:
         raise InputError(f"{where}: {column} is longer than {MAX_REPORT_BYTES:,} characters, which no report is")
-    return value.strip()
+    # Whichever program wrote the file last: the same report is not asked about, and paid for, once more.
+    return value.replace("\r\n", "\n").replace("\r", "\n").strip()
 
 
 def _images(where: str, column: str | None, row: dict[str, Any]) -> tuple[str, ...] | None:

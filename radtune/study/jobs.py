@@ -16,9 +16,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from radtune import ROOT
+from radtune import PACKAGE, ROOT
 from radtune.config import InputError, from_mapping, read_yaml
-from radtune.files import jsonl_line, package_versions, sha256_file, sha256_text, write_whole
+from radtune.files import git_commit, jsonl_line, package_versions, sha256_file, sha256_text, write_whole
 from radtune.report import Report, image_base
 from radtune.sources import sources
 from radtune.sources.table import reports_of
@@ -34,6 +34,8 @@ _NOISE = ("drop", "add", "garble", "shared_errors")
 _LARGE = 2**26
 _TORCH = ("torch", "torchtune", "torchao")
 _LINEAR = ("scikit-learn", "scipy")
+# What a stamp says besides: how long it took, and the state of radtune's code.
+_BESIDE = {"seconds", "commit"}
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,8 @@ def _prepare(
 
 def _label(name: str, task: Task, own: Mapping[str, str], reports: Path, output: Path) -> Job:
     keys = {**own, "task": _task(task), "reports": reports, "output": output}
-    rules = sorted(Path(own["rules"]).glob("*.toml")) if "rules" in own else []
+    # Headings and regions are asked before any rules.
+    rules = sorted((*PACKAGE.glob("*.toml"), *(Path(own["rules"]).glob("*.toml") if "rules" in own else ())))
     return Job(name, ("scripts/label_by_rules.py",), keys, (output,), (reports, *task.files, *rules))
 
 
@@ -428,14 +431,14 @@ def read_stamp(path: Path) -> dict[str, Any]:
     """What a result was made from; nothing, where that is not known."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return found if found.keys() - {"seconds"} == {"command", "files", "versions", "made"} else {}
+        return found if found.keys() - _BESIDE == {"command", "files", "versions", "made"} else {}
     except (OSError, ValueError, AttributeError):
         return {}
 
 
 def fingerprint(made_from: Mapping[str, Any]) -> str:
     """Equal for results that are made from the same, wherever it stands."""
-    parts = {name: part for name, part in made_from.items() if name != "seconds"}
+    parts = {name: part for name, part in made_from.items() if name not in _BESIDE}
     parts |= {"files": sorted(made_from["files"].values())} if made_from else {}
     return sha256_text(json.dumps(parts, sort_keys=True))
 
@@ -443,11 +446,16 @@ def fingerprint(made_from: Mapping[str, Any]) -> str:
 def stale(study: Study, made_from: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Which results are made from something else than there is now, a line for each thing that has changed."""
     found: dict[str, list[str]] = {}
+    commit, others = git_commit(), list[str]()
     for job, now in made_from.items():
         before = read_stamp(stamp_path(study, job))
         if before and fingerprint({name: before[name] for name in now}) != fingerprint(now):
             found.setdefault(", ".join(_changes(before, now)), []).append(job)
-    return [
+        elif commit and before.get("commit", commit) != commit:
+            others.append(before["commit"])
+    kept = f"of the results that are kept, {len(others)} were made by other states of radtune's code"
+    named = ", ".join(sorted({f"{one:.12}" for one in others}))
+    return [f"{kept} ({named}): delete those that it should make anew"] * bool(others) + [
         f"{what}: changed since {len(jobs)} results were made, which are stale and made anew: {', '.join(jobs)}"
         for what, jobs in found.items()
     ]

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import psutil
 
 from radtune.config import InputError
-from radtune.files import lock, read_json, write_bytes, write_whole
+from radtune.files import git_commit, lock, read_json, write_bytes, write_whole
 from radtune.privacy import say
 from radtune.study.formats import time_text
 from radtune.study.jobs import ADAPTER, Hashes, Job, fingerprint, given_of, made_of, read_stamp, stamp_path
@@ -56,7 +56,8 @@ def run_job(study: Study, job: Job, made: Container[Path], log: Path, parent: in
         code = make(study, job, now, log, parent, held)
         if code == 0:
             with write_whole(stamp) as stream:
-                json.dump(now | ({"seconds": time.monotonic() - began} if whole else {}), stream, indent=2)
+                beside = {"commit": git_commit()} | ({"seconds": time.monotonic() - began} if whole else {})
+                json.dump(now | beside, stream, indent=2)
         return code
 
 

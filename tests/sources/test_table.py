@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -153,3 +154,18 @@ def test_any_reports_are_ours_or_a_table(tmp_path: Path) -> None:
         write(tmp_path / "n.jsonl", [{"CASE": 7, "NOTE": "IMPRESSION: Normal."}]), "case", "note"
     )
     assert (named.report_id, named.text) == ("7", "Impression: Normal.")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "b.csv", "c.xlsx"])
+def test_a_report_is_the_same_whatever_program_wrote_its_line_ends(tmp_path: Path, name: str) -> None:
+    end = {"a.csv": "\n", "b.csv": "\r\n", "c.xlsx": "_x000D_\n"}[name]
+    rows = [["uid", "findings"], ["1", f"Small effusion.{end}No edema."]]
+    if name.endswith(".csv"):
+        (tmp_path / name).write_bytes("".join(f'{uid},"{text}"{end}' for uid, text in rows).encode())
+    else:
+        book = openpyxl.Workbook()
+        for row in rows:
+            book.active.append(row)
+        book.save(tmp_path / name)
+    (report,) = read_any_reports(tmp_path / name)
+    assert report.text == "Findings: Small effusion.\nNo edema."

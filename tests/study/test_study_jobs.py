@@ -239,8 +239,44 @@ def test_what_is_stale_is_said_with_what_has_changed(
     monkeypatch.setattr(module, "package_versions", lambda: versions | {"torchtune": "9.9"})
     (line,) = stale(study, made_from(study))
     assert line.startswith(f"torchtune {versions['torchtune']} to 9.9: changed since 3 results were made")
+    monkeypatch.setattr(module, "package_versions", lambda: versions)
+    for name in ("train/mix_8", "predict/base/curated"):
+        path = stamp_path(study, name)
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"commit": "0123456789abcdef"}))
+    (line,) = stale(study, made_from(study))
+    assert line.startswith("of the results that are kept, 2 were made by other states of radtune's code (0123456789ab)")
+    monkeypatch.setattr(module, "git_commit", lambda: None)
+    assert stale(study, made_from(study)) == []
     stamp_path(study, "train/mix_8").write_text("torn")
+    monkeypatch.setattr(module, "package_versions", lambda: versions | {"torchtune": "9.9"})
     assert "train" not in stale(study, made_from(study))[0].partition(":")[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "jobs"),
+    [
+        (lambda folder: edit(folder / "regions.toml", "a = 1", "a = 2"), {"label_test_by_rules/curated/rule_labeler"}),
+        (lambda folder: edit(folder / "sections.toml", "a = 1", "a = 2"), {"label_test_by_rules/curated/rule_labeler"}),
+        ({"scikit-learn": "9.9"}, {"ask_linear/linear_8/curated"}),
+        ({"scipy": "9.9"}, {"ask_linear/linear_8/curated"}),
+    ],
+    ids=["region", "heading", "scikit-learn", "scipy"],
+)  # fmt: skip
+def test_what_labels_and_what_linear_models_are_made_of_counts(
+    own: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable | dict, jobs: set[str]
+) -> None:
+    for name in ("regions", "sections"):
+        (tmp_path / f"{name}.toml").write_text("a = 1")
+    monkeypatch.setattr(module, "PACKAGE", tmp_path)
+    own |= {"linear": True}
+    before, versions = made_from(study_from_mapping(own)), module.package_versions()
+    if isinstance(change, dict):
+        assert versions.keys() >= change.keys()
+        monkeypatch.setattr(module, "package_versions", lambda: versions | change)
+    else:
+        change(tmp_path)
+    after = made_from(study_from_mapping(own))
+    assert {job for job in after if fingerprint(before[job]) != fingerprint(after[job])} == jobs
 
 
 def checked(values: dict) -> list[str]:
