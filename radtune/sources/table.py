@@ -31,7 +31,7 @@ _NAMES = {
 _TEXTS = ("findings", "impression", "text", "modality", "body_part", "indication")
 # Columns that hospitals keep patients' ids in.
 PATIENTS = re.compile(
-    r"(?:.*[_ -])?(?:e?mrn?|empi|pat(?:ient)?|subject|person|medical[_ -]?record)"
+    r"(?:.*[_ -])?(?:e?mrn?|empi|pat(?:ient(?:en)?)?|subject|person|medical[_ -]?record)"
     r"(?:[_ -]?(?:id|nr|no|num|number|key|mrn))?",
     re.IGNORECASE,
 )

@@ -14,7 +14,7 @@ from pyarrow import parquet
 from radtune.config import InputError
 from radtune.files import write_jsonl
 from radtune.report import Report, report_from_sections
-from radtune.sources.table import Keys, read, read_any_reports
+from radtune.sources.table import PATIENTS, Keys, read, read_any_reports
 
 
 def read_table(path: Path, source: str = "table", **columns: str) -> Iterator[Report]:
@@ -169,3 +169,8 @@ def test_a_report_is_the_same_whatever_program_wrote_its_line_ends(tmp_path: Pat
         book.save(tmp_path / name)
     (report,) = read_any_reports(tmp_path / name)
     assert report.text == "Findings: Small effusion.\nNo edema."
+
+
+def test_columns_of_patients_are_known_by_their_names() -> None:
+    names = ["MRN", "EMPI", "Patient ID", "Pat-Nr", "Patienten-Nr", "PATIENTEN_ID", "person_key", "subject"]
+    assert [*filter(PATIENTS.fullmatch, [*names, "Patientenbefund", "path", "Befund-Nr", "NOTE_ID"])] == names
