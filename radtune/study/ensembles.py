@@ -1,7 +1,7 @@
 """What a study's ensembles are worth, beside models that answer alone: their tables and figures."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from radtune.score.calibration import Calibration, thresholds
@@ -27,6 +27,7 @@ from radtune.study.settings import ALL, Test
 from radtune.study.titles import ENSEMBLES, row_label, system_title
 
 _TUNED = "tuned"
+_GAIN = ("ΔF1", "ΔF1 95 % CI")
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,11 @@ def ensemble_tables(results: Results, test: Test) -> Iterator[Table]:
         rows.append(row)
     yield _table("correlation", f"{test.title}: errors of two members, mean correlation", test, rows)
     rows = [
-        {"System": system.title, "Members": size, **_scores(found)}
+        {"System": system.title, "Members": size, **_scores(found), **_gain(found, system.by_size[0])}
         for system in many for size, found in enumerate(system.by_size, start=1)
     ]  # fmt: skip
-    yield _table("f1_by_members", f"{test.title}: F1 by the number of members, tuned threshold", test, rows)
+    title = f"{test.title}: F1 by the number of members, tuned threshold; ΔF1 is to one"
+    yield replace(_table("f1_by_members", title, test, rows), signed=_GAIN)
     rows = []
     for system in systems:
         before, after = system.calibrations
@@ -144,6 +146,10 @@ def _scores(found: Measured) -> Row:
     return row | {"F1 95 % CI": found.interval()[2]}
 
 
+def _gain(found: Measured, other: Measured) -> Row:
+    return dict(zip(_GAIN, (float((found.values - other.values)[2]), found.interval(minus=other)[2]), strict=True))
+
+
 def _worth(study: Study, systems: Sequence[System], test: Test) -> Table:
     """One member and all of them, at a threshold of a half and a tuned one; models alone; and variants of one."""
     singles = [system for system in systems if len(system.members) == 1]
@@ -167,13 +173,10 @@ def _worth(study: Study, systems: Sequence[System], test: Test) -> Table:
     rows = []
     for row, scores in found:
         row |= _scores(scores)
-        if alone:
-            row |= {"ΔF1": float((scores.values - alone.all_tuned.values)[2])}
-            row |= {"ΔF1 95 % CI": scores.interval(minus=alone.all_tuned)[2]}
-        rows.append(row)
+        rows.append(row | (_gain(scores, alone.all_tuned) if alone else {}))
     against = f"; ΔF1 is to {alone.title}, {_TUNED}" if alone else ""
     title = f"{test.title}: ensembles and models alone{against}"
-    return Table(f"ensembles_{test.name}", title, ENSEMBLES, rows, signed=("ΔF1", "ΔF1 95 % CI"), printed=True)
+    return Table(f"ensembles_{test.name}", title, ENSEMBLES, rows, signed=_GAIN, printed=True)
 
 
 def _members(study: Study, systems: Sequence[System]) -> Iterator[Row]:

@@ -80,6 +80,8 @@ def test_the_page_shows_what_ensembles_are_worth(answered: Study, run_here) -> N
     assert [row.get("Of its own") for row in members[:4]] == ["loss.end_weight=0.3", None, "loss.end_weight=0.3", None]
     sizes = [row["F1"] for row in tables["f1_by_members_multiple_choice"].rows if row["System"].startswith("Plain")]
     assert sizes == sorted(sizes) and sizes[-1] == rows[7]["F1"]
+    gains = [row["ΔF1"] for row in tables["f1_by_members_multiple_choice"].rows if row["System"].startswith("Plain")]
+    assert gains == pytest.approx([f1 - sizes[0] for f1 in sizes])
     assert {"cancellation_multiple_choice", "correlation_multiple_choice", "calibration_multiple_choice"} <= {*tables}
     assert not [name for name in tables if name.endswith("_chosen")]
     figures = all_figures(results, reported)
