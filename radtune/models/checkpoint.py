@@ -48,7 +48,7 @@ _PLAIN = (
 # Starts of training that leave the base model's weights as they are; PiSSA, OLoRA, CorDA and LoftQ do not.
 _STARTS = (None, True, False, "gaussian", "eva", "orthogonal")
 # Of the others, those that change them to the same whenever PEFT loads the adapter: by no chance, and from no data.
-_STARTS_AGAIN = ("pissa", "olora")
+STARTS_AGAIN = ("pissa", "olora")
 # Rows of each weight that a fingerprint is made of: training changes all of them, and reading all takes a minute.
 _ROWS = 16
 
@@ -236,7 +236,7 @@ def check_base(adapter: Path, base: Path) -> None:
         "task_type": config.get("task_type") in (None, "CAUSAL_LM"),
         # Its projections are put on behind these tokens alone; without a word, nowhere where a prompt has none.
         "alora_invocation_tokens": not config.get("alora_invocation_tokens"),
-        "init_lora_weights": config.get("init_lora_weights") in (*_STARTS, *_STARTS_AGAIN),
+        "init_lora_weights": config.get("init_lora_weights") in (*_STARTS, *STARTS_AGAIN),
     }
     if strange := [name for name, is_so in as_trained.items() if not is_so]:
         raise InputError(f"{path}: {strange[0]} makes it more than plain LoRA, and such is not run here")

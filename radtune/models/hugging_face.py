@@ -19,6 +19,7 @@ from radtune.models.checkpoint import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     PEFT_PREFIX,
+    STARTS_AGAIN,
     check_base,
     check_finite,
     check_sizes,
@@ -40,6 +41,9 @@ def load_pretrained(
     if adapter is not None:
         # peft would look for what is absent on the Hub.
         check_base(adapter, folder)
+        if quantization and (start := read_json(adapter / ADAPTER_CONFIG).get("init_lora_weights")) in STARTS_AGAIN:
+            # PEFT would take it off weights of fewer bits than it was taken off in training.
+            raise InputError(f"{adapter}: its start, {start}, is a part of its base model: leave quantization= out")
     with _quietly(), _without_adapter(folder) as whole:
         model = _base_model(folder, whole, device, dtype, quantization)
         with _one_lined(f"{folder}: its tokenizer cannot be loaded with transformers"):

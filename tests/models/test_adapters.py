@@ -96,6 +96,13 @@ def test_what_no_engine_runs_as_it_was_trained_is_refused(ours, tmp_path, logits
         logits(MINI, changed(ours / "adapter", tmp_path / "other", **changes))
 
 
+@pytest.mark.parametrize(("start", "bits"), [("pissa", "4bit"), ("olora", "8bit")])
+def test_a_start_that_is_taken_off_the_base_is_not_taken_off_fewer_bits(ours, tmp_path, start, bits):
+    adapter = changed(ours / "adapter", tmp_path / "other", init_lora_weights=start)
+    with pytest.raises(InputError, match=f"{start}, is a part of its base model: leave quantization= out"):
+        load_pretrained(MINI, adapter, CPU, torch.float32, bits)
+
+
 @pytest.mark.parametrize(
     ("base", "factor", "said"),
     [
