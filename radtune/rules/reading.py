@@ -34,7 +34,7 @@ _OPENS = re.compile(
     r"|[A-Z][A-Za-z/]*(?: [A-Za-z/]+){0,3}(?:[ \t]*+(?:=|\.{3})| *+\t|[ \t]++--?[ \t]))"
 )
 # "Pneumothorax - No" asks for no more, whatever its last word is, before a line that begins so or with a capital.
-_ROW = r"[ \t]*+[A-Za-z/]++(?: [A-Za-z/]++){0,3}(?:[ \t]*+(?:[:=]|\.{3,}+)| *+\t|[ \t]++--?(?=[ \t])| {3,}+)"
+_ROW = r"[ \t]*+[A-Za-z/]++(?: [A-Za-z/]++){0,3}(?:[ \t]*+(?:[:;=]|\.{3,}+)| *+\t|[ \t]++--?(?=[ \t])| {3,}+)"
 _ANSWERED = re.compile(
     rf"[ \t]*+(?:[-*>][ \t]++)?{_ROW}[ \t]*+(?:no|new|left|right|small|mild|possible)[ \t]*+\Z", re.IGNORECASE
 )
@@ -77,7 +77,9 @@ _CAPITALISED = re.compile(r"[ \t]*(?:[A-Z][a-z]|(?:NO|THERE|THE|SMALL|MILD|MODER
 _PUNCTUATED = re.compile(r"[.;!?](?<=[^\s\d].)(?:\s|\Z)")
 
 # Three blanks or a tab stand between columns, unless every gap in the text is as wide.
-_WIDE_GAP = re.compile(r"(?<=[^\s:])(?: {3,}|[ ]*\t[ \t]*)(?=[^\s:])(?!(?:or|and|nor|of|is|are|in|on|with)\b)")
+_WIDE_GAP = re.compile(
+    r"(?<=[^\s:])(?<![;,.] no)(?: {3,}|[ ]*\t[ \t]*)(?=[^\s:])(?!(?:or|and|nor|of|is|are|in|on|with)\b)"
+)
 _NARROW_GAP = re.compile(r"\S {1,2}\S")
 _CELL = re.compile(r"[A-Za-z][A-Za-z /]{1,30}\Z")
 
@@ -91,14 +93,27 @@ _MARKS = re.compile(
 _DENIES = re.compile(r" {1,9}[a-z]")
 # "1) No effusion 2) Mild edema", "a) ... b) ..." on one line.
 _LIST_NUMBER = re.compile(r"\s(?=(?:\d{1,2}|[a-h]|i{1,3}|iv|v)\)\s)")
-# The referrer's question on the first line of a note: "?chest infection", and the reading on the next.
-_ASKED = re.compile(r"[ \t]*\?[^\n?.:;]{2,60}\n(?=\s*[A-Za-z])")
+# The referrer's words on the first line of a note, and the reading on the next: "?chest infection ?effusion", "Fever,
+# ?pneumonia.", "s/p fall, eval rib fx"; but not "LLL opacity ?pneumonia".
+_ASKED = re.compile(
+    r"(?=[^\n:;]{3,100}\n\s*[A-Za-z])(?:[ \t]*\?(?:[^\n.]*+|[^\n.?]*+\?[^\n.]*+\.)[ \t]*\n"
+    r"|(?=[^\n]*?\b(?:cough|fever|fall|fell|pain|sob|breathless|dyspn|ha?emoptysis|smok|pack|weight|mv[ac]|rt[ac]|trauma"
+    r"|sats|hypoxi|septic|sepsis|wheeze|unwell|confus))"
+    r"(?=[^\n]*?(?:\?[ \t]?\w|\b(?:eval|assess|r/o|rule out|query|exclude)\b))"
+    r"(?![^\n]*?(?:opaci|densit|consolidation|shadow|nodul|(?:seen|noted|there|lobe|zone|base|heart|lungs|normal|clear)\b))"
+    r"[^\n]*(?<!,)(?<!\band)(?<!\bor)[ \t]*\n(?=\s*(?-i:[A-Z])))",
+    re.IGNORECASE,
+)
+# "Q: Is there edema? A: No."
+_ASKER = re.compile(r"(?:\A|(?<=\n)) *q(?:uestion)?[.:](?= )|(?<=\?) *(?:a|ans|answer)[.:](?= )")
+# "Effusion;No"
+_CELLS = re.compile(r"(?<=[a-z]);(?= ?(?:yes|no|y|n|present|absent|none|nil)[ .]*(?:\n|\Z))")
 # "Effusion - none." and "Effusion? None." answer themselves.
 _ANSWER = (
     r"(?:yes\b|(?:none|no|nil|absent|negative|unlikely|excluded"
     r"|(?:not|none) {1,9}(?:seen|present|identified|visible|visuali[sz]ed|evident|detected)) *+(?:[.,\n]|\Z)"
     r"|(?:present|positive|possible|probable|suspected|equivocal|questionable) *+(?:[.,\n]|\Z)"
-    r"|no {1,3}(?:evidence|acute|significant|definite|visible|change)\b)"
+    r"|no {1,3}(?:evidence|acute|significant|definite|visible|change|fluid)\b)"
 )
 _ADJECTIVE = (
     r"(?:normal|clear|enlarged|big|prominent|borderline|dilated|mild(?:ly)?|small|large|widened|unremarkable|intact"
@@ -116,6 +131,8 @@ _SENTENCE_END = re.compile(
     rf"|-(?<=\s-)(?=\s)(?!\s{{1,9}}+(?:{_ANSWER}|{_ADJECTIVE}))"
     r"|:(?:(?<=\bfindings:)|(?<=\bimpression:)|(?<=\bconclusion:))"
 )
+# "FINDINGS --- no effusion --- PICC", but "Pneumothorax -- none".
+_RULE = re.compile(rf"(?<= )--++(?= )(?! {{1,9}}+(?:{_ANSWER}|(?:normal|clear|enlarged|widened|unremarkable)\b))")
 # "Opacity left base ?pneumonia" asks about what comes behind.
 _QUESTION = re.compile(rf"(?<=\w\?)\s(?!\s{{0,9}}+{_ANSWER})|(?<=\w) (?=\?\w)")
 # "Heart - enlarged", "Pneumothorax - none": the dash stands for a colon.
@@ -125,7 +142,7 @@ _DASH_AS_COLON = re.compile(
 # So do leaders, a sign of equality, a tab: "Pneumothorax .... No".
 _LEADER = re.compile(
     rf"\A([ \t]*+(?:[-*>][ \t]++)?[A-Z/]++(?: [A-Z/]++){{0,3}})(?:[ \t]*+(?:=|\.{{3,}}+)[ \t]*+| *+\t[ \t]*+| {{3,}}+)"
-    rf"(?={_ANSWER}|{_ADJECTIVE})",
+    rf"(?={_ANSWER}|{_ADJECTIVE}|[yn]\b)",
     re.IGNORECASE,
 )
 # "Pneumothorax? - none seen."
@@ -148,9 +165,9 @@ _NEXT_HEADING = re.compile(
 # "It is no longer seen." goes on with what the sentence before it spoke of.
 _PRONOUN = re.compile(
     r"\n(?= {1,9}+(?:none (?:seen|identified|present|visible|found) *+(?:\n|\Z)"
-    r"|(?:it|this|these|they|that) (?:is|are|was|were|has|have) (?:now |since |completely |also )?"
+    r"|(?:it|this|these|they|that) (?:is|are|was|were|has|have) (?:(?:now|since|completely|fully|also) ){0,2}"
     r"(?:no longer|not (?:seen|visible|present|identified|visuali[sz]ed|evident|apparent|reproduced)|resolved|cleared"
-    r"|gone|disappeared|been (?:removed|withdrawn))))"
+    r"|re-?expanded|gone|disappeared|been (?:removed|withdrawn))))"
 )
 
 
@@ -171,7 +188,13 @@ def reading_copy(text: str) -> str:
         lower = _DICTATED.sub(
             lambda word: {"end": ".", "comma": ",", None: ":"}[word.lastgroup].ljust(len(word[0])), lower
         )
+    if ";" in lower:
+        lower = _CELLS.sub(":", lower)
     lower = lower.translate(_SIGNS)
+    if "? a" in lower:
+        lower = _ASKER.sub(lambda sign: " " * len(sign[0]), lower)
+    if " --" in lower:
+        lower = _RULE.sub(lambda rule: SENTENCE_END.ljust(len(rule[0])), lower)
     if " - " in lower:
         lower = _DASH_AS_COLON.sub(r"\1:", lower)
     if any(word in lower for word in _TELLS_OF_ABSENT):
