@@ -43,6 +43,7 @@ def write_adapter(folder: Path, modules: tuple[str, ...] = ("q_proj", "v_proj"),
     folder.mkdir()
     save_file(tensors, folder / "adapter_model.safetensors")
     config = {"r": rank, "lora_alpha": 8, "target_modules": modules, "peft_type": "LORA", "task_type": "CAUSAL_LM"}
+    config["base_model_name_or_path"] = str(MINI)
     (folder / "adapter_config.json").write_text(json.dumps(config | more))
     return folder
 
