@@ -145,10 +145,14 @@ def own_tasks(paths: Iterable[Path]) -> dict[str, Path]:
     for path in paths:
         task = load_task(path)
         name = task.name
-        if name in found or (name in task_names() and not {*load_task(name).files} <= {*task.files}):
+        if name in found or (name in task_names() and not _yaml_files(load_task(name)) <= _yaml_files(task)):
             raise InputError(f"tasks: {path}: {found.get(name, 'a task that ships')} is {name!r}, too")
         found[name] = path
     return found
+
+
+def _yaml_files(task: Task) -> set[Path]:
+    return {file.resolve() for file in task.files if file.suffix == ".yaml"}
 
 
 @cache

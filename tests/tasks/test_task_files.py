@@ -215,6 +215,8 @@ def test_a_name_is_one_tasks_alone(tmp_path):
         f"extends: {Path('configs/tasks/open_ended.yaml').resolve()}\nprompts: {{inference: Name phrases.}}\n"
     )
     assert own_tasks([worded]) == {"open_ended": worded}
+    for shipped in Path("configs/study/wordings").glob("*.yaml"):
+        assert own_tasks([shipped]) == {"multiple_choice": shipped}
 
 
 def test_a_task_of_another_folder_has_the_files_of_what_it_extends(tmp_path):
