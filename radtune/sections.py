@@ -203,8 +203,11 @@ class _Sorter:
             if kind == EXAM and "\n" in text:
                 prose = self._prose(start + text.index("\n", len(text) - len(text.lstrip())), start + len(text)) - start
                 place = prose if prose < len(text) else place
+            if nothing_else:
+                place = min((at for at in (place, _behind_line(text, ended=True)) if at is not None), default=None)
+                place = _behind_line(text) if place is None else place
             if place is None and nothing_else:
-                place = _behind_line(text)
+                place = _behind_sentence(text) if kind in (HISTORY, TECHNIQUE, COMPARISON) else 0
         if place is not None:
             self._add(start + place, end)
         elif self.into is not self.findings:
@@ -233,10 +236,19 @@ def _where_findings_begin(text: str, paragraphs: bool = True) -> int | None:
     return at.end() if at and " " in text[at.end() :] else None
 
 
-def _behind_line(text: str) -> int | None:
-    """Where a new line begins a sentence, else where a sentence of the images begins."""
-    at = _NEW_LINE.search(text, len(text) - len(text.lstrip()))
-    return at.end() if at else _where_findings_begin(text)
+def _behind_line(text: str, ended: bool = False) -> int | None:
+    """Where a new line begins a sentence, behind one that ``ended``; else where a sentence of the images begins."""
+    for at in _NEW_LINE.finditer(text, len(text) - len(text.lstrip())):
+        if not ended or text[: at.start()].rstrip()[-1:] in _SENTENCE_ENDS:
+            return at.end()
+    return None if ended else _where_findings_begin(text)
+
+
+def _behind_sentence(text: str) -> int | None:
+    """Where the second sentence begins, questions left out."""
+    starts = [at.end() for at in _SENTENCE_START.finditer(text, len(text) - len(text.lstrip()))]
+    sentences = pairwise([*starts, len(text)])
+    return next((start for start, end in sentences if not text[start:end].rstrip().endswith("?")), None)
 
 
 def _parts(text: str) -> Iterator[_Part]:

@@ -2,14 +2,14 @@
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from radtune.characters import Normalised, normalise
 from radtune.label_files import NO_FINDING
 from radtune.labels import State
-from radtune.rules.lexicon import CueRule, Rules, Status
+from radtune.rules.lexicon import ANSWERS, ASKS, GONE, READS, TELLS, CueRule, Rules, Status
 from radtune.rules.notation import Words, words_of
 from radtune.rules.phrases import EXCEPTIONS, Finder, Hit
 from radtune.rules.reading import SENTENCE_END, reading_copy
@@ -17,6 +17,7 @@ from radtune.rules.reading import SENTENCE_END, reading_copy
 # Rule ids of mentions that no cue decides.
 STATED = "stated"
 HEADING = "heading"
+REFERRER = "referrer"
 NOT_CHEST = "not_chest"
 # What a phrase says by itself, and the rule that is.
 _BY_ITSELF: Mapping[str, tuple[Status, str]] = {
@@ -53,7 +54,8 @@ class Mention(NamedTuple):
         status: ``ignored`` if it says nothing about the images shown (a history, a question to the radiologist).
         rule: What decided the status: a cue group of ``cues.toml``; ``stated`` where no cue reaches the mention;
             ``normal`` or ``equivocal`` where the phrase itself says so; ``heading`` where it names what the words
-            behind its colon speak of.
+            behind its colon speak of; ``referrer`` where the report's first sentences are not of the images; a key of
+            ``[answers]`` where the next sentence decides.
         cue_start: Where the deciding cue starts; None without one.
     """
 
@@ -94,24 +96,37 @@ def label_report(text: str, rules: Rules) -> ReportLabels:
     """Labels one report, or the sections of it that count; offsets count in the text as given."""
     plain, remembered = normalise(text), rules.remembered
     mentions: list[Mention] = []
-    at = asked = 0
+    at = last = 0  # where the sentence starts, and of the mentions those of the sentence that it may answer
+    asked: list[int] = []  # mentions of questions
+    told: Set[str] | None = frozenset()
     for sentence in reading_copy(plain.text).split(SENTENCE_END):
         # Without its margins, so that the same sentence is the same wherever it stands.
         bare = sentence.lstrip(" ")
         start = at + len(sentence) - len(bare)
         at += len(sentence) + 1
         if bare:
-            found = remembered.get(bare)
-            if found is None:
-                found = _label_sentence(bare, rules)
+            known = remembered.get(bare)
+            if known is None:
+                known = _label_sentence(bare, rules)
                 if len(bare) <= _REMEMBERED_LENGTH:
                     if len(remembered) == _REMEMBERED:
                         remembered.clear()
-                    remembered[bare] = found
-            if asked < len(mentions) and any(mention.status == "negative" for mention in found):
-                mentions[asked:] = _answered(mentions[asked:], found)
-            mentions.extend([_moved(mention, start) for mention in found] if start else found)
-            asked = len(mentions) - (len(found) if bare.endswith("?") else 0)
+                    remembered[bare] = known
+            found, answer = known
+            if told is not None and (told := _told(bare, found, told, rules)) is None:
+                mentions = [mention._replace(status="ignored", rule=REFERRER) for mention in mentions]
+            if answer:
+                mentions[last:] = [_answered(mention, answer) for mention in mentions[last:]]
+            if found:
+                denied = {mention.finding for mention in found if mention.status == "negative"} if asked else ()
+                for number in asked:
+                    if mentions[number].status == "uncertain" and mentions[number].finding in denied:
+                        mentions[number] = mentions[number]._replace(status="ignored")
+                if bare[0] != "?":
+                    last = len(mentions)
+                if bare[-1] == "?":
+                    asked += range(len(mentions), len(mentions) + len(found))
+                mentions.extend([_moved(mention, start) for mention in found] if start else found)
     if not text.strip():
         return ReportLabels({}, ())  # a report without a word does not say that nothing was found
     if plain.text is not text:
@@ -119,12 +134,14 @@ def label_report(text: str, rules: Rules) -> ReportLabels:
     return ReportLabels(_aggregate(mentions, rules), tuple(mentions))
 
 
-def _label_sentence(sentence: str, rules: Rules) -> tuple[Mention, ...]:
-    """The mentions of one sentence of a reading copy, offsets counted from its start."""
+def _label_sentence(sentence: str, rules: Rules) -> tuple[tuple[Mention, ...], str]:
+    """The mentions of one sentence of a reading copy, offsets counted from its start, and what it answers."""
     words = words_of(sentence)
+    answers = rules.answer_scanner.scan(sentence, (words[0][:1], words[1]))
+    answer = answers[0].name if answers and answers[0].name != EXCEPTIONS else ""
     found = [hit for hit in rules.finding_scanner.scan(sentence, words) if hit.name != EXCEPTIONS]
     if not found:
-        return ()
+        return (), answer
     found.sort()
     stops = _Stops(sentence, words, rules, found)
     cues = _find_cues(sentence, words, rules, stops, found)
@@ -138,16 +155,31 @@ def _label_sentence(sentence: str, rules: Rules) -> tuple[Mention, ...]:
         for at, hit in enumerate(found):
             if hit.end <= colon:
                 mentions[at] = _decide_heading(sentence, hit, cues, stops, said, colon) or mentions[at]
-    return tuple(mentions)
+    return tuple(mentions), answer
 
 
-def _answered(asked: Sequence[Mention], found: Sequence[Mention]) -> list[Mention]:
-    """The mentions of a question, of which those say nothing that the next sentence denies: "Fracture? No fracture"."""
-    denied = {mention.finding for mention in found if mention.status == "negative"}
-    return [
-        mention._replace(status="ignored") if mention.status == "uncertain" and mention.finding in denied else mention
-        for mention in asked
-    ]
+def _told(sentence: str, found: Sequence[Mention], told: Set[str], rules: Rules) -> Set[str] | None:
+    """What the sentences that a report opens with did so far; None at the first that is of the images.
+
+    What comes first in a sentence decides, words of the patient or the order or those of a reading. Where it does not
+    both tell and ask, it also holds none of a reading, and states nothing before. One without a mention may be either.
+    """
+    hits = rules.opening_scanner.scan(sentence)
+    does = {hit.name for hit in hits}
+    stated = [mention.start for mention in found if mention.status in ("positive", "negative")]
+    if not hits:
+        referrers = not found or (bool(told) and not stated)
+    else:
+        alone = READS not in does and (not stated or stated[0] > hits[0].start)
+        referrers = hits[0].name != READS and (not found or alone or {ASKS, TELLS} <= does)
+    return told | does if referrers else None
+
+
+def _answered(mention: Mention, answer: str) -> Mention:
+    """A mention of the sentence before one that answers it: "It is no longer seen", "None"; what is denied stays so."""
+    if mention.status == "negative" or (mention.status == "positive" and answer != GONE):
+        return mention
+    return mention._replace(status=ANSWERS[answer], rule=answer)
 
 
 def _moved(mention: Mention, by: int) -> Mention:
@@ -300,6 +332,11 @@ def _decide(sentence: str, hit: Hit, cues: Sequence[_Cue], stops: _Stops, end_at
         return _mention(hit, "ignored", before.rule.name, before)
     if before and after and before.rule.status == "ignored" and after.rule.status == "negative":
         before = None  # "history of nodules, none seen" speaks of the images after all
+    if after and after.rule.status == "positive":
+        holds = ("ignored",) if after.rule.yields else ("ignored", "uncertain")
+        if before and before.rule.status in holds and status != "negative":
+            return _mention(hit, "positive", after.rule.name, after)
+        after = None
     if before and after and before.rule.status == "negative" and after.rule.doubles and status != "negative":
         return _mention(hit, "uncertain", after.rule.name, after)
     deciding = [cue for cue in (before, after) if cue is not None]

@@ -28,6 +28,12 @@ OTHER = "Other"
 # How alike a heading and a class must be for one to be the other misspelt: one letter in about seven.
 _MISSPELT = 0.85
 
+# What a sentence that a report opens with does, by its words (``[opening]`` of the cues).
+ASKS, TELLS, READS = "asks", "tells", "reads"
+# What a sentence answers to the findings of the one before (``[answers]``); ``gone`` also to what that stated.
+ANSWERS: Mapping[str, "Status"] = {"no": "negative", "gone": "negative", "yes": "positive", "open": "uncertain"}
+GONE = "gone"
+
 Status = Literal["positive", "negative", "uncertain", "ignored"]
 
 _NO_SIGN_OF_A_NAME = re.compile(r"[^\w',:?+/#.]+|\.(?!\w)")
@@ -51,7 +57,7 @@ class CueRule:
     """A group of cues in ``cues.toml``, which says what each key means; its name is the rule id in explanations."""
 
     name: str
-    status: Literal["negative", "uncertain", "ignored", "none"]
+    status: Literal["positive", "negative", "uncertain", "ignored", "none"]
     direction: Literal["before", "after", "around"] | None = None
     words: int = 0
     ends_at: tuple[str, ...] = ()
@@ -75,6 +81,9 @@ class Rules:
         cues: By name; so are the hits of ``cue_scanner``.
         run_ons: The stops that are one only directly behind a mention. A hit of ``stop_scanner`` has its stop as its
             part, and counts if that is its name, too.
+        opening_scanner: Finds the words by which the referrer's sentences are told from those of the images; a hit is
+            named :data:`ASKS`, :data:`TELLS` or :data:`READS`.
+        answer_scanner: Finds what answers the sentence before; a hit has a key of :data:`ANSWERS` as its name.
         remembered: What the engine made of sentences.
     """
 
@@ -84,6 +93,8 @@ class Rules:
     cue_scanner: Scanner
     stop_scanner: Scanner
     run_ons: Set[str]
+    opening_scanner: Scanner
+    answer_scanner: Scanner
     region: Literal["chest"] | None = None
     language: str | None = None
     remembered: dict[str, tuple[Any, ...]] = field(default_factory=dict, init=False, repr=False)
@@ -124,6 +135,8 @@ class _CueFile:
 
     language: str | None = None
     words: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    opening: dict[Literal["asks", "tells", "reads"], tuple[str, ...]] = field(default_factory=dict)
+    answers: dict[Literal["no", "gone", "yes", "open", "exceptions"], tuple[str, ...]] = field(default_factory=dict)
     stops: dict[str, _Stop] = field(default_factory=dict)
     cue: tuple[CueRule, ...] = ()
 
@@ -178,9 +191,14 @@ def load_rules(
             cue_file, f"[stops.{name}]", name, [(EXCEPTIONS, stop.exceptions), (name, stop.phrases)], words
         )
     ]
+    opening_phrases = _phrases(cue_file, "[opening]", "", list(cue_keys.opening.items()), words)
+    # What looks like an answer and is none comes first.
+    answers = sorted(cue_keys.answers.items(), key=lambda group: group[0] != EXCEPTIONS)
+    answer_phrases = _phrases(cue_file, "[answers]", "", answers, words)
     return Rules(
         findings, finding_scanner, cues, Scanner(cue_phrases), Scanner(stop_phrases),
-        {name for name, stop in stops.items() if stop.behind_mention}, head.region, cue_keys.language,
+        {name for name, stop in stops.items() if stop.behind_mention}, Scanner(opening_phrases),
+        Scanner(answer_phrases), head.region, cue_keys.language,
     )  # fmt: skip
 
 

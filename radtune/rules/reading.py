@@ -93,19 +93,6 @@ _MARKS = re.compile(
 _DENIES = re.compile(r" {1,9}[a-z]")
 # "1) No effusion 2) Mild edema", "a) ... b) ..." on one line.
 _LIST_NUMBER = re.compile(r"\s(?=(?:\d{1,2}|[a-h]|i{1,3}|iv|v)\)\s)")
-# The referrer's words on the first line of a note, and the reading on the next: "?chest infection ?effusion", "Fever,
-# ?pneumonia.", "s/p fall, eval rib fx"; but not "LLL opacity ?pneumonia".
-_ASKED = re.compile(
-    r"(?=[^\n:;]{3,100}\n\s*[A-Za-z])(?:[ \t]*\?(?:[^\n.]*+|[^\n.?]*+\?[^\n.]*+\.)[ \t]*\n"
-    r"|(?=[^\n]*?\b(?:cough|fever|fall|fell|pain|sob|breathless|dyspn|ha?emoptysis|smok|pack|weight|mv[ac]|rt[ac]|trauma"
-    r"|sats|hypoxi|septic|sepsis|wheeze|unwell|confus))"
-    r"(?=[^\n]*?(?:\?[ \t]?\w|\b(?:eval|assess|r/o|rule out|query|exclude)\b))"
-    r"(?![^\n]*?(?:opaci|densit|consolidation|shadow|nodul|(?:seen|noted|there|lobe|zone|base|heart|lungs|normal|clear)\b))"
-    r"[^\n]*(?<!,)(?<!\band)(?<!\bor)[ \t]*\n(?=\s*(?-i:[A-Z])))",
-    re.IGNORECASE,
-)
-# "Q: Is there edema? A: No."
-_ASKER = re.compile(r"(?:\A|(?<=\n)) *q(?:uestion)?[.:](?= )|(?<=\?) *(?:a|ans|answer)[.:](?= )")
 # "Effusion;No"
 _CELLS = re.compile(r"(?<=[a-z]);(?= ?(?:yes|no|y|n|present|absent|none|nil)[ .]*(?:\n|\Z))")
 # "Effusion - none." and "Effusion? None." answer themselves.
@@ -162,19 +149,10 @@ _NEXT_HEADING = re.compile(
     r"(:(?:[^:\n]{1,80}?(?=,)| {0,2}(?:no|none|nil|yes|absent|present|normal|negative)(?= )))[ ,]"
     r"(?=[ ,]{0,3}[a-z][a-z'/]{1,20}+(?: [a-z/]{1,20}+){0,3}? ?:(?! ?\d))"
 )
-# "It is no longer seen." goes on with what the sentence before it spoke of.
-_PRONOUN = re.compile(
-    r"\n(?= {1,9}+(?:none (?:seen|identified|present|visible|found) *+(?:\n|\Z)"
-    r"|(?:it|this|these|they|that) (?:is|are|was|were|has|have) (?:(?:now|since|completely|fully|also) ){0,2}"
-    r"(?:no longer|not (?:seen|visible|present|identified|visuali[sz]ed|evident|apparent|reproduced)|resolved|cleared"
-    r"|re-?expanded|gone|disappeared|been (?:removed|withdrawn))))"
-)
 
 
 def reading_copy(text: str) -> str:
     """The text in lower case with every statement's end turned into one :data:`SENTENCE_END`, length unchanged."""
-    if asked := _ASKED.match(text):
-        text = f"{SENTENCE_END:>{asked.end()}}{text[asked.end() :]}"
     copy = _fold_lines(text) if "\n" in text or "\r" in text else _fold_cells(text)
     lower = copy.lower()
     if len(lower) != len(copy):
@@ -191,8 +169,6 @@ def reading_copy(text: str) -> str:
     if ";" in lower:
         lower = _CELLS.sub(":", lower)
     lower = lower.translate(_SIGNS)
-    if "? a" in lower:
-        lower = _ASKER.sub(lambda sign: " " * len(sign[0]), lower)
     if " --" in lower:
         lower = _RULE.sub(lambda rule: SENTENCE_END.ljust(len(rule[0])), lower)
     if " - " in lower:
@@ -205,7 +181,7 @@ def reading_copy(text: str) -> str:
         lower = _QUESTION.sub(SENTENCE_END, lower)
     if lower.count(":") > 1:
         lower = _NEXT_HEADING.sub(rf"\1{SENTENCE_END}", lower)
-    return _PRONOUN.sub(" ", lower)
+    return lower
 
 
 def _word_for(mark: re.Match[str]) -> str:

@@ -64,12 +64,13 @@ def test_a_heading_in_front(heading: str, text: str) -> None:
 @given(st.sampled_from(PROBES), st.sampled_from(PROBES))
 def test_two_statements_add_up(one: str, other: str) -> None:
     strength = (1, -1, 0)
-    apart = [labels(text) for text in (one, other)]
+    # Under this heading no question is the referrer's.
+    apart = [labels(f"Findings: {text}") for text in (one, other)]
     expected = {}
     for finding in CHEST.classes:
         values = [part[finding] for part in apart if finding in part]
         if values:
             expected[finding] = min(values, key=strength.index)
-    together = labels(f"{one}\n\n{other}")
+    together = labels(f"Findings: {one}\n\n{other}")
     assert {name: value for name, value in together.items() if name != NO_FINDING} == expected
     assert (NO_FINDING in together) == all(NO_FINDING in part for part in apart)
