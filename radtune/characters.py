@@ -146,7 +146,8 @@ def _hyphen(match: re.Match[str]) -> str:
 _FUNCTION_WORDS = {
     "en": "the of and is are no with there to for at has been was not from evidence normal clear lungs heart chest"
     " unchanged stable left right within limits seen both without mild small large which this that views or as by on"
-    " findings could cannot be likely severe redemonstrated bone joint tear has through please versus",
+    " findings could cannot be likely severe redemonstrated bone joint tear has through please versus"
+    " above below low upper lower new old year ribs fever cough pain eval line lines tube worse today",
     "de": "der das und ist sind nicht kein keine keinen keiner im mit von zum zur bei ohne beidseits unauff\xe4llig"
     " hinweis auf des dem den ein eine einer eines sich auch nach wie herz lunge lungen erguss rechts links sowie"
     " befund beurteilung keinerlei beidseitig normal gro\xdf nachweis f\xfcr \xfcber regelrecht verschattung",

@@ -191,7 +191,7 @@ class _Sorter:
     def _rest(self, kind: str, start: int, end: int) -> None:
         """What of a history or technique is none any more."""
         text = self.text[start:end].rstrip()
-        nothing_else = end == len(self.text) and not (self.weak or self.impression or self.addenda)
+        nothing_else = end == len(self.text) and not (self.impression or self.addenda)
         place = None
         if self.into is self.findings:  # within them, it is a remark
             place = _behind_line(text) if kind == TECHNIQUE else _where_findings_begin(text)

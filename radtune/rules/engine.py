@@ -113,7 +113,7 @@ def label_report(text: str, rules: Rules) -> ReportLabels:
                         remembered.clear()
                     remembered[bare] = known
             found, answer = known
-            if told is not None and (told := _told(bare, found, told, rules)) is None:
+            if told is not None and (told := None if answer else _told(bare, found, told, rules)) is None:
                 mentions = [mention._replace(status="ignored", rule=REFERRER) for mention in mentions]
             if answer:
                 mentions[last:] = [_answered(mention, answer) for mention in mentions[last:]]

@@ -23,7 +23,7 @@ class _Signs(dict[int, str]):
 # Typed by dictation software and word processors; U+3002 is the period of Chinese and Japanese.
 _SIGNS = _Signs(str.maketrans({
     "\u2018": "'", "\u2019": "'", "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": "-", "\u2014": "-",
-    ";": SENTENCE_END, "!": SENTENCE_END, "\u2022": SENTENCE_END, "\u3002": SENTENCE_END,
+    "\u2191": "+", ";": SENTENCE_END, "!": SENTENCE_END, "\u2022": SENTENCE_END, "\u3002": SENTENCE_END,
 }))  # fmt: skip
 
 # A line break ends a statement before a blank line, a list item or a heading ("Lungs: ..."). Elsewhere it depends on
@@ -106,13 +106,15 @@ _ADJECTIVE = (
     r"(?:normal|clear|enlarged|big|prominent|borderline|dilated|mild(?:ly)?|small|large|widened|unremarkable|intact"
     r"|unchanged|stable|moderate(?:ly)?)\b"
 )
+# A form's blanks around what was filled in, and its fields: "Effusion ___none___", "<Edema: none> <Effusion: small>".
+_BLANKS = re.compile(r"(?<=[a-z])_+|_+(?=[a-z])")
 # A period ends a sentence, but not in numbers, "vs." and other abbreviations; "clear.No" is a missing space, as is
 # "pneumonia.2.Small". A dash between spaces, a question mark behind a word, and the colon of a
 # section's heading end one too; the colon of other headings ("Pneumothorax: none") belongs to its
 # statement.
 _SENTENCE_END = re.compile(
     # Only a shorter word, and no number, may be abbreviated.
-    r"\.(?:(?!\w)(?:(?<=\d\.)|(?<=\w{7}\.)|(?<!\b(?:vs|dr)\.)(?<!\b(?:e\.g|i\.e|d\.d|mod|min)\.)"
+    r"\.(?:(?!\w)(?:(?<=\d\.)|(?<=\w{7}\.)|(?<!\b(?:vs|dr|pl)\.)(?! (?:neg|pos)\b)(?<!\b(?:e\.g|i\.e|d\.d|mod|min)\.)"
     r"(?<!\b(?:susp|prob|poss)\.)(?<!\b(?:bilat|equiv)\.)(?<!\b(?:approx|interv)\.)(?<!\bno\.(?=\s\d)))"
     r"|(?<=[a-z]{3}\.)(?=[a-z]{2})|(?<!\d\.)(?=\d{1,2}[.)] ?[a-z])|(?<=[\s.]\d\.)(?=[a-z])|(?<=^\d\.)(?=[a-z]))"
     rf"|-(?<=\s-)(?=\s)(?!\s{{1,9}}+(?:{_ANSWER}|{_ADJECTIVE}))"
@@ -121,7 +123,7 @@ _SENTENCE_END = re.compile(
 # "FINDINGS --- no effusion --- PICC", but "Pneumothorax -- none".
 _RULE = re.compile(rf"(?<= )--++(?= )(?! {{1,9}}+(?:{_ANSWER}|(?:normal|clear|enlarged|widened|unremarkable)\b))")
 # "Opacity left base ?pneumonia" asks about what comes behind.
-_QUESTION = re.compile(rf"(?<=\w\?)\s(?!\s{{0,9}}+{_ANSWER})|(?<=\w) (?=\?\w)")
+_QUESTION = re.compile(rf"(?<=[\w?]\?)\s(?!\s{{0,9}}+{_ANSWER})|(?<=\w) (?=\?\w)")
 # "Heart - enlarged", "Pneumothorax - none": the dash stands for a colon.
 _DASH_AS_COLON = re.compile(
     rf"(?:^|(?<=\n))( *+[a-z][a-z/]{{1,20}}+(?: [a-z/]{{1,20}}+){{0,2}} )-(?= {{1,3}}+(?:{_ANSWER}|{_ADJECTIVE}))"
@@ -158,6 +160,10 @@ def reading_copy(text: str) -> str:
     if len(lower) != len(copy):
         # A few capitals, such as the dotted I of Turkish, have a longer lower case.
         lower = "".join(c.lower()[0] for c in copy)
+    if "_" in lower:
+        lower = _BLANKS.sub(lambda blank: " " * len(blank[0]), lower)
+    if "> <" in lower:
+        lower = lower.replace("> <", f" {SENTENCE_END} ")
     if ")" in lower:
         lower = _LIST_NUMBER.sub(SENTENCE_END, lower)
     if "(" in lower or "[" in lower or "-ve" in lower or "+ve" in lower:
