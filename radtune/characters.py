@@ -172,6 +172,13 @@ _FUNCTION_WORDS = {
     "tr": "ve bir ile i\xe7in olan olarak yok var izlenmedi izlenmektedir sa\u011f sol akci\u011fer kalp normaldir",
 }
 _LANGUAGE_WORDS = {code: frozenset(words.split()) for code, words in _FUNCTION_WORDS.items()}
+# Of other languages, words of which one tells where no English one stands ("Kein Pneumothorax."): long ones, and those
+# that deny. Of 622 such texts of English reports (Open-i, CMC) none has one, but for the words left out.
+_DENIALS = frozenset(("kein", "ohne", "ausschluss", "ausgeschlossen", "pas", "sans", "sin", "sem", "geen", "bez"))
+_TELLING = _DENIALS | (
+    {word for words in _LANGUAGE_WORDS.values() for word in words - _LANGUAGE_WORDS["en"] if len(word) > 4}
+    - {"pleural", "thorax", "t\xf3rax", "pulmonar", "absence"}
+)
 # Where letters of a script are more than a third of a text's, its language is not English, whatever its words are.
 _SCRIPTS = {
     "ja": "\u3040-\u30ff", "ko": "\uac00-\ud7af", "zh": "\u4e00-\u9fff", "ru": "\u0400-\u04ff", "el": "\u0370-\u03ff",
@@ -192,7 +199,7 @@ def language_of(text: str) -> str:
     """The ISO 639-1 code of a report's language, by its script and function words; empty where they do not tell.
 
     Three words that English lacks are asked for, and more than English ones, so a few foreign names do not make a
-    report foreign.
+    report foreign; where there is no English one, a single one of :data:`_TELLING`.
     """
     text = text[:_READ_FOR_LANGUAGE].lower()
     words = text.split()
@@ -209,4 +216,5 @@ def language_of(text: str) -> str:
     enough = _TERSE if text.isascii() else _TERSE // 2
     if found[best] < 3 and counts.total() >= enough and 16 * found["en"] < counts.total():
         return OTHER
-    return best if found[best] >= (1 if best == "en" else 3) else ""
+    tells = best == "en" or (not found["en"] and not _TELLING.isdisjoint(counts))
+    return best if found[best] >= (1 if tells else 3) else ""

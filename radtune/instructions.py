@@ -162,6 +162,10 @@ def _understood(task: Task, given: LabelFile, policies: Mapping[str, str], repor
     file, remark = joined_to(by_policy(task, file, policies), report_ids)
     blank = file.blank - unannotated(file)
     remarks = [remark, f"{file.path}: {len(file.blank)} blank rows count as none" if blank else ""]
+    strange = len(file.answers.keys() - {*report_ids})
+    remarks += [
+        f"{file.path}: {strange:,} of {len(file.answers):,} rows are of none of these reports" if strange else ""
+    ]
     remarks += [f"{task.name}: {respelled_text(task, given, respelled)}" if respelled else ""]
     print("".join(f"{line}\n" for line in remarks if line), end="")
     return file
@@ -200,7 +204,7 @@ def _text(row: Mapping[str, object], columns: Iterable[str]) -> str:
 
 def _patient(patient_id: str) -> str:
     """The normal form of a patient's id; MIMIC-CXR's folders put a p before it."""
-    return normal_id(re.sub(r"^p(?=\d)", "", patient_id))
+    return normal_id(re.sub(r"^[pP](?=\d)", "", patient_id))
 
 
 def build(
@@ -347,9 +351,11 @@ def near_identical(texts: Mapping[str, str], wanted: Collection[tuple[str, ...]]
 def _patients(reports: Iterable[Report]) -> dict[str, str]:
     """By report id, what a split may not cut: the patient, where any file knows it, or else the report itself."""
     known: dict[str, str] = {}
+    spelled: dict[str, str] = {}  # a patient's id as it first stands, by its normal form
     groups: dict[str, str] = {}
     for report in reports:
         report_id, patient_id = report.report_id, report.patient_id
+        patient_id = patient_id and spelled.setdefault(_patient(patient_id), patient_id)
         if patient_id is not None and known.setdefault(report_id, patient_id) != patient_id:
             raise InputError(f"report {report_id!r} is of one patient_id in one file of reports, of another in another")
         groups[report_id] = f"patient {known[report_id]}" if report_id in known else f"report {report_id}"

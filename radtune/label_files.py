@@ -48,9 +48,10 @@ PATIENT_COLUMNS = ("patient_id", "subject_id")
 _IDS = (*ID_COLUMNS, *PATIENT_COLUMNS)
 # The keys of a JSON row that become fields of an answer, and what the model wrote, which has been read already.
 _NOT_PROVENANCE = frozenset((*_IDS, LABELS, PHRASES, LABELS_SHA256, "task", "status", "response"))
-# Spellings of a cell; pandas writes whole numbers in a column with gaps as 1.0.
-_STATES = {f"{state:d}{end}": state for state in State for end in ("", ".0")}
-_STATES |= {"true": State.PRESENT, "false": State.ABSENT}
+# Spellings of a cell; pandas writes whole numbers in a column with gaps as 1.0, or 1,0.
+_STATES = {f"{state:d}{end}": state for state in State for end in ("", ".0", ",0")}
+_STATES |= dict.fromkeys(("true", "yes", "y", "x", "\u2713", "positive", "present"), State.PRESENT)
+_STATES |= dict.fromkeys(("false", "no", "n", "negative", "absent"), State.ABSENT) | {"uncertain": State.UNCERTAIN}
 # What stands between the labels of a cell: signs that no name has, the comma, and last what may be part of a name.
 _BETWEEN = (
     re.compile(r"[|;\n\r\t•]"),
@@ -335,7 +336,7 @@ def _split(task: Task, text: str) -> list[str]:
     # Of one blank: where a cell has thousands in a row, each of them might begin a sign.
     joined = [[name] if task.spelled(name) else weak.split(fold_space(name)) for name in names]
     return [
-        piece for name, pieces in zip(names, joined, strict=True)
+        piece for name, pieces in zip(names, joined, strict=True) if not is_missing(name)
         for piece in (pieces if all(map(task.spelled, pieces)) else [name])
     ]  # fmt: skip
 

@@ -8,6 +8,7 @@ import codecs
 import csv
 import io
 import re
+import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -41,6 +42,9 @@ _MISSING = frozenset(
 ID_COLUMNS = ("report_id", "study_id", "uid")
 # An id may be a path or name patient, date and series; what is longer is a report.
 _LONGEST_ID, _MOST_WORDS_OF_ID = 500, 12
+# 1.23457E+11, as a spreadsheet saves what it shows; signs that are a dash; 50,414,267.
+_SHORTENED = re.compile(r"\d[.,](\d+)E\+(\d\d)", re.ASCII)
+_DASHES, _THOUSANDS = re.compile("[\u2010-\u2015\u2212]"), re.compile(r"\d{1,3}(?:,\d{3})+", re.ASCII)
 # Unpacked, no honest file is this large and this much smaller packed.
 _BOMB_BYTES, _BOMB_RATIO = 64 * 2**20, 200
 # A text's longest is a megabyte, and a batch is in memory three times over.
@@ -298,6 +302,10 @@ def id_cell(where: str, column: str | None, row: Mapping[str, Any]) -> str:
     value = str(value).strip()
     if len(value) > _LONGEST_ID or len(value.split()) > _MOST_WORDS_OF_ID:
         raise InputError(f"{where}: {column} holds a text, no id")
+    if (short := _SHORTENED.fullmatch(value)) and len(short[1]) < int(short[2]):
+        raise InputError(
+            f"{where}: {column} is {value}, an id that a spreadsheet has rounded; make its column one of text"
+        )
     if not value.isprintable():
         # A line end within an id would break every table that it is written to.
         raise InputError(f"{where}: {column} holds a line end or a control character")
@@ -308,16 +316,21 @@ def normal_id(report_id: str) -> str:
     """The one form of an id that tables, spreadsheets and file lists write differently.
 
     ``50414267`` stands for ``s50414267`` and ``p10/p10000032/s50414267.txt`` (MIMIC-CXR's file names), ``1`` for
-    ``CXR1`` (Open-i) and ``0001``; ``50414267.0`` and ``5.0414267e7`` are numbers that pandas or Excel read; quotes
-    around an id are none of it.
+    ``CXR1`` (Open-i) and ``0001``; ``50414267.0``, ``5.0414267e7`` and ``50,414,267`` are numbers that pandas or Excel
+    wrote; quotes around an id, ``="..."``, case, widths and kinds of dashes are none of it.
     """
-    report_id = report_id.strip().strip("\"'").strip()
+    if not report_id.isascii():
+        report_id = _DASHES.sub("-", unicodedata.normalize("NFKC", report_id))
+    report_id = report_id.strip(" \t\r\n=\"'").casefold()
     if file := re.search(r"([^/\\]+)\.(?:txt|xml|dcm|png|jpe?g)$", report_id):
         report_id = file[1]
-    if number := re.fullmatch(r"(?:s|CXR)?0*(\d+?)(?:\.0*)?", report_id, re.IGNORECASE | re.ASCII):
-        return number[1]
-    if re.fullmatch(r"\d\.?\d*[eE]\+?\d{1,2}", report_id, re.ASCII) and float(report_id).is_integer():
-        return str(int(float(report_id)))
+    number = report_id.replace(",", "") if _THOUSANDS.fullmatch(report_id) else report_id
+    if digits := re.fullmatch(r"(?:s|cxr)?0*(\d+?)(?:\.0*)?", number, re.ASCII):
+        return digits[1]
+    if re.fullmatch(r"\d[.,]?\d*e\+?\d{1,2}", number, re.ASCII) and (
+        (value := float(number.replace(",", "."))).is_integer()
+    ):
+        return str(int(value))
     return report_id
 
 

@@ -197,7 +197,7 @@ def test_excluded_reports_are_left_out_with_their_patients_and_their_text(tmp_pa
     others = [made_up(str(900 + n), text) for n, text in enumerate([*copies, f"{LONG} and a mass and"])]
     others += [made_up("a", "Text.", "p1"), made_up("b", "C", "10")]
     sources = {"open_ended": items, "multiple_choice": others}
-    (tmp_path / "ids.csv").write_text("study_id,MRN\ns50414267,\n2,\n12345,p10\ns12345,\n")
+    (tmp_path / "ids.csv").write_text("study_id,MRN\nS50414267,\n2,\n12345,P10\ns12345,\n")
     split = build(sources, {"open_ended": 3, "multiple_choice": 1}, 0, 0, read_excluded([tmp_path / "ids.csv"]))
     assert {row.report_id for row in split.train} == {"0", "1", "3", "903"}
     assert split.unmatched_exclude_ids == 1

@@ -116,7 +116,8 @@ CELLS = (
     "['Edema' 'Pleural Effusion']", "['Edema'\n 'Pleural Effusion']", "{'Pleural Effusion', 'Edema'}",
     "array(['Edema', 'Pleural Effusion'], dtype=object)", "np.array(['Edema', 'Pleural Effusion'], dtype='<U16')",
     "frozenset({'Edema', 'Pleural Effusion'})", "('Edema', 'Pleural Effusion')", '["Edema", "Pleural Effusion"]',
-    "[Edema, Pleural Effusion]", "['Edema|Pleural Effusion']", "Index(['Edema', 'Pleural Effusion'], dtype='object')",
+    "[Edema, Pleural Effusion]", "Edema, NaN, Pleural Effusion", "['Edema|Pleural Effusion']",
+    "Index(['Edema', 'Pleural Effusion'], dtype='object')",
 )  # fmt: skip
 
 
@@ -148,6 +149,13 @@ def test_a_cell_of_blanks_is_read_in_no_time(tmp_path: Path, blanks: str) -> Non
     path, began = column_of(tmp_path / "x.csv", (f"Edema{blanks}Mass", "Edema")), time.process_time()
     assert read(path)["1"] == ("Edema",)
     assert time.process_time() - began < 3
+
+
+@pytest.mark.parametrize("cells", ["1.0 0.0 -1.0", "1,0 0,0 -1", "TRUE FALSE uncertain", "x n -1", "Yes No Uncertain"])
+def test_cells_of_classes_are_read_in_any_plain_way(tmp_path: Path, cells: str) -> None:
+    (tmp_path / "x.tsv").write_text("uid\tEdema\tFracture\tPneumonia\n1\t" + cells.replace(" ", "\t"))
+    states = read_labels(tmp_path / "x.tsv", MC).answers["1"].states
+    assert states == {"Edema": State.PRESENT, "Fracture": State.ABSENT, "Pneumonia": State.UNCERTAIN}
 
 
 def test_what_is_missing_is_told_from_nothing(tmp_path: Path) -> None:

@@ -222,16 +222,24 @@ def test_id_columns_are_found_in_any_case(tmp_path: Path) -> None:
 FORMS = [
     "50000001", "s50000001", "S50000001", " 50000001\t", "50000001.0", '"50000001"', "'s50000001'", "s50000001.txt",
     "p10/p1/s50000001.txt", "files\\p10\\p1\\s50000001.txt", '"files/p10/p1/s50000001.txt"', "0050000001", "50000001.",
-    "5.0000001e7", "5.0000001E+07", "CXR50000001",
+    "5.0000001e7", "5.0000001E+07", "5,0000001E+07", "CXR50000001", "50,000,001", '="50000001"', "S50000001.TXT",
+    "５００００００１",
 ]  # fmt: skip
 
 
 def test_ids_have_one_form() -> None:
     assert {normal_id(form) for form in FORMS} == {"50000001"}
-    for report_id, normal in (("ecgen-radiology/12.xml", "12"), ("note-3.txt", "note-3"), ("000", "0")):
+    for report_id, normal in (("x/12.xml", "12"), ("Note–3.txt", "note-3"), ("000", "0"), ("e\u0301", "é")):
         assert normal_id(report_id) == normal
-    for report_id in ("2024/17", "1.5", "s", "as1", "s1a", "1e5x", "²", "5.5e0"):
+    for report_id in ("2024/17", "1.5", "s", "as1", "s1a", "1e5x", "٣", "5.5e0", "1,5"):
         assert normal_id(report_id) == report_id
+
+
+def test_an_id_that_a_spreadsheet_has_rounded_is_refused() -> None:
+    assert id_cell("x", "uid", {"uid": "1.23456789E+08"}) == "1.23456789E+08"
+    for rounded in ("1.23457E+11", "1,23457E+11"):
+        with pytest.raises(InputError, match="a spreadsheet has rounded"):
+            id_cell("x", "uid", {"uid": rounded})
 
 
 def test_ids_are_matched_but_never_two_with_one() -> None:

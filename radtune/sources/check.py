@@ -45,7 +45,8 @@ class Look:
                 count["with the text of another"] += hash(report.text) in self.texts
                 self.texts.add(hash(report.text))
             if count["reports"] <= _LOOKED_AT:
-                self.languages[language_of(report.text)] += 1
+                self.languages[language := language_of(report.text)] += 1
+                count["with no word that tells their language"] += bool(report.text) and not language
                 count["not of the chest"] += not is_chest(report)
             self.headings.update(report.headings or ())
             yield report

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # word, twice as many, so that one slip is another spelling and two are another word: "carpal" is not "tarsal".
 _LETTERS_PER_SLIP, _OF_A_WORD = 5, 12
 _SIGNS = re.compile(r"[\W_]+")
+# Beside a name: that it is asked, or that there is none.
+_NOT_SAID = re.compile(r"\?|\(?[-\u2010-\u2015\u2212][\s)]*\Z|\A\s*(?:[!~\xac]|\([-\u2010-\u2015\u2212])")
 _BULLET = re.compile(r"\s*(?:[-*•]|\d+[.)])?\s*(?:Output:|The diseases are:)?", re.IGNORECASE)
 # Where a JSON answer has its list; the second is what earlier versions asked for.
 _JSON_KEYS = ("labels", "diseases")
@@ -98,9 +100,10 @@ class ClassList:
     def spelled(self, name: str) -> str | None:
         """The class, or the word for none, that a name is or is a synonym of, signs and case aside: ``lung_mass.``
 
-        A question (``Edema?``) spells none: whoever writes it leaves open whether there is one.
+        A question (``Edema?``) spells none: whoever writes it leaves open whether there is one. Nor does a denial
+        (``Edema -``).
         """
-        return None if "?" in name else self._by_signs.get(without_signs(name))
+        return None if _NOT_SAID.search(name) else self._by_signs.get(without_signs(name))
 
     def nearest(self, name: str) -> str | None:
         """The class, or the word for none, that a misspelt name is nearest to.
@@ -118,7 +121,7 @@ class ClassList:
         best = [known for known, count in slips.items() if count == fewest]
         near = all(fewest <= len(known) // _LETTERS_PER_SLIP and _same_words(folded, known) for known in best)
         meant = {self._by_signs[known] for known in best}
-        return meant.pop() if near and len(meant) == 1 and "?" not in name else None
+        return meant.pop() if near and len(meant) == 1 and not _NOT_SAID.search(name) else None
 
     def distinct(self, labels: Iterable[str]) -> tuple[str, ...]:
         """Labels in their canonical spelling where they are classes, without repeats and the word for none.

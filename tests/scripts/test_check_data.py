@@ -44,7 +44,7 @@ def test_notes_labels_and_annotators(tmp_path: Path, capsys: pytest.CaptureFixtu
         f"{labels}: fields that are not used: split",
         f"{notes}: CSV in Windows-1252, cells separated by ';'",
         f"{notes}: 5 reports in English, 1 with findings, 3 with an impression, 1 empty, 1 with the text of another, "
-        "1 not of the chest",
+        "1 with no word that tells their language, 1 not of the chest",
         f"{notes}: headings: IMPRESSION 3, INDICATION 1, FINDINGS 1, HISTORY 1",
         f"{notes}: headings not known: DRAIN CARE 2 and 1 more",
         f"{labels}: CSV in UTF-8, cells separated by ','",
