@@ -349,7 +349,8 @@ def _decide(sentence: str, hit: Hit, cues: Sequence[_Cue], stops: _Stops, end_at
 
 def _denies(sentence: str, cue: _Cue, hit: Hit) -> bool:
     """Whether a cue denies a normal statement: within it, or a word before it."""
-    return cue.start > hit.start or _words_between(sentence, cue.end, hit.start) <= 2
+    near = "," not in sentence[cue.end : hit.start] and _words_between(sentence, cue.end, hit.start) <= 2
+    return cue.start > hit.start or near
 
 
 def _cues_before(

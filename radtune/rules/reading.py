@@ -106,6 +106,7 @@ _ADJECTIVE = (
     r"(?:normal|clear|enlarged|big|prominent|borderline|dilated|mild(?:ly)?|small|large|widened|unremarkable|intact"
     r"|unchanged|stable|moderate(?:ly)?)\b"
 )
+_MINUS = re.compile(r": -(?= ?(?:[.,\n]|\Z))")
 # A form's blanks around what was filled in, and its fields: "Effusion ___none___", "<Edema: none> <Effusion: small>".
 _BLANKS = re.compile(r"(?<=[a-z])_+|_+(?=[a-z])")
 # A period ends a sentence, but not in numbers, "vs." and other abbreviations; "clear.No" is a missing space, as is
@@ -115,7 +116,7 @@ _BLANKS = re.compile(r"(?<=[a-z])_+|_+(?=[a-z])")
 _SENTENCE_END = re.compile(
     # Only a shorter word, and no number, may be abbreviated.
     r"\.(?:(?!\w)(?:(?<=\d\.)|(?<=\w{7}\.)|(?<!\b(?:vs|dr|pl)\.)(?! (?:neg|pos)\b)(?<!\b(?:e\.g|i\.e|d\.d|mod|min)\.)"
-    r"(?<!\b(?:susp|prob|poss)\.)(?<!\b(?:bilat|equiv)\.)(?<!\b(?:approx|interv)\.)(?<!\bno\.(?=\s\d)))"
+    r"(?<!\b(?:susp|prob|poss|incr)\.)(?<!\b(?:bilat|equiv)\.)(?<!\b(?:approx|interv)\.)(?<!\bno\.(?=\s\d)))"
     r"|(?<=[a-z]{3}\.)(?=[a-z]{2})|(?<!\d\.)(?=\d{1,2}[.)] ?[a-z])|(?<=[\s.]\d\.)(?=[a-z])|(?<=^\d\.)(?=[a-z]))"
     rf"|-(?<=\s-)(?=\s)(?!\s{{1,9}}+(?:{_ANSWER}|{_ADJECTIVE}))"
     r"|:(?:(?<=\bfindings:)|(?<=\bimpression:)|(?<=\bconclusion:))"
@@ -175,6 +176,8 @@ def reading_copy(text: str) -> str:
     if ";" in lower:
         lower = _CELLS.sub(":", lower)
     lower = lower.translate(_SIGNS)
+    if ": -" in lower:
+        lower = _MINUS.sub(":no", lower)
     if " --" in lower:
         lower = _RULE.sub(lambda rule: SENTENCE_END.ljust(len(rule[0])), lower)
     if " - " in lower:
