@@ -46,7 +46,8 @@ _PARAGRAPH = re.compile(r"\n(?:[ \t]*+\n)++[ \t]*+(?=\S)")
 _NEW_LINE = re.compile(r"\n[ \t]*+(?=[A-Z\d])")
 _LINE = re.compile(r"[^\n]+")
 _LONGEST_TITLE = 13
-_DETAIL = re.compile(r"[\w #]{2,30}:")
+# "Accession: 123", but "Enlarged heart: no".
+_DETAIL = re.compile(r"[\w #]{2,30}:(?!\s*(?i:no|none|nil|not|yes|absent|present|negative|normal|clear|enlarged)\b)")
 _SENTENCE_ENDS = ".!?:)]_"
 _RULE = " \t_=*~-"
 _MARK = re.compile(r"[ \t]*(?:[#*_=>\[\u2022-]+|\(?(?:\d{1,2}|[IVX]{1,4}|[A-Z])[.)])?[ \t]*")

@@ -40,7 +40,7 @@ def test_import_training_answers_and_export(tmp_path):
     assert "30 layers of width 576, 49,152 tokens, Q4_1 -> float32" in printed
 
     write_jsonl(tmp_path / "reports.jsonl", [one.report for one in generate(3 * STEPS, 1)])
-    task = ("multiple_choice.reports", "multiple_choice.labels", "multiple_choice.rows")
+    task = ("chest_findings.reports", "chest_findings.labels", "chest_findings.rows")
     run("scripts/label_by_rules.py", f"reports={tmp_path / 'reports.jsonl'}", f"output={tmp_path / 'labels.csv'}")
     values = (tmp_path / "reports.jsonl", tmp_path / "labels.csv", 2 * STEPS)
     rows = (f"{name}={value}" for name, value in zip(task, values, strict=True))
@@ -57,7 +57,7 @@ def test_import_training_answers_and_export(tmp_path):
     assert sum(losses[-5:]) / 5 < 0.5 * losses[0]
 
     run(
-        "scripts/verify_model.py", "task=multiple_choice", f"reports={tmp_path / 'reports.jsonl'}", "limit=4",
+        "scripts/verify_model.py", "task=chest_findings", f"reports={tmp_path / 'reports.jsonl'}", "limit=4",
         f"training_dir={training}", f"output={tmp_path / 'copies'}", "max_new_tokens=24",
         "copies=[adapter,merged,gguf_F16]",
     )  # fmt: skip

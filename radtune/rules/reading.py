@@ -42,6 +42,8 @@ _NEXT_ROW = re.compile(rf"[ \t]*[A-Z]|{_ROW}")
 # Signs and words that ask for more at a line's end ...
 _LAST = re.compile(r"(?:\w++\.?|[,:?/(&-])\Z")
 _LAST_LENGTH = 20  # characters that hold any of these
+# "... effusion on the right", before a line with a capital.
+_AT_A_SIDE = re.compile(r"\bon (?:the )?(?:left|right)\s*\Z", re.IGNORECASE)
 _ENDS_OPEN = frozenset((
     ",", ":", "?", "/", "(", "&", "-", "and", "or", "of", "no", "the", "a", "an", "with", "without", "in", "for", "to",
     "is", "are", "at", "by", "may", "nor", "not", "left", "right", "mild", "small", "be", "been", "has", "have", "was",
@@ -240,7 +242,7 @@ def _breaks(before: str, line: str, widest: int, prose: bool) -> bool:
     """
     if _OPENS.match(line) or (_ANSWERED.match(before) and _NEXT_ROW.match(line)):
         return True
-    if _ends_open(before) or _GOES_ON.match(line):
+    if (_ends_open(before) and not (_AT_A_SIDE.search(before) and _CAPITALISED.match(line))) or _GOES_ON.match(line):
         return False
     word = line.split(maxsplit=1)[0]
     had_room = len(before.rstrip()) + 1 + len(word) <= widest
