@@ -254,7 +254,7 @@ def labels_sha256(labels: Iterable[object]) -> str:
 def is_edited(row: Mapping[str, Any]) -> bool:
     """Whether a reader has changed the labels or phrases of a row of answers."""
     answered, labels, phrases = row.get(LABELS_SHA256), row.get(LABELS), row.get(PHRASES)
-    if answered is None or not isinstance(labels, list):
+    if answered is None or not isinstance(labels, list | str):
         return False
     return labels_sha256(labels) != answered or (bool(phrases) and labels_sha256(_names(phrases)) != answered)
 

@@ -224,7 +224,9 @@ def _excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         with open(path, "rb") as stream:
             with zipfile.ZipFile(stream) as archive:
                 _refuse_bomb(path, sum(info.file_size for info in archive.infolist()), path.stat().st_size)
-            sheet, *others = openpyxl.load_workbook(stream, read_only=True, data_only=True).worksheets
+            book = openpyxl.load_workbook(stream, read_only=True, data_only=True)
+            sheet, *others = book.worksheets
+            _refuse_unfilled(path, book._archive.read(sheet._worksheet_path.lstrip("/")))
             for each in (sheet, *others):
                 each.reset_dimensions()  # which other programs get wrong
             if filled := [each.title for each in others if any(each.iter_rows(max_row=1))]:
@@ -242,6 +244,18 @@ def _excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     except Exception:
         # Whatever openpyxl meets within a damaged file, it raises, and its message may quote a cell.
         raise InputError(f"{path}: no Excel file, or an encrypted, truncated or damaged one") from None
+
+
+def _refuse_unfilled(path: Path, sheet: bytes) -> None:
+    """Refuses a sheet with cells that read as blank and are not: all but the first of merged ones, and formulas."""
+    if any(first != last for first, last in re.findall(rb'mergeCell ref="[A-Z]+(\d+):[A-Z]+(\d+)"', sheet)):
+        raise InputError(
+            f"{path}: cells of several rows are merged, and only the first is filled; unmerge and fill them"
+        )
+    if re.search(rb"</(?:\w+:)?f><(?:\w+:)?(?:/c>|v ?/>|v></)", sheet):
+        raise InputError(
+            f"{path}: formulas without their values; open it in the program that made it, and save it anew"
+        )
 
 
 @cache

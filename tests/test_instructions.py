@@ -317,6 +317,7 @@ def test_quarantined_answers_are_learned_only_if_asked_for_and_what_a_reader_edi
         row("3", ["mass"], ["scar"], ["mass"], problems=["no list in the answer"]),
         row("4", ["scar"], [], [], status="unparsed", problems=["no list in the answer"]),
         row("5", [], [], [], status="refused"),
+        row("6", "scar; mass", [], [], status="unparsed"),
     ]
     write_jsonl(tmp_path / "reports.jsonl", [made_up(str(n), f"Report {n}.").report for n in range(len(rows))])
     write_jsonl(tmp_path / "annotations.jsonl", rows)
@@ -324,12 +325,12 @@ def test_quarantined_answers_are_learned_only_if_asked_for_and_what_a_reader_edi
         items = join(
             tmp_path / "reports.jsonl", [tmp_path / "annotations.jsonl"], load_task("open_ended"), with_problems=wanted
         )
-        expected = [("scar",), ("scar",) if wanted else None, ("scar",), ("scar",), ("scar",), None]
+        expected = [("scar",), ("scar",) if wanted else None, ("scar",), ("scar",), ("scar",), None, ("scar", "mass")]
         assert [item.labels for item in items] == expected
     assert (items[1].left_out, items[5].left_out) == ("", "without an answer")
-    assert list(edited_rows(tmp_path / "annotations.jsonl")) == ["2", "3", "4"]
+    assert list(edited_rows(tmp_path / "annotations.jsonl")) == ["2", "3", "4", "6"]
     answers = read_labels(tmp_path / "annotations.jsonl", load_task("open_ended")).answers
-    assert [answer.by for answer in answers.values()] == ["", "", "reader", "reader", "reader", ""]
+    assert [answer.by for answer in answers.values()] == ["", "", "reader", "reader", "reader", "", "reader"]
 
 
 def test_files_are_written_together_or_not_at_all(tmp_path):

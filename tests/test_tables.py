@@ -275,6 +275,18 @@ def test_sheets_that_are_not_read_are_named(tmp_path: Path, capsys, others: list
     assert all(repr(name) in told for name in others if name) and bool(told) == any(others)
 
 
+@pytest.mark.parametrize(("change", "said"), [("merged", "cells of several rows are merged"), ("formula", "formulas")])
+def test_cells_that_only_seem_blank_are_refused(tmp_path: Path, change: str, said: str) -> None:
+    book = openpyxl.Workbook()
+    for row in [["uid", "patient_id"], ["1", "a"], ["2", "=A2" if change == "formula" else None]]:
+        book.active.append(row)
+    if change == "merged":
+        book.active.merge_cells("B2:B3")
+    book.save(tmp_path / "x.xlsx")
+    with pytest.raises(InputError, match=said):
+        list(read_table(tmp_path / "x.xlsx"))
+
+
 @pytest.mark.parametrize("cell", ["A small left effusion, " * 3 + "no pneumothorax, no edema", "x" * 501])
 def test_a_text_is_no_id(cell: str) -> None:
     with pytest.raises(InputError, match="a:1: note holds a text, no id"):

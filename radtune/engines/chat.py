@@ -14,6 +14,7 @@ from radtune.files import sha256_text
 from radtune.images import Picture
 
 TIMEOUT, NO_CONNECTION, MALFORMED, EMPTY = "timeout", "connection_failed", "malformed_answer", "empty_answer"
+BROKEN_OFF = "broken_off"
 CERTIFICATE, PROXY = "certificate_refused", "proxy_failed"
 # OpenAI's code for a message that its model has no room for; taken for the words of all other servers, too.
 TOO_LONG = "context_length_exceeded"
@@ -51,6 +52,10 @@ _SEED_NAMED = re.compile(rb"""['`]seed['`]|"seed\\?"(?! ?: ?\d)|supplied: seed\b
 _DECLINED = "content_filter"
 # The words for it of Azure and OpenAI, Google, Anthropic, Bedrock.
 _DECLINED_REASONS = {_DECLINED, "safety", "prohibited_content", "blocklist", "spii", "refusal", "guardrail_intervened"}
+# Why an answer has no end, in the words of gateways that pass on those of others (Mistral, TGI, Anthropic, Google); and
+# why a server, not the model, broke it off: OpenRouter, vLLM, SGLang, DeepSeek, Zhipu.
+_CUT_OFF = {"length", "max_tokens", "model_length", "max_output_tokens", "model_context_window_exceeded"}
+_BROKEN_OFF = {"error", "abort", "cancelled", "insufficient_system_resource", "network_error"}
 # How providers decline a prompt, by themselves and through gateways, whose code is then "400" (LiteLLM) or whose status
 # is 200 (OpenRouter). No report has them. Azure; OpenAI; OpenRouter; Bedrock; Google; DashScope; DeepSeek; Zhipu.
 _DECLINES = re.compile(
@@ -130,13 +135,17 @@ def read_reply(content: bytes) -> Response:
     except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError):
         declined = _DECLINES.search(content)
         return Response("", True, refused=True, finish_reason=_DECLINED) if declined else failure(MALFORMED)
+    why = reason.lower() if isinstance(reason, str) else ""
+    if why in _BROKEN_OFF:
+        return failure(BROKEN_OFF)
     refused = refused or bool(refusal) or (text is None and _FILTERED.search(content) is not None)
     # A server that tells thoughts from answers has found no answer behind them: what there is of it is no list.
     only_thought = text is None and any(message.get(name) for name in ("reasoning_content", "reasoning"))
-    empty = text is None and not refused and not only_thought and reason != "length"
+    finished = why not in _CUT_OFF
+    empty = text is None and not refused and not only_thought and finished
     return Response(
         text=utf8(text or ""),
-        finished=reason != "length",
+        finished=finished,
         refused=refused,
         # Not an empty string, which a model may mean.
         error=EMPTY if empty else None,

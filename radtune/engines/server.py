@@ -23,6 +23,7 @@ from urllib.request import getproxies_environment
 
 from radtune.config import InputError
 from radtune.engines.chat import (
+    BROKEN_OFF,
     CERTIFICATE,
     EMPTY,
     MALFORMED,
@@ -300,6 +301,7 @@ class ServerEngine:
             NO_CONNECTION: f"no connection{proxy}",
             MALFORMED: "the answers are no chat completions",
             EMPTY: "the answers say nothing",
+            BROKEN_OFF: "the server breaks the answers off",
             "400 unsupported": "it does not know a parameter; temperature=null and max_tokens=null leave theirs out",
             "3": "it points elsewhere, where nothing is sent; give the URL that it means",
             CERTIFICATE: "its certificate is not trusted; SSL_CERT_FILE names a file with your own authority's",

@@ -57,6 +57,9 @@ def test_any_bytes_become_a_reply_that_can_be_written_down(content):
     [
         (completion("x"), Response("x", True, usage=USAGE, finish_reason="stop")),
         (completion("x", "length"), Response("x", False, usage=USAGE, finish_reason="length")),
+        (completion("x", "MAX_TOKENS"), Response("x", False, usage=USAGE)),
+        (completion("x", "model_length"), Response("x", False, usage=USAGE, finish_reason="model_length")),
+        (completion("['a']", "error"), Response("", True, error="broken_off")),
         (completion(None, "length"), Response("", False, usage=USAGE, finish_reason="length")),
         (
             completion("x", "content_filter"),

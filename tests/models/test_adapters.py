@@ -96,6 +96,12 @@ def test_what_no_engine_runs_as_it_was_trained_is_refused(ours, tmp_path, logits
         logits(MINI, changed(ours / "adapter", tmp_path / "other", **changes))
 
 
+def test_what_a_newer_peft_has_saved_is_not_left_out(ours, tmp_path):
+    adapter = changed(ours / "adapter", tmp_path / "other", of_tomorrow={"k": 1}, unset_of_tomorrow=None)
+    with pytest.raises(InputError, match="this peft does not know of_tomorrow"):
+        by_transformers(MINI, adapter)
+
+
 @pytest.mark.parametrize(("start", "bits"), [("pissa", "4bit"), ("olora", "8bit")])
 def test_a_start_that_is_taken_off_the_base_is_not_taken_off_fewer_bits(ours, tmp_path, start, bits):
     adapter = changed(ours / "adapter", tmp_path / "other", init_lora_weights=start)
