@@ -27,7 +27,7 @@ from radtune.tables import (
     write_cells,
 )
 from radtune.tasks import THREE_VALUED, Task
-from radtune.tasks.class_list import same_signs
+from radtune.tasks.class_list import same_signs, without_signs
 from radtune.tasks.lists import fold_space, read_list
 
 LABELS, PHRASES, LABELS_SHA256 = "labels", "phrases", "labels_sha256"
@@ -58,6 +58,8 @@ _BETWEEN = (
     re.compile(r",(?:\s*and\s)?", re.IGNORECASE),
     re.compile(r"\s+(?:and|plus)\s+|\s*[&+/]\s*", re.IGNORECASE),
 )
+# What readers write where a report has no phrase.
+_NOTHING = ("normal", "no finding", "no findings")
 # How Python, numpy and pandas print a list, tuple, set or array; numpy puts nothing between its items.
 _PRINTED = re.compile(
     r"(?:[\w.]+\(\s*)?[\[{](?P<items>.*)[\]}](?:\s*,[^\[\]{}]*)?\)?|\((?P<tuple>\s*['\"].*['\"]\s*,?\s*)\)|(?:\w+)?\(\)",
@@ -281,7 +283,7 @@ def _json_labels(where: str, row: dict[str, Any], task: Task, name: str) -> tupl
     items = row[name]
     if items is None or isinstance(items, str):
         items = list(_cell_labels(where, row, task, name) or ()) if items else []
-    elif task.classes and isinstance(items, list) and all(map(is_missing, items)):
+    elif isinstance(items, list) and all(map(is_missing, items)):
         items = []  # ["None"]
     labels = [item.get("phrase") if isinstance(item, dict) else item for item in items] if type(items) is list else None
     if labels is None or not all(isinstance(label, str) for label in labels):
@@ -313,14 +315,16 @@ def _cell_labels(where: str, row: Mapping[str, str], task: Task, column: str) ->
         return None
     printed = _PRINTED.fullmatch(cell)
     if printed is None and not cell.startswith("["):
-        return _split(task, cell)
+        return [] if not task.classes and without_signs(cell) in _NOTHING else _split(task, cell)
     body = (printed["items"] or printed["tuple"] or "") if printed else cell[1:]
     answer = read_list(f"[{_NO_COMMA.sub(', ', body)}{']' if printed else ''}")
     if answer.status != Status.OK or answer.rest or re.search(r"['\"]\s*:", body):
         problem = "never closes" if printed is None else "is none of names alone"
         raise InputError(f"{where}: the list in {column!r} {problem}")
     items = [item for item in answer.labels if not is_missing(item)]
-    return [label for item in items for label in _split(task, item)] if task.classes else items
+    if task.classes:
+        return [label for item in items for label in _split(task, item)]
+    return [item for item in items if without_signs(item) not in _NOTHING]
 
 
 def _split(task: Task, text: str) -> list[str]:

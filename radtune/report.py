@@ -50,7 +50,7 @@ class Report:
 
 def report_from_sections(report_id: str, patient_id: str | None, findings: str, impression: str, source: str) -> Report:
     """Builds a report from its two sections; its text carries both under their headings."""
-    findings, impression = findings.strip(), impression.strip()
+    findings, impression = _said(findings), _said(impression)
     parts = [f"{name}: {body}" for name, body in (("Findings", findings), ("Impression", impression)) if body]
     return Report(report_id, patient_id, findings, impression, "\n".join(parts), source)
 
@@ -59,9 +59,14 @@ def report_from_text(report_id: str, patient_id: str | None, body: str, source: 
     """Builds a report from free text: its Findings and Impression if it has either, else its whole body."""
     found = split_sections(body)
     report = report_from_sections(report_id, patient_id, found.findings, found.impression, source)
-    text = report.text or (body.strip() if found.is_whole else "")
+    text = report.text or (_said(body) if found.is_whole else "")
     said = {"modality": modality_named(found.title), "body_part": region_named(found.title)}
     return replace(report, text=text, **said, headings=found.headings)
+
+
+def _said(text: str) -> str:
+    """A text, stripped; nothing where it has no letter: ``.``, ``???`` and ``0`` are no report of a normal chest."""
+    return text.strip() if any(map(str.isalpha, text)) else ""
 
 
 def moved(report: Report, old: Path, new: Path) -> Report:
@@ -119,7 +124,7 @@ def _report(where: str, row: dict[str, Any]) -> Report:
         values[name] = (values[name] or "").strip() or None
     if not values["report_id"]:
         raise InputError(f"{where}: empty report_id")
-    if not values["text"].strip() and not values["images"]:
+    if not _said(values["text"]) and not values["images"]:
         raise InputError(f"{where}: report {values['report_id']!r} is empty")
     return Report(**values)
 

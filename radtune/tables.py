@@ -314,6 +314,8 @@ def id_cell(where: str, column: str | None, row: Mapping[str, Any]) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise InputError(f"{where}: {column} is {type(value).__name__}, expected text")
     value = str(value).strip()
+    if not any(map(str.isalnum, value)):
+        return ""  # ***
     if len(value) > _LONGEST_ID or len(value.split()) > _MOST_WORDS_OF_ID:
         raise InputError(f"{where}: {column} holds a text, no id")
     if (short := _SHORTENED.fullmatch(value)) and len(short[1]) < int(short[2]):

@@ -133,8 +133,8 @@ def test_cells_join_labels_in_any_usual_way(tmp_path: Path) -> None:
         str(number): BOTH if number < len(CELLS) else () for number in range(len(CELLS) + len(NOTHING))
     }
     # Where a name has such a sign in it, the sign parts nothing; nor does a word in a phrase.
-    assert read(column_of(tmp_path / "x.csv", ("heart and lungs, scar", "a; b, c", "[]")), OE) == {
-        "0": ("heart and lungs", "scar"), "1": ("a", "b, c"), "2": (),
+    assert read(column_of(tmp_path / "x.csv", ("heart and lungs, scar", "a; b, c", "[]", "No findings")), OE) == {
+        "0": ("heart and lungs", "scar"), "1": ("a", "b, c"), "2": (), "3": (),
     }  # fmt: skip
     keys = "name: t\nkind: classes\nclasses: ['Rib/Spine', 'Hips and Knees', Spine]\nprompts: {inference: '{classes}'}"
     task = load_task(write(tmp_path / "t.yaml", keys))
@@ -235,7 +235,10 @@ STATES = st.sampled_from([*State, None])
 
 @given(
     st.dictionaries(
-        st.text("abc123_=", min_size=1), st.dictionaries(st.sampled_from(COLUMNS), STATES), min_size=1, max_size=5
+        st.text("abc123_=", min_size=1).filter(lambda x: x.strip("_=")),
+        st.dictionaries(st.sampled_from(COLUMNS), STATES),
+        min_size=1,
+        max_size=5,
     ),
     st.sampled_from(["labels.csv", "labels.xlsx"]),
 )

@@ -19,6 +19,11 @@ def test_text_carries_the_sections_that_exist_or_the_body() -> None:
     assert report_from_sections("1", None, "Clear.", "Normal.", "t").text == "Findings: Clear.\nImpression: Normal."
 
 
+@pytest.mark.parametrize("body", [".", "???", "0.0", "[]", "FINDINGS: -\nIMPRESSION: ...", "*"])
+def test_a_text_without_a_letter_is_no_report_of_a_normal_chest(body: str) -> None:
+    assert report_from_text("1", None, body, "made").text == ""
+
+
 def test_reports_are_read_as_written(tmp_path: Path) -> None:
     reports = [
         report_from_sections("1", "p1", "Clear — “fine”.", "", "t"),
@@ -60,6 +65,8 @@ def test_ids_are_stripped_and_a_text_is_enough(tmp_path: Path) -> None:
         ({"text": "Clear."}, "no 'report_id'"),
         ({"report_id": "2"}, "no 'text'"),
         ({"report_id": "2", "text": "  "}, "report '2' is empty"),
+        ({"report_id": "2", "text": "??? 0."}, "report '2' is empty"),
+        ({"report_id": "***", "text": "Edema."}, "empty report_id"),
         ({"report_id": " ", "text": "Clear."}, "empty report_id"),
         ({"report_id": " 1", "text": "Clear."}, "report_id '1' stands twice"),
         ({"report_id": "1\r2", "text": "Clear."}, "report_id holds a line end or a control character"),
