@@ -16,9 +16,9 @@ def recipe_main():
 
 @pytest.fixture(scope="session")
 def rows(tmp_path_factory):
-    """A folder with 36 training and 8 validation rows of both tasks."""
+    """A folder with 18 training and 6 validation rows of both tasks."""
     folder = tmp_path_factory.mktemp("rows")
-    split = synthetic_rows(60, 1, {"multiple_choice": 16, "open_ended": 20}, validation_rows=4)
+    split = synthetic_rows(40, 1, {"multiple_choice": 8, "open_ended": 10}, validation_rows=3)
     write_jsonl(folder / "train.jsonl", split.train)
     write_jsonl(folder / "validation.jsonl", split.validation)
     return folder
@@ -32,7 +32,7 @@ def train(recipe_main, rows, tmp_path):
         arguments = [
             "--config", config, f"output_dir={tmp_path / name}", f"dataset.data_files={rows / 'train.jsonl'}",
             f"validation.data_files={rows / 'validation.jsonl'}", "validation.generate_rows=0", "write_merged=False",
-            *overrides,
+            "rows_per_step=4", *overrides,
         ]  # fmt: skip
         return Run(recipe_main, arguments, tmp_path / f"{name}_output", environment, before)
 

@@ -30,16 +30,16 @@ def test_learns_and_leaves_everything_behind(train, tmp_path, rows):
     folder = tmp_path / "run"
     history = figures(folder)
     losses = [row["loss"] for row in history if "loss" in row]
-    # 36 rows in steps of 8: the last step of an epoch has 4, and is not dropped.
+    # 18 rows in steps of 4: the last step of an epoch has 2, and is not dropped.
     assert len(losses) == 15
     assert sum(losses[10:]) < sum(losses[:5])
     validated = [row for row in history if "validation_loss" in row]
     assert [row["step"] for row in validated] == [5, 10, 15]
     assert set(validated[0]) == {"step", "validation_loss", "multiple_choice_f1", "open_ended_f1", "micro_f1"}
-    assert "20 rows of open_ended from synthetic" in run.out
+    assert "10 rows of open_ended from synthetic" in run.out
     assert "15 optimizer steps, 5 of them warm-up (33%); highest learning rate 0.005" in run.out
     card = (folder / "adapter" / "README.md").read_text()
-    assert "\n  open_ended/synthetic: 20\n" in card
+    assert "\n  open_ended/synthetic: 10\n" in card
     manifest = json.loads((folder / "adapter" / "adapter_model.safetensors.manifest.json").read_text())
     assert manifest["optimizer_steps"] == 15
     assert str(rows / "train.jsonl") in manifest["inputs"]
@@ -78,7 +78,7 @@ def test_packing_and_recomputing_change_no_step(train, tmp_path):
         packing, recomputed = "none" if name == "recomputed" else name, name == "recomputed"
         # With answers generated through layers that recompute, too.
         arguments = (f"packing={packing}", f"activation_checkpointing={recomputed}", "validation.generate_rows=1")
-        few = ("validation.max_new_tokens=30", "tokens_per_batch=1024", "rows_per_step=5", "max_steps=3")
+        few = ("validation.max_new_tokens=30", "tokens_per_batch=1024", "max_steps=2")
         assert train(name, *arguments, *few).wait().code == 0
     wanted = figures(tmp_path / "none")
     assert figures(tmp_path / "recomputed") == wanted
@@ -216,13 +216,16 @@ def test_early_stopping_keeps_the_best_adapter(train, tmp_path):
     assert manifest["validation"]["step"] == best
 
 
-def test_four_bit_base_with_an_adapter_on_all_linear_layers(train, tmp_path):
-    few = ("max_steps=6", "rows_per_step=2", "write_merged=True")
-    run = train("run", *few, config="configs/mini/qlora_differential.yaml").wait()
+def test_four_bit_base_with_an_adapter_on_all_linear_layers(train, tmp_path, rows):
+    few = tmp_path / "few.jsonl"
+    few.write_text("".join((rows / "train.jsonl").open().readlines()[:4]))
+    # The same rows in each step.
+    arguments = (f"dataset.data_files={few}", "epochs=3", "write_merged=True")
+    run = train("run", *arguments, config="configs/mini/qlora_differential.yaml").wait()
     assert run.code == 0, run.err
     assert "158,720 of 3,110,144 parameters trained (5.1%)" in run.out
     losses = [row["loss"] for row in figures(tmp_path / "run") if "loss" in row]
-    assert sum(losses[3:]) < sum(losses[:3])
+    assert losses == sorted(losses, reverse=True) and len(losses) == 3
     weights = load_file(tmp_path / "run" / "merged" / "model.safetensors")
     base = load_file("data/mini/model.safetensors")
     # Merged into the base's own weights, not into what 4 bits left of them.
@@ -273,7 +276,7 @@ def little_memory():
     [
         (["optimizer.lr=1e30", "lr_scheduler.num_warmup_steps=0"], None, "loss nan"),
         (["checkpoint_every_n_steps=1"], small_files, "step_00000001.pt: cannot write: File too large"),
-        (["packing=none", "rows_per_step=36", "tokens_per_batch=500000"], little_memory,
+        (["packing=none", "rows_per_step=18", "tokens_per_batch=500000"], little_memory,
          "out of memory: lower tokens_per_batch"),
         (["checkpoint_dir=absent"], None, "absent/config.json: No such file"),
         (["tokenizer.max_seq_len=60"], None, "tokenizer.max_seq_len=60 cuts the answer off every row of"),
