@@ -18,7 +18,7 @@ from radtune.combine import RULES
 from radtune.command import run_command
 from radtune.config import InputError, key
 from radtune.files import check_outputs, write_json, write_manifest
-from radtune.label_files import READER, LabelFile, read_labels
+from radtune.label_files import LENIENT, READER, LabelFile, read_labels
 from radtune.score import inputs
 from radtune.score.display import metrics_text
 from radtune.score.evaluation import evaluate, policy_scores
@@ -51,7 +51,7 @@ class EvaluateConfig:
         f"by class (uncertain.CLASS=positive), the rest as {label_files.OTHERS}. Else as the task says.",
         None, label_files.POLICIES,
     )  # fmt: skip
-    spelling: str = key("Names that are nearly a class: wrong, or taken for it.", "strict", inputs.SPELLING)
+    spelling: str = key("Names that are nearly a class: wrong, or taken for it.", "strict", label_files.SPELLING)
     reports: Path | None = key("reports.jsonl (or a CSV): only these are scored; its patients are what is drawn.", None)
     by: str | list[str] = key("Columns of the reports or of gold: scores for each value, e.g. modality.", [])
     ranked: bool = key("Labels stand in their order of likelihood: recall of the first 1, 3 and 5.", False)
@@ -69,7 +69,7 @@ def main(config: EvaluateConfig) -> None:
     if inputs.asks_questions(config.gold, config.gold_column):
         # What nobody has asked is not known.
         config.gold_blank = config.gold_blank or label_files.IGNORE
-    policies, lenient = label_files.policies_for(task, config.uncertain), config.spelling == inputs.LENIENT
+    policies, lenient = label_files.policies_for(task, config.uncertain), config.spelling == LENIENT
     given = [(config.predictions, config.prediction_column), (config.compare, config.compare_column)]
     given += [] if config.gold_rule else [(config.gold, config.gold_column)]
     if len({(path and path.resolve(), column) for path, column in given}) < len(given):
@@ -123,8 +123,8 @@ def main(config: EvaluateConfig) -> None:
 def _check(config: EvaluateConfig, task: Task) -> None:
     if config.errors and not config.reports:
         raise InputError("errors needs the texts: give reports=reports.jsonl")
-    if config.spelling == inputs.LENIENT and not task.classes:
-        raise InputError(f"spelling={inputs.LENIENT} is for tasks of classes: {task.name} has no list to be spelt by")
+    if config.spelling == LENIENT and not task.classes:
+        raise InputError(f"spelling={LENIENT} is for tasks of classes: {task.name} has no list to be spelt by")
     if config.compare_column and not config.compare:
         raise InputError("compare_column needs compare, the second system's predictions")
 

@@ -41,6 +41,9 @@ OTHERS = "others"
 # What a blank cell means. MIMIC-CXR: not mentioned, so not positive. Open-i: not decided, so that (report, class) pair
 # is left out of the counts on both sides.
 NEGATIVE, IGNORE = BLANK = ("negative", "ignore")
+# What is done with a name that is no class: counted as wrong, or taken for the class it all but spells.
+LENIENT = "lenient"
+SPELLING = ("strict", LENIENT)
 # How a name that is no class is taken for one, the first that does: by its signs and case, as a synonym, or misspelt.
 STEPS = SIGNS, SYNONYM, MISSPELT = ("signs", "synonym", "misspelt")
 _SHOWN = 20

@@ -40,10 +40,6 @@ from radtune.tasks import SECTIONS, Task
 # What is compared beside the annotators, who go by the names of their columns.
 GOLD, PREDICTIONS, COMPARE = "gold", "predictions", "compare"
 
-# What is done with a name that is no class: counted as wrong, or taken for the class it all but spells.
-LENIENT = "lenient"
-SPELLING = ("strict", LENIENT)
-
 # A column with more values, or longer ones, is none to group reports by.
 _MOST_GROUPS, _LONGEST_GROUP = 50, 60
 # Nor are these, few and short as the texts of a small file may be: they are patients' own.

@@ -6,17 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from radtune.config import InputError
-from radtune.study.settings import (
-    ALL,
-    OURS,
-    STOCK,
-    Cohort,
-    Mix,
-    StudySettings,
-    Test,
-    check_known,
-    is_synthetic,
-)
+from radtune.study.settings import ALL, OURS, STOCK, Cohort, Mix, StudySettings, Test, check_known, is_synthetic
 from radtune.tasks import load_task, shows_images
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from radtune.config import InputError, from_mapping, read_yaml
 from radtune.files import manifest_path, read_json, read_jsonl
-from radtune.label_files import LabelFile, read_labels, respell
+from radtune.label_files import LENIENT, LabelFile, read_labels, respell
 from radtune.score.errors import ErrorKind, LabelError
 from radtune.score.evaluation import Metrics, read_metrics
-from radtune.score.inputs import LENIENT, one_gold
+from radtune.score.inputs import one_gold
 from radtune.study.cells import Cell, Kind
 from radtune.study.jobs import read_stamp, stamp_path
 from radtune.study.plan import Study

@@ -19,9 +19,8 @@ from radtune.config import (
     with_overrides,
     yaml_files,
 )
-from radtune.label_files import BLANK, IGNORE, POLICIES, LabelFile, column_names, read_labels
+from radtune.label_files import BLANK, IGNORE, LENIENT, POLICIES, SPELLING, LabelFile, column_names, read_labels
 from radtune.privacy import shown
-from radtune.score.inputs import LENIENT, SPELLING
 from radtune.tasks import Task, load_task
 from radtune.train.settings import ModelSettings
 
@@ -113,8 +112,7 @@ class StudySettings:
     balance: bool = key("Whether rows of every mix are drawn by label, so that a rare class is not lost.", False)
     linear: bool = key("Whether a linear model (TF-IDF) learns the rows of each mix, too.", False)
     ensembles: dict[str, Ensemble] = key(
-        "By a name of your own: members that are trained, asked and combined; mixes stand beside them.",
-        {},
+        "By a name of your own: members that are trained, asked and combined; mixes stand beside them.", {}
     )
     cross_check: list[Mix] = key("Mixes that the other recipe trains too, to compare.", [])
     learning_rates: list[float] = key("Learning rates to try.", [], gt=0)

@@ -243,7 +243,7 @@ def test_a_draft_stops_at_choices_and_names_what_is_expected(trees, size, tokeni
 @pytest.mark.parametrize(("model", "temperature"), [("mini", 1.0), ("random_model", 0.0)])
 def test_drafts_change_no_answer(request, make_prompts, model, temperature):
     checkpoint = request.getfixturevalue(model)
-    prompts = [prompt_tokens(checkpoint.tokenizer, prompt.message) for prompt in make_prompts(TASK, 9)]
+    prompts = [prompt_tokens(checkpoint.tokenizer, prompt.message) for prompt in make_prompts(TASK, 6)]
     seeds = [str(number) for number in range(len(prompts))]
     tree = TorchtuneEngine(checkpoint).answer_tree(LISTS)
 
@@ -256,7 +256,7 @@ def test_drafts_change_no_answer(request, make_prompts, model, temperature):
     own = [names_in(text) for text in none]
     chance = random.Random(0)  # noqa: S311  (no secret)
     some = [chance.sample(FINDINGS, chance.randrange(14)) for _ in prompts]
-    assert texts(own) == texts(some) == texts(some, batch_size=1) == texts([FINDINGS] * 9) == none
+    assert texts(own) == texts(some) == texts(some, batch_size=1) == texts([FINDINGS] * 6) == none
     # With evidence, what the model goes on with does not depend on it either.
     assert texts(own, go_on=True) == texts([], go_on=True)
 
@@ -357,10 +357,10 @@ PREFIXES = ClosedList(("Lung", "Lung Opacity", "Edema (left)", "Edema (left) old
 
 @pytest.mark.parametrize("grammar", [PREFIXES, ClosedList(FINDINGS[:5], "Normal")], ids=["prefixes", "classes"])
 def test_scores_are_the_probabilities_they_claim_to_be(random_model, make_prompts, respond, grammar):
-    prompts = [replace(prompt, instruction="List.") for prompt in make_prompts(TASK, 8)]
+    prompts = [replace(prompt, instruction="List.") for prompt in make_prompts(TASK, 5)]
     engine = TorchtuneEngine(random_model, 5)
     responses = respond(engine, prompts, grammar=grammar, scores=True, temperature=50.0)
-    assert len({response.text for response in responses}) > 4
+    assert len({response.text for response in responses}) > 3
     for prompt, response in zip(prompts, responses, strict=True):
         chances = list_chances(random_model, prompt, grammar)
         before = ()

@@ -30,7 +30,7 @@ def hugging_face(mini):
 
 @pytest.mark.parametrize("task", ["multiple_choice", "open_ended"])
 def test_all_engines_answer_alike(mini, hugging_face, make_prompts, respond, task):
-    prompts = make_prompts(task, 8) + make_prompts(task, 2, HOSTILE)
+    prompts = make_prompts(task, 5) + make_prompts(task, 2, HOSTILE)
     expected = respond(TorchtuneEngine(mini, 4), prompts)
     assert any(response.finished for response in expected)
     assert respond(hugging_face, prompts) == expected
@@ -88,7 +88,7 @@ def test_special_tokens_in_a_report_are_text_and_both_tokenizers_agree(mini, hug
 
 def test_finished_rows_give_way_to_waiting_ones(mini, make_prompts, respond):
     # Answers of many lengths, so that rows leave and enter at all times.
-    prompts = make_prompts("open_ended", 9) + make_prompts("multiple_choice", 9)
+    prompts = make_prompts("open_ended", 6) + make_prompts("multiple_choice", 6)
     random.Random(0).shuffle(prompts)  # noqa: S311  (no secret)
     expected = [respond(TorchtuneEngine(mini, 1), [prompt])[0] for prompt in prompts]
     assert respond(TorchtuneEngine(mini, 4), prompts) == expected

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def texts():
-    return [f"{i}. {made.report.text}" for i, made in enumerate(generate(250, seed=5))]
+    return [f"{i}. {made.report.text}" for i, made in enumerate(generate(160, seed=5))]
 
 
 @pytest.fixture(scope="module")

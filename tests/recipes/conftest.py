@@ -25,8 +25,10 @@ def rows(tmp_path_factory):
 
 
 @pytest.fixture
-def train(recipe_main, rows, tmp_path):
+def train(recipe_main, rows, tmp_path, monkeypatch):
     """Starts a run on those rows; its output folder is ``tmp_path / name`` unless given."""
+    # Which takes as long as a step; test_exports.py has it drawn.
+    monkeypatch.setitem(recipe_main.__globals__, "draw_curve", lambda *_: None)
 
     def start(name, *overrides, environment=None, before=None, config=MINI):
         arguments = [

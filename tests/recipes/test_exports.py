@@ -99,6 +99,8 @@ def test_servers_find_the_prompt_and_the_end_that_was_trained(trained, folder):
 
 
 def test_no_folder_mixes_two(trained):
+    assert (trained / "curve.png").stat().st_size > 10_000
+
     def weights(folder):
         return sorted(path.name for path in (trained / folder).rglob("*") if path.suffix in (".safetensors", ".pt"))
 

@@ -43,7 +43,6 @@ def test_learns_and_leaves_everything_behind(train, tmp_path, rows):
     manifest = json.loads((folder / "adapter" / "adapter_model.safetensors.manifest.json").read_text())
     assert manifest["optimizer_steps"] == 15
     assert str(rows / "train.jsonl") in manifest["inputs"]
-    assert (folder / "curve.png").stat().st_size > 10_000
     said = run.out + run.err + (folder / "history.jsonl").read_text() + card + json.dumps(manifest)
     for line in (rows / "train.jsonl").read_text().splitlines():
         assert json.loads(line)["input"][10:60] not in said
