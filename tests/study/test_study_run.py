@@ -105,7 +105,8 @@ def done(folder):
     os.killpg(process.pid, signal.SIGSTOP)
     code, output = finish(start(folder))
     assert code != 0
-    assert "runs/small: another process is writing there" in output
+    # As every mistake, one line before the start.
+    assert "runs/small: another process is writing there" in output and "Traceback" not in output
     process.kill()
     process.wait()
     os.killpg(process.pid, signal.SIGCONT)
@@ -173,16 +174,6 @@ def test_what_a_yaml_holds_is_no_command_and_a_home_may_be_missing(folder):
     assert code == 0, output
     assert (folder / nasty / "tests/curated/reports.jsonl").exists()
     assert not list(folder.rglob("pwned"))
-
-
-def test_a_mistake_is_one_line_before_the_start(folder):
-    before = (folder / "small.yaml").read_text()
-    (folder / "small.yaml").write_text(STUDY.replace("samples: 3", "sampels: 3"))
-    code, output = finish(start(folder, "-n"))
-    (folder / "small.yaml").write_text(before)
-    assert code != 0
-    assert "unknown key 'sampels'; did you mean 'samples'?" in output
-    assert "Traceback" not in output
 
 
 def test_slurm_profile_is_of_this_graph(tmp_path):
