@@ -105,7 +105,12 @@ def folder(tmp_path: Path) -> Path:
         '[[cue]]\nname = "or"\nstatus = "uncertain"\ndirection = "around"\nwords = 2\nbetween = true\nchoice = true\n'
         'phrases = ["or"]\n'
         '[[cue]]\nname = "liver"\nstatus = "ignored"\ndirection = "around"\nwords = 3\nspares = ["lung"]\n'
-        'phrases = ["liver"]\n',
+        'phrases = ["liver"]\n'
+        '[[cue]]\nname = "after all"\nstatus = "positive"\ndirection = "after"\nwords = 3\nphrases = ["proven"]\n'
+        '[[cue]]\nname = "once"\nstatus = "ignored"\ndirection = "before"\nwords = 3\nphrases = ["once"]\n'
+        '[opening]\nasks = ["please"]\ntells = ["cough"]\nreads = ["seen"]\n'
+        '[answers]\nno = ["none"]\ngone = ["it went"]\nyes = ["it came"]\nopen = ["it might"]\n'
+        'exceptions = ["none but"]\n',
         encoding="utf-8",
     )
     return tmp_path
@@ -122,6 +127,14 @@ def folder(tmp_path: Path) -> Path:
         ("aa or none", False, {"A": 1}),
         ("liver aa", False, {}),
         ("liver and lung aa", False, {"A": 1}),
+        ("once aa was proven. no bb proven", False, {"A": 1, "B": 0}),
+        ("cough, please find aa. bb is seen", False, {"B": 1}),
+        ("cough. aa is seen, please. bb", False, {"A": 1, "B": 1}),
+        ("please find aa. cough", False, {"A": 1}),
+        ("once aa. none", False, {"A": 0}),
+        ("once aa. none but two", False, {}),
+        ("aa. none. bb. it went", False, {"A": 1, "B": 0}),
+        ("once aa. it came. once bb. it might", False, {"A": 1, "B": -1}),
     ],
 )
 def test_keys_of_cues_and_stops(folder: Path, text: str, positive_or: bool, expected: dict[str, int]) -> None:
