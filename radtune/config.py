@@ -320,6 +320,8 @@ def _read(hint: Any, text: str) -> Any:
 
 
 def _convert(hint: Any, value: Any, path: str, limits: Mapping[str, Any]) -> Any:
+    if hint is str is type(value) and not limits:
+        return value  # as thousands of phrases are
     members = _members(hint)
     if {Any, object} & set(members) or (value is None and types.NoneType in members):
         return value

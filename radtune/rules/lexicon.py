@@ -130,13 +130,33 @@ class _Stop:
 
 
 @dataclass(frozen=True)
+class _Opening:
+    """The referrer's words in ``cues.toml``."""
+
+    asks: tuple[str, ...] = ()
+    tells: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What answers the sentence before, in ``cues.toml``; of those at the same word the first group here wins."""
+
+    exceptions: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    no: tuple[str, ...] = ()
+    yes: tuple[str, ...] = ()
+    open: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class _CueFile:
     """The keys of ``cues.toml``."""
 
     language: str | None = None
     words: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    opening: dict[Literal["asks", "tells", "reads"], tuple[str, ...]] = field(default_factory=dict)
-    answers: dict[Literal["no", "gone", "yes", "open", "exceptions"], tuple[str, ...]] = field(default_factory=dict)
+    opening: _Opening = field(default_factory=_Opening)
+    answers: _Answers = field(default_factory=_Answers)
     stops: dict[str, _Stop] = field(default_factory=dict)
     cue: tuple[CueRule, ...] = ()
 
@@ -191,14 +211,12 @@ def load_rules(
             cue_file, f"[stops.{name}]", name, [(EXCEPTIONS, stop.exceptions), (name, stop.phrases)], words
         )
     ]
-    opening_phrases = _phrases(cue_file, "[opening]", "", list(cue_keys.opening.items()), words)
-    # What looks like an answer and is none comes first.
-    answers = sorted(cue_keys.answers.items(), key=lambda group: group[0] != EXCEPTIONS)
-    answer_phrases = _phrases(cue_file, "[answers]", "", answers, words)
+    openings = _phrases(cue_file, "[opening]", "", list(vars(cue_keys.opening).items()), words)
+    answers = _phrases(cue_file, "[answers]", "", list(vars(cue_keys.answers).items()), words)
     return Rules(
         findings, finding_scanner, cues, Scanner(cue_phrases), Scanner(stop_phrases),
-        {name for name, stop in stops.items() if stop.behind_mention}, Scanner(opening_phrases),
-        Scanner(answer_phrases), head.region, cue_keys.language,
+        {name for name, stop in stops.items() if stop.behind_mention}, Scanner(openings), Scanner(answers),
+        head.region, cue_keys.language,
     )  # fmt: skip
 
 

@@ -16,9 +16,9 @@ A phrase is words in lower case, and a few signs that a reader can guess:
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+from typing import NamedTuple
 
 # What separates two words of a reading copy; sentence ends are "\n" there, so no phrase crosses them.
 # Possessive and bounded, so that no text, however odd, takes more than linear time.
@@ -56,8 +56,7 @@ class PhraseError(ValueError):
         self.phrase, self.how = phrase, how
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """One element: a word, punctuation, a gap, or a choice between sequences."""
 
     regex: str = ""
