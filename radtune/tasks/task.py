@@ -38,13 +38,12 @@ def with_rules(task: Task, folder: Path | None, alternatives: str | None) -> Tas
         return task
     if not isinstance(task, ClassList):
         raise InputError(f"task {task.name}: rules find classes, and a task of phrases has none")
-    if folder is None:
-        return replace(task, alternatives=alternatives or task.alternatives)
-    if not (folder / "lexicon.toml").is_file():
-        raise InputError(f"rules: {str(folder)!r} is no folder with a lexicon.toml")
-    files = tuple(file for file in task.files if file.parent != task.rules)
-    files += tuple(sorted(folder.glob("*.toml")))
-    return replace(task, rules=folder, files=files, alternatives=alternatives or task.alternatives)
+    if folder is not None:
+        if not (folder / "lexicon.toml").is_file():
+            raise InputError(f"rules: {str(folder)!r} is no folder with a lexicon.toml")
+        files = (file for file in task.files if file.parent != task.rules)
+        task = replace(task, rules=folder, files=(*files, *sorted(folder.glob("*.toml"))))
+    return replace(task, alternatives=alternatives or task.alternatives)
 
 
 def text_of(task: Task, report: Report) -> str:

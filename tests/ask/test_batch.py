@@ -3,10 +3,9 @@
 import dataclasses
 import json
 import logging
+import multiprocessing.connection
 import signal
 import stat
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -154,46 +153,40 @@ def test_what_waits_for_an_answer_is_not_asked_again(server, path):
     assert send(server, path, QUESTIONS) == (0, 0)
 
 
-PROGRAM = """
-import sys
-from pathlib import Path
-from radtune.ask import batch_api
-from radtune.ask.questions import Question
-from radtune.engines.guard import Endpoint
-from radtune.engines.prompt import Prompt, Sampling
-batch_api.MOST_REQUESTS = 3
-prompts = [Prompt("r", "List.", f"report {i}", "llama3_chat", "0") for i in range(6)]
-questions = [Question(p, Sampling(0.0, 64), f"key{i}", "") for i, p in enumerate(prompts)]
-batch_api.Batches(Endpoint(sys.argv[1], "127.0.0.1"), "key", Path(sys.argv[2])).submit(questions, "m")
-"""
+SIX = [question(f"key{i}", f"report {i}") for i in range(6)]
+
+
+def submit_six(server, path):
+    batch_api.MOST_REQUESTS = 3
+    send(server, path, SIX)
 
 
 def kill_at_the_second(server, path, doomed, carried_out, lists=None):
     """Kills what submits at the second file or batch, before the provider has done anything, or when it has and has not
     said so; what is submitted again and collected is asked once, and no file is left.
     """
-    process, seen = None, 0
+    seen = 0
 
     def kill(method, called):
         nonlocal seen
         seen += (method, called) == ("POST", doomed)
-        if seen == 2 and process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        return None
+        if seen == 2:
+            process.kill()
+            multiprocessing.connection.wait([process.sentinel])
 
     setattr(server, "after" if carried_out else "before", kill)
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, server.endpoint.url, str(path)])
-    assert process.wait(timeout=600) == -signal.SIGKILL
+    process = multiprocessing.get_context("fork").Process(target=submit_six, args=(server, path))
+    process.start()
+    process.join(600)
+    assert process.exitcode == -signal.SIGKILL
     server.after = lambda method, called: None
     server.before = lists or server.after
-    questions = [question(f"key{i}", f"report {i}") for i in range(6)]
-    send(server, path, questions)
+    send(server, path, SIX)
     assert sorted(server.asked()) == [f"key{i}" for i in range(6)]
     assert set(server.files) == {batch["input_file_id"] for batch in server.batches.values()}
     for batch_id in server.batches:
         server.end(batch_id, answer)
-    assert set(gather(server, path)[1]) == {asked.key_sha256 for asked in questions}
+    assert set(gather(server, path)[1]) == {asked.key_sha256 for asked in SIX}
     assert server.files == {} and not path.exists()
 
 
