@@ -5,7 +5,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -378,8 +377,27 @@ run_command(main, Config)
 """
 
 
+@pytest.fixture
+def interrupted(start_fork, tmp_path):
+    """Starts a process, and gives it when it has asked ten times."""
+    (tmp_path / "ask.py").write_text(INTERRUPTED)
+
+    @contextmanager
+    def interrupted(server, *arguments):
+        process = start_fork(tmp_path / "ask.py", f"url={server.url}", *arguments)
+        try:
+            while len(server.requests) < 10:
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.01)
+            yield process
+        finally:
+            process.kill()
+
+    return interrupted
+
+
 @pytest.mark.parametrize(("number", "busy"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
-def test_a_signal_waits_for_the_calls_under_way_and_gives_their_answers(serve, number, busy):
+def test_a_signal_waits_for_the_calls_under_way_and_gives_their_answers(serve, interrupted, number, busy):
     sent = threading.Event()
 
     async def answer(number):
@@ -398,7 +416,7 @@ def test_a_signal_waits_for_the_calls_under_way_and_gives_their_answers(serve, n
 
 
 @pytest.mark.parametrize("gap_s", [0.0, 0.1])
-def test_a_second_signal_drops_them(serve, gap_s):
+def test_a_second_signal_drops_them(serve, interrupted, gap_s):
     ended = threading.Event()
 
     async def answer(number):
@@ -415,20 +433,6 @@ def test_a_second_signal_drops_them(serve, gap_s):
         _, err = process.communicate(timeout=600)
     ended.set()
     assert process.returncode in (130, -signal.SIGINT) and "never" not in err
-
-
-@contextmanager
-def interrupted(server, *arguments):
-    """A process that has asked ten times."""
-    command = [sys.executable, "-c", INTERRUPTED, f"url={server.url}", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            while len(server.requests) < 10:
-                assert process.poll() is None, process.communicate()
-                time.sleep(0.01)
-            yield process
-        finally:
-            process.kill()
 
 
 def test_a_run_leaves_the_handlers_of_signals_alone_and_other_threads_can_make_one(serve):
