@@ -102,6 +102,12 @@ MODES: dict[str, Reply] = {
         lambda message: response(completion(message, f"['{STEERING}']", system_fingerprint=STEERING))
     ),
     "a long answer": _once(lambda message: response(completion(message, "['" + "a" * 2_000_000 + "']"))),
+    "events": _once(lambda message: response(f"data: {json.dumps(completion(message))}\n\ndata: [DONE]\n\n".encode())),
+    "chunks cut off": _once(
+        lambda message: _HEAD + b"transfer-encoding: chunked\r\n\r\n90\r\n" + json.dumps(completion(message)).encode(),
+        close=True,
+    ),
+    "broken off": _once(lambda message: response(json.dumps(completion(message)).replace("stop", "error").encode())),
     "another place": _error(307, "location: http://127.0.0.1:9/v1/chat/completions"),
     "wait for ever": _error(429, "retry-after: 1000000000"),
     "wait for less than nothing": _error(429, "retry-after: -5", "retry-after-ms: nan"),

@@ -54,7 +54,7 @@ class Keys:
 
 
 def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
-    """Reads a table of reports, row by row: from the section columns where they are filled, else from the text column.
+    """Reads a table of reports, row by row: a section from its column where that is filled, else from the text column.
 
     A row with neither is a report with an empty text. Columns that are not used are named on standard error, and those
     of them that look like patients' ids, whose reports could otherwise stand in training and test at once.
@@ -74,10 +74,11 @@ def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
         seen.add(report_id)
         names.update(row)
         findings, impression, text, modality, body_part, indication = (_text(where, used[name], row) for name in _TEXTS)
+        whole = "" if findings and impression else text
+        report = report_from_text(report_id, patient_id or None, whole, source)
         if findings or impression:
-            report = report_from_sections(report_id, patient_id or None, findings, impression, source)
-        else:
-            report = report_from_text(report_id, patient_id or None, text, source)
+            sections = findings or report.findings, impression or report.impression
+            report = report_from_sections(report_id, patient_id or None, *sections, source)
         said = {"modality": modality or report.modality, "body_part": body_part or report.body_part}
         if images := _images(where, used["images"], row):
             # Kept for these alone: of a report its findings and impression are.

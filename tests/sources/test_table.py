@@ -68,16 +68,26 @@ def test_numbers_and_gaps(tmp_path: Path, name: str) -> None:
 NOTE = "HISTORY: Cough.\nFINDINGS: Clear.\nIMPRESSION: Normal."
 
 
+def test_a_section_without_a_column_or_cell_of_its_own_is_taken_from_the_text(tmp_path: Path) -> None:
+    rows = [
+        {"uid": "1", "findings": "Dry.", "impression": "", "text": NOTE},
+        {"uid": "2", "findings": "", "impression": "Dry.", "text": NOTE},
+        {"uid": "3", "findings": "Dry.", "impression": "Old.", "text": NOTE},
+    ]
+    found = [(report.findings, report.impression) for report in read_table(write(tmp_path / "r.csv", rows))]
+    assert found == [("Dry.", "Normal."), ("Clear.", "Dry."), ("Dry.", "Old.")]
+
+
 @pytest.mark.parametrize(
     ("header", "columns", "text"),
     [
         (("report_id", "text", "x"), {}, "Findings: Clear.\nImpression: Normal."),
-        (("REPORT_ID", "Note_Text", "findings"), {}, "Findings: Other."),
+        (("REPORT_ID", "Note_Text", "findings"), {}, "Findings: Other.\nImpression: Normal."),
         (("uid", "findings", "x"), {}, f"Findings: {NOTE}"),
         (("accession", "body", "x"), {"id": "accession", "text": "body"}, "Findings: Clear.\nImpression: Normal."),
         (("uid", "body", "findings"), {"text": "body"}, "Findings: Clear.\nImpression: Normal."),
         (("uid", "text", "f"), {"findings": "f"}, "Findings: Other."),
-        (("uid", "text", "f"), {"text": "text", "findings": "f"}, "Findings: Other."),
+        (("uid", "text", "f"), {"text": "text", "findings": "f"}, "Findings: Other.\nImpression: Normal."),
     ],
 )
 def test_columns_found_and_given(tmp_path: Path, header: tuple[str, ...], columns: dict[str, str], text: str) -> None:
