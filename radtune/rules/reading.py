@@ -126,7 +126,7 @@ _SENTENCE_END = re.compile(
 # "FINDINGS --- no effusion --- PICC", but "Pneumothorax -- none".
 _RULE = re.compile(rf"(?<= )--++(?= )(?! {{1,9}}+(?:{_ANSWER}|(?:normal|clear|enlarged|widened|unremarkable)\b))")
 # "Opacity left base ?pneumonia" asks about what comes behind.
-_QUESTION = re.compile(rf"(?<=[\w?]\?)\s(?!\s{{0,9}}+{_ANSWER})|(?<=\w) (?=\?\w)")
+_QUESTION = re.compile(rf"(?<=[\w?]\?)\s(?:(?=\s*+no evidence of\b)|(?!\s{{0,9}}+{_ANSWER}))|(?<=\w) (?=\?\w)")
 # "Heart - enlarged", "Pneumothorax - none": the dash stands for a colon.
 _DASH_AS_COLON = re.compile(
     rf"(?:^|(?<=\n))( *+[a-z][a-z/]{{1,20}}+(?: [a-z/]{{1,20}}+){{0,2}} )-(?= {{1,3}}+(?:{_ANSWER}|{_ADJECTIVE}))"
