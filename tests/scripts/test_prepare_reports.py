@@ -72,8 +72,8 @@ def test_mimic_to_a_nested_sample(tmp_path: Path, mimic: Path, run: Callable) ->
     assert kept[5] < kept[10]
     assert not kept[10] & {"50000001", "50000002"}
     assert finished.stdout.splitlines() == [
-        f"{mimic}: 40 reports in English, 36 with findings, 4 with neither, 3 with the text of another; "
-        "headings: FINDINGS 36",
+        f"{mimic}: 40 reports in English, 36 with findings, 4 with neither, 3 with the text of another, "
+        "4 with no word that tells their language; headings: FINDINGS 36",
         f"{output}: 10 reports (40 read, 2 excluded, 4 without Findings or Impression "
         "(require_sections=false keeps them), 24 not drawn)",
         f"{tmp_path}/curated.txt: ids that belong to no report: 1",
