@@ -240,7 +240,7 @@ def _where_findings_begin(text: str, paragraphs: bool = True) -> int | None:
 def _behind_line(text: str, ended: bool = False) -> int | None:
     """Where a new line begins a sentence, behind one that ``ended``; else where a sentence of the images begins."""
     for at in _NEW_LINE.finditer(text, len(text) - len(text.lstrip())):
-        if not ended or text[: at.start()].rstrip()[-1:] in _SENTENCE_ENDS:
+        if not ended or _ends_sentence(text, at.end()):
             return at.end()
     return None if ended else _where_findings_begin(text)
 

@@ -97,7 +97,7 @@ def label_report(text: str, rules: Rules) -> ReportLabels:
     plain, remembered = normalise(text), rules.remembered
     mentions: list[Mention] = []
     at = last = 0  # where the sentence starts, and of the mentions those of the sentence that it may answer
-    asked: list[int] = []  # mentions of questions
+    asked: dict[str, list[int]] = {}  # the mentions of questions, by their finding
     told: Set[str] | None = frozenset()
     for sentence in reading_copy(plain.text).split(SENTENCE_END):
         # Without its margins, so that the same sentence is the same wherever it stands.
@@ -117,15 +117,17 @@ def label_report(text: str, rules: Rules) -> ReportLabels:
                 mentions = [mention._replace(status="ignored", rule=REFERRER) for mention in mentions]
             if answer:
                 mentions[last:] = [_answered(mention, answer) for mention in mentions[last:]]
+                last = len(mentions)
             if found:
-                denied = {mention.finding for mention in found if mention.status == "negative"} if asked else ()
-                for number in asked:
-                    if mentions[number].status == "uncertain" and mentions[number].finding in denied:
-                        mentions[number] = mentions[number]._replace(status="ignored")
+                for mention in found if asked else ():
+                    for number in asked.pop(mention.finding, ()) if mention.status == "negative" else ():
+                        if mentions[number].status == "uncertain":
+                            mentions[number] = mentions[number]._replace(status="ignored")
                 if bare[0] != "?":
                     last = len(mentions)
                 if bare[-1] == "?":
-                    asked += range(len(mentions), len(mentions) + len(found))
+                    for number, mention in enumerate(found, start=len(mentions)):
+                        asked.setdefault(mention.finding, []).append(number)
                 mentions.extend([_moved(mention, start) for mention in found] if start else found)
     if not text.strip():
         return ReportLabels({}, ())  # a report without a word does not say that nothing was found

@@ -91,6 +91,8 @@ def test_mention_and_cue_are_the_words_of_the_report() -> None:
         "| a ",
         "[ ] ",
         "it is no longer seen. ",
+        "effusion? no edema. ",
+        "\n?effusion\nnone",
     ],
 )
 def test_time_grows_with_length_not_faster(part: str) -> None:
