@@ -396,6 +396,10 @@ def _fitting(model: nn.Module, weights: Weights, base: ModelFolder) -> Weights:
         if missing.pop(name, None) != tensor.shape:
             shape = f"{theirs} of shape {list(tensor.shape)}"
             raise InputError(f"{base.path}: {shape} does not fit its config.json")
+        if not tensor.is_floating_point():
+            raise InputError(
+                f"{base.path}: {theirs} holds whole numbers, those of a model in fewer bits; give one in floats"
+            )
         yield name, tensor
     if missing:
         raise InputError(f"{base.path}: {len(missing)} weights are missing; first: {min(missing)}")

@@ -177,6 +177,11 @@ def without_norm(folder):
     save_file(weights, folder / "model.safetensors")
 
 
+def in_eight_bits(folder):
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: (100 * weight).char() for name, weight in weights.items()}, folder / "model.safetensors")
+
+
 def without_tokenizers(folder):
     (folder / "original" / "tokenizer.model").unlink()
     (folder / "tokenizer.json").unlink()
@@ -213,6 +218,7 @@ def with_tokens_of_another(folder):
         (lambda f: (f / "config.json").unlink(), r"config\.json: No such file"),
         (lambda f: (f / "model.safetensors").unlink(), r"model: no \*\.safetensors"),
         (lambda f: (f / "model.safetensors").write_bytes(b"x" * 100), "cannot be read as safetensors"),
+        (in_eight_bits, "holds whole numbers, those of a model in fewer bits"),
         (without_norm, r"1 weights are missing; first: norm\.scale"),
         (lambda f: (f / INDEX).write_text('{"weight_map": {"lm_head.weight": 3}}'), r"index\.json: no weight_map"),
         (lambda f: (f / INDEX).write_text('{"weight_map": {"a": "b.safetensors"}}'), r"b\.safetensors: no such file"),
