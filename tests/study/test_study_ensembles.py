@@ -1,6 +1,6 @@
 """What the report page shows of ensembles, on made-up answers of their members."""
 
-from dataclasses import replace
+from copy import copy
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from radtune.label_files import write_label_table
 from radtune.report import report_from_sections
 from radtune.score.cancellation import Said
 from radtune.study.cells import Kind
-from radtune.study.ensembles import System, ensemble_figures
+from radtune.study.ensembles import System, ensemble_figures, ensemble_tables
 from radtune.study.figures import all_figures, calibration_figures
 from radtune.study.jobs import key_words
 from radtune.study.plan import Study, study_from_mapping
@@ -92,9 +92,8 @@ def test_the_page_shows_what_ensembles_are_worth(answered: Study, run_here) -> N
     # Until all have answered there is nothing to show.
     study.predictions("mix_0_300", "chosen").unlink()
     study.predictions("eager_2", test.name).unlink()
-    rest = [table for table in all_tables(results, reported) if table.part == "ensembles"]
-    shown = {row["System"] for table in rest for row in table.rows}
-    assert shown == {"Plain, 3 members", "samples: samples=3"}
+    rest = {row["System"] for table in ensemble_tables(results, test) for row in table.rows}
+    assert rest == {"Plain, 3 members", "samples: samples=3"}
 
 
 def test_members_of_low_precision_are_in_the_picture(answered: Study) -> None:
@@ -106,7 +105,10 @@ def test_members_of_low_precision_are_in_the_picture(answered: Study) -> None:
     plane, _ = ensemble_figures([system], test)
     assert ">0.2<" in plane.svg and "more" not in plane.title
     # What has no line left is not left out without a word.
-    many = [replace(system, title=f"System {number}") for number in range(14)]
+    assert system.calibrations and system.by_size  # worked out once: copies have it
+    many = [copy(system) for _ in range(14)]
+    for number, one in enumerate(many):
+        vars(one)["title"] = f"System {number}"
     figures = [*ensemble_figures(many, test), *calibration_figures(read_results(answered), test, many)]
     for figure in figures:
         assert f"; 2 more in tables/{'ensembles' if 'member' in figure.name else 'calibration'}_" in figure.title
