@@ -184,6 +184,8 @@ def _layout(path: Path, row: Mapping[str, Any], task: Task, column: str | None, 
     if len(set(states.values())) < len(states):
         raise InputError(f"{path}: two columns are one class; {shown_columns(row)}")
     if not set(states.values()) & set(task.classes):
+        # One more of several such columns; what else a table of gold has is no label.
+        say_unused(path, tuple(name for name in row if name != labels and re.match("labels?\\W*_*\\d", name, re.I)))
         return _Layout(ids, labels or LABELS, {})
     others = [name for name in row if name not in (ids, labels, *states) and not find_column([name], _IDS)]
     for name in others:

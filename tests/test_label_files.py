@@ -185,6 +185,11 @@ def test_an_id_is_no_formula_in_a_table_and_the_same_id_when_read(tmp_path: Path
     assert cells[0][0] not in "=+-@"
 
 
+def test_a_second_column_of_labels_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert read(write(tmp_path / "x.csv", "uid,labels,Labels_2,text\n1,Edema,Fracture,x\n")) == {"1": ("Edema",)}
+    assert capsys.readouterr().err == f"{tmp_path}/x.csv: fields that are not used: Labels_2\n"
+
+
 def test_files_are_joined_whatever_form_their_ids_have(tmp_path: Path) -> None:
     found = read_labels(write(tmp_path / "x.csv", "uid,labels\ns50,Edema\n0051,Edema\n52.0,\n9,Edema\n"), MC)
     joined, remark = joined_to(found, ["50", "51", "52", "s53"])
