@@ -61,6 +61,8 @@ _BETWEEN = (
     re.compile(r",(?:\s*and\s)?", re.IGNORECASE),
     re.compile(r"\s+(?:and|plus)\s+|\s*[&+/]\s*", re.IGNORECASE),
 )
+# "+Edema, -Pneumonia": signs that are no bullets, where both stand.
+_SIGNED = [re.compile(rf"(?:^|[\s,;|]){sign}\w") for sign in (r"\+", "[-\u2010-\u2015\u2212]")]
 # What readers write where a report has no phrase.
 _NOTHING = ("normal", "no finding", "no findings")
 # How Python, numpy and pandas print a list, tuple, set or array; numpy puts nothing between its items.
@@ -338,6 +340,8 @@ def _split(task: Task, text: str) -> list[str]:
         strong, comma, _ = _BETWEEN
         return (strong if strong.search(text) else comma).split(text)
 
+    if all(sign.search(text) for sign in _SIGNED):
+        return [text]
     *strong, weak = _BETWEEN
     names = [text]
     for sign in strong:

@@ -132,6 +132,9 @@ def test_cells_join_labels_in_any_usual_way(tmp_path: Path) -> None:
     assert {number: tuple(sorted(said)) for number, said in labels.items()} == {
         str(number): BOTH if number < len(CELLS) else () for number in range(len(CELLS) + len(NOTHING))
     }
+    assert read(column_of(tmp_path / "x.csv", ("+Edema, -Mass", "-Edema\n-Mass"))) == {
+        "0": ("+Edema, -Mass",), "1": ("-Edema", "-Mass"),
+    }  # fmt: skip
     # Where a name has such a sign in it, the sign parts nothing; nor does a word in a phrase.
     assert read(column_of(tmp_path / "x.csv", ("heart and lungs, scar", "a; b, c", "[]", "No findings")), OE) == {
         "0": ("heart and lungs", "scar"), "1": ("a", "b, c"), "2": (), "3": (),
