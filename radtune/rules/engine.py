@@ -9,7 +9,7 @@ from typing import NamedTuple
 from radtune.characters import Normalised, normalise
 from radtune.label_files import NO_FINDING
 from radtune.labels import State
-from radtune.rules.lexicon import ANSWERS, ASKS, GONE, READS, TELLS, CueRule, Rules, Status
+from radtune.rules.lexicon import ANSWERS, ASKS, GONE, READS, REMOVED, STILL, TELLS, CueRule, Rules, Status
 from radtune.rules.notation import Words, words_of
 from radtune.rules.phrases import EXCEPTIONS, Finder, Hit
 from radtune.rules.reading import SENTENCE_END, reading_copy
@@ -98,6 +98,7 @@ def label_report(text: str, rules: Rules) -> ReportLabels:
     mentions: list[Mention] = []
     at = last = 0  # where the sentence starts, and of the mentions those of the sentence that it may answer
     asked: dict[str, list[int]] = {}  # the mentions of questions, by their finding
+    question = False  # whether the last sentence with a mention is one
     told: Set[str] | None = frozenset()
     for sentence in reading_copy(plain.text).split(SENTENCE_END):
         # Without its margins, so that the same sentence is the same wherever it stands.
@@ -116,19 +117,22 @@ def label_report(text: str, rules: Rules) -> ReportLabels:
             if told is not None and (told := None if answer else _told(bare, found, told, rules)) is None:
                 mentions = [mention._replace(status="ignored", rule=REFERRER) for mention in mentions]
             if answer:
-                mentions[last:] = [_answered(mention, answer) for mention in mentions[last:]]
+                mentions[last:] = [_answered(mention, answer, question, rules) for mention in mentions[last:]]
                 last = len(mentions)
             if found:
                 for mention in found if asked else ():
                     for number in asked.pop(mention.finding, ()) if mention.status == "negative" else ():
                         if mentions[number].status == "uncertain":
                             mentions[number] = mentions[number]._replace(status="ignored")
+                question = "?" in (bare[0], bare[-1])
                 if bare[0] != "?":
                     last = len(mentions)
                 if bare[-1] == "?":
                     for number, mention in enumerate(found, start=len(mentions)):
                         asked.setdefault(mention.finding, []).append(number)
                 mentions.extend([_moved(mention, start) for mention in found] if start else found)
+            elif bare[-1] == ":" or bare.isdigit():
+                last = len(mentions)  # what stands below a heading or in an item of its own answers nothing above
     if not text.strip():
         return ReportLabels({}, ())  # a report without a word does not say that nothing was found
     if plain.text is not text:
@@ -177,9 +181,13 @@ def _told(sentence: str, found: Sequence[Mention], told: Set[str], rules: Rules)
     return told | does if referrers else None
 
 
-def _answered(mention: Mention, answer: str) -> Mention:
+def _answered(mention: Mention, answer: str, question: bool, rules: Rules) -> Mention:
     """A mention of the sentence before one that answers it: "It is no longer seen", "None"; what is denied stays so."""
-    if mention.status == "negative" or (mention.status == "positive" and answer != GONE):
+    if mention.status == "negative" or (mention.status == "positive" and answer not in (GONE, REMOVED)):
+        return mention
+    if answer == REMOVED and mention.finding not in rules.removable:
+        return mention
+    if answer == STILL and mention.status == "uncertain" and not question:
         return mention
     return mention._replace(status=ANSWERS[answer], rule=answer)
 

@@ -30,9 +30,17 @@ _MISSPELT = 0.85
 
 # What a sentence that a report opens with does, by its words (``[opening]`` of the cues).
 ASKS, TELLS, READS = "asks", "tells", "reads"
-# What a sentence answers to the findings of the one before (``[answers]``); ``gone`` also to what that stated.
-ANSWERS: Mapping[str, "Status"] = {"no": "negative", "gone": "negative", "yes": "positive", "open": "uncertain"}
-GONE = "gone"
+# What a sentence answers to the findings of the one before (``[answers]``); ``gone`` and ``removed`` also to
+# what that stated, ``still`` only to what that asked or told of another time.
+ANSWERS: Mapping[str, "Status"] = {
+    "no": "negative",
+    "gone": "negative",
+    "removed": "negative",
+    "yes": "positive",
+    "still": "positive",
+    "open": "uncertain",
+}
+GONE, REMOVED, STILL = "gone", "removed", "still"
 
 Status = Literal["positive", "negative", "uncertain", "ignored"]
 
@@ -84,6 +92,7 @@ class Rules:
         opening_scanner: Finds the words by which the referrer's sentences are told from those of the images; a hit is
             named :data:`ASKS`, :data:`TELLS` or :data:`READS`.
         answer_scanner: Finds what answers the sentence before; a hit has a key of :data:`ANSWERS` as its name.
+        removable: The classes that an answer named :data:`REMOVED` speaks of.
         remembered: What the engine made of sentences.
     """
 
@@ -95,6 +104,7 @@ class Rules:
     run_ons: Set[str]
     opening_scanner: Scanner
     answer_scanner: Scanner
+    removable: Sequence[str]
     region: Literal["chest"] | None = None
     language: str | None = None
     remembered: dict[str, tuple[Any, ...]] = field(default_factory=dict, init=False, repr=False)
@@ -140,12 +150,18 @@ class _Opening:
 
 @dataclass(frozen=True)
 class _Answers:
-    """What answers the sentence before, in ``cues.toml``; of those at the same word the first group here wins."""
+    """What answers the sentence before, in ``cues.toml``; of those at the same word the first group here wins.
 
+    ``removable`` are the classes that ``removed`` speaks of.
+    """
+
+    removable: tuple[str, ...] = ()
     exceptions: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
     no: tuple[str, ...] = ()
     yes: tuple[str, ...] = ()
+    still: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
 
 
@@ -212,10 +228,14 @@ def load_rules(
         )
     ]
     openings = _phrases(cue_file, "[opening]", "", list(vars(cue_keys.opening).items()), words)
-    answers = _phrases(cue_file, "[answers]", "", list(vars(cue_keys.answers).items()), words)
+    groups = dict(vars(cue_keys.answers))
+    removable = groups.pop("removable")
+    if own:
+        _check_names(f"{cue_file.path}: [answers]: removable", removable, (*classes, *keys), "class")
+    answers = _phrases(cue_file, "[answers]", "", list(groups.items()), words)
     return Rules(
         findings, finding_scanner, cues, Scanner(cue_phrases), Scanner(stop_phrases),
-        {name for name, stop in stops.items() if stop.behind_mention}, Scanner(openings), Scanner(answers),
+        {name for name, stop in stops.items() if stop.behind_mention}, Scanner(openings), Scanner(answers), removable,
         head.region, cue_keys.language,
     )  # fmt: skip
 

@@ -110,6 +110,7 @@ def folder(tmp_path: Path) -> Path:
         '[[cue]]\nname = "once"\nstatus = "ignored"\ndirection = "before"\nwords = 3\nphrases = ["once"]\n'
         '[opening]\nasks = ["please"]\ntells = ["cough"]\nreads = ["seen"]\n'
         '[answers]\nno = ["none"]\ngone = ["it went"]\nyes = ["it came"]\nopen = ["it might"]\n'
+        'removable = ["B"]\nremoved = ["it left"]\nstill = ["it stays"]\n'
         'exceptions = ["none but"]\n',
         encoding="utf-8",
     )
@@ -135,6 +136,11 @@ def folder(tmp_path: Path) -> Path:
         ("once aa. none but two", False, {}),
         ("aa. none. bb. it went", False, {"A": 1, "B": 0}),
         ("once aa. it came. once bb. it might", False, {"A": 1, "B": -1}),
+        ("aa and bb. it left", False, {"A": 1, "B": 0}),
+        ("aa or bb. it stays", False, {"A": -1, "B": -1}),
+        ("once aa. it stays. bb", False, {"A": 1, "B": 1}),
+        ("aa or bb? it stays", False, {"A": 1, "B": 1}),
+        ("1. aa or bb. 2. none", False, {"A": -1, "B": -1}),
     ],
 )
 def test_keys_of_cues_and_stops(folder: Path, text: str, positive_or: bool, expected: dict[str, int]) -> None:
