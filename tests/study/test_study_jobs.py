@@ -20,7 +20,7 @@ from radtune.study.tables import dataset_table
 from scripts.study_step import schemas
 
 DIFFERENTIAL = ("differential", "differential_smollm2", "differential_8b")
-ENSEMBLES = ("ensemble", "ensemble_random", "ensemble_shared", "ensemble_ways", "ensemble_openi")
+ENSEMBLES = ("ensemble", "ensemble_random", "ensemble_shared", "ensemble_ways", "ensemble_openi", "ensemble_smollm2")
 
 
 def made_from(study: Study) -> dict[str, dict]:
@@ -74,7 +74,7 @@ def test_a_shipped_study_has_a_job_for_every_score(name: str, monkeypatch: pytes
     wanted |= {key: ["differential"] for key in DIFFERENTIAL} | dict(
         zip(
             ENSEMBLES,
-            (*[["multiple_choice"]] * 2, ["multiple_choice"] * 2, ["multiple_choice"], ["mesh"] * 2),
+            (*[["multiple_choice"]] * 2, ["multiple_choice"] * 2, ["multiple_choice"], *[["mesh"] * 2] * 2),
             strict=True,
         )
     )
