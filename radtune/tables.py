@@ -246,16 +246,23 @@ def _excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise InputError(f"{path}: no Excel file, or an encrypted, truncated or damaged one") from None
 
 
+# Bytes of a cell up to its value: 8,192 characters of formula, escaped.
+_LONGEST_FORMULA = 65_536
+
+
 def _refuse_unfilled(path: Path, sheet: bytes) -> None:
     """Refuses a sheet with cells that read as blank and are not: all but the first of merged ones, and formulas."""
     if any(first != last for first, last in re.findall(rb'mergeCell ref="[A-Z]+(\d+):[A-Z]+(\d+)"', sheet)):
         raise InputError(
             f"{path}: cells of several rows are merged, and only the first is filled; unmerge and fill them"
         )
-    if re.search(rb"</(?:\w+:)?f><(?:\w+:)?(?:/c>|v ?/>|v></)", sheet):
-        raise InputError(
-            f"{path}: formulas without their values; open it in the program that made it, and save it anew"
-        )
+    for found in re.finditer(rb"</(?:\w+:)?f><(?:\w+:)?(?:/c>|v ?/>|v></)", sheet):
+        nearby = sheet[max(0, found.start() - _LONGEST_FORMULA) : found.start()]
+        opening = nearby[max(nearby.rfind(b"<c "), nearby.rfind(b":c ")) :].split(b">", 1)[0]
+        if b't="str"' not in opening:  # an empty text is a value
+            raise InputError(
+                f"{path}: formulas without their values; open it in the program that made it, and save it anew"
+            )
 
 
 @cache

@@ -287,6 +287,17 @@ def test_cells_that_only_seem_blank_are_refused(tmp_path: Path, change: str, sai
         list(read_table(tmp_path / "x.xlsx"))
 
 
+def test_a_formula_whose_value_is_an_empty_text_is_a_blank_cell(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    for row in [["uid", "labels"], ["1", "Edema"], ["2", '=IF(A3="9","x","")']]:
+        book.active.append(row)
+    book.save(tmp_path / "unfilled.xlsx")
+    with zipfile.ZipFile(tmp_path / "unfilled.xlsx") as old, zipfile.ZipFile(tmp_path / "x.xlsx", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b'<c r="B3">', b'<c r="B3" t="str">'))  # as Excel writes it
+    assert [row["labels"] for _, row in read_table(tmp_path / "x.xlsx")] == ["Edema", ""]
+
+
 @pytest.mark.parametrize("cell", ["A small left effusion, " * 3 + "no pneumothorax, no edema", "x" * 501])
 def test_a_text_is_no_id(cell: str) -> None:
     with pytest.raises(InputError, match="a:1: note holds a text, no id"):

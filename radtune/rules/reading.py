@@ -111,6 +111,8 @@ _ADJECTIVE = (
 _MINUS = re.compile(r": -(?= ?(?:[.,\n]|\Z))")
 # A form's blanks around what was filled in, and its fields: "Effusion ___none___", "<Edema: none> <Effusion: small>".
 _BLANKS = re.compile(r"(?<=[a-z])_+|_+(?=[a-z])")
+# Marks of a heading, or a rule; one alone may be a fracture.
+_HASHES = re.compile("##++")
 # A period ends a sentence, but not in numbers, "vs." and other abbreviations; "clear.No" is a missing space, as is
 # "pneumonia.2.Small". A dash between spaces, a question mark behind a word, and the colon of a
 # section's heading end one too; the colon of other headings ("Pneumothorax: none") belongs to its
@@ -165,6 +167,8 @@ def reading_copy(text: str) -> str:
         lower = "".join(c.lower()[0] for c in copy)
     if "_" in lower:
         lower = _BLANKS.sub(lambda blank: " " * len(blank[0]), lower)
+    if "##" in lower:
+        lower = _HASHES.sub(lambda hashes: " " * len(hashes[0]), lower)
     if "> <" in lower:
         lower = lower.replace("> <", f" {SENTENCE_END} ")
     if ")" in lower:
