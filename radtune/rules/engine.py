@@ -94,50 +94,82 @@ class _Cue(NamedTuple):
 
 def label_report(text: str, rules: Rules) -> ReportLabels:
     """Labels one report, or the sections of it that count; offsets count in the text as given."""
-    plain, remembered = normalise(text), rules.remembered
-    mentions: list[Mention] = []
-    at = last = 0  # where the sentence starts, and of the mentions those of the sentence that it may answer
-    asked: dict[str, list[int]] = {}  # the mentions of questions, by their finding
-    question = False  # whether the last sentence with a mention is one
-    told: Set[str] | None = frozenset()
+    plain, said, at = normalise(text), _Said(rules), 0
     for sentence in reading_copy(plain.text).split(SENTENCE_END):
         # Without its margins, so that the same sentence is the same wherever it stands.
         bare = sentence.lstrip(" ")
-        start = at + len(sentence) - len(bare)
-        at += len(sentence) + 1
         if bare:
-            known = remembered.get(bare)
-            if known is None:
-                known = _label_sentence(bare, rules)
-                if len(bare) <= _REMEMBERED_LENGTH:
-                    if len(remembered) == _REMEMBERED:
-                        remembered.clear()
-                    remembered[bare] = known
-            found, answer = known
-            if told is not None and (told := None if answer else _told(bare, found, told, rules)) is None:
-                mentions = [mention._replace(status="ignored", rule=REFERRER) for mention in mentions]
-            if answer:
-                mentions[last:] = [_answered(mention, answer, question, rules) for mention in mentions[last:]]
-                last = len(mentions)
-            if found:
-                for mention in found if asked else ():
-                    for number in asked.pop(mention.finding, ()) if mention.status == "negative" else ():
-                        if mentions[number].status == "uncertain":
-                            mentions[number] = mentions[number]._replace(status="ignored")
-                question = "?" in (bare[0], bare[-1])
-                if bare[0] != "?":
-                    last = len(mentions)
-                if bare[-1] == "?":
-                    for number, mention in enumerate(found, start=len(mentions)):
-                        asked.setdefault(mention.finding, []).append(number)
-                mentions.extend([_moved(mention, start) for mention in found] if start else found)
-            elif bare[-1] == ":" or bare.isdigit():
-                last = len(mentions)  # what stands below a heading or in an item of its own answers nothing above
+            found, answer = rules.remembered.get(bare) or _remember(bare, rules)
+            said.take(bare, found, answer, at + len(sentence) - len(bare))
+        at += len(sentence) + 1
     if not text.strip():
         return ReportLabels({}, ())  # a report without a word does not say that nothing was found
+    mentions = said.mentions
     if plain.text is not text:
         mentions = [_in_the_text_given(mention, plain) for mention in mentions]
     return ReportLabels(_aggregate(mentions, rules), tuple(mentions))
+
+
+def _remember(sentence: str, rules: Rules) -> tuple[tuple[Mention, ...], str]:
+    known, remembered = _label_sentence(sentence, rules), rules.remembered
+    if len(sentence) <= _REMEMBERED_LENGTH:
+        if len(remembered) == _REMEMBERED:
+            remembered.clear()
+        remembered[sentence] = known
+    return known
+
+
+class _Said:
+    """The mentions of a report, sentence by sentence, and what a sentence says of those before it.
+
+    Three things it may say: that they were the referrer's words, since it is the first of the reading; the answer to
+    them ("It has resolved", "None"); and that what was asked is not there.
+    """
+
+    __slots__ = ("_answerable", "_asked", "_by_question", "_opening", "_rules", "mentions")
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self.mentions: list[Mention] = []
+        self._opening: Set[str] | None = frozenset()  # what the sentences so far did; None from the reading on
+        self._answerable = 0  # the first mention that the next sentence may answer
+        self._by_question = False  # whether the last sentence with a mention asks
+        self._asked: dict[str, list[int]] = {}  # the mentions of questions, by finding
+
+    def take(self, sentence: str, found: Sequence[Mention], answer: str, start: int) -> None:
+        """Adds a sentence that starts there: its mentions, counted from its start, and what it answers."""
+        if self._opening is not None:
+            self._opening = None if answer else _told(sentence, found, self._opening, self._rules)
+            if self._opening is None:
+                self.mentions = [mention._replace(status="ignored", rule=REFERRER) for mention in self.mentions]
+        mentions = self.mentions
+        if answer:
+            mentions[self._answerable :] = [
+                _answered(mention, answer, self._by_question, self._rules) for mention in mentions[self._answerable :]
+            ]
+            self._answerable = len(mentions)
+        if found:
+            if self._asked:
+                self._deny(found)
+            asks = sentence[-1] == "?"
+            self._by_question = asks or sentence[0] == "?"
+            if sentence[0] != "?":
+                self._answerable = len(mentions)
+            if asks:
+                for number, mention in enumerate(found, start=len(mentions)):
+                    self._asked.setdefault(mention.finding, []).append(number)
+            mentions.extend([_moved(mention, start) for mention in found] if start else found)
+        elif sentence[-1] == ":" or sentence.isdigit():
+            # What stands below a heading or in an item of its own answers nothing above.
+            self._answerable = len(mentions)
+
+    def _deny(self, found: Sequence[Mention]) -> None:
+        """Of what was asked, that says nothing which a later sentence denies: "Fracture? No fracture"."""
+        for mention in found:
+            if mention.status == "negative":
+                for number in self._asked.pop(mention.finding, ()):
+                    if self.mentions[number].status == "uncertain":
+                        self.mentions[number] = self.mentions[number]._replace(status="ignored")
 
 
 def _label_sentence(sentence: str, rules: Rules) -> tuple[tuple[Mention, ...], str]:
