@@ -35,11 +35,11 @@ SIDES = LEFT, RIGHT, BILATERAL, NO_SIDE = ("left", "right", "bilateral", "none")
 # beside it; "left shift" is of blood counts.
 _HEART = r"(?![ -]+(?:sided[ -]+)?(?:\w+ )?(?:atri|ventric|heart|cardiac|auric|coronar|shift))"
 _ON_SIDE = {
-    LEFT: re.compile(rf"\b(?:left(?:[ -]?(?:sided|ward))?|lt|l[ul]l|lingul\w*)\b{_HEART}", re.IGNORECASE),
-    RIGHT: re.compile(rf"\b(?:right(?:[ -]?(?:sided|ward))?|rt|r[uml]l)\b{_HEART}", re.IGNORECASE),
+    LEFT: re.compile(rf"\b(?:left(?:[ -]?(?:sided|ward))?|l-sided|lt|l[ul]l|lingul\w*)\b{_HEART}", re.IGNORECASE),
+    RIGHT: re.compile(rf"\b(?:right(?:[ -]?(?:sided|ward))?|r-sided|rt|r[uml]l)\b{_HEART}", re.IGNORECASE),
 }
 _BOTH = re.compile(
-    r"\b(?:bilateral\w*|bilat|b/l|both|bi(?:basal|basilar|basally|apical|hilar|lobar)\w*)\b", re.IGNORECASE
+    r"\b(?:bi-?lateral\w*|bilat|b/l|both|bi-?(?:basal|basilar|apical|hilar|lobar)\w*|[lr] ?> ?[lr])\b", re.IGNORECASE
 )
 
 

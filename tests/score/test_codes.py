@@ -6,7 +6,7 @@ import pytest
 
 from radtune.files import read_json, write_jsonl
 from radtune.label_files import read_labels
-from radtune.labels import Answer
+from radtune.labels import Answer, Phrase, side_of
 from radtune.score.codes import score_codes
 from radtune.tasks import load_task
 
@@ -116,3 +116,21 @@ def test_ten_images_by_hand(tmp_path: Path, command) -> None:
     assert found["hallucinated"] == pytest.approx(sum(image[6] for image in TEN) / 10)
     assert [found[rule]["tp"] for rule in ("code", "category", "code_side")] == [5, 7, 4]
     assert [found[rule]["fp"] + found[rule]["tp"] for rule in ("code", "code_side")] == [10, 10]
+
+
+@pytest.mark.parametrize(
+    ("words", "side"),
+    [
+        ("bi-basilar atelectasis", "bilateral"),
+        ("Bi-apical scarring", "bilateral"),
+        ("bibasally", "bilateral"),
+        ("effusions, R>L", "bilateral"),
+        ("L > R effusions", "bilateral"),
+        ("R-sided effusion", "right"),
+        ("l-sided pneumothorax", "left"),
+        ("biventricular pacer", "none"),
+        ("L-sided heart failure", "none"),
+    ],
+)
+def test_sides_are_read_however_they_are_shortened(words: str, side: str) -> None:
+    assert side_of(Phrase(words)) == side
