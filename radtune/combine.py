@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from radtune.labels import Answer, Phrase, Status
+from radtune.labels import LEFT, RIGHT, Answer, Phrase, Status, side_of
 from radtune.tasks import Task
 from radtune.tasks.lists import fold_space
 
@@ -94,7 +94,7 @@ def _groups(task: Task, answers: Sequence[Answer]) -> list[tuple[Phrase, int]]:
             continue
         chosen = _best(phrase for phrases in exact for phrase in phrases)
         # Who names two things in one answer means two, however much alike they are.
-        same = [e or [p for p in phrases if task.same(p, chosen)] for e, phrases in zip(exact, left, strict=True)]
+        same = [e or [p for p in phrases if _alike(task, p, chosen)] for e, phrases in zip(exact, left, strict=True)]
         codes = [phrase.icd10 for phrases in same for phrase in phrases if phrase.icd10]
         code = _most_frequent(codes) if codes else None
         sides = [phrase.side for phrases in same for phrase in phrases if phrase.side]
@@ -107,6 +107,11 @@ def _groups(task: Task, answers: Sequence[Answer]) -> list[tuple[Phrase, int]]:
             task.order(item[0].phrase), item[0].start is None, item[0].start or 0, first_seen[_folded(item[0])]
         ),
     )  # fmt: skip
+
+
+def _alike(task: Task, one: Phrase, other: Phrase) -> bool:
+    """Whether two labels are one by the task, and not on opposite sides: most of their words may be the same."""
+    return task.same(one, other) and {side_of(one), side_of(other)} != {LEFT, RIGHT}
 
 
 def _phrases(answer: Answer) -> list[Phrase]:

@@ -63,6 +63,12 @@ def test_a_word_in_common_is_not_the_same_place() -> None:
     assert combine(OE, [placed("effusion"), placed("Small left pleural effusion")], MAJORITY).answer.labels == ()
 
 
+def test_left_and_right_are_two_findings_however_alike_their_words() -> None:
+    answers = [plain("left pleural effusion"), plain("right pleural effusion"), plain()]
+    assert combine(OE, answers, MAJORITY).answer.labels == ()
+    assert set(combine(OE, answers, UNION).answer.labels) == {"left pleural effusion", "right pleural effusion"}
+
+
 def test_two_phrases_of_one_answer_are_one_vote_but_two_things() -> None:
     answers = [placed("left pleural effusion", "pleural effusion"), placed("heart is enlarged"), placed()]
     assert combine(OE, answers, MAJORITY).answer.labels == ()
