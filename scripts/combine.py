@@ -18,7 +18,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from radtune.combine import MAJORITY, RULES, combine
+from radtune.combine import RULES
 from radtune.command import run_command
 from radtune.config import InputError, key
 from radtune.files import check_outputs, write_jsonl, write_manifest
@@ -30,14 +30,16 @@ from radtune.score.members import (
     MEAN,
     VOTES,
     Setting,
+    as_read,
     check_same_reports,
     choose_setting,
     combined,
     most_doubtful,
+    queue_cell,
     rows,
     rule_for,
 )
-from radtune.tables import match_ids, write_cells
+from radtune.tables import check_table_name, match_ids, write_cells
 from radtune.tasks import load_task, task_names
 
 
@@ -94,13 +96,14 @@ def main(config: CombineConfig) -> None:
     task = load_task(config.task)
     inputs = [*config.predictions, *config.validation, *filter(None, (config.gold, config.reader)), *task.files]
     check_outputs([config.queue], inputs, [config.output])
+    check_table_name(config.queue)
     members = [read_labels(path, task) for path in config.predictions]
     check_same_reports(members)
     rule = config.rule or rule_for(members)
     if config.calibration and rule == VOTES:
         raise InputError("calibration is of scores, and not every model has given some")
     if config.least and rule == VOTES and not (config.least.is_integer() and config.least <= len(members)):
-        raise InputError(f"least={config.least}: not a number of the {len(members)} models")
+        raise InputError(f"least={config.least:g}: not a number of the {len(members)} models")
     if config.least and rule == MEAN and config.least > 1:
         raise InputError(f"least={config.least:g}: no mean score is above 1; rule=votes counts models")
     setting = Setting(rule, config.least or 0)
@@ -115,13 +118,15 @@ def main(config: CombineConfig) -> None:
         )
     found = combined(task, members, setting)
     if config.reader:
-        read = joined_to(understood(task, read_labels(config.reader, task))[0], found)[0].answers
-        if unknown := read.keys() - found.keys():
+        read = joined_to(understood(task, read_labels(config.reader, task))[0], found)[0]
+        if unknown := read.answers.keys() - found.keys():
             raise InputError(f"{config.reader}: {len(unknown):,} of its reports are none of those to answer")
-        found |= {x: combine(task, [answer], MAJORITY) for x, answer in read.items()}
+        found |= as_read(task, found, read)
+        print(f"{config.reader}: {len(read.answers) - len(read.blank):,} read, {len(read.blank):,} left blank")
     if config.queue:
-        doubtful = {x: found[x].answer.labels for x in most_doubtful(found, config.abstain or 0)}
-        write_cells(config.queue, [["report_id", LABELS], *([x, task.encode(some)] for x, some in doubtful.items())])
+        doubtful = most_doubtful(found, config.abstain or 0)
+        cells = ([x, queue_cell(task, found[x].answer)] for x in doubtful)
+        write_cells(config.queue, [["report_id", LABELS], *cells])
     write_jsonl(config.output, rows(task, found, config.abstain))
     write_manifest(config.output, config, inputs, setting=asdict(setting))
     print(_text(setting, len(members)))

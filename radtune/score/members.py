@@ -9,11 +9,12 @@ import numpy as np
 from radtune.combine import MAJORITY, Combined, combine, mean_scores
 from radtune.config import InputError
 from radtune.label_files import LABELS_SHA256, LabelFile, joined_to, labels_sha256, unannotated
-from radtune.labels import Status
+from radtune.labels import Answer, Status
 from radtune.score.calibration import ScoreMap, choose, fit_map, thresholds
 from radtune.score.inputs import check_present, check_whole, judged_cells, keep_reports, scores_of, understood, without
 from radtune.tasks import Task
 from radtune.tasks.counting import indicators
+from radtune.tasks.lists import fold_space, write_list
 
 # A label needs a mean score, or so many members that name it.
 MEAN, VOTES = COMBINING = ("mean", "votes")
@@ -74,6 +75,12 @@ def _mean(task: Task, members: Sequence[LabelFile], score_map: ScoreMap | None) 
     """Mean scores of the members that have read a report, shape (reports, classes); probabilities, with a map."""
     for member in members:
         scores_of(task, member.path, list(member.answers.values()))
+        for report_id, answer in member.answers.items():
+            given = answer.provenance.get("scores") or {}
+            if lacking := next((name for name in task.classes if given and name not in given), None):
+                raise InputError(f"{member.path}: no score of {lacking!r} for report {report_id!r}")
+            if any(isinstance(score, str) for score in given.values()):
+                raise InputError(f"{member.path}: 'scores' is not a number for each class")
         unscored = (x for x, a in member.answers.items() if a.status == Status.OK and not a.provenance.get("scores"))
         if (first_of_them := next(unscored, None)) is not None:
             raise InputError(f"{member.path}: no scores for report {first_of_them!r}; rule=votes counts labels")
@@ -151,6 +158,33 @@ def most_doubtful(found: Mapping[str, Combined], share: float) -> list[str]:
         return sum(1 - score if name in one.answer.labels else score for name, score in scores.items())
 
     return sorted(found, key=lambda x: -doubt(found[x]))[: round(share * len(found))]
+
+
+def queue_cell(task: Task, answer: Answer) -> str | None:
+    """What a reader is shown of an answer, to be read again by :func:`as_read`; nothing where there is none."""
+    if answer.status != Status.OK:
+        return None
+    if not task.classes:
+        return write_list(list(answer.labels))
+    return task.encode([label for label in answer.labels if task.canonical(label)])
+
+
+def as_read(task: Task, found: Mapping[str, Combined], read: LabelFile) -> dict[str, Combined]:
+    """What a reader says, by report, each sure; a blank cell says nothing, and phrases that stay keep code and side."""
+    said, scored = {}, any(one.answer.provenance.get("scores") for one in found.values())
+    for report_id, answer in read.answers.items():
+        if report_id in read.blank:
+            continue
+        before = found[report_id].answer
+        if not answer.phrases:
+            known = {fold_space(phrase.phrase).casefold(): phrase for phrase in before.phrases}
+            kept = (known.get(fold_space(label).casefold()) for label in answer.labels)
+            answer = replace(answer, phrases=tuple(phrase for phrase in kept if phrase))
+        scores = {name: float(name in answer.labels) for name in task.classes} if scored else None
+        patient_id = before.patient_id if answer.patient_id is None else answer.patient_id
+        answer = replace(answer, patient_id=patient_id, provenance={"scores": scores} if scores else {})
+        said[report_id] = combine(task, [answer], MAJORITY)
+    return said
 
 
 def rows(task: Task, found: Mapping[str, Combined], for_reader: float | None) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ import pytest
 from radtune.config import InputError
 from radtune.files import manifest_path, read_jsonl, write_jsonl
 from radtune.label_files import is_edited, read_labels, write_label_table
-from radtune.score.members import MEAN, VOTES, Setting, choose_setting, combined
+from radtune.score.members import MEAN, VOTES, Setting, as_read, choose_setting, combined, queue_cell
 from radtune.tables import read_table, write_cells
 from radtune.tasks import load_task
 
@@ -201,7 +201,7 @@ def test_mistakes_are_one_line(run_here, folder: Path) -> None:
     ],
 )
 def test_no_label_is_lost_where_scores_cannot_be_read(tmp_path: Path, scores: object, message: str) -> None:
-    row = {"report_id": "1", "labels": ["Edema"], "scores": {"Edema": 0.9}}
+    row = {"report_id": "1", "labels": ["Edema"], "scores": dict.fromkeys(MC.classes, 0.9)}
     write_jsonl(tmp_path / "a.jsonl", [row, row | {"report_id": "2", "scores": scores}])
     with pytest.raises(InputError, match=message):
         combined(MC, [read_labels(tmp_path / "a.jsonl", MC)], Setting(MEAN, 0.5))
@@ -223,3 +223,35 @@ def test_validation_may_not_be_what_is_answered_nor_without_cases(tmp_path: Path
         keys = {"predictions": predictions, "validation": other, "gold": other[0], "output": tmp_path / "o.jsonl"}
         with pytest.raises(InputError, match=message):
             main(CombineConfig(task=MC.name, **keys))
+
+
+def test_a_score_that_a_member_lacks_is_no_zero(tmp_path: Path) -> None:
+    for name, scores in {"lacking": {"Edema": 0.9}, "text": dict.fromkeys(MC.classes, "0.5")}.items():
+        path = tmp_path / f"{name}.jsonl"
+        write_jsonl(path, [{"report_id": "1", "labels": ["Edema"], "scores": scores}])
+        with pytest.raises(InputError, match=r"no score of 'Atelectasis' for report '1'|not a number"):
+            combined(MC, [read_labels(path, MC)], Setting(MEAN, 0.5))
+
+
+def test_what_a_reader_leaves_blank_stays_and_what_is_said_is_sure(tmp_path: Path) -> None:
+    scores = dict.fromkeys(MC.classes, 0.2) | {"Edema": 0.9}
+    path, queue = tmp_path / "a.jsonl", tmp_path / "queue.csv"
+    said = [{"report_id": str(i), "labels": ["Edema", "No such"], "scores": scores} for i in range(3)]
+    write_jsonl(path, [*said, {"report_id": "3", "labels": [], "status": "failed"}])
+    votes = combined(MC, [read_labels(path, MC)], Setting(VOTES, 1))
+    assert [queue_cell(MC, votes[x].answer) for x in ("0", "3")] == ["['Edema']", None]
+    found = combined(MC, [read_labels(path, MC)], Setting(MEAN, 0.5))
+    write_cells(queue, [["report_id", "labels"], ["0", "Mass"], ["1", "['Normal']"], ["2", ""], ["3", None]])
+    read = as_read(MC, found, read_labels(queue, MC))
+    assert {x: one.answer.labels for x, one in read.items()} == {"0": ("Mass",), "1": ()}
+    assert {name for name, score in read["0"].answer.provenance["scores"].items() if score} <= {"Mass"}
+    assert not any(read["1"].answer.provenance["scores"].values())
+
+
+def test_a_radiographs_queue_comes_back_with_its_codes_and_sides(tmp_path: Path) -> None:
+    task, path, queue = load_task("radiograph"), tmp_path / "a.jsonl", tmp_path / "queue.csv"
+    phrases = [{"phrase": "Effusion", "icd10": "J90", "side": "left"}]
+    write_jsonl(path, [{"report_id": "1", "labels": ["Effusion"], "phrases": phrases}])
+    found = combined(task, [read_labels(path, task)], Setting(VOTES, 1))
+    write_cells(queue, [["report_id", "labels"], ["1", queue_cell(task, found["1"].answer)]])
+    assert as_read(task, found, read_labels(queue, task))["1"].answer == found["1"].answer
