@@ -71,7 +71,7 @@ MISTAKES = [
     (f"{BUILD} output=new.xlsx multiple_choice.rows=5", "new.xlsx: JSON lines are written there"),
     (f"{COMBINE} validation=[labels.csv] gold=labels.csv", "they may not decide"),
     (f"{COMBINE} least=inf", "least: expected a finite number"),
-    (f"{COMBINE} least=7 rule=votes", "least=7.0: not a number of the 1 models"),
+    (f"{COMBINE} least=7 rule=votes", "least=7: not a number of the 1 models"),
     ("label reports=reports.jsonl output=new.jsonl", "new.jsonl: a table is written there; end its name in .csv or"),
     ("label reports=reports.jsonl output=new.parquet", "new.parquet: a table is written there"),
     (
