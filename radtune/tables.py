@@ -45,6 +45,8 @@ _LONGEST_ID, _MOST_WORDS_OF_ID = 500, 12
 # 1.23457E+11, as a spreadsheet saves what it shows; signs that are a dash; 50,414,267.
 _SHORTENED = re.compile(r"\d[.,](\d+)E\+(\d\d)", re.ASCII)
 _DASHES, _THOUSANDS = re.compile("[\u2010-\u2015\u2212]"), re.compile(r"\d{1,3}(?:,\d{3})+", re.ASCII)
+# Bytes of a cell up to its value: 8,192 characters of formula, escaped.
+_LONGEST_FORMULA = 65_536
 # Unpacked, no honest file is this large and this much smaller packed.
 _BOMB_BYTES, _BOMB_RATIO = 64 * 2**20, 200
 # A text's longest is a megabyte, and a batch is in memory three times over.
@@ -244,10 +246,6 @@ def _excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     except Exception:
         # Whatever openpyxl meets within a damaged file, it raises, and its message may quote a cell.
         raise InputError(f"{path}: no Excel file, or an encrypted, truncated or damaged one") from None
-
-
-# Bytes of a cell up to its value: 8,192 characters of formula, escaped.
-_LONGEST_FORMULA = 65_536
 
 
 def _refuse_unfilled(path: Path, sheet: bytes) -> None:
