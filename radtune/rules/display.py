@@ -5,7 +5,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
-from radtune.rules.engine import Mention, ReportLabels
+from radtune.rules.engine import ReportLabels
+from radtune.rules.sentence import Mention
 
 _WIDTH = 100  # narrower than most terminals, so that a line of marks stays below its words
 
