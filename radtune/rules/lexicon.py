@@ -75,6 +75,8 @@ class CueRule:
     doubles: bool = False
     between: bool = False
     choice: bool = False
+    denies: tuple[str, ...] = ()
+    denied: dict[str, str] = field(default_factory=dict)
     phrases: tuple[str, ...] = ()
 
 
@@ -326,7 +328,11 @@ def _read_cues(
             continue
         _check_names(f"{where}: ends_at", cue.ends_at, tuple(keys.stops), "stop")
         _check_names(f"{where}: spares", cue.spares, tuple(keys.stops), "stop")
+        _check_names(f"{where}: denies", cue.denies, tuple(keys.stops), "stop")
         cues[cue.name] = cue
+    for cue in cues.values():
+        where = f"{file.at(_name_line(cue.name))}: cue {cue.name!r}: denied"
+        _check_names(where, [name for pair in cue.denied.items() for name in pair], tuple(cues), "cue")
     return cues
 
 

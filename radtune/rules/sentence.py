@@ -22,6 +22,8 @@ _BY_ITSELF: Mapping[str, tuple[Status, str]] = {
 _CUES_ASKED = 6
 # No cue reaches over so many characters, so the words on a longer way need no counting.
 _FAR = 1_000
+# Words between a negation and the cue that it denies: "not good enough on this single view to exclude".
+_DENIED_WITHIN = 8
 
 # What may be a statement's heading, up to its colon; behind it no time of day.
 _HEADING = re.compile(r"[^:\n]{1,70}:(?!\d)")
@@ -144,6 +146,8 @@ def _find_cues(
     hits = rules.cue_scanner.scan(sentence, words)
     if not hits:
         return []
+    if len(hits) > 1:
+        hits = _with_denied(sentence, hits, rules, stops, found)
     cues = []
     hidden = False
     # A cue before or behind all findings reaches none, unless it answers a heading.
@@ -153,7 +157,7 @@ def _find_cues(
     for hit in hits:
         rule = rules.cues[hit.name]
         if rule.status == "none":
-            hidden = True
+            hidden = hidden or not rule.denies
             continue
         # Behind "no change in" an "or" joins what is there.
         if rule.between and (hidden or not _stands_between(sentence, hit, rule.words, found)):
@@ -170,6 +174,24 @@ def _find_cues(
             at = bisect_left(ends, hit.end)
             cues.append(_Cue(hit.start, hit.end, hit.end, ends[at] if at < len(ends) else len(sentence), rule))
     return cues
+
+
+def _with_denied(sentence: str, hits: Sequence[Hit], rules: Rules, stops: _Stops, found: Sequence[Hit]) -> list[Hit]:
+    """The cues, of which one that a negation denies says what it then means: "not free of", "cannot be excluded"."""
+    kept = [hits[0]]
+    for hit in hits[1:]:
+        before, denied = kept[-1], rules.cues[hit.name].denied
+        # "Nothing to suggest resolution of"
+        if denied and len(kept) > 1 and rules.cues[before.name].status == "uncertain":
+            before = kept[-2]
+        if before.name in denied and _words_between(sentence, before.end, hit.start) <= _DENIED_WITHIN:
+            ends, at = stops.of(rules.cues[before.name].denies), bisect_left(found, (hit.start,))
+            joined = bisect_left(ends, before.end) == bisect_left(ends, hit.start)
+            if joined and (not at or found[at - 1].end <= before.start):
+                kept[kept.index(before) :] = [hit._replace(start=before.start, name=denied[before.name])]
+                continue
+        kept.append(hit)
+    return kept
 
 
 def _stands_between(sentence: str, cue: Hit, words: int, found: Sequence[Hit]) -> bool:
@@ -287,8 +309,13 @@ def _words_between(sentence: str, start: int, end: int) -> int:
 
 
 def _nearest_or_absent(nearest_first: Iterator[_Cue]) -> _Cue | None:
-    """Of the cues behind a mention the nearest; the last of "on the earlier film, resolved", "or B is not seen"."""
+    """Of the cues behind a mention the nearest; the last of "on the earlier film, resolved", "or B is not seen".
+
+    What leaves a denial open is the last word, too: "not seen, but cannot be excluded".
+    """
     nearest = next(nearest_first, None)
+    if nearest is not None and nearest.rule.status == "negative":
+        return next((cue for cue in nearest_first if cue.rule.doubles and cue.rule.status == "uncertain"), nearest)
     if nearest is None or not (nearest.rule.status == "ignored" or nearest.rule.yields):
         return nearest
     return next((cue for cue in nearest_first if cue.rule.status == "negative"), nearest)

@@ -101,7 +101,11 @@ def folder(tmp_path: Path) -> Path:
     )
     (tmp_path / "cues.toml").write_text(
         '[stops.next]\nbehind_mention = true\nphrases = ["b*"]\n[stops.lung]\nphrases = ["lung"]\n'
-        '[[cue]]\nname = "no"\nstatus = "negative"\ndirection = "before"\nwords = 9\nphrases = ["no"]\n'
+        '[[cue]]\nname = "no"\nstatus = "negative"\ndirection = "before"\nwords = 9\ndenies = ["lung"]\n'
+        'phrases = ["no"]\n'
+        '[[cue]]\nname = "free"\nstatus = "negative"\ndirection = "before"\nwords = 9\nphrases = ["free of"]\n'
+        'denied = { no = "perhaps" }\n'
+        '[[cue]]\nname = "perhaps"\nstatus = "uncertain"\ndirection = "before"\nwords = 9\nphrases = ["perhaps"]\n'
         '[[cue]]\nname = "or"\nstatus = "uncertain"\ndirection = "around"\nwords = 2\nbetween = true\nchoice = true\n'
         'phrases = ["or"]\n'
         '[[cue]]\nname = "liver"\nstatus = "ignored"\ndirection = "around"\nwords = 3\nspares = ["lung"]\n'
@@ -122,6 +126,10 @@ def folder(tmp_path: Path) -> Path:
     [
         ("no aa and bb", False, {"A": 0, "B": 0}),
         ("no aa bb", False, {"A": 0, "B": 1}),
+        ("free of aa", False, {"A": 0}),
+        ("no side is free of aa", False, {"A": -1}),
+        ("no lung is free of aa", False, {"A": 0}),
+        ("no bb, free of aa", False, {"A": 0, "B": 0}),
         ("aa or bb", False, {"A": -1, "B": -1}),
         ("aa or bb", True, {"A": 1, "B": 1}),
         ("aa or aa", False, {"A": 1}),
