@@ -3,6 +3,7 @@
 Patient text may be in any of these files, so each is created readable by its owner only (mode 0600).
 """
 
+import codecs
 import dataclasses
 import errno
 import fcntl
@@ -43,6 +44,10 @@ _OTHER_TABLES = (".csv", ".tsv", ".xlsx", ".xlsm", ".parquet")
 
 # Stands in a folder that one process keeps to itself.
 LOCK = ".lock"
+
+# Windows-1252, and what reads as that the bytes that are no UTF-8, as ``errors=``.
+CP1252 = "cp1252"
+codecs.register_error(CP1252, lambda e: (e.object[e.start : e.end].decode(CP1252), e.end))  # type: ignore[attr-defined]
 
 # What this process has written: files by their paths, each by its number in its file system.
 _written: dict[Path, int] = {}
@@ -142,13 +147,13 @@ def lock(path: Path, becomes: Path | None = None) -> io.FileIO:
 
 
 @contextmanager
-def open_text(path: Path, encoding: str = "utf-8-sig") -> Iterator[TextIO]:
+def open_text(path: Path, encoding: str = "utf-8-sig", errors: str = "strict") -> Iterator[TextIO]:
     """Opens a text file, packed if its name ends in ``.gz``; errors of reading it are InputErrors, too."""
     path = Path(path)
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as binary:
             # utf-8-sig: spreadsheets put a byte order mark in front of the CSVs they save.
-            yield io.TextIOWrapper(binary, encoding=encoding, newline="")
+            yield io.TextIOWrapper(binary, encoding=encoding, errors=errors, newline="")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 (byte 0x{error.object[error.start]:02x})") from None
     except (EOFError, gzip.BadGzipFile, zlib.error):

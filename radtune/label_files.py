@@ -11,7 +11,7 @@ from typing import Any
 from radtune.config import InputError, nearest
 from radtune.files import sha256_text
 from radtune.labels import NO_FINDING, SIDES, Answer, Phrase, State, Status
-from radtune.privacy import looks_like_name, shown, shown_columns
+from radtune.privacy import NOT_SHOWN, looks_like_name, shown, shown_columns
 from radtune.report import say_unused
 from radtune.tables import (
     ID_COLUMNS,
@@ -28,7 +28,8 @@ from radtune.tables import (
 )
 from radtune.tasks import THREE_VALUED, Task
 from radtune.tasks.class_list import same_signs, without_signs
-from radtune.tasks.lists import fold_space, read_list
+from radtune.tasks.lists import fold_space, read_list, unique
+from radtune.tasks.phrase_list import code_behind
 
 LABELS, PHRASES, LABELS_SHA256 = "labels", "phrases", "labels_sha256"
 # Who says what was edited by hand.
@@ -155,6 +156,7 @@ def read_labels(path: Path, task: Task, column: str | None = None, id_column: st
             answer, nothing = _json_answer(where, row, task, column, report_id)
         else:
             answer, nothing = _table_answer(where, row, task, layout, report_id, column or "")
+        answer = answer if task.classes else _codes_apart(answer)
         says_none |= _says_none(answer) and not nothing
         blank |= {report_id} if nothing else set()
         answers[report_id], lines[report_id] = answer, number
@@ -199,6 +201,18 @@ def _layout(path: Path, row: Mapping[str, Any], task: Task, column: str | None, 
 
 def _patient_id(row: Mapping[str, Any]) -> str | None:
     return id_cell("", find_column(row, PATIENT_COLUMNS), row) or None
+
+
+def _codes_apart(answer: Answer) -> Answer:
+    """An answer of phrases without the codes that stand behind them, which are those of its phrases."""
+    if not (apart := {label: split for label in answer.labels if (split := code_behind(label))}):
+        return answer
+    located = {phrase.phrase: phrase for phrase in answer.phrases}
+    for label, (phrase, code) in apart.items():
+        known = located.get(label, Phrase(phrase))
+        located[label] = replace(known, phrase=phrase, icd10=known.icd10 or code)
+    labels = unique(apart[label][0] if label in apart else label for label in answer.labels)
+    return replace(answer, labels=labels, phrases=tuple(located.values()))
 
 
 def _says_none(answer: Answer) -> bool:
@@ -356,6 +370,13 @@ def _split(task: Task, text: str) -> list[str]:
 
 def _nearest_column(name: str, columns: Iterable[str]) -> str:
     return nearest(name, list(filter(looks_like_name, columns)))
+
+
+def other_names(task: Task, answers: Iterable[Answer]) -> dict[str, int]:
+    """By name, how often answers have one that is no class, commonest first; what may be a report's words together."""
+    classes = set(task.classes)
+    names = (name for answer in answers for name in answer.labels if name not in classes) if classes else ()
+    return dict(Counter(name if looks_like_name(name) else NOT_SHOWN for name in names).most_common())
 
 
 def respell(task: Task, file: LabelFile, slips: bool = True) -> tuple[LabelFile, dict[str, Respelling]]:

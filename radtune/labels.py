@@ -34,12 +34,18 @@ SIDES = LEFT, RIGHT, BILATERAL, NO_SIDE = ("left", "right", "bilateral", "none")
 # Abbreviations are those of lobes and of wards. A chamber of the heart is no side, nor is what leads to one or lies
 # beside it; "left shift" is of blood counts.
 _HEART = r"(?![ -]+(?:sided[ -]+)?(?:\w+ )?(?:atri|ventric|heart|cardiac|auric|coronar|shift))"
-_ON_SIDE = {
-    LEFT: re.compile(rf"\b(?:left(?:[ -]?(?:sided|ward))?|l-sided|lt|l[ul]l|lingul\w*)\b{_HEART}", re.IGNORECASE),
-    RIGHT: re.compile(rf"\b(?:right(?:[ -]?(?:sided|ward))?|r-sided|rt|r[uml]l)\b{_HEART}", re.IGNORECASE),
-}
+# "R effusion", "(L)"; no litres, no "R/O", no "L spine", "L 5" or "R wave".
+_LETTER = r"(?<![\d/-])(?<!\d )(?-i:{})(?![/'’-]| ?\d| spine| wave| vertebr)"
+
+
+def _on(side: str, lobes: str) -> re.Pattern[str]:
+    word = rf"{side}(?:[ -]?(?:sided|ward))?|{side[0]}-sided|{side[0]}t|{lobes}|{_LETTER.format(side[0].upper())}"
+    return re.compile(rf"\b(?:{word})\b{_HEART}", re.IGNORECASE)
+
+
+_ON_SIDE = {LEFT: _on(LEFT, r"l[ul]l|lingul\w*"), RIGHT: _on(RIGHT, "r[uml]l")}
 _BOTH = re.compile(
-    r"\b(?:bi-?lateral\w*|bilat|b/l|both|bi-?(?:basal|basilar|apical|hilar|lobar)\w*|[lr] ?> ?[lr])\b", re.IGNORECASE
+    r"\b(?:bi-?lateral\w*|bilat|b/l|both|bi-?(?:basal|basilar|apical|hilar|lobar)\w*|[lr] ?[>/] ?[lr])\b", re.IGNORECASE
 )
 
 

@@ -1,7 +1,7 @@
 """Tables as people have them: rows by column name from CSV, Excel, JSON lines or Parquet; ids in one form.
 
-A CSV may be in UTF-8, UTF-16 or Windows-1252 and separate its cells by comma, semicolon, tab or bar; CSV and JSON lines
-may be packed with gzip.
+A CSV may be in UTF-8, UTF-16 or Windows-1252 (or, put together of several files, in UTF-8 here and Windows-1252 there)
+and separate its cells by comma, semicolon, tab or bar; CSV and JSON lines may be packed with gzip.
 """
 
 import codecs
@@ -9,17 +9,17 @@ import csv
 import io
 import re
 import unicodedata
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime, time
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from radtune.config import InputError
-from radtune.files import open_text, read_jsonl, read_lines, write_bytes, write_whole
+from radtune.files import CP1252, open_text, read_jsonl, read_lines, write_bytes, write_whole
 from radtune.privacy import say, shown_columns
 
 _CSV, _JSONL = (".csv", ".csv.gz", ".tsv", ".tsv.gz"), (".jsonl", ".jsonl.gz")
@@ -45,6 +45,8 @@ _LONGEST_ID, _MOST_WORDS_OF_ID = 500, 12
 # 1.23457E+11, as a spreadsheet saves what it shows; signs that are a dash; 50,414,267.
 _SHORTENED = re.compile(r"\d[.,](\d+)E\+(\d\d)", re.ASCII)
 _DASHES, _THOUSANDS = re.compile("[\u2010-\u2015\u2212]"), re.compile(r"\d{1,3}(?:,\d{3})+", re.ASCII)
+# Excel keeps fifteen digits.
+_MOST_EXACT = 10**15
 # Bytes of a cell up to its value: 8,192 characters of formula, escaped.
 _LONGEST_FORMULA = 65_536
 # Unpacked, no honest file is this large and this much smaller packed.
@@ -99,8 +101,10 @@ def cell_text(cell: object) -> str:
         return ""
     if isinstance(cell, datetime) and cell.time() == time.min:
         cell = cell.date()  # which Excel does not know, either
-    # Excel, and pandas beside a gap, know no whole numbers.
-    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+    if isinstance(cell, float) and cell.is_integer():
+        # Excel, and pandas beside a gap, know no whole numbers; of those with more digits, the last are not kept.
+        return str(int(cell)) if abs(cell) < _MOST_EXACT else f"{cell:.14E}"
+    return str(cell)
 
 
 def table_layout(path: Path) -> str:
@@ -109,7 +113,7 @@ def table_layout(path: Path) -> str:
     if not name.endswith(_CSV):
         return "JSON lines" if name.endswith(_JSONL) else "Parquet" if name.endswith(_PARQUET) else "Excel"
     encoding = _encoding(path)
-    with open_text(path, encoding) as stream:
+    with _opened(path) as stream:
         separator = _separator(stream.readline(1_000_000))
     named = {"\t": "tabs"}.get(separator, repr(separator))
     return (
@@ -134,7 +138,7 @@ def _by_name(path: Path, lines: Iterator[tuple[int, list[str]]]) -> Iterator[tup
 
 
 def _csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    with open_text(path, _encoding(path)) as stream:
+    with _opened(path) as stream:
         lines = read_lines(path, stream)
         first = next(lines, "")
         skipped = 1 if _SEP_LINE.match(first) else 0
@@ -181,6 +185,7 @@ def _no_formula(text: str) -> str:
 
 
 def _as_meant(text: str) -> str:
+    text = text.replace("_x000D_", "\r")  # which Excel's XML holds as that, and pandas writes to a CSV
     return text[1:] if _HELD_FORMULA.match(text) else text
 
 
@@ -195,6 +200,11 @@ def _separator(header: str) -> str:
     if given := _SEP_LINE.match(header):
         return given[1]
     return max(_SEPARATORS, key=lambda sign: len(re.sub('"[^"]*"', "", header).split(sign)))
+
+
+def _opened(path: Path) -> AbstractContextManager[TextIO]:
+    encoding = _encoding(path)
+    return open_text(path, *(("utf-8-sig", CP1252) if encoding == CP1252 else (encoding,)))
 
 
 def _encoding(path: Path) -> str:
@@ -214,21 +224,24 @@ def _encoding(path: Path) -> str:
                 chunk = binary.read(2**20)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
-            return "cp1252"
+            return CP1252
     return "utf-8-sig"
 
 
 def _excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    import openpyxl  # slow to import, and only this format needs it
+    # Slow to import, and only this format needs it.
+    from openpyxl.reader.excel import ExcelReader
     from openpyxl.utils.escape import unescape
 
     try:
         with open(path, "rb") as stream:
-            with zipfile.ZipFile(stream) as archive:
-                _refuse_bomb(path, sum(info.file_size for info in archive.infolist()), path.stat().st_size)
-            book = openpyxl.load_workbook(stream, read_only=True, data_only=True)
-            sheet, *others = book.worksheets
-            _refuse_unfilled(path, book._archive.read(sheet._worksheet_path.lstrip("/")))
+            reader = ExcelReader(stream, read_only=True, data_only=True)
+            _refuse_bomb(path, sum(info.file_size for info in reader.archive.infolist()), path.stat().st_size)
+            reader.read()
+            # One that nobody sees is an earlier version's, or a list of choices.
+            sheet, *others = sorted(reader.wb.worksheets, key=lambda sheet: sheet.sheet_state != "visible")
+            files = {found.name: relation.target for found, relation in reader.parser.find_sheets()}
+            _refuse_unfilled(path, reader.archive.read(files[sheet.title]))
             for each in (sheet, *others):
                 each.reset_dimensions()  # which other programs get wrong
             if filled := [each.title for each in others if any(each.iter_rows(max_row=1))]:

@@ -22,7 +22,7 @@ from radtune.combine import RULES
 from radtune.command import run_command
 from radtune.config import InputError, key
 from radtune.files import check_outputs, write_jsonl, write_manifest
-from radtune.label_files import BLANK, LABELS, joined_to, read_labels
+from radtune.label_files import BLANK, LABELS, joined_to, other_names, read_labels
 from radtune.score.calibration import METHODS, WANTED
 from radtune.score.inputs import one_gold, understood
 from radtune.score.members import (
@@ -122,7 +122,10 @@ def main(config: CombineConfig) -> None:
         if unknown := read.answers.keys() - found.keys():
             raise InputError(f"{config.reader}: {len(unknown):,} of its reports are none of those to answer")
         found |= as_read(task, found, read)
-        print(f"{config.reader}: {len(read.answers) - len(read.blank):,} read, {len(read.blank):,} left blank")
+        said = f"{len(read.answers) - len(read.blank):,} read, {len(read.blank):,} left blank"
+        if others := other_names(task, read.answers.values()):
+            said += f"; no classes: {', '.join(f'{name} ({count:,})' for name, count in others.items())}"
+        print(f"{config.reader}: {said}")
     if config.queue:
         doubtful = most_doubtful(found, config.abstain or 0)
         cells = ([x, queue_cell(task, found[x].answer)] for x in doubtful)

@@ -135,6 +135,13 @@ def test_cells_join_labels_in_any_usual_way(tmp_path: Path) -> None:
     assert read(column_of(tmp_path / "x.csv", ("+Edema, -Mass", "-Edema\n-Mass"))) == {
         "0": ("+Edema, -Mass",), "1": ("-Edema", "-Mass"),
     }  # fmt: skip
+    # A code behind a phrase is none of its words.
+    said = read_labels(column_of(tmp_path / "x.csv", ("edema (J81.0); old T12 fracture; cyst: ICD-10 N28.1",)), OE)
+    assert said.answers["0"].labels == ("edema", "old T12 fracture", "cyst")
+    assert [(phrase.phrase, phrase.icd10) for phrase in said.answers["0"].phrases] == [
+        ("edema", "J81.0"),
+        ("cyst", "N28.1"),
+    ]
     # Where a name has such a sign in it, the sign parts nothing; nor does a word in a phrase.
     assert read(column_of(tmp_path / "x.csv", ("heart and lungs, scar", "a; b, c", "[]", "No findings")), OE) == {
         "0": ("heart and lungs", "scar"), "1": ("a", "b, c"), "2": (), "3": (),

@@ -29,6 +29,8 @@ from radtune.tables import (
 )
 
 ROWS = [{"id": "1", "note": "Größe: “fine”, 38 °C; done|ok"}, {"id": "2", "note": ""}]
+# Of a file in UTF-8 and one in Windows-1252, one behind the other.
+MIXED = 'id,note\n1,"Größe: “fine”, '.encode() + '38 °C; done|ok"\n2,\n'.encode("cp1252")
 
 
 def in_csv(separator: str, encoding: str, first: str = "") -> Callable[[Path], None]:
@@ -52,6 +54,7 @@ def in_excel(path: Path) -> None:
     [
         ("a.csv", in_csv(",", "utf-8"), "CSV in UTF-8, cells separated by ','"),
         ("a.csv", in_csv(";", "cp1252"), "CSV in Windows-1252, cells separated by ';'"),
+        ("a.csv", lambda path: path.write_bytes(MIXED), "CSV in Windows-1252, cells separated by ','"),
         ("a.CSV", in_csv("\t", "utf-16"), "CSV in UTF-16, cells separated by tabs"),
         ("a.tsv", in_csv("\t", "utf-8-sig"), "CSV in UTF-8, cells separated by tabs"),
         ("a.csv", in_csv("|", "utf-16-le"), "CSV in UTF-16-LE, cells separated by '|'"),
@@ -113,6 +116,7 @@ def test_csv_reads_what_csv_writes(
         (",id,x\n0,1,a\n1,2,\n", [(2, {"id": "1", "x": "a"}), (3, {"id": "2", "x": ""})]),
         ("Unnamed: 0,id,,\n0,1,,\n,,,\n", [(2, {"id": "1"})]),
         ("id;x\n1;a;;\n", [(2, {"id": "1", "x": "a"})]),
+        ('id,x\n1,"a_x000D_\nb"\n', [(3, {"id": "1", "x": "a\r\nb"})]),
     ],
 )  # fmt: skip
 def test_what_spreadsheets_and_pandas_leave(
@@ -132,7 +136,7 @@ def test_what_spreadsheets_and_pandas_leave(
         (b"a,b\n1\n", ":2: 1 cells, expected 2"),
         (b"a,b\n1,2,3\n", ":2: 3 cells, expected 2"),
         (b'a,b\n1,"cut off', ":2: not valid CSV: unexpected end of data"),
-        (b"a,b\n1,caf\xe9 \x81\n", ": line 1 or near it is not CP1252"),
+        (b"a,b\n1,caf\xe9 \x81\n", ": line 1 or near it is not UTF-8"),
         (b'a,b\n1,"' + b"x" * 200_000, ":2: not valid CSV: field larger than field limit (131072)"),
     ],
 )
@@ -273,6 +277,19 @@ def test_sheets_that_are_not_read_are_named(tmp_path: Path, capsys, others: list
     assert [row["uid"] for _, row in read_table(tmp_path / "gold.xlsx")] == ["2024-01-02", "2024-01-02 08:30:00"]
     told = capsys.readouterr().err
     assert all(repr(name) in told for name in others if name) and bool(told) == any(others)
+
+
+def test_a_sheet_that_nobody_sees_is_not_read_for_the_first_nor_digits_that_excel_has_not_kept(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    book.active.sheet_state = "hidden"
+    sheet = book.create_sheet("Reports")
+    for row in [["uid", "labels"], [12345678901234567890, "Edema"]]:
+        book.active.append(["old", "of"])
+        sheet.append(row)
+    book.save(tmp_path / "x.xlsx")
+    ((_, row),) = read_table(tmp_path / "x.xlsx")
+    with pytest.raises(InputError, match="an id that a spreadsheet has rounded"):
+        id_cell("x.xlsx:2", "uid", row)
 
 
 @pytest.mark.parametrize(("change", "said"), [("merged", "cells of several rows are merged"), ("formula", "formulas")])

@@ -1,5 +1,6 @@
 """From answers to rows of ``annotations.jsonl`` and ``predictions.jsonl``."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +27,10 @@ EMPTY_REPORT = "empty_report"
 # What a row says of its (first) answer besides the answer, and what more where a server gave it.
 _PROVENANCE = ("model", "adapter", "prompt_sha256", "temperature", "seed", "seed_example_ids")
 _OF_SERVER = ("finish_reason", "model_returned", "fingerprint", "endpoint", "created")
+# How a phrase begins that says of a finding that it is not there.
+_SAYS_ABSENT = re.compile(
+    r"(?:no(?! longer)|without|denies|absence of|free of|negative for|resolved|clear of)\s", re.IGNORECASE
+)
 # Which problems a row has, and the answer to judge them by.
 QUARANTINED = ("report_id", "task", "status", "problems", "labels", "phrases", "response")
 
@@ -88,6 +93,7 @@ def read_answer(said: Said, task: Task, text: str) -> Reading:
     # An image has no words to find a phrase in.
     absent = [phrase.phrase for phrase in answer.phrases if phrase.start is None and not said.images]
     unknown = [phrase.icd10 for phrase in answer.phrases if phrase.icd10 and not check_code(phrase.icd10).exists]
+    denied = [phrase.phrase for phrase in answer.phrases if _SAYS_ABSENT.match(phrase.phrase)]
     problems, complaints = [], []
     if said.finish_reason == CLOSED_EARLY:
         problems.append("its list was closed early by max_new_tokens and may lack labels")
@@ -96,6 +102,9 @@ def read_answer(said: Said, task: Task, text: str) -> Reading:
         complaints.append(
             f"These phrases of your earlier answer do not stand in the report word for word: {write_list(absent)}."
         )
+    if denied:
+        problems.append(f"{len(denied)} of {len(answer.phrases)} phrases say that something is absent")
+        complaints.append(f"These phrases of your earlier answer say that something is absent: {write_list(denied)}.")
     if unknown:
         problems.append(f"{len(unknown)} codes that ICD-10-CM does not have")
         complaints.append(f"These codes of your earlier answer do not exist: {', '.join(unknown)}.")

@@ -12,9 +12,8 @@ import numpy as np
 
 from radtune.config import InputError
 from radtune.files import read_json, sha256_file
-from radtune.label_files import NEGATIVE, POLICIES, LabelFile, Respelling, by_policy, unannotated
+from radtune.label_files import NEGATIVE, POLICIES, LabelFile, Respelling, by_policy, other_names, unannotated
 from radtune.labels import Answer
-from radtune.privacy import NOT_SHOWN, looks_like_name
 from radtune.score.agreement import Agreement, compare
 from radtune.score.calibration import Calibration, calibration_of
 from radtune.score.codes import CodeScores, score_codes
@@ -185,7 +184,7 @@ def evaluate(
         codes=None if task.classes else score_codes(predicted, right, units, seed, counts.rules["micro"]),
         macro={name: float(np.mean(found)) for name, found in macro.items() if found},
         per_class=per_class,
-        other_names={"predictions": _other_names(task, predicted), "gold": _other_names(task, right)},
+        other_names={"predictions": other_names(task, predicted), "gold": other_names(task, right)},
         status_counts=dict(Counter(str(answer.status) for answer in predicted)),
         matching=task.matching,
         gold_blank=gold_blank or NEGATIVE,
@@ -326,12 +325,6 @@ def _agreements(
     truth = ("gold", classes.gold, classes.judged)
     pairs = [(predicted, truth), *((predicted, person) for person in people), *combinations(people, 2)]
     return [compare(task.classes, *first[:2], *second[:2], first[2] & second[2]) for first, second in pairs]
-
-
-def _other_names(task: Task, answers: Sequence[Answer]) -> dict[str, int]:
-    classes = set(task.classes)
-    names = (name for answer in answers for name in answer.labels if name not in classes) if classes else ()
-    return dict(Counter(name if looks_like_name(name) else NOT_SHOWN for name in names).most_common())
 
 
 def read_metrics(path: Path) -> Metrics:

@@ -8,13 +8,13 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO
 
 from radtune.config import InputError
+from radtune.files import CP1252
 
 # The longest radiology reports run to a few thousand words; a file this long is something else, or a bomb.
 MAX_REPORT_BYTES = 1_000_000
@@ -67,11 +67,11 @@ def read_members(path: Path, names: re.Pattern[str], example: str) -> Iterator[M
 
 
 def decode(member: Member) -> str:
-    """A file's text: UTF-8 if it is that, else Windows-1252, as tables are read."""
-    for encoding in ("utf-8-sig", "cp1252"):
-        with suppress(UnicodeDecodeError):
-            return member.data.decode(encoding)
-    raise InputError(f"{member.where}: neither UTF-8 nor Windows-1252")
+    """A file's text: UTF-8, and what is not that Windows-1252, as tables are read."""
+    try:
+        return member.data.decode("utf-8-sig", CP1252)
+    except UnicodeDecodeError:
+        raise InputError(f"{member.where}: neither UTF-8 nor Windows-1252") from None
 
 
 # A file's name, what to call it, and how to open it.

@@ -64,7 +64,10 @@ def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
     names: dict[str, Any] = {}
     seen: set[str] = set()
     for number, row in read_table(path):
-        used = used or _find_columns(list(row), keys)
+        if not row.keys() <= names.keys():
+            # JSON lines may leave out what a report has not, and so may the first of them.
+            names |= row
+            used = _find_columns(list(names), keys)
         where = f"{path}:{number}"
         report_id, patient_id = (id_cell(where, used[name], row) for name in ("id", "patient"))
         if not report_id:
@@ -72,7 +75,6 @@ def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
         if report_id in seen:
             raise InputError(f"{where}: {used['id']} {report_id!r} stands twice; join the rows of a report first")
         seen.add(report_id)
-        names.update(row)
         findings, impression, text, modality, body_part, indication = (_text(where, used[name], row) for name in _TEXTS)
         whole = "" if findings and impression else text
         report = report_from_text(report_id, patient_id or None, whole, source)

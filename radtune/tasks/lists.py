@@ -46,6 +46,16 @@ _NEEDS_ESCAPE = {"'": re.compile(r"[\\']|[’‘](?=\s*[,\]])"), '"': re.compile
 # Lists that are no answer: citations, and the prompts' own "[disease1, disease2, …]" and "[phrase 1, phrase 2, …]",
 # which a model may repeat before it answers. Labels that look like these are written in quotes.
 _NO_ANSWER = re.compile(r"\[(?:\s*\d[\d\s,]*\]|disease1,|phrase 1,)")
+# Lines with boxes, ticked or not.
+_BOXES = re.compile(r"\[[ xX✓✔✗]?\][ \t]*\w[^\n\[]*\n\W{0,4}\[[ xX✓✔✗]?\][ \t]*\w")
+# What heads a list of something else: of what is absent; or, where another list follows, of what may be, was, or stands
+# beside the answer.
+_OTHER_LIST = re.compile(
+    r"(?<![a-z])(?:(?P<absent>absent|negatives?|negated|denied|excluded|ruled[ _-]out|not[ _](?:present|found|seen)"
+    r"|no[ _]evidence)|possible|uncertain|differential|prior|previous|history|old|before|options|candidates|reason\w*"
+    r"|confidence|codes)(?:[ _]\w+){0,2}['\"*`]{0,3}\s?[:=]?[\s*`]{0,3}\Z",
+    re.IGNORECASE,
+)
 
 # Marks around what a model thinks: tags of DeepSeek, Qwen, Phi, EXAONE, Seed and others, brackets (Magistral), tokens
 # of Kimi, Command A, OpenThinker, Gemma and MedGemma, and the channels of gpt-oss, also as they are left when a server
@@ -93,6 +103,7 @@ _REPLACES = re.compile(
     r"^[^\w\n]{0,9}(?:(?:my|the|so)\s+){0,2}(?:final|revised|corrected|correction|updated)\b[^\[{\n]{0,40}:(?=[\s*`]*\[)",
     re.I | re.M,
 )
+_LONGEST_HEADING = 60
 _BETWEEN_LISTS = re.compile(r"[\]}]([^\[\]{}]*+)(?=[\[{])")
 _TAKEN_BACK = re.compile(
     r"\b(?:wait|actually|correction|reconsider\w*|scratch that|on (?:second thoughts?|reflection))\b", re.I
@@ -169,8 +180,10 @@ def final_answer(response: str, keys: Collection[str] = ()) -> str:
         said = said[points[-1] :]
     if replacing := [found.end() for found in _REPLACES.finditer(said, max(0, said.find("[")))]:
         said = said[replacing[-1] :]
-    in_doubt = _DENIED.search(said) or any(map(_TAKEN_BACK.search, _BETWEEN_LISTS.findall(said)))
-    return "" if in_doubt else said
+    between, begins = _BETWEEN_LISTS.findall(said), max(said.find("["), 0)
+    other = _OTHER_LIST.search(said[max(begins - _LONGEST_HEADING, 0) : begins])
+    in_doubt = (other and (other["absent"] or between)) or _DENIED.search(said) or _BOXES.search(said)
+    return "" if in_doubt or any(map(_TAKEN_BACK.search, between)) else said
 
 
 def read_json(said: str, keys: Collection[str]) -> list[Any] | None:

@@ -119,9 +119,9 @@ class PhraseList:
         phrases: dict[str, Phrase] = {}
         for label in answer.labels:
             place, code = locate(label, text), reasoning.code(label)
-            inside = _CODE_BEHIND.search(label)
-            if place == (None, None) and inside and locate(label[: inside.start()], text) != (None, None):
-                label, code = label[: inside.start()], inside[1]
+            inside = code_behind(label) if place == (None, None) else None
+            if inside and locate(inside[0], text) != (None, None):
+                label, code = inside
                 place = locate(label, text)
             phrases.setdefault(label.casefold(), Phrase(label, code, *place))
         labels = tuple(phrase.phrase for phrase in phrases.values())
@@ -178,6 +178,12 @@ class PhraseList:
         from radtune.tasks.matching import match_matrix
 
         return match_matrix(predicted, gold)
+
+
+def code_behind(label: str) -> tuple[str, str] | None:
+    """A phrase and the code that stands behind it, as in ``edema (J81.0)``; None where none does."""
+    found = _CODE_BEHIND.search(label)
+    return (label[: found.start()], found[1]) if found and found.start() else None
 
 
 def _answer(phrases: Iterable[Phrase], text: str) -> Answer:

@@ -2,13 +2,23 @@
 
 import pytest
 
-from radtune.ask.rows import row_text
+from radtune.ask.ledger import Said
+from radtune.ask.rows import read_answer, row_text
+from radtune.tasks import load_task
 
 
 @pytest.mark.parametrize(("cut", "words"), [(1, "1 word of"), (2_500, "2,500 words of")])
 def test_a_cut_report_is_marked(cut, words):
     shown = row_text({"labels": [], "status": "ok", "cut_words": cut})
     assert shown.startswith(f"no label\n({words} the report's middle w") and shown.endswith(" not shown to the model)")
+
+
+def test_a_phrase_that_says_of_a_finding_that_it_is_absent_is_a_problem():
+    said = Said("['no pneumonia', 'nodule no longer seen', 'edema']", finished=True, refused=False)
+    report = "No pneumonia. Nodule no longer seen. Edema."
+    assert read_answer(said, load_task("open_ended"), report).problems == (
+        "1 of 3 phrases say that something is absent",
+    )
 
 
 def test_a_row_is_shown_in_words():

@@ -65,6 +65,13 @@ def test_numbers_and_gaps(tmp_path: Path, name: str) -> None:
     assert list(read_table(write(tmp_path / name, rows))) == expected
 
 
+def test_fields_that_the_first_lines_leave_out_are_read(tmp_path: Path) -> None:
+    rows = [{"uid": "1", "findings": "Clear."}, {"uid": "2", "Patient_ID": "a", "impression": "Normal."}]
+    expected = [("1", None, "Findings: Clear."), ("2", "a", "Impression: Normal.")]
+    found = read_table(write(tmp_path / "r.jsonl", rows))
+    assert [(report.report_id, report.patient_id, report.text) for report in found] == expected
+
+
 NOTE = "HISTORY: Cough.\nFINDINGS: Clear.\nIMPRESSION: Normal."
 
 

@@ -72,7 +72,7 @@ def test_sloppy_lists_are_read(response, labels):
 NO_LISTS = (
     "", "The patient has edema.", "['edema", "['edema', effusion", "no list [here", "[1]", "<think>perhaps ['draft']",
     '[{"phrase": "edema", "codes": ["J81.0"]}]', "[('edema', 'J81.0'), ('effusion', 'J90')]",
-    "He said 'edema', and left",
+    "He said 'edema', and left", "[x] edema\n[ ] effusion", "- [ ] edema\n- [x] effusion",
 )  # fmt: skip
 
 
@@ -156,6 +156,14 @@ def test_what_a_model_thinks_aloud_is_no_answer(opening, ending):
         ("['Edema']\nWait, on reflection: ['Fracture']", ()),
         ("The answer is not ['Edema'] but ['Fracture']", ()),
         ("```thinking\n['Edema']\n```\n['Fracture']", ()),
+        # Nor is the first list always what was asked for.
+        ('{"absent": ["Edema"], "present": ["Fracture"]}', ()),
+        ("Negative findings: ['Edema']", ()),
+        ("**Ruled out:** ['Edema']\n**Diseases:** ['Fracture']", ()),
+        ("Prior study: ['Edema']\nToday: ['Fracture']", ()),
+        ('{"reasoning": ["It is wet."], "diseases": ["Edema"]}', ()),
+        ("Possible diseases: ['Edema']", ("Edema",)),
+        ("['Edema']\nNegative: ['Fracture']", ("Edema",)),
         # Nothing is taken back here.
         ("Answer: ['Edema']\n\nStep 1: I looked for ['Fracture'].\nAnswer: ['Fracture']", ("Edema",)),
         ("Draft: ['Edema']", ("Edema",)),
