@@ -3,10 +3,8 @@
 import shutil
 
 import pytest
-from torchtune.data._utils import load_dataset, split_dataset_by_node
 from training_rounds import synthetic_rows
 
-import radtune
 from radtune.files import write_jsonl
 from radtune.models.tokenizer import prompt_tokens
 from radtune.tasks import load_task
@@ -105,9 +103,3 @@ def test_tokenizer_of_a_changed_file_is_read_afresh(tmp_path):
     path.write_text("\n".join(single_bytes) + "\n")
     after = llama3_tokenizer(str(path), "data/mini/tokenizer.json").encode(text, add_bos=False, add_eos=False)
     assert len(before) < len(after) == len(text)
-
-
-def test_torchtune_imports_datasets_when_it_loads_one():
-    # What stands for the package's functions calls them.
-    assert {load_dataset.__module__, split_dataset_by_node.__module__} == {"radtune"}
-    assert radtune._Later("colorsys").rgb_to_hsv(1, 1, 1) == (0, 0, 1)
