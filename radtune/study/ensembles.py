@@ -92,14 +92,13 @@ def _said(study: Study, members: Sequence[Cell], test: Test) -> Said | None:
     return said_of(test.task, files, gold_of(test), test.evaluation.get("gold_blank"), patients)
 
 
-def ensemble_tables(results: Results, test: Test) -> Iterator[Table]:
+def ensemble_tables(study: Study, systems: Sequence[System], test: Test) -> Iterator[Table]:
     """What each ensemble scores beside one of its members and models alone, and why."""
-    systems = systems_of(results, test)
     if not systems:
         return
     many = [system for system in systems if len(system.members) > 1]
-    yield _worth(results.study, systems, test)
-    rows = list(_members(results.study, many))
+    yield _worth(study, systems, test)
+    rows = list(_members(study, many))
     yield _table("members", f"{test.title}: members by what they name themselves", test, rows)
     rows = []
     for system in many:

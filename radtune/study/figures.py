@@ -33,7 +33,7 @@ from radtune.study.drawing import (
     new_axes,
     thousands,
 )
-from radtune.study.ensembles import System, ensemble_figures, systems_of
+from radtune.study.ensembles import System
 from radtune.study.findings import class_cells
 from radtune.study.formats import slug
 from radtune.study.plan import Study
@@ -76,16 +76,13 @@ class Curve:
 
 
 def all_figures(results: Results, reported: Reported) -> list[Drawing]:
-    """Every figure that the study has scores or logs for."""
+    """Every figure that the study has scores or logs for, but for those of ensembles and of class scores."""
     study, tests = results.study, results.study.tests.values()
     found = [f1_by_size(results, reported, test) for test in tests]
     found += [f1_by_rate(results, reported, test) for test in tests]
     found += [separate_figure(results, reported, study.tests[name]) for name in study.settings.separate]
     found += [f1_by_class(results, test) for test in tests]
     found += [drawing for test in tests for drawing in f1_by_group(results, test)]
-    for test in tests:
-        systems = systems_of(results, test)
-        found += [*ensemble_figures(systems, test), *calibration_figures(results, test, systems)]
     found += [learning_curves(study, name) for name in _CURVES]
     return [drawing for drawing in found if drawing is not None]
 

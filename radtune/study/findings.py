@@ -88,20 +88,22 @@ def _wording_row(errors: Sequence[LabelError], kind: ErrorKind, show: bool) -> R
     return row
 
 
-def error_list(results: Results) -> Table:
-    """Every error of the best mixes, one a row, at most :data:`MOST_LISTED` a test.
+def error_list(results: Results) -> tuple[Table, int]:
+    """Every error of the best mixes, one a row, at most :data:`MOST_LISTED` a test; and how many there are beyond.
 
     Names of classes are shown always, phrases and sentences only where the study shows text.
     """
-    show = results.study.settings.show_text
+    show, unlisted = results.study.settings.show_text, 0
     rows: list[Row] = []
     for test in results.study.tests.values():
         _, errors = read_errors(results, test.name) or (None, [])
+        unlisted += len(errors[MOST_LISTED:])
         for error in errors[:MOST_LISTED]:
             row: Row = {"Task": test.title, "Report": error.report_id, "Error": error.side.upper()}
             row |= {"Kind": KIND_TITLES[error.kind], "Label": _shown(test, error, show)}
             rows.append(row | ({"Other side": error.other, "Sentence": error.sentence} if show else {}))
-    return Table("errors", "Every error", ERRORS, rows, True, prose=("Kind", "Label", "Other side", "Sentence"))
+    prose = ("Kind", "Label", "Other side", "Sentence")
+    return Table("errors", "Every error", ERRORS, rows, sortable=True, prose=prose), unlisted
 
 
 def _shown(test: Test, error: LabelError, show: bool) -> str | None:

@@ -12,10 +12,11 @@ import radtune
 from radtune.files import git_commit, manifest_path, now, open_text, write_bytes, write_whole
 from radtune.study.cells import Kind
 from radtune.study.drawing import INK, PAPER, Drawing
-from radtune.study.figures import all_figures
+from radtune.study.ensembles import ensemble_figures, ensemble_tables, systems_of
+from radtune.study.figures import all_figures, calibration_figures
 from radtune.study.findings import error_list
 from radtune.study.formats import MISSING, Table, write_table
-from radtune.study.results import Reported, Results, read_errors
+from radtune.study.results import Reported, Results
 from radtune.study.tables import all_tables
 
 PAGE = "report.html"
@@ -24,7 +25,7 @@ PAGE = "report.html"
 def write_report(results: Results, reported: Reported) -> tuple[Path, list[Table]]:
     """Writes ``tables/``, ``figures/`` and ``report.html`` in the study's folder; gives the page and its tables."""
     run_dir = results.study.run_dir
-    tables, figures = all_tables(results, reported), all_figures(results, reported)
+    tables, figures = all_parts(results, reported)
     for table in tables:
         write_table(run_dir / "tables", table)
     for figure in figures:
@@ -36,6 +37,16 @@ def write_report(results: Results, reported: Reported) -> tuple[Path, list[Table
     return run_dir / PAGE, tables
 
 
+def all_parts(results: Results, reported: Reported) -> tuple[list[Table], list[Drawing]]:
+    """Every table and figure; what ensembles say is worked out once for both."""
+    tables, figures = all_tables(results, reported), all_figures(results, reported)
+    for test in results.study.tests.values():
+        systems = systems_of(results, test)
+        tables += [table for table in ensemble_tables(results.study, systems, test) if table.rows]
+        figures += [*ensemble_figures(systems, test), *calibration_figures(results, test, systems)]
+    return tables, figures
+
+
 def report_html(results: Results, reported: Reported, tables: Sequence[Table], figures: Sequence[Drawing]) -> str:
     """The page, as text."""
     study = results.study
@@ -44,8 +55,7 @@ def report_html(results: Results, reported: Reported, tables: Sequence[Table], f
     )
     environment.globals.update(inline_svg=inline_svg, missing=MISSING)
     planned = [(cell.name, test) for cell, test in study.scores]
-    listed = error_list(results)
-    found = [read_errors(results, test) for test in study.tests]
+    listed, unlisted = error_list(results)
     # This page's own manifest is written after it.
     manifests = sorted(set(study.run_dir.rglob("*manifest.json")) - {manifest_path(study.run_dir / PAGE)})
     tasks = {test.task.name for test in study.tests.values()}
@@ -58,7 +68,7 @@ def report_html(results: Results, reported: Reported, tables: Sequence[Table], f
         tables=tables,
         figures=figures,
         errors=listed,
-        unlisted=sum(len(pair[1]) for pair in found if pair) - len(listed.rows),
+        unlisted=unlisted,
         planned=len(planned),
         unscored=[f"{cell} ({test})" for cell, test in planned if (cell, test) not in results.metrics],
         study_yaml=yaml.safe_dump(dict(study.values), sort_keys=False, allow_unicode=True),

@@ -10,7 +10,6 @@ from radtune.score.copies import copy_rows, read_copies
 from radtune.score.evaluation import Metrics, read_metrics
 from radtune.sources.table import reports_of
 from radtune.study.cells import Kind, rate_text
-from radtune.study.ensembles import ensemble_tables
 from radtune.study.findings import class_table, error_tables, group_tables, status_table
 from radtune.study.formats import MISSING, NOT_TRAINED, Key, Row, Spread, Table, slug
 from radtune.study.plan import Study, opponents
@@ -37,7 +36,7 @@ _SIZES = "Fine-tuning data"
 
 
 def all_tables(results: Results, reported: Reported) -> list[Table]:
-    """Every table of a study in the order of the paper, then ours; those that would be empty left out."""
+    """Every table in the order of the paper, then ours, but for ensembles'; those that would be empty left out."""
     study, tests = results.study, results.study.tests.values()
     found = [dataset_table(study, reported)]
     for test in tests:
@@ -48,7 +47,6 @@ def all_tables(results: Results, reported: Reported) -> list[Table]:
     found += [separate_table(results, reported), comparison_table(results), *copies_tables(study)]
     found += [table for test in tests for table in (class_table(results, test), status_table(results, test))]
     found += [table for test in tests for table in group_tables(results, test)]
-    found += [table for test in tests for table in ensemble_tables(results, test)]
     found += [cell_table(results), *(agreement_table(results, reported, test) for test in tests)]
     return [table for table in found if table.rows]
 

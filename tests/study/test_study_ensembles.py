@@ -11,13 +11,12 @@ from radtune.label_files import write_label_table
 from radtune.report import report_from_sections
 from radtune.score.cancellation import Said
 from radtune.study.cells import Kind
-from radtune.study.ensembles import System, ensemble_figures, ensemble_tables
-from radtune.study.figures import all_figures, calibration_figures
+from radtune.study.ensembles import System, ensemble_figures, ensemble_tables, systems_of
+from radtune.study.figures import calibration_figures
 from radtune.study.jobs import key_words
 from radtune.study.plan import Study, study_from_mapping
-from radtune.study.report import report_html
+from radtune.study.report import all_parts, report_html
 from radtune.study.results import read_reported, read_results
-from radtune.study.tables import all_tables
 
 
 @pytest.fixture
@@ -60,7 +59,8 @@ def test_the_page_shows_what_ensembles_are_worth(answered: Study, run_here) -> N
     keys = {"task": test.task.name, "gold": test.gold, "reports": study.test_reports(test.name)}
     main(EvaluateConfig(**keys, predictions=answers, output=study.evaluation("plain", test.name)))
     results = read_results(study)
-    tables = {table.name: table for table in all_tables(results, reported)}
+    found, figures = all_parts(results, reported)
+    tables = {table.name: table for table in found}
     rows = tables["ensembles_multiple_choice"].rows
     assert [(row["System"], row["Answering"], row["Threshold"]) for row in rows] == [
         *(
@@ -84,15 +84,14 @@ def test_the_page_shows_what_ensembles_are_worth(answered: Study, run_here) -> N
     assert gains == pytest.approx([f1 - sizes[0] for f1 in sizes])
     assert {"cancellation_multiple_choice", "correlation_multiple_choice", "calibration_multiple_choice"} <= {*tables}
     assert not [name for name in tables if name.endswith("_chosen")]
-    figures = all_figures(results, reported)
     names = ["members", "f1_by_members", "reliability", "handed_over"]
     assert [f.name for f in figures if f.part == "ensembles"] == [f"{name}_multiple_choice" for name in names]
-    page = report_html(results, reported, list(tables.values()), figures)
+    page = report_html(results, reported, found, figures)
     assert '<h2 id="ensembles">' in page and ", before 0." in page
     # Until all have answered there is nothing to show.
     study.predictions("mix_0_300", "chosen").unlink()
     study.predictions("eager_2", test.name).unlink()
-    rest = {row["System"] for table in ensemble_tables(results, test) for row in table.rows}
+    rest = {row["System"] for table in ensemble_tables(study, systems_of(results, test), test) for row in table.rows}
     assert rest == {"Plain, 3 members", "samples: samples=3"}
 
 

@@ -345,7 +345,7 @@ def test_tables_5_and_6_count_by_side_and_kind_beside_the_paper(erring: Results,
     shown = [
         kinds,
         wordings,
-        error_list(erring),
+        error_list(erring)[0],
         *error_tables(erring, reported, erring.study.tests["multiple_choice"]),
     ]
     values = {value for table in shown for row in table.rows for value in row.values()}
@@ -359,7 +359,7 @@ def test_tables_5_and_6_count_by_side_and_kind_beside_the_paper(erring: Results,
     ]  # fmt: skip
     # The generated label before gold's.
     assert list(wordings.rows[3].values())[3:] == ["cardiomegaly", "large heart"]
-    listed = error_list(erring).rows
+    listed = error_list(erring)[0].rows
     assert len(listed) == len(ERRORS) + 2 < MOST_LISTED
     assert list(listed[-1].values())[1:] == ["4", "FN", "Missed", "old fracture", None, "Old fracture."]
 
