@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from radtune.characters import Normalised, normalise
 from radtune.label_files import NO_FINDING
 from radtune.labels import State
-from radtune.rules.lexicon import ANSWERS, ASKS, GONE, READS, REMOVED, STILL, TELLS, Rules, Status
+from radtune.rules.lexicon import ANSWERS, ASKS, GONE, PAST, READS, REMOVED, STILL, TELLS, Rules, Status
 from radtune.rules.reading import SENTENCE_END, reading_copy
 from radtune.rules.sentence import Mention, label_sentence
 
 # Rule id of mentions in the referrer's words.
 REFERRER = "referrer"
+# Rule id of mentions of another time that a later sentence denies.
+EARLIER = "earlier"
 NOT_CHEST = "not_chest"
 
 # Dictation repeats itself: about two thirds of the sentences of chest radiograph reports were met before.
@@ -22,6 +24,7 @@ _REMEMBERED_LENGTH = 300
 _STATES: Mapping[Status, State | None] = {
     "positive": State.PRESENT, "uncertain": State.UNCERTAIN, "negative": State.ABSENT, "ignored": None,
 }  # fmt: skip
+_PRESENT = ("positive", "uncertain")
 _STRENGTH = {None: 0, State.ABSENT: 1, State.UNCERTAIN: 2, State.PRESENT: 3}
 
 
@@ -41,7 +44,8 @@ class ReportLabels:
 def label_report(text: str, rules: Rules) -> ReportLabels:
     """Labels one report, or the sections of it that count; offsets count in the text as given."""
     plain, said, at = normalise(text), _Said(rules), 0
-    for sentence in reading_copy(plain.text).split(SENTENCE_END):
+    sentences = reading_copy(plain.text).split(SENTENCE_END)
+    for sentence in sentences:
         # Without its margins, so that the same sentence is the same wherever it stands.
         bare = sentence.lstrip(" ")
         if bare:
@@ -50,7 +54,7 @@ def label_report(text: str, rules: Rules) -> ReportLabels:
         at += len(sentence) + 1
     if not text.strip():
         return ReportLabels({}, ())  # a report without a word does not say that nothing was found
-    mentions = said.mentions
+    mentions = _of_these_images(said.mentions, sentences, rules)
     if plain.text is not text:
         mentions = [_in_the_text_given(mention, plain) for mention in mentions]
     return ReportLabels(_aggregate(mentions, rules), tuple(mentions))
@@ -133,6 +137,26 @@ def _told(sentence: str, found: Sequence[Mention], told: Set[str], rules: Rules)
         alone = READS not in does and (not stated or stated[0] > hits[0].start)
         referrers = hits[0].name != READS and (not found or alone or {ASKS, TELLS} <= does)
     return told | does if referrers else None
+
+
+def _of_these_images(mentions: list[Mention], sentences: Sequence[str], rules: Rules) -> list[Mention]:
+    """The mentions, of which those that a sentence tells of another time say nothing if a later one denies them."""
+    denied = {mention.finding: mention.start for mention in mentions if mention.status == "negative"}
+    if not any(mention.finding in denied and mention.status in _PRESENT for mention in mentions):
+        return mentions
+    end, of_another_time, following = -1, False, iter(sentences)
+    kept = []
+    for mention in mentions:
+        if mention.status in _PRESENT and denied.get(mention.finding, -1) > mention.end:
+            if mention.start > end:
+                while mention.start > end:
+                    sentence = next(following)
+                    end += 1 + len(sentence)
+                of_another_time = {hit.name for hit in rules.time_scanner.scan(sentence)} == {PAST}
+            if of_another_time and denied[mention.finding] > end:
+                mention = mention._replace(status="ignored", rule=EARLIER)
+        kept.append(mention)
+    return kept
 
 
 def _answered(mention: Mention, answer: str, question: bool, rules: Rules) -> Mention:

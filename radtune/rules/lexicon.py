@@ -41,6 +41,8 @@ ANSWERS: Mapping[str, "Status"] = {
     "open": "uncertain",
 }
 GONE, REMOVED, STILL = "gone", "removed", "still"
+# What a sentence holds that is of another time (``[time]`` of the cues).
+PAST = "past"
 
 Status = Literal["positive", "negative", "uncertain", "ignored"]
 
@@ -94,6 +96,7 @@ class Rules:
         opening_scanner: Finds the words by which the referrer's sentences are told from those of the images; a hit is
             named :data:`ASKS`, :data:`TELLS` or :data:`READS`.
         answer_scanner: Finds what answers the sentence before; a hit has a key of :data:`ANSWERS` as its name.
+        time_scanner: Finds the words of another time, named :data:`PAST`, and of the time of the images.
         removable: The classes that an answer named :data:`REMOVED` speaks of.
         remembered: What the engine made of sentences.
     """
@@ -106,6 +109,7 @@ class Rules:
     run_ons: Set[str]
     opening_scanner: Scanner
     answer_scanner: Scanner
+    time_scanner: Scanner
     removable: Sequence[str]
     region: Literal["chest"] | None = None
     language: str | None = None
@@ -168,6 +172,14 @@ class _Answers:
 
 
 @dataclass(frozen=True)
+class _Time:
+    """The words of another time, and of the time of the images, in ``cues.toml``."""
+
+    past: tuple[str, ...] = ()
+    now: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class _CueFile:
     """The keys of ``cues.toml``."""
 
@@ -175,6 +187,7 @@ class _CueFile:
     words: dict[str, tuple[str, ...]] = field(default_factory=dict)
     opening: _Opening = field(default_factory=_Opening)
     answers: _Answers = field(default_factory=_Answers)
+    time: _Time = field(default_factory=_Time)
     stops: dict[str, _Stop] = field(default_factory=dict)
     cue: tuple[CueRule, ...] = ()
 
@@ -235,10 +248,11 @@ def load_rules(
     if own:
         _check_names(f"{cue_file.path}: [answers]: removable", removable, (*classes, *keys), "class")
     answers = _phrases(cue_file, "[answers]", "", list(groups.items()), words)
+    times = _phrases(cue_file, "[time]", "", list(vars(cue_keys.time).items()), words)
     return Rules(
         findings, finding_scanner, cues, Scanner(cue_phrases), Scanner(stop_phrases),
-        {name for name, stop in stops.items() if stop.behind_mention}, Scanner(openings), Scanner(answers), removable,
-        head.region, cue_keys.language,
+        {name for name, stop in stops.items() if stop.behind_mention}, Scanner(openings), Scanner(answers),
+        Scanner(times), removable, head.region, cue_keys.language,
     )  # fmt: skip
 
 

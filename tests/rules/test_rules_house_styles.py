@@ -115,7 +115,8 @@ def folder(tmp_path: Path) -> Path:
         '[opening]\nasks = ["please"]\ntells = ["cough"]\nreads = ["seen"]\n'
         '[answers]\nno = ["none"]\ngone = ["it went"]\nyes = ["it came"]\nopen = ["it might"]\n'
         'removable = ["B"]\nremoved = ["it left"]\nstill = ["it stays"]\n'
-        'exceptions = ["none but"]\n',
+        'exceptions = ["none but"]\n'
+        '[time]\npast = ["then"]\nnow = ["still"]\n',
         encoding="utf-8",
     )
     return tmp_path
@@ -149,6 +150,9 @@ def folder(tmp_path: Path) -> Path:
         ("once aa. it stays. bb", False, {"A": 1, "B": 1}),
         ("aa or bb? it stays", False, {"A": 1, "B": 1}),
         ("1. aa or bb. 2. none", False, {"A": -1, "B": -1}),
+        ("then aa or bb. no aa", False, {"A": 0, "B": -1}),
+        ("then aa, which still stands. no aa", False, {"A": 1}),
+        ("no aa. then aa", False, {"A": 1}),
     ],
 )
 def test_keys_of_cues_and_stops(folder: Path, text: str, positive_or: bool, expected: dict[str, int]) -> None:
