@@ -1,6 +1,7 @@
 """Rows to train on, and the recipe."""
 
 import runpy
+from dataclasses import replace
 
 import pytest
 from recipe_runs import MINI, RECIPE, Run
@@ -16,11 +17,12 @@ def recipe_main():
 
 @pytest.fixture(scope="session")
 def rows(tmp_path_factory):
-    """A folder with 18 training and 6 validation rows of both tasks."""
+    """A folder with 18 training and 6 validation rows of both tasks; of their long instructions no more than begins."""
     folder = tmp_path_factory.mktemp("rows")
     split = synthetic_rows(40, 1, {"multiple_choice": 8, "open_ended": 10}, validation_rows=3)
-    write_jsonl(folder / "train.jsonl", split.train)
-    write_jsonl(folder / "validation.jsonl", split.validation)
+    for name in ("train", "validation"):
+        some = (replace(row, instruction=row.instruction[:80]) for row in getattr(split, name))
+        write_jsonl(folder / f"{name}.jsonl", some)
     return folder
 
 

@@ -9,7 +9,6 @@ from recipe_runs import Run
 
 from radtune.config import InputError
 from radtune.files import write_jsonl
-from radtune.instructions import read_instructions
 
 
 def losses(kind, path, rows_per_step, count):
@@ -23,9 +22,10 @@ def losses(kind, path, rows_per_step, count):
     return json.loads(done.out.strip().splitlines()[-1])
 
 
-def test_each_step_has_stocks_loss(rows, tmp_path):
+def test_each_step_has_stocks_loss(tmp_path):
     path = tmp_path / "rows.jsonl"
-    write_jsonl(path, list(read_instructions(rows / "train.jsonl"))[:12])
+    rows = training_rounds.synthetic_rows(40, 1, {"multiple_choice": 6, "open_ended": 6}, validation_rows=0)
+    write_jsonl(path, rows.train)
     stock, ours = (losses(kind, path, 4, 12) for kind in ("stock", "ours_shared_prefix"))
     assert len(stock["losses"]) == 3
     assert ours["losses"] == pytest.approx(stock["losses"], rel=1e-4)
