@@ -13,6 +13,8 @@ from radtune.files import DISK_FULL
 from radtune.privacy import ToPeople, say
 
 EXIT_INPUT_ERROR = 2
+# Of linux/prctl.h.
+_PR_SET_PDEATHSIG = 1
 # The extra that brings a package, where it is not the one that brings torch.
 _EXTRAS = {
     "bitsandbytes": "bitsandbytes", "gguf": "gguf", "xllamacpp": "gguf", "sklearn": "study", "snakemake": "study",
@@ -49,6 +51,25 @@ def handle_signals(handler: Callable[[int, types.FrameType | None], None]) -> No
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+def end_with_parent(parent: int, number: int) -> Callable[[], None]:
+    """What a process does so that it gets a signal when its parent goes, also where that is killed outright.
+
+    Only Linux knows how; elsewhere it does nothing.
+    """
+    if sys.platform != "linux":
+        return lambda: None
+    import ctypes  # few commands start others
+
+    libc = ctypes.CDLL(None)
+
+    def ask() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:
+            os._exit(128 + number)
+
+    return ask
 
 
 def run_command(main: Callable[[Config], None], schema: type[Config], arguments: Sequence[str] | None = None) -> None:

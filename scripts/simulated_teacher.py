@@ -9,7 +9,6 @@ its URL and serves until it is stopped.
 """
 
 import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
-import ctypes
 import os
 import random
 import re
@@ -20,13 +19,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radtune.command import run_command
+from radtune.command import end_with_parent, run_command
 from radtune.config import InputError, key
 from radtune.label_files import read_labels
 from radtune.labels import Phrase, Status
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
 _GRACE_S = 10.0
 # A signal that comes just as a wait begins is noticed only when it ends.
 _LOOK_S = 0.5
-# Of linux/prctl.h.
-_PR_SET_PDEATHSIG = 1
 _HEADING = "Report to Analyze:"
 # A condition that a report says is not there: what a careless reader would list.
 _NEGATED = re.compile(
@@ -252,9 +249,9 @@ def _run(command: str, url: str) -> int:
     environment = {**os.environ, "OPENAI_BASE_URL": url, "OPENAI_API_KEY": "simulated"}
     try:
         # A session of its own, so that what the command starts can be stopped with it.
-        child = subprocess.Popen(
-            shlex.split(command), env=environment, start_new_session=True, preexec_fn=_die_with_parent()
-        )
+        # Left alone it would hold its output's lock, and the next start would be refused.
+        ends = end_with_parent(os.getpid(), signal.SIGKILL)
+        child = subprocess.Popen(shlex.split(command), env=environment, start_new_session=True, preexec_fn=ends)
     except (OSError, ValueError, IndexError) as error:
         raise InputError(f"command: {getattr(error, 'strerror', None) or error}") from None
     try:
@@ -272,23 +269,6 @@ def _run(command: str, url: str) -> int:
         child.wait()
     # As a shell reports a death by signal.
     return code if code >= 0 else 128 - code
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """What a child does first so that it ends even where this process is killed outright; only Linux knows how.
-
-    Left alone it would hold its output's lock, and the next start would be refused.
-    """
-    if sys.platform != "linux":
-        return None
-    libc, parent = ctypes.CDLL(None), os.getpid()
-
-    def ask() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(128 + signal.SIGKILL)
-
-    return ask
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Runs one job of a study: not where its result is made from the same already, nor longer than the study lives."""
 
-import ctypes
 import json
 import os
 import re
@@ -8,7 +7,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Container, Mapping
 from pathlib import Path
@@ -16,16 +14,17 @@ from typing import Any, BinaryIO
 
 import psutil
 
+from radtune.command import end_with_parent
 from radtune.config import InputError
 from radtune.files import git_commit, lock, read_json, write_bytes, write_whole
 from radtune.privacy import say
 from radtune.study.formats import time_text
-from radtune.study.jobs import ADAPTER, Hashes, Job, fingerprint, given_of, made_of, read_stamp, stamp_path
+from radtune.study.jobs import ADAPTER, Job
+from radtune.study.made_from import Hashes, fingerprint, given_of, made_of, read_stamp, stamp_path
 from radtune.study.plan import Study
 
 # How often a job looks whether the study still runs; how long its command may take to end when it does not.
 _LOOK_S, _GRACE_S = 0.5, 20.0
-_PR_SET_PDEATHSIG = 1
 # How often it is said how far a job has come: "84 of 250 steps, 1.2/s, 2.3 min left"; bytes of the log that are read.
 _SAY_S, _TAIL = 60.0, 4096
 _PROGRESS = re.compile(r"^([\d,]+ of [\d,]+ \w+, .*?([\d,.]+) min left.*)$", re.MULTILINE)
@@ -112,12 +111,12 @@ def _run(study: Study, job: Job, now: dict[str, Any], log: Path, parent: int, he
         shown = subprocess.DEVNULL if job.keys.get("show_text") else stream
         child = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=shown, stderr=stream,
-            pass_fds=[held.fileno()], preexec_fn=_die_with_parent,
+            pass_fds=[held.fileno()], preexec_fn=end_with_parent(os.getpid(), signal.SIGTERM),
         )  # fmt: skip
     # Whoever stops this process alone means the command; a terminal's Ctrl-C reaches both.
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     signal.signal(signal.SIGINT, lambda *_: None)
-    _die_with_parent()
+    end_with_parent(os.getppid(), signal.SIGTERM)()
     began = said = time.monotonic()
     while True:
         try:
@@ -184,9 +183,3 @@ def _end(process: psutil.Process) -> None:
             if member.is_running():
                 end(member)
         _, family = psutil.wait_procs(family, _GRACE_S)
-
-
-def _die_with_parent() -> None:
-    """Asks Linux for SIGTERM when the parent goes, also where it is killed; elsewhere the look at the study does."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
