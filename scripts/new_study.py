@@ -23,7 +23,7 @@ from radtune.privacy import no_column, say
 from radtune.sources.select import read_ids
 from radtune.sources.table import PATIENTS, TEXT_COLUMNS
 from radtune.study.check import check_name
-from radtune.study.jobs import read_source
+from radtune.study.made_from import read_source
 from radtune.study.plan import read_study
 from radtune.study.settings import ALL, RULES, TEACHER
 from radtune.tables import find_column, normal_id

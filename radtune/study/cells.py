@@ -183,7 +183,10 @@ def _planned(
     for name, labeler in settings.labelers.items():
         scored = tests if labeler.labels else tuple(all_tests) if labeler.rules else by_rules
         found.append(Cell(name, Kind.ANNOTATOR if labeler.labels else Kind.RULE_LABELER, scored))
-    if asked := tuple(name for name in tests if _can_answer(settings.teacher, all_tests[name])):
+    # A simulated teacher answers from the truth, which only synthetic reports bring along.
+    simulated = settings.teacher.get("simulated")
+    asked = tuple(name for name in tests if settings.teacher and (not simulated or is_synthetic(all_tests[name])))
+    if asked:
         found.append(Cell(Kind.TEACHER.value, Kind.TEACHER, asked))
     for rate in settings.learning_rates:
         rows = rows_of("learning_rate_rows", settings.learning_rate_rows)
@@ -243,11 +246,6 @@ def _ensemble(
         for number in range(1, ensemble.members + 1)
     ]
     return [*members, Cell(name, Kind.ENSEMBLE, tuple(test.name for test in scored), ensemble=name)]
-
-
-def _can_answer(teacher: Mapping[str, Any], test: Test) -> bool:
-    """A simulated teacher answers from the truth, which only synthetic reports bring along."""
-    return is_synthetic(test) if teacher.get("simulated") else bool(teacher)
 
 
 def rate_text(rate: float) -> str:

@@ -18,7 +18,8 @@ from radtune.sources.select import selected
 from radtune.sources.table import reports_of
 from radtune.study.cells import Kind
 from radtune.study.formats import time_text
-from radtune.study.jobs import Hashes, Job, key_words, made_by, read_source
+from radtune.study.jobs import Job, key_words, made_by
+from radtune.study.made_from import Hashes, read_source
 from radtune.study.plan import Study
 from radtune.study.results import gold_of
 from radtune.study.settings import OURS, TEACHER, Training, is_synthetic

@@ -12,7 +12,7 @@ from radtune.score.errors import ErrorKind, LabelError
 from radtune.score.evaluation import Metrics, read_metrics
 from radtune.score.inputs import one_gold
 from radtune.study.cells import Cell, Kind
-from radtune.study.jobs import read_stamp, stamp_path
+from radtune.study.made_from import read_stamp, stamp_path
 from radtune.study.plan import Study
 from radtune.study.settings import Test
 from radtune.tables import is_jsonl

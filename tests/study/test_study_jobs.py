@@ -10,10 +10,12 @@ import yaml
 
 from radtune.config import InputError, parse_config
 from radtune.files import write_jsonl
-from radtune.study import jobs as module
+from radtune.study import jobs as jobs_module
+from radtune.study import made_from as module
 from radtune.study.cells import Kind
 from radtune.study.check import check_files, check_name, check_study, parameters_of
-from radtune.study.jobs import ADAPTER, Hashes, fingerprint, given_of, jobs_of, made_by, stale, stamp_path
+from radtune.study.jobs import ADAPTER, jobs_of, made_by
+from radtune.study.made_from import Hashes, fingerprint, given_of, stale, stamp_path
 from radtune.study.plan import Study, opponents, read_study, read_training, study_from_mapping
 from radtune.study.results import read_reported
 from radtune.study.tables import dataset_table
@@ -267,7 +269,7 @@ def test_what_labels_and_what_linear_models_are_made_of_counts(
 ) -> None:
     for name in ("regions", "sections"):
         (tmp_path / f"{name}.toml").write_text("a = 1")
-    monkeypatch.setattr(module, "PACKAGE", tmp_path)
+    monkeypatch.setattr(jobs_module, "PACKAGE", tmp_path)
     own |= {"linear": True}
     before, versions = made_from(study_from_mapping(own)), module.package_versions()
     if isinstance(change, dict):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from radtune.config import InputError
 from radtune.study.cells import Kind, rate_text
 from radtune.study.check import check_files
-from radtune.study.jobs import Hashes, given_of, jobs_of, made_by
+from radtune.study.jobs import jobs_of, made_by
+from radtune.study.made_from import Hashes, given_of
 from radtune.study.plan import opponents, read_study, read_training, study_from_mapping
 
 
