@@ -32,7 +32,7 @@ from radtune.engines.local import TorchtuneEngine
 from radtune.engines.prompt import Prompt, Response, Sampling
 from radtune.files import LOCK, clear_leftovers, lock, sha256_file, write_manifest
 from radtune.instructions import Instruction
-from radtune.models.checkpoint import Checkpoint, ModelFolder, choose_dtype, fingerprint, load_trainable, open_model
+from radtune.models.checkpoint import Checkpoint, choose_dtype, fingerprint, load_trainable, open_model
 from radtune.models.export import FOLDERS, FineTuned, export, model_card
 from radtune.privacy import say
 from radtune.progress import progress
@@ -119,7 +119,11 @@ class LoRAFinetune:
         """Reads, plans, loads; goes on from a checkpoint where there is one to go on from."""
         if self.settings.model.quantize_base and self.world.size > 1:
             raise InputError("model.quantize_base works in one process; with several GPUs use a config without it")
-        self.base = self._open_base(Path(self.settings.checkpoint_dir))
+        folder = Path(self.settings.checkpoint_dir)
+        for name in FOLDERS:
+            if folder.resolve().is_relative_to((self.output_dir / name).resolve()):
+                raise InputError(f"output_dir={self.output_dir} would overwrite the base model in {folder}")
+        self.base = open_model(folder)
         self.tokenizer = self.base.tokenizer(self.settings.tokenizer.max_seq_len)
         self._read_data()
         self._plan()
@@ -139,12 +143,6 @@ class LoRAFinetune:
             self.history = History(self.output_dir / "history.jsonl", self.step, self.validated_step)
             self.logger = build(self.settings.metric_logger, "metric_logger")
             self.logger.log_config(OmegaConf.create(self.plain))
-
-    def _open_base(self, folder: Path) -> ModelFolder:
-        for name in FOLDERS:
-            if folder.resolve().is_relative_to((self.output_dir / name).resolve()):
-                raise InputError(f"output_dir={self.output_dir} would overwrite the base model in {folder}")
-        return open_model(folder)
 
     def _read_data(self) -> None:
         """Rows to train on and held-out ones."""

@@ -30,7 +30,7 @@ from radtune.files import check_outputs, jsonl_line, write_manifest, write_whole
 from radtune.label_files import label_columns, write_label_table
 from radtune.labels import State
 from radtune.progress import progress
-from radtune.report import Report, report_from_text
+from radtune.report import report_from_text
 from radtune.rules import NOT_CHEST, Mention, ReportLabels, label_if_meant, label_reports, rules_for
 from radtune.rules.display import Places, evidence_text
 from radtune.sources import table
@@ -73,7 +73,7 @@ def main(config: LabelConfig) -> None:
     left_out: Counter[str] = Counter()
     with write_whole(config.explain) if config.explain else nullcontext() as explanations:
         labelled = label_reports(
-            _read(config),
+            table.read_any_reports(config.reports, config.id_column, config.text_column),
             task,
             evidence=config.explain is not None,
             any_body_part=config.any_body_part,
@@ -97,7 +97,10 @@ def main(config: LabelConfig) -> None:
         write_manifest(path, config, [config.reports, *task.files], **facts)
     print("\n".join(count_lines(counts)))
     for reason, count in left_out.most_common():
-        print(f"{_reason(reason)}: {count:,} reports, left blank ({_key_for(reason)}=true labels them)")
+        what, option = f"language {reason!r}", "any_language"
+        if reason == NOT_CHEST:
+            what, option = reason, "any_body_part"
+        print(f"{what}: {count:,} reports, left blank ({option}=true labels them)")
     print(f"{config.output}: {len(rows):,} reports in {seconds:.1f} s, {len(rows) / seconds:,.0f} reports/s")
 
 
@@ -142,14 +145,6 @@ def _check_language(config: LabelConfig, left_out: Counter[str], read: int, at_l
         )
 
 
-def _reason(left_out: str) -> str:
-    return left_out if left_out == NOT_CHEST else f"language {left_out!r}"
-
-
-def _key_for(left_out: str) -> str:
-    return "any_body_part" if left_out == NOT_CHEST else "any_language"
-
-
 def _check(config: LabelConfig) -> None:
     if config.text is not None:
         if config.reports or config.output or config.explain or config.id_column or config.text_column:
@@ -168,10 +163,6 @@ def _explain_path(config: LabelConfig) -> Path | None:
     if str(config.explain) == "true" and config.output is not None:
         return config.output.with_name(f"{config.output.stem}.explain.jsonl")
     return None if str(config.explain) == "false" else config.explain
-
-
-def _read(config: LabelConfig) -> Iterator[Report]:
-    return table.read_any_reports(config.reports, config.id_column, config.text_column)
 
 
 def _cells(config: LabelConfig) -> Iterator[dict[str, str] | None]:

@@ -96,7 +96,8 @@ def compare_tables(task: Task, a: LabelFile, b: LabelFile) -> TableAgreement:
         raise InputError("the two tables have no report in common; do their ids mean the same?")
     # A class without a column has no label there, not even a blank one.
     columns = [name for name in label_columns(task) if name not in {*a.missing, *b.missing}]
-    columns = columns if all(map(_has_no_finding, (a, b))) else [name for name in columns if name != NO_FINDING]
+    if not all(any(NO_FINDING in (said.states or ()) for said in file.answers.values()) for file in (a, b)):
+        columns = [name for name in columns if name != NO_FINDING]
     first, second = (_states(file, shared, columns) for file in (a, b))
     figures = compare(columns, str(a.path), first, str(b.path), second, np.ones_like(first, dtype=bool))
     differ = {
@@ -107,10 +108,6 @@ def compare_tables(task: Task, a: LabelFile, b: LabelFile) -> TableAgreement:
         for i, name in enumerate(columns)
     }
     return TableAgreement(figures, len(a.answers) - len(shared), len(b.answers) - len(shared), differ)
-
-
-def _has_no_finding(file: LabelFile) -> bool:
-    return any(NO_FINDING in (answer.states or ()) for answer in file.answers.values())
 
 
 def _states(file: LabelFile, report_ids: Sequence[str], columns: Sequence[str]) -> np.ndarray:

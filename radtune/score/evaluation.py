@@ -240,13 +240,11 @@ def _class_scores(
 ) -> dict[str, ClassScore]:
     found = {}
     for i, name in enumerate(task.classes if classes else ()):
-        judged = classes.judged[:, i]
-        found[name] = _class_score(score(classes.of_class(i)), judged.sum())
+        judged, of_scores = classes.judged[:, i], {}
         if values is not None:
             ranked = values[judged, i], classes.gold[judged, i]
-            found[name] = dataclasses.replace(
-                found[name], auroc=auroc(*ranked), average_precision=average_precision(*ranked)
-            )
+            of_scores = {"auroc": auroc(*ranked), "average_precision": average_precision(*ranked)}
+        found[name] = _class_score(score(classes.of_class(i)), judged.sum(), **of_scores)
     return found
 
 
@@ -281,8 +279,8 @@ def _by_value(counts: Counts, values: np.ndarray, score: _Scorer) -> dict[str, G
     return found
 
 
-def _class_score(score: Score, judged: int) -> ClassScore:
-    values = dataclasses.asdict(score)
+def _class_score(score: Score, judged: int, **of_scores: float | None) -> ClassScore:
+    values = dataclasses.asdict(score) | of_scores
     del values["matched_gold"]
     return ClassScore(**values, support=score.tp + score.fn, tn=int(judged) - score.tp - score.fp - score.fn)
 

@@ -156,7 +156,7 @@ def _yaml_files(task: Task) -> set[Path]:
 
 @cache
 def _read_task(path: Path) -> Task:
-    where = _shown_path(path)
+    where = str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
     file = from_mapping(TaskFile, read_yaml(path), where)
     entries = [ClassEntry(entry) if isinstance(entry, str) else entry for entry in file.classes]
     _check(where, file, entries)
@@ -180,10 +180,6 @@ def _read_task(path: Path) -> Task:
         # Finds what a prompt lacks now, not at the first report.
         task.prompt(use)
     return task
-
-
-def _shown_path(path: Path) -> str:
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 def _check(where: str, file: TaskFile, entries: Sequence[ClassEntry]) -> None:
