@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from radtune.characters import Normalised, normalise
 from radtune.label_files import NO_FINDING
 from radtune.labels import State
-from radtune.rules.lexicon import ANSWERS, ASKS, GONE, PAST, READS, REMOVED, STILL, TELLS, Rules, Status
+from radtune.rules.lexicon import ANSWERS, ASKS, COME, GONE, PAST, READS, REMOVED, STILL, TELLS, Rules, Status
 from radtune.rules.reading import SENTENCE_END, reading_copy
 from radtune.rules.sentence import Mention, label_sentence
 
@@ -161,7 +161,9 @@ def _of_these_images(mentions: list[Mention], sentences: Sequence[str], rules: R
 
 def _answered(mention: Mention, answer: str, question: bool, rules: Rules) -> Mention:
     """A mention of the sentence before one that answers it: "It is no longer seen", "None"; what is denied stays so."""
-    if mention.status == "negative" or (mention.status == "positive" and answer not in (GONE, REMOVED)):
+    if (mention.status == "negative" and answer != COME) or (
+        mention.status == "positive" and answer not in (GONE, REMOVED)
+    ):
         return mention
     if answer == REMOVED and mention.finding not in rules.removable:
         return mention

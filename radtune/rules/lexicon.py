@@ -31,16 +31,17 @@ _MISSPELT = 0.85
 # What a sentence that a report opens with does, by its words (``[opening]`` of the cues).
 ASKS, TELLS, READS = "asks", "tells", "reads"
 # What a sentence answers to the findings of the one before (``[answers]``); ``gone`` and ``removed`` also to
-# what that stated, ``still`` only to what that asked or told of another time.
+# what that stated, ``still`` only to what that asked or told of another time, ``come`` also to what that denied.
 ANSWERS: Mapping[str, "Status"] = {
     "no": "negative",
     "gone": "negative",
     "removed": "negative",
     "yes": "positive",
+    "come": "positive",
     "still": "positive",
     "open": "uncertain",
 }
-GONE, REMOVED, STILL = "gone", "removed", "still"
+GONE, REMOVED, STILL, COME = "gone", "removed", "still", "come"
 # What a sentence holds that is of another time (``[time]`` of the cues).
 PAST = "past"
 
@@ -166,6 +167,7 @@ class _Answers:
     gone: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     no: tuple[str, ...] = ()
+    come: tuple[str, ...] = ()
     yes: tuple[str, ...] = ()
     still: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
