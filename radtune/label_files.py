@@ -62,6 +62,9 @@ _BETWEEN = (
     re.compile(r",(?:\s*and\s)?", re.IGNORECASE),
     re.compile(r"\s+(?:and|plus)\s+|\s*[&+/]\s*", re.IGNORECASE),
 )
+_MAY_BE_MEANT = re.compile("label|split|fold|partition|exclu", re.IGNORECASE)
+# What says of an object in a list of labels whether it is there.
+_OF_STATE = re.compile("negat|presen|absen|assert|polarity|certain|state|status|value", re.IGNORECASE)
 # "+Edema, -Pneumonia": signs that are no bullets, where both stand.
 _SIGNED = [re.compile(rf"(?:^|[\s,;|]){sign}\w") for sign in (r"\+", "[-\u2010-\u2015\u2212]")]
 # What readers write where a report has no phrase.
@@ -108,11 +111,12 @@ class Respelling:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where a file has what: the column of ids and that of labels, and by column of a label table the class."""
+    """Where a file has what: the columns of ids, labels and statuses, and by column of a label table the class."""
 
     ids: str
     labels: str | None
     states: Mapping[str, str]
+    status: str | None = None
 
 
 def label_columns(task: Task) -> tuple[str, ...]:
@@ -181,22 +185,22 @@ def _layout(path: Path, row: Mapping[str, Any], task: Task, column: str | None, 
     ids = find_id_column(row, path, id_column)
     if is_jsonl(path) or column is not None:
         return _Layout(ids, column, {})
-    labels = find_column(row, (LABELS,))
+    labels, status = find_column(row, (LABELS,)), find_column(row, ("status",))
     known = {name: name for name in label_columns(task)}
     states = {name: known.get(name) or task.spelled(name) for name in row if task.classes and name != labels}
     states = {name: NO_FINDING if meant == task.none else meant for name, meant in states.items() if meant}
     if len(set(states.values())) < len(states):
         raise InputError(f"{path}: two columns are one class; {shown_columns(row)}")
     if not set(states.values()) & set(task.classes):
-        # One more of several such columns; what else a table of gold has is no label.
-        say_unused(path, tuple(name for name in row if name != labels and re.match("labels?\\W*_*\\d", name, re.I)))
-        return _Layout(ids, labels or LABELS, {})
-    others = [name for name in row if name not in (ids, labels, *states) and not find_column([name], _IDS)]
+        # One more of such columns, or whose rows are to be left out; what else a table of gold has is no label.
+        say_unused(path, tuple(name for name in row if name != labels and _MAY_BE_MEANT.search(name)))
+        return _Layout(ids, labels or LABELS, {}, status)
+    others = [name for name in row if name not in (ids, labels, status, *states) and not find_column([name], _IDS)]
     for name in others:
         if near := task.nearest(name):
             raise InputError(f"{path}: unknown column {name!r}; did you mean {near!r}?")
     say_unused(path, tuple(others))
-    return _Layout(ids, labels, states)
+    return _Layout(ids, labels, states, status)
 
 
 def _patient_id(row: Mapping[str, Any]) -> str | None:
@@ -226,6 +230,8 @@ def _table_answer(
     where: str, row: Mapping[str, str], task: Task, layout: _Layout, report_id: str, by: str
 ) -> tuple[Answer, bool]:
     """What a row of a table says, and whether it says nothing."""
+    if layout.status and (status := row[layout.status].strip().lower()) in {*Status} - {Status.OK}:
+        return Answer((), report_id, by, Status(status), patient_id=_patient_id(row)), False
     states = {}
     for name, meant in layout.states.items():
         cell = row[name].strip()
@@ -309,6 +315,10 @@ def _json_labels(where: str, row: dict[str, Any], task: Task, name: str) -> tupl
     labels = [item.get("phrase") if isinstance(item, dict) else item for item in items] if type(items) is list else None
     if labels is None or not all(isinstance(label, str) for label in labels):
         raise InputError(f"{where}: {name!r} is not a list of strings")
+    if said := [key for item in items if isinstance(item, dict) for key in item if _OF_STATE.search(key)]:
+        raise InputError(
+            f"{where}: {name!r} has objects with {shown(said[0])}; write the names of those that are there"
+        )
     located = row.get(PHRASES) if labels == items else items
     return labels, tuple(map(_phrase, filter(_is_phrase, located))) if isinstance(located, list) else ()
 

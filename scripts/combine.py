@@ -22,7 +22,7 @@ from radtune.combine import RULES
 from radtune.command import run_command
 from radtune.config import InputError, key
 from radtune.files import check_outputs, write_jsonl, write_manifest
-from radtune.label_files import BLANK, LABELS, joined_to, other_names, read_labels
+from radtune.label_files import BLANK, LABELS, LabelFile, joined_to, other_names, read_labels, respell
 from radtune.score.calibration import METHODS, WANTED
 from radtune.score.inputs import one_gold, understood
 from radtune.score.members import (
@@ -40,7 +40,7 @@ from radtune.score.members import (
     rule_for,
 )
 from radtune.tables import check_table_name, match_ids, write_cells
-from radtune.tasks import load_task, task_names
+from radtune.tasks import Task, load_task, task_names
 
 
 @dataclass
@@ -97,7 +97,7 @@ def main(config: CombineConfig) -> None:
     inputs = [*config.predictions, *config.validation, *filter(None, (config.gold, config.reader)), *task.files]
     check_outputs([config.queue], inputs, [config.output])
     check_table_name(config.queue)
-    members = [read_labels(path, task) for path in config.predictions]
+    members = [_read(task, path) for path in config.predictions]
     check_same_reports(members)
     rule = config.rule or rule_for(members)
     if config.calibration and rule == VOTES:
@@ -118,14 +118,11 @@ def main(config: CombineConfig) -> None:
         )
     found = combined(task, members, setting)
     if config.reader:
-        read = joined_to(understood(task, read_labels(config.reader, task))[0], found)[0]
+        read = joined_to(understood(task, _read(task, config.reader))[0], found)[0]
         if unknown := read.answers.keys() - found.keys():
             raise InputError(f"{config.reader}: {len(unknown):,} of its reports are none of those to answer")
         found |= as_read(task, found, read)
-        said = f"{len(read.answers) - len(read.blank):,} read, {len(read.blank):,} left blank"
-        if others := other_names(task, read.answers.values()):
-            said += f"; no classes: {', '.join(f'{name} ({count:,})' for name, count in others.items())}"
-        print(f"{config.reader}: {said}")
+        print(f"{config.reader}: {len(read.answers) - len(read.blank):,} read, {len(read.blank):,} left blank")
     if config.queue:
         doubtful = most_doubtful(found, config.abstain or 0)
         cells = ([x, queue_cell(task, found[x].answer)] for x in doubtful)
@@ -135,6 +132,14 @@ def main(config: CombineConfig) -> None:
     print(_text(setting, len(members)))
     statuses = Counter(str(one.answer.status) for one in found.values())
     print(f"{config.output}: {', '.join(f'{count:,} {status}' for status, count in statuses.items())}")
+
+
+def _read(task: Task, path: Path) -> LabelFile:
+    """What a file says; names that are no class are said."""
+    read = read_labels(path, task)
+    if others := other_names(task, respell(task, read, slips=False)[0].answers.values()):
+        print(f"{path}: no classes: {', '.join(f'{name} ({count:,})' for name, count in others.items())}")
+    return read
 
 
 def _text(setting: Setting, members: int) -> str:

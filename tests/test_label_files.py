@@ -200,6 +200,18 @@ def test_a_second_column_of_labels_is_named(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().err == f"{tmp_path}/x.csv: fields that are not used: Labels_2\n"
 
 
+def test_what_may_be_meant_is_named_and_what_came_to_nothing_is_no_answer(tmp_path: Path, capsys) -> None:
+    text = "uid,Status,labels,labels_final,split\n1,ok,Edema,Mass,test\n2,failed,,,\n3,final,[],,\n"
+    found = read_labels(write(tmp_path / "g.csv", text), MC)
+    assert [(x.labels, x.status) for x in found.answers.values()] == [
+        (("Edema",), Status.OK), ((), Status.FAILED), ((), Status.OK)
+    ]  # fmt: skip
+    assert "fields that are not used: labels_final, split" in capsys.readouterr().err
+    text = json.dumps({"uid": "1", "labels": [{"phrase": "Edema", "negated": True}]})
+    with pytest.raises(InputError, match="'labels' has objects with 'negated'"):
+        read_labels(write(tmp_path / "g.jsonl", text), MC)
+
+
 def test_files_are_joined_whatever_form_their_ids_have(tmp_path: Path) -> None:
     found = read_labels(write(tmp_path / "x.csv", "uid,labels\ns50,Edema\n0051,Edema\n52.0,\n9,Edema\n"), MC)
     joined, remark = joined_to(found, ["50", "51", "52", "s53"])
