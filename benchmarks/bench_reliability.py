@@ -4,12 +4,12 @@
     python benchmarks/bench_reliability.py part=writers trials=50 seed=7
 
 `writers`: preparing, labelling by rules and building are killed at any moment: a file is the old one or the new one,
-whole; what a killed writer leaves is gone after the next run. `asking`: labelling by a server that fails as often as
-not, and inference by a model here, killed until they are through: each report has the row that an undisturbed run
-gives it. `training`: the same of an adapter, byte for byte. `disk`: no file may grow beyond a size, as where a disk is
-full. `servers`: answers that are none, too long, of another question. `inputs`: folders and archives that are damaged,
-hostile or odd. `escapes`: characters that steer a terminal in every field of every file. `tokens`: special tokens of
-many models' templates in reports.
+whole; what a killed writer leaves is gone after the next run. `models`: the same of GGUF files, and of model folders
+made of them. `asking`: labelling by a server that fails as often as not, and inference by a model here, killed until
+they are through: each report has the row that an undisturbed run gives it. `training`: the same of an adapter, byte for
+byte. `disk`: no file may grow beyond a size, as where a disk is full. `servers`: answers that are none, too long, of
+another question. `inputs`: folders and archives that are damaged, hostile or odd. `escapes`: characters that steer a
+terminal in every field of every file. `tokens`: special tokens of many models' templates in reports.
 
 Every run is a process of its own, forked from this one. In all of them a traceback, a word of a report in a message, a
 control character on the terminal, or more than LIMIT_S seconds is a failure. Reports are synthetic; servers are on the
@@ -25,6 +25,7 @@ import random
 import re
 import resource
 import runpy
+import shutil
 import signal
 import stat
 import sys
@@ -48,7 +49,7 @@ from radtune.config import key
 from radtune.files import read_jsonl, write_jsonl
 from radtune.sources.synthetic import generate
 
-PARTS = ("writers", "asking", "training", "disk", "servers", "inputs", "escapes", "tokens")
+PARTS = ("writers", "models", "asking", "training", "disk", "servers", "inputs", "escapes", "tokens")
 LIMIT_S, LIMIT_BYTES = 240.0, 1200 * 2**20
 COMMANDS = (
     "scripts/prepare_reports.py", "scripts/label_by_rules.py", "scripts/build_instructions.py", "scripts/check_data.py",
@@ -220,32 +221,53 @@ def writers(config: BenchConfig, folder: Path) -> Trials:
     }  # fmt: skip
     Run(folder, "scripts/label_by_rules.py", f"reports={reports}", f"output={labels}").wait()
     for name, words in commands.items():
-        there = folder / name
-        there.mkdir()
-        words = [*words, f"output={there / ('o.csv' if name == 'label' else 'o.jsonl')}"]
-        made = Run(folder, *words).wait()
-        yield name, complaints(made, (0,))
-        whole = {path.name: digest(path) for path in there.iterdir() if "manifest" not in path.name}
-        for number in range(config.trials * len(SIGNALS)):
-            if number % 2:
-                for path in there.iterdir():
-                    path.unlink()
-            run = Run(folder, *words)
-            killed = run.within(chance.uniform(0, made.seconds if made else 1)) or run.end(
-                SIGNALS[number % len(SIGNALS)]
-            )
-            wrong = complaints(killed, ENDS)
-            halves = [other for other, is_now in whole.items() if digest(there / other) not in ("", is_now)]
-            left = list(there.glob(".*.tmp"))
-            readable = [path.name for path in there.iterdir() if path.stat().st_mode & 0o077]
-            wrong += "; half a file" * bool(halves) + "; others may read it" * bool(readable)
-            wrong += "; more than one temporary file of each" * (len(left) > len(whole) + 1)
-            yield name, wrong
-        wrong = complaints(Run(folder, *words).wait(), (0,)) + "; temporary files stay" * bool(
-            list(there.glob(".*.tmp"))
-        )
-        same = all(digest(there / other) == is_now for other, is_now in whole.items())
-        yield name, wrong + "; another file" * (not same)
+        yield from _kills(config, chance, folder / name, words, "o.csv" if name == "label" else "o.jsonl")
+
+
+def models(config: BenchConfig, folder: Path) -> Trials:
+    """Kills of commands that write models."""
+    import radtune.models.gguf_writing  # noqa: F401  (which forks have, then)
+
+    chance, made = chance_of(config), folder / "mini.gguf"
+    export = ["scripts/export_gguf.py", "checkpoint_dir=data/mini", "type=Q8_0"]
+    Run(folder, *export, f"output={made}").wait()
+    yield from _kills(config, chance, folder / "export", export, "o.gguf")
+    yield from _kills(config, chance, folder / "import", ["scripts/import_gguf.py", f"input={made}"], "o")
+
+
+def _kills(config: BenchConfig, chance: random.Random, there: Path, words: list[str], output: str) -> Trials:
+    """Kills of a command that writes a file or a folder, into a folder of its own."""
+    there.mkdir()
+    name, words = there.name, [*words, f"output={there / output}"]
+    made = Run(there.parent, *words).wait()
+    yield name, complaints(made, (0,))
+    whole = {path: digest(path) for path in _files(there) if "manifest" not in path.name}
+    for number in range(config.trials * len(SIGNALS)):
+        if number % 2 or (there / output).is_dir():
+            _empty(there)
+        run = Run(there.parent, *words)
+        killed = run.within(chance.uniform(0, made.seconds if made else 1)) or run.end(SIGNALS[number % len(SIGNALS)])
+        wrong = complaints(killed, ENDS)
+        halves = [path for path, is_now in whole.items() if digest(path) not in ("", is_now)]
+        in_part = (there / output).is_dir() and not all(map(Path.exists, whole))
+        wrong += "; half a file" * bool(halves or in_part)
+        wrong += "; others may read it" * any(path.stat().st_mode & 0o077 for path in _files(there))
+        wrong += "; more than one temporary file of each" * (len(list(there.glob(".*.tmp"))) > len(whole) + 1)
+        yield name, wrong
+    if (there / output).is_dir():
+        shutil.rmtree(there / output)
+    wrong = complaints(Run(there.parent, *words).wait(), (0,))
+    wrong += "; temporary files stay" * bool(list(there.glob(".*.tmp")))
+    yield name, wrong + "; another file" * any(digest(path) != is_now for path, is_now in whole.items())
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
 
 
 def rows_of(path: Path) -> list[tuple[Any, ...]]:

@@ -133,7 +133,7 @@ def lock(path: Path, becomes: Path | None = None) -> io.FileIO:
         _check_regular(becomes or path)
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            stream = io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
+            stream = io.FileIO(path, "r+b", opener=lambda path, _: os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Whoever had it may have taken the file away between our opening and our locking it.
             with suppress(FileNotFoundError):

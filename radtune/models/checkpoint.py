@@ -260,14 +260,14 @@ def read_adapter(folder: Path) -> Adapter:
     """Reads a plain LoRA adapter in PEFT's format; one of another kind is refused by what makes it one."""
     path = folder / ADAPTER_CONFIG
     config, tensors = read_json(path), dict(read_weights(folder / ADAPTER_WEIGHTS))
-    rank, alpha = config.get("r"), config.get("lora_alpha")
-    if type(rank) is not int or rank < 1 or type(alpha) not in (int, float) or not 0 < alpha < _MOST_ALPHA:
-        raise InputError(f"{path}: r or lora_alpha is missing or no number")
-    strange = [name for name, value in config.items() if name not in _PLAIN and value and value != "none"]
-    strange += [] if config.get("peft_type", "LORA") == "LORA" else ["peft_type"]
+    strange = [] if config.get("peft_type", "LORA") == "LORA" else ["peft_type"]
+    strange += [name for name, value in config.items() if name not in _PLAIN and value and value != "none"]
     strange += [] if config.get("init_lora_weights") in _STARTS else ["init_lora_weights"]
     if strange:
         raise InputError(f"{path}: {strange[0]} makes it more than plain LoRA, which only engine=transformers can run")
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if type(rank) is not int or rank < 1 or type(alpha) not in (int, float) or not 0 < alpha < _MOST_ALPHA:
+        raise InputError(f"{path}: r or lora_alpha is missing or no number")
     check_finite(tensors.items(), folder)
     pairs = {}
     for name, down in tensors.items():

@@ -1,8 +1,6 @@
 """A model folder written as GGUF, for llama.cpp and Ollama, with the prompt that was trained and its stop tokens."""
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType, TokenType
 from gguf.constants import GGML_QUANT_SIZES
 
 from radtune.config import InputError
-from radtune.files import read_json
+from radtune.files import read_json, write_whole
 from radtune.models.chat_frame import TOKENIZER, TOKENIZER_CONFIG, read_frame
 from radtune.models.checkpoint import ModelFolder, check_weights, open_model
 from radtune.models.families import rope_of
@@ -48,8 +46,8 @@ def write_gguf(folder: Path, path: Path, kind: str) -> None:
     base = open_model(folder)
     check_weights(base)
     architecture = ARCHITECTURES[base.config["model_type"]][0]
-    with _whole(path) as temporary:
-        writer = GGUFWriter(temporary, architecture)
+    with write_whole(path) as stream:
+        writer = GGUFWriter(stream.buffer.raw.name, architecture)  # type: ignore[attr-defined]
         _add_sizes(writer, base, architecture)
         writer.add_file_type(FILE_TYPES[kind])
         writer.add_quantization_version(2)
@@ -73,18 +71,6 @@ def write_gguf(folder: Path, path: Path, kind: str) -> None:
                 raise InputError(f"{folder}: {theirs} holds values that 16 bits of this type cannot")
             writer.write_tensor_data(data)
         writer.close()
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.chmod(0o600)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _tensors(base: ModelFolder, names: dict[str, str]) -> Iterator[tuple[str, str, np.ndarray]]:
