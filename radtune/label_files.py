@@ -27,9 +27,9 @@ from radtune.tables import (
     write_cells,
 )
 from radtune.tasks import THREE_VALUED, Task
-from radtune.tasks.class_list import same_signs, without_signs
+from radtune.tasks.class_list import same_signs
 from radtune.tasks.lists import fold_space, read_list, unique
-from radtune.tasks.phrase_list import code_behind
+from radtune.tasks.phrase_list import NOTHING, SAYS_ABSENT, code_beside
 
 LABELS, PHRASES, LABELS_SHA256 = "labels", "phrases", "labels_sha256"
 # Who says what was edited by hand.
@@ -59,7 +59,7 @@ _STATES |= dict.fromkeys(("false", "no", "n", "negative", "absent"), State.ABSEN
 # What stands between the labels of a cell: signs that no name has, the comma, and last what may be part of a name.
 _BETWEEN = (
     re.compile(r"[|;\n\r\t•]"),
-    re.compile(r",(?:\s*and\s)?", re.IGNORECASE),
+    re.compile(r",(?![^()]{0,40}\))(?:\s*and\s)?", re.IGNORECASE),
     re.compile(r"\s+(?:and|plus)\s+|\s*[&+/]\s*", re.IGNORECASE),
 )
 _MAY_BE_MEANT = re.compile("label|split|fold|partition|exclu", re.IGNORECASE)
@@ -67,8 +67,8 @@ _MAY_BE_MEANT = re.compile("label|split|fold|partition|exclu", re.IGNORECASE)
 _OF_STATE = re.compile("negat|presen|absen|assert|polarity|certain|state|status|value", re.IGNORECASE)
 # "+Edema, -Pneumonia": signs that are no bullets, where both stand.
 _SIGNED = [re.compile(rf"(?:^|[\s,;|]){sign}\w") for sign in (r"\+", "[-\u2010-\u2015\u2212]")]
-# What readers write where a report has no phrase.
-_NOTHING = ("normal", "no finding", "no findings")
+# Before the phrases of a numbered cell.
+_NUMBER = re.compile(r"(?:^|[\s,]+)\(?\d{1,2}[.)]\s+")
 # How Python, numpy and pandas print a list, tuple, set or array; numpy puts nothing between its items.
 _PRINTED = re.compile(
     r"(?:[\w.]+\(\s*)?[\[{](?P<items>.*)[\]}](?:\s*,[^\[\]{}]*)?\)?|\((?P<tuple>\s*['\"].*['\"]\s*,?\s*)\)|(?:\w+)?\(\)",
@@ -209,7 +209,7 @@ def _patient_id(row: Mapping[str, Any]) -> str | None:
 
 def _codes_apart(answer: Answer) -> Answer:
     """An answer of phrases without the codes that stand behind them, which are those of its phrases."""
-    if not (apart := {label: split for label in answer.labels if (split := code_behind(label))}):
+    if not (apart := {label: split for label in answer.labels if (split := code_beside(label))}):
         return answer
     located = {phrase.phrase: phrase for phrase in answer.phrases}
     for label, (phrase, code) in apart.items():
@@ -346,24 +346,22 @@ def _cell_labels(where: str, row: Mapping[str, str], task: Task, column: str) ->
         return None
     printed = _PRINTED.fullmatch(cell)
     if printed is None and not cell.startswith("["):
-        return [] if not task.classes and without_signs(cell) in _NOTHING else _split(task, cell)
+        return _split(task, cell)
     body = (printed["items"] or printed["tuple"] or "") if printed else cell[1:]
     answer = read_list(f"[{_NO_COMMA.sub(', ', body)}{']' if printed else ''}")
     if answer.status != Status.OK or answer.rest or re.search(r"['\"]\s*:", body):
         problem = "never closes" if printed is None else "is none of names alone"
         raise InputError(f"{where}: the list in {column!r} {problem}")
     items = [item for item in answer.labels if not is_missing(item)]
-    if task.classes:
-        return [label for item in items for label in _split(task, item)]
-    return [item for item in items if without_signs(item) not in _NOTHING]
+    return [label for item in items for label in _split(task, item)] if task.classes else _there(items)
 
 
 def _split(task: Task, text: str) -> list[str]:
     """The labels in a text: of phrases, what strong signs part, or else commas; of classes, the names between signs."""
     if not task.classes:
         strong, comma, _ = _BETWEEN
-        return (strong if strong.search(text) else comma).split(text)
-
+        sign = strong if strong.search(text) else _NUMBER if _NUMBER.match(text) else comma
+        return _there(_NUMBER.sub("", phrase, 1) if _NUMBER.match(phrase) else phrase for phrase in sign.split(text))
     if all(sign.search(text) for sign in _SIGNED):
         return [text]
     *strong, weak = _BETWEEN
@@ -376,6 +374,11 @@ def _split(task: Task, text: str) -> list[str]:
         piece for name, pieces in zip(names, joined, strict=True) if not is_missing(name)
         for piece in (pieces if all(map(task.spelled, pieces)) else [name])
     ]  # fmt: skip
+
+
+def _there(phrases: Iterable[str]) -> list[str]:
+    """The phrases of a cell that say of something that it is there."""
+    return [phrase for phrase in phrases if not (NOTHING.fullmatch(phrase) or SAYS_ABSENT.match(phrase))]
 
 
 def _nearest_column(name: str, columns: Iterable[str]) -> str:

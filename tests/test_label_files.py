@@ -135,13 +135,17 @@ def test_cells_join_labels_in_any_usual_way(tmp_path: Path) -> None:
     assert read(column_of(tmp_path / "x.csv", ("+Edema, -Mass", "-Edema\n-Mass"))) == {
         "0": ("+Edema, -Mass",), "1": ("-Edema", "-Mass"),
     }  # fmt: skip
-    # A code behind a phrase is none of its words.
-    said = read_labels(column_of(tmp_path / "x.csv", ("edema (J81.0); old T12 fracture; cyst: ICD-10 N28.1",)), OE)
-    assert said.answers["0"].labels == ("edema", "old T12 fracture", "cyst")
-    assert [(phrase.phrase, phrase.icd10) for phrase in said.answers["0"].phrases] == [
-        ("edema", "J81.0"),
-        ("cyst", "N28.1"),
-    ]
+    # A code beside a phrase is none of its words, nor is a number before it; and what is absent is no phrase.
+    cells = (
+        "edema (J81.0, I50.9); J90: effusion; old T12 fracture",
+        "1. edema [J81.0] 2. cyst N28.1",
+        "scar, no edema",
+    )
+    said = read_labels(column_of(tmp_path / "x.csv", (*cells, "none seen", "Normal chest")), OE)
+    phrases = [[(phrase.phrase, phrase.icd10) for phrase in answer.phrases] for answer in said.answers.values()]
+    assert phrases == [[("edema", "J81.0"), ("effusion", "J90")], [("edema", "J81.0"), ("cyst", "N28.1")], [], [], []]
+    labels = [answer.labels for answer in said.answers.values()]
+    assert labels == [("edema", "effusion", "old T12 fracture"), ("edema", "cyst"), ("scar",), (), ()]
     # Where a name has such a sign in it, the sign parts nothing; nor does a word in a phrase.
     assert read(column_of(tmp_path / "x.csv", ("heart and lungs, scar", "a; b, c", "[]", "No findings")), OE) == {
         "0": ("heart and lungs", "scar"), "1": ("a", "b, c"), "2": (), "3": (),

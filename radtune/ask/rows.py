@@ -1,6 +1,5 @@
 """From answers to rows of ``annotations.jsonl`` and ``predictions.jsonl``."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,16 +20,13 @@ from radtune.tables import write_cells
 from radtune.tasks import Task, text_of
 from radtune.tasks.codes import check_code
 from radtune.tasks.lists import write_list
+from radtune.tasks.phrase_list import SAYS_ABSENT
 
 # The error of a report that nothing was asked about.
 EMPTY_REPORT = "empty_report"
 # What a row says of its (first) answer besides the answer, and what more where a server gave it.
 _PROVENANCE = ("model", "adapter", "prompt_sha256", "temperature", "seed", "seed_example_ids")
 _OF_SERVER = ("finish_reason", "model_returned", "fingerprint", "endpoint", "created")
-# How a phrase begins that says of a finding that it is not there.
-_SAYS_ABSENT = re.compile(
-    r"(?:no(?! longer)|without|denies|absence of|free of|negative for|resolved|clear of)\s", re.IGNORECASE
-)
 # Which problems a row has, and the answer to judge them by.
 QUARANTINED = ("report_id", "task", "status", "problems", "labels", "phrases", "response")
 
@@ -93,7 +89,7 @@ def read_answer(said: Said, task: Task, text: str) -> Reading:
     # An image has no words to find a phrase in.
     absent = [phrase.phrase for phrase in answer.phrases if phrase.start is None and not said.images]
     unknown = [phrase.icd10 for phrase in answer.phrases if phrase.icd10 and not check_code(phrase.icd10).exists]
-    denied = [phrase.phrase for phrase in answer.phrases if _SAYS_ABSENT.match(phrase.phrase)]
+    denied = [phrase.phrase for phrase in answer.phrases if SAYS_ABSENT.match(phrase.phrase)]
     problems, complaints = [], []
     if said.finish_reason == CLOSED_EARLY:
         problems.append("its list was closed early by max_new_tokens and may lack labels")

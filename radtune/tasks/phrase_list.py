@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 # A code beside a phrase in the reasoning. The dot is often left out; a leaf has three to seven letters and digits.
 # T10, T11 and T12 are vertebrae: ICD-10-CM has no such codes.
 _CODE = re.compile(r"\b(?!T1[0-2]\b)([A-Z]\d[0-9AB](?:\.?[0-9A-Z]{1,4})?)\b")
-_CODE_BEHIND = re.compile(rf"\s*[(:-]\s*(?:ICD-10(?:-CM)?:?\s*)?{_CODE.pattern}\)?$")
+_SCHEME, _MORE = r"(?:ICD-10(?:-CM)?:?\s*)?", r"(?:\s*[,;/]\s*[A-Z]\d[0-9A-Z.]+)*"
+# Beside a phrase, with a sign between or, as B12 is none, a dot in it.
+_CODE_BEHIND = re.compile(rf"(?:\s*[(\[:=|–—-]\s*|\s(?=[A-Z]\d\w\.)){_SCHEME}{_CODE.pattern}{_MORE}[)\]]?$")
+_CODE_BEFORE = re.compile(
+    rf"[(\[]?{_SCHEME}{_CODE.pattern}{_MORE}(?P<sign>[)\]]?\s*[:=|–—-]\s*|[)\]]\s*|\s+)(?P<phrase>.+)"
+)
 # What may stand before the phrase on its line of reasoning: bullet, number, quote, emphasis.
 _BEFORE_PHRASE = re.compile(r"[\s\d.)*•\-'\"‘’“”`]*")
 # Where a JSON answer has its list.
@@ -34,9 +39,14 @@ _COLUMNS = {
 _HEADER = "| Finding | ICD-10-CM code | Side |\n| --- | --- | --- |"
 # A row of a table, and the one below its header.
 _ROW, _RULE = re.compile(r"^\s*\|(.*?)\|?\s*$", re.MULTILINE), re.compile(r"[\s:|-]+")
-# A row that says that there is nothing.
-_NOTHING = re.compile(
-    r"\W*(?:no (?:acute |significant |abnormal )*(?:findings?|abnormalit(?:y|ies))|none|normal|n/a)?\W*", re.IGNORECASE
+# What says that there is nothing; and how a phrase begins that says it of one finding.
+NOTHING = re.compile(
+    r"\W*(?:no (?:acute |significant |abnormal )*(?:findings?|abnormalit(?:y|ies)|disease)|none(?: seen)?|nil|n/a|0"
+    r"|normal(?: (?:study|exam(?:ination)?|chest|report|film))?|unremarkable|negative|clear)?\W*",
+    re.IGNORECASE,
+)
+SAYS_ABSENT = re.compile(
+    r"\W*(?:no(?! longer)|without|denies|absence of|free of|negative for|resolved|clear of)\s", re.IGNORECASE
 )
 # Two phrases mean the same place of a report if their overlap is at least this share of what they span together, so
 # that "small left effusion" and "left effusion" mean one thing, "effusion" and a whole sentence two.
@@ -119,7 +129,7 @@ class PhraseList:
         phrases: dict[str, Phrase] = {}
         for label in answer.labels:
             place, code = locate(label, text), reasoning.code(label)
-            inside = code_behind(label) if place == (None, None) else None
+            inside = code_beside(label) if place == (None, None) else None
             if inside and locate(inside[0], text) != (None, None):
                 label, code = inside
                 place = locate(label, text)
@@ -180,10 +190,12 @@ class PhraseList:
         return match_matrix(predicted, gold)
 
 
-def code_behind(label: str) -> tuple[str, str] | None:
-    """A phrase and the code that stands behind it, as in ``edema (J81.0)``; None where none does."""
-    found = _CODE_BEHIND.search(label)
-    return (label[: found.start()], found[1]) if found and found.start() else None
+def code_beside(label: str) -> tuple[str, str] | None:
+    """A phrase and the code beside it, the first of several, as in ``edema (J81.0)``; None where there is none."""
+    if (found := _CODE_BEHIND.search(label)) and found.start():
+        return label[: found.start()], found[1]
+    found = _CODE_BEFORE.fullmatch(label)
+    return (found["phrase"], found[1]) if found and (found["sign"].strip() or "." in found[1]) else None
 
 
 def _answer(phrases: Iterable[Phrase], text: str) -> Answer:
@@ -212,7 +224,7 @@ def _read_table(response: str) -> list[Phrase] | None:
     for row in rows[rules[-1] + 1 :]:
         cells = {name: row[i] if i < len(row) else "" for name, i in places.items()}
         code, side = _CODE.search(cells.get("icd10", "").upper()), cells.get("side", "").lower()
-        if not _NOTHING.fullmatch(cells["phrase"]):
+        if not NOTHING.fullmatch(cells["phrase"]):
             said = next((known for known in SIDES if side.startswith(known)), NO_SIDE if side in ("n/a", "-") else None)
             found.append(Phrase(cells["phrase"], code[1] if code else None, side=said))
     return found

@@ -39,7 +39,7 @@ def test_a_line_that_opens_with_the_phrase_is_its_own():
     assert [phrase.icd10 for phrase in OPEN.read(response, TEXT).phrases] == ["J81.0", "R60.9"]
 
 
-@pytest.mark.parametrize("written", ["effusion (J90)", "effusion: J90", "effusion - ICD-10: J90"])
+@pytest.mark.parametrize("written", ["effusion (J90)", "effusion: J90", "effusion - ICD-10: J90", "effusion [J90]"])
 def test_a_code_inside_the_list_is_taken_out_of_its_phrase(written):
     phrases = OPEN.read(f"['small left {written}', 'cyst (N28.1)']", TEXT).phrases
     assert phrases[0] == Phrase("small left effusion", "J90", 10, 30)
