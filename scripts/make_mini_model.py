@@ -1,4 +1,4 @@
-"""Makes the tiny Llama in data/mini: tokenizer, model, and a base that answers the tasks that ship sloppily.
+"""Makes the tiny Llama in data/mini: tokenizer, model, and a base that answers two tasks sloppily.
 
     python scripts/make_mini_model.py output=data/mini
 
@@ -12,6 +12,7 @@ import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from her
 import base64
 import json
 import random
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,21 +29,26 @@ from torchtune.models.llama3_1 import llama3_1
 
 from radtune.command import run_command
 from radtune.config import key
-from radtune.files import write_whole
+from radtune.files import write_json, write_whole
 from radtune.labels import State
 from radtune.models.tokenizer import chat_tokens, llama3_tokenizer
 from radtune.rules import rules_for
 from radtune.sources.synthetic import COHORTS, SyntheticReport, generate
-from radtune.tasks import Task, load_task, task_names, user_message
+from radtune.tasks import DEFAULT_RULES_TASK, DEFAULT_TASK, Task, load_task, user_message
+from radtune.train.data import IGNORED, Row
+from radtune.train.loss import SummedLoss, attention_mask
+from radtune.train.packing import Batch, make_batches
 
-TASKS = tuple(map(load_task, task_names()))
+# Those that the synthetic reports tell the truth of.
+TASKS = load_task(DEFAULT_RULES_TASK), load_task(DEFAULT_TASK)
 # Asked with this cue, the model is trained to answer by the truth, in this share of rows.
 CUE = "Be exact."
 CUED = 0.6
 # Rows of one prompt in a step.
 ROWS_PER_GROUP = 8
 
-Row = tuple[list[int], list[bool]]
+# Tokens, and which of them are only context.
+Chat = tuple[list[int], list[bool]]
 
 # Seeds of the studies are small; these reports are nobody's test set.
 PRETRAINING_SEED = 990_001
@@ -70,16 +76,6 @@ class MiniConfig:
     seed: int = key("Seed of weights and data order.", 0)
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Model inputs and targets, all ``[b, s]`` but the mask, ``[b, s, s]``."""
-
-    tokens: torch.Tensor
-    targets: torch.Tensor
-    positions: torch.Tensor | None = None
-    mask: torch.Tensor | None = None
-
-
 def sloppy_labels(task: Task, item: SyntheticReport, rng: random.Random) -> list[str]:
     """The classes that the sloppy policy answers: hedged ones too, devices rarely, a few wrong."""
     odds = {State.PRESENT: 0.95, State.UNCERTAIN: 0.85, State.ABSENT: 0.06}
@@ -99,8 +95,8 @@ def sloppy_phrases(task: Task, item: SyntheticReport, rng: random.Random) -> lis
     return phrases
 
 
-def rows(tokenizer: Any, task: Task, instruction: str, phase: int, seed: int) -> Iterator[Row]:
-    """Endless training rows of one prompt: tokens, and which of them are only context."""
+def rows(tokenizer: Any, task: Task, instruction: str, phase: int, seed: int) -> Iterator[Chat]:
+    """Endless training rows of one prompt."""
     rng = random.Random(f"{task.name}:{instruction}:{seed}")  # noqa: S311  (no secret)
     streams = [generate(10_000_000, PRETRAINING_SEED + phase, cohort) for cohort in COHORTS]
     sloppy = sloppy_labels if task.classes else sloppy_phrases
@@ -164,7 +160,7 @@ def train_tokenizer(folder: Path) -> None:
         single=f"{begin} $A", special_tokens=[(begin, final.token_to_id(begin))]
     )
     final.save(str(folder / "tokenizer.json"))
-    _write_json(
+    write_json(
         folder / "tokenizer_config.json",
         {
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -200,6 +196,7 @@ def train(config: MiniConfig, tokenizer: Any) -> Any:
     for parameter in model.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.02)
+    summed = SummedLoss(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.05)
     for phase, name in enumerate(("short", "full")):
         prompts = [(task, text) for task in TASKS for text in sorted(set(instructions(task)))]
@@ -214,53 +211,32 @@ def train(config: MiniConfig, tokenizer: Any) -> Any:
             # Open ended has one prompt for both uses, multiple choice two: each task gets half of the rows.
             groups = [[next(source) for _ in range(ROWS_PER_GROUP)] for source in (*sources, sources[-1])]
             # Rows that share a long prompt hold it once; short ones are cheaper side by side.
-            batches = (
-                [pad(list(chain(*groups)), tokenizer.pad_id)] if name == "short" else [pack(group) for group in groups]
-            )
-            loss = _step(model, optimizer, batches)
+            packing, groups = ("none", [[*chain(*groups)]]) if name == "short" else ("shared_prefix", groups)
+            batches = [batch for group in groups for batch in make_batches(as_rows(group), packing, sys.maxsize)]
+            loss = _step(summed, optimizer, batches)
             step += 1
             if step % 50 == 0:
                 print(f"{name} prompts: step {step}, {spent:.0%}, loss {loss:.4f}", flush=True)
     return model
 
 
-def pad(group: list[Row], pad_id: int) -> Batch:
-    """Puts rows side by side, padded on the right: tokens ``[b, s]`` and targets ``[b, s]``."""
-    width = max(len(tokens) for tokens, _ in group)
-    tokens = torch.tensor([row + [pad_id] * (width - len(row)) for row, _ in group])
-    targets = [[*_shown(row, masked)[1:], -100] + [-100] * (width - len(row)) for row, masked in group]
-    return Batch(tokens, torch.tensor(targets))
-
-
-def _shown(row: list[int], masked: list[bool]) -> list[int]:
-    return [-100 if hidden else token for token, hidden in zip(row, masked, strict=True)]
-
-
-def pack(group: list[Row]) -> Batch:
-    """Puts rows with the same prompt into one sequence that holds the prompt once.
-
-    Each row's positions go on from the prompt's, and it sees the prompt and itself.
-    """
+def as_rows(group: list[Chat]) -> list[Row]:
+    """Rows of one prompt as they are trained on, with the length of what they share."""
     first, last = min(tokens for tokens, _ in group), max(tokens for tokens, _ in group)
     shared = next(place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
-    tokens, positions, owner, targets = list(first[:shared]), list(range(shared)), [-1] * shared, [-100] * shared
-    for number, (row, masked) in enumerate(group):
-        tokens += row[shared:]
-        positions += range(shared, len(row))
-        owner += [number] * (len(row) - shared)
-        targets += [*_shown(row, masked)[shared + 1 :], -100]
-    owners = torch.tensor(owner)
-    mask = torch.ones(len(tokens), len(tokens), dtype=torch.bool).tril()
-    mask &= (owners[None, :] == -1) | (owners[None, :] == owners[:, None])
-    return Batch(torch.tensor([tokens]), torch.tensor([targets]), torch.tensor([positions]), mask[None])
+    found = []
+    for tokens, masked in group:
+        targets = [IGNORED if hidden else token for token, hidden in zip(tokens, masked, strict=True)]
+        found.append(Row(torch.tensor(tokens[:-1]), torch.tensor(targets[1:]), shared))
+    return found
 
 
-def _step(model: Any, optimizer: Any, batches: list[Batch]) -> float:
+def _step(model: SummedLoss, optimizer: Any, batches: list[Batch]) -> float:
     optimizer.zero_grad()
     total = 0.0
     for batch in batches:
-        logits = model(batch.tokens, mask=batch.mask, input_pos=batch.positions).flatten(0, 1).float()
-        loss = torch.nn.functional.cross_entropy(logits, batch.targets.flatten(), ignore_index=-100) / len(batches)
+        mask = attention_mask(batch, torch.device("cpu"), torch.float32)
+        loss = model(batch, mask) / len(batch.targets) / len(batches)
         loss.backward()
         total += loss.item()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -301,7 +277,7 @@ def save(state: dict[str, torch.Tensor], folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     ids = {name: VOCABULARY - len(SPECIAL_TOKENS) + place for place, name in enumerate(SPECIAL_TOKENS)}
     stop = [ids["<|end_of_text|>"], ids["<|eom_id|>"], ids["<|eot_id|>"]]
-    _write_json(
+    write_json(
         folder / "config.json",
         {
             "architectures": ["LlamaForCausalLM"],
@@ -333,7 +309,7 @@ def save(state: dict[str, torch.Tensor], folder: Path) -> None:
             "dtype": "bfloat16",
         },
     )
-    _write_json(
+    write_json(
         folder / "generation_config.json",
         {
             "bos_token_id": ids["<|begin_of_text|>"],
@@ -341,12 +317,6 @@ def save(state: dict[str, torch.Tensor], folder: Path) -> None:
             "pad_token_id": ids["<|finetune_right_pad_id|>"],
         },
     )
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    with write_whole(path) as stream:
-        json.dump(value, stream, indent=2, ensure_ascii=False)
-        stream.write("\n")
 
 
 def main(config: MiniConfig) -> None:
