@@ -19,7 +19,7 @@ from radtune.files import write_jsonl
 from radtune.sources.synthetic import generate
 from scripts.simulated_teacher import serving
 
-REPORTS = 6
+REPORTS = 4
 
 
 def serve(words):
@@ -80,7 +80,7 @@ def reports(tmp_path_factory):
 @pytest.fixture
 def label(reports, command):
     def label(output, *arguments):
-        keys = ("task=multiple_choice", "max_tokens=48", f"reports={reports}", f"output={output}")
+        keys = ("task=multiple_choice", "max_tokens=40", f"reports={reports}", f"output={output}")
         code, _, errors = command("gpt_data_generate.py", *keys, *arguments)
         assert code == 0, errors
         return [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
@@ -116,5 +116,5 @@ def test_inference_may_send_seeds_and_is_told_that_the_server_ignores_schemas(mo
     responses = dict(engine.generate(prompts, Sampling(2.0, 12)))
     assert [responses[index].error for index in range(6)] == [None] * 6
     assert capsys.readouterr() == ("", "")
-    list(engine.generate(prompts, Sampling(0.0, 40, schema={"name": "answer", "schema": {"type": "object"}})))
+    list(engine.generate(prompts[:2], Sampling(0.0, 12, schema={"name": "answer", "schema": {"type": "object"}})))
     assert capsys.readouterr().err.count("does not keep to the JSON schema") == 1
