@@ -26,8 +26,8 @@ pytest_plugins = ["chat_fixtures"]
 
 # The modules that take longest, so that none of them is left for the end, when one process has nothing to do.
 LONGEST = (
-    "test_study_run", "test_lora_finetune", "test_closed", "test_pipeline", "test_gpt_data_generate",
-    "test_transformers_engine", "test_verify_model", "test_faults",
+    "test_study_run", "test_model_server", "test_lora_finetune", "test_closed", "test_engines", "test_families",
+    "test_transformers_engine", "test_gpt_data_generate",
 )  # fmt: skip
 # Modules that share what is dear to make.
 TOGETHER = ("test_study_tables", "test_study_report", "test_study_browser")

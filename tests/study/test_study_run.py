@@ -48,9 +48,7 @@ tests:
     text_column: Words
     gold: gold.csv
     gold_column: labels
-inference: {batch_size: 8, max_new_tokens: 16}
-inference_variants:
-  careful: {constrain: true, scores: true, samples: 3, temperature: 0.7}
+inference: {batch_size: 8, max_new_tokens: 16, constrain: true, scores: true, samples: 3, temperature: 0.7}
 """
 # What a YAML holds is no command.
 RUN = Path("runs/a b;touch pwned;$(touch pwned)'`touch pwned`\"x")
@@ -125,8 +123,8 @@ def done(folder):
 def test_killed_study_goes_on_and_writes_for_its_owner(done):
     run = done / RUN
     page = (run / "report.html").read_text()
-    assert "mini Llama" in page and "Sprocket signs" in page and "careful" in (run / "tables.txt").read_text()
-    for cell in ("base", "rule_labeler", TRAINED, "careful"):
+    assert "mini Llama" in page and "Sprocket signs" in page
+    for cell in ("base", "rule_labeler", TRAINED):
         metrics = json.loads((run / f"evaluations/{cell}/curated/metrics.json").read_text())
         assert metrics["n_reports"] == 8
         assert (metrics["micro"]["f1"] == 1) == (cell == "rule_labeler")
@@ -140,10 +138,10 @@ def test_killed_study_goes_on_and_writes_for_its_owner(done):
     assert not [path for path in printed for text in [path.read_text()] if any(words in text for words in sentences)]
 
 
-def test_a_variant_of_inference_does_all_that_it_says(done):
-    careful = read_jsonl(done / RUN / "predictions/careful/curated.jsonl")
-    assert len(careful) == 8
-    for row in careful:
+def test_inference_does_all_that_the_study_says(done):
+    answers = read_jsonl(done / RUN / f"predictions/{TRAINED}/curated.jsonl")
+    assert len(answers) == 8
+    for row in answers:
         assert row["status"] == "ok"
         assert set(row["labels"]) <= set(CLASSES)
         assert set(row["scores"]) == set(CLASSES)
@@ -162,7 +160,7 @@ def test_time_and_place_change_nothing_and_a_gold_label_only_scores(done):
     target = RUN / f"evaluations/{TRAINED}/curated/metrics.json"
     code, output = finish(start(done, "--", str(target), env=environment | {"HOME": "/proc/nohome"}))
     assert code == 0, output
-    assert "study: gold.csv: changed since 7 results were made" in output
+    assert "study: gold.csv: changed since 5 results were made" in output
     assert jobs(output) == {f"Scoring {TRAINED} on curated"}
 
 
