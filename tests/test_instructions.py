@@ -406,7 +406,6 @@ def test_command_writes_the_weak_labels_and_the_same_bytes_twice(run_here, files
         ({"validation_rows": 3, "validation_output": "{folder}/rows.jsonl"}, "would overwrite"),
         ({"exclude_ids": "[{folder}/rows.jsonl]"}, "would overwrite"),
         ({"open_ended.labels": "{folder}/labels.csv"}, "a label table has no phrases"),
-        ({"multiple_choice.reports": "{folder}/wcm.jsonl"}, "no label for any of the 60 reports"),
     ],
 )
 def test_errors_are_one_line(run_here, files, changes, message):

@@ -74,23 +74,11 @@ MISTAKES = [
     (f"{COMBINE} least=7 rule=votes", "least=7: not a number of the 1 models"),
     ("label reports=reports.jsonl output=new.jsonl", "new.jsonl: a table is written there; end its name in .csv or"),
     ("label reports=reports.jsonl output=new.parquet", "new.parquet: a table is written there"),
-    (
-        "prepare source=synthetic count=3 output=new.jsonl gold_labels=gold.jsonl",
-        "gold.jsonl: a table is written",
-    ),
-    (
-        PREPARE.replace("notes", "texts") + " id_column=NOTE text_column=NOTE_ID",
-        "texts.csv:2: NOTE holds a text",
-    ),
-    (
-        PREPARE.replace("notes.csv", "reports.jsonl") + " fold=[1,9000]",
-        "no report is left (20 read, 20 in other",
-    ),
+    ("prepare source=synthetic count=3 output=new.jsonl gold_labels=gold.jsonl", "gold.jsonl: a table is written"),
+    (PREPARE.replace("notes", "texts") + " id_column=NOTE text_column=NOTE_ID", "texts.csv:2: NOTE holds a text"),
+    (PREPARE.replace("notes.csv", "reports.jsonl") + " fold=[1,9000]", "no report is left (20 read, 20 in other"),
     (PREPARE.replace("notes.csv", "reports.jsonl") + " only_ids=others.csv", "no report is left (20 read, 20 not in"),
-    (
-        "new-study name=s input=reports.jsonl gold=others.csv output=new.yaml",
-        "0 of the 19 ids are of its reports",
-    ),
+    ("new-study name=s input=reports.jsonl gold=others.csv output=new.yaml", "0 of the 19 ids are of its reports"),
     ("new-study name=s input=reports.jsonl gold=labels.csv output=new.yaml", "and 0 are left to train on"),
     ("compare a=labels.csv b=reports.jsonl", "reports.jsonl:1: no 'labels'"),
     ("compare a=labels.csv b=notes.csv", "no id column"),

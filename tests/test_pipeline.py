@@ -136,9 +136,7 @@ def test_broken_row_stops_training_with_one_line(folder):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"reports": "absent.jsonl"}, "absent.jsonl: No such file"),
         ({"checkpoint_dir": "absent"}, "absent: no such folder"),
-        ({"task": "both"}, "'both'"),
         ({"max_new_tokens": 4000}, "report 'mimic-5-000000' needs"),
         ({"device": "cuda"}, "no CUDA device"),
         ({"output": None}, "would overwrite"),

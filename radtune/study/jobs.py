@@ -193,14 +193,12 @@ def _combine(study: Study, cell: Cell, test: Test, output: Path) -> Job:
 
 
 def _annotate(study: Study, name: str, part: Cohort | Test, reports: Path, gold: Path, output: Path) -> Job:
-    teacher, common = (
-        study.settings.teacher,
-        {"reports": reports, "task": _task(part.task), "seed": study.settings.seed},
-    )
+    teacher = study.settings.teacher
+    common = {"reports": reports, "task": _task(part.task), "seed": study.settings.seed}
     own = {key: value for key, value in teacher.items() if key not in ("simulated", *_NOISE)}
     keys = {**common, "output": output, "prompt": "labelling" if isinstance(part, Cohort) else "inference", **own}
     around = {**common, "gold": gold, **{key: teacher[key] for key in _NOISE if key in teacher}}
-    simulated = bool(teacher.get("simulated"))
+    simulated = teacher.get("simulated")
     reads = (reports, *_wording(part.task), *([gold] if simulated else []))
     shown = part.source if "input" in part.source else {"input": reports}
     images = shown if shows_images(part.task) and not is_synthetic(part) else {}

@@ -169,9 +169,8 @@ class Test:
     reports: Path | None
     evaluation: Mapping[str, Any]  # keys of evaluate.py
     source: Mapping[str, Any]  # keys of prepare_reports.py
-    asked: (
-        str  # the test that has the same reports and task, so that they are asked about once; its own name where none
-    )
+    # The test that has the same reports and task, so that they are asked about once; its own name where none.
+    asked: str
 
 
 def is_synthetic(part: Cohort | Test) -> bool:

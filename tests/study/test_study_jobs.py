@@ -319,10 +319,7 @@ def foreign_gold(values: dict, folder: Path) -> None:
         (lambda v, f: v.update(checkpoint_dir="data"), "checkpoint_dir: data: no model folder"),
         (lambda v, f: v["cohorts"]["notes"].update(txt_column="x"), "prepare_cohort/notes: unknown key 'txt_column'"),
         (lambda v, f: v["cohorts"]["notes"].update(text_column="Body"), "no column 'Body'"),
-        (
-            lambda v, f: v.update(overrides=["loss.item_wieght=2"]),
-            "train/mix_8: unknown key 'loss.item_wieght'",
-        ),
+        (lambda v, f: v.update(overrides=["loss.item_wieght=2"]), "train/mix_8: unknown key 'loss.item_wieght'"),
         (lambda v, f: v.update(overrides=["loss.end_weight=0"]), "loss.end_weight: expected more than 0"),
         (lambda v, f: edit(f / "train.yaml", "lora_rank: 8", "lora_rnk: 8"), "unknown key 'model.lora_rnk'"),
         (lambda v, f: v.update(inference={"batchsize": 8}), "unknown key 'batchsize'; did you mean 'batch_size'?"),

@@ -29,15 +29,7 @@ from radtune.study.findings import (
 from radtune.study.formats import MISSING, Spread, Table, latex, markdown, plain_text, value_text, write_table
 from radtune.study.plan import Study, read_study, study_from_mapping
 from radtune.study.report import report_html
-from radtune.study.results import (
-    Reported,
-    Results,
-    gold_of,
-    predictions_of,
-    read_errors,
-    read_reported,
-    read_results,
-)
+from radtune.study.results import Reported, Results, gold_of, predictions_of, read_errors, read_reported, read_results
 from radtune.study.tables import (
     agreement_table,
     all_tables,
