@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime, time
 from functools import cache
 from itertools import chain
@@ -38,6 +38,7 @@ _MISSING = frozenset(
     ("", "nan", "none", "null", "(null)", "<na>", "pd.na", "n/a", "n.a.", "na", "nat", "-", "--", "(blank)", "unknown",
      "not available", "#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#num!", "#null!")
 )  # fmt: skip
+_UTF8 = "utf-8-sig"
 # Columns of report ids, best first.
 ID_COLUMNS = ("report_id", "study_id", "uid")
 # An id may be a path or name patient, date and series; what is longer is a report.
@@ -116,9 +117,8 @@ def table_layout(path: Path) -> str:
     with _opened(path) as stream:
         separator = _separator(stream.readline(1_000_000))
     named = {"\t": "tabs"}.get(separator, repr(separator))
-    return (
-        f"CSV in {encoding.removesuffix('-sig').upper().replace('CP1252', 'Windows-1252')}, cells separated by {named}"
-    )
+    said = encoding.removesuffix("-sig").upper() if encoding != _UTF8 or _is_utf8(path) else "Windows-1252"
+    return f"CSV in {said}, cells separated by {named}"
 
 
 def _by_name(path: Path, lines: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -204,28 +204,25 @@ def _separator(header: str) -> str:
 
 def _opened(path: Path) -> AbstractContextManager[TextIO]:
     encoding = _encoding(path)
-    return open_text(path, *(("utf-8-sig", CP1252) if encoding == CP1252 else (encoding,)))
+    return open_text(path, encoding, CP1252 if encoding == _UTF8 else "strict")
 
 
 def _encoding(path: Path) -> str:
-    """A text file's encoding: by its mark, by the zeros between its letters, UTF-8 if it is that, else Windows-1252."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
+    """A text file's encoding: by its mark, by the zeros between its letters, else UTF-8, or Windows-1252 in places."""
     with open_text(path) as stream:
-        binary = stream.buffer
-        chunk = binary.read(2**16)
-        if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            return "utf-16"
-        for encoding, zeros in (("utf-16-le", chunk[1:200:2]), ("utf-16-be", chunk[0:200:2])):
-            if zeros and zeros.count(0) > len(zeros) / 2:
-                return encoding
-        try:
-            while chunk:
-                decoder.decode(chunk)
-                chunk = binary.read(2**20)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            return CP1252
-    return "utf-8-sig"
+        chunk = stream.buffer.read(200)
+    if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    for encoding, zeros in (("utf-16-le", chunk[1::2]), ("utf-16-be", chunk[::2])):
+        if zeros and zeros.count(0) > len(zeros) / 2:
+            return encoding
+    return _UTF8
+
+
+def _is_utf8(path: Path) -> bool:
+    with suppress(InputError), open_text(path) as stream:
+        return all(True for _ in read_lines(path, stream))
+    return False
 
 
 def _excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
