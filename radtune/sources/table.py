@@ -141,6 +141,9 @@ def _find_columns(names: Sequence[str], keys: Keys) -> dict[str, str | None]:
             if not found[name]:
                 raise InputError(f"{keys.input}: {no_column(column, names)}")
     found["id"] = find_id_column(names, keys.input, given["id"])
+    texts = [found[name] for name in ("findings", "impression", "text") if found[name]]
+    if len({*texts} - {found["id"], found["patient"]}) < len(texts):
+        raise InputError(f"{keys.input}: a column of texts is given for something else, too")
     if not any(found[name] for name in ("text", "findings", "impression", "images")):
         raise InputError(
             f"{keys.input}: no column findings, impression or text; {shown_columns(names)} (text_column=...)"

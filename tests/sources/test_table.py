@@ -173,6 +173,13 @@ def test_any_reports_are_ours_or_a_table(tmp_path: Path) -> None:
     assert (named.report_id, named.text) == ("7", "Impression: Normal.")
 
 
+@pytest.mark.parametrize("columns", [{"findings": "note", "impression": "NOTE"}, {"text": "uid"}, {"patient": "text"}])
+def test_a_column_is_one_thing(tmp_path: Path, columns: dict[str, str]) -> None:
+    rows = [{"uid": "1", "note": "Clear.", "text": "Clear."}]
+    with pytest.raises(InputError, match="a column of texts is given for something else, too"):
+        list(read_table(write(tmp_path / "r.jsonl", rows), **columns))
+
+
 @pytest.mark.parametrize("name", ["a.csv", "b.csv", "c.xlsx"])
 def test_a_report_is_the_same_whatever_program_wrote_its_line_ends(tmp_path: Path, name: str) -> None:
     end = {"a.csv": "\n", "b.csv": "\r\n", "c.xlsx": "_x000D_\n"}[name]
