@@ -10,14 +10,12 @@ either table gives all reports the same label.
 """
 
 import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
-import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from radtune.command import run_command
 from radtune.config import key
-from radtune.files import check_outputs, write_manifest, write_whole
+from radtune.files import check_outputs, write_json, write_manifest
 from radtune.label_files import read_labels
 from radtune.privacy import say
 from radtune.score.agreement import agreement_text, compare_tables
@@ -46,9 +44,7 @@ def main(config: CompareConfig) -> None:
     b = read_labels(config.b, task, id_column=config.b_id_column)
     found = compare_tables(task, a, b)
     if config.output:
-        with write_whole(config.output) as stream:
-            json.dump(dataclasses.asdict(found), stream, indent=1, ensure_ascii=False)
-            stream.write("\n")
+        write_json(config.output, found)
         write_manifest(config.output, config, [config.a, config.b], n_reports=found.figures.n_reports)
     print(agreement_text(found))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from radtune.command import run_command
 from radtune.config import InputError, key
-from radtune.files import check_outputs, write_manifest, write_whole
+from radtune.files import check_outputs, write_bytes, write_manifest
 
 # Of radtune.models.gguf_writing, which needs torch.
 TYPES = ("F16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0")
@@ -40,8 +40,7 @@ def main(config: ExportConfig) -> None:
     from radtune.models.gguf_writing import modelfile, write_gguf
 
     write_gguf(config.checkpoint_dir, config.output, config.type)
-    with write_whole(for_ollama) as stream:
-        stream.write(modelfile(config.checkpoint_dir, config.output))
+    write_bytes(for_ollama, modelfile(config.checkpoint_dir, config.output).encode())
     write_manifest(config.output, config)
     print(f"{config.output.stat().st_size / 2**20:,.1f} MiB: written to {config.output} and {for_ollama.name}")
 

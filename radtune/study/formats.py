@@ -6,7 +6,7 @@ from functools import cached_property
 from itertools import groupby, pairwise
 from pathlib import Path
 
-from radtune.files import write_whole
+from radtune.files import write_bytes
 from radtune.tables import write_csv
 
 
@@ -137,8 +137,7 @@ def write_table(folder: Path, table: Table) -> None:
     """Writes ``NAME.csv``, ``NAME.md`` and ``NAME.tex`` in a folder."""
     write_csv(folder / f"{table.name}.csv", _csv_rows(table))
     for suffix, text in ((".md", markdown(table)), (".tex", latex(table))):
-        with write_whole(folder / f"{table.name}{suffix}") as stream:
-            stream.write(text)
+        write_bytes(folder / f"{table.name}{suffix}", text.encode())
 
 
 def _csv_rows(table: Table) -> Iterator[list[Value]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from radtune.config import InputError, from_mapping, read_yaml
-from radtune.files import git_commit, jsonl_line, package_versions, sha256_file, sha256_text, write_whole
+from radtune.files import git_commit, jsonl_line, package_versions, sha256_file, sha256_text, write_json
 from radtune.report import Report, image_base
 from radtune.sources import sources
 from radtune.sources.table import reports_of
@@ -60,8 +60,7 @@ class Hashes:
     def keep(self) -> None:
         """Writes them for the next start."""
         if self._kept is not None and self._new:
-            with write_whole(self._kept) as stream:
-                json.dump(self._found, stream)
+            write_json(self._kept, self._found)
 
     def of_file(self, path: Path) -> str:
         """That of a file; of a YAML's values, whatever its comments say; of a folder's files, or ``absent``."""

@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import radtune
-from radtune.files import git_commit, manifest_path, now, open_text, write_bytes, write_whole
+from radtune.files import git_commit, manifest_path, now, write_bytes
 from radtune.study.cells import Kind
 from radtune.study.drawing import INK, PAPER, Drawing
 from radtune.study.ensembles import ensemble_figures, ensemble_tables, systems_of
@@ -29,11 +29,9 @@ def write_report(results: Results, reported: Reported) -> tuple[Path, list[Table
     for table in tables:
         write_table(run_dir / "tables", table)
     for figure in figures:
-        with write_whole(run_dir / "figures" / f"{figure.name}.svg") as stream:
-            stream.write(figure.svg)
+        write_bytes(run_dir / "figures" / f"{figure.name}.svg", figure.svg.encode())
         write_bytes(run_dir / "figures" / f"{figure.name}.png", figure.png)
-    with write_whole(run_dir / PAGE) as stream:
-        stream.write(report_html(results, reported, tables, figures))
+    write_bytes(run_dir / PAGE, report_html(results, reported, tables, figures).encode())
     return run_dir / PAGE, tables
 
 
@@ -72,7 +70,7 @@ def report_html(results: Results, reported: Reported, tables: Sequence[Table], f
         planned=len(planned),
         unscored=[f"{cell} ({test})" for cell, test in planned if (cell, test) not in results.metrics],
         study_yaml=yaml.safe_dump(dict(study.values), sort_keys=False, allow_unicode=True),
-        manifests=[(str(path.relative_to(study.run_dir)), _text(path)) for path in manifests],
+        manifests=[(str(path.relative_to(study.run_dir)), path.read_text("utf-8")) for path in manifests],
         version=radtune.__version__,
         commit=git_commit(),
         created=now(),
@@ -87,8 +85,3 @@ def inline_svg(figure: Drawing) -> Markup:
     svg = svg.replace(INK, "currentColor").replace(PAPER, "none")
     # The drawing is ours, from matplotlib, which escapes the text in it.
     return Markup(svg.replace("<svg", '<svg aria-hidden="true"', 1))  # noqa: S704
-
-
-def _text(path: Path) -> str:
-    with open_text(path) as stream:
-        return stream.read()

@@ -1,6 +1,5 @@
 """Runs one job of a study: not where its result is made from the same already, nor longer than the study lives."""
 
-import json
 import os
 import re
 import shlex
@@ -16,7 +15,7 @@ import psutil
 
 from radtune.command import end_with_parent
 from radtune.config import InputError
-from radtune.files import git_commit, lock, read_json, write_bytes, write_whole
+from radtune.files import git_commit, lock, read_json, write_bytes, write_json
 from radtune.privacy import say
 from radtune.study.formats import time_text
 from radtune.study.jobs import ADAPTER, Job
@@ -54,9 +53,8 @@ def run_job(study: Study, job: Job, made: Container[Path], log: Path, parent: in
         began = time.monotonic()
         code = make(study, job, now, log, parent, held)
         if code == 0:
-            with write_whole(stamp) as stream:
-                beside = {"commit": git_commit()} | ({"seconds": time.monotonic() - began} if whole else {})
-                json.dump(now | beside, stream, indent=2)
+            seconds = {"seconds": time.monotonic() - began} if whole else {}
+            write_json(stamp, now | {"commit": git_commit()} | seconds)
         return code
 
 
@@ -75,8 +73,7 @@ def _lock(path: Path) -> BinaryIO:
 
 def expect(study: Study, seconds: Mapping[str, float], at_once: int) -> None:
     """Notes what each job is thought to take, and how many run at once, for the jobs' own processes."""
-    with write_whole(study.run_dir / _EXPECTED) as stream:
-        json.dump({"at_once": at_once, "seconds": dict(seconds)}, stream)
+    write_json(study.run_dir / _EXPECTED, {"at_once": at_once, "seconds": dict(seconds)})
 
 
 def progress_line(study: Study, job: Job, log: Path, elapsed: float) -> str:
