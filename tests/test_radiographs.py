@@ -82,8 +82,9 @@ def reading(answer=None, delay_s: float = 0.0):
     reader = Reader()
 
     async def complete(request):
-        reader.log += await request.body() + str(request.headers).encode()
-        body = await request.json()
+        sent = await request.body()
+        reader.log += sent + str(request.headers).encode()
+        body = json.loads(sent)
         content = body["messages"][0]["content"]
         if isinstance(content, str):
             return JSONResponse({"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]})

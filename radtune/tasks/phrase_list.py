@@ -46,8 +46,13 @@ NOTHING = re.compile(
     re.IGNORECASE,
 )
 SAYS_ABSENT = re.compile(
-    r"\W*(?:no(?! longer)|without|denies|absence of|free of|negative for|resolved|clear of)\s", re.IGNORECASE
+    r"\W*(?:no(?! longer)|without|denies|absence of|free of|negative for|resolved|clear of)\s"
+    r"|.*[(:]\s*(?:absent|negative|no|none|denied|not seen|ruled out)\)?\Z",
+    re.IGNORECASE,
 )
+# A column that says of each row whether it is there, and what is said of one that is.
+_STATE = re.compile(r"presen|absen|status|state|negat|detect|exclu|certain", re.IGNORECASE)
+_THERE = re.compile(r"(?:yes|true|present|positive|detected|definite|certain|1|x|✓|✔|✅)?", re.IGNORECASE)
 # Two phrases mean the same place of a report if their overlap is at least this share of what they span together, so
 # that "small left effusion" and "left effusion" mean one thing, "effusion" and a whole sentence two.
 _SAME_PLACE = 0.5
@@ -211,14 +216,20 @@ def _answer(phrases: Iterable[Phrase], text: str) -> Answer:
 
 
 def _read_table(response: str) -> list[Phrase] | None:
-    """The findings of the last Markdown table of an answer, by its header or in our order; None without a table."""
+    """The findings of the last Markdown table of an answer, by its header or in our order; None without a table.
+
+    Nor are there any of one that says of some row that it is absent, or may be.
+    """
     rows = [[cell.strip(" *`") for cell in row[1].split("|")] for row in _ROW.finditer(response)]
     rules = [number for number, row in enumerate(rows) if _RULE.fullmatch("|".join(row)) and "-" in "|".join(row)]
     if not rules or not rules[-1]:
         return None
     header = rows[rules[-1] - 1]
     places = {name: i for name, known in _COLUMNS.items() for i, cell in enumerate(header) if known.search(cell)}
-    if "phrase" not in places:
+    others = {i for i in range(len(header)) if i not in (places.get("icd10"), places.get("side"))}
+    states = [i for i in others if _STATE.search(header[i])]
+    in_doubt = any(not _THERE.fullmatch(row[i]) for row in rows[rules[-1] + 1 :] for i in states if i < len(row))
+    if "phrase" not in places or in_doubt:
         return None
     found = []
     for row in rows[rules[-1] + 1 :]:

@@ -130,6 +130,18 @@ def test_a_broken_examples_file_is_named_with_its_line(tmp_path):
         read_examples(tmp_path / "seeds.jsonl")
 
 
+@pytest.mark.parametrize(
+    ("header", "cell", "labels"),
+    [
+        ("Present", "Yes", ("edema",)), ("Present", "No", ()), ("Status", "possible", ()), ("Negated", "False", ()),
+        ("Absent findings", "cyst", ()), ("Laterality if present", "left", ("edema",)), ("Comment", "No", ("edema",)),
+    ],
+)  # fmt: skip
+def test_a_table_that_says_of_a_row_that_it_is_absent_is_not_guessed_at(header, cell, labels):
+    answer = load_task("radiograph").read(f"| Finding | {header} |\n| --- | --- |\n| edema | {cell} |")
+    assert (answer.labels, answer.status) == (labels, Status.OK if labels else Status.UNPARSED)
+
+
 def test_json_by_the_schema_is_read():
     answer = OPEN.read('{"phrases": [{"phrase": "Small left effusion", "icd10": "J90"}]}', TEXT, as_json=True)
     assert answer.phrases == (Phrase("Small left effusion", "J90", 10, 30),)
