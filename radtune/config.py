@@ -13,6 +13,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -269,6 +270,7 @@ def _interpolated(value: Any, values: Mapping[str, Any], where: Path, depth: int
     return value_of(whole) if whole else pattern.sub(lambda found: str(value_of(found)), value)
 
 
+@cache
 def _keys(schema: Any) -> list[tuple[dataclasses.Field[Any], Any]]:
     """The fields that are keys, each with its type."""
     hints = typing.get_type_hints(schema)

@@ -82,7 +82,9 @@ def parse_phrase(phrase: str, words: Mapping[str, Sequence[str]]) -> tuple[Node,
         raise PhraseError(phrase, f"unexpected {pieces[rest]!r}")
     if nodes[0].barred:
         raise PhraseError(phrase, "nothing before '!'")
-    if nodes[0].gap or any(node.gap and all(n.optional for n in nodes[at:]) for at, node in enumerate(nodes, start=1)):
+    if "..." in phrase and (
+        nodes[0].gap or any(node.gap and all(n.optional for n in nodes[at:]) for at, node in enumerate(nodes, start=1))
+    ):
         raise PhraseError(phrase, "'...' needs words on both sides")
     return nodes
 
@@ -91,8 +93,14 @@ def _sequence(
     pieces: list[str], at: int, phrase: str, words: Mapping[str, Sequence[str]]
 ) -> tuple[tuple[Node, ...], int]:
     nodes: list[Node] = []
-    while at < len(pieces) and pieces[at] not in (")", "]", "|"):
+    while at < len(pieces):
         piece = pieces[at]
+        if leaf := _leaf(piece):
+            nodes.append(leaf)
+            at += 1
+            continue
+        if piece in (")", "]", "|"):
+            break
         barred = piece == "!"
         if barred:
             at += 1
@@ -104,17 +112,14 @@ def _sequence(
             continue
         if barred:
             raise PhraseError(phrase, "'!' needs a choice in round brackets")
-        if piece[0] == "{" and len(piece) > 1:
-            if piece[1:-1] not in words:
-                raise PhraseError(phrase, f"no word list {piece[1:-1]!r}")
-            try:
-                nodes.append(_listed(tuple(words[piece[1:-1]])))
-            except PhraseError as error:
-                raise PhraseError(phrase, error.how) from None
-        elif leaf := _leaf(piece):
-            nodes.append(leaf)
-        else:
+        if piece[0] != "{" or len(piece) == 1:
             raise PhraseError(phrase, f"cannot read {piece!r}")
+        if piece[1:-1] not in words:
+            raise PhraseError(phrase, f"no word list {piece[1:-1]!r}")
+        try:
+            nodes.append(_listed(tuple(words[piece[1:-1]])))
+        except PhraseError as error:
+            raise PhraseError(phrase, error.how) from None
         at += 1
     if not nodes:
         raise PhraseError(phrase, "empty phrase or choice")
@@ -145,6 +150,8 @@ def _choices(
 @cache
 def _leaf(piece: str) -> Node | None:
     """A word, a sign or a gap; None for what is none of them."""
+    if piece.isascii() and piece.isalpha() and piece.islower():
+        return Node(piece + _WORD_END, (piece,))  # as the rest would make of it
     if piece == "...":
         return Node(regex=_GAP, gap=True)
     if piece == ".":
@@ -162,7 +169,7 @@ def _leaf(piece: str) -> Node | None:
     if piece[0] == "~":
         spelled = f"{word[0]}{_choice([re.escape(w[1:]).replace(_BLANK, SPACE) for w in spellings])}"
     starred = piece[-1] == "*"
-    word_end = "" if re.match(f"[{_UNSPACED}]", word[-1]) else _WORD_END
+    word_end = _WORD_END if word.isascii() or not re.match(f"[{_UNSPACED}]", word[-1]) else ""
     return Node(spelled + (r"\w*" if starred else "") + word_end, openings, begins, starred)
 
 
@@ -200,7 +207,8 @@ def is_whole(word: Node, found: str) -> bool:
 
 def is_lone(nodes: Sequence[Node], found: str, following: str) -> bool:
     """Whether a phrase that may stand at a word of a text is that word, whatever comes behind it."""
-    return len(nodes) == 1 and is_whole(nodes[0], found) and not re.match(f"[{_UNSPACED}]", following)
+    spaced = following.isascii() or not re.match(f"[{_UNSPACED}]", following)
+    return len(nodes) == 1 and is_whole(nodes[0], found) and spaced
 
 
 def followers(nodes: Sequence[Node], found: str) -> tuple[set[str] | None, tuple[str, ...]]:

@@ -55,7 +55,7 @@ def read_phrases(
     for name, phrases in groups:
         for phrase in sorted(phrases, key=_length, reverse=True):
             for nodes in expand_start(parse_phrase(phrase, words)):
-                yield Phrase(part, name, phrase, nodes, any(node.gap for node in nodes))
+                yield Phrase(part, name, phrase, nodes, "..." in phrase and any(node.gap for node in nodes))
 
 
 def _length(phrase: str) -> tuple[int, int]:
