@@ -19,7 +19,7 @@ from radtune.sources.table import reports_of
 from radtune.study.cells import Kind
 from radtune.study.formats import time_text
 from radtune.study.jobs import Job, key_words, made_by
-from radtune.study.made_from import Hashes, read_source
+from radtune.study.made_from import Hashes, Source, read_source
 from radtune.study.plan import Study
 from radtune.study.results import gold_of
 from radtune.study.settings import OURS, TEACHER, Training, is_synthetic
@@ -40,6 +40,29 @@ class Checked:
 
     lines: list[str]
     seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A study's jobs: the keys of each as its command reads them, and what the sources hold that they read."""
+
+    study: Study
+    jobs: Mapping[str, Job]
+    configs: Mapping[str, Any]
+    sources: Mapping[str, Source]
+    parameters: int
+    on_gpu: bool
+
+    def reports(self, name: str) -> int:
+        """How many reports a job asks about; 0 where they are given."""
+        rule, *wildcards = name.split("/")
+        prepared = f"prepare_{'cohort' if rule == 'annotate_cohort' else 'test'}/{wildcards[-1]}"
+        if prepared not in self.sources:
+            return 0
+        fold = rule == "predict" and self.study.cell(wildcards[0]).fold
+        count = self.sources[prepared].reports
+        count = min(count, self.jobs[prepared].source.get("sample") or count)
+        return count // self.study.settings.folds if fold else count
 
 
 def check_study(
@@ -77,9 +100,11 @@ def check_study(
             confirmed = config.images_confirmed or not shows_images(load_task(config.task))
             allowed = config.allow_endpoint, config.zero_retention_confirmed
             check_endpoint(endpoint, *allowed, images_confirmed=confirmed)
-    seconds = _seconds(study, recipes, jobs, configs, sources)
+    parameters, on_gpu = parameters_of(study.settings.checkpoint_dir), any(r.on_gpu for r in recipes.values())
+    planned = _Planned(study, jobs, configs, sources, parameters, on_gpu)
+    seconds = _seconds(planned, recipes)
     doubts = [*_doubts(study, recipes), *_shared(study, jobs, configs)]
-    return Checked([*doubts, *_estimate(study, recipes, jobs, configs, sources, seconds)], seconds)
+    return Checked([*doubts, *_estimate(planned, seconds)], seconds)
 
 
 def _config(job: Job, schemas: Mapping[str, type]) -> Any:
@@ -149,17 +174,11 @@ def _shared(study: Study, jobs: Mapping[str, Job], configs: Mapping[str, Any]) -
             yield f"{where}: {counts[0]:,} patients and {counts[1]:,} texts are in both"
 
 
-def _seconds(
-    study: Study,
-    recipes: Mapping[str, Training],
-    jobs: Mapping[str, Job],
-    configs: Mapping[str, Any],
-    sources: Mapping[str, Any],
-) -> dict[str, float]:
+def _seconds(planned: _Planned, recipes: Mapping[str, Training]) -> dict[str, float]:
     """Roughly, what each training and asking takes that has not been made yet, alone on this machine."""
-    parameters, on_gpu = parameters_of(study.settings.checkpoint_dir), any(r.on_gpu for r in recipes.values())
-    operations, memory = _GPU if on_gpu else tuple(each * (os.cpu_count() or 1) for each in _CORE)
-    there = {name: sources[f"prepare_cohort/{name}"].reports for name in (c.name for c in study.used_cohorts)}
+    study, parameters = planned.study, planned.parameters
+    operations, memory = _GPU if planned.on_gpu else tuple(each * (os.cpu_count() or 1) for each in _CORE)
+    there = {name: planned.sources[f"prepare_cohort/{name}"].reports for name in (c.name for c in study.used_cohorts)}
     found = {}
     for cell in (cell for cell in study.cells if cell.trained):
         recipe, folds = recipes[cell.recipe], study.settings.folds
@@ -168,50 +187,31 @@ def _seconds(
         # Our recipe computes a prompt once for many rows.
         tokens = _ROW_TOKENS - (_PROMPT_TOKENS if cell.recipe == OURS else 0)
         found[f"train/{cell.name}"] = 6 * parameters * tokens * rows * recipe.epochs / operations
-    for name in (name for name in jobs if name.startswith("predict/")):
-        config, answers = configs[name], _reports(study, jobs, sources, name) * configs[name].samples
-        answers *= len(jobs[name].outputs)
+    for name in (name for name in planned.jobs if name.startswith("predict/")):
+        config = planned.configs[name]
+        answers = planned.reports(name) * config.samples * len(planned.jobs[name].outputs)
         steps = _ANSWER_TOKENS * answers / (config.batch_size or 16)
         reading = 2 * parameters * _ROW_TOKENS * answers / operations
-        found[name] = reading + steps * parameters * (2 if on_gpu else 4) / memory
-    return {name: each for name, each in found.items() if not all(path.exists() for path in jobs[name].outputs)}
+        found[name] = reading + steps * parameters * (2 if planned.on_gpu else 4) / memory
+    return {name: each for name, each in found.items() if not all(map(Path.exists, planned.jobs[name].outputs))}
 
 
-def _reports(study: Study, jobs: Mapping[str, Job], sources: Mapping[str, Any], name: str) -> int:
-    """How many reports a job asks about; 0 where they are given."""
-    rule, *wildcards = name.split("/")
-    prepared = f"prepare_{'cohort' if rule == 'annotate_cohort' else 'test'}/{wildcards[-1]}"
-    if prepared not in sources:
-        return 0
-    fold = rule == "predict" and study.cell(wildcards[0]).fold
-    count = min(sources[prepared].reports, jobs[prepared].source.get("sample") or sources[prepared].reports)
-    return count // study.settings.folds if fold else count
-
-
-def _estimate(
-    study: Study,
-    recipes: Mapping[str, Training],
-    jobs: Mapping[str, Job],
-    configs: Mapping[str, Any],
-    sources: Mapping[str, Any],
-    seconds: Mapping[str, float],
-) -> list[str]:
+def _estimate(planned: _Planned, seconds: Mapping[str, float]) -> list[str]:
     """Time, memory and cost, all rough: of what has not been made yet, as if nothing ran side by side."""
     parts = []
     for rule, verb in (("train", "train"), ("predict", "ask")):
         if some := [each for name, each in seconds.items() if name.startswith(f"{rule}/")]:
             parts.append(f"{len(some):,} to {verb}, about {time_text(sum(some))}")
     if parts:
-        bytes_each = 2 if any(recipe.on_gpu for recipe in recipes.values()) else 4
-        parameters = parameters_of(study.settings.checkpoint_dir)
-        parts.append(f"at least {2 * parameters * bytes_each / 1e9:,.1f} GB of memory")
+        bytes_each = 2 if planned.on_gpu else 4
+        parts.append(f"at least {2 * planned.parameters * bytes_each / 1e9:,.1f} GB of memory")
     questions, cost, priced = 0, 0.0, True
-    for name in (name for name in jobs if name.startswith("annotate")):
-        if all(path.exists() for path in jobs[name].outputs):
+    for name in (name for name in planned.jobs if name.startswith("annotate")):
+        if all(map(Path.exists, planned.jobs[name].outputs)):
             continue
-        config, reports = configs[name], _reports(study, jobs, sources, name)
+        config, reports = planned.configs[name], planned.reports(name)
         questions += reports * config.samples
-        price = FREE if jobs[name].around else price_at(endpoint_of(config), config.model or "")
+        price = FREE if planned.jobs[name].around else price_at(endpoint_of(config), config.model or "")
         priced = priced and price is not None
         if price:
             tokens = (_ROW_TOKENS - _ANSWER_TOKENS) * price.input + _ANSWER_TOKENS * price.output
