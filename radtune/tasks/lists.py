@@ -46,14 +46,18 @@ _NEEDS_ESCAPE = {"'": re.compile(r"[\\']|[’‘](?=\s*[,\]])"), '"': re.compile
 # Lists that are no answer: citations, and the prompts' own "[disease1, disease2, …]" and "[phrase 1, phrase 2, …]",
 # which a model may repeat before it answers. Labels that look like these are written in quotes.
 _NO_ANSWER = re.compile(r"\[(?:\s*\d[\d\s,]*\]|disease1,|phrase 1,)")
-# Lines with boxes, ticked or not.
-_BOXES = re.compile(r"\[[ xX✓✔✗]?\][ \t]*\w[^\n\[]*\n\W{0,4}\[[ xX✓✔✗]?\][ \t]*\w")
+# Lines with boxes, ticked or not, or with a list each behind a bullet or number.
+_LINES = re.compile(
+    r"\[[ xX✓✔✗]?\][ \t]*\w[^\n\[]*\n\W{0,4}\[[ xX✓✔✗]?\][ \t]*\w"
+    r"|^[ \t]*(?:[-*•]|\d+[.)])[ \t]*\[[^\[\]\n]*\][ \t]*\n[ \t]*(?:[-*•]|\d+[.)])[ \t]*\[",
+    re.MULTILINE,
+)
 # What heads a list of something else: of what is absent; or, where another list follows, of what may be, was, or stands
 # beside the answer.
 _OTHER_LIST = re.compile(
     r"(?<![a-z])(?:(?P<absent>absent|negatives?|negated|denied|excluded|ruled[ _-]out|not[ _](?:present|found|seen)"
     r"|no[ _]evidence)|possible|uncertain|differential|prior|previous|history|old|before|options|candidates|reason\w*"
-    r"|confidence|codes)(?:[ _]\w+){0,2}['\"*`]{0,3}\s?[:=]?[\s*`]{0,3}\Z",
+    r"|confidence|codes|evidence|quotes?)(?:[ _]\w+){0,2}['\"*`]{0,3}\s?[:=]?[\s*`]{0,3}\Z",
     re.IGNORECASE,
 )
 
@@ -182,7 +186,7 @@ def final_answer(response: str, keys: Collection[str] = ()) -> str:
         said = said[replacing[-1] :]
     between, begins = _BETWEEN_LISTS.findall(said), max(said.find("["), 0)
     other = _OTHER_LIST.search(said[max(begins - _LONGEST_HEADING, 0) : begins])
-    in_doubt = (other and (other["absent"] or between)) or _DENIED.search(said) or _BOXES.search(said)
+    in_doubt = (other and (other["absent"] or between)) or _DENIED.search(said) or _LINES.search(said)
     return "" if in_doubt or any(map(_TAKEN_BACK.search, between)) else said
 
 

@@ -162,6 +162,8 @@ def test_what_a_model_thinks_aloud_is_no_answer(opening, ending):
         ("**Ruled out:** ['Edema']\n**Diseases:** ['Fracture']", ()),
         ("Prior study: ['Edema']\nToday: ['Fracture']", ()),
         ('{"reasoning": ["It is wet."], "diseases": ["Edema"]}', ()),
+        ("Evidence: ['wet']\nDiseases: ['Edema']", ()),
+        ("1. ['Edema']\n2. ['Fracture']", ()),
         ("Possible diseases: ['Edema']", ("Edema",)),
         ("['Edema']\nNegative: ['Fracture']", ("Edema",)),
         # Nothing is taken back here.
