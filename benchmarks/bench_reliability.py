@@ -210,18 +210,22 @@ def digest(path: Path) -> str:
 def writers(config: BenchConfig, folder: Path) -> Trials:
     """Kills of commands that write whole files."""
     reports, chance = make_reports(folder, config.reports * 10, config.seed), chance_of(config)
+    for name, words in _writing(folder, reports, config.reports * 5).items():
+        yield from _kills(config, chance, folder / name, words, "o.csv" if name == "label" else "o.jsonl")
+
+
+def _writing(folder: Path, reports: Path, rows: int) -> dict[str, list[str]]:
+    """Commands that write files of reports, labels and ``rows`` instructions; all but their output."""
     labels = folder / "labels.csv"
-    commands = {
+    Run(folder, "scripts/label_by_rules.py", f"reports={reports}", f"output={labels}").wait()
+    return {
         "prepare": ["scripts/prepare_reports.py", "source=table", f"input={reports}"],
         "label": ["scripts/label_by_rules.py", f"reports={reports}", "explain=true"],
         "build": [
             "scripts/build_instructions.py", f"multiple_choice.reports={reports}", f"multiple_choice.labels={labels}",
-            f"multiple_choice.rows={config.reports * 5}",
+            f"multiple_choice.rows={rows}",
         ],
     }  # fmt: skip
-    Run(folder, "scripts/label_by_rules.py", f"reports={reports}", f"output={labels}").wait()
-    for name, words in commands.items():
-        yield from _kills(config, chance, folder / name, words, "o.csv" if name == "label" else "o.jsonl")
 
 
 def models(config: BenchConfig, folder: Path) -> Trials:
@@ -244,7 +248,8 @@ def _kills(config: BenchConfig, chance: random.Random, there: Path, words: list[
     whole = {path: digest(path) for path in _files(there) if "manifest" not in path.name}
     for number in range(config.trials * len(SIGNALS)):
         if number % 2 or (there / output).is_dir():
-            _empty(there)
+            shutil.rmtree(there)
+            there.mkdir()
         run = Run(there.parent, *words)
         killed = run.within(chance.uniform(0, made.seconds if made else 1)) or run.end(SIGNALS[number % len(SIGNALS)])
         wrong = complaints(killed, ENDS)
@@ -254,8 +259,7 @@ def _kills(config: BenchConfig, chance: random.Random, there: Path, words: list[
         wrong += "; others may read it" * any(path.stat().st_mode & 0o077 for path in _files(there))
         wrong += "; more than one temporary file of each" * (len(list(there.glob(".*.tmp"))) > len(whole) + 1)
         yield name, wrong
-    if (there / output).is_dir():
-        shutil.rmtree(there / output)
+    shutil.rmtree(there / output, ignore_errors=True)  # which is refused where it is there
     wrong = complaints(Run(there.parent, *words).wait(), (0,))
     wrong += "; temporary files stay" * bool(list(there.glob(".*.tmp")))
     yield name, wrong + "; another file" * any(digest(path) != is_now for path, is_now in whole.items())
@@ -263,11 +267,6 @@ def _kills(config: BenchConfig, chance: random.Random, there: Path, words: list[
 
 def _files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
-
-
-def _empty(folder: Path) -> None:
-    shutil.rmtree(folder)
-    folder.mkdir()
 
 
 def rows_of(path: Path) -> list[tuple[Any, ...]]:
@@ -354,20 +353,10 @@ def training(config: BenchConfig, folder: Path) -> Trials:
 def disk(config: BenchConfig, folder: Path) -> Trials:
     """Full disks: a file either grew to its end or stays as it was."""
     chance, reports = chance_of(config), make_reports(folder, config.reports, config.seed)
-    labels, answers = folder / "labels.csv", folder / "answers.jsonl"
-    Run(folder, "scripts/label_by_rules.py", f"reports={reports}", f"output={labels}").wait()
-    rows = [{"report_id": row["report_id"], "labels": ["Edema"]} for _, row in read_jsonl(reports)]
-    write_jsonl(answers, rows)
-    commands = {
-        "prepare": ["scripts/prepare_reports.py", "source=table", f"input={reports}"],
-        "label": ["scripts/label_by_rules.py", f"reports={reports}", "explain=true"],
-        "build": [
-            "scripts/build_instructions.py", f"multiple_choice.reports={reports}", "multiple_choice.rows=20",
-            f"multiple_choice.labels={labels}",
-        ],
-        "evaluate": ["evaluate.py", "task=multiple_choice", f"predictions={answers}", f"gold={labels}"],
-    }  # fmt: skip
-    for name, words in commands.items():
+    commands, answers = _writing(folder, reports, 20), folder / "answers.jsonl"
+    write_jsonl(answers, ({"report_id": row["report_id"], "labels": ["Edema"]} for _, row in read_jsonl(reports)))
+    evaluate = ["evaluate.py", "task=multiple_choice", f"predictions={answers}", f"gold={folder / 'labels.csv'}"]
+    for name, words in (commands | {"evaluate": evaluate}).items():
         there = folder / name
         words = [*words, f"output={there / ('o.csv' if name == 'label' else 'o.jsonl')}"]
         yield name, complaints(Run(folder, *words).wait(), (0,))
@@ -428,10 +417,8 @@ def tarred(*members: tuple[str, bytes], **attributes: Any) -> bytes:
         for number, (name, content) in enumerate(members, start=1):
             info = tarfile.TarInfo(name)
             info.size = len(content)
-            if number == len(members):
-                vars_ = {**attributes}
-                for attribute, value in vars_.items():
-                    setattr(info, attribute, value)
+            for attribute, value in attributes.items() if number == len(members) else ():
+                setattr(info, attribute, value)
             archive.addfile(info, io.BytesIO(content))
     return packed.getvalue()
 
