@@ -265,8 +265,11 @@ def expand_start(nodes: tuple[Node, ...]) -> Iterator[tuple[Node, ...]]:
         yield from expand_start(rest)
 
 
-def phrase_regex(nodes: tuple[Node, ...], head: bool) -> str:
-    """The regular expression of a sequence; with ``head``, what follows its first gap is captured."""
+def phrase_regex(nodes: tuple[Node, ...], head: bool, behind: bool = False) -> str:
+    """The regular expression of a sequence; with ``head``, what follows its first gap is captured.
+
+    With ``behind`` that of what stands behind its first word.
+    """
     out, opened = "", False
     before: Node | None = None  # the last element that is sure to be there
     for node, previous in zip(nodes, (None, *nodes), strict=False):
@@ -291,6 +294,9 @@ def phrase_regex(nodes: tuple[Node, ...], head: bool) -> str:
             out += f"(?:{space}{body})?" if node.optional else space + body
         if not node.optional:
             before = node
+    if behind:
+        first = nodes[0].regex
+        out = (_WORD_END if first.endswith(_WORD_END) else "") + out.removeprefix(first)
     return out + (")" if opened else "")
 
 

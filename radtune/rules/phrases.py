@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from radtune.rules.notation import (
     expand_start,
     followers,
     is_lone,
+    is_whole,
     may_stand_at,
     needed,
     parse_phrase,
@@ -75,7 +77,7 @@ class _Branch:
     def __init__(self, word: str, phrases: Sequence[Phrase]) -> None:
         self._word, self._phrases = word, phrases
         self._followers = [followers(phrase.nodes, word) for phrase in phrases]
-        self._matches: dict[int, _Match] = {}
+        self._ways: dict[int, tuple[_Match, int, Phrase]] = {}
 
     def finder(self, following: str) -> Finder | None:
         """Finds the phrase that stands at the word, if this word or sign comes behind it; None where none can."""
@@ -96,12 +98,20 @@ class _Branch:
     def needed(self, number: int) -> Sequence[frozenset[str]]:
         return list(needed(self._phrases[number].nodes))
 
-    def way(self, number: int) -> tuple[_Match, Phrase]:
-        """A phrase and what matches it, compiled when first asked: a text holds few of the words."""
-        phrase = self._phrases[number]
-        if number not in self._matches:
-            self._matches[number] = re.compile(phrase_regex(phrase.nodes, phrase.gapped)).match
-        return self._matches[number], phrase
+    def way(self, number: int) -> tuple[_Match, int, Phrase]:
+        """A phrase, and what matches it from so many characters on, compiled when first asked: a text has few words."""
+        if number not in self._ways:
+            phrase = self._phrases[number]
+            # Behind the word many phrases are alike: "(left|right) base" is compiled once.
+            skips = is_whole(phrase.nodes[0], self._word) and not phrase.nodes[0].starred
+            match = _compiled(phrase_regex(phrase.nodes, phrase.gapped, skips))
+            self._ways[number] = match, len(self._word) if skips else 0, phrase
+        return self._ways[number]
+
+
+@cache
+def _compiled(regex: str) -> _Match:
+    return re.compile(regex).match
 
 
 def _first_of(branch: _Branch, ways: Sequence[int]) -> Finder:
@@ -109,7 +119,7 @@ def _first_of(branch: _Branch, ways: Sequence[int]) -> Finder:
     needs = [(number, branch.needed(number)) for number in ways]
     needed = frozenset[str]().union(*(words for _, groups in needs for words in groups))
     # Those that can stand in a text, by the needed words that it has.
-    possible: dict[frozenset[str], Sequence[tuple[_Match, Phrase]]] = {}
+    possible: dict[frozenset[str], Sequence[tuple[_Match, int, Phrase]]] = {}
 
     def find(text: str, at: int, words: frozenset[str]) -> Hit | None:
         present = needed & words
@@ -119,8 +129,8 @@ def _first_of(branch: _Branch, ways: Sequence[int]) -> Finder:
             possible[present] = [
                 branch.way(number) for number, groups in needs if not any(map(present.isdisjoint, groups))
             ]
-        for match, phrase in possible[present]:
-            if found := match(text, at):
+        for match, skipped, phrase in possible[present]:
+            if found := match(text, at + skipped):
                 head = found.start(1) if phrase.gapped else at
                 return Hit(at, found.end(), phrase.part, phrase.name, phrase.written, head)
         return None

@@ -26,6 +26,7 @@ def found(phrase: str, text: str) -> list[str]:
         ("effusion*", "effusions effusion", ["effusions", "effusion"]),
         ("(left|right) base", "left base and right base", ["left base", "right base"]),
         ("{side} {base}", "left base and right lung bases", ["left base", "right lung bases"]),
+        ("(lung|pleural) fluid", "lung\u80ba fluid, lung fluid\u80ba, lung-fluid", ["lung-fluid"]),
         ("[large] effusion", "large effusion effusion", ["large effusion", "effusion"]),
         ("no [large] effusion", "no effusion no large effusion", ["no effusion", "no large effusion"]),
         ("effusion [present]", "effusion present", ["effusion present"]),
