@@ -142,7 +142,7 @@ def _told(sentence: str, found: Sequence[Mention], told: Set[str], rules: Rules)
 def _of_these_images(mentions: list[Mention], sentences: Sequence[str], rules: Rules) -> list[Mention]:
     """The mentions, of which those that a sentence tells of another time say nothing if a later one denies them."""
     denied = {mention.finding: mention.start for mention in mentions if mention.status == "negative"}
-    if not any(mention.finding in denied and mention.status in _PRESENT for mention in mentions):
+    if not any(mention.status in _PRESENT and denied.get(mention.finding, -1) > mention.end for mention in mentions):
         return mentions
     end, of_another_time, following = -1, False, iter(sentences)
     kept = []
