@@ -14,6 +14,8 @@ export OPENI_DIR ?= data/openi
 export CMC_DIR ?= data/cmc
 # No stage may reach a model hub by itself.
 export HF_HUB_OFFLINE := 1
+# Some machines tell Python to keep nothing compiled: each of some hundred processes would then compile torch anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install demo test lint format study lock clean
 
