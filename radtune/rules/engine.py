@@ -88,6 +88,7 @@ class _Said:
 
     def take(self, sentence: str, found: Sequence[Mention], answer: str, start: int) -> None:
         """Adds a sentence that starts there: its mentions, counted from its start, and what it answers."""
+        told = self._opening
         if self._opening is not None:
             self._opening = None if answer else _told(sentence, found, self._opening, self._rules)
             if self._opening is None:
@@ -102,6 +103,9 @@ class _Said:
             if self._asked:
                 self._deny(found)
             asks = sentence[-1] == "?"
+            if asks and told and self._opening and {ASKS, TELLS} <= told:
+                # "Question from the ward: Tube in place? Pneumothorax?"
+                found = [mention._replace(status="ignored", rule=REFERRER) for mention in found]
             self._by_question = asks or sentence[0] == "?"
             if sentence[0] != "?":
                 self._answerable = len(mentions)

@@ -34,7 +34,10 @@ _OPENS = re.compile(
     r"|[A-Z][A-Za-z/]*(?: [A-Za-z/]+){0,3}(?:[ \t]*+(?:=|\.{3})| *+\t|[ \t]++--?[ \t]))"
 )
 # "Pneumothorax - No" asks for no more, whatever its last word is, before a line that begins so or with a capital.
-_ROW = r"[ \t]*+[A-Za-z/]++(?: [A-Za-z/]++){0,3}(?:[ \t]*+(?:[:;=]|\.{3,}+)| *+\t|[ \t]++--?(?=[ \t])| {3,}+)"
+_ROW = (
+    r"[ \t]*+[A-Za-z/]++(?: [A-Za-z/]++){0,3}(?: ?[\[(][A-Za-z]++ ?/ ?[A-Za-z]++[\])])?"
+    r"(?:[ \t]*+(?:[:;=]|\.{3,}+)| *+\t|[ \t]++--?(?=[ \t])| {3,}+)"
+)
 _ANSWERED = re.compile(
     rf"[ \t]*+(?:[-*>][ \t]++)?{_ROW}[ \t]*+(?:no|new|left|right|small|mild|possible)[ \t]*+\Z", re.IGNORECASE
 )
@@ -85,11 +88,20 @@ _WIDE_GAP = re.compile(
 _NARROW_GAP = re.compile(r"\S {1,2}\S")
 _CELL = re.compile(r"[A-Za-z][A-Za-z /]{1,30}\Z")
 
+# Boxes to tick; those of a line that begins with a name stand behind their names: "Effusion [x] Edema [ ]".
+_UNTICKED, _TICKED = r"\[(?: {0,3}|no?)\]", r"\[(?:x|\u2713|y|yes)\]"
+_BOX = rf"(?:{_UNTICKED}|{_TICKED})"
+_BOXES_BEHIND = re.compile(
+    rf"(?m)^ *+(?:[a-z ]{{1,20}}: *+)?[a-z][^\[\]:\n]{{1,40}}(?:{_BOX}.*|: *+{_BOX}(?:.*{_BOX})?) *$"
+)
+_BOX_BEHIND = re.compile(rf":? *+(?:(?P<no>{_UNTICKED})|{_TICKED}) ?")
 # What stands for a word: places that a report's de-identification left, a finding's sign in brackets, boxes to tick.
 _MARKS = re.compile(
     r"(?P<gap>\[\*\*[^\]\n]{0,80}\*\*\])|(?P<absent>\((?:-|n|neg|negative|absent|none|no|nil)\) ?|(?<!\w)-ve(?!\w))"
-    r"|(?P<present>\((?:\+|y|pos|positive|present|yes)\) ?|(?<!\w)\+ve(?!\w))|(?P<choice>\(y(?:es)? ?/ ?n(?:o)?\))"
-    r"|(?P<unticked>\[ {0,3}\])|(?P<ticked>\[[x\u2713]\])|(?P<number>\((?:\d{1,2}|[a-h]|i{1,3})\)(?= ?[a-z]))"
+    r"|(?P<present>\((?:\+|y|pos|positive|present|yes)\) ?|(?<!\w)\+ve(?!\w))"
+    r"|(?P<choice>[(\[](?:yes|no|y|n|present) ?/ ?(?:yes|no|y|n|absent)[)\]])"
+    rf"|(?P<unticked>{_UNTICKED})|(?P<ticked>{_TICKED})"
+    r"|(?P<number>\((?:\d{1,2}|[a-h]|i{1,3})\)(?= ?[a-z]))"
 )
 # "-ve for effusion", but "effusion -ve, edema +ve".
 _DENIES = re.compile(r" {1,9}[a-z]")
@@ -171,8 +183,17 @@ def reading_copy(text: str) -> str:
         lower = _HASHES.sub(lambda hashes: " " * len(hashes[0]), lower)
     if "> <" in lower:
         lower = lower.replace("> <", f" {SENTENCE_END} ")
+    if " * " in lower:
+        lower = lower.replace(" * ", f" {SENTENCE_END} ")
     if ")" in lower:
         lower = _LIST_NUMBER.sub(SENTENCE_END, lower)
+    if "[" in lower:
+        lower = _BOXES_BEHIND.sub(
+            lambda line: _BOX_BEHIND.sub(
+                lambda box: (":no" if box["no"] else "").ljust(len(box[0]) - 1) + SENTENCE_END, line[0]
+            ),
+            lower,
+        )
     if "(" in lower or "[" in lower or "-ve" in lower or "+ve" in lower:
         lower = _MARKS.sub(_word_for, lower)
     if (" period" in lower or " full stop" in lower) and not _SIGN.search(lower):
