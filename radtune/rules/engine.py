@@ -103,7 +103,7 @@ class _Said:
             if self._asked:
                 self._deny(found)
             asks = sentence[-1] == "?"
-            if asks and told and self._opening and {ASKS, TELLS} <= told:
+            if (asks or sentence[0] == "?") and told and self._opening and {ASKS, TELLS} <= told:
                 # "Question from the ward: Tube in place? Pneumothorax?"
                 found = [mention._replace(status="ignored", rule=REFERRER) for mention in found]
             self._by_question = asks or sentence[0] == "?"
