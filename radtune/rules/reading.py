@@ -89,17 +89,18 @@ _NARROW_GAP = re.compile(r"\S {1,2}\S")
 _CELL = re.compile(r"[A-Za-z][A-Za-z /]{1,30}\Z")
 
 # Boxes to tick; those of a line that begins with a name stand behind their names: "Effusion [x] Edema [ ]".
-_UNTICKED, _TICKED = r"\[(?: {0,3}|no?)\]", r"\[(?:x|\u2713|y|yes)\]"
+_UNTICKED, _TICKED = r"(?:\[(?: {0,3}|no?)\]|\( {1,3}\))", r"(?:\[(?:x|\u2713|\u221a|y|yes)\]|\(x\))"
 _BOX = rf"(?:{_UNTICKED}|{_TICKED})"
 _BOXES_BEHIND = re.compile(
-    rf"(?m)^ *+(?:[a-z ]{{1,20}}: *+)?[a-z][^\[\]:\n]{{1,40}}(?:{_BOX}.*|: *+{_BOX}(?:.*{_BOX})?) *$"
+    rf"(?m)^ *+(?:[a-z ]{{1,20}}: *+){{0,2}}[a-z][^\[\]:\n]{{1,40}}(?:{_BOX}.*|: *+{_BOX}(?:.*{_BOX})?) *$"
 )
-_BOX_BEHIND = re.compile(rf":? *+(?:(?P<no>{_UNTICKED})|{_TICKED}) ?")
+_BOX_BEHIND = re.compile(rf"\b(?:yes|no|present|absent):? *+{_UNTICKED} ?|:? *+(?:(?P<no>{_UNTICKED})|{_TICKED}) ?")
 # What stands for a word: places that a report's de-identification left, a finding's sign in brackets, boxes to tick.
 _MARKS = re.compile(
     r"(?P<gap>\[\*\*[^\]\n]{0,80}\*\*\])|(?P<absent>\((?:-|n|neg|negative|absent|none|no|nil)\) ?|(?<!\w)-ve(?!\w))"
     r"|(?P<present>\((?:\+|y|pos|positive|present|yes)\) ?|(?<!\w)\+ve(?!\w))"
     r"|(?P<choice>[(\[](?:yes|no|y|n|present) ?/ ?(?:yes|no|y|n|absent)[)\]])"
+    rf"|(?P<dropped>{_UNTICKED} ?(?:yes|no|present|absent)\b|{_TICKED}(?= ?(?:yes|no|present|absent)\b))"
     rf"|(?P<unticked>{_UNTICKED})|(?P<ticked>{_TICKED})"
     r"|(?P<number>\((?:\d{1,2}|[a-h]|i{1,3})\)(?= ?[a-z]))"
 )
@@ -165,7 +166,7 @@ _DICTATED = re.compile(r"(?<= )(?:(?P<end>period|full stop|new (?:line|paragraph
 _SIGN = re.compile(r"[.,:;]")
 # "Effusion: none, edema: mild": behind a heading and what it says comes the next one.
 _NEXT_HEADING = re.compile(
-    r"(:(?:[^:\n]{1,80}?(?=,)| {0,2}(?:no|none|nil|yes|absent|present|normal|negative)(?= )))[ ,]"
+    r"(:(?:[^:\n]{1,80}?(?=,)| {0,2}(?:no|none|nil|yes|absent|present|normal|negative|y|n)(?= )))[ ,]"
     r"(?=[ ,]{0,3}[a-z][a-z'/]{1,20}+(?: [a-z/]{1,20}+){0,3}? ?:(?! ?\d))"
 )
 
@@ -187,7 +188,7 @@ def reading_copy(text: str) -> str:
         lower = lower.replace(" * ", f" {SENTENCE_END} ")
     if ")" in lower:
         lower = _LIST_NUMBER.sub(SENTENCE_END, lower)
-    if "[" in lower:
+    if "[" in lower or "(x)" in lower:
         lower = _BOXES_BEHIND.sub(
             lambda line: _BOX_BEHIND.sub(
                 lambda box: (":no" if box["no"] else "").ljust(len(box[0]) - 1) + SENTENCE_END, line[0]
@@ -223,7 +224,7 @@ def reading_copy(text: str) -> str:
 def _word_for(mark: re.Match[str]) -> str:
     denies = mark[0] == "-ve" and _DENIES.match(mark.string, mark.end())
     words = {
-        "gap": "xxxx", "absent": " no" if denies else ":no", "present": "", "choice": "",
+        "gap": "xxxx", "absent": " no" if denies else ":no", "present": "", "choice": "", "dropped": "",
         "unticked": f"{SENTENCE_END}no"[-len(mark[0]) :], "ticked": SENTENCE_END, "number": SENTENCE_END,
     }  # fmt: skip
     word = words[mark.lastgroup or ""].ljust(len(mark[0]))
