@@ -90,6 +90,7 @@ class _Dynamo(ModuleType):
 
     def __init__(self) -> None:
         super().__init__(_DYNAMO)
+        self.__spec__ = importlib.machinery.ModuleSpec(_DYNAMO, None, is_package=True)
         self._whole: list[Callable[..., Any]] = []
 
     def _real(self) -> ModuleType:
@@ -120,7 +121,7 @@ class _Dynamo(ModuleType):
 
         @functools.wraps(function)
         def run(*words: Any, **named: Any) -> Any:
-            if sys.modules[_DYNAMO] is self:
+            if sys.modules.get(_DYNAMO) is self:
                 return function(*words, **named)
             if not kept:
                 kept.append(self._real().disable(function, recursive, **keys))
@@ -142,10 +143,19 @@ class _There:
         module.__spec__ = self.spec
 
 
+def _run_with_parts(exec_module: Callable[[ModuleType], None], module: ModuleType) -> None:
+    """Runs a package of which a part was imported while the package was stood for, and gives it the part."""
+    exec_module(module)
+    for name, part in list(sys.modules.items()):
+        if name.rpartition(".")[0] == module.__name__:
+            setattr(module, name.rpartition(".")[2], part)
+
+
 class _Finder:
     """Lets the modules above stand in while one that asks for them is imported."""
 
     def __init__(self) -> None:
+        # Of the whole process, as sys.modules is: torchtune is imported before threads are started that import, too.
         self.inside = False
 
     def find_spec(
@@ -155,11 +165,12 @@ class _Finder:
             dynamo._real()
             there = sys.modules.get(name)
             return there and importlib.machinery.ModuleSpec(name, _There(there))
-        if self.inside or not _asks(name):
+        run = self.run if _asks(name) else _run_with_parts if name in _LATER else None
+        if self.inside or not run:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         if spec and spec.loader:
-            spec.loader.exec_module = functools.partial(self.run, spec.loader.exec_module)  # type: ignore[method-assign]
+            spec.loader.exec_module = functools.partial(run, spec.loader.exec_module)  # type: ignore[method-assign]
         return spec
 
     def run(self, exec_module: Callable[[ModuleType], None], module: ModuleType) -> None:

@@ -62,7 +62,7 @@ assert distributed.whole(sharded).tolist() == [1, 1]
 assert load_dataset("json", data_files=sys.argv[1], split="train")[0] == {"a": 1}
 import torchao
 assert training._activation_offloading.torchao.__version__ == torchao.__version__
-assert torchao.dtypes.NF4Tensor is NF4Tensor
+assert torchao.dtypes.NF4Tensor is torchao.dtypes.nf4tensor.NF4Tensor is NF4Tensor
 assert training.get_quantizer_mode(None) is None
 assert not any(type(module).__name__ == "_Later" for module in sys.modules.values())
 """
