@@ -172,8 +172,8 @@ def read_lines(path: Path, stream: TextIO) -> Iterator[str]:
                 raise InputError(f"{path}:{number}: longer than {MAX_LINE:,} characters")
             yield line
     except UnicodeDecodeError:
-        encoding = stream.encoding.upper().removesuffix("-SIG")
-        raise InputError(f"{path}: line {number + 1} or near it is not {encoding}") from None
+        encoding = stream.encoding.upper().removesuffix("-SIG") + " or Windows-1252" * (stream.errors == CP1252)
+        raise InputError(f"{path}: line {number + 1} or near it is not {encoding}; save it as UTF-8") from None
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

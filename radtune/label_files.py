@@ -29,7 +29,7 @@ from radtune.tables import (
 from radtune.tasks import THREE_VALUED, Task
 from radtune.tasks.class_list import same_signs
 from radtune.tasks.lists import fold_space, read_list, unique
-from radtune.tasks.phrase_list import NOTHING, SAYS_ABSENT, code_beside
+from radtune.tasks.phrase_list import NOTHING, SAYS_ABSENT, code_beside, in_doubt
 
 LABELS, PHRASES, LABELS_SHA256 = "labels", "phrases", "labels_sha256"
 # Who says what was edited by hand.
@@ -59,16 +59,16 @@ _STATES |= dict.fromkeys(("false", "no", "n", "negative", "absent"), State.ABSEN
 # What stands between the labels of a cell: signs that no name has, the comma, and last what may be part of a name.
 _BETWEEN = (
     re.compile(r"[|;\n\r\t•]"),
-    re.compile(r",(?![^()]{0,40}\))(?:\s*and\s)?", re.IGNORECASE),
+    re.compile(r",(?:\s*and\s)?", re.IGNORECASE),
     re.compile(r"\s+(?:and|plus)\s+|\s*[&+/]\s*", re.IGNORECASE),
 )
+# A phrase between commas, and what is in brackets behind its words.
+_PHRASE = re.compile(r"(?:\s*and\s)?((?:(?<=[\w ])\([^()]{0,40}\)|[^,])+)", re.IGNORECASE)
+# Before an item of a numbered cell.
+_MARK = re.compile(r"(?<![^\s,;|])\(?(\d{1,2}|[a-z])[.)]\s", re.IGNORECASE)
 _MAY_BE_MEANT = re.compile("label|split|fold|partition|exclu", re.IGNORECASE)
-# What says of an object in a list of labels whether it is there.
-_OF_STATE = re.compile("negat|presen|absen|assert|polarity|certain|state|status|value", re.IGNORECASE)
 # "+Edema, -Pneumonia": signs that are no bullets, where both stand.
 _SIGNED = [re.compile(rf"(?:^|[\s,;|]){sign}\w") for sign in (r"\+", "[-\u2010-\u2015\u2212]")]
-# Before the phrases of a numbered cell.
-_NUMBER = re.compile(r"(?:^|[\s,]+)\(?\d{1,2}[.)]\s+")
 # How Python, numpy and pandas print a list, tuple, set or array; numpy puts nothing between its items.
 _PRINTED = re.compile(
     r"(?:[\w.]+\(\s*)?[\[{](?P<items>.*)[\]}](?:\s*,[^\[\]{}]*)?\)?|\((?P<tuple>\s*['\"].*['\"]\s*,?\s*)\)|(?:\w+)?\(\)",
@@ -111,12 +111,16 @@ class Respelling:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where a file has what: the columns of ids, labels and statuses, and by column of a label table the class."""
+    """Where a file has what: the columns of ids, labels and statuses, and by column of a label table the class.
+
+    ``unused`` are those to name that nothing reads, the one of statuses among them unless some row came to nothing.
+    """
 
     ids: str
     labels: str | None
     states: Mapping[str, str]
     status: str | None = None
+    unused: tuple[str, ...] = ()
 
 
 def label_columns(task: Task) -> tuple[str, ...]:
@@ -166,6 +170,8 @@ def read_labels(path: Path, task: Task, column: str | None = None, id_column: st
         answers[report_id], lines[report_id] = answer, number
     if layout is None:
         raise InputError(f"{path}: no rows")
+    is_status_used = any(answer.status != Status.OK for answer in answers.values())
+    say_unused(path, tuple(name for name in layout.unused if not (is_status_used and name == layout.status)))
     has_states = any(answer.states is not None for answer in answers.values())
     missing = tuple(x for x in _classes(task) if x not in layout.states.values()) if has_states else ()
     return LabelFile(path, answers, has_states, missing, frozenset(blank), says_none, lines=lines)
@@ -193,14 +199,13 @@ def _layout(path: Path, row: Mapping[str, Any], task: Task, column: str | None, 
         raise InputError(f"{path}: two columns are one class; {shown_columns(row)}")
     if not set(states.values()) & set(task.classes):
         # One more of such columns, or whose rows are to be left out; what else a table of gold has is no label.
-        say_unused(path, tuple(name for name in row if name != labels and _MAY_BE_MEANT.search(name)))
-        return _Layout(ids, labels or LABELS, {}, status)
-    others = [name for name in row if name not in (ids, labels, status, *states) and not find_column([name], _IDS)]
+        unused = tuple(name for name in row if name != labels and _MAY_BE_MEANT.search(name))
+        return _Layout(ids, labels or LABELS, {}, status, unused)
+    others = [name for name in row if name not in (ids, labels, *states) and not find_column([name], _IDS)]
     for name in others:
         if near := task.nearest(name):
             raise InputError(f"{path}: unknown column {name!r}; did you mean {near!r}?")
-    say_unused(path, tuple(others))
-    return _Layout(ids, labels, states, status)
+    return _Layout(ids, labels, states, status, tuple(others))
 
 
 def _patient_id(row: Mapping[str, Any]) -> str | None:
@@ -315,9 +320,10 @@ def _json_labels(where: str, row: dict[str, Any], task: Task, name: str) -> tupl
     labels = [item.get("phrase") if isinstance(item, dict) else item for item in items] if type(items) is list else None
     if labels is None or not all(isinstance(label, str) for label in labels):
         raise InputError(f"{where}: {name!r} is not a list of strings")
-    if said := [key for item in items if isinstance(item, dict) for key in item if _OF_STATE.search(key)]:
+    said = [pair for item in items if isinstance(item, dict) for pair in item.items()]
+    if doubted := [key for key, value in said if in_doubt(key, str(value))]:
         raise InputError(
-            f"{where}: {name!r} has objects with {shown(said[0])}; write the names of those that are there"
+            f"{where}: {name!r} has objects with {shown(doubted[0])}; write the names of those that are there"
         )
     located = row.get(PHRASES) if labels == items else items
     return labels, tuple(map(_phrase, filter(_is_phrase, located))) if isinstance(located, list) else ()
@@ -359,13 +365,13 @@ def _cell_labels(where: str, row: Mapping[str, str], task: Task, column: str) ->
 def _split(task: Task, text: str) -> list[str]:
     """The labels in a text: of phrases, what strong signs part, or else commas; of classes, the names between signs."""
     if not task.classes:
-        strong, comma, _ = _BETWEEN
-        sign = strong if strong.search(text) else _NUMBER if _NUMBER.match(text) else comma
-        return _there(_NUMBER.sub("", phrase, 1) if _NUMBER.match(phrase) else phrase for phrase in sign.split(text))
+        strong, items = _BETWEEN[0], _items(text)
+        parted = len(items) > 1 or strong.search(text)
+        return _there(x for item in items for x in (strong.split(item) if parted else _PHRASE.findall(item)))
     if all(sign.search(text) for sign in _SIGNED):
         return [text]
     *strong, weak = _BETWEEN
-    names = [text]
+    names = _items(text)
     for sign in strong:
         names = [piece for name in names for piece in ([name] if task.canonical(name) else sign.split(name))]
     # Of one blank: where a cell has thousands in a row, each of them might begin a sign.
@@ -374,6 +380,18 @@ def _split(task: Task, text: str) -> list[str]:
         piece for name, pieces in zip(names, joined, strict=True) if not is_missing(name)
         for piece in (pieces if all(map(task.spelled, pieces)) else [name])
     ]  # fmt: skip
+
+
+def _items(text: str) -> list[str]:
+    """The items of a list numbered 1., 2. or a), b); the text whole where it is none: one number may be a rib's."""
+    marks: list[re.Match[str]] = []
+    for mark in _MARK.finditer(text):
+        if mark[1].lower() in (str(len(marks) + 1), chr(ord("a") + len(marks))):
+            marks.append(mark)
+    if len(marks) < 2 or marks[0].start():
+        return [text]
+    ends = [*(mark.start() for mark in marks[1:]), len(text)]
+    return [text[mark.end() : end].strip(" ,\n") for mark, end in zip(marks, ends, strict=True)]
 
 
 def _there(phrases: Iterable[str]) -> list[str]:

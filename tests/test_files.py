@@ -196,7 +196,7 @@ def test_marks_blank_lines_and_surrogates(tmp_path: Path) -> None:
         ("config.json", b'{"text": "secret", "text": "other"}', ": a key stands twice in a JSON object"),
         ("config.json", b"", ": not valid JSON"),
         ("a.jsonl", b'{"a": "\\ud83d"}', ":1: half a surrogate pair in an escape"),
-        ("a.jsonl", b'{}\n{"a": "caf\xe9"}', ": line 1 or near it is not UTF-8"),
+        ("a.jsonl", b'{}\n{"a": "caf\xe9"}', ": line 1 or near it is not UTF-8; save it as UTF-8"),
         ("a.jsonl.gz", gzip.compress(b"{}\n" * 1000, mtime=0)[:-20], ": truncated or damaged gzip file"),
         ("a.jsonl.gz", gzip.compress(b"{}\n", mtime=0)[:-8] + b"8 bytes.", ": truncated or damaged gzip file"),
         ("a.jsonl.gz", b"plain text", ": truncated or damaged gzip file"),

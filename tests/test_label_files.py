@@ -20,6 +20,7 @@ from radtune.label_files import (
     label_columns,
     policies_for,
     read_labels,
+    respell,
     write_label_table,
 )
 from radtune.labels import NO_FINDING, Phrase, State, Status
@@ -117,7 +118,8 @@ CELLS = (
     "array(['Edema', 'Pleural Effusion'], dtype=object)", "np.array(['Edema', 'Pleural Effusion'], dtype='<U16')",
     "frozenset({'Edema', 'Pleural Effusion'})", "('Edema', 'Pleural Effusion')", '["Edema", "Pleural Effusion"]',
     "[Edema, Pleural Effusion]", "Edema, NaN, Pleural Effusion", "['Edema|Pleural Effusion']",
-    "Index(['Edema', 'Pleural Effusion'], dtype='object')",
+    "Index(['Edema', 'Pleural Effusion'], dtype='object')", "1) Edema, 2) Pleural Effusion",
+    "a) Edema, b) Pleural Effusion", "1. Edema\n2. Pleural Effusion\n", "(1) Edema; (2) Pleural Effusion",
 )  # fmt: skip
 
 
@@ -135,7 +137,9 @@ def test_cells_join_labels_in_any_usual_way(tmp_path: Path) -> None:
     assert read(column_of(tmp_path / "x.csv", ("+Edema, -Mass", "-Edema\n-Mass"))) == {
         "0": ("+Edema, -Mass",), "1": ("-Edema", "-Mass"),
     }  # fmt: skip
-    # A code beside a phrase is none of its words, nor is a number before it; and what is absent is no phrase.
+    found = read_labels(column_of(tmp_path / "x.csv", ("(Edema, Fracture)", "Edema, Fracture :)")), MC)
+    assert [answer.labels for answer in respell(MC, found)[0].answers.values()] == [("Edema", "Fracture")] * 2
+    # A code beside a phrase is none of its words, nor is its number in a list; and what is absent is no phrase.
     cells = (
         "edema (J81.0, I50.9); J90: effusion; old T12 fracture",
         "1. edema [J81.0] 2. cyst N28.1",
@@ -147,8 +151,10 @@ def test_cells_join_labels_in_any_usual_way(tmp_path: Path) -> None:
     labels = [answer.labels for answer in said.answers.values()]
     assert labels == [("edema", "effusion", "old T12 fracture"), ("edema", "cyst"), ("scar",), (), ()]
     # Where a name has such a sign in it, the sign parts nothing; nor does a word in a phrase.
-    assert read(column_of(tmp_path / "x.csv", ("heart and lungs, scar", "a; b, c", "[]", "No findings")), OE) == {
+    cells = ("heart and lungs, scar", "a; b, c", "[]", "No findings", "11. rib fracture, a (b, c), d :)")
+    assert read(column_of(tmp_path / "x.csv", cells), OE) == {
         "0": ("heart and lungs", "scar"), "1": ("a", "b, c"), "2": (), "3": (),
+        "4": ("11. rib fracture", "a (b, c)", "d :)"),
     }  # fmt: skip
     keys = "name: t\nkind: classes\nclasses: ['Rib/Spine', 'Hips and Knees', Spine]\nprompts: {inference: '{classes}'}"
     task = load_task(write(tmp_path / "t.yaml", keys))
@@ -211,9 +217,30 @@ def test_what_may_be_meant_is_named_and_what_came_to_nothing_is_no_answer(tmp_pa
         (("Edema",), Status.OK), ((), Status.FAILED), ((), Status.OK)
     ]  # fmt: skip
     assert "fields that are not used: labels_final, split" in capsys.readouterr().err
-    text = json.dumps({"uid": "1", "labels": [{"phrase": "Edema", "negated": True}]})
-    with pytest.raises(InputError, match="'labels' has objects with 'negated'"):
-        read_labels(write(tmp_path / "g.jsonl", text), MC)
+    for rows, is_used in (("1,Final,1\n", False), ("1,Final,1\n2,failed,\n", True)):
+        read(write(tmp_path / "g.csv", f"uid,Status,Edema\n{rows}"))
+        assert ("fields that are not used: Status" in capsys.readouterr().err) != is_used
+    with pytest.raises(InputError, match="did you mean 'label'"):
+        read(write(tmp_path / "g.csv", "uid,label\n1,Edema\n"))
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("said", "is_read"),
+    [
+        ({"presentation": "acute", "statement": 2, "represented": 0, "value": "3 cm"}, True),
+        ({"present": True, "status": "active", "negated": False, "value": 1.0}, True),
+        ({"negated": True}, False), ({"isPresent": 0}, False), ({"status": "ruled out"}, False), ({"value": -1}, False),
+    ],
+)  # fmt: skip
+def test_an_object_that_may_not_be_there_is_refused(tmp_path: Path, said: dict, is_read: bool) -> None:
+    text = json.dumps({"uid": "1", "labels": [{"phrase": "Edema"}, {"phrase": "Fracture"} | said]})
+    path = write(tmp_path / "g.jsonl", text)
+    if is_read:
+        assert read(path) == {"1": ("Edema", "Fracture")}
+    else:
+        with pytest.raises(InputError, match=f"'labels' has objects with '{next(iter(said))}'"):
+            read(path)
 
 
 def test_files_are_joined_whatever_form_their_ids_have(tmp_path: Path) -> None:

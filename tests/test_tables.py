@@ -136,7 +136,7 @@ def test_what_spreadsheets_and_pandas_leave(
         (b"a,b\n1\n", ":2: 1 cells, expected 2"),
         (b"a,b\n1,2,3\n", ":2: 3 cells, expected 2"),
         (b'a,b\n1,"cut off', ":2: not valid CSV: unexpected end of data"),
-        (b"a,b\n1,caf\xe9 \x81\n", ": line 1 or near it is not UTF-8"),
+        (b"a,b\n1,caf\xe9 \x81\n", ": line 1 or near it is not UTF-8 or Windows-1252; save it as UTF-8"),
         (b'a,b\n1,"' + b"x" * 200_000, ":2: not valid CSV: field larger than field limit (131072)"),
     ],
 )

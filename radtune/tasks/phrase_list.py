@@ -50,9 +50,19 @@ SAYS_ABSENT = re.compile(
     r"|.*[(:]\s*(?:absent|negative|no|none|denied|not seen|ruled out)\)?\Z",
     re.IGNORECASE,
 )
-# A column that says of each row whether it is there, and what is said of one that is.
-_STATE = re.compile(r"presen|absen|status|state|negat|detect|exclu|certain", re.IGNORECASE)
-_THERE = re.compile(r"(?:yes|true|present|positive|detected|definite|certain|1|x|✓|✔|✅)?", re.IGNORECASE)
+# Words, of which camelCase has several, in the name of a column or key that says whether a finding is there, that it is
+# not, or anything; and what each says of one that is there, the last of one that is not.
+_NAMED = r"(?:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))(?i:{})(?![a-z])"
+_STATE = re.compile(_NAMED.format("presen(?:t|ce)|stat(?:e|us)|assert(?:ed|ion)|polarity|detected|certain(?:ty)?"))
+_NO_STATE = re.compile(_NAMED.format("not|negat(?:ed|ion|ive)|absen(?:t|ce)|exclu(?:ded|sion)|uncertain(?:ty)?"))
+_VALUE = re.compile(_NAMED.format("value"))
+_THERE = re.compile(
+    r"(?:y|yes|true|present|positive|detected|asserted|affirmed|confirmed|definite|certain|active|acute|chronic|new"
+    r"|stable|unchanged|final|ok|1(?:\.0)?|x|✓|✔|✅)?",
+    re.IGNORECASE,
+)
+_NOT_DENIED = re.compile(r"(?:n|no|none|false|0(?:\.0)?)?", re.IGNORECASE)
+_NOT_THERE = re.compile(r"n|no|false|negative|absent|uncertain|(?:0|-1)(?:\.0)?", re.IGNORECASE)
 # Two phrases mean the same place of a report if their overlap is at least this share of what they span together, so
 # that "small left effusion" and "left effusion" mean one thing, "effusion" and a whole sentence two.
 _SAME_PLACE = 0.5
@@ -203,6 +213,15 @@ def code_beside(label: str) -> tuple[str, str] | None:
     return (found["phrase"], found[1]) if found and (found["sign"].strip() or "." in found[1]) else None
 
 
+def in_doubt(name: str, said: str) -> bool:
+    """Whether what a column or key of this name says of a finding leaves it open, or denies, that it is there."""
+    if _NO_STATE.search(name):
+        return not _NOT_DENIED.fullmatch(said)
+    if _STATE.search(name):
+        return not _THERE.fullmatch(said)
+    return bool(_VALUE.search(name) and _NOT_THERE.fullmatch(said))
+
+
 def _answer(phrases: Iterable[Phrase], text: str) -> Answer:
     """An answer of phrases, each once, and with its place in the text; one on either side is bilateral."""
     found: dict[str, Phrase] = {}
@@ -227,9 +246,8 @@ def _read_table(response: str) -> list[Phrase] | None:
     header = rows[rules[-1] - 1]
     places = {name: i for name, known in _COLUMNS.items() for i, cell in enumerate(header) if known.search(cell)}
     others = {i for i in range(len(header)) if i not in (places.get("icd10"), places.get("side"))}
-    states = [i for i in others if _STATE.search(header[i])]
-    in_doubt = any(not _THERE.fullmatch(row[i]) for row in rows[rules[-1] + 1 :] for i in states if i < len(row))
-    if "phrase" not in places or in_doubt:
+    doubted = (in_doubt(header[i], row[i]) for row in rows[rules[-1] + 1 :] for i in others if i < len(row))
+    if "phrase" not in places or any(doubted):
         return None
     found = []
     for row in rows[rules[-1] + 1 :]:

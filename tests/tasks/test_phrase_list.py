@@ -133,8 +133,9 @@ def test_a_broken_examples_file_is_named_with_its_line(tmp_path):
 @pytest.mark.parametrize(
     ("header", "cell", "labels"),
     [
-        ("Present", "Yes", ("edema",)), ("Present", "No", ()), ("Status", "possible", ()), ("Negated", "False", ()),
+        ("Present", "Yes", ("edema",)), ("Present", "No", ()), ("Status", "possible", ()), ("Negated", "True", ()),
         ("Absent findings", "cyst", ()), ("Laterality if present", "left", ("edema",)), ("Comment", "No", ("edema",)),
+        ("Presentation", "acute", ("edema",)), ("Negated", "False", ("edema",)),
     ],
 )  # fmt: skip
 def test_a_table_that_says_of_a_row_that_it_is_absent_is_not_guessed_at(header, cell, labels):
