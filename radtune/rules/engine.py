@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from radtune.characters import Normalised, normalise
 from radtune.label_files import NO_FINDING
 from radtune.labels import State
-from radtune.rules.lexicon import ANSWERS, ASKS, COME, GONE, PAST, READS, REMOVED, STILL, TELLS, Rules, Status
+from radtune.rules.lexicon import ANSWERS, ASKS, COME, GONE, PAST, READS, REMOVED, SAME, STILL, TELLS, Rules, Status
 from radtune.rules.reading import SENTENCE_END, reading_copy
 from radtune.rules.sentence import Mention, label_sentence
 
 # Rule id of mentions in the referrer's words.
 REFERRER = "referrer"
-# Rule id of mentions of another time that a later sentence denies.
+# Rule id of mentions of another time that a later sentence denies; so begin the names of cues that tell of one.
 EARLIER = "earlier"
 NOT_CHEST = "not_chest"
 
@@ -172,6 +172,8 @@ def _answered(mention: Mention, answer: str, question: bool, rules: Rules) -> Me
     if answer == REMOVED and mention.finding not in rules.removable:
         return mention
     if answer == STILL and mention.status == "uncertain" and not question:
+        return mention
+    if answer == SAME and not mention.rule.startswith(EARLIER):
         return mention
     return mention._replace(status=ANSWERS[answer], rule=answer)
 

@@ -39,9 +39,10 @@ ANSWERS: Mapping[str, "Status"] = {
     "yes": "positive",
     "come": "positive",
     "still": "positive",
+    "same": "positive",
     "open": "uncertain",
 }
-GONE, REMOVED, STILL, COME = "gone", "removed", "still", "come"
+GONE, REMOVED, STILL, SAME, COME = "gone", "removed", "still", "same", "come"
 # What a sentence holds that is of another time (``[time]`` of the cues).
 PAST = "past"
 
@@ -170,6 +171,7 @@ class _Answers:
     come: tuple[str, ...] = ()
     yes: tuple[str, ...] = ()
     still: tuple[str, ...] = ()
+    same: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
 
 

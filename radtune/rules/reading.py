@@ -36,10 +36,12 @@ _OPENS = re.compile(
 # "Pneumothorax - No" asks for no more, whatever its last word is, before a line that begins so or with a capital.
 _ROW = (
     r"[ \t]*+[A-Za-z/]++(?: [A-Za-z/]++){0,3}(?: ?[\[(][A-Za-z]++ ?/ ?[A-Za-z]++[\])])?"
-    r"(?:[ \t]*+(?:[:;=]|\.{3,}+)| *+\t|[ \t]++--?(?=[ \t])| {3,}+)"
+    r"(?:[ \t]*+(?:[:;=]|\.{3,}+)| *+\t|[ \t]++(?:--?|/)(?=[ \t])| {3,}+)"
 )
 _ANSWERED = re.compile(
-    rf"[ \t]*+(?:[-*>][ \t]++)?{_ROW}[ \t]*+(?:no|new|left|right|small|mild|possible)[ \t]*+\Z", re.IGNORECASE
+    rf"[ \t]*+(?:[-*>][ \t]++)?{_ROW}[ \t]*+"
+    r"(?:no|new|left|right|small|mild|moderate|severe|large|trace|minimal|possible)[ \t]*+\Z",
+    re.IGNORECASE,
 )
 _NEXT_ROW = re.compile(rf"[ \t]*[A-Z]|{_ROW}")
 # Signs and words that ask for more at a line's end ...
@@ -110,16 +112,16 @@ _DENIES = re.compile(r" {1,9}[a-z]")
 _LIST_NUMBER = re.compile(r"\s(?=(?:\d{1,2}|[a-h]|i{1,3}|iv|v)\)\s)")
 # "Effusion;No"
 _CELLS = re.compile(r"(?<=[a-z]);(?= ?(?:yes|no|y|n|present|absent|none|nil)[ .]*(?:\n|\Z))")
-# "Effusion - none." and "Effusion? None." answer themselves.
+# "Effusion - none." and "Effusion? None." answer themselves, "Effusion? Y (left)", whose bracket is a blank, too.
 _ANSWER = (
-    r"(?:yes\b|(?:none|no|nil|absent|negative|unlikely|excluded"
+    r"(?:yes\b|[yn](?: {2}| *+(?:[.,\n]|\Z))|(?:none|no|nil|absent|neg(?:ative)?|unlikely|excluded"
     r"|(?:not|none) {1,9}(?:seen|present|identified|visible|visuali[sz]ed|evident|detected)) *+(?:[.,\n]|\Z)"
-    r"|(?:present|positive|possible|probable|suspected|equivocal|questionable) *+(?:[.,\n]|\Z)"
+    r"|(?:present|pos(?:itive)?|possible|probable|suspected|equivocal|questionable)(?: {2}| *+(?:[.,\n]|\Z))"
     r"|no {1,3}(?:evidence|acute|significant|definite|visible|change|fluid)\b)"
 )
 _ADJECTIVE = (
     r"(?:normal|clear|enlarged|big|prominent|borderline|dilated|mild(?:ly)?|small|large|widened|unremarkable|intact"
-    r"|unchanged|stable|moderate(?:ly)?)\b"
+    r"|unchanged|stable|moderate(?:ly)?|free|within normal|wnl|nad)\b"
 )
 _MINUS = re.compile(r": -(?= ?(?:[.,\n]|\Z))")
 # A form's blanks around what was filled in, and its fields: "Effusion ___none___", "<Edema: none> <Effusion: small>".
@@ -132,8 +134,8 @@ _HASHES = re.compile("##++")
 # statement.
 _SENTENCE_END = re.compile(
     # Only a shorter word, and no number, may be abbreviated.
-    r"\.(?:(?!\w)(?:(?<=\d\.)|(?<=\w{7}\.)|(?<!\b(?:vs|dr|pl)\.)(?! (?:neg|pos)\b)(?<!\b(?:e\.g|i\.e|d\.d|mod|min)\.)"
-    r"(?<!\b(?:susp|prob|poss|incr)\.)(?<!\b(?:bilat|equiv)\.)(?<!\b(?:approx|interv)\.)(?<!\bno\.(?=\s\d)))"
+    r"\.(?:(?!\w)(?:(?<=\d\.)|(?<=\w{7}\.)|(?<!\b(?:vs|dr|pl)\.)(?! (?:neg|pos)\b(?! for))"
+    r"(?<!\b(?:e\.g|i\.e|d\.d|mod|min)\.)(?<!\b(?:susp|prob|poss|incr)\.)(?<!\b(?:bilat|equiv)\.)(?<!\b(?:approx|interv)\.)(?<!\bno\.(?=\s\d)))"
     r"|(?<=[a-z]{3}\.)(?=[a-z]{2})|(?<!\d\.)(?=\d{1,2}[.)] ?[a-z])|(?<=[\s.]\d\.)(?=[a-z])|(?<=^\d\.)(?=[a-z]))"
     rf"|-(?<=\s-)(?=\s)(?!\s{{1,9}}+(?:{_ANSWER}|{_ADJECTIVE}))"
     r"|:(?:(?<=\bfindings:)|(?<=\bimpression:)|(?<=\bconclusion:))"
@@ -146,6 +148,8 @@ _QUESTION = re.compile(rf"(?<=[\w?]\?)\s(?:(?=\s*+no evidence of\b)|(?!\s{{0,9}}
 _DASH_AS_COLON = re.compile(
     rf"(?:^|(?<=\n))( *+[a-z][a-z/]{{1,20}}+(?: [a-z/]{{1,20}}+){{0,2}} )-(?= {{1,3}}+(?:{_ANSWER}|{_ADJECTIVE}))"
 )
+# "- No effusion - Mild cardiomegaly" are two items.
+_DENIED_ITEM = re.compile(r"((?:^|(?<=\n)|(?<=- ))no (?:[^\n-]|(?<! )-(?! )){1,60} )-(?= )")
 # So do leaders, a sign of equality, a tab: "Pneumothorax .... No".
 _LEADER = re.compile(
     rf"\A([ \t]*+(?:[-*>][ \t]++)?[A-Z/]++(?: [A-Z/]++){{0,3}})(?:[ \t]*+(?:=|\.{{3,}}+)[ \t]*+| *+\t[ \t]*+| {{3,}}+)"
@@ -209,7 +213,7 @@ def reading_copy(text: str) -> str:
     if " --" in lower:
         lower = _RULE.sub(lambda rule: SENTENCE_END.ljust(len(rule[0])), lower)
     if " - " in lower:
-        lower = _DASH_AS_COLON.sub(r"\1:", lower)
+        lower = _DASH_AS_COLON.sub(r"\1:", _DENIED_ITEM.sub(rf"\1{SENTENCE_END}", lower))
     if any(word in lower for word in _TELLS_OF_ABSENT):
         lower = _LISTS_ABSENT.sub(lambda name: f"{name[1]}no:".ljust(len(name[0])), lower)
     lower = _SENTENCE_END.sub(SENTENCE_END, lower)
