@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # without a name is the package itself), and the last is the command `radtune`.
 ROOMS = (
     "later", "", "privacy", "config", "files", "command", "progress", "characters", "tables", "images", "regions",
-    "sections", "report", "labels", "tasks", "sources", "label_files", "combine", "rules", "models", "engines", "ask",
-    "instructions", "train", "score", "study", "__main__",
+    "sections", "report", "labels", "tasks", "sources", "label_cells", "label_files", "combine", "rules", "models",
+    "engines", "ask", "instructions", "train", "score", "study", "__main__",
 )  # fmt: skip
 LIBRARY = sorted((ROOT / "radtune").rglob("*.py"))
 COMMANDS = sorted(path for folder in (".", "recipes", "scripts") for path in (ROOT / folder).glob("*.py"))
