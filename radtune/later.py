@@ -1,6 +1,6 @@
 """Keeps out of a process's start what torchtune imports at once and few commands ever use.
 
-Two thirds of the CPU time that passes before a model can be read goes into packages for several devices, compiled
+Half of the CPU time that passes before a model can be read goes into packages for several devices, compiled
 models, other quantizations and downloaded datasets. Here each is imported when something of it is first used.
 """
 

@@ -39,8 +39,9 @@ class Mention(NamedTuple):
         status: ``ignored`` if it says nothing about the images shown (a history, a question to the radiologist).
         rule: What decided the status: a cue group of ``cues.toml``; ``stated`` where no cue reaches the mention;
             ``normal`` or ``equivocal`` where the phrase itself says so; ``heading`` where it names what the words
-            behind its colon speak of; ``referrer`` where the report's first sentences are not of the images; a key of
-            ``[answers]`` where the next sentence decides.
+            behind its colon speak of; ``referrer`` where the report's first sentences are not of the images;
+            ``earlier`` where it tells of another time and a later sentence denies it; a key of ``[answers]`` where the
+            next sentence decides.
         cue_start: Where the deciding cue starts; None without one.
     """
 
