@@ -68,40 +68,6 @@ def test_the_command_scores_and_brings_in_nothing_heavy(folder: Path) -> None:
     assert run(*GIVEN) == metrics
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ("task=mine.yaml", "mine.yaml"),
-        ("gold=absent.csv", "absent.csv: No such file"),
-        ("gold=other.csv", "other.csv:3: 'Airspace Opacity' is none of the classes; write names of classes"),
-        ("uncertain.Edma=drop", "uncertain: 'Edma' is none of the classes of multiple_choice; did you mean 'Edema'?"),
-        ("uncertain=maybe", "uncertain: expected one of drop, positive, negative, state"),
-        ("id_column=accession", "no column 'accession' in predictions.jsonl or gold.csv"),
-        ("output=link.csv", "link.csv: would overwrite gold.csv"),
-        ("reports=empty.jsonl", "empty.jsonl: no rows"),
-        ("errors=out/metrics.json", "would overwrite out/metrics.json"),
-        ("gold_columns=[labels,uid]", "gold_columns needs gold_rule=majority|union|intersection or the gold_column"),
-        ("compare_column=labels", "compare_column needs compare"),
-        ("by=scanner", "by: no column 'scanner' in gold.csv"),
-        ("by=uid", "by: 'uid' says whose a report is, or what it says"),
-        ("by=Impression", "by: 'Impression' says whose a report is, or what it says"),
-        ("predictions=few.jsonl", "few.jsonl: no prediction for 99 reports of gold.csv (reports=FILE scores its"),
-        ("compare=few.jsonl", "few.jsonl: no prediction for 99 reports of gold.csv (reports=FILE scores its"),
-    ],
-)
-def test_bad_input_is_one_line_and_writes_nothing(folder: Path, change: str, message: str) -> None:
-    (folder / "link.csv").symlink_to("gold.csv")
-    (folder / "empty.jsonl").touch()
-    (folder / "few.jsonl").write_text((folder / "predictions.jsonl").read_text().partition("\n")[0])
-    (folder / "other.csv").write_text("uid,labels\n1,Edema\n2,Airspace Opacity\n")
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(InputError) as caught:
-        run(*GIVEN, change)
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-
-
 def test_two_systems(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = ({"report_id": str(i), "labels": ["Edema"] if i % 2 else []} for i in range(100))
     write_jsonl(folder / "other.jsonl", rows)

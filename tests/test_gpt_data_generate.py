@@ -8,25 +8,21 @@ import random
 import re
 import resource
 import signal
-import sqlite3
 import stat
 import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
 from pathlib import Path
 
 import pytest
+from chat_server import answered, completion, error
 from forks import besides_look
-from starlette.applications import Starlette
 from starlette.responses import JSONResponse
-from starlette.routing import Route
 
 from radtune.ask.ledger import ledger_path
 from radtune.files import write_jsonl
 from radtune.report import report_from_sections
-from scripts.simulated_teacher import serving
 
 ROOT = Path(__file__).parents[1]
 # A word of every report that no message, log or manifest may hold.
@@ -49,28 +45,19 @@ def run(command):
     return run
 
 
-def teacher(answer="Output: ['zebrafish effusion']\n- zebrafish effusion: J90", delay_s=0.0, knows_schemas=True):
-    """An app that gives every report the same answer, or the error that ``answer`` is; notes what it is asked about."""
+FOUND = completion("Output: ['zebrafish effusion']\n- zebrafish effusion: J90")
 
-    async def complete(request):
-        body = await request.json()
-        app.state.asked += re.findall(r"effusion, (\d+)\.", body["messages"][0]["content"])
-        while len(app.state.asked) > app.state.most:
-            await asyncio.sleep(0.01)
-        if "response_format" in body and not knows_schemas:
-            error = {"message": "no such parameter", "param": "response_format", "type": "invalid_request_error"}
-            return JSONResponse({"error": error}, 400)
-        await asyncio.sleep(delay_s)
-        if isinstance(answer, int):
-            error = {"message": f"cannot read: {SECRET}", "code": SECRET, "type": "invalid_request_error"}
-            return JSONResponse({"error": error}, answer)
-        choice = {"message": {"role": "assistant", "content": answer}, "finish_reason": "stop"}
-        return JSONResponse({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 1}})
 
-    app = Starlette(routes=[Route("/v1/chat/completions", complete, methods=["POST"])])
-    # What is asked beyond the most waits for its answer.
-    app.state.asked, app.state.most = [], math.inf
-    return app
+async def found(body, number):
+    """The same answer for every report, after a while."""
+    await asyncio.sleep(0.02)
+    return FOUND
+
+
+def asked(server):
+    """The numbers of the reports that a server has been asked about."""
+    bodies = (body["messages"][0]["content"] for _, body in server.requests)
+    return [number for content in bodies for number in re.findall(r"effusion, (\d+)\.", content)]
 
 
 @pytest.fixture
@@ -85,90 +72,71 @@ def read(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def answered(output):
-    """Which reports the ledger has whole answers about, by number."""
-    ledger = ledger_path(output)
-    if not ledger.exists():
-        return set()
-    with closing(sqlite3.connect(ledger)) as db:
-        if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
-            return set()
-        return {report_id[1:] for (report_id,) in db.execute("SELECT report_id FROM answers")}
-
-
-def test_killed_at_random_moments_it_loses_nothing_and_asks_nothing_twice(tmp_path, start, run):
+def test_killed_at_random_moments_it_loses_nothing_and_asks_nothing_twice(tmp_path, serve, start, run):
     """The server counts what it is asked, and no start may ask what the ledger holds."""
     path, output, count = tmp_path / "reports.jsonl", tmp_path / "annotations.jsonl", 30 * KILLS
     texts = (f"A {SECRET} effusion, {i}." for i in range(count))
     write_jsonl(path, (report_from_sections(f"r{i}", None, text, "", "made") for i, text in enumerate(texts)))
     chance = random.Random(5)  # noqa: S311  (no secret)
-    app = teacher(delay_s=0.02)
-    with serving(app) as url:
-        given = (f"reports={path}", f"output={output}", f"base_url={url}", "concurrency=8")
-        for _ in range(KILLS):
-            held = answered(output)
-            app.state.asked.clear()
-            process = start(*given)
-            enough = chance.randint(1, 24)
-            # However late this process wakes up, the other does not come to its end.
-            app.state.most = enough + 12
-            while len(app.state.asked) < enough:
-                assert process.poll() is None, process.communicate()
-                time.sleep(0.005)
-            time.sleep(chance.uniform(0, 0.025))
-            process.kill()
-            process.communicate()
-            assert held <= answered(output) and not output.exists()
-            assert not held & set(app.state.asked)
-            assert len(app.state.asked) == len(set(app.state.asked))
+    server = serve(found)
+    given = (f"reports={path}", f"output={output}", f"base_url={server.url}", "concurrency=8")
+    for _ in range(KILLS):
         held = answered(output)
-        assert KILLS < len(held) < count
-        app.state.asked, app.state.most = [], math.inf
-        code, out, err = run(*given)
-        assert sorted(app.state.asked) == sorted({f"{i}" for i in range(count)} - held)
-        written = output.read_bytes()
-        # Once more: everything is there.
-        assert ", 0 answers in" in run(*given)[1]
-        assert (len(app.state.asked), output.read_bytes()) == (count - len(held), written)
+        server.requests.clear()
+        process = start(*given)
+        enough = chance.randint(1, 24)
+        # However late this process wakes up, the other does not come to its end.
+        server.most = enough + 12
+        process.wait_until(lambda: len(server.requests) >= enough)  # noqa: B023
+        time.sleep(chance.uniform(0, 0.025))
+        process.kill()
+        process.communicate()
+        assert held <= answered(output) and not output.exists()
+        assert not held & set(asked(server))
+        assert len(asked(server)) == len(set(asked(server)))
+    held = answered(output)
+    assert KILLS < len(held) < count
+    server.requests, server.most = [], math.inf
+    code, out, err = run(*given)
+    assert sorted(asked(server)) == sorted({f"{i}" for i in range(count)} - held)
+    written = output.read_bytes()
+    # Once more: everything is there.
+    assert ", 0 answers in" in run(*given)[1]
+    assert (len(server.requests), output.read_bytes()) == (count - len(held), written)
     assert (code, err) == (0, "")
     rows = read(output)
     assert [row["report_id"] for row in rows] == [f"r{i}" for i in range(count)]
     place = {"phrase": "zebrafish effusion", "icd10": "J90", "start": 12, "end": 30}
     assert rows[0]["labels"] == ["zebrafish effusion"] and rows[0]["phrases"][0].items() >= place.items()
-    assert f"{count:,} ok; {10 * count:,} tokens" in out
+    assert f"{count:,} ok; {12 * count:,} tokens" in out
     assert {stat.S_IMODE(file.stat().st_mode) for file in (output, ledger_path(output))} == {0o600}
     manifest = json.loads((tmp_path / "annotations.jsonl.manifest.json").read_text())
-    assert (manifest["status_counts"], manifest["tokens"], manifest["rows"]) == ({"ok": count}, 10 * count, count)
+    assert (manifest["status_counts"], manifest["tokens"], manifest["rows"]) == ({"ok": count}, 12 * count, count)
     assert SECRET not in out + json.dumps(manifest)
 
 
-def test_stopped_by_a_scheduler_it_waits_for_calls_and_writes_the_rows_it_has(reports, tmp_path, start, run):
-    output = tmp_path / "annotations.jsonl"
-    app = teacher()
-    app.state.most = 8
-    with serving(app) as url:
-        process = start(f"reports={reports}", f"output={output}", f"base_url={url}", "concurrency=2")
-        # Two calls are under way, and wait.
-        while len(answered(output)) < 8 or len(app.state.asked) < 10:
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
-        second = run(f"reports={reports}", f"output={output}", f"base_url={url}")
-        process.send_signal(signal.SIGTERM)
-        while "2 calls under way are waited for" not in process.out(1):
-            time.sleep(0.01)
-        app.state.most = math.inf
-        out, err = process.communicate()
+def test_stopped_by_a_scheduler_it_waits_for_calls_and_writes_the_rows_it_has(reports, tmp_path, serve, start, run):
+    output, server = tmp_path / "annotations.jsonl", serve(lambda body, number: FOUND)
+    server.most, given = 8, (f"reports={reports}", f"output={output}", f"base_url={server.url}")
+    process = start(*given, "concurrency=2")
+    # Two calls are under way, and wait.
+    process.wait_until(lambda: len(answered(output)) >= 8 and len(server.requests) >= 10)
+    second = run(*given)
+    process.send_signal(signal.SIGTERM)
+    process.wait_until(lambda: "2 calls under way are waited for" in process.out(1))
+    server.most = math.inf
+    out, err = process.communicate()
     writing = f"{ledger_path(output)}: another process is writing there"
     assert second == (2, "", f"gpt_data_generate.py: error: {writing}\n")
     rows = read(output)
-    assert len(rows) == len(answered(output)) == len(app.state.asked) == 10
+    assert len(rows) == len(answered(output)) == len(server.requests) == 10
     assert f"stopped with {len(rows)} of 60 rows for {output}; the same command goes on from there\n" in out
     assert process.returncode == 130 and err.endswith("gpt_data_generate.py: interrupted\n")
     assert not (tmp_path / "annotations.jsonl.manifest.json").exists()
 
 
-def test_on_a_full_disk_what_is_paid_for_waits_for_room(reports, tmp_path, run):
-    app, output = teacher(delay_s=0.02), tmp_path / "annotations.jsonl"
+def test_on_a_full_disk_what_is_paid_for_waits_for_room(reports, tmp_path, serve, run):
+    server, output = serve(found), tmp_path / "annotations.jsonl"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     log = tmp_path / "annotations.jsonl.ledger-wal"
 
@@ -179,19 +147,17 @@ def test_on_a_full_disk_what_is_paid_for_waits_for_room(reports, tmp_path, run):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     room = threading.Thread(target=make_room)
-    with serving(app) as url:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-        room.start()
-        code, _, err = run(f"reports={reports}", f"output={output}", f"base_url={url}")
-        room.join()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    room.start()
+    code, _, err = run(f"reports={reports}", f"output={output}", f"base_url={server.url}")
+    room.join()
     assert code == 0 and err.count("\n") == 1 and "waiting for room, answers are kept" in err
-    assert len(read(output)) == len(answered(output)) == len(app.state.asked) == len(set(app.state.asked)) == 60
+    assert len(read(output)) == len(answered(output)) == len(server.requests) == len(set(asked(server))) == 60
 
 
-def test_rows_with_problems_are_set_aside_with_the_reason(reports, tmp_path, run):
-    output = tmp_path / "annotations.jsonl"
-    with serving(teacher(answer="['quagga cyst']")) as url:
-        code, out, err = run(f"reports={reports}", f"output={output}", f"base_url={url}")
+def test_rows_with_problems_are_set_aside_with_the_reason(reports, tmp_path, serve, run):
+    output, server = tmp_path / "annotations.jsonl", serve(lambda body, number: completion("['quagga cyst']"))
+    code, out, err = run(f"reports={reports}", f"output={output}", f"base_url={server.url}")
     aside = tmp_path / "annotations.jsonl.quarantine.jsonl"
     assert (code, err) == (0, "")
     assert f"60 rows to look at, with the reason: {aside}" in out
@@ -199,8 +165,8 @@ def test_rows_with_problems_are_set_aside_with_the_reason(reports, tmp_path, run
     assert len(rows) == 60 and stat.S_IMODE(aside.stat().st_mode) == 0o600
     assert rows[0]["problems"] == ["1 of 1 phrases not in the report"]
     assert (rows[0]["status"], rows[0]["response"]) == ("ok", "['quagga cyst']")
-    with serving(teacher()) as url:
-        assert run(f"reports={reports}", f"output={output}", f"base_url={url}", "seed=1")[0] == 0
+    server.answer = lambda body, number: FOUND
+    assert run(f"reports={reports}", f"output={output}", f"base_url={server.url}", "seed=1")[0] == 0
     assert not aside.exists()
 
 
@@ -213,32 +179,36 @@ def test_a_dry_run_sends_and_writes_nothing(reports, tmp_path, run):
     assert [path.name for path in tmp_path.iterdir()] == ["reports.jsonl"]
 
 
-def test_a_limit_on_cost_ends_the_run_with_what_it_bought(reports, tmp_path, run):
+def test_a_limit_on_cost_ends_the_run_with_what_it_bought(reports, tmp_path, serve, run):
     output = tmp_path / "annotations.jsonl"
     prices = tmp_path / "prices.yaml"
     prices.write_text(
         "- {source: made up, date: 2026-01-01, batch_factor: 0.5, models: {m: {input: 0, output: 10000000}}}\n"
     )
-    with serving(teacher()) as url:
-        command = (f"reports={reports}", f"output={output}", f"base_url={url}", "model=m", f"prices={prices}")
-        code, out, err = run(*command, "max_cost=300", "max_tokens=10")
-        assert code == 1 and "reports have no answer yet: max_cost" in err
-        assert 0 < len(read(output)) < 60 and "of $300.00 spent" in out
-        code, out, err = run(*command, "max_tokens=10")
-        assert (code, err, len(read(output))) == (0, "", 60)
+    server = serve(lambda body, number: FOUND)
+    command = (f"reports={reports}", f"output={output}", f"base_url={server.url}", "model=m", f"prices={prices}")
+    code, out, err = run(*command, "max_cost=300", "max_tokens=10")
+    assert code == 1 and "reports have no answer yet: max_cost" in err
+    assert 0 < len(read(output)) < 60 and "of $300.00 spent" in out
+    code, out, err = run(*command, "max_tokens=10")
+    assert (code, err, len(read(output))) == (0, "", 60)
     code, _, err = run(*command[:2], "max_cost=1", "model=other")
     assert code == 2 and "max_cost needs the price of 'other'" in err
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_json_schema_is_asked_for_where_the_server_knows_it(reports, tmp_path, known, run):
-    output = tmp_path / "annotations.jsonl"
-    # A fence around it is no fault.
-    found = json.dumps({"phrases": [{"phrase": f"{SECRET} effusion", "icd10": "J90"}]})
-    found = f"```json\n{found}\n```"
-    app = teacher(answer=found if known else "['zebrafish effusion']", knows_schemas=known)
-    with serving(app) as url:
-        code, _, err = run(f"reports={reports}", f"output={output}", f"base_url={url}", "response_format=json_schema")
+def test_a_json_schema_is_asked_for_where_the_server_knows_it(reports, tmp_path, known, serve, run):
+    def answer(body, number):
+        if known:
+            # A fence around it is no fault.
+            phrases = json.dumps({"phrases": [{"phrase": f"{SECRET} effusion", "icd10": "J90"}]})
+            return completion(f"```json\n{phrases}\n```")
+        if "response_format" in body:
+            return JSONResponse({"error": {"message": "no such parameter", "param": "response_format"}}, 400)
+        return completion("['zebrafish effusion']")
+
+    output, given = tmp_path / "annotations.jsonl", (f"reports={reports}", f"base_url={serve(answer).url}")
+    code, _, err = run(*given, f"output={output}", "response_format=json_schema")
     assert code == 0 and err.count("\n") == (0 if known else 1)
     assert "response_format" in err or known
     rows = read(output)
@@ -246,7 +216,7 @@ def test_a_json_schema_is_asked_for_where_the_server_knows_it(reports, tmp_path,
     assert {row["phrases"][0]["icd10"] for row in rows} == {"J90" if known else None}
 
 
-def test_no_word_of_a_report_gets_out_whatever_goes_wrong(reports, tmp_path, start):
+def test_no_word_of_a_report_gets_out_whatever_goes_wrong(reports, tmp_path, serve, start):
     def loud(*arguments):
         process = start(*arguments, OPENAI_LOG="debug", PYTHONASYNCIODEBUG="1")
         out, err = process.communicate(timeout=600)
@@ -255,13 +225,14 @@ def test_no_word_of_a_report_gets_out_whatever_goes_wrong(reports, tmp_path, sta
     output = tmp_path / "annotations.jsonl"
     few = tmp_path / "few.jsonl"
     few.write_text("".join(reports.read_text().splitlines(keepends=True)[:4]))
-    with serving(teacher(answer=400)) as url:
-        code, out, err = loud(f"reports={few}", f"output={output}", f"base_url={url}", "max_retries=0")
-        assert (code, err) == (1, "4 reports failed; the same command asks them again\n")
-        assert SECRET not in out + output.read_text() + (tmp_path / "annotations.jsonl.manifest.json").read_text()
-        assert {(row["status"], row["error"]) for row in read(output)} == {("failed", "400 invalid_request_error")}
-        code, out, err = loud(f"reports={reports}", f"output={tmp_path / 'b.jsonl'}", f"base_url={url}")
-    assert code == 2 and "5 calls in a row failed alike (400 invalid_request_error)" in err
+    refusal = error(400, SECRET, f"cannot read: {SECRET}")
+    given = (f"base_url={serve(lambda body, number: refusal).url}", "max_retries=0")
+    code, out, err = loud(f"reports={few}", f"output={output}", *given)
+    assert (code, err) == (1, "4 reports failed; the same command asks them again\n")
+    assert SECRET not in out + output.read_text() + (tmp_path / "annotations.jsonl.manifest.json").read_text()
+    assert {(row["status"], row["error"]) for row in read(output)} == {("failed", "400 some_error")}
+    code, out, err = loud(f"reports={reports}", f"output={tmp_path / 'b.jsonl'}", *given)
+    assert code == 2 and "5 calls in a row failed alike (400 some_error)" in err
     assert SECRET not in out + err and err.count("\n") == 1
     assert not (tmp_path / "b.jsonl").exists()
 
@@ -290,31 +261,3 @@ def test_it_starts_without_torch_and_openai():
     modules = {line.rpartition("|")[2].strip() for line in loaded.stderr.splitlines()}
     assert "radtune.ask.run" in modules
     assert not modules & {"torch", "openai", "httpx2", "pandas", "starlette"}
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ("base_url=http://localhost:99999/v1", "base_url: a port is a number from 1 to 65535"),
-        ("temperature=nan", "temperature: expected a finite number"),
-        ("temperature=0.001", "temperature must be 0 (greedy), or 0.01 or more"),
-        ("timeout_s=inf", "timeout_s: expected a finite number"),
-        ("max_retries=-1", "max_retries: expected 0 or more"),
-        ("max_cost=0", "max_cost: expected more than 0"),
-        (f"max_tokens=1{'0' * 400}", "max_new_tokens: expected 1 or more and at most 1,000,000,000"),
-        (f"tokens_per_minute=1{'0' * 400}", "tokens_per_minute: expected "),
-        ("concurrency=1000000", "concurrency: expected 1 or more and at most 1,000"),
-        ("votes=1000000000", "samples: expected 1 or more and at most 100"),
-        ("model=\udcff", "missing required key: model"),
-        ("output={reports}", "would overwrite"),
-        ("output=/dev/full", "/dev/full: is a device"),
-    ],
-)
-def test_mistakes_are_one_line_before_anything_is_read(reports, tmp_path, change, message, run):
-    before = reports.read_bytes()
-    given = (f"reports={reports}", f"output={tmp_path / 'a.jsonl'}", "base_url=http://127.0.0.1:1/v1")
-    code, out, err = run(*given, change.format(reports=reports))
-    assert (code, out, err.count("\n")) == (2, "", 1)
-    assert message in err
-    assert reports.read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["reports.jsonl"]

@@ -5,7 +5,6 @@ import csv
 import json
 import signal
 import stat
-import time
 from pathlib import Path
 
 import openpyxl
@@ -99,12 +98,9 @@ def test_an_interrupt_before_the_first_answer_leaves_what_was_there(reports, tmp
     written, before = output.read_bytes(), len(server.requests)
     server.answer = lambda body, number: late(body)
     process = start_fork("inference.py", *arguments, "max_new_tokens=99")
-    while len(server.requests) == before and process.poll() is None:
-        time.sleep(0.01)
+    process.wait_until(lambda: len(server.requests) > before)
     process.send_signal(signal.SIGINT)
-    while "once more drops them" not in process.out(1):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
+    process.wait_until(lambda: "once more drops them" in process.out(1))
     process.send_signal(signal.SIGINT)
     shown, errors = process.communicate(timeout=600)
     assert process.returncode == 130 and "Traceback" not in errors
@@ -210,27 +206,6 @@ def test_a_server_is_held_to_the_tasks_schema_and_gets_no_special_tokens(serve, 
     ((_, body),) = server.requests
     assert shown.strip() in CLASSES and body["response_format"]["json_schema"]["name"] == "multiple_choice"
     assert "< |eot_id|>< |start_header_id|>system" in body["messages"][0]["content"]
-
-
-@pytest.mark.parametrize(
-    ("keys", "message"),
-    [
-        (["text=a", "reports=r.jsonl", "output=x.jsonl"], "reports= or text=, not both"),
-        (["text= "], "the report is empty"),
-        (["text=a", "samples=3", "temperature=0"], "samples=3 at temperature=0 would all be alike"),
-        (["text=a", "scores=true"], "scores=true needs constrain=true"),
-        (["text=a", "temperature=null"], "temperature=null and max_new_tokens=null go with engine=openai"),
-        (["text=a", "batch_size=0"], "batch_size: expected 1 or more"),
-        (["text=a", "quantization=4bit"], "quantization= goes with engine=transformers"),
-        (["text=a", "engine=openai", "model=m", "quantization=8bit"], "quantization= does not go with engine=openai"),
-        (["text=a", "batch=submit"], "batch= goes with engine=openai"),
-    ],
-)
-def test_mistakes_are_one_line(keys, message, run):
-    """More of them, and of the other commands, in test_mistakes.py."""
-    _, errors = run(TASK, MINI, *keys, code=2)
-    assert message in errors
-    assert len(errors.strip().splitlines()) == 1
 
 
 def test_a_prompt_longer_than_the_models_context_is_named_with_its_file(tmp_path, run):

@@ -395,31 +395,6 @@ def test_command_writes_the_weak_labels_and_the_same_bytes_twice(run_here, files
     assert manifest["unmatched_exclude_ids"] == 0
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"validation_rows": -1}, "validation_rows: expected 0 or more"),
-        ({"open_end.rows": 3}, "missing required key: open_end.reports"),
-        ({"tasks": "[absent.yaml]"}, "absent.yaml: No such file"),
-        ({"validation_rows": 3, "validation_output": "/dev/full"}, "/dev/full: is a device"),
-        ({"output": "{folder}/x/../wcm.jsonl"}, "would overwrite"),
-        ({"validation_rows": 3, "validation_output": "{folder}/rows.jsonl"}, "would overwrite"),
-        ({"exclude_ids": "[{folder}/rows.jsonl]"}, "would overwrite"),
-        ({"open_ended.labels": "{folder}/labels.csv"}, "a label table has no phrases"),
-    ],
-)
-def test_errors_are_one_line(run_here, files, changes, message):
-    (files / "x").mkdir()
-    before = {path: path.read_bytes() for path in files.iterdir() if path.is_file()}
-    changes = {name: value.format(folder=files) if isinstance(value, str) else value for name, value in changes.items()}
-    result = run_here(*arguments(files, changes))
-    assert result.returncode == 2
-    assert {path: path.read_bytes() for path in files.iterdir() if path.is_file()} == before
-    assert message in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert not (files / "rows.jsonl").exists()
-
-
 def test_command_tells_what_it_left_out(run_here, files):
     rows = [json.loads(line) for line in (files / "mimic.jsonl").read_text().splitlines()]
     answers = [{"report_id": r["report_id"], "status": "ok", "labels": ["Edema", "Zebra hernia"]} for r in rows]

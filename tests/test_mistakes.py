@@ -5,17 +5,25 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from radtune.label_files import label_columns
 from radtune.tasks import load_task
 
 REPORTS, LABELS = "reports=reports.jsonl", "labels=labels.csv"
 PREPARE = "prepare source=table input=notes.csv output=new.jsonl"
+SYNTHETIC = "prepare source=synthetic count=3 output=new.jsonl"
 BUILD = "build output=new.jsonl multiple_choice.reports=reports.jsonl multiple_choice.labels=labels.csv"
 EVALUATE = "evaluate task=multiple_choice predictions=predictions.jsonl gold=labels.csv output=new.json"
 INFER = "infer task=multiple_choice text=Edema. checkpoint_dir=mini"
 ANNOTATE = "annotate reports=reports.jsonl output=new.jsonl model=m base_url=http://127.0.0.1:9/v1"
+SHOTS = f"{ANNOTATE} task=radiograph reports=shots"
 COMBINE = "combine task=multiple_choice predictions=[predictions.jsonl] output=new.jsonl"
+
+SEVERAL = "infer task=multiple_choice reports=reports.jsonl checkpoint_dir=mini adapter_dir=[mini,mini]"
+TASK = "new-task name=ct names=[A,B] output=new.yaml"
+STUDY = "new-study name=s input=notes.csv gold=gold.csv output=new.yaml id_column=NOTE_ID text_column=NOTE"
+MAP = "map-labels task=multiple_choice input=labels.csv output=new.csv"
 
 MISTAKES = [
     # Keys.
@@ -39,7 +47,30 @@ MISTAKES = [
     (f"{INFER} constrain=true end_bias=-1e39", "end_bias: expected -100 or more and at most 100"),
     (f"{INFER} end_bias=2", "end_bias needs constrain=true"),
     (f"{INFER} engine=opanai", "did you mean 'openai'?"),
+    (f"{INFER} {REPORTS} output=new.jsonl", "reports= or text=, not both"),
+    (f"{INFER} text=", "the report is empty"),
+    (f"{INFER} samples=3 temperature=0", "samples=3 at temperature=0 would all be alike"),
+    (f"{INFER} scores=true", "scores=true needs constrain=true"),
+    (f"{INFER} temperature=null", "temperature=null and max_new_tokens=null go with engine=openai"),
+    (f"{INFER} batch_size=0", "batch_size: expected 1 or more"),
+    (f"{INFER} quantization=4bit", "quantization= goes with engine=transformers"),
+    (f"{INFER} engine=openai model=m quantization=8bit", "quantization= does not go with engine=openai"),
+    (f"{INFER} batch=submit", "batch= goes with engine=openai"),
+    (f"{SEVERAL} output=[new.jsonl]", "of several adapters, each has an output of its own"),
+    (f"{SEVERAL} output=new.jsonl", "of several adapters, each has an output of its own"),
+    (f"{SEVERAL} output=[new.jsonl,new.jsonl]", "new.jsonl: would overwrite new.jsonl"),
+    (f"{SEVERAL} output=[new.jsonl,b.jsonl] engine=transformers", "adapter_dir: several go with engine=torchtune"),
+    (f"{SEVERAL} output=[new.jsonl,b.jsonl] engine=openai model=m", "adapter_dir: several go with engine=torchtune"),
+    (f"{SEVERAL} adapter_dir=[] output=[]", "of several adapters, each has an output of its own"),
     (f"{ANNOTATE} concurrency=0", "concurrency: expected 1 or more"),
+    (f"{ANNOTATE} concurrency=1000000", "concurrency: expected 1 or more and at most 1,000"),
+    (f"{ANNOTATE} votes=1000000000", "samples: expected 1 or more and at most 100"),
+    (f"{ANNOTATE} temperature=0.001", "temperature must be 0 (greedy), or 0.01 or more"),
+    (f"{ANNOTATE} max_retries=-1", "max_retries: expected 0 or more"),
+    (f"{ANNOTATE} max_cost=0", "max_cost: expected more than 0"),
+    (f"{ANNOTATE} max_tokens=1{'0' * 400}", "max_new_tokens: expected 1 or more and at most 1,000,000,000"),
+    (f"{ANNOTATE} tokens_per_minute=1{'0' * 400}", "tokens_per_minute: expected "),
+    (f"{ANNOTATE} model=\udcff", "missing required key: model"),
     ("prompts task=multiple_choice use=trainings", "did you mean 'training'?"),
     ("prompts task=multiple_choice reports=reports.jsonl", "confirm with show_text=true"),
     ("study typo.yaml", "typo.yaml: unknown key 'report'"),
@@ -47,6 +78,36 @@ MISTAKES = [
     ("label reports=reports.jsonl output=new.csv explain=yes", "explain: expected true, false, or a name that ends in"),
     ("map-labels task=multiple_choice input=labels.csv output=new.csv names={}", "names: none given"),
     ("check gold=labels.csv id_column=STUDY", "1 of 1 files cannot be used as they are"),
+    ("check", "nothing to check"),
+    ("label", "missing required key: reports"),
+    ("label text=a output=new.csv", "text= stands without reports="),
+    ("compare a=labels.csv", "missing required key: b"),
+    ("compare a=labels.csv b=labels.csv b_id_column=study", "no id column 'study'"),
+    ("compare a=labels.csv b=labels.csv task=open_ended", "a label table has no phrases"),
+    ("study", "give the study's file: radtune study STUDY.yaml [options of snakemake]"),
+    ("study -n", "give the study's file: radtune study STUDY.yaml [options of snakemake]"),
+    ("study nowhere.yaml", "nowhere.yaml: No such file"),
+    (f"{TASK} names=gone.csv", "names: no file 'gone.csv'; a list of names is written [gone.csv, ...]"),
+    (f"{TASK} names=[A,a]", "'A' stands for two classes, or is the word for none"),
+    (f"{TASK} names=[A,Normal]", "'Normal' stands for two classes, or is the word for none"),
+    (f"{TASK} names=[]", "classes: none given"),
+    (f"{TASK} rules=gone", "rules: no 'gone'"),
+    (f"{TASK} name=differential", "name: differential is a task that ships with radtune; give another"),
+    (f"{TASK} name=c/t", "name: letters, digits, - and _ only"),
+    (f"{TASK} output=ct.txt", "output: ct.txt: expected a name that ends in .yaml"),
+    (f"{TASK} names=codes.csv", "new.yaml: classes[0].icd10: 'R91.7' is no code of ICD-10-CM"),
+    (f"{TASK} output=typo.yaml", "is there already"),
+    (STUDY.replace("id_column=NOTE_ID", ""), "id column"),
+    (f"{STUDY} task=open_ended", "none of a class of open_ended"),
+    (f"{STUDY} text_column=Body", "no column 'Body'"),
+    (f"{STUDY} labels=nobody", "expected rules, teacher, a labeler or the path"),
+    (f"{STUDY} output=typo.yaml", "is there already"),
+    (f"{MAP} names.Effusion=Edema", "no column 'Effusion'"),
+    (f"{MAP} names.Edema=Oedema", "has no class 'Oedema'; did you mean 'Edema'?"),
+    (f"{MAP} input=values.csv names.Atelectasis=Edema", "values.csv:2: Atelectasis: expected 1, 0, -1 or blank"),
+    (f"{MAP} input=twice.csv names.Atelectasis=Edema", "twice.csv:22: a report stands twice"),
+    (f"{MAP} input=blank.csv names.Edema=Edema", "blank.csv:2: a report without an id"),
+    (f"{MAP} input=notes.csv names.NOTE=Edema", "no id column"),
     # Files that are not there, empty, swapped, or of another kind.
     ("label reports=nowhere.jsonl output=new.csv", "nowhere.jsonl: No such file"),
     ("label reports=empty.jsonl output=new.csv", "empty.jsonl: no rows"),
@@ -60,12 +121,28 @@ MISTAKES = [
     ("label reports=notes.csv output=new.csv text_column=NOTES", "no column 'NOTES'; did you mean 'NOTE'?"),
     ("label reports=reports.jsonl output=reports.jsonl", "would overwrite reports.jsonl"),
     ("label reports=reports.jsonl output=.", "expected a file name"),
+    ("label reports=reports.jsonl output=new.csv explain=new.csv", "would overwrite new.csv"),
+    ("compare a=labels.csv b=nowhere.csv", "nowhere.csv: No such file"),
+    ("compare a=labels.csv b=others.csv output=labels.csv", "would overwrite labels.csv"),
+    ("compare a=labels.csv b=twice.csv", "stands twice"),
+    ("check-rules odd.tsv", "odd.tsv:2: unknown class 'Effusion'"),
+    ("check-rules odder.tsv", "odder.tsv:1: expected a text, a tab, and Finding=value"),
+    (f"{ANNOTATE} output=reports.jsonl", "would overwrite reports.jsonl"),
+    (f"{ANNOTATE} output=/dev/full", "/dev/full: is a device"),
     (PREPARE.replace("table", "opni"), "source: expected one of"),
     (PREPARE.replace("table", "mimic_cxr"), "notes.csv: expected a folder, a .zip or a .tgz"),
     (PREPARE.replace("table", "openi"), "notes.csv: no column 'uid'"),
     (PREPARE.replace("input=notes.csv", ""), "missing required key: input"),
     (f"{PREPARE} count=5", "source=table: unknown key 'count'"),
     (f"{PREPARE} sample=0", "sample: expected 1 or more"),
+    (PREPARE.replace("notes.csv", "reports.jsonl") + " output=reports.jsonl", "would overwrite reports.jsonl"),
+    (f"{PREPARE} input=reports.jsonl sample=50", "reports.jsonl: sample=50: there are only 20"),
+    (f"{SYNTHETIC} count=0", "source=synthetic: count: expected 1 or more"),
+    (f"{SYNTHETIC} input=notes.csv", "source=synthetic: unknown key 'input'"),
+    (f"{SYNTHETIC} output=", "'.': expected a file name"),
+    (f"{SYNTHETIC} gold_phrases=new.jsonl", "new.jsonl: would overwrite new.jsonl"),
+    (f"{SYNTHETIC} gold_labels=g.csv.gz", "g.csv.gz: outputs are not packed"),
+    (f"{SYNTHETIC} cohort=msk gold_phrases=p.jsonl", "source=synthetic: gold_phrases: cohort msk knows classes"),
     (f"{PREPARE} exclude_ids=nowhere.csv", "nowhere.csv: No such file"),
     (PREPARE.replace("new.jsonl", "new.csv"), "new.csv: JSON lines are written there; end its name in .jsonl"),
     (f"{BUILD} output=new.xlsx multiple_choice.rows=5", "new.xlsx: JSON lines are written there"),
@@ -86,6 +163,14 @@ MISTAKES = [
     (f"{ANNOTATE} max_retries=0 timeout_s=2", "run the same command again to go on"),
     (f"{ANNOTATE} base_url=localhost:8000/v1", "base_url: expected http(s)://HOST"),
     (f"{ANNOTATE} base_url=https://example.com/v1", "confirm"),
+    (f"{SHOTS} engine=torchtune base_url=null model=null checkpoint_dir=mini", "a task that shows images needs"),
+    (f"{SHOTS} base_url=https://a.com/v1", "1 image of 1 report would leave this machine, for a.com."),
+    (
+        f"{SHOTS} base_url=https://a.com/v1 allow_endpoint=a.com zero_retention_confirmed=true",
+        "names and dates that are burned into the pixels stay: look at the images; then images_confirmed=true",
+    ),
+    (f"{INFER} checkpoint_dir=absent", "absent: no such folder"),
+    (f"{INFER} {REPORTS} text= output=reports.jsonl", "would overwrite reports.jsonl"),
     ("infer task=multiple_choice reports=reports.jsonl output=new.jsonl", "missing required key: checkpoint_dir"),
     ("infer task=multiple_choice reports=reports.jsonl checkpoint_dir=mini", "reports= and output= go together"),
     (
@@ -101,6 +186,14 @@ MISTAKES = [
     ("infer task=open_ended text=Edema. checkpoint_dir=mini constrain=true", "the answers of task open_ended are open"),
     ("build output=new.jsonl", "nothing to build: give TASK.reports=..."),
     ("build output=new.jsonl reports=reports.jsonl labels=labels.csv rows=5", "did you mean 'NAME.reports'?"),
+    (f"{BUILD} validation_rows=-1", "validation_rows: expected 0 or more"),
+    (f"{BUILD} open_end.rows=3", "missing required key: open_end.reports"),
+    (f"{BUILD} tasks=[absent.yaml]", "absent.yaml: No such file"),
+    (f"{BUILD} validation_rows=3 validation_output=/dev/full", "/dev/full: is a device"),
+    (f"{BUILD} output=x/../reports.jsonl", "would overwrite"),
+    (f"{BUILD} validation_rows=3 validation_output=new.jsonl", "would overwrite"),
+    (f"{BUILD} exclude_ids=[new.jsonl]", "would overwrite"),
+    (BUILD.replace("multiple_choice", "open_ended"), "a label table has no phrases"),
     (f"{BUILD} multiple_choice.rows=-1", "multiple_choice.rows: expected 1 or more"),
     (f"{BUILD} multiple_choice.rows=many", "multiple_choice.rows: expected int"),
     (f"{BUILD} multiple_choice.rows=5000", "5000 training rows asked for, 20 there"),
@@ -119,6 +212,30 @@ MISTAKES = [
     (f"{EVALUATE} gold=empty.csv", "empty.csv: empty"),
     (f"{EVALUATE} gold=twice.csv", "twice.csv:22: report 'mimic-0-000000' stands twice"),
     (f"{EVALUATE} gold=values.csv", "is '2', expected 1, 0, -1 or blank"),
+    (f"{EVALUATE} task=mine.yaml", "mine.yaml"),
+    (
+        f"{EVALUATE} gold=opacity.csv",
+        "opacity.csv:3: 'Airspace Opacity' is none of the classes; write",
+    ),
+    (
+        f"{EVALUATE} uncertain.Edma=drop",
+        "uncertain: 'Edma' is none of the classes of multiple_choice; did you mean",
+    ),
+    (f"{EVALUATE} uncertain=maybe", "uncertain: expected one of drop, positive, negative, state"),
+    (f"{EVALUATE} id_column=accession", "no column 'accession' in predictions.jsonl or labels.csv"),
+    (f"{EVALUATE} output=link.csv", "link.csv: would overwrite labels.csv"),
+    (f"{EVALUATE} reports=empty.jsonl", "empty.jsonl: no rows"),
+    (f"{EVALUATE} errors=new.json", "would overwrite new.json"),
+    (
+        f"{EVALUATE} gold_columns=[Edema,Mass]",
+        "gold_columns needs gold_rule=majority|union|intersection or",
+    ),
+    (f"{EVALUATE} compare_column=labels", "compare_column needs compare"),
+    (f"{EVALUATE} by=scanner", "by: no column 'scanner' in labels.csv"),
+    (f"{EVALUATE} by=report_id", "by: 'report_id' says whose a report is, or what it says"),
+    (f"{EVALUATE} by=Impression", "by: 'Impression' says whose a report is, or what it says"),
+    (f"{EVALUATE} predictions=few.jsonl", "few.jsonl: no prediction for 19 reports of labels.csv (reports=FILE scores"),
+    (f"{EVALUATE} compare=few.jsonl", "few.jsonl: no prediction for 19 reports of labels.csv (reports=FILE scores its"),
     (f"{EVALUATE} gold_column=lables", "no column 'lables'"),
     (f"{EVALUATE} task=open_ended", "a row of task 'multiple_choice', expected 'open_ended'"),
     (f"{EVALUATE} errors=errors.jsonl", "errors needs the texts: give reports=reports.jsonl"),
@@ -143,12 +260,21 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "twice.csv": [header, first, *lines, first], "values.csv": [header, first.replace(",1,0", ",2,0"), *lines],
         "notes.csv": ["NOTE_ID,NOTE", "1,No effusion."], "header.csv": ["report_id,text"],
         "texts.csv": ["NOTE_ID,NOTE", "1,The heart is of normal size and the lungs are clear without any infiltrate."],
+        "codes.csv": ["name,icd10", "Nodule,R91.7"],
         "tab.yaml": ["reports:", "\t- a"], "typo.yaml": ["report: a.jsonl"], "list.yaml": ["- a"],
+        "gold.csv": ["report_id,text,Edema", "1,Edema.,1"],
+        "opacity.csv": ["report_id,labels", "1,Edema", "2,Airspace Opacity"],
+        "odd.tsv": ["", "No effusion.\tEffusion=0"], "odder.tsv": ["No effusion.\tPleural Effusion=2"],
+        "blank.csv": ["uid,Edema", "None,1"],
     }  # fmt: skip
     for name, content in texts.items():
         (folder / name).write_text("\n".join(content) + "\n")
     for name, data in {"empty.jsonl": b"", "empty.csv": b"", "reports.pdf": b"%PDF", "binary.csv": bytes(256)}.items():
         (folder / name).write_bytes(data)
+    (folder / "few.jsonl").write_text((folder / "predictions.jsonl").read_text().partition("\n")[0])
+    (folder / "link.csv").symlink_to("labels.csv")
+    (folder / "shots").mkdir()
+    Image.new("L", (8, 8)).save(folder / "shots" / "a.png")
     (folder / "mini").symlink_to(Path("data/mini").resolve())
     return folder
 

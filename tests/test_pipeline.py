@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import sys
 
 import pytest
@@ -131,24 +130,3 @@ def test_broken_row_stops_training_with_one_line(folder):
     run = tune(LORA, folder / "x", f"dataset.data_files={broken}", code=2)
     assert f"{broken}:25: not valid JSON" in run.err
     assert "Traceback" not in run.err
-
-
-@pytest.mark.parametrize(
-    ("keys", "message"),
-    [
-        ({"checkpoint_dir": "absent"}, "absent: no such folder"),
-        ({"max_new_tokens": 4000}, "report 'mimic-5-000000' needs"),
-        ({"device": "cuda"}, "no CUDA device"),
-        ({"output": None}, "would overwrite"),
-    ],
-)
-def test_inference_errors_are_one_line(folder, predict, keys, message):
-    if keys.get("device") == "cuda" and shutil.which("nvidia-smi"):
-        pytest.skip("there is a CUDA device")
-    reports = folder / "mimic.jsonl"
-    before = reports.read_bytes()
-    output = folder / ".." / folder.name / "mimic.jsonl" if "output" in keys else folder / "never.jsonl"
-    _, errors = predict(**{"output": output, "code": 2} | {k: v for k, v in keys.items() if v is not None})
-    assert message in errors and len(errors.strip().splitlines()) == 1
-    assert not (folder / "never.jsonl").exists()
-    assert reports.read_bytes() == before

@@ -7,25 +7,20 @@ import io
 import json
 import math
 import random
-import sqlite3
-import time
-from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from chat_server import answered, completion
 from PIL import Image
-from starlette.applications import Starlette
 from starlette.responses import JSONResponse
-from starlette.routing import Route
 from test_images import NAME, dicom
 
-from radtune.ask.ledger import ledger_path
 from radtune.files import read_jsonl
 from radtune.report import Report
 from radtune.sources.table import reports_of
-from scripts.simulated_teacher import serving
 
+FRAME_ASIDE = True
 TASK = Path("configs/tasks/radiograph.yaml").read_text(encoding="utf-8")
 COUNT, KILLS = 72, 4
 ROWS = (
@@ -57,82 +52,54 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def answered(output: Path) -> set[int]:
-    """Which images the ledger has answers about."""
-    if not ledger_path(output).exists():
-        return set()
-    with closing(sqlite3.connect(ledger_path(output))) as db:
-        if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
-            return set()
-        return {int(report_id[1:]) for (report_id,) in db.execute("SELECT report_id FROM answers")}
+def seen(body: dict) -> int:
+    """Which image a request is about: its last."""
+    *pictures, text = body["messages"][0]["content"]
+    assert text["type"] == "text"
+    return number_of(pictures[-1]["image_url"]["url"])
 
 
-class Reader:
-    """What a server was sent, and which images it was asked about."""
-
-    def __init__(self) -> None:
-        self.log, self.asked, self.url = b"", [], ""
-        # What is asked beyond the most waits for its answer.
-        self.most = math.inf
+def reading(body: dict, number: int) -> dict:
+    """A reader's answer, from the last image's pixels."""
+    return completion(HEADER + ROWS[seen(body) % len(ROWS)])
 
 
-@contextmanager
-def reading(answer=None, delay_s: float = 0.0):
-    """A reader that answers from the last image's pixels, or as ``answer`` says."""
-    reader = Reader()
-
-    async def complete(request):
-        sent = await request.body()
-        reader.log += sent + str(request.headers).encode()
-        body = json.loads(sent)
-        content = body["messages"][0]["content"]
-        if isinstance(content, str):
-            return JSONResponse({"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]})
-        *pictures, text = content
-        assert text["type"] == "text"
-        number = number_of(pictures[-1]["image_url"]["url"])
-        reader.asked.append(number)
-        await asyncio.sleep(delay_s)
-        while len(reader.asked) > reader.most:
-            await asyncio.sleep(0.01)
-        if isinstance(answer, int):
-            return JSONResponse({"error": {"message": "Internal Server Error"}}, answer)
-        said = answer or HEADER + ROWS[number % len(ROWS)]
-        choice = {"message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
-        return JSONResponse({"choices": [choice], "usage": {"prompt_tokens": 300, "completion_tokens": 9}})
-
-    app = Starlette(routes=[Route("/v1/chat/completions", complete, methods=["POST"])])
-    with serving(app) as reader.url:
-        yield reader
+def asked(server) -> list[int]:
+    """The images that a server was asked about."""
+    return [seen(body) for _, body in server.requests]
 
 
-def keys(images: Path, output: Path, reader: Reader, *more: str) -> tuple[str, ...]:
-    return f"reports={images}", f"output={output}", "task=radiograph", "model=m", f"base_url={reader.url}", *more
+def keys(images: Path, output: Path, server, *more: str) -> tuple[str, ...]:
+    return f"reports={images}", f"output={output}", "task=radiograph", "model=m", f"base_url={server.url}", *more
 
 
-def test_killed_and_gone_on_each_image_has_one_row_and_no_metadata_leaves(images, tmp_path, start_fork, command):
+def test_killed_and_gone_on_each_image_has_one_row_and_no_metadata_leaves(images, tmp_path, serve, start_fork, command):
     output, chance = tmp_path / "answers.jsonl", random.Random(3)  # noqa: S311  (no secret)
-    with reading(delay_s=0.01) as reader:
-        given = keys(images, output, reader, "concurrency=4")
-        for _ in range(KILLS):
-            held, before = answered(output), len(reader.asked)
-            process = start_fork("gpt_data_generate.py", *given)
-            # However late this process wakes up, the other does not come to its end.
-            reader.most = before + chance.randint(6, 14)
-            while len(reader.asked) < reader.most:
-                assert process.poll() is None, process.communicate()
-                time.sleep(0.005)
-            process.kill()
-            process.communicate()
-            assert held <= answered(output) and not held & {*reader.asked[before:]} and not output.exists()
-            assert len(reader.asked[before:]) == len({*reader.asked[before:]})
-        held, before, reader.most = answered(output), len(reader.asked), math.inf
-        code, out, err = command("gpt_data_generate.py", *given)
-        assert (code, err) == (0, "") and f"{COUNT} reports, {COUNT - len(held)} answers" in out
-        assert sorted(reader.asked[before:]) == sorted({*range(COUNT)} - held)
-        written, sent = output.read_bytes(), len(reader.asked)
-        assert ", 0 answers in" in command("gpt_data_generate.py", *given)[1]
-        assert (output.read_bytes(), len(reader.asked)) == (written, sent)
+
+    async def slowly(body, number):
+        await asyncio.sleep(0.01)
+        return reading(body, number)
+
+    server = serve(slowly)
+    given = keys(images, output, server, "concurrency=4")
+    for _ in range(KILLS):
+        held, before = answered(output), len(server.requests)
+        process = start_fork("gpt_data_generate.py", *given)
+        # However late this process wakes up, the other does not come to its end.
+        server.most = before + chance.randint(6, 14)
+        process.wait_until(lambda: len(server.requests) >= server.most)
+        process.kill()
+        process.communicate()
+        new = [f"{number:02}" for number in asked(server)[before:]]
+        assert held <= answered(output) and not held & {*new} and not output.exists()
+        assert len(new) == len({*new})
+    held, before, server.most = answered(output), len(server.requests), math.inf
+    code, out, err = command("gpt_data_generate.py", *given)
+    assert (code, err) == (0, "") and f"{COUNT} reports, {COUNT - len(held)} answers" in out
+    assert sorted(asked(server)[before:]) == sorted({*range(COUNT)} - {*map(int, held)})
+    written, sent = output.read_bytes(), len(server.requests)
+    assert ", 0 answers in" in command("gpt_data_generate.py", *given)[1]
+    assert (output.read_bytes(), len(server.requests)) == (written, sent)
     rows = [row for _, row in read_jsonl(output)]
     assert [row["report_id"] for row in rows] == [f"x{number:02}" for number in range(COUNT)]
     assert {row["status"] for row in rows} == {"ok"} and not any(row["problems"] for row in rows)
@@ -145,10 +112,11 @@ def test_killed_and_gone_on_each_image_has_one_row_and_no_metadata_leaves(images
     digest = hashlib.sha256(" ".join(sha for row in shown for sha in row).encode()).hexdigest()
     assert manifest["images"] == {"count": COUNT, "sha256": digest}
     for secret in (NAME, NAME.partition("^")[0], "MRN-4711"):
-        assert secret.encode() in (images / "x05.dcm").read_bytes() and secret.encode() not in reader.log
+        assert secret.encode() in (images / "x05.dcm").read_bytes()
+        assert not any(secret in f"{request.headers}{body}" for request, body in server.requests)
 
 
-def test_examples_are_images_with_answers_and_none_that_is_asked_about(images, tmp_path, command):
+def test_examples_are_images_with_answers_and_none_that_is_asked_about(images, tmp_path, serve, command):
     """With the indication: a table names images from its own folder, a task's examples from theirs."""
     (tmp_path / "task").mkdir()
     for number, value in enumerate((200, 210)):
@@ -173,72 +141,42 @@ def test_examples_are_images_with_answers_and_none_that_is_asked_about(images, t
         "model=m",
         "prompt=labelling",
     ]
-    with reading() as reader:
-        code, _, err = command("inference.py", f"reports={tmp_path}/t/table.csv", f"base_url={reader.url}", *given)
-        assert (code, err) == (0, "") and reader.asked == [7, 7]
-        sent = [json.loads(body)["messages"][0]["content"] for body in split(reader.log)]
-        both = [[number_of(part["image_url"]["url"]) for part in content[:-1]] for content in sent]
-        assert both == [[200, 210, 7]] * 2
-        messages = sorted(content[-1]["text"] for content in sent)
-        table = f"{HEADER}| Left effusion | J90 | left |"
-        shots = f"1. Image 1\nIndication: fall\nOutput: {table}\n2. Image 2\nOutput: {HEADER}| No finding | | |"
-        assert messages[0].endswith(f"{shots}\n\nReport to Analyze:\nImage 3\n\nOutput:")
-        assert messages[1].endswith(f"{shots}\n\nReport to Analyze:\nImage 3\nIndication: cough\n\nOutput:")
-        Image.new("L", (64, 64), 210).save(tmp_path / "t" / "same.png", compress_level=0)
-        (tmp_path / "t" / "table.csv").write_text("uid,image\n9,same.png\n")
-        code, _, err = command("inference.py", f"reports={tmp_path}/t/table.csv", f"base_url={reader.url}", *given)
+    server = serve(reading)
+    given += [f"base_url={server.url}", f"reports={tmp_path}/t/table.csv"]
+    code, _, err = command("inference.py", *given)
+    assert (code, err) == (0, "") and asked(server) == [7, 7]
+    sent = [body["messages"][0]["content"] for _, body in server.requests]
+    both = [[number_of(part["image_url"]["url"]) for part in content[:-1]] for content in sent]
+    assert both == [[200, 210, 7]] * 2
+    messages = sorted(content[-1]["text"] for content in sent)
+    table = f"{HEADER}| Left effusion | J90 | left |"
+    shots = f"1. Image 1\nIndication: fall\nOutput: {table}\n2. Image 2\nOutput: {HEADER}| No finding | | |"
+    assert messages[0].endswith(f"{shots}\n\nReport to Analyze:\nImage 3\n\nOutput:")
+    assert messages[1].endswith(f"{shots}\n\nReport to Analyze:\nImage 3\nIndication: cough\n\nOutput:")
+    Image.new("L", (64, 64), 210).save(tmp_path / "t" / "same.png", compress_level=0)
+    (tmp_path / "t" / "table.csv").write_text("uid,image\n9,same.png\n")
+    code, _, err = command("inference.py", *given)
     assert code == 2 and "the image of report '9' is that of example 'b'" in err and err.count("\n") == 1
 
 
-def split(log: bytes) -> list[str]:
-    """The bodies of requests that a reader has noted."""
-    decoder, text, bodies = json.JSONDecoder(), log.decode(), []
-    while (start := text.find('{"model"')) >= 0:
-        _, end = decoder.raw_decode(text, start)
-        bodies.append(text[start:end])
-        text = text[end:]
-    return bodies
-
-
-def test_a_bare_500_on_an_image_is_asked_once_more_and_not_five_times(images, tmp_path, command):
-    with reading(500) as reader:
-        code, _, err = command("gpt_data_generate.py", *keys(images, tmp_path / "o.jsonl", reader, "concurrency=1"))
+def test_a_bare_500_on_an_image_is_asked_once_more_and_not_five_times(images, tmp_path, serve, command):
+    server = serve(lambda body, number: JSONResponse({"error": {"message": "Internal Server Error"}}, 500))
+    code, _, err = command("gpt_data_generate.py", *keys(images, tmp_path / "o.jsonl", server, "concurrency=1"))
     assert code == 2 and "failed alike (500)" in err
-    assert len(reader.asked) == 2 * 5 and len({*reader.asked}) == 5
+    assert len(asked(server)) == 2 * 5 and len({*asked(server)}) == 5
 
 
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        (
-            ["engine=torchtune", "checkpoint_dir=data/mini", "base_url=null", "model=null"],
-            "a task that shows images needs",
-        ),
-        (["base_url=https://example.com/v1"], "72 images of 72 reports would leave this machine, for example.com."),
-        (
-            ["base_url=https://example.com/v1", "allow_endpoint=example.com", "zero_retention_confirmed=true"],
-            "names and dates that are burned into the pixels stay: look at the images; then images_confirmed=true",
-        ),
-    ],
-)
-def test_where_images_may_go(images, tmp_path, command, monkeypatch, more, said):
-    given = [f"reports={images}", f"output={tmp_path}/o.jsonl", "task=radiograph", "model=m", *more]
-    code, _, err = command("gpt_data_generate.py", *{word.partition("=")[0]: word for word in given}.values())
-    assert code == 2 and said in err and err.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_broken_image_is_one_line_before_anything_is_asked(images, tmp_path, command):
+def test_a_broken_image_is_one_line_before_anything_is_asked(images, tmp_path, serve, command):
     (tmp_path / "a.png").write_bytes(next(images.glob("*.png")).read_bytes())
     (tmp_path / "b.png").write_bytes(b"no image")
-    with reading() as reader:
-        code, _, err = command("gpt_data_generate.py", *keys(tmp_path, tmp_path / "o.jsonl", reader))
-        assert (code, reader.asked) == (2, [])
-        assert f"{tmp_path / 'b.png'}: no PNG, JPEG or DICOM image" in err and err.count("\n") == 1
-        table = tmp_path / "t.csv"
-        table.write_text("uid,image,text\n1,a.png,Clear.\n2,,Clear.\n")
-        code, _, err = command("gpt_data_generate.py", *keys(table, tmp_path / "o.jsonl", reader))
-    assert (code, len(reader.asked)) == (0, 1) and "1 reports have no image" in err
+    server = serve(reading)
+    code, _, err = command("gpt_data_generate.py", *keys(tmp_path, tmp_path / "o.jsonl", server))
+    assert (code, server.requests) == (2, [])
+    assert f"{tmp_path / 'b.png'}: no PNG, JPEG or DICOM image" in err and err.count("\n") == 1
+    table = tmp_path / "t.csv"
+    table.write_text("uid,image,text\n1,a.png,Clear.\n2,,Clear.\n")
+    code, _, err = command("gpt_data_generate.py", *keys(table, tmp_path / "o.jsonl", server))
+    assert (code, len(server.requests)) == (0, 1) and "1 reports have no image" in err
     assert [row["error"] for _, row in read_jsonl(tmp_path / "o.jsonl")] == [None, "empty_report"]
 
 

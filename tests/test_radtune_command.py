@@ -20,21 +20,8 @@ def test_it_lists_and_runs_the_commands(run_here) -> None:
     assert (ended.returncode, ended.stderr) == (0, "") and "Pleural Effusion positive" in ended.stdout
     ended = run_here(MAIN, "evaluate", "task=multiple_choice")
     assert (ended.returncode, ended.stdout) == (2, "") and ended.stderr.startswith("radtune evaluate: error: ")
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["Lable"], "no command 'Lable'; did you mean 'label'? (see radtune --help)"),
-        (["No acute disease."], "no command (not shown) (see radtune --help)"),
-        (["study"], "give the study's file: radtune study STUDY.yaml [options of snakemake]"),
-        (["study", "-n"], "give the study's file: radtune study STUDY.yaml [options of snakemake]"),
-        (["study", "nowhere.yaml"], "nowhere.yaml: No such file or directory"),
-    ],
-)
-def test_mistakes(run_here, words: list[str], message: str) -> None:
-    ended = run_here(MAIN, *words)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", f"radtune: error: {message}\n")
+    ended = run_here(MAIN, "No acute disease.")
+    assert (ended.returncode, ended.stderr) == (2, "radtune: error: no command (not shown) (see radtune --help)\n")
 
 
 def test_a_package_that_is_not_installed(run_here, monkeypatch: pytest.MonkeyPatch) -> None:

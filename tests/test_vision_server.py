@@ -5,12 +5,12 @@ Its answers are noise. `pytest -m real tests/test_vision_server.py`.
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from chat_server import answered
 from health import free_port, wait_until_healthy
-from test_radiographs import COUNT, answered, images, read_jsonl  # noqa: F401  (a fixture)
+from test_radiographs import COUNT, images, read_jsonl  # noqa: F401  (a fixture)
 
 # Llama 3's, with the place of each image.
 TEMPLATE = (
@@ -62,9 +62,7 @@ def test_a_vision_model_answers_each_image_once(images, tmp_path, start_fork, co
         given = [f"reports={images}", f"output={output}", "task=radiograph", f"model={model}", "max_tokens=4"]
         given += [f"base_url=http://127.0.0.1:{port}/v1", "concurrency=2", "timeout_s=600"]
         process = start_fork("gpt_data_generate.py", *given)
-        while len(answered(output)) < 9:
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.02)
+        process.wait_until(lambda: len(answered(output)) >= 9)
         process.kill()
         process.communicate()
         held = len(answered(output))

@@ -386,9 +386,7 @@ def interrupted(start_fork, tmp_path):
     def interrupted(server, *arguments):
         process = start_fork(tmp_path / "ask.py", f"url={server.url}", *arguments)
         try:
-            while len(server.requests) < 10:
-                assert process.poll() is None, process.communicate()
-                time.sleep(0.01)
+            process.wait_until(lambda: len(server.requests) >= 10)
             yield process
         finally:
             process.kill()

@@ -170,20 +170,3 @@ def test_a_run_leaves_what_asking_each_leaves_and_goes_on_either_way(adapters, r
         our, their = (json.loads(Path(f"{path}.manifest.json").read_text()) for path in (output, by_itself))
         assert our["config"] == their["config"] | {"output": str(output)} and our["inputs"] == their["inputs"]
         assert our["rows"] == 20 and our.keys() == their.keys()
-
-
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        (["output=[a.jsonl]"], "of several adapters, each has an output of its own"),
-        (["output=a.jsonl"], "of several adapters, each has an output of its own"),
-        (["output=[a.jsonl, a.jsonl]"], "a.jsonl: would overwrite a.jsonl"),
-        (["output=[a.jsonl, b.jsonl]", "engine=transformers"], "adapter_dir: several go with engine=torchtune"),
-        (["output=[a.jsonl, b.jsonl]", "engine=openai", "model=m"], "adapter_dir: several go with engine=torchtune"),
-        (["adapter_dir=[]", "output=[]"], "of several adapters, each has an output of its own"),
-    ],
-)
-def test_lists_that_do_not_go_together_are_one_line(adapters, reports, command, more, message):
-    given = [f"adapter_dir=[{adapters[0]}, {adapters[1]}]", f"reports={reports}", *more]
-    code, _, errors = command("inference.py", f"task={TASK}", f"checkpoint_dir={MINI}", "scores=false", *given)
-    assert code == 2 and message in errors and len(errors.strip().splitlines()) == 1

@@ -46,21 +46,3 @@ def test_a_table_agrees_with_itself(run_here, tables: tuple[Path, Path]) -> None
     done = run_here(SCRIPT, f"a={tables[1]}", f"b={tables[1]}")
     assert done.returncode == 0, done.stderr
     assert all(line.split()[-3:] != ["0"] and " 1.000" in line for line in done.stdout.splitlines()[1:-1])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("a={a}",), "missing required key: b"),
-        (("a={a}", "b=nowhere.csv"), "nowhere.csv: No such file"),
-        (("a={a}", "b={b}", "output={a}"), "would overwrite"),
-        (("a={a}", "b={b}", "task=open_ended"), "a label table has no phrases"),
-        (("a={a}", "b={b}", "b_id_column=study"), "no id column 'study'"),
-        (("a={a}", "b={b}", "b_id_column=subject_id"), "stands twice"),
-    ],
-)
-def test_bad_use_is_one_line(run_here, tables: tuple[Path, Path], arguments: tuple[str, ...], message: str) -> None:
-    done = run_here(SCRIPT, *(argument.format(a=tables[0], b=tables[1]) for argument in arguments))
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.splitlines()) == 1

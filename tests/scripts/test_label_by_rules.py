@@ -113,26 +113,6 @@ def test_one_report_is_read_by_the_sections_of_the_task(run_here, tmp_path: Path
         assert f"{at}-{at + len(words)} {words!r}: {label}" in whole
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((), "missing required key: reports"),
-        (("text=a", "output=x.csv"), "text= stands without reports="),
-        (("reports={reports}", "output={tmp}/x.csv", "explain={tmp}/x.csv"), "would overwrite"),
-    ],
-)
-def test_bad_use_is_one_line_and_leaves_nothing(
-    run_here, reports: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
-) -> None:
-    before = reports.read_bytes()
-    done = run_here(SCRIPT, *(argument.format(tmp=tmp_path, reports=reports) for argument in arguments))
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert list(tmp_path.iterdir()) == [reports]
-    assert reports.read_bytes() == before
-
-
 def test_a_broken_line_leaves_no_output(run_here, reports: Path, tmp_path: Path) -> None:
     with reports.open("a", encoding="utf-8") as stream:
         stream.write('{"report_id": "d", "text": "Mrs Secret has\n')

@@ -3,8 +3,6 @@
 import csv
 import json
 
-import pytest
-
 NAMES = {"Effusion": "Pleural Effusion", "Mass": "Lung Lesion", "Nodule": "Lung Lesion", "Edema": "Edema"}
 
 
@@ -30,21 +28,3 @@ def test_columns_of_one_class_are_pooled_and_others_left_out(command, tmp_path):
     # What no column counts as is not decided.
     assert {row["Fracture"] for row in rows.values()} == {""}
     assert (tmp_path / "out.csv").stat().st_mode & 0o077 == 0
-
-
-@pytest.mark.parametrize(
-    ("text", "keys", "message"),
-    [
-        ("uid,Effusion\n1,1\n", {}, "no column 'Mass'"),
-        ("uid,Effusion,Mass,Nodule,Edema\n1,yes,0,0,0\n", {}, "in.csv:2: Effusion: expected 1, 0, -1 or blank"),
-        ("uid,Effusion,Mass,Nodule,Edema\n1,0,0,0,0\n1,0,0,0,0\n", {}, "in.csv:3: a report stands twice"),
-        ("uid,Edema\n1,1\n", {"names": "{Edema: Oedema}"}, "has no class 'Oedema'; did you mean 'Edema'?"),
-        ("uid,Edema\nNone,1\n", {"names": "{Edema: Edema}"}, "in.csv:2: a report without an id"),
-        ("No,Edema\n1,1\n", {"names": "{Edema: Edema}"}, "no id column"),
-    ],
-)
-def test_what_cannot_be_mapped_is_refused(command, tmp_path, text, keys, message):
-    code, _, said = mapped(command, tmp_path, text, **keys)
-    assert code == 2
-    assert message in said
-    assert not (tmp_path / "out.csv").exists()

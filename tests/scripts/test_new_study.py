@@ -102,24 +102,6 @@ def test_gold_may_be_of_several_annotators(command, tables):
     assert "looks like ids" not in new_study(command, tables, "gold.csv", *COLUMNS)[2]
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ((), "id column"),
-        ((*COLUMNS, "task=open_ended"), "none of a class of open_ended"),
-        ((*COLUMNS[:2], "text_column=Body"), "no column 'Body'"),
-        ((*COLUMNS, "labels=nobody"), "expected rules, teacher, a labeler or the path"),
-    ],
-)
-def test_mistakes_write_nothing(command, tables, words, message):
-    code, _, said = new_study(command, tables, "gold.csv", *words)
-    assert code == 2
-    assert message in said
-    assert not (tables / "ours.yaml").exists()
-
-
-def test_a_file_or_name_that_is_taken_is_refused(command, tables):
+def test_a_name_that_is_taken_is_refused(command, tables):
     (tables / "theirs.yaml").write_text(yaml.safe_dump({"name": "ours", "tests": {}}))
     assert "theirs.yaml has the same name, 'ours'" in new_study(command, tables, "gold.csv", *COLUMNS)[2]
-    (tables / "theirs.yaml").rename(tables / "ours.yaml")
-    assert "is there already" in new_study(command, tables, "gold.csv", *COLUMNS)[2]

@@ -36,36 +36,3 @@ def test_names_alone_do(command, tmp_path, form):
     code, _, error = command("scripts/new_task.py", "name=ct", f"names={form}", f"output={tmp_path / 'ct.yaml'}")
     assert code == 0, error
     assert load_task(tmp_path / "ct.yaml").classes == ("Nodule", "no", "Effusion")
-
-
-@pytest.mark.parametrize(
-    ("names", "keys", "message"),
-    [
-        ("gone.csv", (), "names: no file 'gone.csv'; a list of names is written [gone.csv, ...]"),
-        ("[A, a]", (), "'A' stands for two classes, or is the word for none"),
-        ("[A, Normal]", (), "'Normal' stands for two classes, or is the word for none"),
-        ("[]", (), "classes: none given"),
-        ("[A, B]", ("rules=gone",), "rules: no 'gone'"),
-        ("[A, B]", ("name=differential",), "name: differential is a task that ships with radtune; give another"),
-        ("[A, B]", ("name=c t",), "name: letters, digits, - and _ only"),
-        ("[A, B]", ("output=ct.txt",), "output: ct.txt: expected a name that ends in .yaml"),
-    ],
-)
-def test_a_slip_is_one_line_and_leaves_no_file(command, tmp_path, names, keys, message):
-    given = [f"names={names}", "name=ct", f"output={tmp_path / 'ct.yaml'}", *keys]
-    code, _, error = command("scripts/new_task.py", *given)
-    assert code == 2 and message in error and len(error.splitlines()) == 1
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_code_that_does_not_exist_is_refused(command, tmp_path):
-    (tmp_path / "names.csv").write_text(TABLE.replace("R91.1", "R91.7"), encoding="utf-8")
-    given = ["name=ct", f"names={tmp_path / 'names.csv'}", f"output={tmp_path / 'ct.yaml'}"]
-    code, _, error = command("scripts/new_task.py", *given)
-    assert code == 2 and "ct.yaml: classes[0].icd10: 'R91.7' is no code of ICD-10-CM" in error
-
-
-def test_a_file_that_is_there_stays(command, tmp_path):
-    (tmp_path / "ct.yaml").write_text("mine")
-    code, _, error = command("scripts/new_task.py", "name=ct", "names=[A, B]", f"output={tmp_path / 'ct.yaml'}")
-    assert code == 2 and "is there already" in error and (tmp_path / "ct.yaml").read_text() == "mine"

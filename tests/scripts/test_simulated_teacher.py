@@ -210,9 +210,7 @@ def test_stopped_it_takes_its_command_and_what_that_started_along(made, tmp_path
     # The inner shell ignores the polite signal.
     command = f"sh -c 'sleep 60 & echo $! $$ $OPENAI_BASE_URL > {pids}.new; mv {pids}.new {pids}; wait'"
     process = start(*keys(folder), f"command={command}")
-    while not pids.exists():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
+    process.wait_until(pids.exists)
     *started, url = pids.read_text().split()
     assert httpx2.get(url.replace("/v1", "/health")).json() == {"status": "ok", "calls": 0}
     process.send_signal(sent)
@@ -228,9 +226,7 @@ def test_killed_outright_it_leaves_no_command_behind(made, tmp_path, start):
     folder, _ = made
     pids = tmp_path / "pids"
     process = start(*keys(folder), f"command=sh -c 'echo $$ > {pids}.new; mv {pids}.new {pids}; exec sleep 60'")
-    while not pids.exists():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
+    process.wait_until(pids.exists)
     pid = pids.read_text().strip()
     assert alive(pid)
     process.kill()
@@ -244,10 +240,8 @@ def test_killed_outright_it_leaves_no_command_behind(made, tmp_path, start):
 def test_alone_it_tells_its_url_and_serves_until_stopped(made, start):
     folder, _ = made
     process = start(*keys(folder))
-    while not (url := process.out()).endswith("\n"):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    url = url.strip()
+    process.wait_until(lambda: process.out().endswith("\n"))
+    url = process.out().strip()
     assert httpx2.get(url.replace("/v1", "/health")).json()["calls"] == 0
     process.send_signal(signal.SIGTERM)
     process.communicate()

@@ -1,5 +1,6 @@
 """Servers and reports for the tests of labelling."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -33,7 +34,7 @@ def serve(start_server, idle_servers, request) -> Iterator[Callable[[Answer], Se
 
     def serve(answer: Answer) -> Server:
         server = idle_servers.pop() if idle_servers else start_server()
-        server.requests, server.answer, server.frame_aside = [], answer, aside
+        server.requests, server.answer, server.frame_aside, server.most = [], answer, aside, math.inf
         used.append(server)
         return server
 

@@ -1,7 +1,11 @@
 """A chat completions server on the loopback address whose answers a test decides."""
 
+import asyncio
+import math
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -9,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from radtune.ask.ledger import ledger_path
 from radtune.engines.guard import Endpoint
 from scripts.simulated_teacher import serving
 
@@ -29,6 +34,16 @@ def error(status: int, code: str | None = None, message: str = "no", **headers: 
     return JSONResponse({"error": {"message": message, "type": "some_error", "code": code}}, status, headers)
 
 
+def answered(output: Path) -> set[str]:
+    """Which reports the ledger of an output has whole answers about, by what follows the first letter of their ids."""
+    if not ledger_path(output).exists():
+        return set()
+    with closing(sqlite3.connect(ledger_path(output))) as db:
+        if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
+            return set()
+        return {report_id[1:] for (report_id,) in db.execute("SELECT report_id FROM answers")}
+
+
 class Server:
     """A running server: where it is, how it answers, what it got."""
 
@@ -39,6 +54,8 @@ class Server:
         self.answer: Answer = lambda body, number: completion("[]")
         # Whether the prompt by which its frame is known, and which is no report's, is answered aside.
         self.frame_aside = False
+        # What is asked beyond the most waits for its answer.
+        self.most = math.inf
 
     @property
     def endpoint(self) -> Endpoint:
@@ -50,6 +67,8 @@ class Server:
             return JSONResponse(completion("x"))
         self.requests.append((request, body))
         answered = self.answer(body, len(self.requests))
+        while len(self.requests) > self.most:
+            await asyncio.sleep(0.01)
         if hasattr(answered, "__await__"):
             answered = await answered
         return answered if isinstance(answered, Response) else JSONResponse(answered)

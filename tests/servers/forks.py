@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -72,6 +74,12 @@ class Fork:
             # It may end meanwhile.
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Waits while it runs."""
+        while not condition():
+            assert self.poll() is None, self.communicate()
+            time.sleep(0.005)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
