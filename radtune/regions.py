@@ -34,6 +34,8 @@ _CHEST_ORGANS, _NEIGHBOURS, _ELSEWHERE = (
 # Half of these in a report too short for the chest to be its smaller part settle it, ten times faster than the rest.
 _COMMON = ("lung", "heart", "cardi", "pleural", "pneumothora", "pulmonary")
 _SHORT = 600
+# A part of a report of several regions.
+_CHEST_PART = re.compile(r"^[ \t]*(?:chest|thorax)[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _READ = 20_000  # characters; no report is longer, only odd files
 
 
@@ -85,6 +87,8 @@ def shows_chest(text: str, body_part: str | None = None, modality: str | None = 
         if known is not None:
             return known
     lower = text[:_READ].lower()
+    if _CHEST_PART.search(lower):
+        return True
     if len(lower) < _SHORT and sum(word in lower for word in _COMMON) >= len(_COMMON) / 2:
         return True
     elsewhere = 2 * len(set(_ELSEWHERE.findall(lower)))

@@ -39,7 +39,11 @@ _NEAR = 0.85
 _PART = rf"(?:{_one_of(_WORDS['parts']['words'])})"
 _ORGAN = re.compile(rf"{_PART}(?:(?: |/|, ?| ?& ?| and | of the | or ){_PART}){{0,5}}")
 _OF_A_VIEW = re.compile(_one_of(_WORDS["views"]["words"]))
-_OPENS_FINDINGS = re.compile(f"(?:{_one_of(_WORDS['sentences']['openings'])})")
+_OPENINGS = f"(?:{_one_of(_WORDS['sentences']['openings'])})"
+# In a text without capitals no sentence has one either.
+_OPENS_FINDINGS, _OPENS_IN_LOWER = re.compile(_OPENINGS), re.compile(_OPENINGS, re.IGNORECASE)
+# What makes an attestation more than one.
+_ADDS = re.compile("except|but|however|also|in addition|additional|disagree|differ", re.IGNORECASE)
 
 _SENTENCE_START = re.compile(r"(?<=[.?!:_])\s+(?=\w)|\n[ \t]*(?=\w)")
 _PARAGRAPH = re.compile(r"\n(?:[ \t]*+\n)++[ \t]*+(?=\S)")
@@ -47,15 +51,20 @@ _NEW_LINE = re.compile(r"\n[ \t]*+(?=[A-Z\d])")
 _LINE = re.compile(r"[^\n]+")
 _LONGEST_TITLE = 13
 # "Accession: 123", but "Enlarged heart: no".
-_DETAIL = re.compile(r"[\w #]{2,30}:(?!\s*(?i:no|none|nil|not|yes|absent|present|negative|normal|clear|enlarged)\b)")
+_DETAIL = re.compile(
+    r"[^\W\d][\w #]{1,29}:(?!\s*(?i:no|none|nil|not|yes|absent|present|negative|normal|clear|enlarged)\b)"
+)
 _SENTENCE_ENDS = ".!?:)]_"
 _RULE = " \t_=*~-"
-_MARK = re.compile(r"[ \t]*(?:[#*_=>\[\u2022-]+|\(?(?:\d{1,2}|[IVX]{1,4}|[A-Z])[.)])?[ \t]*")
+_MARK = re.compile(
+    r"[ \t]*(?:[#*_=>\[\u2022-]+|\(?(?:\d{1,2}|[IVX]{1,4}|[A-Z])[.)]|(?i:section|part) \d{1,2}[,.)]?(?=[ \t]))?[ \t]*"
+)
 _REMARK = re.compile(r"\([^()\n]{1,40}\)\s*\Z")
 _LINE_HEADING = re.compile(
-    r"[#*_=>\u2022-]*+[ \t]*+(?P<name>[^\W\d_](?:[\w/&,+.'#]|-(?=\w)|[ ](?![ \t])){0,50})"
+    r"(?P<rule>[#*_=>|\u2022-]*+)[ \t]*+(?P<name>[^\W\d_](?:[\w/&,+.'#]|-(?=\w)|[ ](?![ \t])){0,50})"
     r"(?:[ \t]{0,3}\([^()\n]{1,40}\))?[*_]{0,3}"
-    r"(?:(?P<alone>[ \t]*+[*_=-]*+[ \t]*+\Z)|(?P<dash>[ \t]*+-++[ \t]++(?=\S))|(?P<wide>(?:[ ]{2}|\t)[ \t]*+(?=\S)))"
+    r"(?:(?P<alone>[ \t]*+[*_=-]*+[ \t]*+\Z)|(?P<dash>[ \t]*+(?:-++|\|)[ \t]++(?=\S))"
+    r"|(?P<wide>(?:[ ]{2}|\t)[ \t]*+(?=\S)))"
 )
 # Names that open a section wherever they stand before a colon; "report" or "answer" may also end a sentence there.
 _NAMED = re.compile("finding|impress|conclus|observ", re.IGNORECASE)
@@ -95,6 +104,7 @@ class _Part:
     name: str
     start: int
     body: int
+    alone: bool = False  # on its line, without a colon
 
 
 @lru_cache(maxsize=10_000)
@@ -124,6 +134,8 @@ def split_sections(body: str) -> Sections:
     body = body.replace("\r\n", "\n").replace("\r", "\n")
     copy = normalise(body)
     parts = list(_parts(copy.text))
+    if len({part.name for part in parts if part.kind == ORGAN and part.alone}) == 1:
+        parts = [part for part in parts if part.kind != ORGAN or not part.alone]  # more likely a title
     known = [part for part in parts if part.kind]
     headings = tuple(dict.fromkeys(part.name.upper() for part in parts))
     if not known:
@@ -163,6 +175,8 @@ class _Sorter:
             return
         if kind == HISTORY and self.findings and re.fullmatch("(?i)diagnos[ie]s|dx", part.name):
             kind = IMPRESSION
+        if kind == CLOSING and part.name.lower() == "attestation" and _ADDS.search(self.text, start, end):
+            kind = ADDENDUM
         nothing_yet = not (self.findings or self.weak or self.impression or self.addenda)
         if kind in _FRONT or (kind == CLOSING and nothing_yet):
             if kind in (EXAM, DETAILS):
@@ -220,8 +234,11 @@ class _Sorter:
             text = line[0].strip()
             if not text:
                 continue
-            sentence = text[-1] in ".;" or len(text.split()) > _LONGEST_TITLE or _OPENS_FINDINGS.match(text)
-            if sentence and not title_of(text) and not _DETAIL.match(text):
+            opens = _OPENS_IN_LOWER if text.islower() else _OPENS_FINDINGS
+            long = len(text.split()) > _LONGEST_TITLE
+            sentence = text[-1] in ".;" or long or opens.match(text)
+            detail = _DETAIL.match(text) and not (long and text[-1] == ".")
+            if sentence and not title_of(text) and not detail:
                 return line.start()
             if names_exam(text):
                 self.titles.append(text)
@@ -230,11 +247,12 @@ class _Sorter:
 
 def _where_findings_begin(text: str, paragraphs: bool = True) -> int | None:
     """Where a history or technique ends: at a sentence of the images or, unless told otherwise, a new paragraph."""
-    for at in _SENTENCE_START.finditer(text):
-        if _OPENS_FINDINGS.match(text, at.end()):
-            return at.end()
-    at = _PARAGRAPH.search(text, len(text) - len(text.lstrip())) if paragraphs else None
-    return at.end() if at and " " in text[at.end() :] else None
+    opens = _OPENS_IN_LOWER if text.islower() else _OPENS_FINDINGS
+    opening = (at.end() for at in _SENTENCE_START.finditer(text) if opens.match(text, at.end()))
+    places = [next(opening, None)]
+    if paragraphs and (at := _PARAGRAPH.search(text, len(text) - len(text.lstrip()))) and " " in text[at.end() :]:
+        places.append(at.end())
+    return min((place for place in places if place is not None), default=None)
 
 
 def _behind_line(text: str, ended: bool = False) -> int | None:
@@ -313,13 +331,16 @@ def _without_colon(text: str, start: int, line: str) -> Iterator[_Part]:
         return
     name = match["name"].strip()
     kind = None if ". " in name else heading_kind(name)  # "History of falls. Heart is normal" is none
-    if kind is None or (kind in (ORGAN, VIEW, CLOSING) and not (match["dash"] and kind == ORGAN)):
+    alone = match["alone"] is not None
+    opens_organ = match["dash"] or (alone and _begins_paragraph(text, start))
+    if kind is None or not {ORGAN: opens_organ, VIEW: False, CLOSING: alone and match["rule"]}.get(kind, True):
         return
-    near = not any(pattern.fullmatch(name.lower()) for pattern in _KINDS.values())
+    cell = kind == ORGAN and "|" in (match["dash"] or "")
+    near = not cell and not any(pattern.fullmatch(name.lower()) for pattern in _KINDS.values())
     if (match["wide"] is not None or near) and not name.isupper():
         return
     if name[0].isupper() or _ends_sentence(text, start):
-        yield _Part(kind, name, start, start + match.end())
+        yield _Part(kind, name, start, start + match.end(), alone)
 
 
 def _looks_like_heading(name: str) -> bool:
@@ -331,11 +352,22 @@ def _looks_like_heading(name: str) -> bool:
 
 def _ends_sentence(text: str, index: int) -> bool:
     """Whether a sentence, a heading or a paragraph ends before this place."""
+    last, newlines = _before(text, index)
+    return last < 0 or newlines > 1 or text[last] in _SENTENCE_ENDS
+
+
+def _begins_paragraph(text: str, index: int) -> bool:
+    last, newlines = _before(text, index)
+    return last < 0 or newlines > 1
+
+
+def _before(text: str, index: int) -> tuple[int, int]:
+    """Where the last character before a place stands that is no blank, -1 if none does, and the line ends between."""
     newlines = 0
     while index and text[index - 1].isspace():
         index -= 1
         newlines += text[index] == "\n"
-    return index == 0 or newlines > 1 or text[index - 1] in _SENTENCE_ENDS
+    return index - 1, newlines
 
 
 def _without_rules(text: str, start: int, end: int) -> tuple[int, int]:

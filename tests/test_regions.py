@@ -16,6 +16,8 @@ from radtune.report import Report, is_chest, report_from_text
         (True, "Gas in the stomach and bowel, old humeral fracture. Lungs and heart normal.", None, None),
         (True, "Right upper quadrant clips. Small effusion.", "CHEST_PORT", "DX"),
         (True, "Renal stones. Prostatic calcification.", "Thorax", None),
+        (True, "PET/CT SKULL BASE TO MID-THIGH: Avid adrenal and iliac nodes.", None, "PT"),
+        (True, "Head: normal.\nChest: A node.\nAbdomen: Liver, pancreas, bladder, prostate normal.", None, None),
         (False, "A small effusion.", "KNEE", None),
         (False, "A small effusion. Lungs clear.", "TSPINE", "CR"),
         (False, "MRI THORACIC SPINE WITHOUT CONTRAST: edema of T7.", None, None),

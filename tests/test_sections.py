@@ -199,6 +199,54 @@ LAYOUTS = {
         " The lungs are clear.\n No edema.\n \n IMPRESSION: \n \n No acute process.\n",
         "The lungs are clear.\n No edema.", "No acute process.",
     ),
+    "prose below the history": (
+        "CLINICAL DATA: FEVER.\n\nSINCE MONDAY A TUBE WAS PLACED. THERE IS\nA LEFT EFFUSION.\n\nIMPRESSION: EFFUSION.",
+        "SINCE MONDAY A TUBE WAS PLACED. THERE IS\nA LEFT EFFUSION.", "EFFUSION.",
+    ),
+    "dictated without capitals": (
+        "chest two views\nhistory cough\n\nthe heart is large\nthere is no edema\n\nimpression\nlarge heart",
+        "the heart is large\nthere is no edema", "large heart",
+    ),
+    "films by their times": (
+        "PORTABLE CHEST X 2\n\n05:20 - Left effusion.\n\n09:00 - Effusion drained.\n\nIMPRESSION: No residue.",
+        "05:20 - Left effusion.\n\n09:00 - Effusion drained.", "No residue.",
+    ),
+    "question and answer": (
+        "Question: Effusion?\n\nAnswer:\nSmall on the left.\n\nResult: small effusion.",
+        "Small on the left.\nsmall effusion.", "",
+    ),
+    "today": (
+        "Background: Pneumonia last year.\n\nToday: Clear lungs.\n\nCompared to: May.\n\nComment: Cleared.",
+        "Clear lungs.", "Cleared.",
+    ),
+    "a table": (
+        "CT RESULT\n\n| Part | Result |\n|---|---|\n| Lungs | Nodule |\n| Pleura | No fluid |\n\nConclusion: Nodule.",
+        "| Lungs | Nodule |\n| Pleura | No fluid |", "Nodule.",
+    ),
+    "organs on lines of their own": (
+        "Clinical question: cough\n\nParenchyma\nScattered opacities.\n\nPleura\nNo effusion.\n\nOpinion\nInfection.",
+        "Parenchyma\nScattered opacities.\n\nPleura\nNo effusion.", "Infection.",
+    ),
+    "other findings beside those by organ": (
+        "NODULES: 4 mm, left.\nOTHER LUNG FINDINGS: Emphysema.\nPLEURA: No effusion.\nIMPRESSION: Benign.",
+        "NODULES: 4 mm, left.\nOTHER LUNG FINDINGS: Emphysema.\nPLEURA: No effusion.", "Benign.",
+    ),
+    "a read between rules": (
+        "Hx: fall\n\n--- Read ---\nRib fractures.\nHemothorax.\n\n--- Critical result ---\nPhoned to the ward.",
+        "Rib fractures.\nHemothorax.", "",
+    ),
+    "numbered sections": (
+        "Section 1, indication: empyema\nSection 2, findings: Thick pleura.\nSection 3, conclusion: No effusion.",
+        "Thick pleura.", "No effusion.",
+    ),
+    "an attestation that adds something": (
+        "FINDINGS: Clear.\nIMPRESSION: Normal.\nATTESTATION: I agree, but there is also a nodule.",
+        "Clear.", "Normal.\nAddendum: I agree, but there is also a nodule.",
+    ),
+    "an attestation": (
+        "FINDINGS: Clear.\nIMPRESSION: Normal.\nATTESTATION: I have seen the images and agree.",
+        "Clear.", "Normal.",
+    ),
     "a wet read before": (
         " WET READ: ___ ___ 5:30 PM\n  Looks fine.\n ________________________________\n                 FINAL REPORT\n"
         " FINDINGS:  Clear lungs.\n",

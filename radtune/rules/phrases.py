@@ -143,13 +143,13 @@ class Scanner:
 
     # What was made out is in plain dicts: looking into one that makes up for what it lacks takes twice as long.
     def __init__(self, phrases: Iterable[Phrase]) -> None:
-        # By the first character, then by part and the word that they start with.
-        self._by_letter: dict[str, dict[tuple[str, str], list[Phrase]]] = {}
-        for phrase in phrases:
+        # By the first character, then by part and the word that they start with; each with its place in the order.
+        self._by_letter: dict[str, dict[tuple[str, str], list[tuple[int, Phrase]]]] = {}
+        for place, phrase in enumerate(phrases):
             first = phrase.nodes[0]
             for opening in first.openings[:1]:
                 starts = self._by_letter.setdefault(opening[0], {})
-                starts.setdefault((phrase.part, first.regex), []).append(phrase)
+                starts.setdefault((phrase.part, first.regex), []).append((place, phrase))
         self._branches: dict[str, Mapping[str, _Branch]] = {}
         # What finds the phrases that stand at a word, of each part, by the word and by that or the sign behind it; None
         # for a word at which none does.
@@ -157,14 +157,17 @@ class Scanner:
 
     def _finders_at(self, word: str, following: str) -> Sequence[tuple[str, Finder]]:
         if word not in self._branches:
-            by_part: dict[str, list[Phrase]] = {}
+            by_part: dict[str, list[tuple[int, Phrase]]] = {}
             for (part, _), phrases in self._by_letter.get(word[0], {}).items():
-                if may_stand_at(phrases[0].nodes[0], word):
+                if may_stand_at(phrases[0][1].nodes[0], word):
                     by_part.setdefault(part, []).extend(phrases)
             if len(self._branches) >= _REMEMBERED_WORDS:
                 self._branches.clear()
                 self._finders.clear()
-            self._branches[word] = {part: _Branch(word, phrases) for part, phrases in by_part.items()}
+            # "vessel*" and "vessels" may both stand there.
+            self._branches[word] = {
+                part: _Branch(word, [phrase for _, phrase in sorted(phrases)]) for part, phrases in by_part.items()
+            }
             self._finders[word] = {} if by_part else None
         finders = ((part, branch.finder(following)) for part, branch in self._branches[word].items())
         found = [(part, finder) for part, finder in finders if finder is not None]

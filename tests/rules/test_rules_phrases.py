@@ -36,6 +36,8 @@ def found(phrase: str, text: str) -> list[str]:
         ("heart ... large", "heart is stable and is not large", ["heart is stable and is not large"]),
         ("heart ... enlarged", "heart size is mildly enlarged", ["heart size is mildly enlarged"]),
         ("heart ... enlarged", "heart enlarged", ["heart enlarged"]),
+        ("heart ... enlarged", "heart: mildly enlarged", ["heart: mildly enlarged"]),
+        ("heart ... enlarged", "heart size: enlarged", []),
         ("heart ... [mildly] large", "heart is large", ["heart is large"]),
         ("heart ... [mildly] large", "heart is mildly large", ["heart is mildly large"]),
         ("heart ... enlarged", "heart is normal and spleen is enlarged", []),
@@ -75,6 +77,13 @@ def test_first_group_wins_then_longer_phrase() -> None:
     ]
     groups = [("mentions", ["heart", "heart size"])]
     assert [hit.phrase for hit in hits(groups, "heart size heart")] == ["heart size", "heart"]
+
+
+def test_the_order_holds_between_words_that_are_spelled_differently() -> None:
+    groups = [("exceptions", ["vessel* large", "vessels small"]), ("mentions", ["vessel*", "vessels"])]
+    assert [hit.phrase for hit in hits(groups, "vessels small, vessels large, vessels")] == [
+        "vessels small", "vessel* large", "vessel*",
+    ]  # fmt: skip
 
 
 def test_parts_are_found_beside_each_other() -> None:
