@@ -43,7 +43,7 @@ _OPENINGS = f"(?:{_one_of(_WORDS['sentences']['openings'])})"
 # In a text without capitals no sentence has one either.
 _OPENS_FINDINGS, _OPENS_IN_LOWER = re.compile(_OPENINGS), re.compile(_OPENINGS, re.IGNORECASE)
 # What makes an attestation more than one.
-_ADDS = re.compile("except|but|however|also|in addition|additional|disagree|differ", re.IGNORECASE)
+_ADDS = re.compile("except|but|however|also|addition|disagree|differ", re.IGNORECASE)
 
 _SENTENCE_START = re.compile(r"(?<=[.?!:_])\s+(?=\w)|\n[ \t]*(?=\w)")
 _PARAGRAPH = re.compile(r"\n(?:[ \t]*+\n)++[ \t]*+(?=\S)")
@@ -56,6 +56,8 @@ _DETAIL = re.compile(
 )
 _SENTENCE_ENDS = ".!?:)]_"
 _RULE = " \t_=*~-"
+# But not in a time of day.
+_COLON = re.compile(r":(?!(?<=\d:)\d)")
 _MARK = re.compile(
     r"[ \t]*(?:[#*_=>\[\u2022-]+|\(?(?:\d{1,2}|[IVX]{1,4}|[A-Z])[.)]|(?i:section|part) \d{1,2}[,.)]?(?=[ \t]))?[ \t]*"
 )
@@ -63,7 +65,7 @@ _REMARK = re.compile(r"\([^()\n]{1,40}\)\s*\Z")
 _LINE_HEADING = re.compile(
     r"(?P<rule>[#*_=>|\u2022-]*+)[ \t]*+(?P<name>[^\W\d_](?:[\w/&,+.'#]|-(?=\w)|[ ](?![ \t])){0,50})"
     r"(?:[ \t]{0,3}\([^()\n]{1,40}\))?[*_]{0,3}"
-    r"(?:(?P<alone>[ \t]*+[*_=-]*+[ \t]*+\Z)|(?P<dash>[ \t]*+(?:-++|\|)[ \t]++(?=\S))"
+    r"(?:(?P<alone>[ \t]*+[*_=-]*+[ \t]*+(?:[\d/:. -]|[AaPp][Mm]){0,25}\Z)|(?P<dash>[ \t]*+(?:-++|\|)[ \t]++(?=\S))"
     r"|(?P<wide>(?:[ ]{2}|\t)[ \t]*+(?=\S)))"
 )
 # Names that open a section wherever they stand before a colon; "report" or "answer" may also end a sentence there.
@@ -175,7 +177,9 @@ class _Sorter:
             return
         if kind == HISTORY and self.findings and re.fullmatch("(?i)diagnos[ie]s|dx", part.name):
             kind = IMPRESSION
-        if kind == CLOSING and part.name.lower() == "attestation" and _ADDS.search(self.text, start, end):
+        if kind == HISTORY and self.impression and not self.findings and part.name.lower() == "details":
+            kind = FINDINGS
+        if kind == CLOSING and "attestation" in part.name.lower() and _ADDS.search(self.text, start, end):
             kind = ADDENDUM
         nothing_yet = not (self.findings or self.weak or self.impression or self.addenda)
         if kind in _FRONT or (kind == CLOSING and nothing_yet):
@@ -237,7 +241,8 @@ class _Sorter:
             opens = _OPENS_IN_LOWER if text.islower() else _OPENS_FINDINGS
             long = len(text.split()) > _LONGEST_TITLE
             sentence = text[-1] in ".;" or long or opens.match(text)
-            detail = _DETAIL.match(text) and not (long and text[-1] == ".")
+            goes_on = line.end() == end and self.text[end - 1] != "\n"  # with the first heading behind it
+            detail = _DETAIL.match(text) and not ((long or goes_on) and text[-1] == ".")
             if sentence and not title_of(text) and not detail:
                 return line.start()
             if names_exam(text):
@@ -279,13 +284,12 @@ def _parts(text: str) -> Iterator[_Part]:
 
 
 def _parts_of_line(text: str, start: int, line: str) -> Iterator[_Part]:
-    if ":" not in line:
+    colons = list(_COLON.finditer(line)) if ":" in line else []
+    if not colons:
         yield from _without_colon(text, start, line)
         return
     behind = 0
-    for colon in re.compile(":").finditer(line):
-        if line[colon.end() : colon.end() + 1].isdigit() and line[: colon.start()][-1:].isdigit():
-            continue  # a time of day
+    for colon in colons:
         found = _before_colon(text, start, line, behind, colon.start())
         if found is None and behind == 0:
             found = next(_without_colon(text, start, line), None)

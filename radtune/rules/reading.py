@@ -91,7 +91,7 @@ _NARROW_GAP = re.compile(r"\S {1,2}\S")
 _CELL = re.compile(r"[A-Za-z][A-Za-z /]{1,30}\Z")
 
 # Boxes to tick; those of a line that begins with a name stand behind their names: "Effusion [x] Edema [ ]".
-_UNTICKED, _TICKED = r"(?:\[(?: {0,3}|no?)\]|\( {1,3}\))", r"(?:\[(?:x|\u2713|\u221a|y|yes)\]|\(x\))"
+_UNTICKED, _TICKED = r"(?:\[(?: {0,3}|no?|-)\]|\( {1,3}\))", r"(?:\[(?:x|\u2713|\u221a|y|yes)\]|\(x\))"
 _BOX = rf"(?:{_UNTICKED}|{_TICKED})"
 _BOXES_BEHIND = re.compile(
     rf"(?m)^ *+(?:[a-z ]{{1,20}}: *+){{0,2}}[a-z][^\[\]:\n]{{1,40}}(?:{_BOX}.*|: *+{_BOX}(?:.*{_BOX})?) *$"
@@ -121,7 +121,7 @@ _ANSWER = (
 )
 _ADJECTIVE = (
     r"(?:normal|clear|enlarged|big|prominent|borderline|dilated|mild(?:ly)?|small|large|widened|unremarkable|intact"
-    r"|unchanged|stable|moderate(?:ly)?|free|within normal|wnl|nad)\b"
+    r"|unchanged|stable|moderate(?:ly)?|free|within normal|wnl|nad|not (?:enlarged|widened|dilated|prominent))\b"
 )
 _MINUS = re.compile(r": -(?= ?(?:[.,\n]|\Z))")
 # A form's blanks around what was filled in, and its fields: "Effusion ___none___", "<Edema: none> <Effusion: small>".
@@ -152,10 +152,12 @@ _DASH_AS_COLON = re.compile(
 _DENIED_ITEM = re.compile(r"((?:^|(?<=\n)|(?<=- ))no (?:[^\n-]|(?<! )-(?! )){1,60} )-(?= )")
 # So do leaders, a sign of equality, a tab: "Pneumothorax .... No".
 _LEADER = re.compile(
-    rf"\A([ \t]*+(?:[-*>][ \t]++)?[A-Z/]++(?: [A-Z/]++){{0,3}})(?:[ \t]*+(?:=|\.{{3,}}+)[ \t]*+| *+\t[ \t]*+| {{3,}}+)"
-    rf"(?={_ANSWER}|{_ADJECTIVE}|[yn]\b)",
+    r"\A([ \t]*+(?:[-*>][ \t]++|\d{1,2}[ \t]++)?[A-Z/]++(?: [A-Z/]++){0,3})"
+    rf"(?:[ \t]*+(?:=|\.{{3,}}+)[ \t]*+| *+\t[ \t]*+| {{3,}}+)(?={_ANSWER}|{_ADJECTIVE}|[yn]\b)",
     re.IGNORECASE,
 )
+# "Is there an effusion?", and on the next line "A. No."
+_ANSWER_MARK = re.compile(r"(?<=\?)([ \t]{0,9}\n[ \t]{0,9})(?:a|ans|answer)[.:)](?=\s)")
 # "Pneumothorax? - none seen."
 _ASKED_BEFORE = re.compile(rf"\?( *)[-:](?= *+{_ANSWER})")
 # Headings of what is not there.
@@ -216,6 +218,8 @@ def reading_copy(text: str) -> str:
         lower = _DASH_AS_COLON.sub(r"\1:", _DENIED_ITEM.sub(rf"\1{SENTENCE_END}", lower))
     if any(word in lower for word in _TELLS_OF_ABSENT):
         lower = _LISTS_ABSENT.sub(lambda name: f"{name[1]}no:".ljust(len(name[0])), lower)
+    if "?" in lower:
+        lower = _ANSWER_MARK.sub(lambda mark: mark[1].ljust(len(mark[0])), lower)
     lower = _SENTENCE_END.sub(SENTENCE_END, lower)
     if "?" in lower:
         lower = _ASKED_BEFORE.sub(r"?\1 ", lower)
@@ -275,6 +279,8 @@ def _breaks(before: str, line: str, widest: int, prose: bool) -> bool:
     if (_ends_open(before) and not (_AT_A_SIDE.search(before) and _CAPITALISED.match(line))) or _GOES_ON.match(line):
         return False
     word = line.split(maxsplit=1)[0]
+    if prose and word[0].islower() and len(before) > _SHORT_LINE and before.rstrip()[-1] not in ".:;":
+        return False
     had_room = len(before.rstrip()) + 1 + len(word) <= widest
     if not prose:
         return had_room or widest < _WRAPPED_FROM
