@@ -41,6 +41,7 @@ class EvaluateConfig:
     gold_column: str | None = key("Column or JSON key of the gold labels; else 'labels'.", None)
     gold_columns: list[str] = key("Columns of several annotators, whose agreement is shown too.", [])
     gold_rule: str | None = key("Makes gold of these columns, where no gold_column is.", None, RULES)
+    gold_names: dict[str, str] = key("By column of gold, the class that it counts as, where no column is a class.", {})
     id_column: str | None = key("Column or JSON key of the report ids; else report_id, study_id or uid.", None)
     gold_blank: str | None = key(
         "Meaning of blank cells of gold: absent, or not scored; else absent, but a blank row is not annotated where "
@@ -66,7 +67,7 @@ def main(config: EvaluateConfig) -> None:
     check_outputs([config.output, config.errors], files)
     task = load_task(config.task)
     _check(config, task)
-    if inputs.asks_questions(config.gold, config.gold_column):
+    if not config.gold_names and inputs.asks_questions(config.gold, config.gold_column):
         # What nobody has asked is not known.
         config.gold_blank = config.gold_blank or label_files.IGNORE
     policies, lenient = label_files.policies_for(task, config.uncertain), config.spelling == LENIENT
@@ -138,8 +139,8 @@ def _read_sides(config: EvaluateConfig, task: Task) -> dict[str, LabelFile]:
     first, second = (config.predictions, config.prediction_column), (config.compare, config.compare_column)
     given = {inputs.PREDICTIONS: first, inputs.COMPARE: second}
     sides = {name: read_labels(path, task, column, ids.get(path)) for name, (path, column) in given.items() if path}
-    annotators = config.gold_columns, config.gold_rule
-    return sides | inputs.read_gold(config.gold, task, config.gold_column, *annotators, ids.get(config.gold))
+    how = config.gold_column, config.gold_columns, config.gold_rule, ids.get(config.gold), config.gold_names
+    return sides | inputs.read_gold(config.gold, task, *how)
 
 
 def _write_errors(

@@ -36,7 +36,6 @@ COMMANDS = {
     "export-gguf": "scripts/export_gguf.py",
     "verify": "scripts/verify_model.py",
     "new-study": "scripts/new_study.py",
-    "map-labels": "scripts/map_labels.py",
     "check-rules": "scripts/check_rules.py",
 }
 

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from radtune.config import InputError, nearest
 from radtune.files import sha256_text
 from radtune.label_cells import cell_labels
 from radtune.labels import NO_FINDING, SIDES, Answer, Phrase, State, Status
-from radtune.privacy import NOT_SHOWN, looks_like_name, shown, shown_columns
+from radtune.privacy import NOT_SHOWN, looks_like_name, no_column, shown, shown_columns
 from radtune.report import say_unused
 from radtune.tables import (
     ID_COLUMNS,
@@ -57,6 +58,8 @@ _NOT_PROVENANCE = frozenset((*_IDS, LABELS, PHRASES, LABELS_SHA256, "task", "sta
 _STATES = {f"{state:d}{end}": state for state in State for end in ("", ".0", ",0")}
 _STATES |= dict.fromkeys(("true", "yes", "y", "x", "\u2713", "positive", "present"), State.PRESENT)
 _STATES |= dict.fromkeys(("false", "no", "n", "negative", "absent"), State.ABSENT) | {"uncertain": State.UNCERTAIN}
+# Where several columns are one class, the last of these that one of them says.
+_RISING = (State.ABSENT, State.UNCERTAIN, State.PRESENT)
 # In the name of a column that nothing reads, worth telling of: labels, or rows to leave out.
 _MAY_BE_MEANT = re.compile("label|split|fold|partition|exclu", re.IGNORECASE)
 
@@ -116,7 +119,13 @@ def _classes(task: Task) -> list[str]:
     return [name for name in task.classes if name not in task.doubted]
 
 
-def read_labels(path: Path, task: Task, column: str | None = None, id_column: str | None = None) -> LabelFile:
+def read_labels(
+    path: Path,
+    task: Task,
+    column: str | None = None,
+    id_column: str | None = None,
+    names: Mapping[str, str] = MappingProxyType({}),
+) -> LabelFile:
     """Reads the labels of a task from whatever file has them.
 
     A file is JSONL with ``labels`` (predictions.jsonl) or ``phrases`` (annotations.jsonl); a table with a column of
@@ -129,6 +138,8 @@ def read_labels(path: Path, task: Task, column: str | None = None, id_column: st
         task: Whose labels they are; rows that name another one are refused.
         column: The column (or JSON key) with the labels, such as an annotator's; None for the usual ones.
         id_column: The same of the report ids; None for the usual ones.
+        names: By column of a label table that has other names, such as another collection's gold, the class that it
+            counts as; columns that are not named are left out.
     """
     path = Path(path)
     answers: dict[str, Answer] = {}
@@ -137,7 +148,7 @@ def read_labels(path: Path, task: Task, column: str | None = None, id_column: st
     for number, row in read_table(path):
         where = f"{path}:{number}"
         row = row if is_json else {name: cell_text(cell) for name, cell in row.items()}
-        layout = layout or _layout(path, row, task, column, id_column)
+        layout = layout or _layout(path, row, task, column, id_column, names)
         id_name = layout.ids if layout.ids in row else find_id_column(row, Path(where), id_column)
         report_id = id_cell(where, id_name, row)
         if not report_id:
@@ -171,8 +182,17 @@ def column_of(path: Path, name: str | None) -> str | None:
     return find_column(column_names(path), (name,)) if name else None
 
 
-def _layout(path: Path, row: Mapping[str, Any], task: Task, column: str | None, id_column: str | None) -> _Layout:
+def _layout(
+    path: Path,
+    row: Mapping[str, Any],
+    task: Task,
+    column: str | None,
+    id_column: str | None,
+    names: Mapping[str, str],
+) -> _Layout:
     ids = find_id_column(row, path, id_column)
+    if names:
+        return _Layout(ids, None, _named(path, row, task, names))
     if is_jsonl(path) or column is not None:
         return _Layout(ids, column, {})
     labels, status = find_column(row, (LABELS,)), find_column(row, ("status",))
@@ -190,6 +210,16 @@ def _layout(path: Path, row: Mapping[str, Any], task: Task, column: str | None, 
         if near := task.nearest(name):
             raise InputError(f"{path}: unknown column {name!r}; did you mean {near!r}?")
     return _Layout(ids, labels, states, status, tuple(others))
+
+
+def _named(path: Path, row: Mapping[str, Any], task: Task, names: Mapping[str, str]) -> dict[str, str]:
+    """Columns of a label table by the classes that they are said to count as."""
+    for name, meant in names.items():
+        if meant not in task.classes:
+            raise InputError(f"{path}: {task.name} has no class {shown(meant)}{nearest(meant, task.classes)}")
+        if name not in row:
+            raise InputError(f"{path}: {no_column(name, row)}")
+    return dict(names)
 
 
 def _patient_id(row: Mapping[str, Any]) -> str | None:
@@ -225,7 +255,8 @@ def _table_answer(
     for name, meant in layout.states.items():
         cell = row[name].strip()
         if cell.lower() in _STATES:
-            states[meant] = _STATES[cell.lower()]
+            state = _STATES[cell.lower()]
+            states[meant] = max(state, states.get(meant, state), key=_RISING.index)
         elif cell and not is_missing(cell):
             # Where columns are shifted, a report may stand here.
             is_word = len(cell) <= 20 and len(cell.split()) == 1

@@ -60,6 +60,7 @@ class CombineConfig:
     gold_column: str | None = key("Column or JSON key of its labels; else 'labels'.", None)
     gold_columns: list[str] = key("Columns of several annotators, in place of one.", [])
     gold_rule: str | None = key("Makes gold of these columns, where no gold_column is.", None, RULES)
+    gold_names: dict[str, str] = key("Its columns of other names, as in evaluate.py.", {})
     id_column: str | None = key("Column of its report ids; else the usual ones.", None)
     gold_blank: str | None = key("Meaning of its blank cells, as in evaluate.py.", None, BLANK)
     wanted: dict[str, float] = key(
@@ -109,7 +110,7 @@ def main(config: CombineConfig) -> None:
     setting = Setting(rule, config.least or 0)
     if config.gold:
         keys = config.gold_column, config.gold_columns, config.gold_rule, config.id_column, config.gold_blank
-        gold = one_gold(config.gold, task, *keys)
+        gold = one_gold(config.gold, task, *keys, config.gold_names)
         validation = [read_labels(path, task) for path in config.validation]
         if known := match_ids(validation[0].answers, members[0].answers):
             raise InputError(f"validation: {len(known)} of its reports are among those to answer: they may not decide")

@@ -49,7 +49,6 @@ def schemas() -> dict[str, type]:
     from scripts.join_rows import JoinConfig
     from scripts.label_by_rules import LabelConfig
     from scripts.linear_model import LinearConfig
-    from scripts.map_labels import MapLabelsConfig
     from scripts.prepare_reports import PrepareConfig
 
     return {
@@ -57,7 +56,7 @@ def schemas() -> dict[str, type]:
         "recipes/lora_finetune.py": TrainingSettings,
         "scripts/build_instructions.py": InstructionsConfig, "scripts/join_rows.py": JoinConfig,
         "scripts/label_by_rules.py": LabelConfig, "scripts/linear_model.py": LinearConfig,
-        "scripts/combine.py": CombineConfig, "scripts/map_labels.py": MapLabelsConfig,
+        "scripts/combine.py": CombineConfig,
         "scripts/prepare_reports.py": PrepareConfig,
     }  # fmt: skip
 

@@ -52,6 +52,23 @@ def test_every_form_says_the_same(tmp_path: Path) -> None:
         assert read(path) == expected, path.name
 
 
+NAMES = {"Effusion": "Pleural Effusion", "Mass": "Lung Lesion", "Nodule": "Lung Lesion", "Edema": "Edema"}
+
+
+def test_columns_of_other_names_count_as_classes(tmp_path: Path) -> None:
+    text = (
+        "uid,Effusion,Mass,Nodule,Edema,Hernia\n1,1,0,1,,1\n2,0,0,0,-1,0\n3,nan,NULL,-1.0,1.0,\n4,0,0,-1,0,0\n5,0,-1,1,0,0\n"
+    )  # fmt: skip
+    file = read_labels(write(tmp_path / "x.csv", text), MC, names=NAMES)
+    states = {report_id: answer.states for report_id, answer in file.answers.items()}
+    found = {i: [said.get(name) for name in ("Pleural Effusion", "Lung Lesion", "Edema")] for i, said in states.items()}
+    assert found == {
+        "1": [1, 1, None], "2": [0, 0, -1], "3": [None, -1, 1], "4": [0, -1, 0], "5": [0, 1, 0]
+    }  # fmt: skip
+    # What no column counts as is not decided.
+    assert "Fracture" in file.missing and "Edema" not in file.missing
+
+
 def test_a_column_by_name(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", 'case,patient_id,radiologist\nA, 10 ,"Edema, "\nB,,\n')
     assert read(path, MC, "radiologist", "case") == {"A": ("Edema",), "B": ()}

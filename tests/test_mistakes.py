@@ -23,7 +23,6 @@ COMBINE = "combine task=multiple_choice predictions=[predictions.jsonl] output=n
 SEVERAL = "infer task=multiple_choice reports=reports.jsonl checkpoint_dir=mini adapter_dir=[mini,mini]"
 TASK = "new-task name=ct names=[A,B] output=new.yaml"
 STUDY = "new-study name=s input=notes.csv gold=gold.csv output=new.yaml id_column=NOTE_ID text_column=NOTE"
-MAP = "map-labels task=multiple_choice input=labels.csv output=new.csv"
 
 MISTAKES = [
     # Keys.
@@ -76,7 +75,6 @@ MISTAKES = [
     ("study typo.yaml", "typo.yaml: unknown key 'report'"),
     ("study reports.jsonl", "reports.jsonl:2: not valid YAML"),
     ("label reports=reports.jsonl output=new.csv explain=yes", "explain: expected true, false, or a name that ends in"),
-    ("map-labels task=multiple_choice input=labels.csv output=new.csv names={}", "names: none given"),
     ("check gold=labels.csv id_column=STUDY", "1 of 1 files cannot be used as they are"),
     ("check", "nothing to check"),
     ("label", "missing required key: reports"),
@@ -102,12 +100,6 @@ MISTAKES = [
     (f"{STUDY} text_column=Body", "no column 'Body'"),
     (f"{STUDY} labels=nobody", "expected rules, teacher, a labeler or the path"),
     (f"{STUDY} output=typo.yaml", "is there already"),
-    (f"{MAP} names.Effusion=Edema", "no column 'Effusion'"),
-    (f"{MAP} names.Edema=Oedema", "has no class 'Oedema'; did you mean 'Edema'?"),
-    (f"{MAP} input=values.csv names.Atelectasis=Edema", "values.csv:2: Atelectasis: expected 1, 0, -1 or blank"),
-    (f"{MAP} input=twice.csv names.Atelectasis=Edema", "twice.csv:22: a report stands twice"),
-    (f"{MAP} input=blank.csv names.Edema=Edema", "blank.csv:2: a report without an id"),
-    (f"{MAP} input=notes.csv names.NOTE=Edema", "no id column"),
     # Files that are not there, empty, swapped, or of another kind.
     ("label reports=nowhere.jsonl output=new.csv", "nowhere.jsonl: No such file"),
     ("label reports=empty.jsonl output=new.csv", "empty.jsonl: no rows"),
@@ -240,6 +232,9 @@ MISTAKES = [
     (f"{EVALUATE} task=open_ended", "a row of task 'multiple_choice', expected 'open_ended'"),
     (f"{EVALUATE} errors=errors.jsonl", "errors needs the texts: give reports=reports.jsonl"),
     (f"{EVALUATE} output=labels.csv", "would overwrite labels.csv"),
+    (f"{EVALUATE} gold_names.Effusion=Edema", "labels.csv: no column 'Effusion'"),
+    (f"{EVALUATE} gold_names.Edema=Oedema", "has no class 'Oedema'; did you mean 'Edema'?"),
+    (f"{EVALUATE} gold_names.Edema=Edema gold_column=Edema", "gold_names is of a label table, and goes with neither"),
 ]
 
 
@@ -265,7 +260,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "gold.csv": ["report_id,text,Edema", "1,Edema.,1"],
         "opacity.csv": ["report_id,labels", "1,Edema", "2,Airspace Opacity"],
         "odd.tsv": ["", "No effusion.\tEffusion=0"], "odder.tsv": ["No effusion.\tPleural Effusion=2"],
-        "blank.csv": ["uid,Edema", "None,1"],
     }  # fmt: skip
     for name, content in texts.items():
         (folder / name).write_text("\n".join(content) + "\n")

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -47,12 +48,15 @@ _NO_GROUPS = frozenset((*ID_COLUMNS, *PATIENT_COLUMNS, *TEXT_COLUMNS, *SECTIONS)
 
 
 def read_gold(
-    path: Path, task: Task, column: str | None, columns: Sequence[str], rule: str | None, id_column: str | None
-) -> dict[str, LabelFile]:
+    path: Path, task: Task, column: str | None, columns: Sequence[str], rule: str | None, id_column: str | None,
+    names: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, LabelFile]:  # fmt: skip
     """Reads the annotators whose agreement is asked for, by column, and :data:`GOLD` unless a rule is to make it.
 
+    ``names`` are as in :func:`radtune.label_files.read_labels`.
+
     Raises:
-        InputError: The three keys contradict one another, or as :func:`radtune.label_files.read_labels`.
+        InputError: The keys contradict one another, or as :func:`radtune.label_files.read_labels`.
     """
     if columns and (len(columns) < 2 or len(set(columns)) < len(columns)):
         raise InputError("gold_columns needs two or more different columns, one an annotator")
@@ -62,13 +66,15 @@ def read_gold(
         raise InputError("gold_rule needs the annotators' columns (gold_columns=[A,B])")
     if taken := {GOLD, PREDICTIONS, COMPARE} & set(columns):
         raise InputError(f"gold_columns: an annotator's column cannot be named {min(taken)!r}")
-    if not columns and asks_questions(path, column):
+    if names and (column or columns):
+        raise InputError("gold_names is of a label table, and goes with neither gold_column nor gold_columns")
+    if not columns and not names and asks_questions(path, column):
         # The rules that read questions take a third of a second to load.
         from radtune.score.questions import read_questions
 
         return {GOLD: read_questions(path, task, id_column)}
     sides = {name: read_labels(path, task, name, id_column) for name in columns}
-    sides |= {} if rule else {GOLD: read_labels(path, task, column, id_column)}
+    sides |= {} if rule else {GOLD: read_labels(path, task, column, id_column, names)}
     # Who says elsewhere that there is nothing leaves blank what was not annotated, in whichever column.
     says_none = any(side.says_none for side in sides.values())
     return {name: replace(side, says_none=says_none) for name, side in sides.items()}
@@ -120,10 +126,10 @@ def combine_gold(task: Task, annotators: Sequence[LabelFile], rule: str, gold_bl
 
 def one_gold(
     path: Path, task: Task, column: str | None, columns: Sequence[str] | None, rule: str | None,
-    id_column: str | None, gold_blank: str | None, slips: bool = False,
+    id_column: str | None, gold_blank: str | None, names: Mapping[str, str] | None, slips: bool = False,
 ) -> LabelFile:  # fmt: skip
     """What is right, by one column or by several annotators': as their keys are read, understood and combined."""
-    read = read_gold(path, task, column, columns or (), rule, id_column)
+    read = read_gold(path, task, column, columns or (), rule, id_column, names or {})
     sides = {name: understood(task, side, slips)[0] for name, side in read.items() if rule or name == GOLD}
     return combine_gold(task, list(sides.values()), rule, gold_blank) if rule else sides[GOLD]
 

@@ -89,7 +89,7 @@ def check_study(
                 needed = f"{cell.name} needs {cell.rows[cohort.name]:,}"
                 raise InputError(f"cohorts.{cohort.name}: {needed} labelled reports, there are {there:,}")
     for name, test in study.tests.items():
-        if test.gold_from or is_synthetic(test):
+        if is_synthetic(test):
             continue
         reports = read_source(test.source) if test.reports is None else reports_of(test.reports)
         gold = {normal_id(report_id) for report_id in gold_of(test).answers}

@@ -92,9 +92,6 @@ def jobs_of(study: Study, recipes: Mapping[str, Training]) -> dict[str, Job]:
         for fold in range(1, study.settings.folds + 1) if apart else ():
             reports, part = study.test_reports(test.name, fold), {"fold": [fold, study.settings.folds]}
             found.append(_prepare(f"prepare_fold/{test.name}/{fold}", test, reports, test.gold, part))
-        if test.gold_from:
-            keys = {**test.gold_from, "task": _task(test.task), "output": test.gold}
-            found.append(Job(f"map_gold/{test.name}", ("scripts/map_labels.py",), keys, (test.gold,), (keys["input"],)))
     found += [_build(study, cell) for cell in {cell.rows_name: cell for cell in study.cells if cell.learns}.values()]
     for cell in study.cells:
         found += [_train(study, cell, recipes[cell.recipe])] if cell.trained else []
@@ -185,7 +182,7 @@ def _combine(study: Study, cell: Cell, test: Test, output: Path) -> Job:
         name: [study.predictions(member.name, part.name) for member in study.members(cell.ensemble)]
         for name, part in (("predictions", test), ("validation", validation))
     }
-    own = ("gold_column", "gold_columns", "gold_rule", "gold_blank", "id_column")
+    own = ("gold_column", "gold_columns", "gold_names", "gold_rule", "gold_blank", "id_column")
     reading = {name: validation.evaluation[name] for name in own if name in validation.evaluation}
     keys = {**ensemble.combine, **files, **reading, "task": _task(test.task), "gold": validation.gold, "output": output}
     reads = (*files["predictions"], *files["validation"], validation.gold, *_wording(test.task))

@@ -190,7 +190,8 @@ def gold_of(test: Test) -> LabelFile:
     Raises:
         InputError: It cannot be read.
     """
-    keys = map(test.evaluation.get, ("gold_column", "gold_columns", "gold_rule", "id_column", "gold_blank"))
+    names = ("gold_column", "gold_columns", "gold_rule", "id_column", "gold_blank", "gold_names")
+    keys = map(test.evaluation.get, names)
     return one_gold(test.gold, test.task, *keys, slips=_is_lenient(test))
 
 

@@ -33,7 +33,8 @@ SYNTHETIC = "synthetic"
 ALL = "all"
 # Keys of a test that are not prepare_reports.py's but evaluate.py's.
 _EVALUATION_KEYS = (
-    "by", "gold", "gold_blank", "gold_column", "gold_columns", "gold_rule", "id_column", "spelling", "uncertain"
+    "by", "gold", "gold_blank", "gold_column", "gold_columns", "gold_names", "gold_rule", "id_column", "spelling",
+    "uncertain",
 )  # fmt: skip
 _CHOICES = {"gold_blank": BLANK, "gold_rule": combine.RULES, "spelling": SPELLING, "uncertain": POLICIES}
 _PATH_KEYS = ("input", "gold", "reports", "labels")
@@ -165,7 +166,6 @@ class Test:
     title: str
     task: Task
     gold: Path
-    gold_from: Mapping[str, Any]  # keys of map_labels.py, where gold is made from a label table of other names
     reports: Path | None
     evaluation: Mapping[str, Any]  # keys of evaluate.py
     source: Mapping[str, Any]  # keys of prepare_reports.py
@@ -258,12 +258,9 @@ def read_test(where: str, name: str, settings: StudySettings, run_dir: Path) -> 
     gold = evaluation.setdefault("gold", str(run_dir / "tests" / name / gold_name(task)) if made else None)
     if not gold or not isinstance(gold, str):
         raise InputError(f"{where} has no gold, or gold is no path")
-    names, gold_from = source.pop("gold_names", {}), {}
-    if names:
-        if not isinstance(names, Mapping) or not all(value in task.classes for value in names.values()):
-            raise InputError(f"{where}.gold_names: expected a class of {task.name} by each column of gold to read")
-        gold_from = {"input": Path(gold), "names": names, "id_column": evaluation.pop("id_column", None)}
-        gold = evaluation["gold"] = str(run_dir / "tests" / name / gold_name(task))
+    names = evaluation.get("gold_names", {})
+    if not isinstance(names, Mapping) or not all(value in task.classes for value in names.values()):
+        raise InputError(f"{where}.gold_names: expected a class of {task.name} by each column of gold to read")
     if made and run_dir not in Path(gold).parents:
         raise InputError(f"{where}.gold: {gold} is written by the study, so it belongs in {run_dir}")
     for option, choices in _CHOICES.items():
@@ -276,7 +273,7 @@ def read_test(where: str, name: str, settings: StudySettings, run_dir: Path) -> 
         if Path(gold).is_file() and id_column not in column_names(Path(gold)):
             evaluation.pop("id_column", None)
     given = Path(reports) if reports else None
-    return Test(name, title, task, Path(gold), gold_from, given, evaluation, source, name)
+    return Test(name, title, task, Path(gold), given, evaluation, source, name)
 
 
 def check_settings(where: str, settings: StudySettings, run_dir: Path) -> None:

@@ -69,7 +69,7 @@ def _dataset_row(study: Study, reported: Reported, part: Cohort | Test, most: in
     if isinstance(part, Test):
         usage = "validation" if part.name in study.settings.validations else "evaluation"
         title, reports, labels = part.title, study.test_reports(part.name), part.gold
-        annotator = "Known truth" if is_synthetic(part) else Path(part.gold_from.get("input", labels)).name
+        annotator = "Known truth" if is_synthetic(part) else labels.name
     else:
         usage, title, reports = "training", part.task.title, study.cohort_file(part.name, "reports.jsonl")
         labels = study.weak_labels(part)
