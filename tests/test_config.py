@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import refused
 
 from radtune.config import InputError, from_mapping, help_text, key, parse_config, read_yaml, yaml_files
 
@@ -99,9 +100,8 @@ def test_values(argument: str, name: str, value: object) -> None:
     ],
 )
 def test_mistakes_are_told_in_one_line(arguments: list[str], message: str) -> None:
-    with pytest.raises(InputError) as caught:
+    with refused(line=message):
         parse(*arguments)
-    assert str(caught.value) == message
 
 
 def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
@@ -152,10 +152,8 @@ def test_bad_files(tmp_path: Path, content: bytes | None, message: str) -> None:
     config = tmp_path / "keys.yaml"
     if content is not None:
         config.write_bytes(content)
-    with pytest.raises(InputError) as caught:
+    with refused(f"{config}{message}"):
         parse(f"--config={config}")
-    assert str(caught.value).startswith(f"{config}{message}")
-    assert "\n" not in str(caught.value)
 
 
 def test_a_file_name_with_a_nul() -> None:
@@ -271,9 +269,8 @@ def test_keys_below_keys(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_below_keys(arguments: list[str], message: str) -> None:
-    with pytest.raises(InputError) as caught:
+    with refused(line=message):
         parse_config(Nested, ["output=o", *arguments])
-    assert str(caught.value) == message
 
 
 @dataclass(frozen=True)
@@ -294,9 +291,8 @@ class Shelf:
     ],
 )
 def test_mappings_that_do_not_fit(values: object, message: str) -> None:
-    with pytest.raises(InputError) as caught:
+    with refused(line=message):
         from_mapping(Shelf, values, "f.yaml")
-    assert str(caught.value) == message
 
 
 def test_a_yaml_becomes_dataclasses(tmp_path: Path) -> None:
@@ -388,10 +384,11 @@ for command in (
     ["prompts.py", "task=open_ended", "use=labelling"], ["scripts/prepare_reports.py", "--help"],
     ["scripts/label_by_rules.py", "text=Edema."], ["scripts/study_step.py", "--help"], ["evaluate.py", "--help"],
     ["inference.py", "--help"],
+    ["gpt_data_generate.py", "reports=data/synthetic_reports.jsonl", "output=never.jsonl", "dry_run=true"],
 ):
     sys.argv = command
     runpy.run_path(command[0], run_name="__main__")
-    heavy = {"torch", "pandas", "pyarrow", "scipy", "sklearn", "transformers"} & set(sys.modules)
+    heavy = {"torch", "pandas", "pyarrow", "scipy", "sklearn", "transformers", "openai", "starlette"} & set(sys.modules)
     print(command[0], heavy, "numpy" in sys.modules)
 """
 
@@ -405,4 +402,4 @@ def test_commands_start_without_what_they_do_not_need() -> None:
     )  # fmt: skip
     assert finished.stderr == ""
     # Each job of a study is a command in another, scripts/study_step.py.
-    assert [finished.stdout.count(f".py set() {numpy}\n") for numpy in (False, True)] == [4, 2]
+    assert [finished.stdout.count(f".py set() {numpy}\n") for numpy in (False, True)] == [4, 3]

@@ -13,6 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, generate_uid
+from refusals import refused
 
 from radtune.config import InputError
 from radtune.images import Picture, read_picture
@@ -143,9 +144,8 @@ def broken_dicom(path: Path, how: str) -> None:
 def test_dicom_files_that_cannot_be_shown_are_one_line(tmp_path: Path, how: str) -> None:
     path = tmp_path / "x.dcm"
     broken_dicom(path, how)
-    with pytest.raises(InputError) as caught:
+    with refused(f"{path}: ", NAME):
         read_picture(path, 1024)
-    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value) and NAME not in str(caught.value)
 
 
 @pytest.mark.parametrize("how", ["", "text", "bomb", "cut", "eps", "deep", "alpha", "film", None])
@@ -161,9 +161,8 @@ def test_files_that_are_no_image_are_one_line(tmp_path: Path, how: str | None) -
         eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"
         files = {"": b"", "text": b"Findings: Zebrowski", "bomb": BOMB, "eps": eps, "deep": DEEP, "alpha": DEEP_ALPHA}
         path.write_bytes(files[how])
-    with pytest.raises(InputError) as caught:
+    with refused(f"{path}: ", "Zebrowski"):
         read_picture(path, 1024)
-    assert str(caught.value).startswith(f"{path}: ") and "Zebrowski" not in str(caught.value)
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,17 +76,6 @@ def test_one_report_is_read_from_standard_input_and_its_answer_shown(serve, run)
     assert closed in run(TASK, MINI, given=None, code=2)[1]
 
 
-def test_closed_answers_with_scores(reports, tmp_path, run):
-    output = tmp_path / "p.jsonl"
-    run(TASK, MINI, f"reports={reports}", f"output={output}", "constrain=true", "scores=true", "batch_size=null")
-    made = read(output)
-    assert len(made) == 60
-    assert all(row["status"] == "ok" and list(row["scores"]) == list(CLASSES) for row in made)
-    assert output.stat().st_mode & 0o777 == 0o600
-    manifest = json.loads(output.with_name("p.jsonl.manifest.json").read_text())
-    assert (manifest["rows"], manifest["asked"]) == (60, 60)
-
-
 def test_an_interrupt_before_the_first_answer_leaves_what_was_there(reports, tmp_path, serve, start_fork, run):
     async def late(body: dict):
         await asyncio.sleep(120)

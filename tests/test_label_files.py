@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import refused
 
 from radtune.config import InputError
 from radtune.files import write_jsonl
@@ -353,10 +354,8 @@ BROKEN = [
 @pytest.mark.parametrize(("name", "text", "message"), BROKEN)
 def test_broken_files_are_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
     path = write(tmp_path / name, text)
-    with pytest.raises(InputError) as caught:
+    with refused(f"{path}{message}"):
         read(path)
-    assert str(caught.value).startswith(f"{path}{message}")
-    assert "\n" not in str(caught.value)
 
 
 SECRET = "zebrafish effusion on the left"
@@ -375,10 +374,8 @@ SECRET = "zebrafish effusion on the left"
 )
 def test_what_may_be_a_report_is_not_repeated(tmp_path: Path, name: str, text: str | dict, message: str) -> None:
     path = write(tmp_path / name, text if isinstance(text, str) else json.dumps(text))
-    with pytest.raises(InputError) as caught:
+    with refused(message, "zebra"):
         read(path)
-    assert message in str(caught.value)
-    assert "zebra" not in str(caught.value)
 
 
 @settings(max_examples=60, deadline=None)
@@ -394,9 +391,3 @@ def test_any_bytes_are_read_or_refused(
         assert str(path) in str(error)
     else:
         assert found.answers
-
-
-def test_a_label_table_has_no_phrases(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.csv", f"uid,{','.join(COLUMNS)}\n1{',' * len(COLUMNS)}\n")
-    with pytest.raises(InputError, match=r"no column 'labels'.*; a label table has no phrases"):
-        read(path, OE)

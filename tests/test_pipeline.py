@@ -89,32 +89,6 @@ def test_adapter_and_merged_weights_answer_alike(folder, trained, predict):
     assert answers[adapter] != answers[base]
 
 
-def test_rows_come_in_order_and_score(folder, predict, command):
-    output = folder / "predictions.jsonl"
-    assert "40 reports" in predict(output, temperature=0.1)[0]
-    rows = read(output)
-    assert [row["report_id"] for row in rows] == [report["report_id"] for report in read(folder / "mimic.jsonl")]
-    assert {
-        "report_id", "task", "labels", "response", "status", "model", "adapter", "prompt_sha256", "temperature", "seed",
-    } <= set(rows[0])  # fmt: skip
-    again = folder / "again.jsonl"
-    predict(again, temperature=0.1)
-    assert [row["response"] for row in read(again)] == [row["response"] for row in rows]
-    metrics = folder / "metrics.json"
-    keys = ("task=multiple_choice", f"predictions={output}", f"gold={folder / 'gold.csv'}", f"output={metrics}")
-    assert command("evaluate.py", *keys)[0] == 0
-    assert json.loads(metrics.read_text())["n_reports"] == 40
-
-
-def test_answers_that_are_cut_off_are_kept_with_their_status(folder, predict):
-    output = folder / "cut.jsonl"
-    predict(output, task="open_ended", reports=folder / "wcm.jsonl", max_new_tokens=3)
-    cut = [row for row in read(output) if row["status"] == "truncated"]
-    assert len(read(output)) == 40
-    assert len(cut) > 10
-    assert all(row["labels"] == [] and row["response"] for row in cut)
-
-
 def test_qlora_config_runs(folder):
     output = folder / "qlora"
     tune(
@@ -122,11 +96,3 @@ def test_qlora_config_runs(folder):
         "max_steps_per_epoch=1", "gradient_accumulation_steps=1", "batch_size=1",
     )  # fmt: skip
     assert (output / "epoch_0" / "adapter_model.safetensors").is_file()
-
-
-def test_broken_row_stops_training_with_one_line(folder):
-    broken = folder / "broken.jsonl"
-    broken.write_text((folder / "rows.jsonl").read_text() + "{\n")
-    run = tune(LORA, folder / "x", f"dataset.data_files={broken}", code=2)
-    assert f"{broken}:25: not valid JSON" in run.err
-    assert "Traceback" not in run.err

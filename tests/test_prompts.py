@@ -47,7 +47,5 @@ def test_a_task_of_150_classes_and_a_report(tmp_path, capsys):
     notes.write_text("NOTE_ID,NOTE\n7,INDICATION: Cough. IMPRESSION: Normal.\n")
     main(PromptConfig(task=str(task), reports=notes, id_column="NOTE_ID", text_column="NOTE", show_text=True))
     assert capsys.readouterr().out.endswith("Report to Analyze:\nNormal.\n\nOutput:\n")
-    with pytest.raises(InputError, match="show_text=true"):
-        main(PromptConfig(task=str(task), reports=reports))
     with pytest.raises(InputError, match="no report '8'"):
         main(PromptConfig(task=str(task), reports=reports, report_id="8", show_text=True))

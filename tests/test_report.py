@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from refusals import refused
 
-from radtune.config import InputError
 from radtune.files import write_jsonl
 from radtune.report import Report, read_reports, report_from_sections, report_from_text
 
@@ -81,6 +81,5 @@ def test_ids_are_stripped_and_a_text_is_enough(tmp_path: Path) -> None:
 def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, row: dict[str, object], message: str) -> None:
     path = tmp_path / "reports.jsonl"
     path.write_text(json.dumps({"report_id": "1", "text": "Clear."}) + "\n" + json.dumps(row) + "\n")
-    with pytest.raises(InputError) as caught:
+    with refused(line=f"{path}:2: {message}"):
         list(read_reports(path))
-    assert str(caught.value) == f"{path}:2: {message}"

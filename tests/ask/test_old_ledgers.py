@@ -6,13 +6,13 @@ The keys were made by the version before (commit 99187aa) for the same report an
 import json
 
 import pytest
+from refusals import refused
 from scripted_engine import CLASSES, PHRASES, asking, label, model_of
 
 from radtune.ask.ledger import Ledger, Said
 from radtune.ask.old_ledgers import row_keys, teacher_key
 from radtune.ask.questions import questions_for
 from radtune.ask.run import Run
-from radtune.config import InputError
 from radtune.engines.choose import Model
 from radtune.engines.prompt import Sampling
 
@@ -148,6 +148,5 @@ def test_a_row_that_cannot_be_used_is_asked_once_more_with_the_reason(reports, p
 def test_an_odd_row_is_told_without_its_text(reports, path, odd):
     asked = asking(task=CLASSES, use="inference", sampling=Sampling(0.0, 150))
     write(path, (row_keys(reports[0], asked, model_of(None))[0], row([], "zebra") | odd))
-    with pytest.raises(InputError, match=r"a damaged answer") as error:
+    with refused("a damaged answer", "zebra"):
         label(reports[:1], path, asked, no_answer)
-    assert "zebra" not in str(error.value)

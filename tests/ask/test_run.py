@@ -14,7 +14,6 @@ from radtune.ask.run import Run, write_rows
 from radtune.config import InputError
 from radtune.engines.prompt import Response, Sampling
 from radtune.label_files import read_labels
-from radtune.report import report_from_sections
 from radtune.tasks import prompt_sha256
 
 FAILED = Response("", True, error="500")
@@ -72,13 +71,6 @@ def test_the_key_depends_on_all_that_may_change_the_answer_and_on_nothing_else(r
     assert len({three[0].key_sha256, again.key_sha256, asked_again(three[0], "Too long.").key_sha256}) == 3
 
 
-def test_every_report_gets_one_row_in_their_order_and_is_asked_once(reports, path):
-    outcome, rows, engine = label(reports, path, asking(), lambda prompt: "['effusion']")
-    assert (outcome.asked, [row["report_id"] for row in rows]) == (10, [f"r{i}" for i in range(10)])
-    outcome, again, _ = label(reports, path, asking(), engine)
-    assert (outcome.asked, again, len(engine.prompts)) == (0, rows, 10)
-
-
 def test_only_what_changed_is_asked_and_going_back_costs_nothing(reports, path):
     numbers = iter(range(100))
     _, before, engine = label(reports, path, asking(), lambda prompt: f"['answer {next(numbers)}']")
@@ -107,29 +99,12 @@ def test_a_row_that_a_reader_has_edited_stays(reports, path, tmp_path):
     ]  # fmt: skip
 
 
-def test_reports_that_failed_have_a_row_and_are_asked_again(reports, path):
-    outcome, rows, _ = label(reports, path, asking(), lambda p: FAILED if int(p.report_id[1:]) % 2 else "[]")
-    assert [row["status"] for row in rows] == ["ok", "failed"] * 5
-    assert {(row["error"], *row["problems"]) for row in rows[1::2]} == {("500", "no answer: 500")}
-    outcome, rows, _ = label(reports, path, asking(), lambda prompt: "[]")
-    assert (outcome.asked, {row["status"] for row in rows}) == (5, {"ok"})
-
-
 def test_reports_of_the_same_words_have_one_question_and_a_row_each(reports, path):
     same = [replace(report, text="Clear.") for report in reports]
     outcome, rows, _ = label(same, path, asking(task=CLASSES), lambda prompt: "[]")
     assert (outcome.asked, [row["report_id"] for row in rows]) == (1, [f"r{i}" for i in range(10)])
     # Drawn at a temperature, each has a seed of its own.
     assert label(same, path, asking(task=CLASSES, temperature=1.0), lambda prompt: "[]")[0].asked == 10
-
-
-def test_a_report_without_text_is_not_asked_about(reports, path):
-    blank = report_from_sections("blank", None, " ", "", "made")
-    for verify in (False, True):
-        _, rows, engine = label([*reports[:2], blank], None, asking(verify=verify), lambda prompt: "['effusion']")
-        assert [row["labels"] for row in rows] == [["effusion"], ["effusion"], []]
-        assert (rows[2]["status"], rows[2]["error"]) == ("failed", "empty_report")
-        assert all(prompt.report_id != "blank" for prompt in engine.prompts)
 
 
 def test_what_a_run_would_ask_is_known_before(reports, path):

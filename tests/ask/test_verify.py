@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radtune.ask.verify import denies, verification, verification_tokens
+from radtune.ask.verify import denies, verification_tokens
 from radtune.tasks import load_task, task_names
 
 TASKS = ("multiple_choice", "open_ended")
@@ -106,7 +106,3 @@ def test_there_is_room_for_a_list_of_all_classes_up_to_a_bound():
     some = dataclasses.replace(load_task("multiple_choice"), classes=tuple(f"Finding number {n}" for n in range(20)))
     assert 80 < verification_tokens(some) < 320
     assert not denied(some.encode(some.classes)[:60], "Edema", finished=False)
-
-
-def test_a_label_is_asked_about_by_its_name():
-    assert "Condition: Lung Opacity\n" in verification("Lung Opacity")

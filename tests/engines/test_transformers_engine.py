@@ -166,34 +166,6 @@ def test_adapter_acts_as_in_peft(adapter):
         assert torch.allclose(ours.model(tokens), expected, atol=2e-3)
 
 
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda f: change_json(f / "adapter_config.json", r=None), "r or lora_alpha is missing"),
-        (lambda f: change_json(f / "adapter_config.json", use_dora=True), "use_dora makes it more than plain LoRA"),
-        (lambda f: change_json(f / "adapter_config.json", r=16), "another shape"),
-        (lambda f: (f / "adapter_config.json").unlink(), "adapter_config.json: No such file"),
-        (lambda f: (f / "adapter_model.safetensors").write_bytes(b"x" * 50), "cannot be read as safetensors"),
-        (
-            lambda f: save_file({"a.lora_A.weight": torch.ones(1, 1)}, f / "adapter_model.safetensors"),
-            "not a plain LoRA",
-        ),
-    ],
-)
-def test_damaged_adapters_are_told(adapter, damage, message):
-    damage(adapter)
-    with pytest.raises(InputError, match=message):
-        load_checkpoint(MINI, adapter, CPU, torch.float32)
-
-
-def test_a_model_that_computes_no_numbers_is_refused(make_prompts, respond):
-    engine = load()
-    engine._model.lm_head.weight.data.fill_(torch.nan)
-    for task in ("multiple_choice", None):
-        with pytest.raises(InputError, match="computes no numbers"):
-            respond(engine, make_prompts("multiple_choice", 2), task=task)
-
-
 class Narrow:
     """Runs out of memory for more than so many rows at once, and notes how many were asked for, and how wide."""
 

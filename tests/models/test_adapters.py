@@ -82,6 +82,14 @@ def test_adapters_that_are_more_than_a_sum_are_refused_by_name(ours, tmp_path, c
         by_torchtune(MINI, changed(ours / "adapter", tmp_path / "other", **changes))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"), [({"r": None}, "r or lora_alpha is missing"), ({"r": 16}, "another shape")]
+)
+def test_a_rank_that_is_missing_or_another_is_told(ours, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        by_torchtune(MINI, changed(ours / "adapter", tmp_path / "other", **changes))
+
+
 @BOTH
 @pytest.mark.parametrize(
     "changes",
@@ -192,6 +200,7 @@ def test_nor_are_other_patterns_or_modules(ours, tmp_path, changes):
     [
         (ADAPTER_CONFIG, "[" * 200_000, "not valid JSON"),
         (ADAPTER_CONFIG, "[]", "expected a JSON object"),
+        (ADAPTER_CONFIG, None, "adapter_config.json: No such file"),
         (ADAPTER_WEIGHTS, "no tensors", "cannot be read as safetensors"),
         (ADAPTER_WEIGHTS, None, "cannot be read as safetensors: No such file"),
     ],

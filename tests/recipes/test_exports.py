@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import AutoPeftModelForCausalLM
 from recipe_runs import MINI, Run
 from torchtune.training import FullModelTorchTuneCheckpointer
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
@@ -48,12 +47,6 @@ def assert_close(got, wanted):
 
 
 @torch.no_grad()
-def test_the_adapter_changes_the_model(logits):
-    base = load_checkpoint(Path("data/mini"), None, CPU, torch.float32).model(TOKENS)
-    assert (base - logits).abs().max() > 0.1
-
-
-@torch.no_grad()
 def test_merged_folder_loads_with_transformers_and_torchtune(trained, logits):
     model = AutoModelForCausalLM.from_pretrained(trained / "merged")
     assert model.dtype == torch.float32
@@ -61,14 +54,6 @@ def test_merged_folder_loads_with_transformers_and_torchtune(trained, logits):
     assert_close(load_checkpoint(trained / "merged", None, CPU, torch.float32).model(TOKENS), logits)
     tokenizer = AutoTokenizer.from_pretrained(trained / "merged")
     assert tokenizer.decode(tokenizer("small effusion")["input_ids"], skip_special_tokens=True) == "small effusion"
-
-
-@torch.no_grad()
-def test_adapter_folder_loads_with_peft(trained, logits):
-    config = json.loads((trained / "adapter" / "adapter_config.json").read_text())
-    assert config["base_model_name_or_path"] == str(trained.parent / "base")
-    model = AutoPeftModelForCausalLM.from_pretrained(trained / "adapter", dtype=torch.float32)
-    assert_close(model(TOKENS).logits, logits)
 
 
 @torch.no_grad()
@@ -99,6 +84,8 @@ def test_servers_find_the_prompt_and_the_end_that_was_trained(trained, folder):
 
 
 def test_no_folder_mixes_two(trained):
+    config = json.loads((trained / "adapter" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(trained.parent / "base")
     assert (trained / "curve.png").stat().st_size > 10_000
 
     def weights(folder):

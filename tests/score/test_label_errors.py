@@ -81,24 +81,11 @@ def test_what_is_doubted_or_quarantined_stays_so_in_what_is_left(run_here, folde
         assert (answer.labels, answer.provenance.get("problems")) == (other.labels, other.provenance.get("problems"))
 
 
-def test_mistakes_are_one_line(run_here, folder: Path, tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "few.jsonl", [report_from_sections("1", "p", "Broken rib.", "", "made")])
-    for words, message in (
-        (("task=open_ended", f"reports={folder / 'reports.jsonl'}"), "its labels are phrases"),
-        (("task=multiple_choice", f"reports={tmp_path / 'few.jsonl'}"), "1 patients are too few"),
-        (
-            ("task=multiple_choice", f"reports={folder / 'reports.jsonl'}", f"cleaned={tmp_path / 'kept.jsonl'}"),
-            "cleaned is one, too",
-        ),
-    ):
-        done = run_here(SCRIPT, *words, f"labels={folder / 'labels.csv'}", f"output={tmp_path / 'queue.csv'}")
-        assert (done.returncode, message in done.stderr, done.stderr.count("\n")) == (2, True, 1), done.stderr
-
-
 def test_files_of_other_ids_and_of_other_reports(run_here, folder: Path, tmp_path: Path) -> None:
     rows = (folder / "labels.csv").read_text()
     (tmp_path / "notes.csv").write_text(rows.replace("report_id", "NOTE_ID"))
     (tmp_path / "others.csv").write_text(rows.replace("\n", "\nx").removesuffix("x"))
+    write_jsonl(tmp_path / "few.jsonl", [report_from_sections("1", "p", "Broken rib.", "", "made")])
     (tmp_path / "again.csv").symlink_to(folder / "labels.csv")
     words = ["task=multiple_choice", f"reports={folder / 'reports.jsonl'}", f"output={tmp_path / 'queue.csv'}"]
     mine, other = f"labels={folder / 'labels.csv'}", tmp_path / "others.csv"
@@ -106,6 +93,9 @@ def test_files_of_other_ids_and_of_other_reports(run_here, folder: Path, tmp_pat
         ([mine, f"others=[{other}]"], f"{other}: no label for any of the 120 reports"),
         ([mine, f"others=[{tmp_path / 'again.csv'}]"], "a file stands twice"),
         (["task=multiple_choice+states", mine], "its labels are phrases or states"),
+        (["task=open_ended", mine], "its labels are phrases"),
+        ([f"reports={tmp_path / 'few.jsonl'}", mine], "1 patients are too few"),
+        ([f"cleaned={tmp_path / 'kept.jsonl'}", mine], "cleaned is one, too"),
     ):
         done = run_here(SCRIPT, *words, *more)
         assert (done.returncode, message in done.stderr, done.stderr.count("\n")) == (2, True, 1), done.stderr

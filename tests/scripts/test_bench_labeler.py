@@ -1,26 +1,11 @@
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
-import pytest
+import bench_labeler as bench
 
 from radtune.report import report_from_sections
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "bench_labeler.py"
 
-
-@pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_labeler", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["bench_labeler"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_same_words_are_in_the_same_half(bench: ModuleType) -> None:
+def test_the_same_words_are_in_the_same_half() -> None:
     halves = []
     for number in range(40):
         sections = (f"Nodule of {number} mm.", "Small effusion.")
@@ -31,7 +16,7 @@ def test_the_same_words_are_in_the_same_half(bench: ModuleType) -> None:
     assert {"dev", "held-out"} == set(halves)
 
 
-def test_prints_precision_and_recall_of_both_halves(bench: ModuleType, tmp_path: Path, capsys) -> None:
+def test_prints_precision_and_recall_of_both_halves(tmp_path: Path, capsys) -> None:
     gold = tmp_path / "gold_labels.csv"
     texts = ["Small effusion.", "No effusion.", "Effusion.", "Possible effusion."]
     reports = [report_from_sections(str(i), None, f"{i} mm.", text, "test") for i, text in enumerate(texts)]
@@ -45,7 +30,7 @@ def test_prints_precision_and_recall_of_both_halves(bench: ModuleType, tmp_path:
     assert "dev, " in printed and "held-out, " in printed
 
 
-def test_copies_share_no_sentence(bench: ModuleType) -> None:
+def test_copies_share_no_sentence() -> None:
     report = report_from_sections("a", None, "", "Small effusion. No edema.", "test")
     texts = [copy.text for copy in bench.marked_copies([report])]
     assert len(set(texts)) == len(texts) == bench.COPIES

@@ -1,9 +1,6 @@
 import csv
 import json
-import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -58,29 +55,6 @@ def test_writes_label_table_evidence_and_manifests(run_here, reports: Path, tmp_
     assert "pneumothorax" not in json.dumps(manifest)
     for path in (output, explain):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-@pytest.mark.parametrize(
-    ("text", "keys"),
-    [
-        ("uid,findings,impression\n7,The heart is enlarged.,\n", ()),
-        ("accession,body\n7,The heart is enlarged.\n", ("id_column=accession", "text_column=body")),
-    ],
-)
-def test_reads_a_csv(run_here, tmp_path: Path, text: str, keys: tuple[str, ...]) -> None:
-    table = tmp_path / "notes.csv"
-    table.write_text(text, encoding="utf-8")
-    done = run_here(SCRIPT, f"reports={table}", f"output={tmp_path / 'labels.csv'}", *keys)
-    assert done.returncode == 0, done.stderr
-    assert read_labels(tmp_path / "labels.csv", TASK).answers["7"].labels == ("Cardiomegaly",)
-
-
-@pytest.mark.parametrize(("explain", "written"), [("true", True), ("false", False)])
-def test_explains_beside_the_output(run_here, reports: Path, tmp_path: Path, explain: str, written: bool) -> None:
-    done = run_here(SCRIPT, f"reports={reports}", f"output={tmp_path / 'labels.csv'}", f"explain={explain}")
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "labels.explain.jsonl").exists() == written
-    assert not (tmp_path / explain).exists()
 
 
 @pytest.mark.parametrize("words", [("text={}",), ("--text", "{}"), ("--text={}",)])
@@ -142,14 +116,6 @@ def test_labels_the_classes_of_a_task_of_ones_own(run_here, tmp_path: Path) -> N
     assert {str(reports), str(task), str(lexicon)} <= set(manifest["inputs"])
     done = run_here(SCRIPT, "task=open_ended", f"reports={reports}", f"output={output}")
     assert (done.returncode, "no rules label it" in done.stderr) == (2, True)
-
-
-def test_starts_without_torch() -> None:
-    code = "import sys, runpy; runpy.run_path(sys.argv[1]); sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(SCRIPT)], env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=6000
-    )
-    assert done.returncode == 0
 
 
 def test_evidence_points_into_the_cells(run_here, tmp_path: Path) -> None:

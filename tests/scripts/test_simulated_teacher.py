@@ -1,6 +1,5 @@
 """The simulated teacher: it says what is true, less its stated errors; around a command, alone, and stopped."""
 
-import json
 import signal
 import sys
 import time
@@ -158,30 +157,6 @@ def test_gold_of_none_of_the_reports_is_told(made, tmp_path):
     (tmp_path / "gold.jsonl").write_text('{"report_id": "a", "labels": ["cyst"]}\n')
     with pytest.raises(InputError, match=r"gold\.jsonl: no labels of any report in "):
         read_truths(PHRASES, made[0] / "reports.jsonl", tmp_path / "gold.jsonl")
-
-
-@pytest.mark.parametrize("task", ["open_ended", "multiple_choice"])
-def test_the_real_client_labels_both_tasks_through_it(made, tmp_path, task, capfd, run):
-    folder, items = made
-    command = (
-        f"{sys.executable} gpt_data_generate.py reports={folder / 'few.jsonl'} "
-        f"output={tmp_path / 'annotations.jsonl'} task={task}"
-    )
-    assert run(*keys(folder, task), "drop=0", "add=0", f"command={command}") == (0, "", "")
-    said = "".join(capfd.readouterr())
-    assert "few.jsonl: JSON lines; 40 reports in English" in said and said.count("\n") == 3
-    assert "40 reports, 40 answers" in said and ": 40 ok; " in said
-    rows = [json.loads(line) for line in (tmp_path / "annotations.jsonl").read_text().splitlines()]
-    for row, item in zip(rows, items[:40], strict=True):
-        assert (row["report_id"], row["task"], row["status"]) == (item.report.report_id, task, "ok")
-        if task == "open_ended":
-            said = {(p["phrase"].lower(), p["icd10"]) for p in row["phrases"]}
-            assert said == {(p.phrase.lower(), p.icd10) for p in item.phrases}
-            assert all(p["start"] is not None for p in row["phrases"])
-            assert len(row["seed_example_ids"]) == 3
-        else:
-            true = {name for name, value in item.labels.items() if value == 1} - {"No Finding"}
-            assert set(row["labels"]) == true and row["phrases"] == []
 
 
 def test_a_commands_exit_code_is_passed_on(made, run):

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from refusals import refused
 from test_members import make_folder, make_tgz
 
-from radtune.config import InputError
 from radtune.report import Report, report_from_sections
 from radtune.sources.openi import Keys, read
 
@@ -90,9 +90,8 @@ OUTSIDE = b"""<?xml version="1.0"?><!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/p
 )
 def test_bad_xml_is_named(tmp_path: Path, data: bytes, message: str) -> None:
     folder = make_folder(tmp_path / "f", {"0.xml": xml("1"), "1.xml": data})
-    with pytest.raises(InputError) as caught:
+    with refused(message):
         list(read_openi(folder))
-    assert str(caught.value).endswith(message)
 
 
 def test_the_real_collection() -> None:

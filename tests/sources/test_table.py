@@ -10,6 +10,7 @@ import openpyxl
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
+from refusals import refused
 
 from radtune.config import InputError
 from radtune.files import write_jsonl
@@ -128,21 +129,8 @@ def test_how_and_of_what_the_images_are(tmp_path: Path, images: Any) -> None:
 @pytest.mark.parametrize("name", ["r.jsonl", "r.parquet"])
 def test_bad_rows(tmp_path: Path, rows: list[dict[str, Any]], columns: dict[str, str], message: str, name: str) -> None:
     path = write(tmp_path / name, rows)
-    with pytest.raises(InputError) as caught:
+    with refused(f"{path}{message}", "secret"):
         list(read_table(path, **columns))
-    assert str(caught.value).startswith(f"{path}{message}")
-    assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [("r.csv", b"uid,text\n", "no rows"), ("no.parquet", None, "No such file"), ("r.xls", b"PK", r"expected \.csv, ")],
-)
-def test_bad_files(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=message):
-        list(read_table(tmp_path / name))
 
 
 @pytest.mark.parametrize("first_row", ["s1,secret", "uid,Small secret effusion on the left", '1,"secret, clear"'])

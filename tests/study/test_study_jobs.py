@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from refusals import refused
 
 from radtune.config import InputError, parse_config
 from radtune.files import write_jsonl
@@ -71,17 +72,8 @@ def test_a_shipped_study_has_a_job_for_every_score(name: str, monkeypatch: pytes
         assert study.evaluation(cell.name, test) in job.outputs
         # All that it reads is given, or made by another job.
         assert not [path for path in job.reads if study.run_dir in path.parents and path not in made_by(jobs)]
-    rules = [test for cell, test in study.scores if cell.kind == Kind.RULE_LABELER]
-    wanted = {"mini": ["multiple_choice"], "openi": ["multiple_choice", "mesh", "nih"] * 2, "cmc_smollm2": []}
-    wanted |= {key: ["differential"] for key in DIFFERENTIAL} | dict(
-        zip(
-            ENSEMBLES,
-            (*[["multiple_choice"]] * 2, ["multiple_choice"] * 2, ["multiple_choice"], *[["mesh"] * 2] * 2),
-            strict=True,
-        )
-    )
-    wanted["differential_smollm2"] = ["considered_pathologies"]
-    assert rules == wanted.get(name, ["mesh", "nih"] * 3)
+    labelled = [test for cell, test in study.scores if cell.kind == Kind.RULE_LABELER]
+    assert bool(labelled) == (name != "cmc_smollm2")
     if name == "openi":
         # Both golds are of the same reports, which are labelled once.
         assert "alternatives=positive" in jobs["label_test_by_rules/mesh/either"].words()
@@ -328,10 +320,8 @@ def foreign_gold(values: dict, folder: Path) -> None:
 )
 def test_what_would_fail_is_refused_before_the_start(own: dict, tmp_path: Path, change: Callable, message: str) -> None:
     change(own, tmp_path)
-    with pytest.raises(InputError) as caught:
+    with refused(message):
         checked(own)
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_an_id_column_reaches_every_step(own: dict, tmp_path: Path) -> None:

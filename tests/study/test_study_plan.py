@@ -6,6 +6,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from refusals import refused
 
 from radtune.config import InputError
 from radtune.study.cells import Kind, rate_text
@@ -170,10 +171,8 @@ def change(values: dict, where: str, value: object) -> dict:
     ],
 )
 def test_mistakes_are_named(study_values: dict, where: str, value: object, message: str) -> None:
-    with pytest.raises(InputError) as caught:
+    with refused(message):
         study_from_mapping(change(study_values, where, value))
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def places(values: object, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
@@ -243,9 +242,8 @@ def test_what_cannot_be_trained_is_told_before(
         found = read_training(study_from_mapping(values))["stock"]
         assert (found.epochs, found.on_gpu) == (3, True)
         return
-    with pytest.raises(InputError) as caught:
+    with refused(message):
         read_training(study_from_mapping(values))
-    assert message in str(caught.value)
 
 
 def test_both_recipes_have_their_own_yaml(study_values: dict) -> None:

@@ -1,6 +1,7 @@
 """The keys of a training YAML and the components that it names, each mistake told in one line."""
 
 import pytest
+from refusals import refused
 
 from radtune.config import InputError, parse_config
 from radtune.train.data import data_paths
@@ -43,9 +44,8 @@ def test_yaml_and_overrides():
     ],
 )
 def test_what_does_not_go_together_is_one_line(override, message):
-    with pytest.raises(InputError) as caught:
+    with refused(message):
         read(*override.split())
-    assert message in str(caught.value)
 
 
 def test_components_know_their_arguments():
