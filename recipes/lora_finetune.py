@@ -28,6 +28,7 @@ from torchtune.modules import TransformerSelfAttentionLayer
 
 from radtune.command import EXIT_INPUT_ERROR, Interrupt, begin_command, handle_signals, mendable
 from radtune.config import InputError, help_text, parse_config
+from radtune.engines.kv_cache import is_out_of_memory
 from radtune.engines.local import TorchtuneEngine
 from radtune.engines.prompt import Prompt, Response, Sampling
 from radtune.files import LOCK, clear_leftovers, lock, sha256_file, write_manifest
@@ -265,7 +266,7 @@ class LoRAFinetune:
             self.step, self.validated_step = state["step"], state["validated_step"]
             self.best, self.not_better = state["best"], state["not_better"]
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            if _out_of_memory(error):
+            if is_out_of_memory(error):
                 raise
             raise InputError(f"{self.checkpoints}: the checkpoint lacks what this recipe keeps in one") from None
 
@@ -497,11 +498,6 @@ class LoRAFinetune:
             self.lock.close()
 
 
-def _out_of_memory(error: Exception) -> bool:
-    # On a CPU torch raises a plain RuntimeError of its allocator.
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
-
-
 def _failed(message: str, file: str | None) -> int:
     """Tells what the user can mend, in one line, and torchrun in a file if there is one; returns the exit code."""
     rank = os.environ.get("RANK", "0")
@@ -539,7 +535,7 @@ def main(arguments: list[str]) -> int:
             return 128 + signal.SIGINT
         if line := mendable(error):
             return _failed(line, file)
-        if _out_of_memory(error):
+        if is_out_of_memory(error):
             return _failed("out of memory: lower tokens_per_batch, or set activation_checkpointing=true", file)
         if lost_process(error):
             # Not for torchrun, whose report names the first failure that it is told of.

@@ -26,11 +26,14 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from torchtune.models.convert_weights import tune_to_hf
 from torchtune.models.llama3._tokenizer import CL100K_PATTERN
 from torchtune.models.llama3_1 import llama3_1
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from radtune.command import run_command
 from radtune.config import key
+from radtune.engines.closed import common_beginning
 from radtune.files import write_json, write_whole
 from radtune.labels import State
+from radtune.models.chat_frame import LLAMA3
 from radtune.models.tokenizer import chat_tokens, llama3_tokenizer
 from radtune.rules import rules_for
 from radtune.sources.synthetic import COHORTS, SyntheticReport, generate
@@ -141,7 +144,7 @@ def train_tokenizer(folder: Path) -> None:
     trained.train_from_iterator([*texts, *answers, *prompts * 200], trainer)
 
     # tiktoken merges by rank, so ids are given anew: bytes first, then merges in the order learned.
-    to_byte = {letter: bytes([number]) for letter, number in _byte_letters().items()}
+    to_byte = {letter: bytes([number]) for number, letter in bytes_to_unicode().items()}
     merges = [tuple(pair) for pair in json.loads(trained.to_str())["model"]["merges"]]
     words = [*alphabet, *dict.fromkeys("".join(pair) for pair in merges)]
     ranks = {word: rank for rank, word in enumerate(words)}
@@ -169,24 +172,9 @@ def train_tokenizer(folder: Path) -> None:
             "pad_token": "<|finetune_right_pad_id|>",
             "model_max_length": MAX_POSITIONS,
             "clean_up_tokenization_spaces": False,
-            "chat_template": CHAT_TEMPLATE,
+            "chat_template": LLAMA3.template,
         },
     )
-
-
-# The header format of Llama 3, without its default system message.
-CHAT_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}<|start_header_id|>{{ message['role'] }}<|end_header_id|>\n\n"
-    "{{ message['content'] | trim }}<|eot_id|>{% endfor %}"
-    "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
-)
-
-
-def _byte_letters() -> dict[str, int]:
-    """The letter that byte-level BPE writes for each byte: printable ones as they are, the rest from 256 on."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    rest = [number for number in range(256) if number not in printable]
-    return {chr(n): n for n in printable} | {chr(256 + place): n for place, n in enumerate(rest)}
 
 
 def train(config: MiniConfig, tokenizer: Any) -> Any:
@@ -222,9 +210,7 @@ def train(config: MiniConfig, tokenizer: Any) -> Any:
 
 def as_rows(group: list[Chat]) -> list[Row]:
     """Rows of one prompt as they are trained on, with the length of what they share."""
-    first, last = min(tokens for tokens, _ in group), max(tokens for tokens, _ in group)
-    shared = next(place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
-    found = []
+    shared, found = len(common_beginning([tokens for tokens, _ in group])), []
     for tokens, masked in group:
         targets = [IGNORED if hidden else token for token, hidden in zip(tokens, masked, strict=True)]
         found.append(Row(torch.tensor(tokens[:-1]), torch.tensor(targets[1:]), shared))
@@ -276,7 +262,11 @@ def save(state: dict[str, torch.Tensor], folder: Path) -> None:
     tensors = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in tune_to_hf(state, **heads).items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     ids = {name: VOCABULARY - len(SPECIAL_TOKENS) + place for place, name in enumerate(SPECIAL_TOKENS)}
-    stop = [ids["<|end_of_text|>"], ids["<|eom_id|>"], ids["<|eot_id|>"]]
+    generation = {
+        "bos_token_id": ids["<|begin_of_text|>"],
+        "eos_token_id": [ids["<|end_of_text|>"], ids["<|eom_id|>"], ids["<|eot_id|>"]],
+        "pad_token_id": ids["<|finetune_right_pad_id|>"],
+    }
     write_json(
         folder / "config.json",
         {
@@ -303,20 +293,11 @@ def save(state: dict[str, torch.Tensor], folder: Path) -> None:
             "tie_word_embeddings": False,
             "attention_bias": False,
             "mlp_bias": False,
-            "bos_token_id": ids["<|begin_of_text|>"],
-            "eos_token_id": stop,
-            "pad_token_id": ids["<|finetune_right_pad_id|>"],
+            **generation,
             "dtype": "bfloat16",
         },
     )
-    write_json(
-        folder / "generation_config.json",
-        {
-            "bos_token_id": ids["<|begin_of_text|>"],
-            "eos_token_id": stop,
-            "pad_token_id": ids["<|finetune_right_pad_id|>"],
-        },
-    )
+    write_json(folder / "generation_config.json", generation)
 
 
 def main(config: MiniConfig) -> None:

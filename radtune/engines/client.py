@@ -6,14 +6,13 @@ Import this where a call is made, not before: the package takes as long as the r
 import functools
 import logging
 import os
-import queue
 import re
 import socket
 import ssl
 import threading
 import time
-import typing
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -101,28 +100,21 @@ def _ssl_context() -> ssl.SSLContext:
 
 def within(seconds: float, call: Callable[[], Result]) -> Result:
     """What a call comes to; a TimeoutError where it takes longer in all, as where a response's head never ends."""
-    done: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+    done, ends = Future[Result](), time.monotonic() + seconds
 
     def run() -> None:
         try:
-            done.put((call(), None))
+            done.set_result(call())
         except BaseException as error:
-            done.put((None, error))
+            done.set_exception(error)
 
     # A daemon: a process that ends waits for no answer.
     threading.Thread(target=run, daemon=True).start()
-    ends, ended = time.monotonic() + seconds, None
-    while ended is None:
-        left = ends - time.monotonic()
-        if left <= 0:
+    # A signal that comes just as a wait begins is noticed only when it ends.
+    while not wait([done], min(ends - time.monotonic(), 0.5)).done:
+        if time.monotonic() >= ends:
             raise TimeoutError
-        with suppress(queue.Empty):
-            # A signal that comes just as a wait begins is noticed only when it ends.
-            ended = done.get(timeout=min(left, 0.5))
-    result, error = ended
-    if error is not None:
-        raise error
-    return typing.cast(Result, result)
+    return done.result()
 
 
 class _Bounded(httpx2.SyncByteStream):

@@ -147,15 +147,11 @@ class ServerEngine:
         given. A second signal drops them.
 
         Raises:
-            InputError: Something is asked for that no server gives; or :data:`MOST_FAILURES_IN_A_ROW` calls failed
-                alike or before the first answer, or :data:`MOST_MIXED_FAILURES_IN_A_ROW` in any way. Their prompts are
-                not given: nothing is known about them.
+            InputError: :data:`MOST_FAILURES_IN_A_ROW` calls failed alike or before the first answer, or
+                :data:`MOST_MIXED_FAILURES_IN_A_ROW` in any way. Their prompts are not given: nothing is known about
+                them.
             KeyboardInterrupt: By a signal, once all is given.
         """
-        if sampling.scores:
-            raise InputError("scores=true needs a model that runs here, not a server")
-        if sampling.schema and sampling.go_on:
-            raise InputError("constrain=true with evidence=true needs a model that runs here: a JSON schema has none")
         from radtune.engines.client import open_client
 
         timeout_s = self._limits.timeout_s

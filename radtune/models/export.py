@@ -3,7 +3,6 @@
 Each is there whole or not at all; an InputError says why it cannot be written.
 """
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from radtune.config import InputError
-from radtune.files import read_json, write_whole_folder
+from radtune.files import read_json, write_json, write_whole_folder
 from radtune.models.chat_frame import TEMPLATE, TOKENIZER, TOKENIZER_CONFIG, read_frame
 from radtune.models.checkpoint import (
     ADAPTER_CONFIG,
@@ -107,7 +106,7 @@ def _fill_adapter(folder: Path, tuned: FineTuned) -> str:
         "bias": "none",
         "inference_mode": True,
     }
-    _write_json(folder / ADAPTER_CONFIG, config)
+    write_json(folder / ADAPTER_CONFIG, config)
     _write_prompting(folder, tuned.base)
     return ADAPTER_WEIGHTS
 
@@ -128,7 +127,7 @@ def _write_prompting(folder: Path, base: ModelFolder) -> None:
         (_GENERATION, {"eos_token_id": base.stop_tokens()}),
     ):
         own = read_json(base.path / name) if (base.path / name).is_file() else {}
-        _write_json(folder / name, {**own, **changes})
+        write_json(folder / name, {**own, **changes})
 
 
 def _fill_merged(folder: Path, tuned: FineTuned) -> str:
@@ -139,10 +138,10 @@ def _fill_merged(folder: Path, tuned: FineTuned) -> str:
         save_file(weights, folder / path.name, metadata=_SAFETENSORS)
     if (base.path / INDEX).is_file():
         index = read_json(base.path / INDEX)
-        _write_json(folder / INDEX, {**index, "metadata": {**index.get("metadata", {}), "total_size": size}})
+        write_json(folder / INDEX, {**index, "metadata": {**index.get("metadata", {}), "total_size": size}})
     _write_prompting(folder, base)
     config = {name: value for name, value in base.config.items() if name != "torch_dtype"}
-    _write_json(folder / "config.json", {**config, "dtype": str(tuned.dtype).removeprefix("torch.")})
+    write_json(folder / "config.json", {**config, "dtype": str(tuned.dtype).removeprefix("torch.")})
     return files[0].name
 
 
@@ -156,10 +155,6 @@ def _fill_torchtune(folder: Path, tuned: FineTuned) -> str:
         # What torch makes of a full disk: that its archive is not where it should be.
         raise InputError(f"{TORCHTUNE}/: cannot write: the disk may be full") from None
     return "model.pt"
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def model_card(base: ModelFolder, facts: dict[str, Any], scores: dict[str, float], settings: dict[str, Any]) -> str:

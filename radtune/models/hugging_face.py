@@ -4,7 +4,6 @@ import importlib.util
 import logging
 import re
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,39 +43,25 @@ def load_pretrained(
         if quantization and (start := read_json(adapter / ADAPTER_CONFIG).get("init_lora_weights")) in STARTS_AGAIN:
             # PEFT would take it off weights of fewer bits than it was taken off in training.
             raise InputError(f"{adapter}: its start, {start}, is a part of its base model: leave quantization= out")
-    with _quietly(), _without_adapter(folder) as whole:
-        model = _base_model(folder, whole, device, dtype, quantization)
+    with _quietly():
+        model = _base_model(folder, device, dtype, quantization)
         with _one_lined(f"{folder}: its tokenizer cannot be loaded with transformers"):
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         return (model if adapter is None else _with_adapter(model, adapter)), tokenizer
 
 
-@contextmanager
-def _without_adapter(folder: Path) -> Iterator[Path]:
-    """The folder, or links to its files but an adapter's, which transformers would put on the weights beside it.
-
-    torchtune's recipe leaves both where it writes the merged model.
-    """
-    if not (folder / ADAPTER_CONFIG).is_file():
-        yield folder
-        return
-    with tempfile.TemporaryDirectory() as links:
-        for path in folder.iterdir():
-            if not path.name.startswith("adapter"):
-                (Path(links) / path.name).symlink_to(path.resolve())
-        yield Path(links)
-
-
-def _base_model(folder: Path, whole: Path, device: torch.device, dtype: torch.dtype, quantization: str | None) -> Any:
+def _base_model(folder: Path, device: torch.device, dtype: torch.dtype, quantization: str | None) -> Any:
     from transformers import AutoModelForCausalLM
 
     # Code that a checkpoint brings is not run: left open, transformers asks for leave on a terminal.
     options = {"dtype": dtype, "local_files_only": True, "trust_remote_code": False, "device_map": str(device)}
     # It tells weights of another shape only in a report on stderr, unless it is to go on with random ones.
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    # torchtune's recipe leaves an adapter beside the merged weights, which would be put on them once more.
+    options |= {"adapter_kwargs": {"subfolder": "none"}}
     bits = None if quantization is None else _bits(quantization, dtype)
     with _one_lined(f"{folder}: cannot be loaded with transformers"):
-        model, loaded = AutoModelForCausalLM.from_pretrained(whole, quantization_config=bits, **options)
+        model, loaded = AutoModelForCausalLM.from_pretrained(folder, quantization_config=bits, **options)
     # transformers warns of these and goes on, with random weights in their places.
     mismatched = {name for name, *_ in loaded["mismatched_keys"]}
     strange = sorted(loaded["missing_keys"] or loaded["unexpected_keys"] or mismatched)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
 from torchtune.datasets import PackedDataset
 
 from radtune.config import InputError
+from radtune.engines.closed import common_beginning
 from radtune.instructions import Instruction, read_instructions
 from radtune.models.tokenizer import chat_tokens
 from radtune.privacy import say
@@ -104,9 +104,7 @@ def _shared(rows: Sequence[tuple[list[int], list[int]]]) -> int:
     """Length of the prefix that all rows share, before the first target of any and the last token of each."""
     if len(rows) < 2:
         return 0
-    # What the first and the last in alphabetical order share, all share.
-    first, last = min(tokens for tokens, _ in rows), max(tokens for tokens, _ in rows)
-    shared = next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+    shared = len(common_beginning([tokens for tokens, _ in rows]))
     untrained = (next((i for i, t in enumerate(targets) if t != IGNORED), len(targets)) for _, targets in rows)
     return max(0, min(shared, *untrained, *(len(tokens) - 1 for tokens, _ in rows)))
 
@@ -124,24 +122,10 @@ def read_rows(paths: Sequence[Path]) -> list[Instruction]:
     return rows
 
 
-class InstructionDataset(Dataset):
-    """Rows of instruction files as ``tokens`` and ``labels``, held as tensors of 4 bytes a token."""
-
-    def __init__(self, rows: Sequence[tuple[list[int], list[int]]]) -> None:
-        self._rows = [torch.tensor(row, dtype=torch.int32) for row in rows]
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> dict[str, list[int]]:
-        tokens, labels = self._rows[index].tolist()
-        return {"tokens": tokens, "labels": labels}
-
-
 def instruction_dataset(
     tokenizer: Any, data_files: str | Sequence[str], prompt_format: str = "llama3_chat", packed: bool = False
-) -> InstructionDataset | PackedDataset:
-    """Builds the dataset that the YAMLs of torchtune's stock recipes name.
+) -> list[dict[str, list[int]]] | PackedDataset:
+    """Builds the dataset that the YAMLs of torchtune's stock recipes name: rows of ``tokens`` and ``labels``.
 
     Rows are cut at the tokenizer's ``max_seq_len``; ``packed``, they share sequences of that length, without attending
     to one another. The loss is taken on answers and, as in all of torchtune, on the header tokens before them.
@@ -167,5 +151,5 @@ def instruction_dataset(
         )
     if len(whole) < len(rows):
         log.warning("%d rows have no answer left to train on, and are left out", len(rows) - len(whole))
-    dataset = InstructionDataset(whole)
+    dataset = [{"tokens": tokens, "labels": labels} for tokens, labels in whole]
     return PackedDataset(dataset, max_seq_len=tokenizer.max_seq_len) if packed else dataset
