@@ -11,8 +11,8 @@ import operator
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +31,23 @@ _RANGES = {"ge": (operator.ge, "{} or more"), "gt": (operator.gt, "more than {}"
 
 class InputError(ValueError):
     """What the user gave cannot be used. The message is one line that says what and where; commands exit with 2."""
+
+
+@contextmanager
+def as_input_error(what: str, *errors: type[Exception]) -> Iterator[None]:
+    """Makes an :class:`InputError` of what other packages raise: of any, if no ``errors`` are given.
+
+    Its line says what cannot be done, and their own words for it.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, InputError) or (errors and not isinstance(error, errors)):
+            raise
+        said = " ".join(str(error).split())[:200]
+        # A key alone says little.
+        name = f"{type(error).__name__} " if isinstance(error, KeyError) or not said else ""
+        raise InputError(f"{what}: {name}{said}") from None
 
 
 class _Refusal(Exception):

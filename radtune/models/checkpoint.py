@@ -20,7 +20,7 @@ from torchtune.modules import TransformerDecoder
 from torchtune.modules.peft import LoRALinear, get_adapter_params, set_trainable_params
 from torchtune.training import set_default_dtype
 
-from radtune.config import InputError
+from radtune.config import InputError, as_input_error
 from radtune.files import read_json
 from radtune.models.families import Family, find_family
 from radtune.models.side_by_side import Owners, Pair, put_side_by_side
@@ -73,16 +73,13 @@ class ModelFolder:
         family = self.family
         if lora and lora.get("apply_lora_to_output") and self.config.get("tie_word_embeddings"):
             raise InputError(f"model.apply_lora_to_output: the output layer of {self.path} is its embeddings")
-        try:
+        wrong = f"{self.path}/config.json: not that of a {family.name}"
+        if lora and lora.get("quantize_base"):
+            # Blocks of 4-bit weights do not divide all sizes, and torchtune's have no biases.
+            wrong = f"model.quantize_base: {self.path} cannot be held in 4 bits"
+        with as_input_error(wrong, ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError):
             builder = f"torchtune.models.{family.builder}.{'' if lora is None else 'lora_'}{family.builder}"
             return resolve_name(builder)(**family.arguments(self.config), **(lora or {}))
-        except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            what = f"{self.path}/config.json: not that of a {family.name}"
-            if lora and lora.get("quantize_base"):
-                # Blocks of 4-bit weights do not divide all sizes, and torchtune's have no biases.
-                what = f"model.quantize_base: {self.path} cannot be held in 4 bits"
-            raise InputError(f"{what}: {reason}") from None
 
     def parameters(self, lora: Mapping[str, Any]) -> tuple[int, int]:
         """How many numbers an adapter trains, and how many it and the model have together; reads no weight."""
@@ -196,11 +193,9 @@ def weight_files(folder: Path) -> list[Path]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    try:
-        with safe_open(path, framework="pt") as stream:
-            yield stream
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: cannot be read as safetensors: {str(error)[:200]}") from None
+    what = f"{path}: cannot be read as safetensors"
+    with as_input_error(what, OSError, SafetensorError), safe_open(path, framework="pt") as stream:
+        yield stream
 
 
 def read_weights(path: Path) -> Iterator[tuple[str, torch.Tensor]]:

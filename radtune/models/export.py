@@ -14,7 +14,7 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from radtune.config import InputError
+from radtune.config import InputError, as_input_error
 from radtune.files import read_json, write_json, write_whole_folder
 from radtune.models.chat_frame import TEMPLATE, TOKENIZER, TOKENIZER_CONFIG, read_frame
 from radtune.models.checkpoint import (
@@ -82,12 +82,10 @@ def export(output_dir: Path, tuned: FineTuned, card: str, merged: bool, torchtun
     for name, wanted in zip(FOLDERS, (True, merged, torchtune), strict=True):
         if not wanted:
             continue
-        try:
-            with write_whole_folder(output_dir / name) as folder:
-                weights = fillers[name](folder, tuned)
-                (folder / "README.md").write_text(card, encoding="utf-8")
-        except SafetensorError as error:
-            raise InputError(f"{output_dir / name}: cannot write: {str(error)[:200]}") from None
+        wrong = f"{output_dir / name}: cannot write"
+        with as_input_error(wrong, SafetensorError), write_whole_folder(output_dir / name) as folder:
+            weights = fillers[name](folder, tuned)
+            (folder / "README.md").write_text(card, encoding="utf-8")
         yield output_dir / name / weights
 
 

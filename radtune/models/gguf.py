@@ -7,7 +7,6 @@ import ctypes
 import json
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +20,7 @@ from gguf.quants import dequantize, quant_shape_to_byte_shape, quantize
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from radtune.config import InputError
+from radtune.config import InputError, as_input_error
 from radtune.files import write_whole_folder
 from radtune.models.chat_frame import TEMPLATE, TOKENIZER, TOKENIZER_CONFIG
 from radtune.models.checkpoint import INDEX
@@ -90,7 +89,7 @@ class GgufModel:
 
     @cached_property
     def _reader(self) -> GGUFReader:
-        with _one_line(self.path):
+        with as_input_error(f"{self.path}: cannot be read as GGUF"):
             return GGUFReader(self.path)
 
     def _get(self, key: str, default: Any = None) -> Any:
@@ -117,7 +116,7 @@ class GgufModel:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The ``config.json`` of the model."""
-        with _one_line(self.path):
+        with as_input_error(f"{self.path}: cannot be read as GGUF"):
             return self._config()
 
     def _config(self) -> dict[str, Any]:
@@ -189,14 +188,14 @@ class GgufModel:
                 continue
             if tensor.name not in names:
                 raise InputError(f"{self.path}: {tensor.name} is no weight of a {config['model_type']}")
-            with _one_line(self.path):
+            with as_input_error(f"{self.path}: cannot be read as GGUF"):
                 values = torch.from_numpy(np.array(dequantize(tensor.data, tensor.tensor_type), np.float32))
                 values = values.to(getattr(torch, _FLOATS.get(tensor.tensor_type.name, "float32")))
                 yield names[tensor.name], reordered(tensor.name, values, config, to_gguf=False)
 
     def tokenizer(self) -> dict[str, Any]:
         """The ``tokenizer.json`` of the model."""
-        with _one_line(self.path):
+        with as_input_error(f"{self.path}: cannot be read as GGUF"):
             tokens, types = self._get("tokenizer.ggml.tokens"), self._get("tokenizer.ggml.token_type")
             kind, split = self._get("tokenizer.ggml.model"), self._get("tokenizer.ggml.pre")
             if kind == "gpt2" and split in SPLITS:
@@ -228,7 +227,7 @@ class GgufModel:
         """The ``tokenizer_config.json`` of the model."""
         tokens, numbers = self._get("tokenizer.ggml.tokens"), {"bos": "bos", "eos": "eos", "pad": "padding"}
         given = {name: self._get(f"tokenizer.ggml.{theirs}_token_id") for name, theirs in numbers.items()}
-        with _one_line(self.path):
+        with as_input_error(f"{self.path}: cannot be read as GGUF"):
             texts = {f"{name}_token": tokens[number] for name, number in given.items() if number is not None}
         return {
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -283,21 +282,9 @@ def _write_weights(folder: Path, weights: Iterable[tuple[str, torch.Tensor]]) ->
 
 def _save(folder: Path, part: dict[str, torch.Tensor], places: dict[str, str]) -> None:
     file = f"model-{len(set(places.values())) + 1:05}.safetensors"
-    try:
+    with as_input_error(f"{folder / file}: cannot write", SafetensorError):
         save_file(part, folder / file, metadata={"format": "pt"})
-    except SafetensorError as error:
-        raise InputError(f"{folder / file}: cannot write: {str(error)[:200]}") from None
     places |= dict.fromkeys(part, file)
-
-
-@contextmanager
-def _one_line(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: cannot be read as GGUF: {' '.join(str(error).split())[:200]}") from None
 
 
 def _decimal(value: Any) -> float:

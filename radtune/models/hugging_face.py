@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from radtune.config import InputError
+from radtune.config import InputError, as_input_error
 from radtune.files import read_json
 from radtune.models.checkpoint import (
     ADAPTER_CONFIG,
@@ -45,7 +45,7 @@ def load_pretrained(
             raise InputError(f"{adapter}: its start, {start}, is a part of its base model: leave quantization= out")
     with _quietly():
         model = _base_model(folder, device, dtype, quantization)
-        with _one_lined(f"{folder}: its tokenizer cannot be loaded with transformers"):
+        with as_input_error(f"{folder}: its tokenizer cannot be loaded with transformers"):
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         return (model if adapter is None else _with_adapter(model, adapter)), tokenizer
 
@@ -60,7 +60,7 @@ def _base_model(folder: Path, device: torch.device, dtype: torch.dtype, quantiza
     # torchtune's recipe leaves an adapter beside the merged weights, which would be put on them once more.
     options |= {"adapter_kwargs": {"subfolder": "none"}}
     bits = None if quantization is None else _bits(quantization, dtype)
-    with _one_lined(f"{folder}: cannot be loaded with transformers"):
+    with as_input_error(f"{folder}: cannot be loaded with transformers"):
         model, loaded = AutoModelForCausalLM.from_pretrained(folder, quantization_config=bits, **options)
     # transformers warns of these and goes on, with random weights in their places.
     mismatched = {name for name, *_ in loaded["mismatched_keys"]}
@@ -88,7 +88,7 @@ def _with_adapter(model: Any, folder: Path) -> Any:
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict
 
     weights, config = dict(read_weights(folder / ADAPTER_WEIGHTS)), read_json(folder / ADAPTER_CONFIG)
-    with _one_lined(f"{folder}: cannot be loaded with peft"):
+    with as_input_error(f"{folder}: cannot be loaded with peft"):
         # Regular expressions of a stranger, which may take forever; or a module of this Python, to be imported.
         plain = [
             *(config.get("rank_pattern") or ()),
@@ -135,15 +135,3 @@ def _quietly() -> Iterator[None]:
         log.set_verbosity(before)
         if bars:
             log.enable_progress_bar()
-
-
-@contextmanager
-def _one_lined(what: str) -> Iterator[None]:
-    try:
-        yield
-    # Their checks of configurations and files raise what they like.
-    except Exception as error:
-        text = " ".join(str(error).split())[:200]
-        # A key alone says little.
-        name = f"{type(error).__name__} " if isinstance(error, KeyError) or not text else ""
-        raise InputError(f"{what}: {name}{text}") from None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer
 
-from radtune.config import InputError
+from radtune.config import InputError, as_input_error
 from radtune.files import read_json
 from radtune.models.chat_frame import TOKENIZER, TOKENIZER_CONFIG, ChatFrame, read_frame
 
@@ -60,14 +60,12 @@ def llama3_tokenizer_of(folder: Path, vocabulary: int, max_seq_len: int | None =
     if path is None:
         return json_tokenizer_of(folder, vocabulary, max_seq_len)
     special = None if vocabulary == _LLAMA3_VOCABULARY else str(folder / TOKENIZER)
-    try:
+    with as_input_error(f"{path}: not a tokenizer"):
         tokens, numbers = zip(*(line.split() for line in path.read_bytes().splitlines()), strict=True)
         if len(set(tokens)) != len(set(numbers)):
             # tiktoken ends its thread over it, and tells half a page.
             raise ValueError("two tokens have one number")
         tokenizer = llama3_tokenizer(str(path), special, max_seq_len)
-    except Exception as error:  # whatever damaged files make of theirs
-        raise InputError(f"{path}: not a tokenizer: {' '.join(str(error).split())[:200]}") from None
     _check_count(1 + max(tokenizer.vocab_size - 1, *tokenizer.special_tokens.values()), vocabulary, path)
     return tokenizer
 
@@ -84,10 +82,8 @@ def read_tokenizer(path: Path) -> Tokenizer:
     """Reads a ``tokenizer.json``."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    try:
+    with as_input_error(f"{path}: not a tokenizer"):
         return Tokenizer.from_file(str(path))
-    except Exception as error:  # the package has no other
-        raise InputError(f"{path}: not a tokenizer: {' '.join(str(error).split())[:200]}") from None
 
 
 def _check_count(count: int, vocabulary: int, path: Path) -> None:

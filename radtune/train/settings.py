@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from radtune.config import InputError, key, nearest
+from radtune.config import InputError, as_input_error, key, nearest
 from radtune.tasks.rendering import PROMPT_FORMATS
 
 COMPONENT = "_component_"
@@ -147,10 +147,8 @@ def component(section: dict[str, Any], name: str) -> tuple[Callable[..., Any], d
         raise InputError(f"{name}.{COMPONENT}: expected {' or '.join(f'{m}NAME' for m in COMPONENTS[name])}")
     from torchtune.config._utils import _get_component_from_path  # takes seconds, and torch
 
-    try:
+    with as_input_error(f"{name}.{COMPONENT}: {path!r} cannot be imported"):
         found = _get_component_from_path(path)
-    except Exception as error:  # whatever an import may raise; the message is torchtune's own
-        raise InputError(f"{name}.{COMPONENT}: {path!r} cannot be imported: {str(error)[:200]}") from None
     # `torch.optim.sys.exit` begins with the right name, too.
     if not f"{getattr(found, '__module__', '')}.".startswith(COMPONENTS[name]) or not callable(found):
         raise InputError(f"{name}.{COMPONENT}: {path!r} is of another module")
@@ -164,7 +162,5 @@ def component(section: dict[str, Any], name: str) -> tuple[Callable[..., Any], d
 def build(section: dict[str, Any], name: str, *inputs: Any, **more: Any) -> Any:
     """Calls a :func:`component` with inputs, the section's arguments and more; an InputError where it refuses them."""
     found, arguments = component(section, name)
-    try:
+    with as_input_error(f"{name}: {section[COMPONENT]}"):
         return found(*inputs, **arguments, **more)
-    except Exception as error:  # whatever a component may raise
-        raise InputError(f"{name}: {section[COMPONENT]}: {' '.join(str(error).split())[:300]}") from None
