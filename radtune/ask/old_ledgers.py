@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 from radtune.ask.ledger import Ledger, Said
 from radtune.ask.questions import Asking, Question, about_label, asked_again, questions_for
-from radtune.ask.rows import read_answer
+from radtune.ask.rows import read_answer, record
 from radtune.engines.choose import Model
+from radtune.engines.prompt import Response
 from radtune.files import sha256_text
 from radtune.labels import Status
 from radtune.report import Report
@@ -78,10 +79,8 @@ def _of_row(
 
 
 def _said(question: Question, response: str, finished: bool, refused: bool, asking: Asking, model: Model) -> Said:
-    return Said(
-        response, finished, refused, question.prompt.report_id, asking.task.name, question.sample, model=model.name,
-        adapter=model.adapter, temperature=question.sampling.temperature, prompt_sha256=question.prompt_sha256,
-    )  # fmt: skip
+    said = record(question, Response(response, finished, refused=refused), asking, model, None)
+    return replace(said, created=None)  # nobody knows when
 
 
 def teacher_key(question: Question, asking: Asking, model: Model) -> str:
