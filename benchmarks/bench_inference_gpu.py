@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, ContinuousBatchingConfig, Generat
 from radtune.command import run_command
 from radtune.config import InputError, key
 from radtune.engines.local import generate
-from radtune.engines.prompt import Sampling
+from radtune.engines.prompt import Prompt, Sampling
 from radtune.files import read_json
 from radtune.models.checkpoint import Checkpoint, ModelFolder, build_decoder
 from radtune.models.families import find_family
@@ -141,7 +141,8 @@ def _timed(work: Callable[[], object], device: torch.device) -> tuple[float, int
 
 
 def _ours(checkpoint: Checkpoint, batch_size: int, prompts: Sequence[list[int]], new_tokens: int) -> None:
-    list(generate(checkpoint, prompts, [""] * len(prompts), batch_size, Sampling(0.0, new_tokens)))
+    plain = Prompt("", "", "", "llama3_chat", seed="")
+    list(generate(checkpoint, [plain] * len(prompts), prompts, batch_size, Sampling(0.0, new_tokens)))
 
 
 def _theirs(model: Any, batch_size: int, prompts: Sequence[list[int]], new_tokens: int) -> None:

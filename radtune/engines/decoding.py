@@ -12,7 +12,7 @@ from radtune.config import InputError
 from radtune.engines.class_scores import ClassScores, Decision, Weighing
 from radtune.engines.closed import AnswerTree, Place
 from radtune.engines.kv_cache import KeyValueCache, PackedBatch, causal, forward
-from radtune.engines.prompt import Response
+from radtune.engines.prompt import Response, Sampling, limits_of
 from radtune.models.checkpoint import Checkpoint
 from radtune.tasks.lists import read_list
 
@@ -82,16 +82,13 @@ class Batch:
         cache: KeyValueCache,
         rows: list[Row],
         tree: AnswerTree | None,
-        temperature: float,
-        go_on: bool,
-        end_bias: float = 0.0,
+        sampling: Sampling,
     ) -> None:
         self._model, self._tokenizer, self._names = checkpoint.model, checkpoint.tokenizer, checkpoint.names
         self._cache = cache
         self._rows = rows
         self._tree = tree
-        self._temperature = temperature
-        self._go_on, self._end_bias = go_on, end_bias
+        self._sampling, self._temperature = sampling, limits_of(sampling)[0]
         self._stop = set(checkpoint.tokenizer.stop_tokens)
         self._decisions: dict[Place, Decision] = {}
 
@@ -151,7 +148,7 @@ class Batch:
         if places:
             allowed = [place.allowed(rows[number].left) for number, place in places.items()]
             logits[list(places)] = keep_allowed(logits[list(places)], allowed)
-            less_of_ends(logits, places, self._end_bias)
+            less_of_ends(logits, places, self._sampling.end_bias)
         return _choose(logits, self._temperature, [row.draw for row in rows]).tolist()
 
     def _write(self, row: Row, choice: int, token: int) -> bool:
@@ -174,7 +171,7 @@ class Batch:
         if not row.place.children:
             answer = read_list(self._tokenizer.decode(row.written, truncate_at_eos=False))
             row.named = self._tree.numbers(answer.labels)
-            row.place, row.ended = None, not self._go_on
+            row.place, row.ended = None, not self._sampling.go_on
         row.look_ahead()
         return False
 

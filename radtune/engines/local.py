@@ -56,10 +56,8 @@ class TorchtuneEngine:
         # Once for all adapters.
         fit = functools.cache(lambda prompt: fit_prompt(prompt, tokens_of, positions, max_new_tokens))
         fitted = [fit(replace(prompt, adapter=0)) for prompt in prompts]
-        tokens, seeds = [tokens for tokens, _ in fitted], [prompt.seed for prompt in prompts]
-        drafts, adapters = [prompt.draft for prompt in prompts], [prompt.adapter for prompt in prompts]
-        answers = generate(checkpoint, tokens, seeds, self._batch_size, sampling, tree, drafts, adapters)
-        for index, response in answers:
+        tokens = [tokens for tokens, _ in fitted]
+        for index, response in generate(checkpoint, prompts, tokens, self._batch_size, sampling, tree):
             yield index, replace(response, cut_words=fitted[index][1])
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
@@ -68,63 +66,58 @@ class TorchtuneEngine:
 
 def generate(
     checkpoint: Checkpoint,
-    prompts: Sequence[Sequence[int]],
-    seeds: Sequence[str],
+    prompts: Sequence[Prompt],
+    tokens: Sequence[Sequence[int]],
     batch_size: int | None,
     sampling: Sampling,
     tree: AnswerTree | None = None,
-    drafts: Sequence[Sequence[str]] = (),
-    adapters: Sequence[int] = (),
 ) -> Iterator[tuple[int, Response]]:
-    """Yields the index of each prompt (token ids) and its response, as they finish, the longest prompts first.
+    """Yields the index of each prompt, given with its token ids, and its response, as they finish, the longest first.
 
-    Each prompt has a seed, from which alone sampling draws, and may have a draft, the classes that its closed answer
-    will likely name, and one of the checkpoint's adapters, by its number; those of one adapter go before the next
-    one's. So many are decoded at once, half as many as often as memory runs out; None for as many as free memory
-    allows. The grammar is the tree's.
+    Those of one adapter go before the next one's. So many are decoded at once, half as many as often as memory runs
+    out; None for as many as free memory allows. The grammar is the tree's.
 
     Raises:
         InputError: The token limit would cut a closed answer, there is no memory for a single prompt, or the model's
             logits are no numbers.
     """
-    temperature, max_new_tokens = limits_of(sampling)
+    max_new_tokens = limits_of(sampling)[1]
     if tree is not None:
         tree.check_limit(max_new_tokens)
     # Every prompt keeps a token of its own, or there would be nothing to ask.
-    beginning = common_beginning(prompts)[: min(map(len, prompts)) - 1] if len(prompts) > 1 else []
-    adapters = adapters or [0] * len(prompts)
+    beginning = common_beginning(tokens)[: min(map(len, tokens)) - 1] if len(tokens) > 1 else []
 
     def turn(index: int) -> tuple[int, int]:
-        return adapters[index], -len(prompts[index])
+        return prompts[index].adapter, -len(tokens[index])
 
     waiting = deque(sorted(range(len(prompts)), key=turn))
-    # By prompt, the numbers of the classes that were named where it was last asked.
+    # By prompt's tokens, the numbers of the classes that were named where it was last asked.
     named: dict[tuple[int, ...], Sequence[int]] = {}
     while waiting:
-        columns = max(len(prompts[index]) for index in waiting) + max_new_tokens
+        columns = max(len(tokens[index]) for index in waiting) + max_new_tokens
         batch_size = batch_size or _fitting_rows(checkpoint, columns)
         rows: list[Row] = []
         # After memory has run out: the old cache has to go before a smaller one finds room.
         cache = batch = None
         try:
             cache = make_cache(checkpoint, min(batch_size, len(waiting)), columns, beginning)
-            batch = Batch(checkpoint, cache, rows, tree, temperature, sampling.go_on, sampling.end_bias)
+            batch = Batch(checkpoint, cache, rows, tree, sampling)
             while waiting or rows:
-                entering = batch.room(waiting, prompts)
+                entering = batch.room(waiting, tokens)
                 for _ in range(entering):
                     index = waiting.popleft()
-                    own = [*prompts[index][len(beginning) :]]
-                    draw = random.Random(seeds[index])  # noqa: S311  (no secret)
-                    row = Row(index, draw, own, len(beginning), max_new_tokens, adapters[index])
+                    prompt, own = prompts[index], [*tokens[index][len(beginning) :]]
+                    draw = random.Random(prompt.seed)  # noqa: S311  (no secret)
+                    row = Row(index, draw, own, len(beginning), max_new_tokens, prompt.adapter)
                     if tree:
-                        draft = tree.numbers(drafts[index]) if drafts else []
-                        row.hold_to(tree, named.get(tuple(prompts[index]), draft), sampling.scores)
+                        expected = named.get(tuple(tokens[index]), tree.numbers(prompt.draft))
+                        row.hold_to(tree, expected, sampling.scores)
                     batch.enter(row)
                 # Those that enter catch up with the others before all go on together.
                 batch.step(len(rows) - entering if entering else 0)
                 for row, response in batch.leave():
                     if row.named is not None:
-                        named[tuple(prompts[row.index])] = row.named
+                        named[tuple(tokens[row.index])] = row.named
                     yield row.index, response
         except OUT_OF_MEMORY as error:
             if not is_out_of_memory(error):

@@ -15,7 +15,7 @@ from radtune.config import InputError
 from radtune.engines import class_scores
 from radtune.engines.class_scores import ClassScores, decide
 from radtune.engines.closed import CLOSED_EARLY, NONE, AnswerTree
-from radtune.engines.local import TorchtuneEngine, generate
+from radtune.engines.local import TorchtuneEngine
 from radtune.engines.prompt import Sampling
 from radtune.models.tokenizer import prompt_tokens
 from radtune.tasks import load_task
@@ -246,37 +246,35 @@ def test_a_draft_stops_at_choices_and_names_what_is_expected(trees, size, tokeni
 @pytest.mark.parametrize(("model", "temperature"), [("mini", 1.0), ("random_model", 0.0)])
 def test_drafts_change_no_answer(request, make_prompts, model, temperature):
     checkpoint = request.getfixturevalue(model)
-    prompts = [prompt_tokens(checkpoint.tokenizer, prompt.message) for prompt in make_prompts(TASK, 4)]
-    seeds = [str(number) for number in range(len(prompts))]
-    tree = TorchtuneEngine(checkpoint).answer_tree(LISTS)
+    prompts = [replace(prompt, seed=str(number)) for number, prompt in enumerate(make_prompts(TASK, 4))]
 
     def texts(drafts, batch_size=3, go_on=False):
-        sampling = Sampling(temperature, 60, go_on=go_on)
-        answers = dict(generate(checkpoint, prompts, seeds, batch_size, sampling, tree=tree, drafts=drafts))
+        asked = [replace(prompt, draft=tuple(draft)) for prompt, draft in zip(prompts, drafts, strict=True)]
+        sampling = Sampling(temperature, 60, LISTS, go_on=go_on)
+        answers = dict(TorchtuneEngine(checkpoint, batch_size).generate(asked, sampling))
         return [answers[index].text for index in range(len(prompts))]
 
-    none = texts([])
+    none = texts([()] * 4)
     own = [names_in(text) for text in none]
     chance = random.Random(0)  # noqa: S311  (no secret)
     some = [chance.sample(FINDINGS, chance.randrange(14)) for _ in prompts]
     assert texts(own) == texts(some) == texts(some, batch_size=1) == texts([FINDINGS] * 4) == none
     # With evidence, what the model goes on with does not depend on it either.
-    assert texts(own, go_on=True) == texts([], go_on=True)
+    assert texts(own, go_on=True) == texts([()] * 4, go_on=True)
 
 
 def test_an_answer_that_was_drafted_takes_no_pass(mini, make_prompts):
-    prompts = [prompt_tokens(mini.tokenizer, prompt.message) for prompt in make_prompts(TASK, 16)]
-    tree = TorchtuneEngine(mini).answer_tree(LISTS)
-    passes = []
+    prompts, passes = make_prompts(TASK, 16), []
     hook = mini.model.tok_embeddings.register_forward_hook(lambda *_: passes.append(1))
 
     def answer(drafts):
         passes.clear()
-        answers = dict(generate(mini, prompts, [""] * 16, 16, Sampling(0.0, 100), tree=tree, drafts=drafts))
+        asked = [replace(prompt, draft=tuple(draft)) for prompt, draft in zip(prompts, drafts, strict=True)]
+        answers = dict(TorchtuneEngine(mini, 16).generate(asked, Sampling(0.0, 100, LISTS)))
         return [load_task(TASK).read(answers[index].text).labels for index in range(16)], len(passes)
 
     try:
-        own, undrafted = answer([])
+        own, undrafted = answer([()] * 16)
         drafted, passes_drafted = answer(own)
     finally:
         hook.remove()
