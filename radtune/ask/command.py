@@ -155,7 +155,7 @@ def ask(config: AskConfig, quarantine: bool = False) -> None:
     reports = _reports(config, asking)
     models = _models(config, asking, reports, endpoint, budget)
     state, host, runs = written[0].state, endpoint.host if endpoint else None, list[Run]()
-    waiting = batch_api.pending_keys(state) if state else ()
+    waiting = batch_api.pending_keys(state) if state else set()
     with ExitStack() as held:
         for files, model in zip(written, models, strict=True):
             # A dry run makes no file.

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from radtune import ROOT
@@ -152,24 +152,21 @@ def dollars(amount: float) -> str:
     return f"${amount:,.2f}" if amount >= 0.1 or amount == 0 else f"${amount:.4f}"
 
 
+@dataclass
 class Budget:
     """Keeps what is spent, and may be spent by calls under way, within a limit.
 
     A call reserves the most that it can cost before it is sent; its response replaces that by what the server has
     counted. So the limit holds with any number of calls in flight, and a run stops short of it by what these have
     reserved. An attempt that is made again may have been paid for, so it is counted and has to fit as well.
-
-    Attributes:
-        spent: US dollars for the calls that have been settled; 0 where the price is not known.
     """
 
-    def __init__(self, max_cost: float | None = None, price: Price | None = None) -> None:
-        self.max_cost = max_cost
-        self.price = price
-        self.spent = 0.0
-        self._reserved = 0.0
-        # By prompt, the most tokens that it and its answer may have.
-        self._under_way: dict[Prompt, tuple[int, float]] = {}
+    max_cost: float | None = None
+    price: Price | None = None
+    spent: float = 0.0  # US dollars for the calls that have been settled; 0 where the price is not known
+    _reserved: float = 0.0
+    # By prompt, the most tokens that it and its answer may have.
+    _under_way: dict[Prompt, tuple[int, float]] = field(default_factory=dict)
 
     def admit(self, prompt: Prompt, sampling: Sampling) -> bool:
         """Whether a prompt may be sent now; reserves the most that it can cost if so.

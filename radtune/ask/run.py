@@ -6,7 +6,7 @@ that has grown costs only its new reports, a killed run only the calls that were
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -84,32 +84,25 @@ class Outcome:
         return asdict(self) | {"status_counts": dict(self.status_counts), "models": dict(self.models)}
 
 
+@dataclass(eq=False)
 class Run:
-    """Reports, what is asked of them, and what has been answered so far."""
+    """Reports, what is asked of them by a model, and what has been answered so far."""
 
-    def __init__(
-        self,
-        reports: Sequence[Report],
-        asking: Asking,
-        model: Model,
-        ledger: Ledger,
-        budget: Budget | None = None,
-        host: str | None = None,
-        waiting: Collection[str] = (),
-    ) -> None:
-        """Begins a run by a model that is loaded only if there is something to ask.
+    reports: Sequence[Report]
+    asking: Asking
+    model: Model  # is loaded only if there is something to ask
+    ledger: Ledger
+    budget: Budget = field(default_factory=Budget)
+    host: str | None = None  # the server that questions go to; None for a model in this process
+    waiting: Set[str] = frozenset()  # hashes of questions that batches have still to answer, and nobody else is asked
+    outcome: Outcome = field(default_factory=Outcome, init=False)
+    _readings: dict[str, Reading] = field(default_factory=dict, init=False)
+    _failures: dict[str, str] = field(default_factory=dict, init=False)
 
-        ``host`` is the server that questions go to, None for a model in this process; ``waiting`` are the hashes of
-        questions that batches have still to answer, which are not asked otherwise.
-        """
-        self.reports, self.asking, self.model, self.ledger, self.outcome = reports, asking, model, ledger, Outcome()
-        self.budget = budget or Budget()
-        self.waiting = frozenset(waiting)
-        self.host = host
-        self._readings: dict[str, Reading] = {}
-        self._failures: dict[str, str] = {}
-        if ledger.taken_over:
-            adopt(ledger, self._with_text(), asking, model)
+    def __post_init__(self) -> None:
+        """Takes over what an earlier version has kept."""
+        if self.ledger.taken_over:
+            adopt(self.ledger, self._with_text(), self.asking, self.model)
 
     def ask(self) -> None:
         """Asks what has no answer yet, see :func:`ask_together`."""

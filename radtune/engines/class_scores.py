@@ -14,7 +14,7 @@ the token limit the decoder may have to close a list that the model would go on 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -105,18 +105,13 @@ class Weighing:
     kept: list[int]
 
 
+@dataclass
 class ClassScores:
-    """Scores of one answer, collected while it is written.
+    """Scores of one answer, collected while it is written."""
 
-    Attributes:
-        mass: By the class before, how likely each symbol comes next; the end stands last.
-        waiting: What is to be weighed by a pass through the model.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self.mass: dict[int, list[float]] = {}
-        self.waiting: list[Weighing] = []
+    size: int  # the number of classes
+    mass: dict[int, list[float]] = field(default_factory=dict)  # by the class before, of each symbol, the end last
+    waiting: list[Weighing] = field(default_factory=list)  # what is to be weighed by a pass through the model
 
     def note(self, place: Place, columns: int, logits: torch.Tensor, known: dict[Place, Decision]) -> None:
         """Takes up what is decided at a place with a choice, by its logits; decisions made out are ``known``."""
@@ -124,7 +119,7 @@ class ClassScores:
             known[place] = decide(place, begins=not self.mass)
         decision = known[place]
         if behind := [name for name in decision.behind if name not in self.mass]:
-            self.mass |= {name: [0.0] * (self._size + 1) for name in behind}
+            self.mass |= {name: [0.0] * (self.size + 1) for name in behind}
             (chances,) = decision.chances(logits[None], [0])
             weighing = Weighing(decision, behind, columns, chances, decision.likely(chances))
             if weighing.kept:
@@ -156,11 +151,11 @@ class ClassScores:
 
     def values(self, names: Sequence[int]) -> tuple[float, ...]:
         """The scores of all classes, given those that the answer names, ascending."""
-        values = [0.0] * self._size
+        values = [0.0] * self.size
         for name in filter(self.mass.__contains__, (NONE, *names)):
             mass = self.mass[name]
             behind = mass[_END]
-            for symbol in range(self._size - 1, name, -1):
+            for symbol in range(self.size - 1, name, -1):
                 behind += mass[symbol]
                 values[symbol] = min(1.0, mass[symbol] / behind) if behind > 0 else 0.0
         return tuple(values)

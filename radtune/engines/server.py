@@ -104,37 +104,31 @@ class _Call:
         return len(self.message) + _CHARACTERS_OF_PICTURE * len(self.prompt.pictures)
 
 
+@dataclass
 class ServerEngine:
-    """Answers prompts through a server, whose own chat template frames each message."""
+    """Answers prompts through a server, whose own chat template frames each message.
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        credential: Credential,
-        model: str,
-        limits: Limits,
-        pay_again: Callable[[Prompt, Response], bool] | None = None,
-        check_response: Callable[[str], bool] | None = None,
-        known: KnownPrompt | None = None,
-    ) -> None:
-        """Takes a server that its guard has checked, and the model's name there.
+    Attributes:
+        endpoint: The server, which its guard has checked; ``model`` is the model's name there.
+        pay_again: Says whether a prompt whose attempt came to this may be sent once more, which may cost as much again.
+        check_response: Says whether a whole answer keeps to the schema that it was asked to.
+        known: Is asked before all others, once.
+    """
 
-        ``pay_again`` says whether a prompt whose attempt came to this may be sent once more, which may cost as much
-        again, ``check_response`` whether a whole answer keeps to the schema that it was asked to. ``known`` is asked
-        before all others, once.
-        """
-        self._endpoint = endpoint
-        self._credential = credential
-        self._model = model
-        self._limits = limits
+    endpoint: Endpoint
+    credential: Credential
+    model: str
+    limits: Limits
+    pay_again: Callable[[Prompt, Response], bool] | None = None
+    check_response: Callable[[str], bool] | None = None
+    known: KnownPrompt | None = None
+    # Parameters that the server does not take.
+    _refused: set[str] = field(default_factory=set, init=False)
+    _warned: set[str] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
         # For all that is asked: a second round begins within the first one's minute.
-        self._rate = RateLimiter(limits)
-        self._pay_again = pay_again or (lambda prompt, response: True)
-        self._check_response = check_response
-        self._known = known
-        # Parameters that the server does not take.
-        self._refused: set[str] = set()
-        self._warned: set[str] = set()
+        self._rate = RateLimiter(self.limits)
 
     def generate(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[tuple[int, Response]]:
         """Yields the index of each prompt with its response, as they come; prompts are taken as calls become free.
@@ -154,8 +148,8 @@ class ServerEngine:
         """
         from radtune.engines.client import open_client
 
-        timeout_s = self._limits.timeout_s
-        with open_client(self._endpoint, self._credential, timeout_s) as client:
+        timeout_s = self.limits.timeout_s
+        with open_client(self.endpoint, self.credential, timeout_s) as client:
             calls = _Calls(client, timeout_s)
             with _first_signal(calls.stop):
                 yield from self._answer(calls, enumerate(prompts), sampling)
@@ -167,14 +161,14 @@ class ServerEngine:
         number = itertools.count()
         failed: list[tuple[int, Response]] = []
         answered, reason, told = False, "", ""
-        if known := self._known:
+        if known := self.known:
             # Nothing waits for what comes of it.
-            self._known = None
+            self.known = None
             self._rate.enter(time.monotonic(), len(known.message), 1)
-            calls.start(None, request_body(self._endpoint, self._model, known.message, Sampling(0.0, 1)))
+            calls.start(None, request_body(self.endpoint, self.model, known.message, Sampling(0.0, 1)))
         while True:
             # Until the first answer, no more calls than it takes to see that there will be none.
-            room = self._limits.concurrency
+            room = self.limits.concurrency
             room = room if answered else min(room, MOST_FAILURES_IN_A_ROW - len(failed))
             while not calls.stopping and len(calls.running) + len(waiting) < room and (taken := next(prompts, None)):
                 heappush(waiting, (time.monotonic(), next(number), _Call(*taken, taken[1].message)))
@@ -228,14 +222,14 @@ class ServerEngine:
             sent = sampling if SCHEMA in call.sent else replace(sampling, schema=None)
             seed = seed_number(call.prompt.seed) if SEED in call.sent else None
             pictures = call.prompt.pictures
-            calls.start(call, request_body(self._endpoint, self._model, call.message, sent, seed, pictures))
+            calls.start(call, request_body(self.endpoint, self.model, call.message, sent, seed, pictures))
         return None
 
     def _read(
         self, call: _Call, result: "httpx2.Response | str", max_new_tokens: int | None
     ) -> tuple[Response, float | None]:
         """What came of an attempt, and in how many seconds the call is to be sent again; None if that is its end."""
-        now, pause_s, most = time.monotonic(), None, self._limits.max_retries
+        now, pause_s, most = time.monotonic(), None, self.limits.max_retries
         if isinstance(result, str):
             response, may_pass = failure(result), True
         elif result.is_success:
@@ -261,7 +255,8 @@ class ServerEngine:
                 # Mostly a model that takes no images, or not this one.
                 most = min(most, _MOST_RETRIES_OF_PICTURE)
         call.failed_attempts += 1
-        if may_pass and call.failed_attempts <= most and self._pay_again(call.prompt, response):
+        paid = self.pay_again or (lambda prompt, response: True)
+        if may_pass and call.failed_attempts <= most and paid(call.prompt, response):
             if pause_s is None:
                 pause_s = min(_FIRST_PAUSE_S * 2.0 ** (call.failed_attempts - 1), _LAST_PAUSE_S)
                 pause_s += random.uniform(0, _FIRST_PAUSE_S)  # noqa: S311  (no secret)
@@ -270,7 +265,7 @@ class ServerEngine:
             return response, None
         # An answer that was cut off or declined says nothing about how the server keeps to the schema.
         whole = response.as_json and response.finished and not response.refused
-        if whole and self._check_response and not self._check_response(response.text):
+        if whole and self.check_response and not self.check_response(response.text):
             self._warn_once(_BROKEN_SCHEMA)
         return replace(response, cut_words=call.cut_words), None
 
@@ -283,17 +278,17 @@ class ServerEngine:
     def _warn_once(self, said: str) -> None:
         if said not in self._warned:
             self._warned.add(said)
-            say(f"{self._endpoint.host} {said}")
+            say(f"{self.endpoint.host} {said}")
 
     def _why(self, errors: Sequence[str]) -> str:
-        proxied = not self._endpoint.is_loopback and getproxies_environment().keys() & {"https", "all"}
+        proxied = not self.endpoint.is_loopback and getproxies_environment().keys() & {"https", "all"}
         proxy = " by the proxy that the environment names (HTTPS_PROXY, ALL_PROXY)" if proxied else ""
-        refused = f"the key in {self._endpoint.key_variable} is not accepted, or not for this"
-        if self._endpoint.is_loopback and not self._endpoint.gets_key:
-            named = f"allow_endpoint={self._endpoint.host}"
-            refused = f"it wants a key: {named} sends it the one in {self._endpoint.key_variable}"
+        refused = f"the key in {self.endpoint.key_variable} is not accepted, or not for this"
+        if self.endpoint.is_loopback and not self.endpoint.gets_key:
+            named = f"allow_endpoint={self.endpoint.host}"
+            refused = f"it wants a key: {named} sends it the one in {self.endpoint.key_variable}"
         meanings = {
-            TIMEOUT: f"no answer within timeout_s={self._limits.timeout_s:g}",
+            TIMEOUT: f"no answer within timeout_s={self.limits.timeout_s:g}",
             NO_CONNECTION: f"no connection{proxy}",
             MALFORMED: "the answers are no chat completions",
             EMPTY: "the answers say nothing",
@@ -304,7 +299,7 @@ class ServerEngine:
             PROXY: f"it is not let through{proxy}",
             "401": refused,
             "403": refused,
-            "404": f"no model {self._model!r} there, or no such path",
+            "404": f"no model {self.model!r} there, or no such path",
             "429": "over a rate limit or quota",
             "5": "the server fails",
         }
@@ -312,7 +307,7 @@ class ServerEngine:
         failed = f"{len(errors)} calls in a row failed alike ({errors[-1]}): {meaning}"
         if len(kinds := dict.fromkeys(errors)) > 1:
             failed = f"all calls fail now ({', '.join(kinds)})"
-        return f"{self._endpoint.url}: {failed}. Stopped; run the same command again to go on"
+        return f"{self.endpoint.url}: {failed}. Stopped; run the same command again to go on"
 
 
 def _is_too_long(response: Response) -> bool:

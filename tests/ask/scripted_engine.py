@@ -62,6 +62,6 @@ def label(
     """Runs over reports; gives what was done, the rows and the engine."""
     engine = answer if isinstance(answer, Scripted) else Scripted(answer)
     with Ledger(path) as ledger:
-        run = Run(reports, asked, model_of(engine), ledger, budget, host)
+        run = Run(reports, asked, model_of(engine), ledger, budget or Budget(), host)
         run.ask()
         return run.outcome, list(run.rows()), engine
