@@ -54,6 +54,7 @@ _LONGEST_TITLE = 13
 _DETAIL = re.compile(
     r"[^\W\d][\w #]{1,29}:(?!\s*(?i:no|none|nil|not|yes|absent|present|negative|normal|clear|enlarged)\b)"
 )
+_BOX = re.compile(r"\[[xX -]\]")
 _SENTENCE_ENDS = ".!?:)]_"
 _RULE = " \t_=*~-"
 # But not in a time of day.
@@ -218,7 +219,8 @@ class _Sorter:
             place = _where_findings_begin(text, paragraphs=False)
         elif not self.has_findings:
             self.into = self.weak
-            place = _where_findings_begin(text)
+            places = (_where_findings_begin(text), self._behind_entry(start, text))
+            place = min((at for at in places if at is not None), default=None)
             if kind == EXAM and "\n" in text:
                 prose = self._prose(start + text.index("\n", len(text) - len(text.lstrip())), start + len(text)) - start
                 place = prose if prose < len(text) else place
@@ -232,6 +234,21 @@ class _Sorter:
         elif self.into is not self.findings:
             self.into = None
 
+    def _behind_entry(self, start: int, text: str) -> int | None:
+        """Where the line behind a heading and its entry begins, where that had room for more and sentences follow."""
+        entry, *lines = text.split("\n")
+        if (
+            not entry.strip()
+            or len(lines) < 2
+            or text[-1] != "."
+            or not lines[0][:1].isupper()
+            or _DETAIL.match(lines[0])
+        ):
+            return None
+        heading = start - self.text.rfind("\n", 0, start) - 1
+        widest = max(heading + len(entry), *map(len, lines))
+        return len(entry) + 1 if heading + len(entry) + 1 + len(lines[0].split()[0]) < widest else None
+
     def _prose(self, start: int, end: int) -> int:
         """Where the sentences before the first heading begin, behind titles, names and dates."""
         for line in _LINE.finditer(self.text, start, end):
@@ -240,7 +257,7 @@ class _Sorter:
                 continue
             opens = _OPENS_IN_LOWER if text.islower() else _OPENS_FINDINGS
             long = len(text.split()) > _LONGEST_TITLE
-            sentence = text[-1] in ".;" or long or opens.match(text)
+            sentence = text[-1] in ".;" or long or _BOX.match(text) or opens.match(text)
             goes_on = line.end() == end and self.text[end - 1] != "\n"  # with the first heading behind it
             detail = _DETAIL.match(text) and not ((long or goes_on) and text[-1] == ".")
             if sentence and not title_of(text) and not detail:
