@@ -84,9 +84,21 @@ def run_here() -> Callable[..., SimpleNamespace]:
     return run
 
 
+@pytest.fixture(scope="session")
+def succeeds(run_here) -> Callable[..., SimpleNamespace]:
+    """The same of a command that must succeed."""
+
+    def run(command: object, *words: object) -> SimpleNamespace:
+        ended = run_here(command, *words)
+        assert not ended.returncode, ended.stderr
+        return ended
+
+    return run
+
+
 @pytest.fixture
 def command(run_here, monkeypatch) -> Callable[..., tuple[int, str, str]]:
-    """The same where no server is named in the environment: exit code, what was printed, what was said."""
+    """:func:`run_here` where no server is named in the environment: exit code, what was printed, what was said."""
     for name in [name for name in os.environ if "OPENAI" in name]:
         monkeypatch.delenv(name)
 

@@ -10,12 +10,11 @@ from radtune.tasks import load_task
 from scripts.simulated_teacher import Noise, make_app, read_truths, serving
 
 
-def test_every_command_takes_them(tmp_path, run_here, monkeypatch):
+def test_every_command_takes_them(tmp_path, succeeds, monkeypatch):
     folder = write_toy(tmp_path)
 
     def run(command, *words):
-        done = run_here(command, *words)
-        assert done.returncode == 0, done.stderr
+        done = succeeds(command, *words)
         return done.stdout
 
     monkeypatch.chdir(folder)

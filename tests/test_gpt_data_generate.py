@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from chat_server import answered, completion, error
 from forks import besides_look
+from sprockets import read_jsonl as read
 from starlette.responses import JSONResponse
 
 from radtune.ask.ledger import ledger_path
@@ -64,10 +65,6 @@ def reports(tmp_path):
     rows = (report_from_sections(f"r{i}", None, f"A {SECRET} effusion, {i}.", "", "made") for i in range(60))
     write_jsonl(path, rows)
     return path
-
-
-def read(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def test_killed_at_random_moments_it_loses_nothing_and_asks_nothing_twice(tmp_path, serve, start, run):

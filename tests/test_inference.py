@@ -10,6 +10,7 @@ from pathlib import Path
 import openpyxl
 import pytest
 from chat_server import completion, error
+from sprockets import read_jsonl as read
 
 from radtune.files import write_jsonl
 from radtune.sources import synthetic
@@ -39,10 +40,6 @@ def dying(after: int):
 
 def at(server) -> list[str]:
     return ["engine=openai", f"base_url={server.url}", "model=m", "temperature=0", "max_retries=0", "concurrency=4"]
-
-
-def read(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")

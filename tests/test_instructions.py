@@ -370,14 +370,12 @@ def arguments(folder, changes=None):
     return COMMAND + [f"{name}={value}" for name, value in values.items()]
 
 
-def test_command_writes_the_weak_labels_and_the_same_bytes_twice(run_here, files):
+def test_command_writes_the_weak_labels_and_the_same_bytes_twice(succeeds, files):
     command = arguments(files, {"validation_rows": 5, "validation_output": files / "validation.jsonl"})
-    first = run_here(*command)
-    assert first.returncode == 0, first.stderr
+    succeeds(*command)
     before = (files / "rows.jsonl").read_bytes()
     # Again, in the spelling of earlier versions and with its keys in another order.
-    again = run_here(*COMMAND, *(re.sub(r"^(\w+)\.", r"\1_", argument) for argument in command[:0:-1]))
-    assert again.returncode == 0, again.stderr
+    succeeds(*COMMAND, *(re.sub(r"^(\w+)\.", r"\1_", argument) for argument in command[:0:-1]))
     assert (files / "rows.jsonl").read_bytes() == before
     rows = list(read_instructions(files / "rows.jsonl"))
     assert len(rows) == 30
@@ -395,7 +393,7 @@ def test_command_writes_the_weak_labels_and_the_same_bytes_twice(run_here, files
     assert manifest["unmatched_exclude_ids"] == 0
 
 
-def test_command_tells_what_it_left_out(run_here, files):
+def test_command_tells_what_it_left_out(succeeds, files):
     rows = [json.loads(line) for line in (files / "mimic.jsonl").read_text().splitlines()]
     answers = [{"report_id": r["report_id"], "status": "ok", "labels": ["Edema", "Zebra hernia"]} for r in rows]
     for answer in answers[20:]:
@@ -403,8 +401,7 @@ def test_command_tells_what_it_left_out(run_here, files):
     write_jsonl(files / "answers.jsonl", answers)
     (files / "ids.txt").write_text(f"{rows[0]['report_id']}\nnobody\n")
     labels = files / "answers.jsonl"
-    result = run_here(*arguments(files, {"multiple_choice.labels": labels, "exclude_ids": f"[{files / 'ids.txt'}]"}))
-    assert result.returncode == 0, result.stderr
+    result = succeeds(*arguments(files, {"multiple_choice.labels": labels, "exclude_ids": f"[{files / 'ids.txt'}]"}))
     assert "multiple_choice: 60 labelled, 1 excluded" in result.stdout
     assert re.search(r"1\d with labels that the task does not know: Zebra hernia \(20\); 10 to train", result.stdout)
     assert "1 ids of exclude_ids are of none of these reports" in result.stdout
@@ -424,12 +421,11 @@ def test_command_tells_what_it_left_out(run_here, files):
         ({"uncertain.fracture": "state"}, {"['Normal']", "['Edema', 'Fracture (uncertain)']"}),
     ],
 )
-def test_uncertain_classes_are_learned_as_asked_for(run_here, files, keys, outputs):
+def test_uncertain_classes_are_learned_as_asked_for(succeeds, files, keys, outputs):
     ids = [json.loads(line)["report_id"] for line in (files / "mimic.jsonl").read_text().splitlines()]
     rows = {x: {"Edema": 1, "Fracture": -1} if n % 2 else {"No Finding": 1} for n, x in enumerate(ids)}
     write_label_table(files / "labels.csv", load_task("multiple_choice"), rows)
-    result = run_here(*arguments(files, {"multiple_choice.rows": 30, **keys}))
-    assert result.returncode == 0, result.stderr
+    result = succeeds(*arguments(files, {"multiple_choice.rows": 30, **keys}))
     built = [row for row in read_instructions(files / "rows.jsonl") if row.task != "open_ended"]
     assert {row.output for row in built} == outputs
     assert {row.task for row in built} == {"multiple_choice+states" if "state" in keys.values() else "multiple_choice"}

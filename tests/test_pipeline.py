@@ -1,11 +1,11 @@
 """From reports to scores through the real commands, and the mini configs of the stock recipe as people run them."""
 
-import json
 import re
 import sys
 
 import pytest
 from recipe_runs import Run
+from sprockets import read_jsonl as read
 from torchtune._cli import tune as torchtune_command
 
 LORA = "configs/mini/lora_single_device.yaml"
@@ -66,10 +66,6 @@ def predict(folder, command):
         return shown, errors
 
     return predict
-
-
-def read(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_training_learns(trained):

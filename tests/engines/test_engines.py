@@ -87,14 +87,6 @@ def test_special_tokens_in_a_report_are_text_and_both_tokenizers_agree(mini, hug
         assert hugging_face._tokens(prompt) == ours
 
 
-def test_finished_rows_give_way_to_waiting_ones(mini, make_prompts, respond):
-    # Answers of many lengths, so that rows leave and enter at all times.
-    prompts = make_prompts("open_ended", 6) + make_prompts("multiple_choice", 6)
-    random.Random(0).shuffle(prompts)  # noqa: S311  (no secret)
-    expected = [respond(TorchtuneEngine(mini, 1), [prompt])[0] for prompt in prompts]
-    assert respond(TorchtuneEngine(mini, 4), prompts) == expected
-
-
 class NarrowEmbeddings(torch.nn.Module):
     """Runs out of memory for more than so many tokens at once."""
 

@@ -3,12 +3,13 @@
 import json
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from chat_server import completion, error
 from tokenizers import Tokenizer
 
+from radtune.ask.command import AskConfig
+from radtune.config import parse_config
 from radtune.engines import frame
 from radtune.engines.choose import _patience, choose_models
 from radtune.engines.prompt import Prompt, Sampling
@@ -33,13 +34,9 @@ FRAMES = {
 
 
 def keys(server, **more):
-    given = {
-        "engine": "openai", "checkpoint_dir": None, "adapter_dir": None, "quantization": None, "prompt": "inference",
-        "model": "mine", "base_url": server.url, "azure_endpoint": None, "api_version": None, "allow_endpoint": None,
-        "zero_retention_confirmed": False, "images_confirmed": False, "concurrency": 4, "requests_per_minute": None,
-        "tokens_per_minute": None, "timeout_s": 20.0, "max_retries": 0,
-    }  # fmt: skip
-    return SimpleNamespace(**given | more)
+    words = ["task=open_ended", "text=x", "engine=openai", "prompt=inference", "model=mine", f"base_url={server.url}"]
+    words += ["timeout_s=20", "max_retries=0", *(f"{name}={value}" for name, value in more.items())]
+    return parse_config(AskConfig, words)
 
 
 @pytest.fixture

@@ -24,15 +24,14 @@ def test_probes() -> None:
     assert not wrong
 
 
-def test_misses_are_shown_with_the_rule_that_fired(run_here, tmp_path: Path) -> None:
+def test_misses_are_shown_with_the_rule_that_fired(run_here, succeeds, tmp_path: Path) -> None:
     probes = tmp_path / "own.tsv"
     probes.write_text(
         "No effusion.\\nEdema\tPleural Effusion=0 Edema=1 # one kind-a; held\n"
         "No edema.\tEdema=1 Pneumonia=0? # two kind b\n\n# a remark\n",
         encoding="utf-8",
     )
-    done = run_here(ROOT / "scripts" / "check_rules.py", probes)
-    assert done.returncode == 0, done.stderr
+    done = succeeds(ROOT / "scripts" / "check_rules.py", probes)
     assert done.stdout.splitlines() == [
         "two [kind b] 'No edema.'",
         "    Edema: 0, expected 1",

@@ -32,13 +32,6 @@ def test_probes(file: str) -> None:
     assert not wrong
 
 
-def test_probes_cover_every_class_and_status() -> None:
-    seen = {item for probes in PROBES.values() for written in probes.values() for item in written.split(", ")}
-    missing = [f"{sign}{name}" for name in CHEST.classes for sign in "+-?" if f"{sign}{name}" not in seen]
-    assert missing == []
-    assert len({text for probes in PROBES.values() for text in probes}) >= 800
-
-
 @pytest.mark.parametrize(
     ("sentence", "value"),
     [

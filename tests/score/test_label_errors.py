@@ -40,19 +40,17 @@ def queue(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_noise_stands_first_and_its_reports_can_be_left_out(run_here, folder: Path) -> None:
+def test_noise_stands_first_and_its_reports_can_be_left_out(succeeds, folder: Path) -> None:
     words = ["task=multiple_choice", f"reports={folder / 'reports.jsonl'}", f"labels={folder / 'labels.csv'}"]
     words += [f"output={folder / 'queue.csv'}", "rows=12", f"cleaned={folder / 'cleaned.csv'}", "drop=0.1"]
-    done = run_here(SCRIPT, *words)
-    assert done.returncode == 0, done.stderr
+    succeeds(SCRIPT, *words)
     alone = {(row["report_id"], row["label"]) for row in queue(folder)}
     noise = {(str(i), "Edema") for i in range(12)}
     assert len(alone & noise) >= 10
     cleaned = read_labels(folder / "cleaned.csv", MC).answers
     assert len(cleaned) == 108 and cleaned["119"].states["Pneumonia"] == State.UNCERTAIN
     # A second labeler tells all of them.
-    done = run_here(SCRIPT, *words, f"others=[{folder / 'teacher.csv'}]")
-    assert done.returncode == 0, done.stderr
+    succeeds(SCRIPT, *words, f"others=[{folder / 'teacher.csv'}]")
     rows = queue(folder)
     assert {(row["report_id"], row["label"]) for row in rows} == noise
     assert all(row["given"] != row[str(folder / "teacher.csv")] for row in rows)
@@ -60,7 +58,7 @@ def test_noise_stands_first_and_its_reports_can_be_left_out(run_here, folder: Pa
 
 
 @pytest.mark.parametrize("name", ["labels.jsonl", "labels.csv"])
-def test_what_is_doubted_or_quarantined_stays_so_in_what_is_left(run_here, folder, tmp_path, name: str) -> None:
+def test_what_is_doubted_or_quarantined_stays_so_in_what_is_left(succeeds, folder, tmp_path, name: str) -> None:
     rows = [
         {"study_id": f"s{i}", "labels": ["Edema (uncertain)", "Fracture"] if i % 2 else ["Edema"], "model": "m"}
         | ({"problems": ["names what is not there"], "phrases": []} if i % 7 == 0 else {})
@@ -72,8 +70,7 @@ def test_what_is_doubted_or_quarantined_stays_so_in_what_is_left(run_here, folde
     else:
         write_jsonl(tmp_path / name, rows)
     words = ["task=multiple_choice", f"reports={folder / 'reports.jsonl'}", f"labels={tmp_path / name}"]
-    done = run_here(SCRIPT, *words, f"output={tmp_path / 'queue.csv'}", f"cleaned={tmp_path / 'cleaned.jsonl'}")
-    assert done.returncode == 0, done.stderr
+    succeeds(SCRIPT, *words, f"output={tmp_path / 'queue.csv'}", f"cleaned={tmp_path / 'cleaned.jsonl'}")
     before, kept = read_labels(tmp_path / name, MC).answers, read_labels(tmp_path / "cleaned.jsonl", MC).answers
     assert len(kept) == 114
     for report_id, answer in kept.items():
@@ -81,7 +78,7 @@ def test_what_is_doubted_or_quarantined_stays_so_in_what_is_left(run_here, folde
         assert (answer.labels, answer.provenance.get("problems")) == (other.labels, other.provenance.get("problems"))
 
 
-def test_files_of_other_ids_and_of_other_reports(run_here, folder: Path, tmp_path: Path) -> None:
+def test_files_of_other_ids_and_of_other_reports(run_here, succeeds, folder: Path, tmp_path: Path) -> None:
     rows = (folder / "labels.csv").read_text()
     (tmp_path / "notes.csv").write_text(rows.replace("report_id", "NOTE_ID"))
     (tmp_path / "others.csv").write_text(rows.replace("\n", "\nx").removesuffix("x"))
@@ -99,8 +96,7 @@ def test_files_of_other_ids_and_of_other_reports(run_here, folder: Path, tmp_pat
     ):
         done = run_here(SCRIPT, *words, *more)
         assert (done.returncode, message in done.stderr, done.stderr.count("\n")) == (2, True, 1), done.stderr
-    done = run_here(SCRIPT, *words, f"labels={tmp_path / 'notes.csv'}", "id_column=note_id", "rows=3")
-    assert done.returncode == 0, done.stderr
+    done = succeeds(SCRIPT, *words, f"labels={tmp_path / 'notes.csv'}", "id_column=note_id", "rows=3")
 
 
 def test_what_a_file_does_not_decide_is_not_held_against_a_label(tmp_path: Path) -> None:

@@ -48,23 +48,21 @@ def files(folder: Path, part: str) -> str:
     return f"[{','.join(str(folder / f'{part}_{number}.jsonl') for number in range(N))}]"
 
 
-def scored(run_here, folder: Path, *words: str, gold: str = "test.csv") -> dict:
+def scored(succeeds, folder: Path, *words: str, gold: str = "test.csv") -> dict:
     output = folder / "metrics.json"
-    done = run_here(ROOT / "evaluate.py", "task=multiple_choice", f"gold={folder / gold}", f"output={output}", *words)
-    assert done.returncode == 0, done.stderr
+    succeeds(ROOT / "evaluate.py", "task=multiple_choice", f"gold={folder / gold}", f"output={output}", *words)
     return json.loads(output.read_text())
 
 
-def test_false_positives_of_members_cancel_by_mean_and_by_votes(run_here, folder: Path) -> None:
+def test_false_positives_of_members_cancel_by_mean_and_by_votes(run_here, succeeds, folder: Path) -> None:
     one = scored(run_here, folder, f"predictions={folder / 'test_0.jsonl'}")
     chosen = {}
     for rule in (MEAN, VOTES):
         output = folder / f"{rule}.jsonl"
-        done = run_here(
+        succeeds(
             SCRIPT, "task=multiple_choice", f"predictions={files(folder, 'test')}", f"output={output}", f"rule={rule}",
             f"validation={files(folder, 'validation')}", f"gold={folder / 'validation.csv'}",
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr
         chosen[rule] = json.loads(manifest_path(output).read_text())["setting"]
         both = scored(run_here, folder, f"predictions={output}", f"compare={folder / 'test_0.jsonl'}")
         assert both["comparison"]["f1"]["ci95"][0] > 0.1 and both["micro"]["recall"] > one["micro"]["recall"] - 0.05
@@ -80,7 +78,9 @@ def test_false_positives_of_members_cancel_by_mean_and_by_votes(run_here, folder
     assert row["scores"]["Edema"] == pytest.approx(mean, abs=1e-4) and not is_edited(row)
 
 
-def test_gold_may_be_of_annotators_and_what_cannot_be_is_told_before_files_are_read(run_here, folder: Path) -> None:
+def test_gold_may_be_of_annotators_and_what_cannot_be_is_told_before_files_are_read(
+    run_here, succeeds, folder: Path
+) -> None:
     answers = read_labels(folder / "validation.csv", MC).answers
     cells = ((x, "; ".join(a.labels) or "Normal", "; ".join(a.labels[:1]) or "Normal") for x, a in answers.items())
     (folder / "two.csv").write_text("NOTE;A;B\n" + "".join(f'{x};"{a}";"{b}"\n' for x, a, b in cells))
@@ -93,8 +93,7 @@ def test_gold_may_be_of_annotators_and_what_cannot_be_is_told_before_files_are_r
         [f"gold={folder / 'validation.csv'}"],
         ["gold_rule=intersection", f"gold={folder / 'two.csv'}", *told],
     ):
-        done = run_here(SCRIPT, *words, *gold)
-        assert done.returncode == 0, done.stderr
+        done = succeeds(SCRIPT, *words, *gold)
         measured.append(json.loads(manifest_path(folder / "by_two.jsonl").read_text())["setting"]["measures"])
     assert measured[0] == measured[1] != measured[2]
     for slip in ("wanted.recal=0.9", "validation=[]", f"output={folder / 'rows.csv'}"):
@@ -102,15 +101,14 @@ def test_gold_may_be_of_annotators_and_what_cannot_be_is_told_before_files_are_r
         assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "No such file" not in done.stderr, done.stderr
 
 
-def test_calibration_a_wanted_recall_and_a_reader(run_here, folder: Path) -> None:
+def test_calibration_a_wanted_recall_and_a_reader(run_here, succeeds, folder: Path) -> None:
     output = folder / "calibrated.jsonl"
     for method in ("platt", "isotonic"):
-        done = run_here(
+        succeeds(
             SCRIPT, "task=multiple_choice", f"predictions=[{folder / 'test_0.jsonl'}]", f"output={output}",
             f"validation=[{folder / 'validation_0.jsonl'}]", f"gold={folder / 'validation.csv'}",
             f"calibration={method}", "wanted.recall=0.9", "abstain=0.1",
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr
         metrics = scored(run_here, folder, f"predictions={output}", f"compare={folder / 'test_0.jsonl'}")
         assert metrics["calibration"]["minus_other_ci95"][1] < 0, method
         assert metrics["micro"]["recall"] == pytest.approx(0.9, abs=0.05)
@@ -121,7 +119,7 @@ def test_calibration_a_wanted_recall_and_a_reader(run_here, folder: Path) -> Non
     assert metrics["calibration"]["curve"][2]["f1"] == pytest.approx(_f1_of(folder, output, kept))
 
 
-def test_to_a_reader_and_back(run_here, folder: Path) -> None:
+def test_to_a_reader_and_back(run_here, succeeds, folder: Path) -> None:
     queue, output = folder / "queue.xlsx", folder / "read.jsonl"
     words = [
         SCRIPT,
@@ -130,8 +128,7 @@ def test_to_a_reader_and_back(run_here, folder: Path) -> None:
         "least=0.5",
         f"output={output}",
     ]
-    done = run_here(*words, "abstain=0.1", f"queue={queue}")
-    assert done.returncode == 0, done.stderr
+    done = succeeds(*words, "abstain=0.1", f"queue={queue}")
     before = {row["report_id"]: row for _, row in read_jsonl(output)}
     asked = [str(row["report_id"]) for _, row in read_table(queue)]
     assert {*asked} == {x for x, row in before.items() if row["for_reader"]} and len(asked) == 20

@@ -27,10 +27,9 @@ def tables(tmp_path: Path) -> tuple[Path, Path]:
     return ours, official
 
 
-def test_compares_ours_with_the_official_layout(run_here, tables: tuple[Path, Path], tmp_path: Path) -> None:
+def test_compares_ours_with_the_official_layout(succeeds, tables: tuple[Path, Path], tmp_path: Path) -> None:
     output = tmp_path / "out" / "agreement.json"
-    done = run_here(SCRIPT, f"a={tables[0]}", f"b={tables[1]}", f"output={output}")
-    assert done.returncode == 0, done.stderr
+    done = succeeds(SCRIPT, f"a={tables[0]}", f"b={tables[1]}", f"output={output}")
     edema = next(line for line in done.stdout.splitlines() if line.startswith("Edema"))
     assert edema.split()[1:] == ["0.667", "0.500", "1", "503"]
     written = json.loads(output.read_text())

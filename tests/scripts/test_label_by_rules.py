@@ -23,10 +23,9 @@ def reports(tmp_path: Path) -> Path:
     return path
 
 
-def test_writes_label_table_evidence_and_manifests(run_here, reports: Path, tmp_path: Path) -> None:
+def test_writes_label_table_evidence_and_manifests(succeeds, reports: Path, tmp_path: Path) -> None:
     output, explain = tmp_path / "out" / "labels.csv", tmp_path / "out" / "evidence.jsonl"
-    done = run_here(SCRIPT, f"reports={reports}", f"output={output}", f"explain={explain}")
-    assert done.returncode == 0, done.stderr
+    done = succeeds(SCRIPT, f"reports={reports}", f"output={output}", f"explain={explain}")
     assert "3 reports in" in done.stdout
     assert "reports/s" in done.stdout
     with output.open(encoding="utf-8", newline="") as stream:
@@ -58,9 +57,8 @@ def test_writes_label_table_evidence_and_manifests(run_here, reports: Path, tmp_
 
 
 @pytest.mark.parametrize("words", [("text={}",), ("--text", "{}"), ("--text={}",)])
-def test_prints_one_report_with_its_evidence(run_here, words: tuple[str, ...]) -> None:
-    done = run_here(SCRIPT, *(word.format("No pneumothorax: clear. Small effusion.") for word in words))
-    assert done.returncode == 0, done.stderr
+def test_prints_one_report_with_its_evidence(succeeds, words: tuple[str, ...]) -> None:
+    done = succeeds(SCRIPT, *(word.format("No pneumothorax: clear. Small effusion.") for word in words))
     lines = done.stdout.splitlines()
     assert " 0  Pneumothorax" in lines
     assert " 1  Pleural Effusion" in lines
@@ -70,15 +68,14 @@ def test_prints_one_report_with_its_evidence(run_here, words: tuple[str, ...]) -
     assert "\x1b" not in done.stdout
 
 
-def test_one_report_is_read_by_the_sections_of_the_task(run_here, tmp_path: Path) -> None:
+def test_one_report_is_read_by_the_sections_of_the_task(run_here, succeeds, tmp_path: Path) -> None:
     task = tmp_path / "t.yaml"
     task.write_text(
         "name: t\nkind: classes\nclasses: [Edema, Pneumonia]\nsections: [impression]\nrules: chest\n"
         "prompts: {inference: '{classes}?'}\n"
     )
     text = "FINDINGS: Large edema. IMPRESSION: No pneumonia."
-    done = run_here(SCRIPT, f"task={task}", f"text={text}")
-    assert done.returncode == 0, done.stderr
+    done = succeeds(SCRIPT, f"task={task}", f"text={text}")
     assert done.stdout.splitlines()[:4] == [" 0  Pneumonia", " 1  No Finding", "", text]
     shown = run_here(SCRIPT, f"text={text}").stdout
     whole = shown[shown.index("FINDINGS:") :]
@@ -97,7 +94,7 @@ def test_a_broken_line_leaves_no_output(run_here, reports: Path, tmp_path: Path)
     assert list(tmp_path.iterdir()) == [reports]
 
 
-def test_labels_the_classes_of_a_task_of_ones_own(run_here, tmp_path: Path) -> None:
+def test_labels_the_classes_of_a_task_of_ones_own(run_here, succeeds, tmp_path: Path) -> None:
     lexicon = tmp_path / "spleen" / "lexicon.toml"
     lexicon.parent.mkdir()
     lexicon.write_text('[Splenomegaly]\nmentions = ["(large|big) spleen"]\n', encoding="utf-8")
@@ -109,8 +106,7 @@ def test_labels_the_classes_of_a_task_of_ones_own(run_here, tmp_path: Path) -> N
     reports = tmp_path / "notes.csv"
     reports.write_text("uid,text\n1,Big spleen. No accessory spleens.\n2,Accessory spleen?\n", encoding="utf-8")
     output = tmp_path / "labels.csv"
-    done = run_here(SCRIPT, f"task={task}", f"reports={reports}", f"output={output}")
-    assert done.returncode == 0, done.stderr
+    done = succeeds(SCRIPT, f"task={task}", f"reports={reports}", f"output={output}")
     assert output.read_text() == "report_id,Splenomegaly,Accessory spleen,No Finding\n1,1,0,\n2,,-1,\n"
     manifest = json.loads((tmp_path / "labels.csv.manifest.json").read_text())
     assert {str(reports), str(task), str(lexicon)} <= set(manifest["inputs"])
@@ -118,7 +114,7 @@ def test_labels_the_classes_of_a_task_of_ones_own(run_here, tmp_path: Path) -> N
     assert (done.returncode, "no rules label it" in done.stderr) == (2, True)
 
 
-def test_evidence_points_into_the_cells(run_here, tmp_path: Path) -> None:
+def test_evidence_points_into_the_cells(succeeds, tmp_path: Path) -> None:
     rows = [
         ("1", "Edema", "  No e\ufb00usion.\r\nHeart enlarged.", "Edema", ""),
         ("2", "", "", "", "HISTORY: CHF\nFINDINGS:\nSmall pneumo-\nthorax.\n"),
@@ -129,8 +125,7 @@ def test_evidence_points_into_the_cells(run_here, tmp_path: Path) -> None:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    done = run_here(SCRIPT, f"reports={notes}", f"output={tmp_path / 'labels.csv'}", "explain=true")
-    assert done.returncode == 0, done.stderr
+    succeeds(SCRIPT, f"reports={notes}", f"output={tmp_path / 'labels.csv'}", "explain=true")
     explained = map(json.loads, (tmp_path / "labels.explain.jsonl").read_text(encoding="utf-8").splitlines())
     found = [
         (mention["finding"], mention["column"], row[mention["column"]][mention["start"] : mention["end"]])

@@ -39,7 +39,7 @@ def answered(output: Path) -> set[str]:
     if not ledger_path(output).exists():
         return set()
     with closing(sqlite3.connect(ledger_path(output))) as db:
-        if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'answers'").fetchone():
             return set()
         return {report_id[1:] for (report_id,) in db.execute("SELECT report_id FROM answers")}
 

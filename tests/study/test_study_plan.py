@@ -49,9 +49,7 @@ def test_who_is_compared_with_whom(study_values: dict) -> None:
 
 
 def test_a_study_may_have_one_task_and_no_teacher(study_values: dict) -> None:
-    for name in ("name", "model_name", "config", "checkpoint_dir", "tests"):
-        study_values[f"needed_{name}"] = study_values[name]
-    values = {name.removeprefix("needed_"): value for name, value in study_values.items() if name.startswith("needed_")}
+    values = {name: study_values[name] for name in ("name", "model_name", "config", "checkpoint_dir", "tests")}
     del values["tests"]["open_ended"]
     study = study_from_mapping(values)
     assert [cell.name for cell in study.cells] == ["base", "rule_labeler"]

@@ -10,7 +10,7 @@ from radtune.config import InputError
 from radtune.files import write_jsonl
 from radtune.labels import State
 from radtune.report import report_from_sections, report_from_text
-from radtune.tasks import USES, load_task, own_tasks, prompt_sha256, task_names, text_of, user_message
+from radtune.tasks import USES, load_task, own_tasks, task_names, text_of
 from radtune.tasks.rendering import read_examples
 
 FIGURE_1A = """\
@@ -75,14 +75,6 @@ def test_the_labelling_prompt_is_table_2_with_codes_in_its_examples():
     for example_id in prompt.example_ids:
         for phrase in by_id[example_id].phrases:
             assert f"\n- {phrase.phrase}: {phrase.icd10}" in prompt.instruction
-
-
-def test_the_report_comes_last_under_the_papers_heading():
-    assert user_message("Say it.", "Clear.") == "Say it.\n\nReport to Analyze:\nClear.\n\nOutput:"
-
-
-def test_a_prompts_hash_depends_on_its_words():
-    assert len({prompt_sha256(p) for p in (FIGURE_1A, FIGURE_1B, TABLE_2)}) == 3
 
 
 OWN = {
@@ -233,8 +225,3 @@ def test_a_task_of_another_folder_has_the_files_of_what_it_extends(tmp_path):
     (tmp_path / "nih_findings" / "lexicon.toml").write_text("")
     (tmp_path / "third.yaml").write_text(f"extends: {shipped}/nih_findings.yaml\n")
     assert load_task(tmp_path / "third.yaml").rules == tmp_path / "nih_findings"
-
-
-def test_what_a_task_extends_is_among_its_files():
-    files = [file.name for file in load_task("chest_findings").files]
-    assert files[:2] == ["chest_findings.yaml", "multiple_choice.yaml"] and "lexicon.toml" in files
