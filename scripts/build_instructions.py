@@ -7,14 +7,11 @@ r"""Builds an instruction set: labelled reports of one or more tasks, merged and
     python scripts/build_instructions.py output=instructions.jsonl tasks=[my_task.yaml] \
         my_task.reports=reports.jsonl my_task.labels=labels.csv my_task.rows=500
 
-Each task has its section: TASK.reports, TASK.labels and TASK.rows (or, as before, TASK_reports and so on). The same
-seed and inputs give the same file, byte for byte, and a smaller set is inside a larger one.
+Each task has its section: TASK.reports, TASK.labels and TASK.rows. The same seed and inputs give the same file, byte
+for byte, and a smaller set is inside a larger one.
 """
 
 import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
-import re
-import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -111,13 +108,5 @@ def main(config: InstructionsConfig) -> None:
     print(f"{len(split.train):,} rows written to {config.output}")
 
 
-def sections_of(arguments: Sequence[str]) -> list[str]:
-    """Turns the earlier ``TASK_reports=``, of any task that ships, into ``TASK.reports=``; likewise labels and rows."""
-    earlier = re.compile(rf"({'|'.join(map(re.escape, task_names()))})_({'|'.join(TaskRows.__dataclass_fields__)})=")
-    return [
-        earlier.sub(r"\1.\2=", argument, count=1) if earlier.match(argument) else argument for argument in arguments
-    ]
-
-
 if __name__ == "__main__":
-    run_command(main, InstructionsConfig, sections_of(sys.argv[1:]))
+    run_command(main, InstructionsConfig)

@@ -2,7 +2,7 @@
 
     python scripts/label_by_rules.py reports=reports.jsonl output=labels.csv
     python scripts/label_by_rules.py reports=notes.csv output=labels.csv explain=true task=my_task.yaml
-    python scripts/label_by_rules.py --text "No pneumothorax. Possible small left effusion."
+    python scripts/label_by_rules.py text="No pneumothorax. Possible small left effusion."
 
 The table has the layout of MIMIC-CXR's official label tables: 1 positive, 0 negative, -1 uncertain, blank not
 mentioned. `explain=true` writes the evidence beside it (labels.explain.jsonl), one report a line: each mention, its
@@ -17,7 +17,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import repeat
@@ -32,7 +32,7 @@ from radtune.labels import State
 from radtune.progress import progress
 from radtune.report import report_from_text
 from radtune.rules import NOT_CHEST, Mention, ReportLabels, label_if_meant, label_reports, rules_for
-from radtune.rules.display import Places, evidence_text
+from radtune.rules.display import Place, Places, evidence_text
 from radtune.sources import table
 from radtune.tables import check_table_name, is_jsonl, read_table
 from radtune.tasks import DEFAULT_RULES_TASK, Task, load_task, text_of, with_rules
@@ -44,7 +44,7 @@ class LabelConfig:
 
     reports: Path | None = key("reports.jsonl, or a CSV or Parquet with an id and findings/impression or text.", None)
     output: Path | None = key("Label table to write (CSV).", None)
-    explain: Path | None = key("JSONL of the evidence to write; true: beside the output. Holds report text.", None)
+    explain: bool = key("Write the evidence, too, as JSONL beside the output. Holds report text.", False)
     id_column: str | None = key("Column of the reports' ids, where its name does not tell.", None)
     text_column: str | None = key("Column of the reports' text, where its name does not tell.", None)
     task: str = key("The task whose classes are labelled: a name, or a path of a task file.", DEFAULT_RULES_TASK)
@@ -56,12 +56,16 @@ class LabelConfig:
     )
     any_body_part: bool = key("Label reports of other regions of the body, too.", False)
     any_language: bool = key("Label reports in other languages, too.", False)
-    text: str | None = key("One report; its labels and evidence are printed, nothing is written. Also --text.", None)
+    text: str | None = key("One report; its labels and evidence are printed, nothing is written.", None)
+
+    @property
+    def evidence(self) -> Path | None:
+        """Where the evidence is written, where it is asked for: beside the output."""
+        return self.output.with_name(f"{self.output.stem}.explain.jsonl") if self.explain and self.output else None
 
 
 def main(config: LabelConfig) -> None:
     """Labels a file of reports, or one report given on the command line."""
-    config = replace(config, explain=_explain_path(config))
     _check(config)
     task = with_rules(load_task(config.task), config.rules, config.alternatives)
     rules_for(task)  # what is wrong with them is said before a report is read
@@ -71,11 +75,11 @@ def main(config: LabelConfig) -> None:
     started = time.perf_counter()
     rows: dict[str, dict[str, State]] = {}
     left_out: Counter[str] = Counter()
-    with write_whole(config.explain) if config.explain else nullcontext() as explanations:
+    with write_whole(config.evidence) if config.evidence else nullcontext() as explanations:
         labelled = label_reports(
             table.read_any_reports(config.reports, config.id_column, config.text_column),
             task,
-            evidence=config.explain is not None,
+            evidence=config.explain,
             any_body_part=config.any_body_part,
             any_language=config.any_language,
         )
@@ -93,7 +97,7 @@ def main(config: LabelConfig) -> None:
     counts = {name: Counter(labels.get(name) for labels in rows.values()) for name in label_columns(task)}
     positives = {name: count[State.PRESENT] for name, count in counts.items()}
     facts = {"n_reports": len(rows), "positives": positives, "left_out": dict(left_out)}
-    for path in filter(None, (config.output, config.explain)):
+    for path in filter(None, (config.output, config.evidence)):
         write_manifest(path, config, [config.reports, *task.files], **facts)
     print("\n".join(count_lines(counts)))
     for reason, count in left_out.most_common():
@@ -121,17 +125,20 @@ def _print_one(given: str, task: Task, config: LabelConfig) -> None:
     print(evidence_text(given, replace(found, mentions=tuple(filter(None, mentions))), colours))
 
 
+def _where(mention: Mention, places: Places) -> tuple[Place | None, Place | None]:
+    """Where a mention and its cue stand in what was read."""
+    has_cue = mention.cue_start is not None and mention.cue_end is not None
+    cue = places.find(mention.cue_start, mention.cue_end) if has_cue else None
+    return places.find(mention.start, mention.end), cue
+
+
 def _moved(mention: Mention, places: Places) -> Mention | None:
     """The mention where its words stand in the text given."""
-    place = places.find(mention.start, mention.end)
-    cue = None
-    if mention.cue_start is not None and mention.cue_end is not None:
-        cue = places.find(mention.cue_start, mention.cue_end)
+    place, cue = _where(mention, places)
     if place is None:
         return None
-    return mention._replace(
-        start=place.start, end=place.end, cue_start=cue.start if cue else None, cue_end=cue.end if cue else None
-    )
+    cue_start, cue_end = (cue.start, cue.end) if cue else (None, None)
+    return mention._replace(start=place.start, end=place.end, cue_start=cue_start, cue_end=cue_end)
 
 
 def _check_language(config: LabelConfig, left_out: Counter[str], read: int, at_least: int = 1) -> None:
@@ -153,16 +160,8 @@ def _check(config: LabelConfig) -> None:
     for name in ("reports", "output"):
         if getattr(config, name) is None:
             raise InputError(f"missing required key: {name} (give reports= and output=, or text=)")
-    if config.explain and not config.explain.suffix:
-        raise InputError("explain: expected true, false, or a name that ends in .jsonl")
-    check_outputs([config.output, config.explain], [config.reports])
+    check_outputs([config.output, config.evidence], [config.reports])
     check_table_name(config.output)
-
-
-def _explain_path(config: LabelConfig) -> Path | None:
-    if str(config.explain) == "true" and config.output is not None:
-        return config.output.with_name(f"{config.output.stem}.explain.jsonl")
-    return None if str(config.explain) == "false" else config.explain
 
 
 def _cells(config: LabelConfig) -> Iterator[dict[str, str] | None]:
@@ -182,19 +181,12 @@ def _explanation(text: str, report_id: str, found: ReportLabels, cells: dict[str
 
 def _evidence(text: str, mention: Mention, places: Places | None) -> dict[str, Any]:
     """A mention and its cue, their words, and where these stand in the column that they were read from."""
-    row: dict[str, Any] = {
-        **mention._asdict(),
-        "text": text[mention.start : mention.end],
-        "cue": None,
-        "column": "text",
-    }
-    if places and (place := places.find(mention.start, mention.end)):
-        row |= place._asdict()
-    if mention.cue_start is not None and mention.cue_end is not None:
-        row["cue"] = text[mention.cue_start : mention.cue_end]
-        if places and (place := places.find(mention.cue_start, mention.cue_end)):
-            row |= {"cue_start": place.start, "cue_end": place.end}
-    return row
+    words = text[mention.start : mention.end]
+    cue_words = None if mention.cue_start is None else text[mention.cue_start : mention.cue_end]
+    row: dict[str, Any] = {**mention._asdict(), "text": words, "cue": cue_words, "column": "text"}
+    place, cue = _where(mention, places) if places else (None, None)
+    row |= place._asdict() if place else {}
+    return row | ({"cue_start": cue.start, "cue_end": cue.end} if cue else {})
 
 
 def count_lines(counts: dict[str, Counter[State | None]]) -> list[str]:
@@ -207,14 +199,5 @@ def count_lines(counts: dict[str, Counter[State | None]]) -> list[str]:
     return lines
 
 
-def option_as_key(arguments: Sequence[str]) -> list[str]:
-    """Turns ``--text REPORT`` and ``--text=REPORT`` into the key ``text=REPORT``."""
-    words = list(arguments)
-    if "--text" in words[:-1]:
-        at = words.index("--text")
-        words[at : at + 2] = [f"--text={words[at + 1]}"]
-    return [word.removeprefix("--") if word.startswith("--text=") else word for word in words]
-
-
 if __name__ == "__main__":
-    run_command(main, LabelConfig, option_as_key(sys.argv[1:]))
+    run_command(main, LabelConfig)

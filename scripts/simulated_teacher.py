@@ -61,7 +61,6 @@ class SimulatedTeacherConfig:
     seed: int = key("Decides its errors, with the report and the task.", 0)
     drop: float = key("Probability that a true label is left out.", 0.05, ge=0, le=1)
     add: float = key("Probability that an answer holds a wrong label more.", 0.05, ge=0, le=1)
-    garble: float = key("Probability that an answer cannot be read.", 0.0, ge=0, le=1)
     shared_errors: bool = key("All samples of a report err alike; false: each anew, by the seed of its request.", True)
     command: str | None = key("What to run with it, without a shell; null serves until stopped.", None)
 
@@ -72,7 +71,6 @@ class Noise:
 
     drop: float = 0.0
     add: float = 0.0
-    garble: float = 0.0
     seed: int = 0
     shared: bool = True
 
@@ -89,7 +87,7 @@ class Truth:
 def main(config: SimulatedTeacherConfig) -> None:
     """Serves, alone or for a command."""
     task = load_task(config.task)
-    noise = Noise(config.drop, config.add, config.garble, config.seed, config.shared_errors)
+    noise = Noise(config.drop, config.add, config.seed, config.shared_errors)
     app = make_app(task, read_truths(task, config.reports, config.gold), noise)
     with serving(app, config.port) as url:
         if config.command is not None:
@@ -132,8 +130,7 @@ def simulated_answer(task: Task, truth: Truth, noise: Noise, pool: Sequence[Phra
         labels += _wrong_label(task, truth, pool, chance)
     opening = "The diseases are:" if task.classes else "Output:"
     reasons = [f"- {label.phrase}: {label.icd10}" for label in labels if label.icd10]
-    answer = "\n".join([f"{opening} {task.encode([label.phrase for label in labels])}", *reasons])
-    return "I have read the report and have nothing to list." if chance.random() < noise.garble else answer
+    return "\n".join([f"{opening} {task.encode([label.phrase for label in labels])}", *reasons])
 
 
 def _wrong_label(task: Task, truth: Truth, pool: Sequence[Phrase], chance: random.Random) -> list[Phrase]:

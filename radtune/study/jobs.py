@@ -17,7 +17,7 @@ from radtune.tasks import Task, load_task, shows_images, task_names
 
 ADAPTER = Path("adapter") / "adapter_model.safetensors"
 # A simulated teacher's errors, keys of simulated_teacher.py.
-_NOISE = ("drop", "add", "garble", "shared_errors")
+_NOISE = ("drop", "add", "shared_errors")
 _TORCH = ("torch", "torchtune", "torchao")
 _LINEAR = ("scikit-learn", "scipy")
 

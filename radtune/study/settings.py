@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from radtune import ROOT, combine
+from radtune import ROOT
 from radtune.config import (
     InputError,
     from_mapping,
@@ -19,7 +19,7 @@ from radtune.config import (
     with_overrides,
     yaml_files,
 )
-from radtune.label_files import BLANK, IGNORE, LENIENT, POLICIES, SPELLING, LabelFile, column_names, read_labels
+from radtune.label_files import IGNORE, LENIENT, POLICIES, LabelFile, column_names, read_labels
 from radtune.privacy import shown
 from radtune.tasks import Task, load_task
 from radtune.train.settings import ModelSettings
@@ -36,7 +36,6 @@ _EVALUATION_KEYS = (
     "by", "gold", "gold_blank", "gold_column", "gold_columns", "gold_names", "gold_rule", "id_column", "spelling",
     "uncertain",
 )  # fmt: skip
-_CHOICES = {"gold_blank": BLANK, "gold_rule": combine.RULES, "spelling": SPELLING, "uncertain": POLICIES}
 _PATH_KEYS = ("input", "gold", "reports", "labels")
 # $NAME or ${NAME} in a path; and as OmegaConf writes it.
 _VARIABLE = re.compile(r"\$\{?(?:oc\.env:)?(\w+)\}?")
@@ -263,9 +262,7 @@ def read_test(where: str, name: str, settings: StudySettings, run_dir: Path) -> 
         raise InputError(f"{where}.gold_names: expected a class of {task.name} by each column of gold to read")
     if made and run_dir not in Path(gold).parents:
         raise InputError(f"{where}.gold: {gold} is written by the study, so it belongs in {run_dir}")
-    for option, choices in _CHOICES.items():
-        if option in evaluation and evaluation[option] not in choices:
-            raise InputError(f"{where}.{option} is not one of {', '.join(choices)}")
+    for option in ("gold_blank", "spelling"):
         if evaluation.get(option) in (IGNORE, LENIENT) and not task.classes:
             raise InputError(f"{where}.{option}: {evaluation[option]} is for tasks of classes")
     if id_column:

@@ -24,8 +24,8 @@ def reports(tmp_path: Path) -> Path:
 
 
 def test_writes_label_table_evidence_and_manifests(succeeds, reports: Path, tmp_path: Path) -> None:
-    output, explain = tmp_path / "out" / "labels.csv", tmp_path / "out" / "evidence.jsonl"
-    done = succeeds(SCRIPT, f"reports={reports}", f"output={output}", f"explain={explain}")
+    output, explain = tmp_path / "out" / "labels.csv", tmp_path / "out" / "labels.explain.jsonl"
+    done = succeeds(SCRIPT, f"reports={reports}", f"output={output}", "explain=true")
     assert "3 reports in" in done.stdout
     assert "reports/s" in done.stdout
     with output.open(encoding="utf-8", newline="") as stream:
@@ -56,9 +56,8 @@ def test_writes_label_table_evidence_and_manifests(succeeds, reports: Path, tmp_
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("words", [("text={}",), ("--text", "{}"), ("--text={}",)])
-def test_prints_one_report_with_its_evidence(succeeds, words: tuple[str, ...]) -> None:
-    done = succeeds(SCRIPT, *(word.format("No pneumothorax: clear. Small effusion.") for word in words))
+def test_prints_one_report_with_its_evidence(succeeds) -> None:
+    done = succeeds(SCRIPT, "text=No pneumothorax: clear. Small effusion.")
     lines = done.stdout.splitlines()
     assert " 0  Pneumothorax" in lines
     assert " 1  Pleural Effusion" in lines
@@ -87,7 +86,7 @@ def test_one_report_is_read_by_the_sections_of_the_task(run_here, succeeds, tmp_
 def test_a_broken_line_leaves_no_output(run_here, reports: Path, tmp_path: Path) -> None:
     with reports.open("a", encoding="utf-8") as stream:
         stream.write('{"report_id": "d", "text": "Mrs Secret has\n')
-    done = run_here(SCRIPT, f"reports={reports}", f"output={tmp_path / 'x.csv'}", f"explain={tmp_path / 'y.jsonl'}")
+    done = run_here(SCRIPT, f"reports={reports}", f"output={tmp_path / 'x.csv'}", "explain=true")
     assert done.returncode == 2
     assert "reports.jsonl:4" in done.stderr
     assert "Secret" not in done.stderr
