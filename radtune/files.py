@@ -26,10 +26,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
+
+import msgspec
 
 from radtune import ROOT
 from radtune.config import InputError
+
+Kind = TypeVar("Kind")
 
 # What a result depends on; listed in every manifest where installed.
 _PACKAGES = (
@@ -188,6 +192,14 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file."""
     with open_text(path) as stream:
         return _json_object(str(path), stream.read())
+
+
+def read_json_as(path: Path, kind: type[Kind], what: str) -> Kind:
+    """What a command has written in JSON; an InputError where it is not ``what``."""
+    try:
+        return msgspec.convert(read_json(path), kind)
+    except msgspec.ValidationError:
+        raise InputError(f"{path}: not {what}") from None
 
 
 def _json_object(where: str, text: str) -> dict[str, Any]:

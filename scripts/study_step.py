@@ -7,6 +7,7 @@ import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from her
 import os
 import sys
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from radtune.command import run_command
@@ -14,6 +15,16 @@ from radtune.config import InputError, key, nearest
 from radtune.study.jobs import jobs_of, made_by
 from radtune.study.plan import read_study, read_training
 from radtune.study.step import run_job
+from radtune.train.settings import TrainingSettings
+
+# The class of each command's keys, by its file; those of the recipe stand apart from it, which imports torch.
+SCHEMAS = {
+    "evaluate.py": "EvaluateConfig", "gpt_data_generate.py": "GenerateConfig", "inference.py": "AskConfig",
+    "scripts/build_instructions.py": "InstructionsConfig", "scripts/combine.py": "CombineConfig",
+    "scripts/join_rows.py": "JoinConfig", "scripts/label_by_rules.py": "LabelConfig",
+    "scripts/linear_model.py": "LinearConfig", "scripts/prepare_reports.py": "PrepareConfig",
+}  # fmt: skip
+RECIPE = "recipes/lora_finetune.py"
 
 
 @dataclass
@@ -40,25 +51,8 @@ def main(config: StudyStepConfig) -> None:
 
 def schemas() -> dict[str, type]:
     """The keys of each command of a study, by its file."""
-    from evaluate import EvaluateConfig
-    from gpt_data_generate import GenerateConfig
-    from inference import AskConfig
-    from radtune.train.settings import TrainingSettings
-    from scripts.build_instructions import InstructionsConfig
-    from scripts.combine import CombineConfig
-    from scripts.join_rows import JoinConfig
-    from scripts.label_by_rules import LabelConfig
-    from scripts.linear_model import LinearConfig
-    from scripts.prepare_reports import PrepareConfig
-
-    return {
-        "evaluate.py": EvaluateConfig, "gpt_data_generate.py": GenerateConfig, "inference.py": AskConfig,
-        "recipes/lora_finetune.py": TrainingSettings,
-        "scripts/build_instructions.py": InstructionsConfig, "scripts/join_rows.py": JoinConfig,
-        "scripts/label_by_rules.py": LabelConfig, "scripts/linear_model.py": LinearConfig,
-        "scripts/combine.py": CombineConfig,
-        "scripts/prepare_reports.py": PrepareConfig,
-    }  # fmt: skip
+    modules = {file: import_module(file.removesuffix(".py").replace("/", ".")) for file in SCHEMAS}
+    return {file: getattr(module, SCHEMAS[file]) for file, module in modules.items()} | {RECIPE: TrainingSettings}
 
 
 if __name__ == "__main__":

@@ -4,10 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
-from radtune.config import InputError
-from radtune.files import read_json, read_jsonl
+from radtune.files import read_json_as, read_jsonl
 from radtune.label_files import LabelFile, read_labels
 from radtune.score.evaluation import evaluate
 from radtune.tasks import Task
@@ -106,10 +103,7 @@ def compare_copies(
 
 def read_copies(path: Path) -> Copies:
     """What scripts/verify_model.py has written."""
-    try:
-        return msgspec.convert(read_json(path), Copies)
-    except msgspec.ValidationError:
-        raise InputError(f"{path}: not a {NAME} of scripts/verify_model.py") from None
+    return read_json_as(path, Copies, f"a {NAME} of scripts/verify_model.py")
 
 
 def copy_rows(copies: Copies) -> list[dict[str, str | int | float | Interval | None]]:

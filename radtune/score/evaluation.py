@@ -11,7 +11,7 @@ from types import MappingProxyType
 import numpy as np
 
 from radtune.config import InputError
-from radtune.files import read_json, sha256_file
+from radtune.files import read_json_as, sha256_file
 from radtune.label_files import NEGATIVE, POLICIES, LabelFile, Respelling, by_policy, other_names, unannotated
 from radtune.labels import Answer
 from radtune.score.agreement import Agreement, compare
@@ -327,9 +327,4 @@ def _agreements(
 
 def read_metrics(path: Path) -> Metrics:
     """Reads metrics.json of any version: what it lacks has its default, what is not known is passed over."""
-    import msgspec  # which evaluate.py has no need of
-
-    try:
-        return msgspec.convert(read_json(path), Metrics)
-    except msgspec.ValidationError:
-        raise InputError(f"{path}: not a metrics.json of evaluate.py") from None
+    return read_json_as(path, Metrics, "a metrics.json of evaluate.py")

@@ -30,12 +30,11 @@ NOT_TRAINED = "-"
 
 @dataclass(frozen=True)
 class Column:
-    """A column in print: ``text`` holds names, ``signed`` differences, ``prose`` may run over several lines."""
+    """A column in print: ``text`` holds names, ``prose`` may run over several lines."""
 
     title: str
     group: str
     text: bool
-    signed: bool
     prose: bool
 
 
@@ -86,7 +85,7 @@ class Table:
         # 3e-4 and <0.001 are numbers in print.
         text = any(word not in (MISSING, NOT_TRAINED) and word[:1] not in "<0123456789" for word in words)
         group, title = key if isinstance(key, tuple) else ("", key)
-        return Column(title, group, text, key in self.signed, key in self.prose)
+        return Column(title, group, text, key in self.prose)
 
     @property
     def groups(self) -> list[tuple[str, int]]:
