@@ -41,7 +41,7 @@ PATIENTS = re.compile(
 class Keys:
     """Keys of this source."""
 
-    input: Path = key(f"A {FORMATS}.")
+    input: Path = key(f"A {FORMATS}, or a folder of images.")
     id_column: str | None = key("Ids of reports; else report_id, study_id or uid.", None)
     patient_column: str | None = key("Ids of patients; else patient_id or subject_id.", None)
     text_column: str | None = key("Whole reports; else text, report_text, note_text, ...", None)
@@ -57,9 +57,13 @@ def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
     """Reads a table of reports, row by row: a section from its column where that is filled, else from the text column.
 
     A row with neither is a report with an empty text. Columns that are not used are named on standard error, and those
-    of them that look like patients' ids, whose reports could otherwise stand in training and test at once.
+    of them that look like patients' ids, whose reports could otherwise stand in training and test at once. Of a folder
+    of images each is a report.
     """
     path = keys.input
+    if path.is_dir():
+        yield from _folder(path)
+        return
     used: dict[str, str | None] = {}
     names: dict[str, Any] = {}
     seen: set[str] = set()
@@ -95,9 +99,7 @@ def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
 
 
 def reports_of(path: Path, **columns: str | None) -> Iterator[Report]:
-    """Reads our ``reports.jsonl``, another table by columns of :class:`Keys`, or a folder of images."""
-    if path.is_dir():
-        return _folder(path)
+    """Reads our ``reports.jsonl``, or what else :func:`read` does, by columns of :class:`Keys`."""
     if is_jsonl(path) and not any(columns.values()):
         first = next((row for _, row in read_table(path)), {})
         # A row of our own has its sections apart; another's text is still to be parted into them.

@@ -14,7 +14,6 @@ from radtune.config import InputError, parse_config, read_yaml
 from radtune.engines.choose import endpoint_of
 from radtune.engines.guard import check_endpoint
 from radtune.sources.select import selected
-from radtune.sources.table import reports_of
 from radtune.study.cells import Kind
 from radtune.study.formats import time_text
 from radtune.study.jobs import Job, key_words, made_by
@@ -53,11 +52,9 @@ class _Planned:
     on_gpu: bool
 
     def reports(self, name: str) -> int:
-        """How many reports a job asks about; 0 where they are given."""
+        """How many reports a job asks about."""
         rule, *wildcards = name.split("/")
         prepared = f"prepare_{'cohort' if rule == 'annotate_cohort' else 'test'}/{wildcards[-1]}"
-        if prepared not in self.sources:
-            return 0
         fold = rule == "predict" and self.study.cell(wildcards[0]).fold
         count = self.sources[prepared].reports
         count = min(count, self.jobs[prepared].source.get("sample") or count)
@@ -90,9 +87,8 @@ def check_study(
     for name, test in study.tests.items():
         if is_synthetic(test):
             continue
-        reports = read_source(test.source) if test.reports is None else reports_of(test.reports)
         gold = {normal_id(report_id) for report_id in gold_of(test).answers}
-        if not any(normal_id(report.report_id) in gold for report in reports):
+        if not any(normal_id(report.report_id) in gold for report in read_source(test.source)):
             raise InputError(f"tests.{name}: none of its reports is in {test.gold}")
     for name, config in configs.items():
         if name.startswith("annotate") and jobs[name].around is None and (endpoint := endpoint_of(config)):
@@ -155,9 +151,9 @@ def _shared(study: Study, jobs: Mapping[str, Job], configs: Mapping[str, Any]) -
 
     @cache
     def of(test: str) -> tuple[list[str], set[str | None], set[str]]:
-        name, given = f"prepare_test/{study.tests[test].asked}", study.tests[test].reports
-        lines = () if given else selected(read_source(jobs[name].source), configs[name], name, configs[name].id_column)
-        rows = [vars(report) for report in reports_of(given)] if given else [json.loads(line) for line in lines]
+        name = f"prepare_test/{study.tests[test].asked}"
+        lines = selected(read_source(jobs[name].source), configs[name], name, configs[name].id_column)
+        rows = [*map(json.loads, lines)]
         ids, patients, texts = ([row[key] for row in rows] for key in ("report_id", "patient_id", "text"))
         return ids, {*patients} - {None}, {fold_space(text).casefold() for text in texts if text}
 

@@ -87,7 +87,7 @@ def jobs_of(study: Study, recipes: Mapping[str, Training]) -> dict[str, Job]:
             found.append(_annotate(study, f"annotate_cohort/{cohort.name}", cohort, reports, gold, labels))
     for test in study.tests.values():
         apart = test.asked == test.name
-        if test.reports is None and apart:
+        if apart:
             found.append(_prepare(f"prepare_test/{test.name}", test, study.test_file(test.name), test.gold))
         for fold in range(1, study.settings.folds + 1) if apart else ():
             reports, part = study.test_reports(test.name, fold), {"fold": [fold, study.settings.folds]}
@@ -197,8 +197,7 @@ def _annotate(study: Study, name: str, part: Cohort | Test, reports: Path, gold:
     around = {**common, "gold": gold, **{key: teacher[key] for key in _NOISE if key in teacher}}
     simulated = teacher.get("simulated")
     reads = (reports, *_wording(part.task), *([gold] if simulated else []))
-    shown = part.source if "input" in part.source else {"input": reports}
-    images = shown if shows_images(part.task) and not is_synthetic(part) else {}
+    images = part.source if shows_images(part.task) and not is_synthetic(part) else {}
     around = around if simulated else None
     return Job(name, ("gpt_data_generate.py",), keys, (output,), reads, images=images, around=around)
 

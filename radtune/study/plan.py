@@ -60,8 +60,8 @@ class Study:
         return self.run_dir / "tests" / test / name
 
     def test_reports(self, test: str, fold: int = 0) -> Path:
-        """The reports of a test, or of one of its folds: given, or prepared."""
-        return self.tests[test].reports or self.test_file(self.tests[test].asked, f"reports{fold_suffix(fold)}.jsonl")
+        """The reports of a test, or of one of its folds."""
+        return self.test_file(self.tests[test].asked, f"reports{fold_suffix(fold)}.jsonl")
 
     def predictions(self, cell: str, test: str) -> Path:
         """What a cell answers on the reports of a test."""
@@ -140,7 +140,7 @@ def study_from_mapping(values: Mapping[str, Any], where: str = "study") -> Study
         for name in settings.tests | settings.rule_tests
     }
     for test in [test for test in tests.values() if not is_synthetic(test)]:
-        same = (other.name for other in tests.values() if _reports(other) == _reports(test))
+        same = (each.name for each in tests.values() if (each.task.name, each.source) == (test.task.name, test.source))
         tests[test.name] = replace(test, asked=next(same))
     files: dict[str, tuple[Path, ...]] = {}
     for task in (part.task for part in (*cohorts.values(), *tests.values())):
@@ -149,10 +149,6 @@ def study_from_mapping(values: Mapping[str, Any], where: str = "study") -> Study
     study = Study(values, settings, run_dir, cohorts, tests, cells_of(where, settings, cohorts, tests))
     _check_cells(where, study)
     return study
-
-
-def _reports(test: Test) -> tuple[Any, ...]:
-    return test.task.name, test.reports, test.source
 
 
 def opponents(study: Study, cell: Cell, test: str) -> list[str]:

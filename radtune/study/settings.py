@@ -165,7 +165,6 @@ class Test:
     title: str
     task: Task
     gold: Path
-    reports: Path | None
     evaluation: Mapping[str, Any]  # keys of evaluate.py
     source: Mapping[str, Any]  # keys of prepare_reports.py
     # The test that has the same reports and task, so that they are asked about once; its own name where none.
@@ -244,13 +243,13 @@ def read_cohort(where: str, name: str, settings: StudySettings) -> Cohort:
 
 def read_test(where: str, name: str, settings: StudySettings, run_dir: Path) -> Test:
     """A test by its name; finds now what evaluate.py would find after the training."""
-    source = _source(where, (settings.tests | settings.rule_tests)[name], settings.limit)
+    values = dict((settings.tests | settings.rule_tests)[name])
+    if "reports" in values:
+        # Prepared, too, so that every step finds their ids, and no more than the limit or a fold.
+        values |= {"source": "table", "input": values.pop("reports"), "require_sections": False}
+    source = _source(where, values, settings.limit)
     task = load_task(source.pop("task", name))
-    title, reports = source.pop("title", task.title), source.pop("reports", None)
-    if reports and (settings.limit or settings.folds or "id_column" in source):
-        # Prepared, so that every step finds their ids, and no more than the limit or a fold.
-        source |= {"source": "table", "input": reports, "require_sections": False}
-        reports = None
+    title = source.pop("title", task.title)
     id_column = source.get("id_column") if source.get("source") == "table" else None
     evaluation = {option: source.pop(option) for option in _EVALUATION_KEYS if option in source}
     made = source.get("source") == SYNTHETIC
@@ -269,8 +268,7 @@ def read_test(where: str, name: str, settings: StudySettings, run_dir: Path) -> 
         source["id_column"] = id_column
         if Path(gold).is_file() and id_column not in column_names(Path(gold)):
             evaluation.pop("id_column", None)
-    given = Path(reports) if reports else None
-    return Test(name, title, task, Path(gold), given, evaluation, source, name)
+    return Test(name, title, task, Path(gold), evaluation, source, name)
 
 
 def check_settings(where: str, settings: StudySettings, run_dir: Path) -> None:
