@@ -2,10 +2,8 @@ r"""Answers like a chat model would, from known truth and with stated noise, on 
 
     python scripts/simulated_teacher.py task=open_ended reports=reports.jsonl gold=gold_phrases.jsonl command="\
         python gpt_data_generate.py reports=reports.jsonl output=annotations.jsonl"
-    python scripts/simulated_teacher.py task=my_task.yaml reports=reports.jsonl gold=labels.csv port=8000
 
-The first runs the command with OPENAI_BASE_URL and OPENAI_API_KEY set, and ends with its exit code; the second prints
-its URL and serves until it is stopped.
+Runs the command with OPENAI_BASE_URL and OPENAI_API_KEY set, and ends with its exit code.
 """
 
 import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
@@ -18,7 +16,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -57,12 +54,11 @@ class SimulatedTeacherConfig:
     task: str = key("What it is asked: a task's name, or a path of a task file.")
     reports: Path = key("Reports that it will be asked about.")
     gold: Path = key("The truth about them: whatever file has the task's labels.")
-    port: int = key("Its port; 0 takes a free one.", 0, ge=0, le=65_535)
     seed: int = key("Decides its errors, with the report and the task.", 0)
     drop: float = key("Probability that a true label is left out.", 0.05, ge=0, le=1)
     add: float = key("Probability that an answer holds a wrong label more.", 0.05, ge=0, le=1)
     shared_errors: bool = key("All samples of a report err alike; false: each anew, by the seed of its request.", True)
-    command: str | None = key("What to run with it, without a shell; null serves until stopped.", None)
+    command: str = key("What to run with it, without a shell.")
 
 
 @dataclass(frozen=True)
@@ -85,16 +81,12 @@ class Truth:
 
 
 def main(config: SimulatedTeacherConfig) -> None:
-    """Serves, alone or for a command."""
+    """Serves for a command."""
     task = load_task(config.task)
     noise = Noise(config.drop, config.add, config.seed, config.shared_errors)
     app = make_app(task, read_truths(task, config.reports, config.gold), noise)
-    with serving(app, config.port) as url:
-        if config.command is not None:
-            sys.exit(_run(config.command, url))
-        print(url, flush=True)
-        while True:
-            time.sleep(_LOOK_S)
+    with serving(app) as url:
+        sys.exit(_run(config.command, url))
 
 
 def read_truths(task: Task, reports: Path, gold: Path) -> dict[str, Truth]:
@@ -206,28 +198,17 @@ def _completion(model: str, message: str, answer: str) -> dict[str, Any]:
 
 
 @contextmanager
-def serving(app: "Starlette", port: int = 0) -> Iterator[str]:
+def serving(app: "Starlette") -> Iterator[str]:
     """Runs a server on this machine's loopback address in a thread of its own, as long as the block lasts.
-
-    Args:
-        app: The server.
-        port: Its port; 0 takes a free one.
 
     Yields:
         Its base URL, ready for calls.
-
-    Raises:
-        InputError: The port is taken.
     """
     import uvicorn
 
     # With the protocol named, asyncio sends answers at once; without, each waits 40 ms for an acknowledgement.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(("127.0.0.1", port))
-    except OSError as error:
-        raise InputError(f"port {port}: {error.strerror}") from None
+    listener.bind(("127.0.0.1", 0))
     listener.listen()
     config = uvicorn.Config(app, log_level="critical", access_log=False, lifespan="off", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)

@@ -295,8 +295,6 @@ def check_settings(where: str, settings: StudySettings, run_dir: Path) -> None:
         by_recipe = getattr(settings, section)
         for recipe in by_recipe if isinstance(by_recipe, dict) else ():
             check_known(f"{where}: {section}: ", recipe, RECIPES)
-    if not all(map(math.isfinite, settings.learning_rates)):
-        raise InputError(f"{where}: learning_rates: not all of them are numbers")
     if bool(settings.learning_rates) != bool(settings.learning_rate_rows):
         raise InputError(f"{where}: learning_rates and learning_rate_rows go together")
     by_cell = settings.seeds if isinstance(settings.seeds, dict) else {"": settings.seeds}
