@@ -73,38 +73,31 @@ class Row:
             self.draft, self.choices = self.place.draft(self.expected, self.left)
 
 
+@dataclass(eq=False)
 class Batch:
     """Rows that are decoded together; a row's number in the list is its row in the cache."""
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        cache: KeyValueCache,
-        rows: list[Row],
-        tree: AnswerTree | None,
-        sampling: Sampling,
-    ) -> None:
-        self._model, self._tokenizer, self._names = checkpoint.model, checkpoint.tokenizer, checkpoint.names
-        self._cache = cache
-        self._rows = rows
-        self._tree = tree
-        self._sampling, self._temperature = sampling, limits_of(sampling)[0]
-        self._stop = set(checkpoint.tokenizer.stop_tokens)
-        self._decisions: dict[Place, Decision] = {}
+    checkpoint: Checkpoint
+    cache: KeyValueCache
+    rows: list[Row]
+    tree: AnswerTree | None
+    sampling: Sampling
+    # What is decided at the places that answers have come to.
+    _decisions: dict[Place, Decision] = field(default_factory=dict, init=False)
 
     def room(self, waiting: Sequence[int], prompts: Sequence[Sequence[int]]) -> int:
         """How many of the waiting prompts should enter now."""
-        size = self._cache.keys.shape[1]
-        free = size - len(self._rows)
+        size = self.cache.keys.shape[1]
+        free = size - len(self.rows)
         if not waiting or free < max(1, _FREE_TO_ENTER * size):
             return 0
-        unread = accumulate(len(prompts[index]) - self._cache.shared for index in islice(waiting, free))
+        unread = accumulate(len(prompts[index]) - self.cache.shared for index in islice(waiting, free))
         return max(1, sum(tokens <= _PROMPT_TOKENS_AT_ONCE for tokens in unread))
 
     def enter(self, row: Row) -> None:
         """Lets a row in, behind the others."""
-        self._cache.give(len(self._rows), row.adapter)
-        self._rows.append(row)
+        self.cache.give(len(self.rows), row.adapter)
+        self.rows.append(row)
 
     @torch.inference_mode()
     def step(self, first: int) -> None:
@@ -113,8 +106,8 @@ class Batch:
         Raises:
             InputError: The model gives logits that are no numbers.
         """
-        rows = self._rows[first:]
-        device = self._cache.keys.device
+        rows = self.rows[first:]
+        device = self.cache.keys.device
         batch = causal([row.unread + row.draft for row in rows], [row.columns for row in rows], device)
         wanted, at = [], []
         begun = 0
@@ -123,12 +116,12 @@ class Batch:
             wanted += [begun + len(row.unread) - 1 + position for position in row.choices]
             begun += len(row.unread) + len(row.draft)
             row.columns += len(row.unread) + len(row.draft)
-        hidden = forward(self._model, self._cache, batch, first, torch.tensor(wanted, device=device))
-        logits = self._model.unembed(hidden).float()
+        hidden = forward(self.checkpoint.model, self.cache, batch, first, torch.tensor(wanted, device=device))
+        logits = self.checkpoint.model.unembed(hidden).float()
         if not logits.isfinite().all():
             # Closed answers would come out all the same.
             spoilt = rows[bisect(at, int(logits.isfinite().all(dim=1).int().argmin())) - 1]
-            name = self._names[spoilt.adapter]
+            name = self.checkpoint.names[spoilt.adapter]
             raise InputError(f"{name} computes no numbers: its weights are damaged, or its training diverged")
         going, choice = list(range(len(rows))), 0
         while going:
@@ -148,8 +141,8 @@ class Batch:
         if places:
             allowed = [place.allowed(rows[number].left) for number, place in places.items()]
             logits[list(places)] = keep_allowed(logits[list(places)], allowed)
-            less_of_ends(logits, places, self._sampling.end_bias)
-        return _choose(logits, self._temperature, [row.draw for row in rows]).tolist()
+            less_of_ends(logits, places, self.sampling.end_bias)
+        return _choose(logits, limits_of(self.sampling)[0], [row.draw for row in rows]).tolist()
 
     def _write(self, row: Row, choice: int, token: int) -> bool:
         """Adds a token to a row's answer, and those that can only follow it.
@@ -157,7 +150,7 @@ class Batch:
         True where the row has followed its draft: what comes before its next choice has been through the model.
         """
         if row.place is None:
-            row.ended = token in self._stop
+            row.ended = token in self.checkpoint.tokenizer.stop_tokens
             row.unread = [] if row.ended else [token]
             row.written += row.unread
             return False
@@ -169,26 +162,26 @@ class Batch:
         row.columns -= len(row.draft) - position
         row.unread = [token, *forced]
         if not row.place.children:
-            answer = read_list(self._tokenizer.decode(row.written, truncate_at_eos=False))
-            row.named = self._tree.numbers(answer.labels)
-            row.place, row.ended = None, not self._sampling.go_on
+            answer = read_list(self.checkpoint.tokenizer.decode(row.written, truncate_at_eos=False))
+            row.named = self.tree.numbers(answer.labels)
+            row.place, row.ended = None, not self.sampling.go_on
         row.look_ahead()
         return False
 
     def leave(self) -> Iterator[tuple[Row, Response]]:
         """Takes out the rows that have finished, which first change places with the last ones."""
-        going = len(self._rows)
-        for number in reversed(range(len(self._rows))):
-            row, going = self._rows[number], going - self._rows[number].finished
+        going = len(self.rows)
+        for number in reversed(range(len(self.rows))):
+            row, going = self.rows[number], going - self.rows[number].finished
             if row.finished and number < going:
-                other = self._rows[going]
-                self._cache.swap(number, going, max(row.columns, other.columns))
-                self._rows[number], self._rows[going] = other, row
+                other = self.rows[going]
+                self.cache.swap(number, going, max(row.columns, other.columns))
+                self.rows[number], self.rows[going] = other, row
         self._weigh(going)
-        while len(self._rows) > going:
-            row = self._rows.pop()
-            text = self._tokenizer.decode(row.written, truncate_at_eos=False)
-            reason = self._tree.finish_reason(row.written, row.limit) if self._tree else None
+        while len(self.rows) > going:
+            row = self.rows.pop()
+            text = self.checkpoint.tokenizer.decode(row.written, truncate_at_eos=False)
+            reason = self.tree.finish_reason(row.written, row.limit) if self.tree else None
             values = row.scores.values(row.named) if row.scores and row.named is not None else None
             yield row, Response(text, row.ended, values, finish_reason=reason)
 
@@ -198,29 +191,29 @@ class Batch:
 
         The tokens of a decision's branches are a tree: each sees the row up to the decision, and its own predecessors.
         """
-        waiting = {n: row.scores.waiting for n, row in enumerate(self._rows[first:]) if row.scores}
+        waiting = {n: row.scores.waiting for n, row in enumerate(self.rows[first:]) if row.scores}
         while any(waiting.values()):
             taken = {number: _first_of(weighings) for number, weighings in waiting.items() if weighings}
             batch = self._branches(first, taken)
-            if (missing := batch.mask.shape[-1] - self._cache.keys.shape[-2]) > 0:
-                self._cache = self._cache.widened(missing)
-            logits = self._model.unembed(forward(self._model, self._cache, batch, first)).float()
+            if (missing := batch.mask.shape[-1] - self.cache.keys.shape[-2]) > 0:
+                self.cache = self.cache.widened(missing)
+            logits = self.checkpoint.model.unembed(forward(self.checkpoint.model, self.cache, batch, first)).float()
             pieces = iter(logits.split([len(weighing.kept) for weighings in taken.values() for weighing in weighings]))
             for number, weighings in taken.items():
                 for weighing in weighings:
-                    self._rows[first + number].scores.weigh(weighing, next(pieces))
+                    self.rows[first + number].scores.weigh(weighing, next(pieces))
                 del waiting[number][: len(weighings)]
 
     def _branches(self, first: int, taken: Mapping[int, Sequence[Weighing]]) -> PackedBatch:
         """The tokens of decisions, by the number of their row, counted from the first of them."""
-        device = self._cache.keys.device
+        device = self.cache.keys.device
         most = max(sum(len(weighing.kept) for weighing in weighings) for weighings in taken.values())
-        width = max(self._rows[first + number].columns for number in taken) + most
+        width = max(self.rows[first + number].columns for number in taken) + most
         mask = torch.ones(max(taken) + 1, most, width, dtype=torch.bool)
         # The token, row, position and column of each.
         made: list[tuple[int, int, int, int]] = []
         for number, weighings in taken.items():
-            child, begun = 0, self._rows[first + number].columns
+            child, begun = 0, self.rows[first + number].columns
             for weighing in weighings:
                 places: dict[int, int] = {}
                 for token in weighing.kept:

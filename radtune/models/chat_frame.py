@@ -79,9 +79,7 @@ def read_frame(folder: Path) -> ChatFrame:
     path = folder / TOKENIZER
     if path.is_file() and _LLAMA3_HEADER.encode() in path.read_bytes():
         return LLAMA3
-    known = {}
-    for path in (folder / "special_tokens_map.json", folder / TOKENIZER_CONFIG):
-        known |= read_json(path) if path.is_file() else {}
+    known = tokenizer_settings(folder)
     template = known.get("chat_template")
     if isinstance(template, list):
         parts = (part for part in template if isinstance(part, dict))
@@ -93,9 +91,16 @@ def read_frame(folder: Path) -> ChatFrame:
             raise InputError(f"{folder / TEMPLATE}: not UTF-8") from None
     if not isinstance(template, str):
         raise InputError(f"{folder}: no chat template, in {TEMPLATE} or {TOKENIZER_CONFIG}; an instruct model has one")
-    contents = {name: token.get("content") if isinstance(token, dict) else token for name, token in known.items()}
-    tokens = {name: text for name, text in contents.items() if name.endswith("_token") and isinstance(text, str)}
+    tokens = {name: text for name, text in known.items() if name.endswith("_token") and isinstance(text, str)}
     return frame_of(template, tokens, folder)
+
+
+def tokenizer_settings(folder: Path) -> dict[str, Any]:
+    """What a model folder says of its tokenizer beside its tokens, special ones as their texts."""
+    known = {}
+    for path in (folder / "special_tokens_map.json", folder / TOKENIZER_CONFIG):
+        known |= read_json(path) if path.is_file() else {}
+    return {name: value.get("content") if isinstance(value, dict) else value for name, value in known.items()}
 
 
 def frame_of_tokenizer(tokenizer: Any) -> ChatFrame:

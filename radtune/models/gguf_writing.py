@@ -10,7 +10,7 @@ from gguf.constants import GGML_QUANT_SIZES
 
 from radtune.config import InputError
 from radtune.files import read_json, write_whole
-from radtune.models.chat_frame import TOKENIZER, TOKENIZER_CONFIG, read_frame
+from radtune.models.chat_frame import TOKENIZER, read_frame, tokenizer_settings
 from radtune.models.checkpoint import ModelFolder, check_weights, open_model
 from radtune.models.families import rope_of
 from radtune.models.gguf import (
@@ -182,14 +182,12 @@ def _add_sentence_pieces(writer: GGUFWriter, content: dict[str, Any], tokens: li
 
 def _add_prompting(writer: GGUFWriter, base: ModelFolder, numbers: dict[str, int]) -> None:
     """The chat template that was trained, special tokens, and that only the template brings them."""
-    path = base.path / TOKENIZER_CONFIG
-    known = read_json(path) if path.is_file() else {}
-    contents = {name: token.get("content") if isinstance(token, dict) else token for name, token in known.items()}
+    known = tokenizer_settings(base.path)
     for name, add in (("bos", writer.add_bos_token_id), ("pad", writer.add_pad_token_id)):
-        if (token := contents.get(f"{name}_token")) in numbers:
+        if (token := known.get(f"{name}_token")) in numbers:
             add(numbers[token])
     # What ends an answer in training comes first.
-    stops = sorted(base.stop_tokens(), key=lambda number: number != numbers.get(contents.get("eos_token", "")))
+    stops = sorted(base.stop_tokens(), key=lambda number: number != numbers.get(known.get("eos_token", "")))
     adders = (writer.add_eos_token_id, writer.add_eot_token_id, writer.add_eom_token_id)
     for add, number in zip(adders, stops, strict=False):
         add(number)

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from radtune.config import InputError, as_input_error
 from radtune.files import read_json
-from radtune.models.chat_frame import TOKENIZER, TOKENIZER_CONFIG, ChatFrame, read_frame
+from radtune.models.chat_frame import TOKENIZER, ChatFrame, read_frame, tokenizer_settings
 
 if TYPE_CHECKING:
     from torchtune.data import Message
@@ -98,7 +98,7 @@ def _ends(folder: Path, tokenizer: Tokenizer) -> list[int]:
         ends = [ends] if type(ends) is int else ends
         if isinstance(ends, list) and ends and all(type(end) is int for end in ends):
             return ends
-    token = read_json(folder / TOKENIZER_CONFIG).get("eos_token") if (folder / TOKENIZER_CONFIG).is_file() else None
+    token = tokenizer_settings(folder).get("eos_token")
     end = tokenizer.token_to_id(token) if isinstance(token, str) else None
     return [] if end is None else [end]
 

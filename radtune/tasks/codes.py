@@ -68,11 +68,6 @@ def _leaves() -> frozenset[str]:
 
 
 @cache
-def _tabular() -> str:
-    """The tabular list of ICD-10-CM, as XML; parsed whole it takes two seconds and 190 MB."""
-    return _read("icd10c-tabular*.xml")
-
-
 def _read(pattern: str) -> str:
     # The package reads its tables on import, so it is not imported.
     package = find_spec("simple_icd_10_cm")
@@ -97,7 +92,8 @@ def _entries(category: str) -> dict[str, tuple[str, dict[str, str]]]:
     """By code of a category: its description, and the meanings of a seventh character."""
     from defusedxml import ElementTree  # here, since few runs ask what a code means
 
-    text = _tabular()
+    # Parsed whole, the tabular list takes two seconds and 190 MB.
+    text = _read("icd10c-tabular*.xml")
     name = text.find(f"<name>{category}</name>")
     following = _CATEGORY.search(text, name)
     start, end = text.rfind("<diag", 0, name), text.rfind("</diag>", name, following.start() if following else None)
