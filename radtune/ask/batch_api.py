@@ -23,6 +23,7 @@ from radtune.ask.run import Run
 from radtune.config import InputError, from_mapping
 from radtune.engines.chat import read_error, read_reply, request_body, seed_number
 from radtune.engines.guard import Credential, Endpoint
+from radtune.engines.limits import within
 from radtune.engines.prompt import Response
 from radtune.files import jsonl_line, read_json, write_whole
 
@@ -312,8 +313,6 @@ class Batches:
     def _call(self, doing: str, call: Callable[[], Result], fields: tuple[str, ...] = ()) -> Result:
         """Makes a call. The package takes any answer as it comes, so the fields that are needed are looked for here."""
         import openai
-
-        from radtune.engines.client import within
 
         code = "malformed_answer"
         try:

@@ -9,12 +9,10 @@ import os
 import re
 import socket
 import ssl
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -22,8 +20,6 @@ import openai
 
 from radtune.config import InputError
 from radtune.engines.guard import Credential, Endpoint
-
-Result = TypeVar("Result")
 
 # Of one response. The longest answers are some 100 KB; what goes on for longer has no end.
 MOST_BYTES = 4 * 2**20
@@ -96,25 +92,6 @@ def _url(endpoint: Endpoint) -> str:
 def _ssl_context() -> ssl.SSLContext:
     # One for all clients: reading the authorities' certificates takes 20 ms.
     return httpx2.create_ssl_context()
-
-
-def within(seconds: float, call: Callable[[], Result]) -> Result:
-    """What a call comes to; a TimeoutError where it takes longer in all, as where a response's head never ends."""
-    done, ends = Future[Result](), time.monotonic() + seconds
-
-    def run() -> None:
-        try:
-            done.set_result(call())
-        except BaseException as error:
-            done.set_exception(error)
-
-    # A daemon: a process that ends waits for no answer.
-    threading.Thread(target=run, daemon=True).start()
-    # A signal that comes just as a wait begins is noticed only when it ends.
-    while not wait([done], min(ends - time.monotonic(), 0.5)).done:
-        if time.monotonic() >= ends:
-            raise TimeoutError
-    return done.result()
 
 
 class _Bounded(httpx2.SyncByteStream):

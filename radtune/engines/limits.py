@@ -1,12 +1,20 @@
-"""Rate limits: no more requests and tokens a minute than the user grants, whichever minute the server looks at."""
+"""Rate limits: no more requests and tokens a minute than the user grants, whichever minute the server looks at.
+
+And limits of time, for calls that a server may never end.
+"""
 
 import email.utils
 import math
+import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 # The longest pause that a server is granted, whatever it asks for; Azure has been seen to ask for a day.
 LONGEST_PAUSE_S = 120.0
@@ -136,3 +144,27 @@ def asked_pause_s(headers: Mapping[str, str]) -> float | None:
         if 0 <= seconds < math.inf:
             return min(seconds, LONGEST_PAUSE_S)
     return None
+
+
+def in_thread(call: Callable[[], Result]) -> Future[Result]:
+    """What a call will come to that a thread of its own makes, for which a process that ends does not wait."""
+    future = Future[Result]()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def within(seconds: float, call: Callable[[], Result]) -> Result:
+    """What a call comes to; a TimeoutError where it takes longer in all, as where a response's head never ends."""
+    done, ends = in_thread(call), time.monotonic() + seconds
+    # A signal that comes just as a wait begins is noticed only when it ends.
+    while not wait([done], min(ends - time.monotonic(), 0.5)).done:
+        if time.monotonic() >= ends:
+            raise TimeoutError
+    return done.result()

@@ -14,8 +14,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from heapq import heappop, heappush
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -42,7 +44,7 @@ from radtune.engines.chat import (
 )
 from radtune.engines.frame import KnownPrompt
 from radtune.engines.guard import Credential, Endpoint
-from radtune.engines.limits import Limits, RateLimiter, Spent, asked_pause_s
+from radtune.engines.limits import Limits, RateLimiter, Spent, asked_pause_s, in_thread
 from radtune.engines.prompt import TOKENS_OF_PICTURE, Prompt, Response, Sampling, keep_words, split_words
 from radtune.privacy import say
 
@@ -330,26 +332,16 @@ class _Calls:
 
     def __init__(self, client: "openai.OpenAI", timeout_s: float) -> None:
         # With when their time is up, oldest first.
-        self.running: dict[int, tuple[_Call | None, float]] = {}
+        self.running: dict[Future[Any], tuple[_Call | None, float]] = {}
         # Whether no further call is to begin.
         self.stopping = False
-        self._client = client
-        self._timeout_s = timeout_s
-        self._numbers = itertools.count()
-        self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._client, self._timeout_s = client, timeout_s
+        self._done: queue.SimpleQueue[Future[Any] | None] = queue.SimpleQueue()
 
     def start(self, call: _Call | None, body: dict[str, Any]) -> None:
-        number = next(self._numbers)
-        self.running[number] = call, time.monotonic() + self._timeout_s
-        # A daemon: a process that ends waits for no answer.
-        threading.Thread(target=self._run, args=(number, body), daemon=True).start()
-
-    def _run(self, number: int, body: dict[str, Any]) -> None:
-        try:
-            self._done.put((number, _post(self._client, body)))
-        except Exception as error:
-            # A token that cannot be had, say: for the thread that decides.
-            self._done.put((number, error))
+        future = in_thread(partial(_post, self._client, body))
+        self.running[future] = call, time.monotonic() + self._timeout_s
+        future.add_done_callback(self._done.put)
 
     def wait(self, pause_s: float | None) -> "tuple[_Call | None, httpx2.Response | str] | None":
         """The next call that has ended, with the server's response or the code of an error; None after a pause."""
@@ -364,11 +356,10 @@ class _Calls:
             # A server that drips bytes would keep a call open for ever.
             del self.running[next(iter(self.running))]
             return oldest, TIMEOUT
-        if ended is None or (under_way := self.running.pop(ended[0], None)) is None:
+        if ended is None or (under_way := self.running.pop(ended, None)) is None:
             return None
-        if isinstance(ended[1], Exception):
-            raise ended[1]
-        return under_way[0], ended[1]
+        # Or its error, where a token cannot be had, say.
+        return under_way[0], ended.result()
 
     def stop(self) -> None:
         """Lets no further call begin; may come from a signal handler."""

@@ -198,19 +198,15 @@ def _opened(path: Path) -> Iterator[Any]:
         yield stream
 
 
-def read_weights(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors of a safetensors file, one by one, on the CPU."""
+def read_weights(path: Path, whole: bool = True) -> Iterator[tuple[str, Any]]:
+    """The tensors of a safetensors file, one by one, on the CPU; or slices, of which what is asked for is read."""
     with _opened(path) as stream:
         for name in stream.keys():  # noqa: SIM118  (no mapping)
-            yield name, stream.get_tensor(name)
+            yield name, stream.get_tensor(name) if whole else stream.get_slice(name)
 
 
 def _slices(folder: Path) -> Iterator[tuple[str, Any]]:
-    """Name and slice of each weight of a model, of which no more is read than is asked for."""
-    for path in weight_files(folder):
-        with _opened(path) as stream:
-            for name in stream.keys():  # noqa: SIM118
-                yield name, stream.get_slice(name)
+    return (named for path in weight_files(folder) for named in read_weights(path, whole=False))
 
 
 def fingerprint(folder: Path) -> str:
