@@ -216,7 +216,8 @@ def language_of(text: str) -> str:
     found = {code: sum(counts[word] for word in counts.keys() & words) for code, words in _LANGUAGE_WORDS.items()}
     best = max(found, key=lambda code: found[code])
     # Plain letters may be terse English: "Severe synovitis. Probable meniscal tear."
-    enough = _TERSE if text.isascii() else _TERSE // 2
+    plain = not any(letter > "\x7f" and letter.isalpha() for letter in text)  # "± effusion" is
+    enough = _TERSE if plain else _TERSE // 2
     if found[best] < 3 and counts.total() >= enough and 16 * found["en"] < counts.total():
         return OTHER
     tells = best == "en" or (not found["en"] and not _TELLING.isdisjoint(counts))

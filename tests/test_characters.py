@@ -107,6 +107,7 @@ def test_time_is_linear(unit: str) -> None:
         ("id", "Paru dalam batas normal. Tidak tampak efusi."),
         ("en", "No e/o edema / effusion."),
         ("", "Cardiomegaly."),
+        ("", "RLL infiltrate ± sm effn. HS NAD. PTX nil. CPA clr."),
         ("", "123"),
     ],
 )

@@ -6,9 +6,23 @@ from dataclasses import dataclass
 from radtune.characters import Normalised, normalise
 from radtune.label_files import NO_FINDING
 from radtune.labels import State
-from radtune.rules.lexicon import ANSWERS, ASKS, COME, GONE, PAST, READS, REMOVED, SAME, STILL, TELLS, Rules, Status
+from radtune.rules.lexicon import (
+    ANSWERS,
+    ASKS,
+    COME,
+    GONE,
+    PAST,
+    READS,
+    REMOVED,
+    SAME,
+    STILL,
+    TELLS,
+    THERE,
+    Rules,
+    Status,
+)
 from radtune.rules.reading import SENTENCE_END, reading_copy
-from radtune.rules.sentence import Mention, label_sentence
+from radtune.rules.sentence import Mention, label_sentence, starts_with
 
 # Rule id of mentions in the referrer's words.
 REFERRER = "referrer"
@@ -89,6 +103,8 @@ class _Said:
     def take(self, sentence: str, found: Sequence[Mention], answer: str, start: int) -> None:
         """Adds a sentence that starts there: its mentions, counted from its start, and what it answers."""
         told = self._opening
+        if self._by_question and not (answer or found) and starts_with(sentence, self._rules.reply_scanner):
+            answer = THERE
         if self._opening is not None:
             self._opening = None if answer else _told(sentence, found, self._opening, self._rules)
             if self._opening is None:

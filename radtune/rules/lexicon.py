@@ -31,18 +31,20 @@ _MISSPELT = 0.85
 # What a sentence that a report opens with does, by its words (``[opening]`` of the cues).
 ASKS, TELLS, READS = "asks", "tells", "reads"
 # What a sentence answers to the findings of the one before (``[answers]``); ``gone`` and ``removed`` also to
-# what that stated, ``still`` only to what that asked or told of another time, ``come`` also to what that denied.
+# what that stated, ``still`` only to what that asked or told of another time, ``there`` to what it asked,
+# ``come`` also to what that denied.
 ANSWERS: Mapping[str, "Status"] = {
     "no": "negative",
     "gone": "negative",
     "removed": "negative",
     "yes": "positive",
+    "there": "positive",
     "come": "positive",
     "still": "positive",
     "same": "positive",
     "open": "uncertain",
 }
-GONE, REMOVED, STILL, SAME, COME = "gone", "removed", "still", "same", "come"
+GONE, REMOVED, STILL, SAME, COME, THERE = "gone", "removed", "still", "same", "come", "there"
 # What a sentence holds that is of another time (``[time]`` of the cues).
 PAST = "past"
 
@@ -98,6 +100,7 @@ class Rules:
         opening_scanner: Finds the words by which the referrer's sentences are told from those of the images; a hit is
             named :data:`ASKS`, :data:`TELLS` or :data:`READS`.
         answer_scanner: Finds what answers the sentence before; a hit has a key of :data:`ANSWERS` as its name.
+        reply_scanner: Finds what only answers a question, :data:`THERE`.
         time_scanner: Finds the words of another time, named :data:`PAST`, and of the time of the images.
         removable: The classes that an answer named :data:`REMOVED` speaks of.
         remembered: What the engine made of sentences.
@@ -111,6 +114,7 @@ class Rules:
     run_ons: Set[str]
     opening_scanner: Scanner
     answer_scanner: Scanner
+    reply_scanner: Scanner
     time_scanner: Scanner
     removable: Sequence[str]
     region: Literal["chest"] | None = None
@@ -170,6 +174,7 @@ class _Answers:
     no: tuple[str, ...] = ()
     come: tuple[str, ...] = ()
     yes: tuple[str, ...] = ()
+    there: tuple[str, ...] = ()
     still: tuple[str, ...] = ()
     same: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
@@ -251,12 +256,13 @@ def load_rules(
     removable = groups.pop("removable")
     if own:
         _check_names(f"{cue_file.path}: [answers]: removable", removable, (*classes, *keys), "class")
+    replies = _phrases(cue_file, "[answers]", "", [(THERE, groups.pop(THERE))], words)
     answers = _phrases(cue_file, "[answers]", "", list(groups.items()), words)
     times = _phrases(cue_file, "[time]", "", list(vars(cue_keys.time).items()), words)
     return Rules(
         findings, finding_scanner, cues, Scanner(cue_phrases), Scanner(stop_phrases),
         {name for name, stop in stops.items() if stop.behind_mention}, Scanner(openings), Scanner(answers),
-        Scanner(times), removable, head.region, cue_keys.language,
+        Scanner(replies), Scanner(times), removable, head.region, cue_keys.language,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ A phrase is words in lower case, and a few signs that a reader can guess:
     heart ... enlarged      up to six other words between, none of which opens a new thought (and, but, with, no ...);
                             the words may stand behind a colon: "heart: mildly enlarged"
     tubes : !(none|no)      these words, not followed by one of those
-    pneumothorax : none     a comma, colon, question mark, plus, slash, #, < or > stands for itself
+    pneumothorax : none     a comma, colon, question mark, plus, slash, #, <, > or ± stands for itself
     pneumothorax : no .     a period at the end: nothing follows in the sentence
 """
 
@@ -32,18 +32,19 @@ _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\u
 # Words that open a new thought: what stands behind them says nothing about what stands before. A negation is let
 # through, because "heart is not enlarged" is a mention that its own cue negates; so is a second verb, "is stable and
 # not enlarged".
+_SPACE_OR_COLON = rf"(?:{SPACE}|(?<=:))"
 _GAP_STOPS = (
     r"(?:and|but)(?! +(?:is|are|remains|not)(?!\w))|or|nor|with|without|no(?! longer(?!\w))|which|although|though"
     r"|however|there|except|from|by|due|than|since"
 )
-_GAP = rf"(?: ?:)?(?:{SPACE}(?!(?:{_GAP_STOPS})(?!\w))[\w'/%.]{{1,40}}+){{0,6}}?"
+_GAP = rf"(?: ?:)?(?:{_SPACE_OR_COLON}(?!(?:{_GAP_STOPS})(?!\w))[\w'/%.]{{1,40}}+){{0,6}}?"
 # Where the words and signs of a text stand, in order, and what comes behind each, nothing behind the last; and all of
 # them.
 Words = tuple[Sequence[tuple[int, str, str]], frozenset[str]]
 # A sign, and any letter of a script that sets words without space, is a word of its own.
-_WORD = re.compile(rf"[^\W{_UNSPACED}]+|[,:?+/#<>'.{_UNSPACED}]")
+_WORD = re.compile(rf"[^\W{_UNSPACED}]+|[,:?+/#<>\xb1'.{_UNSPACED}]")
 _ASCII_WORD = re.compile(r"\w+|[,:?+/#<>'.]", re.ASCII)  # the same in such a text, in three quarters of the time
-_PIECE = re.compile(r"\.\.\.|\{\w+\}|[()\[\]|]|[,:?+/#<>]|\.(?!\w)|~?[\w'.]+\*?|\S")
+_PIECE = re.compile(r"\.\.\.|\{\w+\}|[()\[\]|]|[,:?+/#<>\xb1]|\.(?!\w)|~?[\w'.]+\*?|\S")
 
 
 # Letters on either side where a word is cut: "no dule" is no nodule.
@@ -158,7 +159,7 @@ def _leaf(piece: str) -> Node | None:
         return Node(regex=_GAP, gap=True)
     if piece == ".":
         return Node(regex=r"(?=\n|\Z)", punctuation=True)
-    if piece in (",", ":", "?", "+", "/", "#", "<", ">"):
+    if piece in (",", ":", "?", "+", "/", "#", "<", ">", "\xb1"):
         return Node(regex=re.escape(piece), openings=(piece,), punctuation=True)
     word = piece.strip("~*")
     if not re.fullmatch(r"[\w'.]+", word) or word != word.lower() or (piece[0] == "~" and piece[-1] == "*"):
@@ -283,6 +284,8 @@ def phrase_regex(nodes: tuple[Node, ...], head: bool, behind: bool = False) -> s
             continue
         body = _choice(ways) if ways else node.regex
         space = _AROUND_PUNCTUATION if node.punctuation or (before and before.punctuation) else SPACE
+        if previous and previous.gap and space == SPACE:
+            space = _SPACE_OR_COLON
         if node.gap:
             out += body
             before = before or node

@@ -16,7 +16,7 @@ class _Signs(dict[int, str]):
     """By code point the one character that rules know for it; of a sign that they do not know, a blank."""
 
     def __missing__(self, code: int) -> str:
-        self[code] = chr(code) if re.match(r"[\w',:?+/#<>.\-\n]", chr(code)) else " "
+        self[code] = chr(code) if re.match(r"[\w',:?+/#<>.\-\n\xb1]", chr(code)) else " "
         return self[code]
 
 
@@ -69,11 +69,31 @@ _GOES_ON = re.compile(
 )
 # A name, no sentence, on a line of its own, and its answer on the next.
 _NAME_ALONE = re.compile(
-    r"[ \t]*[A-Z][A-Za-z/]*(?: (?!(?:is|are|was|were|no|not|looks?|appears?|remains?|seems?)\b)[A-Za-z/]+){0,3}[ \t]*\Z"
+    r"[ \t]*(?:[A-Z][a-z]{2,20}: )?(?!No\b|NO\b)[A-Z][A-Za-z/]*"
+    r"(?: (?!(?:is|are|was|were|no|not|looks?|appears?|remains?|seems?)\b)[A-Za-z/]+){0,3}[ \t]*\Z"
 )
 _ANSWER_ALONE = re.compile(
-    r"[ \t]*(?:absent|negative|normal|yes|present|(?:none|no|nil|not)(?: (?:seen|present|identified|visible|evident))?)"
-    r"[ \t]*\.?[ \t]*\Z",
+    r"[ \t]*(?:absent|negative|yes|present|(?:none|no|nil|not)(?: (?:seen|present|identified|visible|evident))?"
+    r"|(?:not |mildly |slightly |moderately |markedly )?(?:normal(?: in size)?|enlarged|widened|dilated|borderline"
+    r"|clear|sharp|free|intact|unremarkable|stable|unchanged|blunted|within normal limits|wnl|nad))[ \t]*\.?[ \t]*\Z",
+    re.IGNORECASE,
+)
+# "PTX -", above a line that ends in a sign, too.
+_SIGN_AT_END = re.compile(r".*\w [-+\xb1/]{1,3}[ \t]*\Z")
+# What a list below says of its items: "Negative for:", "The following are not seen:", and an item of it.
+_LEADS = re.compile(
+    r"[ \t]*(?:[A-Za-z]{2,20}: ?)?(?:[A-Za-z ]{1,40}\b)?"
+    r"(?:no|none|not [a-z]+|absent|negatives?|without|excluded?|ruled out|rule out|negative for|(?:evidence|signs?) of"
+    r"|following|possible|probable|likely|suspected|questionable|resolved|removed|discontinued)"
+    r"(?: (?:any of )?(?:the following|these))?(?: (?:is|are|was|were) (?:not )?(?:seen|present|identified|excluded))?"
+    r"[ \t]*:[ \t]*\Z",
+    re.IGNORECASE,
+)
+_ITEM = re.compile(
+    r"([ \t]*(?:[-*\u2022>]|\(?\d{1,2}[.)]|[a-z]\))?[ \t]*)"
+    r"((?!(?:no|there|not|none|the)\b)[A-Za-z/-]+"
+    r"(?: (?!(?:is|are|has|have|was|were|no|not|there)\b)[A-Za-z0-9/-]+){0,5})"
+    r"[ \t]*[.,;]?[ \t]*\Z",
     re.IGNORECASE,
 )
 _SHORT_LINE = 45
@@ -96,6 +116,16 @@ _BOX = rf"(?:{_UNTICKED}|{_TICKED})"
 _BOXES_BEHIND = re.compile(
     rf"(?m)^ *+(?:[a-z ]{{1,20}}: *+){{0,2}}[a-z][^\[\]:\n]{{1,40}}(?:{_BOX}.*|: *+{_BOX}(?:.*{_BOX})?) *$"
 )
+# The answers of one name, one of them ticked: "Effusion: [ ] none [x] small".
+_OPTION = (
+    r"(?:no|none|yes|absent|present|normal|abnormal|clear|right|left|bilateral|small|mild|moderate|large|severe|trace"
+    r"|enlarged|borderline|widened|wide|possible|probable|equivocal|indeterminate|unknown)\b"
+)
+_OPTIONS = re.compile(
+    r"(?m)^((?:[a-z]{2,20}: )?[ -]*+[a-z][a-z /]{1,40}?) *+:? *+"
+    rf"(?={_BOX} *+{_OPTION}[^\[(\n]*{_BOX} *+{_OPTION}).*$"
+)
+_BOXED = re.compile(rf" *+:? *+(?:(?P<no>{_UNTICKED})|{_TICKED})([^\[(\n]*)")
 _BOX_BEHIND = re.compile(rf"\b(?:yes|no|present|absent):? *+{_UNTICKED} ?|:? *+(?:(?P<no>{_UNTICKED})|{_TICKED}) ?")
 # What stands for a word: places that a report's de-identification left, a finding's sign in brackets, boxes to tick.
 _MARKS = re.compile(
@@ -124,6 +154,26 @@ _ADJECTIVE = (
     r"|unchanged|stable|moderate(?:ly)?|free|within normal|wnl|nad|not (?:enlarged|widened|dilated|prominent))\b"
 )
 _MINUS = re.compile(r": -(?= ?(?:[.,\n]|\Z))")
+# A finding's answer behind it, as a sign or a letter: "Effs +, PTX -, edema ±", "Edema Y / Nodule N".
+_PLUS_OR_MINUS = re.compile(r"\+ ?/ ?-|\+-|-/\+")
+_SIGNED = re.compile(
+    r"(?<=[a-z)])(?P<sign> (?:-{1,2}|\+{1,4}|\xb1|[yn])|\+{1,4}|\xb1)"
+    r"(?P<end> *(?:,(?!\d)|/(?! ?[-yn]\b)|(?=[.;\n]|\Z)))"
+)
+_SLASHED = re.compile("/(?<= [ny]/)|/(?<= [ny] /)")
+_BEFORE_SIGNED = re.compile(r",(?= ?[a-z #]{1,40}:n *(?:[.\n]|\Z))")
+# Answers for either side: "Effusion R: none, L: small". Where one side has it, the other says no more.
+_A_SIDE = r"\(?\b(?:right|left|rt|lt|r|l)\b\)?(?: (?:base|lung|side|apex|zone))?(?: ?[:=]| -(?= \w\w))? ?"
+_AT_SIDES = re.compile(
+    r"(?P<name>(?:^|(?<=[\n.,;:]))[ -]*[a-z][a-z /-]{1,40}?)(?P<at> ?[:,-]? *\n?[ -]*)"
+    rf"(?P<one>{_A_SIDE}(?P<first>[^\n,;:.|]{{1,40}}?))(?P<between> *[,;/.]? *\n?[ -]*)"
+    rf"(?P<two>{_A_SIDE}(?P<second>[^\n,;:.|]{{1,40}}?))"
+    r"(?= *(?:[.,;\n]|\Z))"
+)
+_NONE = re.compile(r"(?:none|nil|no|n|absent|neg|negative|clear|0|-|not (?:seen|present)|none (?:seen|present))? *\Z")
+# Where these find nothing, neither does the other, which is slower.
+_SIDE_NAMED = re.compile(r":(?:(?<=\b[rl]:)|(?<=\b[rl]t:)|(?<=left:)|(?<=right:)|(?<=(?:base|lung):)|(?<= :))")
+_SIDES_DASHED = (" r -", " l -", "right -", "left -")
 # A form's blanks around what was filled in, and its fields: "Effusion ___none___", "<Edema: none> <Effusion: small>".
 _BLANKS = re.compile(r"(?<=[a-z])_+|_+(?=[a-z])")
 # Marks of a heading, or a rule; one alone may be a fracture.
@@ -135,7 +185,7 @@ _HASHES = re.compile("##++")
 _SENTENCE_END = re.compile(
     # Only a shorter word, and no number, may be abbreviated.
     r"\.(?:(?!\w)(?:(?<=\d\.)|(?<=\w{7}\.)|(?<!\b(?:vs|dr|pl)\.)(?! (?:neg|pos)\b(?! for))"
-    r"(?<!\b(?:e\.g|i\.e|d\.d|mod|min)\.)(?<!\b(?:susp|prob|poss|incr)\.)(?<!\b(?:bilat|equiv)\.)(?<!\b(?:approx|interv)\.)(?<!\bno\.(?=\s\d)))"
+    r"(?<!\b(?:e\.g|i\.e|d\.d|c\.p|mod|min)\.)(?<!\b(?:susp|prob|poss|incr)\.)(?<!\b(?:bilat|equiv)\.)(?<!\b(?:approx|interv)\.)(?<!\bno\.(?=\s\d)))"
     r"|(?<=[a-z]{3}\.)(?=[a-z]{2})|(?<!\d\.)(?=\d{1,2}[.)] ?[a-z])|(?<=[\s.]\d\.)(?=[a-z])|(?<=^\d\.)(?=[a-z]))"
     rf"|-(?<=\s-)(?=\s)(?!\s{{1,9}}+(?:{_ANSWER}|{_ADJECTIVE}))"
     r"|:(?:(?<=\bfindings:)|(?<=\bimpression:)|(?<=\bconclusion:))"
@@ -163,17 +213,23 @@ _ASKED_BEFORE = re.compile(rf"\?( *)[-:](?= *+{_ANSWER})")
 # Headings of what is not there.
 _LISTS_ABSENT = re.compile(
     r"(?:^|(?<=\n)|(?<=[.:] ))( *)((?:(?:pertinent|relevant|significant|important) )*(?:negatives?|(?:absent|negative)"
-    r"(?: findings?)?|findings? (?:not (?:seen|present)|absent)|not (?:seen|present|identified|visible|found))) *:"
+    r"(?: findings?)?|findings? (?:not (?:seen|present)|absent)|not (?:seen|present|identified|visible|found)"
+    r"|(?:the following|these)(?: findings?)?(?: (?:is|are|was|were))? (?:not (?:seen|present|identified|visible|found)"
+    r"|absent|excluded)|none of (?:the following|these) (?:is|are|was|were) (?:seen|present|identified|visible|found)"
+    r"|excluded|(?:negative for|no (?:evidence|signs?) of any of) the following)) *:"
 )
-# Where none of these stands, neither does such a heading, for which a text is searched slowly.
-_TELLS_OF_ABSENT = ("negative", "absent", "seen:", "present:", "identified:", "visible:", "found:")
+# Where this finds nothing, neither does the other, which is slower.
+_MAY_LIST_ABSENT = re.compile(
+    r":(?:(?<=negatives:)|(?<=(?:negative|excluded):)|(?<=(?:absent|gative) findings:)|(?<=absent:)|(?<=seen:)"
+    r"|(?<=(?:present|visible):)|(?<=identified:)|(?<=found:)|(?<=following:)|(?<= :))"
+)
 # A text without any sign, whose signs were dictated as words.
 _DICTATED = re.compile(r"(?<= )(?:(?P<end>period|full stop|new (?:line|paragraph))|(?P<comma>comma)|colon)(?= |\Z)")
 _SIGN = re.compile(r"[.,:;]")
 # "Effusion: none, edema: mild": behind a heading and what it says comes the next one.
 _NEXT_HEADING = re.compile(
-    r"(:(?:[^:\n]{1,80}?(?=,)| {0,2}(?:no|none|nil|yes|absent|present|normal|negative|y|n)(?= )))[ ,]"
-    r"(?=[ ,]{0,3}[a-z][a-z'/]{1,20}+(?: [a-z/]{1,20}+){0,3}? ?:(?! ?\d))"
+    r"(:(?:[^:\n]{1,80}?(?=,)| {0,2}(?:no|none|nil|yes|absent|present|normal|negative|y|n|0|\d?\++)(?= )))[ ,]"
+    r"(?=[ ,]{0,3}[a-z][a-z'/]{1,20}+(?: [a-z/]{1,20}+){0,3}? ?:(?! ?(?!0(?![\d.:])|\d\+)\d))"
 )
 
 
@@ -195,6 +251,7 @@ def reading_copy(text: str) -> str:
     if ")" in lower:
         lower = _LIST_NUMBER.sub(SENTENCE_END, lower)
     if "[" in lower or "(x)" in lower:
+        lower = _OPTIONS.sub(_ticked_of, lower)
         lower = _BOXES_BEHIND.sub(
             lambda line: _BOX_BEHIND.sub(
                 lambda box: (":no" if box["no"] else "").ljust(len(box[0]) - 1) + SENTENCE_END, line[0]
@@ -210,13 +267,17 @@ def reading_copy(text: str) -> str:
     if ";" in lower:
         lower = _CELLS.sub(":", lower)
     lower = lower.translate(_SIGNS)
-    if ": -" in lower:
-        lower = _MINUS.sub(":no", lower)
-    if " --" in lower:
-        lower = _RULE.sub(lambda rule: SENTENCE_END.ljust(len(rule[0])), lower)
-    if " - " in lower:
+    dashed, plus = " -" in lower, "+" in lower
+    if plus:
+        lower = _PLUS_OR_MINUS.sub(lambda sign: "\xb1".ljust(len(sign[0])), lower)
+    if _SIDE_NAMED.search(lower) or (dashed and any(side in lower for side in _SIDES_DASHED)):
+        lower = _AT_SIDES.sub(_of_both_sides, lower)
+    if dashed or plus or " n," in lower or " y," in lower or _SLASHED.search(lower) or not lower.isascii():
+        lower = _BEFORE_SIGNED.sub(SENTENCE_END, _SIGNED.sub(_answered_by_sign, lower))
+    if dashed:
+        lower = _RULE.sub(lambda rule: SENTENCE_END.ljust(len(rule[0])), _MINUS.sub(":no", lower))
         lower = _DASH_AS_COLON.sub(r"\1:", _DENIED_ITEM.sub(rf"\1{SENTENCE_END}", lower))
-    if any(word in lower for word in _TELLS_OF_ABSENT):
+    if _MAY_LIST_ABSENT.search(lower):
         lower = _LISTS_ABSENT.sub(lambda name: f"{name[1]}no:".ljust(len(name[0])), lower)
     if "?" in lower:
         lower = _ANSWER_MARK.sub(lambda mark: mark[1].ljust(len(mark[0])), lower)
@@ -227,6 +288,30 @@ def reading_copy(text: str) -> str:
     if lower.count(":") > 1:
         lower = _NEXT_HEADING.sub(rf"\1{SENTENCE_END}", lower)
     return lower
+
+
+def _of_both_sides(sides: re.Match[str]) -> str:
+    """A name and what is said of its two sides; of the side that has it alone, if one has."""
+    none = [bool(_NONE.match(sides[part])) for part in ("first", "second")]
+    if not any(none):
+        return sides[0]
+    name, at, one, between, two = sides.group("name", "at", "one", "between", "two")
+    kept = two.rjust(len(one + between + two)) if none[0] else one.ljust(len(one + between + two))
+    return f"{name}:{' ' * (len(at) - 1)}{kept.replace(':', ' ')}"
+
+
+def _answered_by_sign(sign: re.Match[str]) -> str:
+    absent = sign["sign"].strip() in ("-", "--", "n")
+    word = ":n".ljust(len(sign["sign"])) if absent else sign["sign"]
+    return word + (sign["end"][:-1] + SENTENCE_END if sign["end"].strip() else sign["end"])
+
+
+def _ticked_of(line: re.Match[str]) -> str:
+    """A name and those of its boxes that are ticked."""
+    boxes = _BOXED.sub(
+        lambda box: " " * len(box[0]) if box["no"] else box[2].rjust(len(box[0])), line[0][len(line[1]) :]
+    )
+    return f"{line[1]}:{boxes[1:]}"
 
 
 def _word_for(mark: re.Match[str]) -> str:
@@ -257,8 +342,14 @@ def _fold_block(lines: list[str]) -> Iterator[str]:
         breaks = partial(
             _breaks, widest=max(map(len, map(str.rstrip, lines))), prose=any(map(_PUNCTUATED.search, lines))
         )
+        listed: re.Match[str] | bool | None = False
         for before, line in pairwise(lines):
-            if _NAME_ALONE.match(before) and not _ends_open(before) and _ANSWER_ALONE.match(line):
+            listed = (listed or (before.rstrip()[-1:] == ":" and bool(_LEADS.match(before)))) and _ITEM.match(line)
+            if listed:
+                # No statement ends there, and none of the words by which one in a list ends.
+                joined += f">{' ' * len(listed[1])}{listed[2]}".ljust(len(line) + 1)
+                continue
+            if _ANSWER_ALONE.match(line) and _NAME_ALONE.match(before) and not _ends_open(before):
                 joined += ":"
             elif breaks(before, line):
                 yield joined
@@ -275,6 +366,8 @@ def _breaks(before: str, line: str, widest: int, prose: bool) -> bool:
     ``prose`` tells whether any line of it is punctuated, ``widest`` the length of its longest line.
     """
     if _OPENS.match(line) or (_ANSWERED.match(before) and _NEXT_ROW.match(line)):
+        return True
+    if before.rstrip()[-1:] in "-+" and _SIGN_AT_END.match(before) and _SIGN_AT_END.match(line):
         return True
     if (_ends_open(before) and not (_AT_A_SIDE.search(before) and _CAPITALISED.match(line))) or _GOES_ON.match(line):
         return False

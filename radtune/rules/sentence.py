@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from radtune.rules.lexicon import CueRule, Rules, Status
 from radtune.rules.notation import Words, words_of
-from radtune.rules.phrases import EXCEPTIONS, Finder, Hit
+from radtune.rules.phrases import EXCEPTIONS, Finder, Hit, Scanner
 
 # Rule ids of mentions that no cue decides.
 STATED = "stated"
@@ -87,6 +87,12 @@ def label_sentence(sentence: str, rules: Rules) -> tuple[tuple[Mention, ...], st
             if hit.end <= colon:
                 mentions[at] = _decide_heading(sentence, hit, cues, stops, said, colon) or mentions[at]
     return tuple(mentions), answer
+
+
+def starts_with(sentence: str, scanner: Scanner) -> bool:
+    """Whether a phrase stands at a sentence's first word."""
+    places, words = words_of(sentence)
+    return bool(scanner.scan(sentence, (places[:1], words)))
 
 
 class _Stops:

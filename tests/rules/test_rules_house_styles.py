@@ -70,6 +70,25 @@ def test_misses_are_shown_with_the_rule_that_fired(run_here, succeeds, tmp_path:
         ("Effusion (-)", ["effusion :no"]),
         ("[ ] effusion [x] edema", ["no effusion", "edema"]),
         ("[**Name 3**] edema", ["xxxx         edema"]),
+        # signs and letters behind a finding
+        ("Edema -, effusion +", ["edema:n", "effusion +"]),
+        ("Edema -\nEffusion +", ["edema:n", "effusion +"]),
+        ("Edema +/-, nodule \xb1", ["edema \xb1", "nodule \xb1"]),
+        ("Edema +, base. Effusion, nodule -", ["edema +", "base", "effusion", "nodule:n"]),
+        ("Edema Y / Effusion N, CTR 0,5", ["edema y", "effusion:n", "ctr 0,5"]),
+        # the side that has it
+        ("Effusion R: none, L: small", ["effusion:         l  small"]),
+        ("Effusion:\n- Right: small\n- Left: no", ["effusion:   right  small"]),
+        ("Effusion R: no, L: no", ["effusion:       l  no"]),
+        ("Effusion R: small, L: trace", ["effusion r: small, l: trace"]),
+        # lists below what they are denied by
+        ("No:\n- Edema.\n2. rib fracture\nHeart is large", ["no:>  edema >   rib fracture", "heart is large"]),
+        ("The following are absent: edema", ["no:                       edema"]),
+        # a name above its answer, options to tick
+        ("CP angles\nNot blunted", ["cp angles:not blunted"]),
+        ("CP angles\nSharp", ["cp angles:sharp"]),
+        ("No edema\nNormal", ["no edema", "normal"]),
+        ("Edema [ ] none [x] mild [ ] severe", ["edema:             mild"]),
     ],
 )  # fmt: skip
 def test_statements_of_other_layouts(text: str, expected: list[str]) -> None:
@@ -99,6 +118,7 @@ def folder(tmp_path: Path) -> Path:
         '[opening]\nasks = ["please"]\ntells = ["cough"]\nreads = ["seen"]\n'
         '[answers]\nno = ["none"]\ngone = ["it went"]\nyes = ["it came"]\nopen = ["it might"]\n'
         'removable = ["B"]\nremoved = ["it left"]\nstill = ["it stays"]\n'
+        'there = ["somewhere"]\n'
         'exceptions = ["none but"]\n'
         '[time]\npast = ["then"]\nnow = ["still"]\n',
         encoding="utf-8",
@@ -133,6 +153,9 @@ def folder(tmp_path: Path) -> Path:
         ("aa or bb. it stays", False, {"A": -1, "B": -1}),
         ("once aa. it stays. bb", False, {"A": 1, "B": 1}),
         ("aa or bb? it stays", False, {"A": 1, "B": 1}),
+        ("perhaps aa? somewhere", False, {"A": 1}),
+        ("perhaps aa. somewhere", False, {"A": -1}),
+        ("perhaps aa? somewhere bb", False, {"A": -1, "B": 1}),
         ("1. aa or bb. 2. none", False, {"A": -1, "B": -1}),
         ("then aa or bb. no aa", False, {"A": 0, "B": -1}),
         ("then aa, which still stands. no aa", False, {"A": 1}),

@@ -37,6 +37,7 @@ def found(phrase: str, text: str) -> list[str]:
         ("heart ... enlarged", "heart size is mildly enlarged", ["heart size is mildly enlarged"]),
         ("heart ... enlarged", "heart enlarged", ["heart enlarged"]),
         ("heart ... enlarged", "heart: mildly enlarged", ["heart: mildly enlarged"]),
+        ("heart ... enlarged", "heart:enlarged, heart:not enlarged", ["heart:enlarged", "heart:not enlarged"]),
         ("heart ... enlarged", "heart size: enlarged", []),
         ("heart ... [mildly] large", "heart is large", ["heart is large"]),
         ("heart ... [mildly] large", "heart is mildly large", ["heart is mildly large"]),
@@ -51,6 +52,7 @@ def found(phrase: str, text: str) -> list[str]:
         ("~effusion", "infusion effusions fusion", []),
         ("s/p tavr", "s/p tavr", ["s/p tavr"]),
         ("?", "edema ?", ["?"]),
+        ("\xb1 (.|,)", "edema \xb1, \xb1 nodule", ["\xb1,"]),
     ],
 )  # fmt: skip
 def test_notation(phrase: str, text: str, expected: list[str]) -> None:
