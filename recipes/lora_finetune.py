@@ -39,23 +39,10 @@ from radtune.privacy import say
 from radtune.progress import progress
 from radtune.score.scores import ratios
 from radtune.tasks import THREE_VALUED, Task, load_task, own_tasks, task_names
+from radtune.train import distributed
 from radtune.train.checkpoints import resume_state, save_checkpoint
 from radtune.train.costs import with_costs
 from radtune.train.data import Row, data_paths, make_rows, read_rows
-from radtune.train.distributed import (
-    World,
-    end_world,
-    everyones,
-    load_optimizer,
-    lost_process,
-    place_model,
-    set_parameters,
-    start_world,
-    tell_torchrun,
-    total,
-    whole,
-    whole_model,
-)
 from radtune.train.history import History, draw_curve
 from radtune.train.loss import SummedLoss, attention_mask
 from radtune.train.packing import Batch, make_batches, prefetch
@@ -97,7 +84,7 @@ class LoRAFinetune:
         world: The processes.
     """
 
-    def __init__(self, settings: TrainingSettings, world: World) -> None:
+    def __init__(self, settings: TrainingSettings, world: distributed.World) -> None:
         self.settings, self.world = settings, world
         self.plain = dataclasses.asdict(settings)
         self.output_dir = Path(settings.output_dir)
@@ -220,7 +207,7 @@ class LoRAFinetune:
             training.set_activation_checkpointing(decoder, auto_wrap_policy={TransformerSelfAttentionLayer})
         if settings.compile:
             training.compile_model(decoder, verbose=False)
-        place_model(self.model, self.world)
+        distributed.place_model(self.model, self.world)
         # Recomputed layers are wrapped, and their weights' names with them.
         self.adapter = {
             name.replace("_checkpoint_wrapped_module.", ""): parameter
@@ -256,8 +243,8 @@ class LoRAFinetune:
 
     def _restore(self, state: dict[str, Any]) -> None:
         try:
-            set_parameters(self.adapter, state["adapter"])
-            load_optimizer(self.optimizer, state["optimizer"])
+            distributed.set_parameters(self.adapter, state["adapter"])
+            distributed.load_optimizer(self.optimizer, state["optimizer"])
             self.scheduler.load_state_dict(state["scheduler"])
             if len(state["random"]) == self.world.size:
                 torch.set_rng_state(state["random"][self.world.rank]["cpu"])
@@ -278,10 +265,10 @@ class LoRAFinetune:
         state = {
             "step": self.step,
             "validated_step": self.validated_step,
-            "adapter": whole(self.adapter),
-            "optimizer": whole(self.optimizer.state_dict()),
+            "adapter": distributed.whole(self.adapter),
+            "optimizer": distributed.whole(self.optimizer.state_dict()),
             "scheduler": self.scheduler.state_dict(),
-            "random": everyones(random, self.world),
+            "random": distributed.everyones(random, self.world),
             "best": self.best,
             "not_better": self.not_better,
             "decides": self.decides,
@@ -331,9 +318,9 @@ class LoRAFinetune:
             summed += loss.detach()
             # FSDP averages gradients over processes; their sum is wanted.
             (loss * (self.world.size / weights)).backward()
-        mean, stopped = total([summed.item() / weights, float(self.signal is not None)], self.world)
+        mean, stopped = distributed.total([summed.item() / weights, float(self.signal is not None)], self.world)
         gradients = [parameter.grad for parameter in self.adapter.values() if parameter.grad is not None]
-        norm = whole(torch.nn.utils.get_total_norm(gradients)).item()
+        norm = distributed.whole(torch.nn.utils.get_total_norm(gradients)).item()
         rate = self.optimizer.param_groups[0]["lr"]
         if not (math.isfinite(mean) and math.isfinite(norm)):
             raise InputError(
@@ -433,7 +420,8 @@ class LoRAFinetune:
         self.validated_step = self.step
         self.not_better += 1
         if not self.best or score > self.best["score"]:
-            self.best = {"score": score, "step": self.step, "figures": figures, "adapter": whole(self.adapter)}
+            adapter = distributed.whole(self.adapter)
+            self.best = {"score": score, "step": self.step, "figures": figures, "adapter": adapter}
             self.not_better = 0
         self._log(figures)
         self.say(f"step {self.step:,}: " + ", ".join(f"{name} {value:.4f}" for name, value in figures.items()))
@@ -442,7 +430,7 @@ class LoRAFinetune:
     def _validation_loss(self) -> float:
         batches = self._batches(self.held_out_rows)
         summed = sum(self._loss(batch).item() * weight for batch, weight in self._dealt(batches))
-        return total([summed], self.world)[0] / max(1, sum(len(batch.targets) for batch in batches))
+        return distributed.total([summed], self.world)[0] / max(1, sum(len(batch.targets) for batch in batches))
 
     def _answer_scores(self) -> dict[str, float]:
         """Micro F1 of greedy answers to held-out rows, for each task and over all; each process answers a part."""
@@ -454,7 +442,7 @@ class LoRAFinetune:
             predicted = [task.read(response.text, row.input, response.finished) for row, response in answers]
             gold = [task.read(row.output, row.input) for row in rows]
             of_rows = task.count(predicted, gold).rules["micro"].sum(axis=0)
-            counts.append(np.array(total(of_rows.astype(float).tolist(), self.world)))
+            counts.append(np.array(distributed.total(of_rows.astype(float).tolist(), self.world)))
             figures[f"{name}_f1"] = float(ratios(counts[-1])[2])
         figures["micro_f1"] = float(ratios(sum(counts))[2])
         return figures
@@ -466,7 +454,7 @@ class LoRAFinetune:
         engine = TorchtuneEngine(Checkpoint(decoder, self.tokenizer, decoder.max_seq_len), settings.batch_size)
         # Its shapes grow with each token, and compiling for every one would take longer than answering.
         eager = torch.compiler.set_stance("force_eager") if self.settings.compile else contextlib.nullcontext()
-        with whole_model(self.model), eager, torch.no_grad():
+        with distributed.whole_model(self.model), eager, torch.no_grad():
             answers = dict(engine.generate(prompts, Sampling(0.0, settings.max_new_tokens)))
         return [answers[number] for number in range(len(rows))]
 
@@ -474,7 +462,7 @@ class LoRAFinetune:
 
     def finish(self) -> None:
         """Writes the adapter (the best one, where there is validation), the merged model, cards and the curve."""
-        adapter = self.best["adapter"] if self.best else whole(self.adapter)
+        adapter = self.best["adapter"] if self.best else distributed.whole(self.adapter)
         if not self.world.leads:
             return
         settings, base = self.settings, self.base.path
@@ -503,12 +491,12 @@ def _failed(message: str, file: str | None) -> int:
     rank = os.environ.get("RANK", "0")
     say(f"lora_finetune: error{f' (process {rank})' * (rank != '0')}: {message}")
     if file:
-        tell_torchrun(message, Path(file))
+        distributed.tell_torchrun(message, Path(file))
     return EXIT_INPUT_ERROR
 
 
 def _run(settings: TrainingSettings) -> int:
-    recipe = LoRAFinetune(settings, start_world(settings.device))
+    recipe = LoRAFinetune(settings, distributed.start_world(settings.device))
     recipe.setup()
     if recipe.train():
         recipe.finish()
@@ -537,12 +525,12 @@ def main(arguments: list[str]) -> int:
             return _failed(line, file)
         if is_out_of_memory(error):
             return _failed("out of memory: lower tokens_per_batch, or set activation_checkpointing=true", file)
-        if lost_process(error):
+        if distributed.lost_process(error):
             # Not for torchrun, whose report names the first failure that it is told of.
             return _failed("another process ended or cannot be reached; its own message says why", None)
         raise
     finally:
-        end_world()
+        distributed.end_world()
         handle_signals(radtune.end_at_once)
 
 

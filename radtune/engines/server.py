@@ -24,24 +24,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies_environment
 
 from radtune.config import InputError
-from radtune.engines.chat import (
-    BROKEN_OFF,
-    CERTIFICATE,
-    EMPTY,
-    MALFORMED,
-    NO_CONNECTION,
-    PROXY,
-    SCHEMA,
-    SEED,
-    TIMEOUT,
-    TOO_LONG,
-    failure,
-    read_error,
-    read_reply,
-    refused_parameter,
-    request_body,
-    seed_number,
-)
+from radtune.engines import chat
 from radtune.engines.frame import KnownPrompt
 from radtune.engines.guard import Credential, Endpoint
 from radtune.engines.limits import Limits, RateLimiter, Spent, asked_pause_s, in_thread
@@ -80,8 +63,8 @@ _CHARACTERS_OF_PICTURE = 4 * TOKENS_OF_PICTURE
 _KEPT_PERCENT = 70
 
 _LEFT_OUT = {
-    SCHEMA: "takes no JSON schema in response_format; asking for free text instead",
-    SEED: "takes no seed; asking without one, so the same command may draw other answers",
+    chat.SCHEMA: "takes no JSON schema in response_format; asking for free text instead",
+    chat.SEED: "takes no seed; asking without one, so the same command may draw other answers",
 }
 _BROKEN_SCHEMA = "does not keep to the JSON schema that it takes; answers may be unreadable"
 # What ends a process in order; see :func:`radtune.command.run_command`.
@@ -167,7 +150,7 @@ class ServerEngine:
             # Nothing waits for what comes of it.
             self.known = None
             self._rate.enter(time.monotonic(), len(known.message), 1)
-            calls.start(None, request_body(self.endpoint, self.model, known.message, Sampling(0.0, 1)))
+            calls.start(None, chat.request_body(self.endpoint, self.model, known.message, Sampling(0.0, 1)))
         while True:
             # Until the first answer, no more calls than it takes to see that there will be none.
             room = self.limits.concurrency
@@ -218,13 +201,13 @@ class ServerEngine:
             if pause_s > 0:
                 return pause_s
             heappop(waiting)
-            asked = {SCHEMA: bool(sampling.schema), SEED: bool(sampling.temperature)}
+            asked = {chat.SCHEMA: bool(sampling.schema), chat.SEED: bool(sampling.temperature)}
             call.sent = tuple(name for name, wanted in asked.items() if wanted and name not in self._refused)
             call.spent = self._rate.enter(now, call.characters, sampling.max_new_tokens)
-            sent = sampling if SCHEMA in call.sent else replace(sampling, schema=None)
-            seed = seed_number(call.prompt.seed) if SEED in call.sent else None
+            sent = sampling if chat.SCHEMA in call.sent else replace(sampling, schema=None)
+            seed = chat.seed_number(call.prompt.seed) if chat.SEED in call.sent else None
             pictures = call.prompt.pictures
-            calls.start(call, request_body(self.endpoint, self.model, call.message, sent, seed, pictures))
+            calls.start(call, chat.request_body(self.endpoint, self.model, call.message, sent, seed, pictures))
         return None
 
     def _read(
@@ -233,17 +216,17 @@ class ServerEngine:
         """What came of an attempt, and in how many seconds the call is to be sent again; None if that is its end."""
         now, pause_s, most = time.monotonic(), None, self.limits.max_retries
         if isinstance(result, str):
-            response, may_pass = failure(result), True
+            response, may_pass = chat.failure(result), True
         elif result.is_success:
-            response = replace(read_reply(result.content), as_json=SCHEMA in call.sent)
+            response = replace(chat.read_reply(result.content), as_json=chat.SCHEMA in call.sent)
             self._rate.settle(now, call.characters, max_new_tokens, call.spent, response.usage)
             may_pass = response.error is not None
-        elif name := refused_parameter(result.status_code, result.content, call.sent):
+        elif name := chat.refused_parameter(result.status_code, result.content, call.sent):
             self._refused.add(name)
             self._warn_once(_LEFT_OUT[name])
-            return failure(str(result.status_code)), 0.0
+            return chat.failure(str(result.status_code)), 0.0
         else:
-            response = read_error(result.status_code, result.content)
+            response = chat.read_error(result.status_code, result.content)
             if _is_too_long(response) and _shorten(call):
                 return response, 0.0
             may_pass = result.status_code in _MAY_PASS or result.status_code >= 500
@@ -272,7 +255,7 @@ class ServerEngine:
         return replace(response, cut_words=call.cut_words), None
 
     def _tell_frame(self, known: KnownPrompt | None, result: "httpx2.Response | str") -> None:
-        usage = None if isinstance(result, str) or not result.is_success else read_reply(result.content).usage
+        usage = None if isinstance(result, str) or not result.is_success else chat.read_reply(result.content).usage
         counted = (usage or {}).get("prompt_tokens")
         if known and counted and (said := known.said_of(counted)):
             self._warn_once(said)
@@ -290,15 +273,15 @@ class ServerEngine:
             named = f"allow_endpoint={self.endpoint.host}"
             refused = f"it wants a key: {named} sends it the one in {self.endpoint.key_variable}"
         meanings = {
-            TIMEOUT: f"no answer within timeout_s={self.limits.timeout_s:g}",
-            NO_CONNECTION: f"no connection{proxy}",
-            MALFORMED: "the answers are no chat completions",
-            EMPTY: "the answers say nothing",
-            BROKEN_OFF: "the server breaks the answers off",
+            chat.TIMEOUT: f"no answer within timeout_s={self.limits.timeout_s:g}",
+            chat.NO_CONNECTION: f"no connection{proxy}",
+            chat.MALFORMED: "the answers are no chat completions",
+            chat.EMPTY: "the answers say nothing",
+            chat.BROKEN_OFF: "the server breaks the answers off",
             "400 unsupported": "it does not know a parameter; temperature=null and max_tokens=null leave theirs out",
             "3": "it points elsewhere, where nothing is sent; give the URL that it means",
-            CERTIFICATE: "its certificate is not trusted; SSL_CERT_FILE names a file with your own authority's",
-            PROXY: f"it is not let through{proxy}",
+            chat.CERTIFICATE: "its certificate is not trusted; SSL_CERT_FILE names a file with your own authority's",
+            chat.PROXY: f"it is not let through{proxy}",
             "401": refused,
             "403": refused,
             "404": f"no model {self.model!r} there, or no such path",
@@ -313,7 +296,7 @@ class ServerEngine:
 
 
 def _is_too_long(response: Response) -> bool:
-    return response.error is not None and response.error.endswith(TOO_LONG)
+    return response.error is not None and response.error.endswith(chat.TOO_LONG)
 
 
 def _shorten(call: _Call) -> bool:
@@ -355,7 +338,7 @@ class _Calls:
                 return None
             # A server that drips bytes would keep a call open for ever.
             del self.running[next(iter(self.running))]
-            return oldest, TIMEOUT
+            return oldest, chat.TIMEOUT
         if ended is None or (under_way := self.running.pop(ended, None)) is None:
             return None
         # Or its error, where a token cannot be had, say.
@@ -376,11 +359,11 @@ def _post(client: "openai.OpenAI", body: dict[str, Any]) -> "httpx2.Response | s
         # the rest of a call.
         return client.post("/chat/completions", cast_to=httpx2.Response, body=body)
     except openai.APITimeoutError:
-        return TIMEOUT
+        return chat.TIMEOUT
     except openai.APIConnectionError as error:
         if isinstance(error.__cause__, httpx2.ProxyError):
-            return PROXY
-        return CERTIFICATE if "CERTIFICATE_VERIFY_FAILED" in str(error.__cause__) else NO_CONNECTION
+            return chat.PROXY
+        return chat.CERTIFICATE if "CERTIFICATE_VERIFY_FAILED" in str(error.__cause__) else chat.NO_CONNECTION
     except openai.APIStatusError as error:
         return error.response
 
