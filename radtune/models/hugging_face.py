@@ -96,15 +96,15 @@ def _with_adapter(model: Any, folder: Path) -> Any:
             config.get("layers_pattern"),
         ]
         if config.get("megatron_config") or not all(re.fullmatch(r"[\w.]*", str(name)) for name in plain):
-            raise InputError("patterns, or megatron_config, that are not run here")
+            raise ValueError("patterns, or megatron_config, that are not run here")
         ranks = [config.get("r"), *(config.get("rank_pattern") or {}).values()]
         most = max((size for weight in weights.values() for size in weight.shape), default=1)
         if any(type(rank) is int and rank > most for rank in ranks):
-            raise InputError("a rank is more than any of its weights has")
+            raise ValueError("a rank is more than any of its weights has")
         settings = PeftConfig.from_pretrained(str(folder))
         if newer := [name for name, value in config.items() if value and not hasattr(settings, name)]:
             # It would be left out with a warning.
-            raise InputError(f"{ADAPTER_CONFIG}: this peft does not know {newer[0]}")
+            raise ValueError(f"{ADAPTER_CONFIG}: this peft does not know {newer[0]}")
         if isinstance(config.get("target_modules"), str) or config.get("exclude_modules"):
             # One more regular expression: the weights say it without.
             targets = {name.removeprefix(PEFT_PREFIX).partition(".lora_")[0] for name in weights if ".lora_" in name}
