@@ -37,7 +37,7 @@ _GAP_STOPS = (
     r"(?:and|but)(?! +(?:is|are|remains|not)(?!\w))|or|nor|with|without|no(?! longer(?!\w))|which|although|though"
     r"|however|there|except|from|by|due|than|since"
 )
-_GAP = rf"(?: ?:)?(?:{_SPACE_OR_COLON}(?!(?:{_GAP_STOPS})(?!\w))[\w'/%.]{{1,40}}+){{0,6}}?"
+_GAP = rf"(?:[ \-]*+:)?(?:{_SPACE_OR_COLON}(?!(?:{_GAP_STOPS})(?!\w))[\w'/%.]{{1,40}}+){{0,6}}?"
 # Where the words and signs of a text stand, in order, and what comes behind each, nothing behind the last; and all of
 # them.
 Words = tuple[Sequence[tuple[int, str, str]], frozenset[str]]

@@ -31,7 +31,7 @@ _SIGNS = _Signs(str.maketrans({
 # a line with room left was ended on purpose.
 _OPENS = re.compile(
     r"[ \t]*(?:\Z|\(?\d{1,2}[.)](?!\d)|[a-z]\)[ \t]|[-*#\u2022>][ \t]|\[?[A-Z][A-Za-z /&]{2,40}\]?:"
-    r"|[A-Z][A-Za-z/]*(?: [A-Za-z/]+){0,3}(?:[ \t]*+(?:=|\.{3})| *+\t|[ \t]++--?[ \t]))"
+    r"|[A-Z][A-Za-z/]*(?: [A-Za-z/]+){0,3}(?:[ \t]*+(?:[=|]|\.{3})| *+\t|[ \t]++--?[ \t]))"
 )
 # "Pneumothorax - No" asks for no more, whatever its last word is, before a line that begins so or with a capital.
 _ROW = (
@@ -108,7 +108,7 @@ _WIDE_GAP = re.compile(
     r"(?<=[^\s:])(?<![;,.] no)(?: {3,}|[ ]*\t[ \t]*)(?=[^\s:])(?!(?:or|and|nor|of|is|are|in|on|with)\b)"
 )
 _NARROW_GAP = re.compile(r"\S {1,2}\S")
-_CELL = re.compile(r"[A-Za-z][A-Za-z /]{1,30}\Z")
+_CELL = re.compile(r"(?:[A-Za-z]{2,20}: )?[A-Za-z][A-Za-z /]{1,30}\Z")
 
 # Boxes to tick; those of a line that begins with a name stand behind their names: "Effusion [x] Edema [ ]".
 _UNTICKED, _TICKED = r"(?:\[(?: {0,3}|no?|-)\]|\( {1,3}\))", r"(?:\[(?:x|\u2713|\u221a|y|yes)\]|\(x\))"
