@@ -58,11 +58,11 @@ def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
 
     A row with neither is a report with an empty text. Columns that are not used are named on standard error, and those
     of them that look like patients' ids, whose reports could otherwise stand in training and test at once. Of a folder
-    of images each is a report.
+    of images each is a report, and our own ``reports.jsonl`` is read as it stands.
     """
     path = keys.input
-    if path.is_dir():
-        yield from _folder(path)
+    if path.is_dir() or _is_ours(keys):
+        yield from _folder(path) if path.is_dir() else read_reports(path)
         return
     used: dict[str, str | None] = {}
     names: dict[str, Any] = {}
@@ -98,13 +98,15 @@ def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
         say(f"{path}: {patients[0]} looks like ids of patients (patient_column={patients[0]})")
 
 
+def _is_ours(keys: Keys) -> bool:
+    """Whether a file is a ``reports.jsonl`` of our own: another's text is still to be parted into its sections."""
+    if not is_jsonl(keys.input) or any(column for name, column in vars(keys).items() if name != "input"):
+        return False
+    return {"report_id", "findings", "text", "source"} <= next((row.keys() for _, row in read_table(keys.input)), set())
+
+
 def reports_of(path: Path, **columns: str | None) -> Iterator[Report]:
-    """Reads our ``reports.jsonl``, or what else :func:`read` does, by columns of :class:`Keys`."""
-    if is_jsonl(path) and not any(columns.values()):
-        first = next((row for _, row in read_table(path)), {})
-        # A row of our own has its sections apart; another's text is still to be parted into them.
-        if {"report_id", "findings", "text"} <= first.keys():
-            return read_reports(path)
+    """What :func:`read` reads, by columns of :class:`Keys`."""
     return read(Keys(input=path, **columns))
 
 
