@@ -104,10 +104,6 @@ class Run:
         if self.ledger.taken_over:
             adopt(self.ledger, self._with_text(), self.asking, self.model)
 
-    def ask(self) -> None:
-        """Asks what has no answer yet, see :func:`ask_together`."""
-        ask_together([self])
-
     def begin(self, what: str) -> list[Question]:
         """The questions of a stage that have no answer yet; counts those that have."""
         asked = self._asked(what)

@@ -155,15 +155,13 @@ def user_message(instruction: str, report_text: str, prompt_format: str = "llama
     ``llama3_chat`` frames the report as the paper's prompts do; ``alpaca`` uses the template of torchtune's Alpaca
     dataset, which the paper's repository trained with.
     """
-    if prompt_format == "llama3_chat":
-        return f"{instruction}\n\nReport to Analyze:\n{report_text}\n\nOutput:"
     if prompt_format == "alpaca":
         # Imported here because torchtune brings torch, and labelling through a server needs neither.
         from torchtune.data import AlpacaToMessages
 
         template = AlpacaToMessages().template["prompt_input"]
         return template.format(instruction=instruction, input=report_text)
-    raise ValueError(f"prompt_format {prompt_format!r} is not one of {', '.join(PROMPT_FORMATS)}")
+    return f"{instruction}\n\nReport to Analyze:\n{report_text}\n\nOutput:"
 
 
 def prompt_sha256(instruction: str, prompt_format: str = "llama3_chat") -> str:

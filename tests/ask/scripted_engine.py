@@ -7,7 +7,7 @@ from typing import Any
 from radtune.ask.costs import Budget
 from radtune.ask.ledger import Ledger
 from radtune.ask.questions import Asking
-from radtune.ask.run import Outcome, Run
+from radtune.ask.run import Outcome, Run, ask_together
 from radtune.engines.choose import Model
 from radtune.engines.prompt import Prompt, Response, Sampling
 from radtune.report import Report
@@ -63,5 +63,5 @@ def label(
     engine = answer if isinstance(answer, Scripted) else Scripted(answer)
     with Ledger(path) as ledger:
         run = Run(reports, asked, model_of(engine), ledger, budget or Budget(), host)
-        run.ask()
+        ask_together([run])
         return run.outcome, list(run.rows()), engine

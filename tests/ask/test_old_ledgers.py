@@ -12,7 +12,7 @@ from scripted_engine import CLASSES, PHRASES, asking, label, model_of
 from radtune.ask.ledger import Ledger, Said
 from radtune.ask.old_ledgers import row_keys, teacher_key
 from radtune.ask.questions import questions_for
-from radtune.ask.run import Run
+from radtune.ask.run import Run, ask_together
 from radtune.engines.choose import Model
 from radtune.engines.prompt import Sampling
 
@@ -114,7 +114,7 @@ def test_rows_of_inference_are_taken_over_with_samples_scores_and_what_was_denie
     for _ in range(2):
         with Ledger(path) as ledger:
             run = Run(reports[:1], asked, MINI, ledger)
-            run.ask()
+            ask_together([run])
             (made,) = run.rows()
         assert (run.outcome.asked, made["labels"], made["denied"]) == (0, ["Edema"], ["Fracture"])
         assert (made["scores"], made["cut_words"], made["model"]) == (scores, 7, "data/mini")

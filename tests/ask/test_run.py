@@ -10,7 +10,7 @@ import radtune.ask.run as ask_run
 from radtune.ask.costs import Budget, Price
 from radtune.ask.ledger import Ledger
 from radtune.ask.questions import asked_again, questions_for
-from radtune.ask.run import Run, write_rows
+from radtune.ask.run import Run, ask_together, write_rows
 from radtune.config import InputError
 from radtune.engines.prompt import Response, Sampling
 from radtune.label_files import read_labels
@@ -86,7 +86,7 @@ def test_a_row_that_a_reader_has_edited_stays(reports, path, tmp_path):
     output = tmp_path / "annotations.jsonl"
     with Ledger(path) as ledger:
         run = Run(reports, asking(), model_of(Scripted(lambda prompt: "['effusion']")), ledger)
-        run.ask()
+        ask_together([run])
         write_rows(run, output)
         rows = [json.loads(line) for line in output.read_text().splitlines()]
         rows[1]["labels"], rows[2]["phrases"] = ["scar"], [{"phrase": "mass", "icd10": "R91.8"}]
@@ -275,7 +275,7 @@ def test_a_local_engine_gets_bounded_windows_and_what_the_rules_expect(reports, 
 
     asked = asking(task=CLASSES, sampling=Sampling(0.0, 64, grammar=CLASSES.grammar()))
     with Ledger(None) as ledger:
-        Run(reports, asked, model_of(Counting(), engine_name="torchtune"), ledger).ask()
+        ask_together([Run(reports, asked, model_of(Counting(), engine_name="torchtune"), ledger)])
     assert [len(window) for window in windows] == [4, 4, 2]
     assert {prompt.draft for prompt in windows[1]} == {("Edema", "Pleural Effusion")}
 
