@@ -185,7 +185,9 @@ _HASHES = re.compile("##++")
 _SENTENCE_END = re.compile(
     # Only a shorter word, and no number, may be abbreviated.
     r"\.(?:(?!\w)(?:(?<=\d\.)|(?<=\w{7}\.)|(?<!\b(?:vs|dr|pl)\.)(?! (?:neg|pos)\b(?! for))"
-    r"(?<!\b(?:e\.g|i\.e|d\.d|c\.p|mod|min)\.)(?<!\b(?:susp|prob|poss|incr)\.)(?<!\b(?:bilat|equiv)\.)(?<!\b(?:approx|interv)\.)(?<!\bno\.(?=\s\d)))"
+    r"(?<!\b(?:e\.g|i\.e|d\.d|c\.p|mod|min)\.)(?<!\b(?:susp|prob|poss|incr)\.)"
+    r"(?!(?<=\b(?:bilat|equiv)\.) (?![a-z/ ]{1,30}:))"
+    r"(?<!\b(?:approx|interv)\.)(?<!\bno\.(?=\s\d)))"
     r"|(?<=[a-z]{3}\.)(?=[a-z]{2})|(?<!\d\.)(?=\d{1,2}[.)] ?[a-z])|(?<=[\s.]\d\.)(?=[a-z])|(?<=^\d\.)(?=[a-z]))"
     rf"|-(?<=\s-)(?=\s)(?!\s{{1,9}}+(?:{_ANSWER}|{_ADJECTIVE}))"
     r"|:(?:(?<=\bfindings:)|(?<=\bimpression:)|(?<=\bconclusion:))"
