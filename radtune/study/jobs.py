@@ -12,7 +12,7 @@ from typing import Any
 from radtune import PACKAGE, ROOT
 from radtune.study.cells import Cell, Kind, rate_text
 from radtune.study.plan import Study, opponents
-from radtune.study.settings import OURS, TEACHER, Cohort, Test, Training, gold_name, is_synthetic
+from radtune.study.settings import GOLD_KEYS, OURS, TEACHER, Cohort, Test, Training, gold_name, is_synthetic
 from radtune.tasks import Task, load_task, shows_images, task_names
 
 ADAPTER = Path("adapter") / "adapter_model.safetensors"
@@ -182,8 +182,7 @@ def _combine(study: Study, cell: Cell, test: Test, output: Path) -> Job:
         name: [study.predictions(member.name, part.name) for member in study.members(cell.ensemble)]
         for name, part in (("predictions", test), ("validation", validation))
     }
-    own = ("gold_column", "gold_columns", "gold_names", "gold_rule", "gold_blank", "id_column")
-    reading = {name: validation.evaluation[name] for name in own if name in validation.evaluation}
+    reading = {name: validation.evaluation[name] for name in GOLD_KEYS if name in validation.evaluation}
     keys = {**ensemble.combine, **files, **reading, "task": _task(test.task), "gold": validation.gold, "output": output}
     reads = (*files["predictions"], *files["validation"], validation.gold, *_wording(test.task))
     return Job(f"combine/{cell.name}/{test.name}", ("scripts/combine.py",), keys, (output,), reads, packages=_LINEAR)

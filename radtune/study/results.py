@@ -14,7 +14,7 @@ from radtune.score.inputs import one_gold
 from radtune.study.cells import Cell, Kind
 from radtune.study.made_from import read_stamp, stamp_path
 from radtune.study.plan import Study
-from radtune.study.settings import Test
+from radtune.study.settings import GOLD_KEYS, Test
 from radtune.tables import is_jsonl
 from radtune.tasks.lists import fold_space
 
@@ -190,9 +190,7 @@ def gold_of(test: Test) -> LabelFile:
     Raises:
         InputError: It cannot be read.
     """
-    names = ("gold_column", "gold_columns", "gold_rule", "id_column", "gold_blank", "gold_names")
-    keys = map(test.evaluation.get, names)
-    return one_gold(test.gold, test.task, *keys, slips=_is_lenient(test))
+    return one_gold(test.gold, test.task, *map(test.evaluation.get, GOLD_KEYS), slips=_is_lenient(test))
 
 
 def predictions_of(study: Study, cell: str, test: Test) -> LabelFile:

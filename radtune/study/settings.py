@@ -31,11 +31,9 @@ RULES, TEACHER = "rules", "teacher"
 SYNTHETIC = "synthetic"
 # In a mix, as many rows as there are labels.
 ALL = "all"
-# Keys of a test that are not prepare_reports.py's but evaluate.py's.
-_EVALUATION_KEYS = (
-    "by", "gold", "gold_blank", "gold_column", "gold_columns", "gold_names", "gold_rule", "id_column", "spelling",
-    "uncertain",
-)  # fmt: skip
+# Keys of a test that are not prepare_reports.py's but evaluate.py's: how gold is read, as one_gold has it, and others.
+GOLD_KEYS = ("gold_column", "gold_columns", "gold_rule", "id_column", "gold_blank", "gold_names")
+_EVALUATION_KEYS = ("by", "gold", *GOLD_KEYS, "spelling", "uncertain")
 _PATH_KEYS = ("input", "gold", "reports", "labels")
 # $NAME or ${NAME} in a path; and as OmegaConf writes it.
 _VARIABLE = re.compile(r"\$\{?(?:oc\.env:)?(\w+)\}?")
