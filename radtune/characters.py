@@ -188,8 +188,8 @@ _SCRIPTS = {
     "ar": "\u0600-\u06ff", "he": "\u0590-\u05ff", "th": "\u0e00-\u0e7f", "hi": "\u0900-\u097f",
 }  # fmt: skip
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
-# Of English shorthand: "no e/o effusion" has three words of Portuguese.
-_SHORTHAND = re.compile(r"\b\w/\w\b")
+# Of English shorthand: "no e/o effusion" has three words of Portuguese, "-ve" one of Turkish.
+_SHORTHAND = re.compile(r"\b\w/\w\b|[+-]ve\b")
 _READ_FOR_LANGUAGE = 4000
 # ISO 639-2's code for a language that is none of these. Of Open-i's 3,080 reports, those of eight words or more are
 # English function words to a ninth at least.

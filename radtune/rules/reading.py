@@ -75,22 +75,22 @@ _NAME_ALONE = re.compile(
 _ANSWER_ALONE = re.compile(
     r"[ \t]*(?:absent|negative|yes|present|(?:none|no|nil|not)(?: (?:seen|present|identified|visible|evident))?"
     r"|(?:not |mildly |slightly |moderately |markedly )?(?:normal(?: in size)?|enlarged|widened|dilated|borderline"
-    r"|clear|sharp|free|intact|unremarkable|stable|unchanged|blunted|within normal limits|wnl|nad))[ \t]*\.?[ \t]*\Z",
+    r"|clear|sharp|free|intact|unremarkable|stable|unchanged|blunted|within normal limits|wnl|nad)(?: bilaterally)?)"
+    r"[ \t]*\.?[ \t]*\Z",
     re.IGNORECASE,
 )
 # "PTX -", above a line that ends in a sign, too.
 _SIGN_AT_END = re.compile(r".*\w [-+\xb1/]{1,3}[ \t]*\Z")
 # What a list below says of its items: "Negative for:", "The following are not seen:", and an item of it.
 _LEADS = re.compile(
-    r"[ \t]*(?:[A-Za-z]{2,20}: ?)?(?:[A-Za-z ]{1,40}\b)?"
-    r"(?:no|none|not [a-z]+|absent|negatives?|without|excluded?|ruled out|rule out|negative for|(?:evidence|signs?) of"
-    r"|following|possible|probable|likely|suspected|questionable|resolved|removed|discontinued)"
-    r"(?: (?:any of )?(?:the following|these))?(?: (?:is|are|was|were) (?:not )?(?:seen|present|identified|excluded))?"
-    r"[ \t]*:[ \t]*\Z",
+    r"[ \t]*(?:[A-Za-z]{2,20}: ?)?(?:[A-Za-z ,]{1,40}\b)?(?:no|none|(?:not|no longer) [a-z]+|absent|negatives?"
+    r"|without|excluded?|ruled out|rule out|negative for|(?:evidence|signs?) of|following|resolved|removed|discontinued"
+    r"|(?:possible|probable|likely|suspected|questionable)(?: [a-z]+)?)(?: (?:any of )?(?:the following|these))?"
+    r"(?: (?:is|are|was|were) (?:not )?(?:seen|present|identified|excluded))?[ \t]*:[ \t]*\Z",
     re.IGNORECASE,
 )
 _ITEM = re.compile(
-    r"([ \t]*(?:[-*\u2022>]|\(?\d{1,2}[.)]|[a-z]\))?[ \t]*)"
+    r"([ \t]*(?:[-*\u2022>]|\(?\d{1,2}[.)]|\(?[a-z]\))?[ \t]*)"
     r"((?!(?:no|there|not|none|the)\b)[A-Za-z/-]+"
     r"(?: (?!(?:is|are|has|have|was|were|no|not|there)\b)[A-Za-z0-9/-]+){0,5})"
     r"[ \t]*[.,;]?[ \t]*\Z",
@@ -126,11 +126,14 @@ _OPTIONS = re.compile(
     rf"(?={_BOX} *+{_OPTION}[^\[(\n]*{_BOX} *+{_OPTION}).*$"
 )
 _BOXED = re.compile(rf" *+:? *+(?:(?P<no>{_UNTICKED})|{_TICKED})([^\[(\n]*)")
-_BOX_BEHIND = re.compile(rf"\b(?:yes|no|present|absent):? *+{_UNTICKED} ?|:? *+(?:(?P<no>{_UNTICKED})|{_TICKED}) ?")
+_BOX_BEHIND = re.compile(
+    rf"\b(?P<dropped>yes|no|present|absent):? *+{_UNTICKED} ?|:? *+(?:(?P<no>{_UNTICKED})|{_TICKED}) ?"
+)
 # What stands for a word: places that a report's de-identification left, a finding's sign in brackets, boxes to tick.
 _MARKS = re.compile(
-    r"(?P<gap>\[\*\*[^\]\n]{0,80}\*\*\])|(?P<absent>\((?:-|n|neg|negative|absent|none|no|nil)\) ?|(?<!\w)-ve(?!\w))"
-    r"|(?P<present>\((?:\+|y|pos|positive|present|yes)\) ?|(?<!\w)\+ve(?!\w))"
+    r"(?P<gap>\[\*\*[^\]\n]{0,80}\*\*\])|(?P<absent>\((?:-|n|neg|negative|absent|none|no|nil)\) ?|(?<!\w)-ve(?!\w),?"
+    r"|(?<=[a-z] )\[(?:-|n|neg|negative|absent|none|no|nil)\](?= *(?:[,;.\n]|\Z)))"
+    r"|(?P<present>\((?:\+|y|pos|positive|present|yes)\) ?|(?<!\w)\+ve(?!\w),?)"
     r"|(?P<choice>[(\[](?:yes|no|y|n|present) ?/ ?(?:yes|no|y|n|absent)[)\]])"
     rf"|(?P<dropped>{_UNTICKED} ?(?:yes|no|present|absent)\b|{_TICKED}(?= ?(?:yes|no|present|absent)\b))"
     rf"|(?P<unticked>{_UNTICKED})|(?P<ticked>{_TICKED})"
@@ -157,23 +160,31 @@ _MINUS = re.compile(r": -(?= ?(?:[.,\n]|\Z))")
 # A finding's answer behind it, as a sign or a letter: "Effs +, PTX -, edema ±", "Edema Y / Nodule N".
 _PLUS_OR_MINUS = re.compile(r"\+ ?/ ?-|\+-|-/\+")
 _SIGNED = re.compile(
-    r"(?<=[a-z)])(?P<sign> (?:-{1,2}|\+{1,4}|\xb1|[yn])|\+{1,4}|\xb1)"
+    r"(?<=[a-z)])(?P<sign> {1,3}(?:-{1,2}|\+{1,4}|\xb1|[yn])|\+{1,4}|\xb1)"
     r"(?P<end> *(?:,(?!\d)|/(?! ?[-yn]\b)|(?=[.;\n]|\Z)))"
 )
 _SLASHED = re.compile("/(?<= [ny]/)|/(?<= [ny] /)")
 _BEFORE_SIGNED = re.compile(r",(?= ?[a-z #]{1,40}:n *(?:[.\n]|\Z))")
-# Answers for either side: "Effusion R: none, L: small". Where one side has it, the other says no more.
-_A_SIDE = r"\(?\b(?:right|left|rt|lt|r|l)\b\)?(?: (?:base|lung|side|apex|zone))?(?: ?[:=]| -(?= \w\w))? ?"
+# "Mass \u2717 Effusion \u2713"
+_CHECKED = re.compile(r"(?<=[a-z)])[ :] ?(?:(?P<no>[\u2717\u2718])|[\u2713\u2714])(?: *,| (?=\w)|(?= *(?:\n|\Z)))")
+# Answers for either side, or for lobes: "Effusion R: none, L: small". Where one has it, those without say no more.
+_SIDE = r"\(?\b(?:right|left|rt|lt|r|l|[rl][uml][lz])\b\)?"
+_AT_A_PLACE = rf"{_SIDE}(?: (?:base|lung|side|apex|zone))?(?: ?[:=]| -(?= \w\w))? ?"
+_AT_SIDE = rf"{_AT_A_PLACE}(?P<said>(?:(?!{_SIDE})(?:[^\n,;:.|]|\.(?=\d))){{1,40}}+)(?P<end>[,;/.]? *\n?[ -]*)"
 _AT_SIDES = re.compile(
-    r"(?P<name>(?:^|(?<=[\n.,;:]))[ -]*[a-z][a-z /-]{1,40}?)(?P<at> ?[:,-]? *\n?[ -]*)"
-    rf"(?P<one>{_A_SIDE}(?P<first>[^\n,;:.|]{{1,40}}?))(?P<between> *[,;/.]? *\n?[ -]*)"
-    rf"(?P<two>{_A_SIDE}(?P<second>[^\n,;:.|]{{1,40}}?))"
-    r"(?= *(?:[.,;\n]|\Z))"
+    r"(?P<name>(?:^|(?<=[\n.,;:])|(?<=[\n.,;:] ))[ -]*[a-z][a-z /-]{1,40}?)(?P<at> ?[:,-]? *\n?[ -]*)"
+    rf"(?P<sides>(?:{_AT_SIDE}){{2,6}}+)".replace("?P<said>", "?:").replace("?P<end>", "?:")
 )
-_NONE = re.compile(r"(?:none|nil|no|n|absent|neg|negative|clear|0|-|not (?:seen|present)|none (?:seen|present))? *\Z")
+_ONE_SIDE = re.compile(_AT_SIDE)
+_NONE = re.compile(
+    r"(?:none|nil|no|n|absent|neg|negative|clear|sharp|free|normal|0|-|not (?:seen|present)|none (?:seen|present))? *\Z"
+)
 # Where these find nothing, neither does the other, which is slower.
-_SIDE_NAMED = re.compile(r":(?:(?<=\b[rl]:)|(?<=\b[rl]t:)|(?<=left:)|(?<=right:)|(?<=(?:base|lung):)|(?<= :))")
-_SIDES_DASHED = (" r -", " l -", "right -", "left -")
+_SIDE_NAMED = re.compile(
+    r":(?:(?<=\b[rl]:)|(?<=\b[rl]t:)|(?<=left:)|(?<=right:)|(?<=(?:base|lung):)|(?<=\b[rl][uml][lz]:)|(?<= :)"
+    r"|(?= ?(?:right|left|[rl]t?)\b))"
+)
+_SIDES_DASHED = (" r -", " l -", "rt -", "lt -", "right -", "left -")
 # A form's blanks around what was filled in, and its fields: "Effusion ___none___", "<Edema: none> <Effusion: small>".
 _BLANKS = re.compile(r"(?<=[a-z])_+|_+(?=[a-z])")
 # Marks of a heading, or a rule; one alone may be a fracture.
@@ -198,7 +209,8 @@ _RULE = re.compile(rf"(?<= )--++(?= )(?! {{1,9}}+(?:{_ANSWER}|(?:normal|clear|en
 _QUESTION = re.compile(rf"(?<=[\w?]\?)\s(?:(?=\s*+no evidence of\b)|(?!\s{{0,9}}+{_ANSWER}))|(?<=\w) (?=\?\w)")
 # "Heart - enlarged", "Pneumothorax - none": the dash stands for a colon.
 _DASH_AS_COLON = re.compile(
-    rf"(?:^|(?<=\n))( *+[a-z][a-z/]{{1,20}}+(?: [a-z/]{{1,20}}+){{0,2}} )-(?= {{1,3}}+(?:{_ANSWER}|{_ADJECTIVE}))"
+    r"(?:^|(?<=\n))( *+[a-z][a-z/]{1,20}+(?: [a-z/]{1,20}+){0,2}(?:, (?:left|right))? )"
+    rf"-(?= {{1,3}}+(?:{_ANSWER}|{_ADJECTIVE}))"
 )
 # "- No effusion - Mild cardiomegaly" are two items.
 _DENIED_ITEM = re.compile(r"((?:^|(?<=\n)|(?<=- ))no (?:[^\n-]|(?<! )-(?! )){1,60} )-(?= )")
@@ -213,24 +225,22 @@ _ANSWER_MARK = re.compile(r"(?<=\?)([ \t]{0,9}\n[ \t]{0,9})(?:a|ans|answer)[.:)]
 # "Pneumothorax? - none seen."
 _ASKED_BEFORE = re.compile(rf"\?( *)[-:](?= *+{_ANSWER})")
 # Headings of what is not there.
+_NOT_SEEN = r"(?:not|no longer) (?:seen|present|identified|visible|found|demonstrated|detected|evident|noted)"
 _LISTS_ABSENT = re.compile(
     r"(?:^|(?<=\n)|(?<=[.:] ))( *)((?:(?:pertinent|relevant|significant|important) )*(?:negatives?|(?:absent|negative)"
-    r"(?: findings?)?|findings? (?:not (?:seen|present)|absent)|not (?:seen|present|identified|visible|found)"
-    r"|(?:the following|these)(?: findings?)?(?: (?:is|are|was|were))? (?:not (?:seen|present|identified|visible|found)"
-    r"|absent|excluded)|none of (?:the following|these) (?:is|are|was|were) (?:seen|present|identified|visible|found)"
-    r"|excluded|(?:negative for|no (?:evidence|signs?) of any of) the following)) *:"
+    rf"(?: findings?| are)?|findings? (?:{_NOT_SEEN}|absent)|nil|excluded|ruled out|{_NOT_SEEN}"
+    rf"|(?:the following|these)(?: findings?)?(?: (?:is|are|was|were|have|has))? (?:{_NOT_SEEN}|absent|excluded"
+    r"|resolved|cleared)|none of (?:the following|these) (?:is|are|was|were) (?:seen|present|identified|visible|found)"
+    r"|(?:negative for|no (?:evidence|signs?) of any of) the following)) *:"
 )
-# Where this finds nothing, neither does the other, which is slower.
-_MAY_LIST_ABSENT = re.compile(
-    r":(?:(?<=negatives:)|(?<=(?:negative|excluded):)|(?<=(?:absent|gative) findings:)|(?<=absent:)|(?<=seen:)"
-    r"|(?<=(?:present|visible):)|(?<=identified:)|(?<=found:)|(?<=following:)|(?<= :))"
-)
+# The colon of a heading but these, without which there is none of those, for which a text is searched slowly.
+_OTHER_HEADING = re.compile(r"(?m):(?<!^findings:)(?<!^impression:)")
 # A text without any sign, whose signs were dictated as words.
 _DICTATED = re.compile(r"(?<= )(?:(?P<end>period|full stop|new (?:line|paragraph))|(?P<comma>comma)|colon)(?= |\Z)")
 _SIGN = re.compile(r"[.,:;]")
 # "Effusion: none, edema: mild": behind a heading and what it says comes the next one.
 _NEXT_HEADING = re.compile(
-    r"(:(?:[^:\n]{1,80}?(?=,)| {0,2}(?:no|none|nil|yes|absent|present|normal|negative|y|n|0|\d?\++)(?= )))[ ,]"
+    r"(:(?:[^:\n]{1,80}?(?=,)| {0,2}(?:no|none|nil|yes|absent|present|normal|negative|y|n|0|\?|\d?\++)(?= )))[ ,]"
     r"(?=[ ,]{0,3}[a-z][a-z'/]{1,20}+(?: [a-z/]{1,20}+){0,3}? ?:(?! ?(?!0(?![\d.:])|\d\+)\d))"
 )
 
@@ -255,9 +265,7 @@ def reading_copy(text: str) -> str:
     if "[" in lower or "(x)" in lower:
         lower = _OPTIONS.sub(_ticked_of, lower)
         lower = _BOXES_BEHIND.sub(
-            lambda line: _BOX_BEHIND.sub(
-                lambda box: (":no" if box["no"] else "").ljust(len(box[0]) - 1) + SENTENCE_END, line[0]
-            ),
+            lambda line: _BOX_BEHIND.sub(_box_behind, line[0]),
             lower,
         )
     if "(" in lower or "[" in lower or "-ve" in lower or "+ve" in lower:
@@ -268,18 +276,20 @@ def reading_copy(text: str) -> str:
         )
     if ";" in lower:
         lower = _CELLS.sub(":", lower)
+    if not lower.isascii():
+        lower = _CHECKED.sub(lambda sign: (":n" if sign["no"] else "").ljust(len(sign[0]) - 1) + SENTENCE_END, lower)
     lower = lower.translate(_SIGNS)
     dashed, plus = " -" in lower, "+" in lower
     if plus:
         lower = _PLUS_OR_MINUS.sub(lambda sign: "\xb1".ljust(len(sign[0])), lower)
     if _SIDE_NAMED.search(lower) or (dashed and any(side in lower for side in _SIDES_DASHED)):
-        lower = _AT_SIDES.sub(_of_both_sides, lower)
+        lower = _AT_SIDES.sub(_of_the_sides, lower)
     if dashed or plus or " n," in lower or " y," in lower or _SLASHED.search(lower) or not lower.isascii():
         lower = _BEFORE_SIGNED.sub(SENTENCE_END, _SIGNED.sub(_answered_by_sign, lower))
     if dashed:
         lower = _RULE.sub(lambda rule: SENTENCE_END.ljust(len(rule[0])), _MINUS.sub(":no", lower))
         lower = _DASH_AS_COLON.sub(r"\1:", _DENIED_ITEM.sub(rf"\1{SENTENCE_END}", lower))
-    if _MAY_LIST_ABSENT.search(lower):
+    if _OTHER_HEADING.search(lower):
         lower = _LISTS_ABSENT.sub(lambda name: f"{name[1]}no:".ljust(len(name[0])), lower)
     if "?" in lower:
         lower = _ANSWER_MARK.sub(lambda mark: mark[1].ljust(len(mark[0])), lower)
@@ -292,20 +302,35 @@ def reading_copy(text: str) -> str:
     return lower
 
 
-def _of_both_sides(sides: re.Match[str]) -> str:
-    """A name and what is said of its two sides; of the side that has it alone, if one has."""
-    none = [bool(_NONE.match(sides[part])) for part in ("first", "second")]
+def _of_the_sides(found: re.Match[str]) -> str:
+    """A name and what is said of its sides, but of those that have it not where another has."""
+    sides = list(_ONE_SIDE.finditer(found["sides"]))
+    none = [bool(_NONE.match(side["said"])) for side in sides]
     if not any(none):
-        return sides[0]
-    name, at, one, between, two = sides.group("name", "at", "one", "between", "two")
-    kept = two.rjust(len(one + between + two)) if none[0] else one.ljust(len(one + between + two))
-    return f"{name}:{' ' * (len(at) - 1)}{kept.replace(':', ' ')}"
+        return found[0]
+    if all(none):
+        none[-1] = False
+    said = found["name"] + ":".ljust(len(found["at"]))
+    for number, (side, lacks) in enumerate(zip(sides, none, strict=True), start=1):
+        end = side["end"]
+        body = side[0][: len(side[0]) - len(end)].replace(":", " ")
+        if number < len(sides):
+            end = ("" if lacks or none[number] else ",")[: len(end)].ljust(len(end))
+        said += (" " * len(body) if lacks else body) + end
+    return said
 
 
 def _answered_by_sign(sign: re.Match[str]) -> str:
     absent = sign["sign"].strip() in ("-", "--", "n")
     word = ":n".ljust(len(sign["sign"])) if absent else sign["sign"]
     return word + (sign["end"][:-1] + SENTENCE_END if sign["end"].strip() else sign["end"])
+
+
+def _box_behind(box: re.Match[str]) -> str:
+    if box["dropped"]:
+        return " " * len(box[0])
+    word = ":n" if box["no"] else ""
+    return word.ljust(len(box[0]) - 1) + SENTENCE_END[: len(box[0]) - len(word)]
 
 
 def _ticked_of(line: re.Match[str]) -> str:
@@ -323,8 +348,8 @@ def _word_for(mark: re.Match[str]) -> str:
         "unticked": f"{SENTENCE_END}no"[-len(mark[0]) :], "ticked": SENTENCE_END, "number": SENTENCE_END,
     }  # fmt: skip
     word = words[mark.lastgroup or ""].ljust(len(mark[0]))
-    # "Edema (-) effusion (+)"
-    return word[:-1] + SENTENCE_END if mark[0][-2:] == ") " else word
+    # "Edema (-) effusion (+)", "edema -ve, effusion +ve"
+    return word[:-1] + SENTENCE_END if mark[0].endswith((") ", ",")) else word
 
 
 def _fold_lines(text: str) -> str:

@@ -76,19 +76,26 @@ def test_misses_are_shown_with_the_rule_that_fired(run_here, succeeds, tmp_path:
         ("Edema +/-, nodule \xb1", ["edema \xb1", "nodule \xb1"]),
         ("Edema +, base. Effusion, nodule -", ["edema +", "base", "effusion", "nodule:n"]),
         ("Edema Y / Effusion N, CTR 0,5", ["edema y", "effusion:n", "ctr 0,5"]),
+        ("Edema -ve, effusion +ve, mass [-], CHF", ["edema :no", "effusion", "mass:n", ", chf"]),
+        ("Edema \u2717 Effusion \u2713", ["edema:n", "effusion"]),
         # the side that has it
         ("Effusion R: none, L: small", ["effusion:         l  small"]),
         ("Effusion:\n- Right: small\n- Left: no", ["effusion:   right  small"]),
         ("Effusion R: no, L: no", ["effusion:       l  no"]),
         ("Effusion R: small, L: trace", ["effusion r: small, l: trace"]),
+        ("Nodule RUL: no, RLL: 5 mm, LLL: no", ["nodule:         rll  5 mm"]),
+        ("Mass R - L -. Nodule R + L -", ["mass:    l:n", "nodule:r +"]),
         # lists below what they are denied by
         ("No:\n- Edema.\n2. rib fracture\nHeart is large", ["no:>  edema >   rib fracture", "heart is large"]),
         ("The following are absent: edema", ["no:                       edema"]),
+        ("Not seen:\nedema", ["no:      >edema"]),
+        ("Seen:\nedema\neffusion", ["seen: edema", "effusion"]),
         # a name above its answer, options to tick
         ("CP angles\nNot blunted", ["cp angles:not blunted"]),
         ("CP angles\nSharp", ["cp angles:sharp"]),
         ("No edema\nNormal", ["no edema", "normal"]),
         ("Edema [ ] none [x] mild [ ] severe", ["edema:             mild"]),
+        ("Edema: yes [ ] no [x]", ["edema:         no"]),
     ],
 )  # fmt: skip
 def test_statements_of_other_layouts(text: str, expected: list[str]) -> None:

@@ -10,6 +10,17 @@ def test_length_stays(text: str) -> None:
     assert len(reading_copy(text)) == len(text)
 
 
+PIECES = (
+    "Effusion", "No", "none", "small", "R", "left", "RUL", ":", " ", "-", "+", "+/-", "/", ",", ".", "\n", "[ ]", "[x]",
+    "(-)", "-ve", "n", "Y", "not seen", "1)", "?", "\u2717", "|", "   ",
+)  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
+def test_length_stays_in_forms(text: str) -> None:
+    assert len(reading_copy(text)) == len(text)
+
+
 def sentences(text: str) -> list[str]:
     return [part.strip() for part in reading_copy(text).split("\n") if part.strip()]
 
