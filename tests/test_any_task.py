@@ -34,6 +34,8 @@ def test_every_command_takes_them(tmp_path, succeeds, monkeypatch):
     found = {report_id: {name for name in CLASSES if row[name] == "1"} for report_id, row in table.items()}
     assert found == {report_id: set(labels) for report_id, labels in gold.items()}
     assert all("0" in row.values() for row in table.values())
+    inputs = json.loads((folder / "labels.csv.manifest.json").read_text())["inputs"]
+    assert {"reports.jsonl", "sprocket.yaml", "lexicon.toml"} <= {Path(path).name for path in inputs}
 
     monkeypatch.setenv("OPENAI_API_KEY", "simulated")
     for file, truth, output, noise in (

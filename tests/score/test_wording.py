@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radtune.score.statements import reading_rules
-from radtune.score.wording import ErrorKind, difference
+from radtune.score.wording import ErrorKind, difference, wording
 from radtune.tasks import load_task
 
 RULES = reading_rules(load_task("open_ended"))
@@ -34,6 +34,11 @@ RULES = reading_rules(load_task("open_ended"))
 )
 def test_differences(first: str, second: str, expected: ErrorKind | None) -> None:
     assert difference(first, second, RULES) == difference(second, first, RULES) == expected
+
+
+def test_hedges_and_negations_are_seen() -> None:
+    found = [wording(phrase, RULES) for phrase in ("possible pneumonia", "no effusion", "small effusion")]
+    assert [(one.hedged, one.negated) for one in found] == [(True, False), (False, True), (False, False)]
 
 
 @given(st.text(max_size=40), st.text(max_size=40))

@@ -93,26 +93,6 @@ def test_a_broken_line_leaves_no_output(run_here, reports: Path, tmp_path: Path)
     assert list(tmp_path.iterdir()) == [reports]
 
 
-def test_labels_the_classes_of_a_task_of_ones_own(run_here, succeeds, tmp_path: Path) -> None:
-    lexicon = tmp_path / "spleen" / "lexicon.toml"
-    lexicon.parent.mkdir()
-    lexicon.write_text('[Splenomegaly]\nmentions = ["(large|big) spleen"]\n', encoding="utf-8")
-    task = tmp_path / "spleen.yaml"
-    task.write_text(
-        "name: spleen\nkind: classes\nclasses: [Splenomegaly, Accessory spleen]\nrules: spleen\n"
-        "prompts: {inference: 'Which of {classes}?'}\n"
-    )
-    reports = tmp_path / "notes.csv"
-    reports.write_text("uid,text\n1,Big spleen. No accessory spleens.\n2,Accessory spleen?\n", encoding="utf-8")
-    output = tmp_path / "labels.csv"
-    done = succeeds(SCRIPT, f"task={task}", f"reports={reports}", f"output={output}")
-    assert output.read_text() == "report_id,Splenomegaly,Accessory spleen,No Finding\n1,1,0,\n2,,-1,\n"
-    manifest = json.loads((tmp_path / "labels.csv.manifest.json").read_text())
-    assert {str(reports), str(task), str(lexicon)} <= set(manifest["inputs"])
-    done = run_here(SCRIPT, "task=open_ended", f"reports={reports}", f"output={output}")
-    assert (done.returncode, "no rules label it" in done.stderr) == (2, True)
-
-
 def test_evidence_points_into_the_cells(succeeds, tmp_path: Path) -> None:
     rows = [
         ("1", "Edema", "  No e\ufb00usion.\r\nHeart enlarged.", "Edema", ""),

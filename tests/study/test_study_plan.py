@@ -13,7 +13,7 @@ from radtune.study.cells import Kind, rate_text
 from radtune.study.check import check_files
 from radtune.study.jobs import jobs_of, made_by
 from radtune.study.made_from import Hashes, given_of
-from radtune.study.plan import opponents, read_study, read_training, study_from_mapping
+from radtune.study.plan import read_study, read_training, study_from_mapping
 
 
 def test_cells_in_the_order_of_the_tables(study_values: dict) -> None:
@@ -36,16 +36,6 @@ def test_cells_in_the_order_of_the_tables(study_values: dict) -> None:
     assert study.cell("voted").model == "mix_600_300"
     assert [cell.name for cell in study.cells if cell.recipe == "stock"] == ["mix_200_100_stock"]
     assert study.evaluation("base", "open_ended") == study.run_dir / "evaluations/base/open_ended/metrics.json"
-
-
-def test_who_is_compared_with_whom(study_values: dict) -> None:
-    study = study_from_mapping(study_values)
-    found = {(cell.name, test): opponents(study, cell, test) for cell in study.cells for test in cell.tests}
-    assert found["mix_200_100", "multiple_choice"] == ["base", "rule_labeler"]
-    assert found["mix_200_100", "open_ended"] == ["base", "teacher"]
-    assert found["mix_200_100_stock", "open_ended"] == ["mix_200_100"]
-    assert found["constrained", "multiple_choice"] == ["mix_600_300"]
-    assert not any(others for (cell, _), others in found.items() if cell.startswith(("lr", "only", "base", "teacher")))
 
 
 def test_a_study_may_have_one_task_and_no_teacher(study_values: dict) -> None:

@@ -54,8 +54,7 @@ def reported() -> Reported:
 def test_reported_numbers_agree_with_each_other(reported: Reported) -> None:
     for table in reported.tables.values():
         for row in table.rows:
-            f1 = 2 * row.precision * row.recall / (row.precision + row.recall)
-            assert row.f1 == pytest.approx(f1, abs=0.0101), row
+            assert row.f1 == round(2 * row.precision * row.recall / (row.precision + row.recall), 2), row
     best = {task: max(row.f1 for row in table.rows if row.kind == Kind.MIX) for task, table in reported.tables.items()}
     assert best == {"multiple_choice": 0.67, "open_ended": 0.91}
 
