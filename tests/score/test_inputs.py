@@ -85,13 +85,6 @@ def test_contradicting_keys_are_refused(
         read_gold(curated, MC, column, columns, rule, None)
 
 
-def test_gold_must_be_whole(tmp_path: Path) -> None:
-    path = tmp_path / "x.jsonl"
-    write_jsonl(path, [{"report_id": "1", "A": [], "B": [], "status": "refused"}])
-    with pytest.raises(InputError, match="gold of report '1' has status refused"):
-        gold_of(path, "union")
-
-
 @given(st.sampled_from(MC.classes), st.data())
 def test_one_swapped_pair_of_letters_is_understood(name: str, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(name) - 2))

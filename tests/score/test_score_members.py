@@ -93,7 +93,7 @@ def test_gold_may_be_of_annotators_and_what_cannot_be_is_told_before_files_are_r
         [f"gold={folder / 'validation.csv'}"],
         ["gold_rule=intersection", f"gold={folder / 'two.csv'}", *told],
     ):
-        done = succeeds(SCRIPT, *words, *gold)
+        succeeds(SCRIPT, *words, *gold)
         measured.append(json.loads(manifest_path(folder / "by_two.jsonl").read_text())["setting"]["measures"])
     assert measured[0] == measured[1] != measured[2]
     for slip in ("wanted.recal=0.9", "validation=[]", f"output={folder / 'rows.csv'}"):

@@ -9,8 +9,6 @@ from batch_server import BatchServer, running_batches
 from chat_server import Answer, Server, running
 from forks import Fork, Forks
 
-from radtune.report import Report, report_from_sections
-
 
 @pytest.fixture(scope="session")
 def start_server() -> Iterator[Callable[[], Server]]:
@@ -53,12 +51,6 @@ def batch_server(running_batch_server) -> BatchServer:
     """A provider of batches that has been asked nothing yet."""
     running_batch_server.clear()
     return running_batch_server
-
-
-@pytest.fixture
-def reports() -> list[Report]:
-    """Ten reports."""
-    return [report_from_sections(f"r{i}", None, f"Zebra effusion number {i}.", "Effusion.", "made") for i in range(10)]
 
 
 @pytest.fixture(scope="session")
