@@ -61,6 +61,14 @@ def test_other_label_and_sentence_are_named() -> None:
     assert "in 'Zebrafish effusion' (report 1)" in examples_text(errors)
 
 
+@pytest.mark.parametrize(
+    ("predicted", "kind"), [("no small effusion", "negated"), ("possible small effusion", "uncertain")]
+)
+def test_other_words_that_deny_or_doubt_are_no_description(predicted: str, kind: str) -> None:
+    errors = report_errors(OE, "1", [predicted], ["effusion"], "Small effusion.")
+    assert [(e.side, e.kind, e.other) for e in errors] == [("fp", kind, "effusion"), ("fn", kind, predicted)]
+
+
 def test_sentences_are_written_only_on_demand(tmp_path: Path) -> None:
     errors = report_errors(MC, "1", ["Edema"], [], TEXTS["1"])
     path = tmp_path / "errors.jsonl"
