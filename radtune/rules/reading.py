@@ -165,6 +165,8 @@ _SIGNED = re.compile(
 )
 _SLASHED = re.compile("/(?<= [ny]/)|/(?<= [ny] /)")
 _BEFORE_SIGNED = re.compile(r",(?= ?[a-z #]{1,40}:n *(?:[.\n]|\Z))")
+# "CTR 15/29": centimeters of the heart and the chest.
+_RATIO = re.compile(r"(?<=ctr |tio |tr: |io: )(\d\d(?:\.\d)?) ?/ ?([23]\d(?:\.\d)?)(?![\d/])")
 # "Mass \u2717 Effusion \u2713"
 _CHECKED = re.compile(r"(?<=[a-z)])[ :] ?(?:(?P<no>[\u2717\u2718])|[\u2713\u2714])(?: *,| (?=\w)|(?= *(?:\n|\Z)))")
 # Answers for either side, or for lobes: "Effusion R: none, L: small". Where one has it, those without say no more.
@@ -182,7 +184,7 @@ _NONE = re.compile(
 # Where these find nothing, neither does the other, which is slower.
 _SIDE_NAMED = re.compile(
     r":(?:(?<=\b[rl]:)|(?<=\b[rl]t:)|(?<=left:)|(?<=right:)|(?<=(?:base|lung):)|(?<=\b[rl][uml][lz]:)|(?<= :)"
-    r"|(?= ?(?:right|left|[rl]t?)\b))"
+    r"|(?<!findings:)(?<!impression:)(?= ?(?:right|left|[rl]t?)\b))"
 )
 _SIDES_DASHED = (" r -", " l -", "rt -", "lt -", "right -", "left -")
 # A form's blanks around what was filled in, and its fields: "Effusion ___none___", "<Edema: none> <Effusion: small>".
@@ -206,7 +208,10 @@ _SENTENCE_END = re.compile(
 # "FINDINGS --- no effusion --- PICC", but "Pneumothorax -- none".
 _RULE = re.compile(rf"(?<= )--++(?= )(?! {{1,9}}+(?:{_ANSWER}|(?:normal|clear|enlarged|widened|unremarkable)\b))")
 # "Opacity left base ?pneumonia" asks about what comes behind.
-_QUESTION = re.compile(rf"(?<=[\w?]\?)\s(?:(?=\s*+no evidence of\b)|(?!\s{{0,9}}+{_ANSWER}))|(?<=\w) (?=\?\w)")
+_QUESTION = re.compile(
+    rf"(?<=[\w?]\?)\s(?:(?=\s*+no evidence of\b)|(?!\s{{0,9}}+{_ANSWER}))"
+    r"|(?<=\w) (?=\?(?!(?:enlarged|widened|big|large|prominent)\b)\w)"
+)
 # "Heart - enlarged", "Pneumothorax - none": the dash stands for a colon.
 _DASH_AS_COLON = re.compile(
     r"(?:^|(?<=\n))( *+[a-z][a-z/]{1,20}+(?: [a-z/]{1,20}+){0,2}(?:, (?:left|right))? )"
@@ -234,7 +239,7 @@ _LISTS_ABSENT = re.compile(
     r"|(?:negative for|no (?:evidence|signs?) of any of) the following)) *:"
 )
 # The colon of a heading but these, without which there is none of those, for which a text is searched slowly.
-_OTHER_HEADING = re.compile(r"(?m):(?<!^findings:)(?<!^impression:)")
+_OTHER_HEADING = re.compile(r":(?:(?<!findings:)(?<!impression:)|(?<=absent findings:)|(?<=negative findings:))")
 # A text without any sign, whose signs were dictated as words.
 _DICTATED = re.compile(r"(?<= )(?:(?P<end>period|full stop|new (?:line|paragraph))|(?P<comma>comma)|colon)(?= |\Z)")
 _SIGN = re.compile(r"[.,:;]")
@@ -278,6 +283,8 @@ def reading_copy(text: str) -> str:
         lower = _CELLS.sub(":", lower)
     if not lower.isascii():
         lower = _CHECKED.sub(lambda sign: (":n" if sign["no"] else "").ljust(len(sign[0]) - 1) + SENTENCE_END, lower)
+    if "/" in lower and "ct" in lower:
+        lower = _RATIO.sub(lambda ratio: f"{100 * float(ratio[1]) / float(ratio[2]):.0f}".ljust(len(ratio[0])), lower)
     lower = lower.translate(_SIGNS)
     dashed, plus = " -" in lower, "+" in lower
     if plus:

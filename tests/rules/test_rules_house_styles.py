@@ -78,6 +78,7 @@ def test_misses_are_shown_with_the_rule_that_fired(run_here, succeeds, tmp_path:
         ("Edema Y / Effusion N, CTR 0,5", ["edema y", "effusion:n", "ctr 0,5"]),
         ("Edema -ve, effusion +ve, mass [-], CHF", ["edema :no", "effusion", "mass:n", ", chf"]),
         ("Edema \u2717 Effusion \u2713", ["edema:n", "effusion"]),
+        ("CTR 15/29, size ?large ?fluid 1/2", ["ctr 52   , size ?large", "?fluid 1/2"]),
         # the side that has it
         ("Effusion R: none, L: small", ["effusion:         l  small"]),
         ("Effusion:\n- Right: small\n- Left: no", ["effusion:   right  small"]),
