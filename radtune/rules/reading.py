@@ -238,6 +238,11 @@ _LISTS_ABSENT = re.compile(
     r"|resolved|cleared)|none of (?:the following|these) (?:is|are|was|were) (?:seen|present|identified|visible|found)"
     r"|(?:negative for|no (?:evidence|signs?) of any of) the following)) *:"
 )
+# "Small effusion, pneumothorax: none": what has a size is a statement, and no part of the name.
+_BEFORE_A_NAME = re.compile(
+    r"((?:^|(?<=[\n:]))[ -]*(?:tiny|trace|minimal|small|mild|moderate|large|severe|bilateral|no) [^,:\n]{3,40}),"
+    r"(?= ?[a-z][a-z /]{1,30}:)"
+)
 # The colon of a heading but these, without which there is none of those, for which a text is searched slowly.
 _OTHER_HEADING = re.compile(r":(?:(?<!findings:)(?<!impression:)|(?<=absent findings:)|(?<=negative findings:))")
 # A text without any sign, whose signs were dictated as words.
@@ -297,6 +302,7 @@ def reading_copy(text: str) -> str:
         lower = _RULE.sub(lambda rule: SENTENCE_END.ljust(len(rule[0])), _MINUS.sub(":no", lower))
         lower = _DASH_AS_COLON.sub(r"\1:", _DENIED_ITEM.sub(rf"\1{SENTENCE_END}", lower))
     if _OTHER_HEADING.search(lower):
+        lower = _BEFORE_A_NAME.sub(rf"\1{SENTENCE_END}", lower)
         lower = _LISTS_ABSENT.sub(lambda name: f"{name[1]}no:".ljust(len(name[0])), lower)
     if "?" in lower:
         lower = _ANSWER_MARK.sub(lambda mark: mark[1].ljust(len(mark[0])), lower)

@@ -60,6 +60,8 @@ def test_misses_are_shown_with_the_rule_that_fired(run_here, succeeds, tmp_path:
         ("No edema (2) effusion b) nodule", ["no edema", "effusion", "b  nodule"]),
         ("Nodule (2 cm) at the base", ["nodule  2 cm  at the base"]),
         ("Edema: no, effusion: small", ["edema: no", "effusion: small"]),
+        ("Small effusion, edema: no", ["small effusion", "edema: no"]),
+        ("Effusion, edema: no", ["effusion, edema: no"]),
         ("Edema: no effusion: yes", ["edema: no", "effusion: yes"]),
         ("No edema   Effusion", ["no edema", "effusion"]),
         ("No  edema  or   effusion", ["no  edema  or", "effusion"]),
