@@ -50,7 +50,7 @@ _PAGE_NUMBER = r"[-–—=| \t]{0,8}page[ \t]{1,3}\d{1,3}[ \t]{0,3}(?:of|/)[ \t]
 # hyphens, marks without width, combining marks, ligatures, typographic signs, bullets, full-width forms.
 _SINGLE = (
     "\x00-\x08\x0b-\x1f\x7f-\xa0\xad\xb4\xb7\xc6\xe6\u0152\u0153\u0300-\u036f\u061c\u1680\u180e\u2000-\u201f\u2023"
-    "\u2026\u2028-\u202f\u2032\u2033\u2043\u205f-\u206f\u2212\u2219\u25a0\u25aa\u25cf\u25e6\u3000\u3001\uf0a7\uf0b7"
+    "\u2026\u2028-\u202f\u2032\u2033\u2043\u205f-\u206f\u2212\u2219\u25a0\u25aa\u25cf\u25e6\u2610-\u2612\u3000\u3001\uf0a7\uf0b7"
     "\ufb00-\ufb06\ufe00-\ufe0f\ufeff\uff01-\uffef"
 )
 _ODD = re.compile(
@@ -71,6 +71,7 @@ _SIGNS = str.maketrans({
     **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
     **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\xb4", "'"), **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033", '"'),
     **dict.fromkeys("\xb7\u2023\u2043\u2219\u25a0\u25aa\u25cf\u25e6\uf0a7\uf0b7", "\u2022"),
+    "\u2610": "[ ]", "\u2611": "[x]", "\u2612": "[x]",
     "\u3001": ",", "\xc6": "AE", "\xe6": "ae", "\u0152": "OE", "\u0153": "oe",
 })  # fmt: skip
 

@@ -38,6 +38,7 @@ _OFTEN_MISSPELT = {name: kind for kind, names in _WORDS["often_misspelt"].items(
 _NEAR = 0.85
 _PART = rf"(?:{_one_of(_WORDS['parts']['words'])})"
 _ORGAN = re.compile(rf"{_PART}(?:(?: |/|, ?| ?& ?| and | of the | or ){_PART}){{0,5}}")
+_SIDES = ("left", "right", "both", "bilateral")  # of what stands above them
 _OF_A_VIEW = re.compile(_one_of(_WORDS["views"]["words"]))
 _OPENINGS = f"(?:{_one_of(_WORDS['sentences']['openings'])})"
 # In a text without capitals no sentence has one either.
@@ -119,7 +120,7 @@ def heading_kind(name: str) -> str | None:
     for kind, pattern in _KINDS.items():
         if pattern.fullmatch(plain):
             return kind
-    if _ORGAN.fullmatch(plain):
+    if _ORGAN.fullmatch(plain) and plain not in _SIDES:
         return ORGAN
     if title_of(name) == name.strip() and _OF_A_VIEW.search(plain):
         return VIEW

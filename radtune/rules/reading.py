@@ -119,7 +119,7 @@ _BOXES_BEHIND = re.compile(
 # The answers of one name, one of them ticked: "Effusion: [ ] none [x] small".
 _OPTION = (
     r"(?:no|none|yes|absent|present|normal|abnormal|clear|right|left|bilateral|small|mild|moderate|large|severe|trace"
-    r"|enlarged|borderline|widened|wide|possible|probable|equivocal|indeterminate|unknown)\b"
+    r"|one|single|multiple|several|enlarged|borderline|widened|wide|possible|probable|equivocal|indeterminate|unknown)\b"
 )
 _OPTIONS = re.compile(
     r"(?m)^((?:[a-z]{2,20}: )?[ -]*+[a-z][a-z /]{1,40}?) *+:? *+"
@@ -408,6 +408,8 @@ def _breaks(before: str, line: str, widest: int, prose: bool) -> bool:
     if _OPENS.match(line) or (_ANSWERED.match(before) and _NEXT_ROW.match(line)):
         return True
     if before.rstrip()[-1:] in "-+" and _SIGN_AT_END.match(before) and _SIGN_AT_END.match(line):
+        return True
+    if "[" in before and "[" in line and _BOXED.search(before.lower()) and _BOXED.search(line.lower()):
         return True
     if (_ends_open(before) and not (_AT_A_SIDE.search(before) and _CAPITALISED.match(line))) or _GOES_ON.match(line):
         return False
