@@ -189,8 +189,8 @@ _SCRIPTS = {
     "ar": "\u0600-\u06ff", "he": "\u0590-\u05ff", "th": "\u0e00-\u0e7f", "hi": "\u0900-\u097f",
 }  # fmt: skip
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
-# Of English shorthand: "no e/o effusion" has three words of Portuguese, "-ve" one of Turkish.
-_SHORTHAND = re.compile(r"\b\w/\w\b|[+-]ve\b")
+# Of English shorthand: "no e/o effusion" has three words of Portuguese, "-ve" one of Turkish, "\xf8 effusion" a letter.
+_SHORTHAND = re.compile(r"\b\w/\w\b|[+-]ve\b|\b\xf8\b")
 _READ_FOR_LANGUAGE = 4000
 # ISO 639-2's code for a language that is none of these. Of Open-i's 3,080 reports, those of eight words or more are
 # English function words to a ninth at least.
@@ -213,7 +213,8 @@ def language_of(text: str) -> str:
         for code, letters in _SCRIPTS.items():
             if 3 * len(re.findall(f"[{letters}]", text)) > len(re.findall(r"[^\W\d_]", text)):
                 return code
-    counts = Counter(_WORD.findall(_SHORTHAND.sub(" ", text)))
+    text = _SHORTHAND.sub(" ", text)
+    counts = Counter(_WORD.findall(text))
     found = {code: sum(counts[word] for word in counts.keys() & words) for code, words in _LANGUAGE_WORDS.items()}
     best = max(found, key=lambda code: found[code])
     # Plain letters may be terse English: "Severe synovitis. Probable meniscal tear."

@@ -72,8 +72,8 @@ _LINE_HEADING = re.compile(
 )
 # Names that open a section wherever they stand before a colon; "report" or "answer" may also end a sentence there.
 _NAMED = re.compile("finding|impress|conclus|observ", re.IGNORECASE)
-# Findings that are not there, which their heading says.
-_DENIES = re.compile("negative|absent", re.IGNORECASE)
+# Findings that are not there, which their heading says, and where those end.
+_DENIES = re.compile("negative|absent|positive", re.IGNORECASE)
 _NAME_LENGTH = 60
 _TITLE_LENGTH = 400
 

@@ -70,7 +70,7 @@ _GOES_ON = re.compile(
 # A name, no sentence, on a line of its own, and its answer on the next.
 _NAME_ALONE = re.compile(
     r"[ \t]*(?:[A-Z][a-z]{2,20}: )?(?!No\b|NO\b)[A-Z][A-Za-z/]*"
-    r"(?: (?!(?:is|are|was|were|no|not|looks?|appears?|remains?|seems?)\b)[A-Za-z/]+){0,3}[ \t]*\Z"
+    r"(?: (?!(?:is|are|was|were|no|not|looks?|appears?|remains?|seems?)\b)[A-Za-z/&]+){0,3}[ \t]*\Z"
 )
 _ANSWER_ALONE = re.compile(
     r"[ \t]*(?:absent|negative|yes|present|(?:none|no|nil|not)(?: (?:seen|present|identified|visible|evident))?"
@@ -170,9 +170,9 @@ _RATIO = re.compile(r"(?<=ctr |tio |tr: |io: )(\d\d(?:\.\d)?) ?/ ?([23]\d(?:\.\d
 # "Mass \u2717 Effusion \u2713"
 _CHECKED = re.compile(r"(?<=[a-z)])[ :] ?(?:(?P<no>[\u2717\u2718])|[\u2713\u2714])(?: *,| (?=\w)|(?= *(?:\n|\Z)))")
 # Answers for either side, or for lobes: "Effusion R: none, L: small". Where one has it, those without say no more.
-_SIDE = r"\(?\b(?:right|left|rt|lt|r|l|[rl][uml][lz])\b\)?"
+_SIDE = r"\(?\b(?:right|left|rt|lt|r|l|[rl][uml][lz]|lingula)\b\)?"
 _AT_A_PLACE = rf"{_SIDE}(?: (?:base|lung|side|apex|zone))?(?: ?[:=]| -(?= \w\w))? ?"
-_AT_SIDE = rf"{_AT_A_PLACE}(?P<said>(?:(?!{_SIDE})(?:[^\n,;:.|]|\.(?=\d))){{1,40}}+)(?P<end>[,;/.]? *\n?[ -]*)"
+_AT_SIDE = rf"{_AT_A_PLACE}(?P<said>(?:(?!{_SIDE}| ?/ )(?:[^\n,;:.|]|\.(?=\d))){{1,40}}+)(?P<end> ?[,;/.]? *\n?[ -]*)"
 _AT_SIDES = re.compile(
     r"(?P<name>(?:^|(?<=[\n.,;:])|(?<=[\n.,;:] ))[ -]*[a-z][a-z /-]{1,40}?)(?P<at> ?[:,-]? *\n?[ -]*)"
     rf"(?P<sides>(?:{_AT_SIDE}){{2,6}}+)".replace("?P<said>", "?:").replace("?P<end>", "?:")
@@ -186,7 +186,10 @@ _SIDE_NAMED = re.compile(
     r":(?:(?<=\b[rl]:)|(?<=\b[rl]t:)|(?<=left:)|(?<=right:)|(?<=(?:base|lung):)|(?<=\b[rl][uml][lz]:)|(?<= :)"
     r"|(?<!findings:)(?<!impression:)(?= ?(?:right|left|[rl]t?)\b))"
 )
-_SIDES_DASHED = (" r -", " l -", "rt -", "lt -", "right -", "left -")
+_SIDES_ANSWERED = (
+    " r -", " l -", "rt -", "lt -", "right -", "left -", " r 0", " l 0", " r n", " l n", "ll no", "ml no", "ul no",
+    "lingula no", "right no", "left no",
+)  # fmt: skip
 # A form's blanks around what was filled in, and its fields: "Effusion ___none___", "<Edema: none> <Effusion: small>".
 _BLANKS = re.compile(r"(?<=[a-z])_+|_+(?=[a-z])")
 # Marks of a heading, or a rule; one alone may be a fracture.
@@ -235,7 +238,8 @@ _LISTS_ABSENT = re.compile(
     r"(?:^|(?<=\n)|(?<=[.:] ))( *)((?:(?:pertinent|relevant|significant|important) )*(?:negatives?|(?:absent|negative)"
     rf"(?: findings?| are)?|findings? (?:{_NOT_SEEN}|absent)|nil|excluded|ruled out|{_NOT_SEEN}"
     rf"|(?:the following|these)(?: findings?)?(?: (?:is|are|was|were|have|has))? (?:{_NOT_SEEN}|absent|excluded"
-    r"|resolved|cleared)|none of (?:the following|these) (?:is|are|was|were) (?:seen|present|identified|visible|found)"
+    r"|resolved|cleared)|(?:looked|checked|searched) for (?:and|but) (?:not|none) (?:seen|found|present)"
+    r"|none of (?:the following|these) (?:is|are|was|were) (?:seen|present|identified|visible|found)"
     r"|(?:negative for|no (?:evidence|signs?) of any of) the following)) *:"
 )
 # "Small effusion, pneumothorax: none": what has a size is a statement, and no part of the name.
@@ -294,7 +298,7 @@ def reading_copy(text: str) -> str:
     dashed, plus = " -" in lower, "+" in lower
     if plus:
         lower = _PLUS_OR_MINUS.sub(lambda sign: "\xb1".ljust(len(sign[0])), lower)
-    if _SIDE_NAMED.search(lower) or (dashed and any(side in lower for side in _SIDES_DASHED)):
+    if _SIDE_NAMED.search(lower) or any(side in lower for side in _SIDES_ANSWERED):
         lower = _AT_SIDES.sub(_of_the_sides, lower)
     if dashed or plus or " n," in lower or " y," in lower or _SLASHED.search(lower) or not lower.isascii():
         lower = _BEFORE_SIGNED.sub(SENTENCE_END, _SIGNED.sub(_answered_by_sign, lower))
