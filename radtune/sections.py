@@ -43,6 +43,8 @@ _OF_A_VIEW = re.compile(_one_of(_WORDS["views"]["words"]))
 _OPENINGS = f"(?:{_one_of(_WORDS['sentences']['openings'])})"
 # In a text without capitals no sentence has one either.
 _OPENS_FINDINGS, _OPENS_IN_LOWER = re.compile(_OPENINGS), re.compile(_OPENINGS, re.IGNORECASE)
+# Words of findings, by which an entry is none of the order: "Left base: consolidation"
+_SPEAKS = re.compile(rf"\b(?:{_one_of(_WORDS['sentences']['speaks'])})\b", re.IGNORECASE)
 # What makes an attestation more than one.
 _ADDS = re.compile("except|but|however|also|addition|disagree|differ", re.IGNORECASE)
 
@@ -258,9 +260,10 @@ class _Sorter:
                 continue
             opens = _OPENS_IN_LOWER if text.islower() else _OPENS_FINDINGS
             long = len(text.split()) > _LONGEST_TITLE
-            sentence = text[-1] in ".;" or long or _BOX.match(text) or opens.match(text)
+            speaks = text[-1] != "?" and _SPEAKS.search(text)
+            sentence = text[-1] in ".;" or long or _BOX.match(text) or speaks or opens.match(text)
             goes_on = line.end() == end and self.text[end - 1] != "\n"  # with the first heading behind it
-            detail = _DETAIL.match(text) and not ((long or goes_on) and text[-1] == ".")
+            detail = _DETAIL.match(text) and not ((long or goes_on) and text[-1] == ".") and not speaks
             if sentence and not title_of(text) and not detail:
                 return line.start()
             if names_exam(text):

@@ -160,7 +160,7 @@ _MINUS = re.compile(r": -(?= ?(?:[.,\n]|\Z))")
 # A finding's answer behind it, as a sign or a letter: "Effs +, PTX -, edema ±", "Edema Y / Nodule N".
 _PLUS_OR_MINUS = re.compile(r"\+ ?/ ?-|\+-|-/\+")
 _SIGNED = re.compile(
-    r"(?<=[a-z)])(?P<sign> {1,3}(?:-{1,2}|\+{1,4}|\xb1|[yn])|\+{1,4}|\xb1)"
+    r"(?<=[a-z)])(?P<sign> {1,3}(?:-{1,2}|\+{1,4}|\xb1|[yn]|no|yes)|\+{1,4}|\xb1)"
     r"(?P<end> *(?:,(?!\d)|/(?! ?[-yn]\b)|(?=[.;\n]|\Z)))"
 )
 _SLASHED = re.compile("/(?<= [ny]/)|/(?<= [ny] /)")
@@ -201,7 +201,7 @@ _HASHES = re.compile("##++")
 _SENTENCE_END = re.compile(
     # Only a shorter word, and no number, may be abbreviated.
     r"\.(?:(?!\w)(?:(?<=\d\.)|(?<=\w{7}\.)|(?<!\b(?:vs|dr|pl)\.)(?! (?:neg|pos)\b(?! for))"
-    r"(?<!\b(?:e\.g|i\.e|d\.d|c\.p|mod|min)\.)(?<!\b(?:susp|prob|poss|incr)\.)"
+    r"(?<!\b(?:e\.g|i\.e|d\.d|c\.p|mod|min)\.)(?<!\b(?:susp|prob|poss|incr|decr)\.)(?<!\bs[lm]\.)"
     r"(?!(?<=\b(?:bilat|equiv)\.) (?![a-z/ ]{1,30}:))"
     r"(?<!\b(?:approx|interv)\.)(?<!\bno\.(?=\s\d)))"
     r"|(?<=[a-z]{3}\.)(?=[a-z]{2})|(?<!\d\.)(?=\d{1,2}[.)] ?[a-z])|(?<=[\s.]\d\.)(?=[a-z])|(?<=^\d\.)(?=[a-z]))"
@@ -300,7 +300,13 @@ def reading_copy(text: str) -> str:
         lower = _PLUS_OR_MINUS.sub(lambda sign: "\xb1".ljust(len(sign[0])), lower)
     if _SIDE_NAMED.search(lower) or any(side in lower for side in _SIDES_ANSWERED):
         lower = _AT_SIDES.sub(_of_the_sides, lower)
-    if dashed or plus or " n," in lower or " y," in lower or _SLASHED.search(lower) or not lower.isascii():
+    if (
+        dashed
+        or plus
+        or any(letter in lower for letter in (" n,", " y,", " no,", " yes,"))
+        or _SLASHED.search(lower)
+        or not lower.isascii()
+    ):
         lower = _BEFORE_SIGNED.sub(SENTENCE_END, _SIGNED.sub(_answered_by_sign, lower))
     if dashed:
         lower = _RULE.sub(lambda rule: SENTENCE_END.ljust(len(rule[0])), _MINUS.sub(":no", lower))
@@ -338,7 +344,7 @@ def _of_the_sides(found: re.Match[str]) -> str:
 
 
 def _answered_by_sign(sign: re.Match[str]) -> str:
-    absent = sign["sign"].strip() in ("-", "--", "n")
+    absent = sign["sign"].strip() in ("-", "--", "n", "no")
     word = ":n".ljust(len(sign["sign"])) if absent else sign["sign"]
     return word + (sign["end"][:-1] + SENTENCE_END if sign["end"].strip() else sign["end"])
 
