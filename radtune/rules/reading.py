@@ -171,10 +171,14 @@ _RATIO = re.compile(r"(?<=ctr |tio |tr: |io: )(\d\d(?:\.\d)?) ?/ ?([23]\d(?:\.\d
 _CHECKED = re.compile(r"(?<=[a-z)])[ :] ?(?:(?P<no>[\u2717\u2718])|[\u2713\u2714])(?: *,| (?=\w)|(?= *(?:\n|\Z)))")
 # Answers for either side, or for lobes: "Effusion R: none, L: small". Where one has it, those without say no more.
 _SIDE = r"\(?\b(?:right|left|rt|lt|r|l|[rl][uml][lz]|lingula)\b\)?"
+_BLANK = r" *+(?:[\n-][ -]*+)?+"  # without a second way to read a run of blanks, of which padded columns have thousands
 _AT_A_PLACE = rf"{_SIDE}(?: (?:base|lung|side|apex|zone))?(?: ?[:=]| -(?= \w\w))? ?"
-_AT_SIDE = rf"{_AT_A_PLACE}(?P<said>(?:(?!{_SIDE}| ?/ )(?:[^\n,;:.|]|\.(?=\d))){{1,40}}+)(?P<end> ?[,;/.]? *\n?[ -]*)"
+_AT_SIDE = (
+    rf"{_AT_A_PLACE}(?P<said>(?:(?!{_SIDE}| ?/ )(?:[^\n,;:.|]|\.(?=\d))){{1,40}}+)(?P<end>(?: ?[,;/.])?+{_BLANK})"
+)
 _AT_SIDES = re.compile(
-    r"(?P<name>(?:^|(?<=[\n.,;:])|(?<=[\n.,;:] ))[ -]*[a-z][a-z /-]{1,40}?)(?P<at> ?[:,-]? *\n?[ -]*)"
+    r"(?P<name>(?:^|(?<=[\n.,;:])|(?<=[\n.,;:] ))[ -]*[a-z][a-z /-]{1,40}?)"
+    rf"(?P<at>(?=[ :,/(\n-])(?: ?[:,/-])?+{_BLANK}\(?)"
     rf"(?P<sides>(?:{_AT_SIDE}){{2,6}}+)".replace("?P<said>", "?:").replace("?P<end>", "?:")
 )
 _ONE_SIDE = re.compile(_AT_SIDE)
@@ -191,7 +195,7 @@ _SIDES_ANSWERED = (
     "lingula no", "right no", "left no",
 )  # fmt: skip
 # A form's blanks around what was filled in, and its fields: "Effusion ___none___", "<Edema: none> <Effusion: small>".
-_BLANKS = re.compile(r"(?<=[a-z])_+|_+(?=[a-z])")
+_BLANKS = re.compile(r"(?<=[a-z])_+|(?<!_)_++(?=[a-z])")
 # Marks of a heading, or a rule; one alone may be a fracture.
 _HASHES = re.compile("##++")
 # A period ends a sentence, but not in numbers, "vs." and other abbreviations; "clear.No" is a missing space, as is

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +21,37 @@ PIECES = (
 @given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
 def test_length_stays_in_forms(text: str) -> None:
     assert len(reading_copy(text)) == len(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Effusion/R: none, L: small",
+        "Effusion/ R: none, L: small",
+        "Effusion(R): none (L): small",
+        "Lung-R: nil, L: mass",
+    ],
+)
+def test_length_stays_where_no_blank_is_before_a_side(text: str) -> None:
+    assert len(reading_copy(text)) == len(text)
+
+
+SIDES = "Effusion: right none. Left: small. Heart normal"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SIDES + " " * 20_000, SIDES + "\n" + "Effusion [ ] none " * 2_000, SIDES + " -" * 20_000,
+        SIDES + "_" * 20_000, (SIDES + " " * 500) * 40,
+    ],
+    ids=lambda text: repr(text[-10:]),
+)  # fmt: skip
+def test_padded_reports_take_linear_time(text: str) -> None:
+    started = time.process_time()
+    reading_copy(text)
+    # Measured 0.02 s at most; one quadratic pattern takes seconds, a cubic one hours.
+    assert time.process_time() - started < 1
 
 
 def sentences(text: str) -> list[str]:
