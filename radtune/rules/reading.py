@@ -36,7 +36,7 @@ _OPENS = re.compile(
 # "Pneumothorax - No" asks for no more, whatever its last word is, before a line that begins so or with a capital.
 _ROW = (
     r"[ \t]*+[A-Za-z/]++(?: [A-Za-z/]++){0,3}(?: ?[\[(][A-Za-z]++ ?/ ?[A-Za-z]++[\])])?"
-    r"(?:[ \t]*+(?:[:;=|]|\.{3,}+)| *+\t|[ \t]++(?:--?|/)(?=[ \t])| {3,}+)"
+    r"(?:[ \t]*+(?:[:;=|?]|\.{3,}+)| *+\t|[ \t]++(?:--?|/)(?=[ \t])| {3,}+)"
 )
 _ANSWERED = re.compile(
     rf"[ \t]*+(?:[-*>][ \t]++)?{_ROW}[ \t]*+"
