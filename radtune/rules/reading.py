@@ -295,7 +295,7 @@ def reading_copy(text: str) -> str:
     if ";" in lower:
         lower = _CELLS.sub(":", lower)
     if not lower.isascii():
-        lower = _CHECKED.sub(lambda sign: (":n" if sign["no"] else "").ljust(len(sign[0]) - 1) + SENTENCE_END, lower)
+        lower = _CHECKED.sub(_answered_by_box, lower)
     if "/" in lower and "ct" in lower:
         lower = _RATIO.sub(lambda ratio: f"{100 * float(ratio[1]) / float(ratio[2]):.0f}".ljust(len(ratio[0])), lower)
     lower = lower.translate(_SIGNS)
@@ -354,8 +354,10 @@ def _answered_by_sign(sign: re.Match[str]) -> str:
 
 
 def _box_behind(box: re.Match[str]) -> str:
-    if box["dropped"]:
-        return " " * len(box[0])
+    return " " * len(box[0]) if box["dropped"] else _answered_by_box(box)
+
+
+def _answered_by_box(box: re.Match[str]) -> str:
     word = ":n" if box["no"] else ""
     return word.ljust(len(box[0]) - 1) + SENTENCE_END[: len(box[0]) - len(word)]
 
