@@ -45,6 +45,13 @@ _OPENINGS = f"(?:{_one_of(_WORDS['sentences']['openings'])})"
 _OPENS_FINDINGS, _OPENS_IN_LOWER = re.compile(_OPENINGS), re.compile(_OPENINGS, re.IGNORECASE)
 # Words of findings, by which an entry is none of the order: "Left base: consolidation"
 _SPEAKS = re.compile(rf"\b(?:{_one_of(_WORDS['sentences']['speaks'])})\b", re.IGNORECASE)
+# A line of a person, or of the patient's past: "Mrs. Smith, MRN 1234", "Known COPD, previous pneumonia."
+_OF_A_PATIENT = re.compile(
+    r".*?\b(?:Mrs?|Ms|Miss|Dr|MRN|DOB|(?:year|yr)s?[ -]old|[yY]/?o)\b"
+    r"|[ \t]*(?i:known|past|history|hx|h/o|smoker|evaluate|rule out|r/o|fell)\b"
+)
+# "Read: Dr. Jones", "Read: 3/3/2018", which is no answer.
+_SIGNED = re.compile(r"\s*(?:Dr\b|\d{1,2}[/.-]\d|[^\n.:]{3,40}\b(?:MD|DO|M\.D|D\.O|MBBS)\b)")
 # What makes an attestation more than one.
 _ADDS = re.compile("except|but|however|also|addition|disagree|differ", re.IGNORECASE)
 
@@ -182,7 +189,13 @@ class _Sorter:
         if kind == HISTORY and self.findings and re.fullmatch("(?i)diagnos[ie]s|dx", part.name):
             kind = IMPRESSION
         if kind == HISTORY and self.impression and not self.findings and part.name.lower() == "details":
-            kind = FINDINGS
+            kind = kind if _OF_A_PATIENT.match(self.text, start, end) else FINDINGS
+        if (
+            kind == FINDINGS
+            and part.name.lower().endswith(("read", "reading"))
+            and _SIGNED.match(self.text, start, end)
+        ):
+            kind = CLOSING
         if kind == CLOSING and "attestation" in part.name.lower() and _ADDS.search(self.text, start, end):
             kind = ADDENDUM
         nothing_yet = not (self.findings or self.weak or self.impression or self.addenda)
@@ -246,6 +259,7 @@ class _Sorter:
             or text[-1] != "."
             or not lines[0][:1].isupper()
             or _DETAIL.match(lines[0])
+            or _OF_A_PATIENT.match(lines[0])
         ):
             return None
         heading = start - self.text.rfind("\n", 0, start) - 1
@@ -263,7 +277,8 @@ class _Sorter:
             speaks = text[-1] != "?" and _SPEAKS.search(text)
             sentence = text[-1] in ".;" or long or _BOX.match(text) or speaks or opens.match(text)
             goes_on = line.end() == end and self.text[end - 1] != "\n"  # with the first heading behind it
-            detail = _DETAIL.match(text) and not ((long or goes_on) and text[-1] == ".") and not speaks
+            says = ((long or goes_on) and text[-1] == ".") or speaks
+            detail = _DETAIL.match(text) and (not says or _OF_A_PATIENT.match(text))
             if sentence and not title_of(text) and not detail:
                 return line.start()
             if names_exam(text):
@@ -276,8 +291,10 @@ def _where_findings_begin(text: str, paragraphs: bool = True) -> int | None:
     opens = _OPENS_IN_LOWER if text.islower() else _OPENS_FINDINGS
     opening = (at.end() for at in _SENTENCE_START.finditer(text) if opens.match(text, at.end()))
     places = [next(opening, None)]
-    if paragraphs and (at := _PARAGRAPH.search(text, len(text) - len(text.lstrip()))) and " " in text[at.end() :]:
-        places.append(at.end())
+    if paragraphs:
+        breaks = (at.end() for at in _PARAGRAPH.finditer(text, len(text) - len(text.lstrip())))
+        place = next((at for at in breaks if not _OF_A_PATIENT.match(text, at)), None)
+        places += [place] if place is not None and " " in text[place:] else []
     return min((place for place in places if place is not None), default=None)
 
 

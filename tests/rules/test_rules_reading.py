@@ -30,9 +30,10 @@ def test_length_stays_in_forms(text: str) -> None:
         "Effusion/ R: none, L: small",
         "Effusion(R): none (L): small",
         "Lung-R: nil, L: mass",
+        "Mass \u2717\nEffusion \u2713\nEdema:\u2717",
     ],
 )
-def test_length_stays_where_no_blank_is_before_a_side(text: str) -> None:
+def test_length_stays_beside_narrow_signs(text: str) -> None:
     assert len(reading_copy(text)) == len(text)
 
 
