@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ _NAMES = {
     "indication": ("indication", "clinical_indication", "history", "clinical_history"),
 }
 _TEXTS = ("findings", "impression", "text", "modality", "body_part", "indication")
+# What each row of our own ``reports.jsonl`` has, also of earlier versions.
+_ALWAYS = {"report_id", "patient_id", "findings", "impression", "text", "source"}
 # Columns that hospitals keep patients' ids in.
 PATIENTS = re.compile(
     r"(?:.*[_ -])?(?:e?mrn?|empi|pat(?:ient(?:en)?)?|subject|person|medical[_ -]?record)"
@@ -99,10 +101,18 @@ def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
 
 
 def _is_ours(keys: Keys) -> bool:
-    """Whether a file is a ``reports.jsonl`` of our own: another's text is still to be parted into its sections."""
+    """Whether a file is a ``reports.jsonl`` of our own: another's text, whatever its fields' names, is to be parted.
+
+    The text of ours is made of its sections, behind a history where a source keeps one, or has none.
+    """
     if not is_jsonl(keys.input) or any(column for name, column in vars(keys).items() if name != "input"):
         return False
-    return {"report_id", "findings", "text", "source"} <= next((row.keys() for _, row in read_table(keys.input)), set())
+    row = next((row for _, row in read_table(keys.input)), {})
+    if not _ALWAYS <= row.keys() <= {field.name for field in fields(Report)}:
+        return False
+    made = report_from_sections("", None, str(row["findings"]), str(row["impression"]), "").text
+    text = str(row["text"])
+    return not made or text == made or (text.endswith(made) and text.startswith("History: "))
 
 
 def reports_of(path: Path, **columns: str | None) -> Iterator[Report]:

@@ -142,6 +142,17 @@ def test_a_missing_header_shows_no_report(tmp_path: Path, first_row: str, column
     assert "ecret" not in str(caught.value).replace("no column 'secrets'", "")
 
 
+@pytest.mark.parametrize(
+    "text", ["Seen: Mr. A. Findings: Clear.", "Findings: Clear.\nSigned: Dr. B", "Findings: Clear."]
+)
+def test_a_text_beside_sections_is_kept_as_ours_alone_is(tmp_path: Path, text: str) -> None:
+    row = {"report_id": "1", "patient_id": None, "findings": "Clear.", "impression": "", "text": text, "source": "x"}
+    (found,) = read_table(write(tmp_path / "r.jsonl", [row]))
+    assert found.text == "Findings: Clear."
+    (kept,) = read_table(write(tmp_path / "h.jsonl", [row | {"text": "History: Cough.\nFindings: Clear."}]))
+    assert kept.text == "History: Cough.\nFindings: Clear."
+
+
 def test_any_reports_are_ours_or_a_table(tmp_path: Path) -> None:
     ours = [report_from_sections("1", "p", "Clear.", "", "mimic_cxr")]
     write_jsonl(tmp_path / "reports.jsonl", ours)
