@@ -216,7 +216,7 @@ def _named(path: Path, row: Mapping[str, Any], task: Task, names: Mapping[str, s
     """Columns of a label table by the classes that they are said to count as."""
     for name, meant in names.items():
         if meant not in task.classes:
-            raise InputError(f"{path}: {task.name} has no class {shown(meant)}{nearest(meant, task.classes)}")
+            raise InputError(f"gold_names: {task.name} has no class {meant!r}{nearest(meant, task.classes)}")
         if name not in row:
             raise InputError(f"{path}: {no_column(name, row)}")
     return dict(names)

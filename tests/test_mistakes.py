@@ -232,8 +232,9 @@ MISTAKES = [
     (f"{EVALUATE} errors=errors.jsonl", "errors needs the texts: give reports=reports.jsonl"),
     (f"{EVALUATE} output=labels.csv", "would overwrite labels.csv"),
     (f"{EVALUATE} gold_names.Effusion=Edema", "labels.csv: no column 'Effusion'"),
-    (f"{EVALUATE} gold_names.Edema=Oedema", "has no class 'Oedema'; did you mean 'Edema'?"),
-    (f"{EVALUATE} gold_names.Edema=Edema gold_column=Edema", "gold_names is of a label table, and goes with neither"),
+    (f"{EVALUATE} gold_names.Edema=Oedema", "gold_names: multiple_choice has no class 'Oedema'; did you mean 'Edema'?"),
+    (f"{EVALUATE} gold_names.Edema=Edema gold_column=Edema", "gold_names is of a label table, no JSONL, and goes with"),
+    (f"{EVALUATE} gold_names.Edema=Edema gold=predictions.jsonl", "gold_names is of a label table, no JSONL"),
 ]
 
 

@@ -66,8 +66,8 @@ def read_gold(
         raise InputError("gold_rule needs the annotators' columns (gold_columns=[A,B])")
     if taken := {GOLD, PREDICTIONS, COMPARE} & set(columns):
         raise InputError(f"gold_columns: an annotator's column cannot be named {min(taken)!r}")
-    if names and (column or columns):
-        raise InputError("gold_names is of a label table, and goes with neither gold_column nor gold_columns")
+    if names and (column or columns or is_jsonl(path)):
+        raise InputError("gold_names is of a label table, no JSONL, and goes with neither gold_column nor gold_columns")
     if not columns and not names and asks_questions(path, column):
         # The rules that read questions take a third of a second to load.
         from radtune.score.questions import read_questions
