@@ -65,6 +65,7 @@ _SIGNED = re.compile(
     r"(?<=[a-z)])(?P<sign> {1,3}(?:-{1,2}|\+{1,4}|\xb1|[yn]|no|yes)|\+{1,4}|\xb1)"
     r"(?P<end> *(?:,(?!\d)|/(?! ?[-yn]\b)|(?=[.;\n]|\Z)))"
 )
+_LETTER = re.compile(r"(?<=[a-z]),(?= [yn] *(?:[.\n(]|\Z))")
 _SLASHED = re.compile("/(?<= [ny]/)|/(?<= [ny] /)")
 _BEFORE_SIGNED = re.compile(r",(?= ?[a-z #]{1,40}:n *(?:[.\n]|\Z))")
 # "CTR 15/29": centimeters of the heart and the chest.
@@ -195,6 +196,8 @@ def reading_copy(text: str) -> str:
     if "/" in lower and "ct" in lower:
         lower = _RATIO.sub(lambda ratio: f"{100 * float(ratio[1]) / float(ratio[2]):.0f}".ljust(len(ratio[0])), lower)
     lower = lower.translate(_SIGNS)
+    if ", n" in lower or ", y" in lower:
+        lower = _LETTER.sub(":", lower)
     dashed, plus = " -" in lower, "+" in lower
     if plus:
         lower = _PLUS_OR_MINUS.sub(lambda sign: "\xb1".ljust(len(sign[0])), lower)
