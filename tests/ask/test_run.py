@@ -14,6 +14,7 @@ from radtune.ask.run import Run, ask_together, write_rows
 from radtune.config import InputError
 from radtune.engines.prompt import Response, Sampling
 from radtune.label_files import read_labels
+from radtune.report import report_from_sections
 from radtune.tasks import prompt_sha256
 
 FAILED = Response("", True, error="500")
@@ -105,6 +106,15 @@ def test_reports_of_the_same_words_have_one_question_and_a_row_each(reports, pat
     assert (outcome.asked, [row["report_id"] for row in rows]) == (1, [f"r{i}" for i in range(10)])
     # Drawn at a temperature, each has a seed of its own.
     assert label(same, path, asking(task=CLASSES, temperature=1.0), lambda prompt: "[]")[0].asked == 10
+
+
+def test_a_report_without_text_is_not_asked_about(reports, path):
+    blank = report_from_sections("blank", None, " ", "", "made")
+    for verify in (False, True):
+        _, rows, engine = label([*reports[:2], blank], None, asking(verify=verify), lambda prompt: "['effusion']")
+        assert [row["labels"] for row in rows] == [["effusion"], ["effusion"], []]
+        assert (rows[2]["status"], rows[2]["error"]) == ("failed", "empty_report")
+        assert all(prompt.report_id != "blank" for prompt in engine.prompts)
 
 
 def test_what_a_run_would_ask_is_known_before(reports, path):
