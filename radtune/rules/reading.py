@@ -86,7 +86,8 @@ _AT_SIDES = re.compile(
 )
 _ONE_SIDE = re.compile(_AT_SIDE)
 _NONE = re.compile(
-    r"(?:none|nil|no|n|absent|neg|negative|clear|sharp|free|normal|0|-|not (?:seen|present)|none (?:seen|present))? *\Z"
+    r"(?:none|nil|no|n|absent|neg|negative|clear|sharp|free|normal|0|-|resolved|gone|removed|out"
+    r"|(?:not|no longer|none) (?:seen|present))? *\Z"
 )
 # Where these find nothing, neither does the other, which is slower.
 _SIDE_NAMED = re.compile(
