@@ -47,7 +47,8 @@ _OPENS_FINDINGS, _OPENS_IN_LOWER = re.compile(_OPENINGS), re.compile(_OPENINGS, 
 _SPEAKS = re.compile(rf"\b(?:{_one_of(_WORDS['sentences']['speaks'])})\b", re.IGNORECASE)
 # A line of a person, or of the patient's past: "Mrs. Smith, MRN 1234", "Doe John 1950-01-02", "Known COPD, ..."
 _OF_A_PATIENT = re.compile(
-    r".*?\b(?:Mrs?|Ms|Miss|Dr|MRN|DOB|(?:year|yr)s?[ -]old|[yY]/?o|\d{4}-\d\d-\d\d|\d{1,2}[/.]\d{1,2}[/.](?:19|20)?\d\d)\b"
+    r".*?\b(?:Mrs?|Ms|Miss|Dr|MRN|DOB|(?:year|yr)s?[ -]old|[yY]/?o"
+    r"|\d{4}-\d\d-\d\d|\d{1,2}[/.]\d{1,2}[/.](?:19|20)?\d\d)\b"
     r"|[ \t]*(?i:known|past|history|hx|h/o|smoker|evaluate|rule out|r/o|fell)\b"
 )
 # "Read: Dr. Jones", "Read: 3/3/2018", which is no answer.
