@@ -66,7 +66,6 @@ _SIGNED = re.compile(
     r"(?P<end> *(?:,(?!\d)|/(?! ?[-yn]\b)|(?=[.;\n]|\Z)))"
 )
 _LETTER = re.compile(r"(?<=[a-z]),(?= [yn] *(?:[.\n(]|\Z))")
-_SLASHED = re.compile("/(?<= [ny]/)|/(?<= [ny] /)")
 _BEFORE_SIGNED = re.compile(r",(?= ?[a-z #]{1,40}:n *(?:[.\n]|\Z))")
 # "CTR 15/29": centimeters of the heart and the chest.
 _RATIO = re.compile(r"(?<=ctr |tio |tr: |io: )(\d\d(?:\.\d)?) ?/ ?([23]\d(?:\.\d)?)(?![\d/])")
@@ -197,18 +196,18 @@ def reading_copy(text: str) -> str:
     if "/" in lower and "ct" in lower:
         lower = _RATIO.sub(lambda ratio: f"{100 * float(ratio[1]) / float(ratio[2]):.0f}".ljust(len(ratio[0])), lower)
     lower = lower.translate(_SIGNS)
-    if ", n" in lower or ", y" in lower:
+    if any(map(lower.__contains__, (", n.", ", n\n", ", n ", ", y.", ", y\n", ", y "))):
         lower = _LETTER.sub(":", lower)
     dashed, plus = " -" in lower, "+" in lower
     if plus:
         lower = _PLUS_OR_MINUS.sub(lambda sign: "\xb1".ljust(len(sign[0])), lower)
-    if _SIDE_NAMED.search(lower) or any(side in lower for side in _SIDES_ANSWERED):
+    if _SIDE_NAMED.search(lower) or any(map(lower.__contains__, _SIDES_ANSWERED)):
         lower = _AT_SIDES.sub(_of_the_sides, lower)
     if (
         dashed
         or plus
-        or any(letter in lower for letter in (" n,", " y,", " no,", " yes,"))
-        or _SLASHED.search(lower)
+        or any(map(lower.__contains__, (" n,", " y,", " no,", " yes,")))
+        or ("/" in lower and any(map(lower.__contains__, (" n/", " y/", " n /", " y /"))))
         or not lower.isascii()
     ):
         lower = _BEFORE_SIGNED.sub(SENTENCE_END, _SIGNED.sub(_answered_by_sign, lower))
