@@ -9,7 +9,7 @@ A phrase is words in lower case, and a few signs that a reader can guess:
     [large] effusion        with or without it
     {angle} blunting        one of the words that the file lists under [words] as angle, then blunting
     heart ... enlarged      up to six other words between, none of which opens a new thought (and, but, with, no ...);
-                            the words may stand behind a colon: "heart: mildly enlarged"
+                            the words may stand behind a colon, without a subject: "heart: mildly enlarged"
     tubes : !(none|no)      these words, not followed by one of those
     pneumothorax : none     a comma, colon, question mark, plus, slash, #, <, > or ± stands for itself
     pneumothorax : no .     a period at the end: nothing follows in the sentence
@@ -37,7 +37,16 @@ _GAP_STOPS = (
     r"(?:and|but)(?! +(?:is|are|remains|not)(?!\w))|or|nor|with|without|no(?! longer(?!\w))|which|although|though"
     r"|however|there|except|from|by|due|than|since"
 )
-_GAP = rf"(?:[ \-]*+:)?(?:{_SPACE_OR_COLON}(?!(?:{_GAP_STOPS})(?!\w))[\w'/%.]{{1,40}}+){{0,6}}?"
+# What stands behind a heading's colon with a subject or a verb of its own speaks of that.
+_OWN_SUBJECT = (
+    r"is|are|was|were|has|have|heart|cardiac|silhouette|contours?|vascul\w*|vessels?|aorta|hil\w+|lungs?|bones?|pleura\w*"
+    r"|trachea|mediastin\w*"
+)
+_IN_GAP = rf"{_SPACE_OR_COLON}(?!(?:{_GAP_STOPS})(?!\w))"
+_GAP = (
+    rf"(?:(?:{_IN_GAP}[\w'/%.]{{1,40}}+){{0,6}}?"
+    rf"|[ \-]*+:(?:{_IN_GAP}(?!(?:{_OWN_SUBJECT})(?!\w))[\w'/%.]{{1,40}}+){{0,6}}?)"
+)
 # Where the words and signs of a text stand, in order, and what comes behind each, nothing behind the last; and all of
 # them.
 Words = tuple[Sequence[tuple[int, str, str]], frozenset[str]]

@@ -37,6 +37,8 @@ def found(phrase: str, text: str) -> list[str]:
         ("heart ... enlarged", "heart size is mildly enlarged", ["heart size is mildly enlarged"]),
         ("heart ... enlarged", "heart enlarged", ["heart enlarged"]),
         ("heart ... enlarged", "heart: mildly enlarged", ["heart: mildly enlarged"]),
+        ("mediastinum ... normal", "mediastinum: heart size normal", []),
+        ("mediastinum ... normal", "mediastinum: this is normal", []),
         ("heart ... enlarged", "heart:enlarged, heart:not enlarged", ["heart:enlarged", "heart:not enlarged"]),
         ("heart ... enlarged", "heart size: enlarged", []),
         ("heart ... [mildly] large", "heart is large", ["heart is large"]),
