@@ -41,9 +41,8 @@ _ORGAN = re.compile(rf"{_PART}(?:(?: |/|, ?| ?& ?| and | of the | or ){_PART}){{
 _SIDES = ("left", "right", "both", "bilateral")  # of what stands above them
 _OF_A_VIEW = re.compile(_one_of(_WORDS["views"]["words"]))
 _OPENINGS = f"(?:{_one_of(_WORDS['sentences']['openings'])})"
-# In a text without capitals no sentence has one either.
 _OPENS_FINDINGS, _OPENS_IN_LOWER = re.compile(_OPENINGS), re.compile(_OPENINGS, re.IGNORECASE)
-# Words of findings, by which an entry is none of the order: "Left base: consolidation"
+# Words of findings, by which an entry is none of the order: "Left base: consolidation".
 _SPEAKS = re.compile(rf"\b(?:{_one_of(_WORDS['sentences']['speaks'])})\b", re.IGNORECASE)
 # A line of a person, or of the patient's past: "Mrs. Smith, MRN 1234", "Doe John 1950-01-02", "Known COPD, ..."
 _OF_A_PATIENT = re.compile(
@@ -65,10 +64,10 @@ _LONGEST_TITLE = 13
 _DETAIL = re.compile(
     r"[^\W\d][\w #]{1,29}:(?!\s*(?i:no|none|nil|not|yes|absent|present|negative|normal|clear|enlarged)\b)"
 )
-_BOX = re.compile(r"\[[xX -]\]")
+_BOX = re.compile(r"\[[xX -]\]")  # to tick, before a finding
 _SENTENCE_ENDS = ".!?:)]_"
 _RULE = " \t_=*~-"
-# But not in a time of day.
+# Of a heading, not of a time of day.
 _COLON = re.compile(r":(?!(?<=\d:)\d)")
 _MARK = re.compile(
     r"[ \t]*(?:[#*_=>\[\u2022-]+|\(?(?:\d{1,2}|[IVX]{1,4}|[A-Z])[.)]|(?i:section|part) \d{1,2}[,.)]?(?=[ \t]))?[ \t]*"
@@ -183,22 +182,10 @@ class _Sorter:
         self.into: list[tuple[int, int]] | None = None  # where the part before went; None, if nowhere
 
     def take(self, part: _Part, end: int) -> None:
-        kind, start = part.kind, part.body
+        kind, start = self._kind_here(part, end), part.body
         if kind in (ORGAN, VIEW) and self.into is not None:
             self._add(part.start, end)  # a heading within a section
             return
-        if kind == HISTORY and self.findings and re.fullmatch("(?i)diagnos[ie]s|dx", part.name):
-            kind = IMPRESSION
-        if kind == HISTORY and self.impression and not self.findings and part.name.lower() == "details":
-            kind = kind if _OF_A_PATIENT.match(self.text, start, end) else FINDINGS
-        if (
-            kind == FINDINGS
-            and part.name.lower().endswith(("read", "reading"))
-            and _SIGNED.match(self.text, start, end)
-        ):
-            kind = CLOSING
-        if kind == CLOSING and "attestation" in part.name.lower() and _ADDS.search(self.text, start, end):
-            kind = ADDENDUM
         nothing_yet = not (self.findings or self.weak or self.impression or self.addenda)
         if kind in _FRONT or (kind == CLOSING and nothing_yet):
             if kind in (EXAM, DETAILS):
@@ -218,6 +205,19 @@ class _Sorter:
         self._add(start, end)
         if kind in (BEGIN, PRELIMINARY):
             self.into = None
+
+    def _kind_here(self, part: _Part, end: int) -> str | None:
+        """The kind of a part, where its place or what stands under it makes it another than its heading says."""
+        name, under = part.name.lower(), (self.text, part.body, end)
+        if part.kind == HISTORY and self.findings and name in ("diagnosis", "diagnoses", "dx"):
+            return IMPRESSION
+        if part.kind == HISTORY and self.impression and not self.findings and name == "details":
+            return HISTORY if _OF_A_PATIENT.match(*under) else FINDINGS
+        if part.kind == FINDINGS and name.endswith(("read", "reading")) and _SIGNED.match(*under):
+            return CLOSING
+        if part.kind == CLOSING and "attestation" in name and _ADDS.search(*under):
+            return ADDENDUM
+        return part.kind
 
     def _add(self, start: int, end: int) -> None:
         if self.into and self.into[-1][1] == start:
@@ -273,10 +273,9 @@ class _Sorter:
             text = line[0].strip()
             if not text:
                 continue
-            opens = _OPENS_IN_LOWER if text.islower() else _OPENS_FINDINGS
             long = len(text.split()) > _LONGEST_TITLE
             speaks = text[-1] != "?" and _SPEAKS.search(text)
-            sentence = text[-1] in ".;" or long or _BOX.match(text) or speaks or opens.match(text)
+            sentence = text[-1] in ".;" or long or _BOX.match(text) or speaks or _openings_in(text).match(text)
             goes_on = line.end() == end and self.text[end - 1] != "\n"  # with the first heading behind it
             says = ((long or goes_on) and text[-1] == ".") or speaks
             detail = _DETAIL.match(text) and (not says or _OF_A_PATIENT.match(text))
@@ -287,9 +286,14 @@ class _Sorter:
         return end
 
 
+def _openings_in(text: str) -> re.Pattern[str]:
+    """What sentences of the images begin with; in a text without capitals none of them has one either."""
+    return _OPENS_IN_LOWER if text.islower() else _OPENS_FINDINGS
+
+
 def _where_findings_begin(text: str, paragraphs: bool = True) -> int | None:
     """Where a history or technique ends: at a sentence of the images or, unless told otherwise, a new paragraph."""
-    opens = _OPENS_IN_LOWER if text.islower() else _OPENS_FINDINGS
+    opens = _openings_in(text)
     opening = (at.end() for at in _SENTENCE_START.finditer(text) if opens.match(text, at.end()))
     places = [next(opening, None)]
     if paragraphs:

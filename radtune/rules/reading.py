@@ -59,12 +59,13 @@ _LIST_NUMBER = re.compile(r"\s(?=(?:\d{1,2}|[a-h]|i{1,3}|iv|v)\)\s)")
 # "Effusion;No"
 _CELLS = re.compile(r"(?<=[a-z]);(?= ?(?:yes|no|y|n|present|absent|none|nil)[ .]*(?:\n|\Z))")
 _MINUS = re.compile(r": -(?= ?(?:[.,\n]|\Z))")
-# A finding's answer behind it, as a sign or a letter: "Effs +, PTX -, edema ±", "Edema Y / Nodule N".
+# A finding's answer behind it, as a sign, a letter or a word: "Effs +, PTX -, edema ±", "Edema Y / Nodule N".
 _PLUS_OR_MINUS = re.compile(r"\+ ?/ ?-|\+-|-/\+")
 _SIGNED = re.compile(
     r"(?<=[a-z)])(?P<sign> {1,3}(?:-{1,2}|\+{1,4}|\xb1|[yn]|no|yes)|\+{1,4}|\xb1)"
     r"(?P<end> *(?:,(?!\d)|/(?! ?[-yn]\b)|(?=[.;\n]|\Z)))"
 )
+# "Edema, N. Effusion, Y (left)."
 _LETTER = re.compile(r"(?<=[a-z]),(?= [yn] *(?:[.\n(]|\Z))")
 _BEFORE_SIGNED = re.compile(r",(?= ?[a-z #]{1,40}:n *(?:[.\n]|\Z))")
 # "CTR 15/29": centimeters of the heart and the chest.
