@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from radtune.ask.run import Run
+from radtune.engines.server import ServerEngine
 from radtune.label_files import label_columns
 from radtune.privacy import ToPeople, looks_like_name, nearest, no_column, printable, say, shown_columns
 from radtune.tasks import load_task
@@ -56,3 +58,8 @@ def test_streams_to_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert not stream.isatty() and stream.getvalue() == below.getvalue()
     say("id \x9b2J\r")
     assert capsys.readouterr().err == "id \\x9b2J\\r\n"
+
+
+@pytest.mark.parametrize("kind", [Run, ServerEngine])
+def test_what_holds_reports_or_a_key_prints_neither(kind: type) -> None:
+    assert kind.__repr__ is object.__repr__

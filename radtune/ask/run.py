@@ -84,7 +84,7 @@ class Outcome:
         return asdict(self) | {"status_counts": dict(self.status_counts), "models": dict(self.models)}
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)  # which would show the reports
 class Run:
     """Reports, what is asked of them by a model, and what has been answered so far."""
 

@@ -89,7 +89,7 @@ class _Call:
         return len(self.message) + _CHARACTERS_OF_PICTURE * len(self.prompt.pictures)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)  # which would show the key
 class ServerEngine:
     """Answers prompts through a server, whose own chat template frames each message.
 
