@@ -263,7 +263,8 @@ def build(
                 counts[task].leave_out("with a text that is validated on")
             else:
                 free.append(item)
-        wanted = rows[task] or max(1, len(free))
+        asked = rows[task]
+        wanted = max(1, len(free)) if asked is None else asked
         if len(free) < wanted:
             raise InputError(f"{task}: {wanted} training rows asked for, {len(free)} there ({counts[task]})")
         counts[task].train, counts[task].validation = wanted, validation_rows

@@ -48,7 +48,7 @@ def ids(rows, task):
 @settings(deadline=None, max_examples=25)
 @given(
     seed=st.integers(0, 1000),
-    rows=st.tuples(st.integers(1, 120), st.integers(1, 120)),
+    rows=st.tuples(st.integers(0, 120), st.integers(1, 120)),
     validation=st.integers(0, 60),
     excluded=st.sets(st.sampled_from([i.report.report_id for i in SOURCES["multiple_choice"]]), max_size=40),
 )
