@@ -142,7 +142,7 @@ class Batch:
             allowed = [place.allowed(rows[number].left) for number, place in places.items()]
             logits[list(places)] = keep_allowed(logits[list(places)], allowed)
             less_of_ends(logits, places, self.sampling.end_bias)
-        return _choose(logits, limits_of(self.sampling)[0], [row.draw for row in rows]).tolist()
+        return choose(logits, limits_of(self.sampling)[0], [row.draw for row in rows]).tolist()
 
     def _write(self, row: Row, choice: int, token: int) -> bool:
         """Adds a token to a row's answer, and those that can only follow it.
@@ -247,7 +247,8 @@ def less_of_ends(logits: torch.Tensor, places: Mapping[int, Place], bias: float)
         logits[number, place.ends] -= bias
 
 
-def _choose(logits: torch.Tensor, temperature: float, draws: Sequence[random.Random]) -> torch.Tensor:
+def choose(logits: torch.Tensor, temperature: float, draws: Sequence[random.Random]) -> torch.Tensor:
+    """A token for each row of logits, ``[rows, vocabulary]``: the likeliest at 0, else a sample by the row's draws."""
     if temperature == 0:
         return logits.argmax(dim=-1)
     # One number a row, so that a row's answer does not depend on its neighbours.

@@ -10,7 +10,7 @@ import torch
 
 from radtune.config import InputError
 from radtune.engines.closed import AnswerTree, Place
-from radtune.engines.decoding import keep_allowed, less_of_ends
+from radtune.engines.decoding import choose, keep_allowed, less_of_ends
 from radtune.engines.kv_cache import OUT_OF_MEMORY, fitting_rows, is_out_of_memory
 from radtune.engines.prompt import Prompt, Response, Sampling, fit_prompt, limits_of
 from radtune.models.chat_frame import frame_of_tokenizer
@@ -143,18 +143,14 @@ def _ends(model: Any, tokenizer: Any) -> set[int]:
 
 
 class _Chooser:
-    """A logits processor that keeps each row to closed answers and draws its samples.
-
-    Added to the logits, noise from a Gumbel distribution makes the likeliest token a sample (Gumbel 1954; Maddison et
-    al. 2014), so greedy search samples, and each row has its own source of chance.
-    """
+    """A logits processor that keeps each row to closed answers and draws its samples, and leaves no other token."""
 
     def __init__(
         self, draws: Sequence[random.Random], sampling: Sampling, tree: AnswerTree | None, limit: int, end: int | None
     ) -> None:
         """Begins a batch; a closed answer takes up to ``limit`` tokens and is ended by ``end`` (None: written on)."""
         self._places: list[Place | None] = [tree.root if tree else None for _ in draws]
-        self._noise = [torch.Generator().manual_seed(draw.getrandbits(63)) for draw in draws]
+        self._draws = draws
         self._temperature, self._end_bias = limits_of(sampling)[0], sampling.end_bias
         self._left = self._limit = limit
         self._end = end
@@ -176,8 +172,5 @@ class _Chooser:
             scores[list(closed)] = keep_allowed(scores[list(closed)], allowed)
             less_of_ends(scores, closed, self._end_bias)
         self._left -= 1
-        if self._temperature > 0:
-            uniform = torch.stack([torch.rand(scores.shape[1], generator=noise) for noise in self._noise])
-            gumbel = -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7).double()))
-            scores = scores.double() / self._temperature + gumbel.to(scores.device)
-        return scores
+        chosen = choose(scores, self._temperature, self._draws)[:, None]
+        return torch.full_like(scores, -torch.inf).scatter(1, chosen, 0.0)
