@@ -5,14 +5,13 @@ import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import replace
 from itertools import chain, islice
 from multiprocessing import parent_process
 from threading import Thread
 
 from radtune.characters import language_of
 from radtune.config import InputError
-from radtune.label_files import label_columns
-from radtune.labels import State
 from radtune.report import Report, is_chest
 from radtune.rules.engine import NOT_CHEST, ReportLabels, label_report
 from radtune.rules.lexicon import rules_for
@@ -24,11 +23,6 @@ POOL_FROM = 4_000
 _BATCH = 500
 # Batches handed out ahead, per process: enough to keep each busy, few enough to keep memory flat on any input.
 _AHEAD = 3
-
-# A report's labels between processes, without evidence: one byte per class, which is quick to send. 3: not mentioned.
-_NO_LABEL = 3
-_SEND = {State.PRESENT: 1, State.ABSENT: 0, State.UNCERTAIN: 2, None: _NO_LABEL}
-_RECEIVE = {sent: state for state, sent in _SEND.items() if state is not None}
 
 
 def label_if_meant(report: Report, task: Task, any_body_part: bool = False, any_language: bool = False) -> ReportLabels:
@@ -56,7 +50,7 @@ def label_reports(
     ``any_body_part`` and ``any_language`` label those that their rules are not for, too.
 
     Inputs of :data:`POOL_FROM` reports and more are dealt to processes, one for each available core unless given. They
-    have far less to send without ``evidence``, the mentions.
+    have less to send without ``evidence``, the mentions.
     """
     if processes is None:
         # A batch scheduler may give a job fewer cores than the machine has; only Linux can tell.
@@ -65,8 +59,8 @@ def label_reports(
     first = list(islice(reports, POOL_FROM))
     if processes == 1 or len(first) < POOL_FROM:
         for report in chain(first, reports):
-            found = label_if_meant(report, task, any_body_part, any_language)
-            yield report, found if evidence else ReportLabels(found.labels, (), found.left_out)
+            (found,) = _label_batch([report], task, evidence, any_body_part, any_language)
+            yield report, found
         return
     yield from _label_in_pool(chain(first, reports), task, processes, evidence, any_body_part, any_language)
 
@@ -74,7 +68,7 @@ def label_reports(
 def _label_in_pool(
     reports: Iterator[Report], task: Task, processes: int, evidence: bool, any_body_part: bool, any_language: bool
 ) -> Iterator[tuple[Report, ReportLabels]]:
-    waiting: deque[tuple[list[Report], Future[list[ReportLabels | bytes | str]]]] = deque()
+    waiting: deque[tuple[list[Report], Future[list[ReportLabels]]]] = deque()
     rules_for(task)  # read here once; forked processes inherit them
     pool = ProcessPoolExecutor(processes, initializer=_start_worker)
     try:
@@ -83,8 +77,7 @@ def _label_in_pool(
                 waiting.append((batch, pool.submit(_label_batch, batch, task, evidence, any_body_part, any_language)))
             if not batch or len(waiting) >= processes * _AHEAD:
                 done, labelled = waiting.popleft()
-                for report, found in zip(done, labelled.result(), strict=True):
-                    yield report, _receive_labels(found, task)
+                yield from zip(done, labelled.result(), strict=True)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -106,19 +99,6 @@ def _end_with_parent() -> None:
 
 def _label_batch(
     reports: list[Report], task: Task, evidence: bool, any_body_part: bool, any_language: bool
-) -> list[ReportLabels | bytes | str]:
-    names = label_columns(task)
-    found = (label_if_meant(report, task, any_body_part, any_language) for report in reports)
-    return [
-        labels.left_out or (labels if evidence else bytes(_SEND[labels.labels.get(name)] for name in names))
-        for labels in found
-    ]
-
-
-def _receive_labels(sent: ReportLabels | bytes | str, task: Task) -> ReportLabels:
-    if isinstance(sent, ReportLabels):
-        return sent
-    if isinstance(sent, str):
-        return ReportLabels({}, (), sent)
-    named = zip(label_columns(task), sent, strict=True)
-    return ReportLabels({name: _RECEIVE[byte] for name, byte in named if byte != _NO_LABEL}, ())
+) -> list[ReportLabels]:
+    found = [label_if_meant(report, task, any_body_part, any_language) for report in reports]
+    return found if evidence else [replace(labels, mentions=()) for labels in found]
