@@ -23,9 +23,11 @@ from radtune.files import LOCK, lock, read_json, write_json, write_jsonl, write_
 from radtune.label_files import BLANK, LabelFile, by_policy, joined_to, policies_for, read_labels
 from radtune.privacy import say
 from radtune.report import Report
-from radtune.score.copies import NAME, Cost, compare_copies, copies_text
+from radtune.score.copies import NAME, compare_copies
 from radtune.score.inputs import understood
 from radtune.sources.table import read_any_reports
+from radtune.study.formats import plain_text
+from radtune.study.tables import copies_table
 from radtune.tasks import PROMPT_FORMATS, USES, Task, load_task, text_of
 
 # The first of them that can be asked is the one that the others are held to.
@@ -72,20 +74,17 @@ def main(config: VerifyConfig) -> None:
                 continue
             say(f"{name}: {len(reports):,} reports")
             try:
-                asked = ask_copy(name, tuned, asked_about, words, task.files, _cuda(config.device))
+                answers[name], costs[name] = ask_copy(name, tuned, asked_about, words, task.files, _cuda(config.device))
             except InputError as error:
                 left_out[name] = str(error)
                 say(f"{name}: {error}")
-                continue
-            answers[name] = asked.predictions
-            costs[name] = Cost(asked.disk_bytes, asked.peak_bytes, asked.reports_per_s)
         if not answers:
             raise InputError(f"no copy could be asked: {next(iter(left_out.values()))}")
         copies = compare_copies(task, answers, costs, gold, config.gold_blank, left_out)
         write_json(config.output / NAME, copies)
         write_manifest(config.output / NAME, config, [config.reports, config.gold, *answers.values()])
-    print(copies_text(copies))
-    print(config.output / NAME)
+    print(plain_text(copies_table(NAME, copies)))
+    print(*(f"not asked: {name}: {why}" for name, why in left_out.items()), config.output / NAME, sep="\n")
     if config.copies and left_out:
         sys.exit(1)
 

@@ -35,13 +35,12 @@ class Tuned:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Where a copy's answers are, and what they took; see :class:`radtune.score.copies.Cost`."""
+class Cost:
+    """What a copy takes: bytes of its weights on disk and of its largest process, reports a second once loaded."""
 
-    predictions: Path
     disk_bytes: int
-    peak_bytes: int | None
-    reports_per_s: float | None
+    peak_bytes: int | None = None
+    reports_per_s: float | None = None
 
 
 def why_left_out(name: str, tuned: Tuned) -> str | None:
@@ -57,7 +56,9 @@ def why_left_out(name: str, tuned: Tuned) -> str | None:
     return why_not(name) if name in KINDS else None
 
 
-def ask_copy(name: str, tuned: Tuned, reports: Path, words: Sequence[str], read: Iterable[Path], cuda: bool) -> Asked:
+def ask_copy(
+    name: str, tuned: Tuned, reports: Path, words: Sequence[str], read: Iterable[Path], cuda: bool
+) -> tuple[Path, Cost]:
     """Asks a copy about reports, in whose folder its answers go; ``words`` are the keys that are alike for all copies.
 
     What an earlier start has answered is not asked again, nor is a copy that has answered all, unless what its task is
@@ -79,7 +80,7 @@ def ask_copy(name: str, tuned: Tuned, reports: Path, words: Sequence[str], read:
     files = [sha256_file(path) for path in (reports, *read, *weights)]
     asked = {"words": [*words], "revision": tuned.revision, "files": files}
     if costs.is_file() and predictions.is_file() and (known := read_json(costs)).pop("asked", None) == asked:
-        return Asked(predictions, **known)
+        return predictions, Cost(**known)
     with _way(name, tuned, model, output / f"{name}.log", cuda) as (server, keys):
         peak = _run([str(ROOT / "inference.py"), f"reports={reports}", f"output={predictions}", *words, *keys])
     facts = read_json(manifest_path(predictions))
@@ -93,7 +94,7 @@ def ask_copy(name: str, tuned: Tuned, reports: Path, words: Sequence[str], read:
     }
     with write_whole(costs) as stream:
         stream.write(jsonl_line({"asked": asked, **taken}))
-    return Asked(predictions, **taken)
+    return predictions, Cost(**taken)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from radtune.ask.copies import Cost
 from radtune.files import read_json_as, read_jsonl
 from radtune.label_files import LabelFile, read_labels
 from radtune.score.evaluation import evaluate
@@ -11,15 +12,6 @@ from radtune.tasks import Task
 
 NAME = "copies.json"
 Interval = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a copy takes: bytes of its weights on disk and of its largest process, reports a second once loaded."""
-
-    disk_bytes: int
-    peak_bytes: int | None = None
-    reports_per_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -124,21 +116,3 @@ def copy_rows(copies: Copies) -> list[dict[str, str | int | float | Interval | N
         row |= {"reports/s": copy.cost.reports_per_s}
         rows.append(row | {title: None if size is None else round(size / 2**20, 1) for title, size in mib.items()})
     return rows
-
-
-def copies_text(copies: Copies) -> str:
-    """The table in a terminal, and what is not in it."""
-    rows = copy_rows(copies)
-    cells = [[*rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in cells]
-    out = [f"not asked: {name}: {why}" for name, why in copies.left_out.items()]
-    return "\n".join([f"{copies.task}: {copies.n_reports:,} reports, each copy beside {rows[0]['copy']}", *lines, *out])
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, tuple | list):
-        return f"[{value[0]:.2f}, {value[1]:.2f}]"
-    if isinstance(value, float):
-        return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"
-    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)

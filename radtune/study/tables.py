@@ -6,7 +6,7 @@ from pathlib import Path
 
 from radtune.labels import Answer, Status
 from radtune.score.copies import NAME as COPIES
-from radtune.score.copies import copy_rows, read_copies
+from radtune.score.copies import Copies, copy_rows, read_copies
 from radtune.score.evaluation import Metrics, read_metrics
 from radtune.sources.table import reports_of
 from radtune.study.cells import Kind, rate_text
@@ -242,9 +242,13 @@ def comparison_table(results: Results) -> Table:
 def copies_tables(study: Study) -> Iterator[Table]:
     """What scripts/verify_model.py has found, where its ``output=`` is a folder in the study's."""
     for path in sorted(study.run_dir.glob(f"*/{COPIES}")):
-        found = read_copies(path)
-        title = f"Copies of one model, {found.task}: {found.n_reports:,} reports, each copy beside the first"
-        yield Table(slug(path.parent.name), title, SCORES, copy_rows(found), signed=("ΔF1", "95 % CI of ΔF1"))
+        yield copies_table(slug(path.parent.name), read_copies(path))
+
+
+def copies_table(name: str, found: Copies) -> Table:
+    """How far copies of one model answer alike, and what each takes."""
+    title = f"Copies of one model, {found.task}: {found.n_reports:,} reports, each copy beside the first"
+    return Table(name, title, SCORES, copy_rows(found), signed=("ΔF1", "95 % CI of ΔF1"))
 
 
 def cell_table(results: Results) -> Table:

@@ -44,12 +44,13 @@ def test_a_copy_is_asked_of_its_server_once(training, tmp_path, command):
     assert (copy.name, copy.flipped, copy.unread, found.n_reports, found.gold) == ("gguf_Q8_0", 0, 0, 5, None)
     assert copy.named > 0 and "gguf_Q8_0" in printed
     assert 2**21 < copy.cost.disk_bytes < 2**23 and copy.cost.peak_bytes > 2**25 and copy.cost.reports_per_s > 0
-    # Once more: nothing is run, and the same comes out.
+    # Once more: nothing is run, and the same comes out; beside it, what cannot be asked.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("radtune.ask.copies._run", None)
-        code, _, said = command(SCRIPT, *keys, "copies=[gguf_Q8_0]")
-        assert code == 0, said
-        assert read_copies(output / "copies.json") == found
+        patch.setenv("PATH", "")
+        code, printed, said = command(SCRIPT, *keys, "copies=[gguf_Q8_0, vllm]")
+        assert code == 1 and "not asked: vllm: no vllm on the PATH" in printed, said
+        assert read_copies(output / "copies.json").copies == found.copies
         # Nor are answers to another question taken for those to this one.
         task.write_text(f"{task.read_text()}title: Another\n")
         with pytest.raises(TypeError):
