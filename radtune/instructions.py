@@ -281,14 +281,14 @@ def _usable(
     sources: Mapping[str, Sequence[LabelledReport]], excluded: Excluded, patients: Mapping[str, str]
 ) -> tuple[dict[str, list[LabelledReport]], dict[str, Counts], int]:
     """Labelled reports that may be in a split and counts of the others, by task; and how many ids no report has."""
-    reports = {item.report.report_id: item.report for items in sources.values() for item in items}
-    by_id = {report_id for report_id in reports if normal_id(report_id) in excluded.ids}
-    whose = {patients[report_id] for report_id in by_id if reports[report_id].patient_id is not None}
-    by_patient = {
-        x for x in reports if patients[x] in whose or _patient(reports[x].patient_id or "") in excluded.patients
-    }
-    texts = excluded.texts | {_words(reports[report_id].text) for report_id in by_id}
-    by_text = near_identical({x: report.text for x, report in reports.items()}, texts)
+    # A report of several tasks may have in one file a patient or a text that it has not in another.
+    reports = [item.report for items in sources.values() for item in items]
+    by_id = {report_id for report_id in patients if normal_id(report_id) in excluded.ids}
+    whose = {patients[x] for x in by_id}
+    whose |= {patients[one.report_id] for one in reports if _patient(one.patient_id or "") in excluded.patients}
+    by_patient = {x for x in patients if patients[x] in whose}
+    texts = excluded.texts | {_words(one.text) for one in reports if one.report_id in by_id}
+    by_text = near_identical(((one.report_id, one.text) for one in reports), texts)
     usable, counts = {}, {}
     for name, items in sources.items():
         task, found = load_task(name), Counts()
@@ -322,8 +322,8 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in re.findall(r"\w+", text.casefold()) if word not in SECTIONS)
 
 
-def near_identical(texts: Mapping[str, str], wanted: Collection[tuple[str, ...]]) -> set[str]:
-    """Which texts have the words of a wanted one, or all but a tenth of them, in their order.
+def near_identical(texts: Iterable[tuple[str, str]], wanted: Collection[tuple[str, ...]]) -> set[str]:
+    """The names of those texts that have the words of a wanted one, or all but a tenth of them, in their order.
 
     Texts that are so near have more than four in five of their different words in common, so one of the rarest fifth
     of either: by these, candidates are found (prefix filtering; Chaudhuri et al., ICDE 2006).
@@ -341,7 +341,7 @@ def near_identical(texts: Mapping[str, str], wanted: Collection[tuple[str, ...]]
         for word in rarest(words):
             having.setdefault(word, []).append(words)
     found = set()
-    for name, text in texts.items() if having else ():
+    for name, text in texts if having else ():
         words = _words(text)
         candidates = {other for word in rarest(words) for other in having.get(word, ())}
         if any(Levenshtein.normalized_similarity(words, other) >= _LIKE for other in candidates):

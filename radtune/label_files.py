@@ -465,7 +465,9 @@ def joined_to(file: LabelFile, report_ids: Collection[str]) -> tuple[LabelFile, 
     answers = {named[x]: replace(answer, report_id=named[x]) for x, answer in file.answers.items()}
     lines = {named[x]: number for x, number in file.lines.items()}
     blank = frozenset(named[x] for x in file.blank)
-    return replace(file, answers=answers, blank=blank, lines=lines), say_matched(file.path, known)
+    undecided = {named[x]: names for x, names in file.undecided.items()}
+    joined = replace(file, answers=answers, blank=blank, lines=lines, undecided=undecided)
+    return joined, say_matched(file.path, known)
 
 
 def write_label_table(path: Path, task: Task, rows: Mapping[str, Mapping[str, State | int | None]]) -> None:
