@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from radtune.labels import LEFT, RIGHT, Answer, Phrase, Status, side_of
 from radtune.tasks import Task
@@ -67,13 +67,23 @@ def combine(task: Task, answers: Sequence[Answer], rule: str | int) -> Combined:
         labels, phrases = found.labels, found.phrases
         counts = {label: sum(_meanings(task, [label]) <= whole for whole in wholes) for label in labels}
     else:
-        kept = [(phrase, count) for phrase, count in _groups(task, read) if count >= needed]
+        doubted = {f"{name} (uncertain)": name for name in task.classes}
+        kept = [(phrase, count) for phrase, count in _groups(task, _with_doubts(read, doubted)) if count >= needed]
+        counts = {phrase.phrase: count for phrase, count in kept}
+        kept = [(phrase, count) for phrase, count in kept if doubted.get(phrase.phrase) not in counts]
         counts = {phrase.phrase: count for phrase, count in kept}
         labels = tuple(counts)
         phrases = tuple(phrase for phrase, _ in kept) if any(answer.phrases for answer in read) else ()
     combined = Answer(labels, answers[0].report_id, by, phrases=phrases, patient_id=patient_id)
     agreement = {label: count / len(answers) for label, count in counts.items()}
     return Combined(combined, agreement, wholes.count(_meanings(task, labels)) / len(answers))
+
+
+def _with_doubts(answers: Sequence[Answer], doubted: Mapping[str, str]) -> list[Answer]:
+    """Answers that also have the doubt, where any has one, of each class that they find."""
+    said = sorted(doubted.keys() & {label for answer in answers for label in answer.labels})
+    more = [[x for x in said if doubted[x] in answer.labels and x not in answer.labels] for answer in answers]
+    return [replace(answer, labels=(*answer.labels, *x)) for answer, x in zip(answers, more, strict=True)]
 
 
 def _meanings(task: Task, labels: Iterable[str]) -> frozenset[str]:

@@ -115,6 +115,20 @@ def test_the_most_common_whole_answer_is_kept_as_it_is_and_of_several_the_earlie
     assert (found.answer.phrases[0].start, found.whole) == (TEXT.index("Heart"), 2 / 3)
 
 
+@pytest.mark.parametrize(
+    ("rule", "labels"), [(UNION, "Edema"), (MAJORITY, "doubt"), (INTERSECTION, None), (1, "Edema")]
+)
+@pytest.mark.parametrize("task", [MC, MC.three_valued()])
+def test_of_a_class_that_some_find_and_others_doubt_there_is_one_label(
+    task, rule: str | int, labels: str | None
+) -> None:
+    doubt = "Edema (uncertain)"
+    answers = [plain("Edema", "Fracture"), plain(doubt, "Fracture"), plain("Fracture")]
+    one = {"doubt": [doubt], None: []}.get(labels, [labels])
+    assert {*combine(task, answers, rule).answer.labels} == {*one, "Fracture"}
+    assert combine(task, answers[:2], INTERSECTION).agreement == {doubt: 1.0, "Fracture": 1.0}
+
+
 def test_synonyms_are_one_label() -> None:
     msk = load_task("differential")
     answers = [plain("subcapital fracture"), plain("Femoral neck fracture", "Gout"), plain("Gout")]
