@@ -266,7 +266,7 @@ def _table_answer(
     answer = Answer(task.distinct(listed or ()), report_id, by, patient_id=_patient_id(row))
     if layout.states and listed is None:
         answer = replace(answer, labels=task.labels_of(states), states=states)
-    elif states and {task.spelled(label) or label for label in answer.labels} != {*task.labels_of(states)}:
+    elif states and {*filter(None, map(task.spelled, answer.labels))} != {*task.labels_of(states)}:
         raise InputError(f"{where}: {layout.labels!r} and the columns of classes say different things")
     return answer, listed is None and not states
 

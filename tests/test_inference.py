@@ -13,6 +13,7 @@ from chat_server import completion, error
 from sprockets import read_jsonl as read
 
 from radtune.files import write_jsonl
+from radtune.label_files import read_labels
 from radtune.sources import synthetic
 from radtune.tasks import load_task
 
@@ -147,6 +148,25 @@ def test_labels_come_as_a_table_beside_the_rows(tmp_path, serve, run, task, endi
     assert stat.S_IMODE(table.stat().st_mode) == 0o600
     # The rows and their ledger are the same whatever table is asked for.
     assert ", 0 answers in" in run(*keys, f"output={tmp_path / 'p.jsonl'}")[0]
+
+
+def test_names_that_are_no_class_and_what_a_reader_has_edited_stand_in_the_table(tmp_path, serve, run):
+    server = serve(lambda body, number: completion("['Hernia', 'Edema']"))
+    reports, table, task = tmp_path / "r.csv", tmp_path / "p.csv", load_task("multiple_choice")
+    reports.write_text("report_id,text\na,edema\nb,effusion\n")
+    keys = [TASK, *at(server), f"reports={reports}", f"output={table}"]
+    for edited in ("Edema; pneumonia", None):
+        run(*keys)
+        lines = list(csv.DictReader(table.open()))
+        found = {line["report_id"]: (line["labels"], line["Pneumonia"]) for line in lines}
+        assert found["b"] == ("['Edema', 'Hernia']", "0")
+        if edited:
+            first, second = read(tmp_path / "p.jsonl")
+            write_jsonl(tmp_path / "p.jsonl", [first | {"labels": edited}, second])
+    assert found["a"] == ("['Edema', 'Pneumonia']", "1")
+    # It is read as the rows are.
+    said = [read_labels(path, task).answers.values() for path in (table, tmp_path / "p.jsonl")]
+    assert [{*answer.labels} for answer in said[0]] == [{*answer.labels} for answer in said[1]]
 
 
 def test_a_model_that_was_retrained_under_its_name_is_told_by_its_revision(tmp_path, serve, run):

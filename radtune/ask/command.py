@@ -27,8 +27,9 @@ from radtune.config import InputError, key
 from radtune.engines.choose import ENGINES, QUANTIZATIONS, Model, adapters_of, choose_models, endpoint_of
 from radtune.engines.guard import Endpoint, check_batch_endpoint, read_credential, what_leaves
 from radtune.engines.prompt import Engine, Sampling
-from radtune.files import check_outputs, read_jsonl, sha256_text, write_manifest
+from radtune.files import check_outputs, sha256_text, write_manifest
 from radtune.files import read_json as read_json_file
+from radtune.label_files import read_labels
 from radtune.labels import Status
 from radtune.privacy import say
 from radtune.progress import progress
@@ -178,7 +179,9 @@ def ask(config: AskConfig, quarantine: bool = False) -> None:
         for files, run in zip(written, runs, strict=True):
             write_rows(run, files.output, files.aside)
             if files.table and files.output.exists():
-                write_table(files.table, asking.task, (row for _, row in read_jsonl(files.output)))
+                # As it will be read: a reader may have edited rows.
+                answers = read_labels(files.output, asking.task).answers if files.output.stat().st_size else {}
+                write_table(files.table, asking.task, answers.values())
     done = [_finish(files, run, inputs) for files, run in zip(written, runs, strict=True)]
     if runs[0].outcome.interrupted:
         raise KeyboardInterrupt

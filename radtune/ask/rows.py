@@ -147,8 +147,8 @@ def make_row(report: Report, asking: Asking, said: Sequence[Said], readings: Seq
     problems = list(dict.fromkeys(problem for reading in readings for problem in reading.problems))
     row |= {"response": said[0].response, "status": str(answer.status), "error": None, "problems": problems}
     row["asked_again"] = any(one.asked_again for one in said)
-    if said[0].cut_words:
-        row["cut_words"] = said[0].cut_words
+    if cut_words := max(one.cut_words for one in said):
+        row["cut_words"] = cut_words
     return row | _provenance(said[0]) | ({"usage": dict(usage) or None} if said[0].endpoint else {})
 
 
@@ -172,15 +172,17 @@ def verified_row(row: dict[str, Any], denied: Sequence[str]) -> dict[str, Any]:
     return row
 
 
-def write_table(path: Path, task: Task, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes rows as a table for people, a CSV or an Excel file by its ending: of classes, a column each with 1 or 0.
+def write_table(path: Path, task: Task, answers: Iterable[Answer]) -> None:
+    """Writes answers as a table for people, a CSV or an Excel file by its ending: a column a class, with 1 or 0.
 
-    Before them stand all labels, as a list. Where there is no answer that can be read, these cells are blank.
+    Before them stand all labels, as a list, names that are no class last. Where there is no answer that can be read,
+    these cells are blank.
     """
     table: list[list[Any]] = [["report_id", "status", "labels", *task.classes]]
-    for row in rows:
-        said = [task.encode(row["labels"]), *(int(name in row["labels"]) for name in task.classes)]
-        table.append([row["report_id"], row["status"], *(said if row["status"] == Status.OK else [None] * len(said))])
+    for answer in answers:
+        named = sorted(answer.labels, key=task.order) or [task.none] * bool(task.classes)
+        said = [write_list(named), *(int(name in answer.labels) for name in task.classes)]
+        table.append([answer.report_id, answer.status, *(said if answer.status == Status.OK else [None] * len(said))])
     write_cells(path, table)
 
 

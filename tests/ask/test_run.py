@@ -256,6 +256,10 @@ def test_what_an_engine_says_of_its_answer_stands_in_the_row(reports):
     assert rows[0]["problems"] == ["refused"] and rows[1]["problems"] == ["stopped by a content filter"]
     assert rows[3]["problems"] == [] and "closed early by max_new_tokens" in rows[4]["problems"][0]
     assert (rows[3]["cut_words"], rows[4]["scores"]["Support Devices"], rows[5]["labels"]) == (7, 0.5, ["Edema"])
+    # Of several samples, the one that saw least: its examples may have been the longest.
+    cuts = iter([0, 7])
+    sampled = label(reports[:1], None, asking(samples=2), lambda p: Response("[]", True, cut_words=next(cuts)))[1]
+    assert sampled[0]["cut_words"] == 7
     # What only a server says stands in no row of a model here.
     assert "endpoint" not in rows[0] and "usage" not in rows[0]
 
