@@ -132,7 +132,7 @@ class Run:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """A row for each report whose questions are all answered, or that failed, in the order of the reports."""
-        return (row for report in self.reports if (row := self._row(report)) is not None)
+        return (row for report in self.reports if (row := self.row(report)) is not None)
 
     def stages(self) -> list[str]:
         """What is asked after what."""
@@ -182,7 +182,8 @@ class Run:
         second = self._answer(again)
         return (again, second) if second and second.badness < first.badness else (question, first)
 
-    def _row(self, report: Report) -> dict[str, Any] | None:
+    def row(self, report: Report) -> dict[str, Any] | None:
+        """Its row; None where not all of its questions have been answered, and none has failed."""
         row = self._unverified_row(report)
         return self._verified(report, row) if row and self.asking.verify else row
 
@@ -298,11 +299,13 @@ def write_rows(run: Run, output: Path, quarantine: Path | None = None) -> None:
         return
     edited = edited_rows(output)
     with write_whole(output) as stream, write_whole(quarantine) if quarantine else nullcontext() as aside:
-        for row in run.rows():
-            run.outcome.count(row)
-            by_hand = edited.get(row["report_id"])
-            stream.write(jsonl_line(by_hand or row | {LABELS_SHA256: labels_sha256(row["labels"])}))
-            if aside is not None and row.get("problems") and not by_hand:
+        for report in run.reports:
+            row, by_hand = run.row(report), edited.get(report.report_id)
+            if row is not None:
+                run.outcome.count(row)
+            if written := by_hand or (row and row | {LABELS_SHA256: labels_sha256(row["labels"])}):
+                stream.write(jsonl_line(written))
+            if aside is not None and row and row.get("problems") and not by_hand:
                 aside.write(jsonl_line({name: row[name] for name in QUARANTINED}))
         stream.flush()
         # That of an earlier start describes another file from here on.

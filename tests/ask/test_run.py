@@ -92,6 +92,9 @@ def test_a_row_that_a_reader_has_edited_stays(reports, path, tmp_path):
         rows = [json.loads(line) for line in output.read_text().splitlines()]
         rows[1]["labels"], rows[2]["phrases"] = ["scar"], [{"phrase": "mass", "icd10": "R91.8"}]
         output.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        # Nor does one go where a changed question has no answer yet.
+        write_rows(Run(reports, asking(seed=8), model_of(None), ledger), output)
+        assert [json.loads(line) for line in output.read_text().splitlines()] == rows[1:3]
         write_rows(run, output, tmp_path / "quarantine.jsonl")
     assert [json.loads(line) for line in output.read_text().splitlines()] == rows
     found = read_labels(output, PHRASES).answers
