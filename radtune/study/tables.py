@@ -4,7 +4,8 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from radtune.labels import Answer, Status
+from radtune.label_files import LabelFile, joined_to
+from radtune.labels import Status
 from radtune.score.copies import NAME as COPIES
 from radtune.score.copies import Copies, copy_rows, read_copies
 from radtune.score.evaluation import Metrics, read_metrics
@@ -79,7 +80,7 @@ def _dataset_row(study: Study, reported: Reported, part: Cohort | Test, most: in
     counts: Row = {"Reports": MISSING, "Patients": None, "Words": None, "Labels": None}
     if reports.exists() and labels.exists():
         found = gold_of(part) if isinstance(part, Test) else part.read_labels(labels)
-        counts = _counts(reports, found.answers)
+        counts = _counts(reports, found)
     row: Row = {
         "Task": title, "Usage": usage, "Dataset": given if source == "table" else source.replace("_", " ").capitalize(),
         "Annotator": annotator, "Reports": counts.pop("Reports"),
@@ -91,8 +92,9 @@ def _dataset_row(study: Study, reported: Reported, part: Cohort | Test, most: in
     return row | {("Paper", name): theirs.get(name.lower()) for name in ("Dataset", "Annotator", "Reports")}
 
 
-def _counts(reports: Path, answers: Mapping[str, Answer]) -> Row:
+def _counts(reports: Path, given: LabelFile) -> Row:
     """Reports, patients (None where unknown), median words of a report, mean labels of one that has been labelled."""
+    answers = joined_to(given, [report.report_id for report in reports_of(reports)])[0].answers
     patients, words, labels = set[str | None](), list[int](), list[int]()
     for report in reports_of(reports):
         patients.add(report.patient_id)

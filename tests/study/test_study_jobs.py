@@ -331,7 +331,7 @@ def test_an_id_column_reaches_every_step(own: dict, tmp_path: Path) -> None:
     assert "own_task.id_column=NOTE" in jobs["build_instructions/notes_8"].words()
     # Our recipe trains the base that is asked, wherever its YAML was written.
     assert f"checkpoint_dir={study.settings.checkpoint_dir}" in jobs["train/mix_8"].words()
-    write_jsonl(study.cohort_file("notes", "reports.jsonl"), [{"report_id": "3", "text": "Small effusion."}])
+    write_jsonl(study.cohort_file("notes", "reports.jsonl"), [{"report_id": "003", "text": "Small effusion."}])
     row = dataset_table(study, read_reported(None)).rows[0]
     assert (row["Reports"], row["Labels"]) == (1, 1.0)
     # A gold whose ids have the usual name is read by that.
