@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from radtune.command import end_with_parent, run_command
 from radtune.config import InputError, key
-from radtune.label_files import read_labels
+from radtune.label_files import joined_to, read_labels, respell
 from radtune.labels import Phrase, Status
 from radtune.sources.table import reports_of
 from radtune.tasks import Task, load_task, text_of
@@ -95,9 +95,11 @@ def read_truths(task: Task, reports: Path, gold: Path) -> dict[str, Truth]:
     Raises:
         InputError: A file cannot be read, or none of the reports has gold.
     """
-    answers = read_labels(gold, task).answers
+    read = [*reports_of(reports)]
+    given, _ = respell(task, read_labels(gold, task), slips=False)
+    answers = joined_to(given, [report.report_id for report in read])[0].answers
     truths = {}
-    for report in reports_of(reports):
+    for report in read:
         answer = answers.get(report.report_id)
         if answer is not None and answer.status == Status.OK:
             named = answer.phrases or tuple(map(Phrase, answer.labels))

@@ -152,6 +152,15 @@ def test_gold_of_none_of_the_reports_is_told(made, tmp_path):
         read_truths(PHRASES, made[0] / "reports.jsonl", tmp_path / "gold.jsonl")
 
 
+def test_gold_is_read_whatever_form_its_ids_and_names_have(tmp_path):
+    (tmp_path / "reports.csv").write_text("report_id,text\n001,Lungs are clear.\n002,Heart is large.\n")
+    (tmp_path / "gold.csv").write_text("uid,labels\n1,Normal\n2,cardiomegaly; pleural_effusion\n")
+    truths = read_truths(load_task("multiple_choice"), tmp_path / "reports.csv", tmp_path / "gold.csv")
+    assert {truth.report_id: [label.phrase for label in truth.labels] for truth in truths.values()} == {
+        "001": [], "002": ["Cardiomegaly", "Pleural Effusion"],
+    }  # fmt: skip
+
+
 def test_a_commands_exit_code_is_passed_on(made, run):
     folder, _ = made
     assert run(*keys(folder), "command=sh -c 'exit 7'")[0] == 7
