@@ -175,10 +175,10 @@ class Run:
         return self._readings.get(question.key_sha256)
 
     def _best(self, question: Question) -> tuple[Question, Reading] | None:
-        """The question with its answer: the second one where that was asked for and has fewer problems."""
+        """The question with its answer: the second one where that is asked for and has fewer problems."""
         if (first := self._answer(question)) is None:
             return None
-        again = asked_again(question, first.complaint) if first.complaint else question
+        again = asked_again(question, first.complaint) if self.asking.reask and first.complaint else question
         second = self._answer(again)
         return (again, second) if second and second.badness < first.badness else (question, first)
 

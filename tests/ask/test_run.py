@@ -169,6 +169,8 @@ def test_an_answer_that_cannot_be_used_is_asked_for_once_more_with_the_reason(re
     assert rows[5]["problems"] == ["1 of 1 phrases not in the report"]
     assert any("'quagga cyst'" in prompt.message for prompt in engine.prompts[-2:])
     assert label(reports, path, asking(reask=True), engine)[0].asked == 0
+    # Without it, rows are as if nothing had been asked again.
+    assert label(reports, path, asking(), engine)[1][3]["status"] == "unparsed"
 
 
 def test_samples_are_asked_separately_and_counted(reports, path):
