@@ -31,7 +31,7 @@ from radtune.report import Report
 from radtune.sources.select import priority, read_ids
 from radtune.sources.table import PATIENTS, TEXT_COLUMNS, read_any_reports
 from radtune.tables import find_column, id_cell, is_table, normal_id, read_table
-from radtune.tasks import SECTIONS, Task, load_task, shows_images, text_of
+from radtune.tasks import SECTIONS, Task, is_empty, load_task, shows_images, text_of
 
 UNKNOWN = "with labels that the task does not know"
 # Stands for having no label, where reports are drawn or split by label.
@@ -307,6 +307,7 @@ def _usable(
                 "of patients of excluded reports": item.report.report_id in by_patient,
                 "with the text of an excluded report": item.report.report_id in by_text,
                 item.left_out: bool(item.left_out),
+                f"without {' or '.join(task.sections)}": is_empty(task, item.report),
                 UNKNOWN: bool(unknown),
             }
             if reason := next((reason for reason, holds in reasons.items() if holds), None):

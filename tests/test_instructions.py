@@ -265,6 +265,14 @@ def test_a_report_is_left_out_if_one_of_its_labels_is_not_known(tmp_path, capsys
     assert counts.unknown_labels == {"Hernia": 1, "(not shown)": 1, "Airspace Opacity": 1}
 
 
+def test_a_report_without_the_section_that_its_task_reads_is_left_out():
+    task = "differential"
+    whole = [report_from_sections(x, None, "Bones are fine.", said, "made") for x, said in (("1", ""), ("2", "Gout."))]
+    split = build({task: [LabelledReport(report, ["Gout"]) for report in whole]}, {task: None}, 0, 0)
+    assert [(row.report_id, row.input) for row in split.train] == [("2", "Gout.")]
+    assert split.counts[task].left_out == {"without impression": 1}
+
+
 def test_of_several_labelers_any_most_or_all_are_learned(tmp_path):
     write_jsonl(tmp_path / "reports.jsonl", [made_up(str(n), f"Text {n}.").report for n in range(3)])
     task, present, doubt = load_task("multiple_choice"), {"Edema": 1}, {"Edema": 1, "Fracture": -1}
