@@ -4,7 +4,8 @@
     python scripts/new_study.py name=ours input=notes.csv gold=notes.csv sample=200 id_column=NOTE_ID text_column=NOTE
 
 The table may hold its own gold: then a sample is tested on. Gold without texts is that of reports of the table. What
-is tested on, no model is trained on. What the command wrote is to be edited; configs/study/mini.yaml explains each key.
+is tested on, no model is trained on. Of a table with some rows annotated, the sample is of these: their ids stand in
+NAME_annotated.csv. What the command wrote is to be edited; configs/study/mini.yaml explains each key.
 """
 
 import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)
@@ -18,15 +19,16 @@ from radtune import combine
 from radtune.command import run_command
 from radtune.config import InputError, key
 from radtune.files import check_outputs, write_whole
-from radtune.label_files import LABELS, NO_FINDING, PATIENT_COLUMNS, column_names
+from radtune.label_files import LABELS, NO_FINDING, PATIENT_COLUMNS, column_names, unannotated
 from radtune.privacy import no_column, say
+from radtune.score.inputs import one_gold
 from radtune.sources.select import read_ids
 from radtune.sources.table import PATIENTS, TEXT_COLUMNS
 from radtune.study.check import check_name
 from radtune.study.made_from import read_source
 from radtune.study.plan import read_study
-from radtune.study.settings import ALL, RULES, TEACHER
-from radtune.tables import find_column, normal_id
+from radtune.study.settings import ALL, GOLD_KEYS, RULES, TEACHER
+from radtune.tables import find_column, normal_id, write_csv
 from radtune.tasks import DEFAULT_RULES_TASK, SECTIONS, load_task
 
 _COLUMNS = ("id_column", "patient_column", "text_column", "findings_column", "impression_column")
@@ -68,7 +70,8 @@ def main(config: NewStudyConfig) -> None:
     task, output = load_task(config.task), config.output or Path(f"{config.name}.yaml")
     if output.exists():
         raise InputError(f"{output}: is there already; give another name= or output=")
-    check_outputs([output], [config.input, config.gold])
+    ids, annotated = output.with_name(f"{output.stem}_annotated.csv"), list[str]()
+    check_outputs([output, ids], [config.input, config.gold])
     columns = {name: value for name in _COLUMNS if (value := getattr(config, name)) is not None}
     cohort: dict[str, Any] = {"task": config.task, "labels": config.labels or (RULES if task.rules else TEACHER)}
     cohort |= {"label_column": config.label_column} if config.label_column else {}
@@ -94,7 +97,10 @@ def main(config: NewStudyConfig) -> None:
             "(gold_column=..., or gold_columns=[A, B] of several annotators)"
         )
     if config.gold.resolve() == config.input.resolve():
-        test |= {"sample": config.sample, "seed": 0}
+        given = one_gold(config.gold, task, *map(test.get, GOLD_KEYS))
+        blank = unannotated(given)
+        annotated = [x for x in given.answers if x not in blank]
+        test |= {"sample": min(config.sample, len(annotated)), "seed": 0} | ({"only_ids": str(ids)} if blank else {})
     study = {
         "name": config.name,
         "model_name": config.model_name,
@@ -111,7 +117,8 @@ def main(config: NewStudyConfig) -> None:
     if not any(sections.values()):
         for part in (cohort, test):
             part["require_sections"] = False
-    if "only_ids" in test:
+    by_ids = test.get("only_ids") == str(config.gold)
+    if by_ids:
         wanted = read_ids(config.gold, columns.values())
         tested = len(wanted & sections.keys())
         count -= tested
@@ -128,8 +135,10 @@ def main(config: NewStudyConfig) -> None:
     except InputError:
         output.unlink()
         raise
+    if "only_ids" in test and not by_ids:
+        write_csv(ids, [["report_id"], *([x] for x in annotated)])
     print(f"{output}: {count:,} reports to train on, {tested:,} to test on")
-    if "only_ids" in test and len(wanted) > tested:
+    if by_ids and len(wanted) > tested:
         print(f"{config.gold}: ids that belong to no report: {len(wanted) - tested:,}")
     print(f"radtune study {output} --cores 2    # -n: only says what it would do")
     table = column_names(config.input)

@@ -13,6 +13,7 @@ from radtune.ask.costs import FREE, price_at
 from radtune.config import InputError, parse_config, read_yaml
 from radtune.engines.choose import endpoint_of
 from radtune.engines.guard import check_endpoint
+from radtune.label_files import unannotated
 from radtune.sources.select import selected
 from radtune.study.cells import Kind
 from radtune.study.formats import time_text
@@ -87,9 +88,10 @@ def check_study(
     for name, test in study.tests.items():
         if is_synthetic(test):
             continue
-        gold = {normal_id(report_id) for report_id in gold_of(test).answers}
+        given = gold_of(test)
+        gold = {*map(normal_id, given.answers.keys() - unannotated(given, test.evaluation.get("gold_blank")))}
         if not any(normal_id(report.report_id) in gold for report in read_source(test.source)):
-            raise InputError(f"tests.{name}: none of its reports is in {test.gold}")
+            raise InputError(f"tests.{name}: none of its reports is in {test.gold}, or annotated there")
     for name, config in configs.items():
         if name.startswith("annotate") and jobs[name].around is None and (endpoint := endpoint_of(config)):
             confirmed = config.images_confirmed or not shows_images(load_task(config.task))

@@ -49,6 +49,17 @@ def test_a_table_may_hold_its_own_gold(command, tables):
     assert study.cell("mix_3").rows == {"ours": 3}
 
 
+def test_of_a_table_that_is_annotated_in_part_the_annotated_reports_are_tested_on(command, tables):
+    rows = [f"0{i},Small effusion {i}.,{'Normal' if i in (2, 7) else ''}\n" for i in range(9)]
+    (tables / "notes.csv").write_text("NOTE_ID,NOTE,labels\n" + "".join(rows))
+    code, shown, said = new_study(command, tables, "notes.csv", "id_column=NOTE_ID", "text_column=NOTE")
+    assert code == 0 and "9 reports to train on, 2 to test on" in shown, said
+    keys = [f"{name}={value}" for name, value in read_study(tables / "ours.yaml").tests["ours_test"].source.items()]
+    assert command("scripts/prepare_reports.py", *keys, f"output={tables / 'test.jsonl'}")[0] == 0
+    lines = (tables / "test.jsonl").read_text().splitlines()
+    assert [json.loads(line)["report_id"] for line in lines] == ["02", "07"]
+
+
 def test_a_readers_labels_are_learned_from_their_own_column(command, tables):
     notes = (tables / "notes.csv").read_text().replace("labels", "Dr A")
     (tables / "notes.csv").write_text(notes)

@@ -297,8 +297,8 @@ def test_a_study_is_told_what_is_doubtful_and_what_it_takes(own: dict) -> None:
 
 
 def foreign_gold(values: dict, folder: Path) -> None:
-    (folder / "gold.csv").write_text("NOTE,Text,labels\nx9,A text.,Edema\n")
-    (folder / "tests.csv").write_text("NOTE,Text\nx8,A text.\n")
+    (folder / "gold.csv").write_text("NOTE,Text,labels\nx9,A text.,Normal\nx8,A text.,\n")
+    (folder / "tests.csv").write_text("NOTE,Text\nx7,A text.\nx8,A text.\n")
     values["tests"]["curated"]["input"] = str(folder / "tests.csv")
 
 
