@@ -32,9 +32,12 @@ class Combined:
 
 def mean_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The mean of several scores of each class, which is in all of them; where one has no score of it, that is 0."""
-    means = {name: sum(one.get(name, 0.0) for one in scores) / len(scores) for name in scores[0]}
-    # Digits beyond these depend on what else was in a model's batch.
-    return {name: float(f"{mean:.4g}") for name, mean in means.items()}
+    return {name: four_digits(sum(one.get(name, 0.0) for one in scores) / len(scores)) for name in scores[0]}
+
+
+def four_digits(score: float) -> float:
+    """A score as it is written: digits beyond these depend on what else was in a model's batch."""
+    return float(f"{score:.4g}")
 
 
 def combine(task: Task, answers: Sequence[Answer], rule: str | int) -> Combined:

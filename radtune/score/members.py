@@ -6,9 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from radtune.combine import MAJORITY, Combined, combine, mean_scores
+from radtune.combine import MAJORITY, Combined, combine, four_digits, mean_scores
 from radtune.config import InputError
-from radtune.label_files import LABELS_SHA256, LabelFile, joined_to, labels_sha256, unannotated
+from radtune.label_files import (
+    LABELS_SHA256,
+    LabelFile,
+    by_policy,
+    joined_to,
+    labels_sha256,
+    policies_for,
+    unannotated,
+)
 from radtune.labels import Answer, Status
 from radtune.score.calibration import ScoreMap, choose, fit_map, thresholds
 from radtune.score.inputs import check_present, check_whole, judged_cells, keep_reports, scores_of, understood, without
@@ -62,7 +70,7 @@ def combined(task: Task, members: Sequence[LabelFile], setting: Setting) -> dict
     for (report_id, answers), row in zip(votes.items(), scores, strict=True):
         voted = combine(task, answers, MAJORITY)
         if voted.answer.status == Status.OK:
-            given = {name: float(f"{value:.4g}") for name, value in zip(task.classes, row, strict=True)}
+            given = dict(zip(task.classes, row.tolist(), strict=True))
             labels = tuple(name for name, score in given.items() if score >= setting.least)
             agreement = {name: sum(name in answer.labels for answer in answers) / len(answers) for name in labels}
             answer = replace(voted.answer, labels=labels, phrases=(), provenance={"scores": given})
@@ -91,7 +99,12 @@ def _mean(task: Task, members: Sequence[LabelFile], score_map: ScoreMap | None) 
     scores = scores_of(task, members[0].path, answers)
     if scores is None:
         raise InputError(f"{members[0].path}: no scores of classes to take the mean of (scores=true when asking)")
-    return scores if score_map is None else score_map(scores)
+    return scores if score_map is None else _mapped(scores, score_map)
+
+
+def _mapped(scores: np.ndarray, score_map: ScoreMap) -> np.ndarray:
+    """Probabilities as they are written, so that a threshold names the same wherever it is applied."""
+    return np.vectorize(four_digits, otypes=[float])(score_map(scores))
 
 
 def beside_gold(
@@ -104,6 +117,7 @@ def beside_gold(
     """
     check_same_reports(members)
     gold, _ = joined_to(understood(task, gold)[0], members[0].answers)
+    gold = by_policy(task, gold, policies_for(task, None))
     gold, _ = keep_reports(gold, members[0].answers)
     gold = without(gold, unannotated(gold, gold_blank))
     check_whole(gold)
@@ -137,9 +151,15 @@ def choose_setting(
         least, measures = choose(found, wanted)
         return Setting(VOTES, least, None, measures)
     scores, truth = _mean(task, own, None), indicators(right, task.classes)[0]
-    score_map = fit_map(calibration, scores[judged], truth[judged]) if calibration else None
-    scores = scores if score_map is None else score_map(scores)
-    least, measures = choose(thresholds(scores[judged], truth[judged], given), wanted)
+    votes = np.array([[one.answers[x].status == Status.OK for one in own] for x in gold.answers]).sum(axis=1)
+    # What most could not read will have no label, whatever the others' scores are: what is gold of it is missed.
+    read = judged & (votes > len(own) // 2)[:, None]
+    if not read.any():
+        raise InputError(f"{own[0].path}: most models could read none of the validation reports")
+    score_map = fit_map(calibration, scores[read], truth[read]) if calibration else None
+    scores, missed = scores if score_map is None else _mapped(scores, score_map), (truth & judged & ~read).sum()
+    found = thresholds(scores[read], truth[read], given)
+    least, measures = choose([(least, counts + np.array([0, 0, 0, missed])) for least, counts in found], wanted)
     return Setting(MEAN, least, score_map, measures)
 
 

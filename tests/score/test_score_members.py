@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import precision_recall_fscore_support
 
 from radtune.config import InputError
 from radtune.files import manifest_path, read_jsonl, write_jsonl
-from radtune.label_files import is_edited, read_labels, write_label_table
+from radtune.label_files import LabelFile, is_edited, read_labels, write_label_table
 from radtune.score.members import MEAN, VOTES, Setting, as_read, choose_setting, combined, queue_cell
 from radtune.tables import read_table, write_cells
 from radtune.tasks import load_task
@@ -219,6 +220,63 @@ def test_validation_may_not_be_what_is_answered_nor_without_cases(tmp_path: Path
         keys = {"predictions": predictions, "validation": other, "gold": other[0], "output": tmp_path / "o.jsonl"}
         with pytest.raises(InputError, match=message):
             main(CombineConfig(task=MC.name, **keys))
+
+
+def answered(path: Path, scores: np.ndarray, failed: np.ndarray) -> LabelFile:
+    """A model's answers to reports, some of which it could not read."""
+    write_jsonl(
+        path,
+        (
+            {"report_id": str(i), "labels": [], "status": "failed"} if failed[i] else
+            {"report_id": str(i), "labels": [n for n, s in row.items() if s > 0.5], "scores": row}
+            for i, row in enumerate(dict(zip(MC.classes, row.tolist(), strict=True)) for row in scores)
+        ),
+    )  # fmt: skip
+    return read_labels(path, MC)
+
+
+def check_measures(members: list[LabelFile], gold: Path, truth: np.ndarray, *how: object) -> None:
+    """What is said of a setting is what the reports that it was chosen on are given by it."""
+    setting = choose_setting(MC, members, read_labels(gold, MC), *how)
+    named = [[name in one.answer.labels for name in MC.classes] for one in combined(MC, members, setting).values()]
+    expected = precision_recall_fscore_support(truth, np.array(named), average="micro")[:3]
+    assert [*setting.measures.values()] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("outlier", [7.25, 7.5])
+def test_a_threshold_is_chosen_among_scores_as_they_are_written(tmp_path: Path, outlier: float) -> None:
+    odds = np.linspace(-9, 9, 130)
+    truth = odds > 0
+    truth[np.abs(odds - outlier).argmin()] = False
+    # Platt's curve takes the surest to 1, but for digits that are not written.
+    odds, truth = odds.reshape(10, -1), truth.reshape(10, -1)
+    member = answered(tmp_path / "a.jsonl", (1 / (1 + np.exp(-odds))).round(4), np.zeros(10, dtype=bool))
+    gold = tmp_path / "gold.csv"
+    write_label_table(
+        gold, MC, {str(i): dict(zip(MC.classes, map(int, row), strict=True)) for i, row in enumerate(truth)}
+    )
+    check_measures([member], gold, truth, MEAN, "platt", {"precision": 1.0})
+
+
+@pytest.mark.parametrize(("rule", "calibration"), [(VOTES, None), (MEAN, None), (MEAN, "isotonic")])
+def test_what_most_members_could_not_read_is_missed_where_a_setting_is_chosen(
+    tmp_path: Path, rule: str, calibration: str | None
+) -> None:
+    chance = np.random.default_rng(0)
+    truth = chance.random((60, len(MC.classes))) < 0.3
+    members = [
+        answered(tmp_path / f"{n}.jsonl", np.where(truth, 0.6, 0.3) + chance.uniform(-0.3, 0.3, truth.shape), failed)
+        for n, failed in enumerate(chance.random((3, 60)) < 0.4)
+    ]
+    # What gold doubts is no label, and no other name.
+    gold, doubted = tmp_path / "gold.jsonl", [f"{MC.classes[0]} (uncertain)"]
+    labels = [[name for name, there in zip(MC.classes, row, strict=True) if there] for row in truth]
+    write_jsonl(gold, ({"report_id": str(i), "labels": names or doubted} for i, names in enumerate(labels)))
+    check_measures(members, gold, truth, rule, calibration, {})
+    none = [answered(tmp_path / f"no_{n}.jsonl", truth * 0.5, np.arange(60) % 3 != n) for n in range(3)]
+    if rule == MEAN:
+        with pytest.raises(InputError, match="most models could read none"):
+            choose_setting(MC, none, read_labels(gold, MC), rule, calibration, {})
 
 
 def test_a_score_that_a_member_lacks_is_no_zero(tmp_path: Path) -> None:
