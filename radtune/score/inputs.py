@@ -93,8 +93,9 @@ def understood(task: Task, gold: LabelFile, slips: bool = False) -> tuple[LabelF
         InputError: Nothing in a cell of a table is understood. JSON lines come from programs, whose names may be wrong.
     """
     gold, respelled = respell(task, gold, slips)
+    said_to_be = {*task.classes, *(task.doubted or task.three_valued().doubted)} if task.classes else set[str]()
     for report_id, answer in gold.answers.items() if task.classes and not is_jsonl(gold.path) else ():
-        if answer.labels and not set(answer.labels) & set(task.classes):
+        if answer.labels and said_to_be.isdisjoint(answer.labels):
             name = answer.labels[0]
             said = (
                 f"{name!r} is none of the classes{nearest(name, task.classes)}" if looks_like_name(name) else "no class"

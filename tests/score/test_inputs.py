@@ -13,7 +13,7 @@ from radtune.config import InputError
 from radtune.files import write_jsonl
 from radtune.label_files import LabelFile, read_labels, unannotated
 from radtune.labels import Answer
-from radtune.score.inputs import Respelling, combine_gold, keep_reports, read_gold, respell
+from radtune.score.inputs import Respelling, combine_gold, keep_reports, read_gold, respell, understood
 from radtune.tasks import Task, load_task
 
 MC, OE = load_task("multiple_choice"), load_task("open_ended")
@@ -58,6 +58,16 @@ def test_annotators_mean_the_same_by_the_tasks_rule(tmp_path: Path) -> None:
     write_jsonl(path, [{"report_id": "1"} | row])
     assert set(gold_of(path, "union", OE)["1"]) == {"left effusion", "Nodule", "scar"}
     assert set(gold_of(path, "intersection", OE)["1"]) == {"left effusion", "Nodule"}
+
+
+@pytest.mark.parametrize("task", [MC, MC.three_valued()])
+def test_a_cell_of_doubt_alone_is_understood(tmp_path: Path, task: Task) -> None:
+    path = tmp_path / "gold.csv"
+    path.write_text("uid,labels\n1,Edema (uncertain)\n2,Edema\n")
+    assert labels_of(understood(task, read_labels(path, task))[0]) == {"1": ("Edema (uncertain)",), "2": ("Edema",)}
+    path.write_text("uid,labels\n1,Edema (unlikely)\n")
+    with pytest.raises(InputError, match="is none of the classes"):
+        understood(task, read_labels(path, task))
 
 
 def test_a_consensus_column_stands_beside_its_annotators(curated: Path) -> None:

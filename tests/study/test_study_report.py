@@ -72,6 +72,8 @@ def test_page_says_what_matters(page: str, scored_study: Study) -> None:
     assert "Paper: 0.67 on 9,000 rows; base model 0.54, rule labeler 0.63, teacher 0.86<" in page
     for text in ("its scores say nothing about the 8B model", "Table 3 as reported", "Pleural Effusion", "truncated"):
         assert text in page, text
+    # As metrics.json has it.
+    assert "Macro averages the classes that have a gold case." in page
     assert page.count("<svg") == 9
     assert "missing</td>" not in page
 
