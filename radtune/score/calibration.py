@@ -62,6 +62,7 @@ def calibration_of(
     named: np.ndarray,
     gold: np.ndarray,
     judged: np.ndarray,
+    read: np.ndarray,
     units: np.ndarray | None,
     score: Callable[..., Score],
     seed: int = 0,
@@ -70,8 +71,9 @@ def calibration_of(
     """Measures scores against gold, over the cells that are judged.
 
     ``scores``, what the answers have ``named``, ``gold`` and ``judged`` have the shape (reports, classes), as have a
-    second system's scores (``other``). ``units`` are by report the index of what the bootstrap draws; None draws
-    reports. ``score(counts, among)`` scores some of the reports.
+    second system's scores (``other``). ``read`` says which reports have an answer, boolean, shape (reports,): a reader
+    takes the others first. ``units`` are by report the index of what the bootstrap draws; None draws reports.
+    ``score(counts, among)`` scores some of the reports.
     """
     rows = _by_bin(scores, gold, judged)
     both = rows if other is None else np.hstack([rows, _by_bin(other, gold, judged)])
@@ -82,7 +84,7 @@ def calibration_of(
     count, mean, share = totals[:width].reshape(3, _BINS)
     bins = [Bin(float(s / n), float(y / n), int(n)) for n, s, y in zip(count, mean, share, strict=True) if n]
     # How many of a report's classes are expected to be wrong, if its scores are probabilities.
-    doubt = (np.where(named, 1 - scores, scores) * judged).sum(axis=1)
+    doubt = np.where(read, (np.where(named, 1 - scores, scores) * judged).sum(axis=1), np.inf)
     matched = (named & gold).sum(axis=1)
     counts = np.stack([matched, named.sum(axis=1), matched, gold.sum(axis=1)], axis=1)
     # Of equally doubtful reports, the first.

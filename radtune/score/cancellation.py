@@ -184,5 +184,6 @@ def calibrated(validation: Said, test: Said) -> tuple[Calibration, Calibration]:
     def score(counts: np.ndarray, among: np.ndarray) -> Score:
         return micro_score(counts[among], np.unique(test.units[among], return_inverse=True)[1])
 
-    cells = named, test.gold, test.judged, test.units, score
+    read = ~np.isnan(test.scores).all(axis=(0, 2))
+    cells = named, test.gold, test.judged, read, test.units, score
     return calibration_of(scores, *cells), calibration_of(to_chance(scores), *cells, other=scores)

@@ -13,7 +13,7 @@ import numpy as np
 from radtune.config import InputError
 from radtune.files import read_json_as, sha256_file
 from radtune.label_files import NEGATIVE, POLICIES, LabelFile, Respelling, by_policy, other_names, unannotated
-from radtune.labels import Answer
+from radtune.labels import Answer, Status
 from radtune.score.agreement import Agreement, compare
 from radtune.score.calibration import Calibration, calibration_of
 from radtune.score.codes import CodeScores, score_codes
@@ -173,7 +173,8 @@ def evaluate(
     calibration = None
     if classes is not None and values is not None:
         cells = classes.predicted, classes.gold, classes.judged
-        calibration = calibration_of(values, *cells, units, score, seed, other_values)
+        read = np.array([answer.status == Status.OK for answer in predicted])
+        calibration = calibration_of(values, *cells, read, units, score, seed, other_values)
     per_class = _class_scores(task, classes, score, values)
     with_gold = [scored for scored in per_class.values() if scored.support]
     macro = {x: [y for scored in with_gold if (y := getattr(scored, x)) is not None] for x in (*MEASURES, *_OF_SCORES)}

@@ -11,10 +11,16 @@ from radtune.score.calibration import METHODS, PLATT, calibration_of, choose, fi
 from radtune.score.scores import micro_score
 
 
-def measured(scores: np.ndarray, gold: np.ndarray, units: np.ndarray | None = None, other: np.ndarray | None = None):
-    judged = np.ones_like(gold)
+def measured(
+    scores: np.ndarray,
+    gold: np.ndarray,
+    units: np.ndarray | None = None,
+    other: np.ndarray | None = None,
+    read: np.ndarray | bool = True,
+):
+    judged, read = np.ones_like(gold), np.full(len(gold), read)
     return calibration_of(
-        scores, scores >= 0.5, gold, judged, units, lambda rows, among: micro_score(rows[among]), other=other
+        scores, scores >= 0.5, gold, judged, read, units, lambda rows, among: micro_score(rows[among]), other=other
     )
 
 
@@ -68,6 +74,10 @@ def test_a_reader_who_takes_the_doubtful_reports_leaves_the_model_what_it_can_do
     f1s = [point.f1 for point in found.curve]
     assert [point.share for point in found.curve] == pytest.approx(np.arange(0, 0.55, 0.05))
     assert f1s[-1] > f1s[0] + 0.02
+    # What could not be read has no score that is doubted, and is the first that a reader takes.
+    read = np.arange(450) >= 45
+    unread = measured(np.where(read[:, None], scores, 0.0), gold, read=read)
+    assert unread.curve[2].f1 == measured(scores[45:], gold[45:]).curve[0].f1
     # Patients' reports go together, and intervals are theirs; what is measured is the same.
     assert measured(scores, gold).error == found.error
 
