@@ -97,8 +97,10 @@ def calibration_of(
     minus = minus_ci95 = None
     if other is not None:
         theirs, drawn_theirs = (_error(numbers[..., width:]) for numbers in (totals, drawn))
-        minus, minus_ci95 = float(errors - theirs), _interval(drawn_errors - drawn_theirs)
-    return Calibration(float(errors), _interval(drawn_errors), bins, curve, minus, minus_ci95)
+        minus = float(errors - theirs)
+        minus_ci95 = _interval(minus, drawn_errors - drawn_theirs)
+    low, high = _interval(float(errors), drawn_errors)
+    return Calibration(float(errors), (max(0.0, low), max(0.0, high)), bins, curve, minus, minus_ci95)
 
 
 def _by_bin(scores: np.ndarray, gold: np.ndarray, judged: np.ndarray) -> np.ndarray:
@@ -113,9 +115,14 @@ def _error(totals: np.ndarray) -> np.ndarray:
     return np.abs(scores - gold).sum(axis=-1) / np.maximum(count.sum(axis=-1), 1)
 
 
-def _interval(drawn: np.ndarray) -> tuple[float, float]:
+def _interval(value: float, drawn: np.ndarray) -> tuple[float, float]:
+    """The basic bootstrap interval (Davison and Hinkley 1997, section 5.2).
+
+    Chance adds to a distance: errors of draws lie above the one measured as that lies above the true one, and their
+    quantiles would leave the true one out.
+    """
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(low), float(high)
+    return float(2 * value - high), float(2 * value - low)
 
 
 @dataclass(frozen=True)

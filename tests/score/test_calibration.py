@@ -46,6 +46,20 @@ def test_the_error_is_that_of_the_definition() -> None:
     assert (found.curve[0].f1, found.curve[-1].f1) == (0.5, 1.0)
 
 
+def test_intervals_hold_the_error_of_many_reports() -> None:
+    def both(reports: int, seed: int):
+        sure, gold = drawn(reports, sharpness=2, seed=seed)
+        return measured(drawn(reports, seed=seed)[0], gold, other=sure)
+
+    whole, held = both(50_000, 0), []
+    for seed in range(1, 21):
+        found = both(100, seed)
+        pairs = (whole.error, found.ci95), (whole.minus_other, found.minus_other_ci95)
+        held.append([low <= true + 0.01 and true - 0.01 <= high for true, (low, high) in pairs])
+    # Of scores that are probabilities nearly all of the error is chance: quantiles of the draws hold it never.
+    assert (np.mean(held, axis=0) > 0.7).all()
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_map_mends_scores_that_are_too_sure_on_reports_that_it_was_not_fitted_on(method: str) -> None:
     scores, gold = drawn(600, sharpness=3)
