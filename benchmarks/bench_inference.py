@@ -36,12 +36,10 @@ from radtune.engines.local import TorchtuneEngine
 from radtune.engines.prompt import Engine, Prompt, Sampling
 from radtune.engines.server import ServerEngine
 from radtune.files import read_jsonl, write_jsonl
-from radtune.labels import State
 from radtune.models.checkpoint import Checkpoint, load_checkpoint
 from radtune.models.hugging_face import load_pretrained
 from radtune.models.tokenizer import prompt_tokens
-from radtune.rules import label_report
-from radtune.rules.lexicon import default_rules
+from radtune.rules import label_report, rules_for
 from radtune.sources.synthetic import generate as make_reports
 from radtune.tasks import Task, load_task
 from radtune.tasks.lists import read_list
@@ -108,10 +106,12 @@ def texts(engine: Engine, prompts: Sequence[Prompt], sampling: Sampling) -> list
 
 def drafted_texts(engine: Engine, prompts: Sequence[Prompt]) -> list[str]:
     """Closed answers to prompts whose drafts are what the rules find; looking for it counts."""
-    rules = default_rules()
-    found = (label_report(prompt.report_text, rules).labels for prompt in prompts)
-    drafts = [tuple(name for name, state in labels.items() if state == State.PRESENT) for labels in found]
-    return texts(engine, [replace(prompt, draft=draft) for prompt, draft in zip(prompts, drafts, strict=True)], CLOSED)
+    rules = rules_for(CLASSES)
+
+    def draft(text: str) -> tuple[str, ...]:
+        return tuple(CLASSES.labels_of(label_report(text, rules).labels))
+
+    return texts(engine, [replace(prompt, draft=draft(prompt.report_text)) for prompt in prompts], CLOSED)
 
 
 def one_at_a_time(checkpoint: Checkpoint, prompts: Sequence[Prompt]) -> list[str]:
@@ -134,15 +134,17 @@ def one_at_a_time(checkpoint: Checkpoint, prompts: Sequence[Prompt]) -> list[str
     return answers
 
 
-def alternate(kinds: dict[str, Callable[[], list[str]]], runs: int) -> dict[str, float]:
+def alternate(
+    kinds: dict[str, Callable[[], list[str]]], runs: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
     """Median seconds of each kind of run, the kinds taking turns; says so where their answers differ."""
     seconds: dict[str, list[float]] = {name: [] for name in kinds}
     answers: dict[str, list[str]] = {}
     for run in range(runs):
         for name, kind in kinds.items():
-            began = time.perf_counter()
+            began = clock()
             answers[name] = kind()
-            seconds[name].append(time.perf_counter() - began)
+            seconds[name].append(clock() - began)
             print(f"  run {run + 1} of {name}: {seconds[name][-1]:.2f} s", file=sys.stderr, flush=True)
     first = next(iter(answers.values()))
     for name, given in answers.items():
@@ -188,25 +190,30 @@ _LENGTH = 10
 def print_classes(config: BenchConfig) -> None:
     """CPU time of a random model's closed answers among 13 and 133 classes, of one length, and with scores."""
     checkpoint = _random(config)
-    engine, tokenizer = TorchtuneEngine(checkpoint, config.batch_size), checkpoint.tokenizer
     prompts = [replace(prompt, instruction="Name them.") for prompt in make_prompts(CLASSES, config.valid_reports)]
     print(f"classes: {len(prompts)} reports, batch {config.batch_size}, {torch.get_num_threads()} threads, fp32")
-    began = time.process_time()
-    texts(engine, prompts, Sampling(1.0, 1))
-    reading = time.process_time() - began
+
+    def ask(sampling: Sampling) -> list[str]:
+        # An engine that has answered before knows already what may come next.
+        return texts(TorchtuneEngine(checkpoint, config.batch_size), prompts, sampling)
+
+    def measure(**samplings: Sampling) -> list[float]:
+        kinds = {name: partial(ask, sampling) for name, sampling in samplings.items()}
+        return [*alternate(kinds, config.runs, time.process_time).values()]
+
+    ask(Sampling(1.0, 1))  # what a process does once
+    (reading,) = measure(reading=Sampling(1.0, 1))
     for task in (CLASSES, load_task("differential")):
-        sampling, seconds = Sampling(1.0, 150, task.grammar()), dict[bool, float]()
-        for scores in (False, True):
-            began = time.process_time()
-            answers = texts(engine, prompts, replace(sampling, scores=scores))
-            seconds[scores] = time.process_time() - began
+        sampling = Sampling(1.0, 150, task.grammar())
+        plain, scored = measure(plain=sampling, scored=replace(sampling, scores=True))
+        answers = ask(sampling)
         valid = sum(answer == task.grammar().encode(read_list(answer).labels) for answer in answers)
-        tokens = sum(len(tokenizer.encode(answer, add_bos=False, add_eos=False)) for answer in answers)
-        at_length = reading + (seconds[False] - reading) / tokens * _LENGTH * len(prompts)
+        tokens = sum(len(checkpoint.tokenizer.encode(answer, add_bos=False, add_eos=False)) for answer in answers)
+        at_length = reading + (plain - reading) / tokens * _LENGTH * len(prompts)
         print(
             f"  {len(task.classes):4} classes: {valid} of {len(answers)} parse, {tokens / len(answers):.1f} tokens "
             f"each; {len(prompts) / at_length:.0f} reports/s if of {_LENGTH} tokens; with scores "
-            f"{seconds[True] / seconds[False]:.2f}x the time"
+            f"{scored / plain:.2f}x the time"
         )
 
 
@@ -251,14 +258,14 @@ def print_parity(config: BenchConfig) -> None:
             server = ServerEngine(endpoint, "none", config.model, Limits(4, 120.0, 2))
             others["server"] = partial(texts, server, prompts, GREEDY)
         for name, answer in others.items():
-            print(f"  {task.name:<16} {name:<16} {_differ(answer(), expected)} differ")
+            print(f"  {task.name:<16} {name:<26} {_differ(answer(), expected)} differ")
         if task is CLASSES:
             # A model that writes something else than a closed answer cannot write it when constrained.
             well = [place for place, text in enumerate(expected) if text == _canonical(text)]
             for name, engine in (("constrained", ours), ("transformers, constrained", theirs)):
                 closed = texts(engine, prompts, CLOSED)
                 differing = _differ([closed[place] for place in well], [expected[place] for place in well])
-                print(f"  {task.name:<16} {name:<16} {differing} differ of {len(well)} that are closed answers anyway")
+                print(f"  {task.name:<16} {name:<26} {differing} differ of {len(well)} that are closed answers anyway")
 
 
 def _canonical(text: str) -> str:
