@@ -96,7 +96,7 @@ def train(kind: str, base: Path, settings: Path, rows: Path, config: BenchConfig
     """One run in a process of its own; its figures."""
     job = {
         "kind": kind, "base": str(base), "rows": str(rows), "device": config.device, "settings": str(settings),
-        "rows_per_step": config.rows_per_step, "count": config.count,
+        "rows_per_step": config.rows_per_step,
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("training_rounds.py")), json.dumps(job)],
@@ -105,7 +105,10 @@ def train(kind: str, base: Path, settings: Path, rows: Path, config: BenchConfig
     )
     if done.returncode:
         raise InputError(f"{kind}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    result = json.loads(done.stdout.strip().splitlines()[-1])
+    if (steps := len(result["losses"])) * config.rows_per_step != config.count:
+        raise InputError(f"{kind}: {steps} steps of {config.rows_per_step} rows are not {config.count} rows")
+    return result
 
 
 def median(runs: list[dict], name: str) -> float:

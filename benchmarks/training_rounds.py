@@ -283,8 +283,9 @@ def main(job: dict[str, Any]) -> None:
     kind = KINDS[job["kind"]]
     with tempfile.TemporaryDirectory() as folder:
         result = kind.run({**job, "folder": folder}, list(kind.overrides))
-    result["rows_per_second"] = job["count"] / result["seconds"]
-    result["rows_per_cpu_second"] = job["count"] / result["cpu_seconds"]
+    count = len(result["losses"]) * job["rows_per_step"]
+    result["rows_per_second"] = count / result["seconds"]
+    result["rows_per_cpu_second"] = count / result["cpu_seconds"]
     result["tokens_per_second"] = result["tokens"] / result["seconds"]
     if len(ends := result.pop("ends")) > WARM_UP:
         steady = (len(ends) - WARM_UP) * job["rows_per_step"] / (ends[-1] - ends[WARM_UP - 1])
@@ -294,7 +295,7 @@ def main(job: dict[str, Any]) -> None:
     if job["device"] == "cuda":
         peak = torch.cuda.max_memory_allocated()
         needed = flops_per_token(open_model(Path(job["base"])).config)
-        result["utilisation"] = needed * steady * result["tokens"] / job["count"] / matrix_rate("cuda")
+        result["utilisation"] = needed * steady * result["tokens"] / count / matrix_rate("cuda")
     print("\n" + json.dumps({**result, "peak_memory_gib": peak / 2**30}))
 
 
