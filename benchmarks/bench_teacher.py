@@ -3,10 +3,9 @@
     python benchmarks/bench_teacher.py
     python benchmarks/bench_teacher.py part=rate minutes=5
 
-`rate`: calls a minute under a limit.
-`speed`: calls under way at once against one after another. `cpu`: what a call costs this process, beside what the
-openai package alone costs. `faults`: calls that fail in seven ways, 30 s stalls among them. The server is the one of
-the tests, in a process of its own; reports are synthetic.
+`rate`: calls a minute under a limit. `speed`: calls under way at once against one after another. `cpu`: what a call
+costs this process, beside what the openai package alone costs. `faults`: calls that fail in seven ways, 30 s stalls
+among them. The server is the one of the tests, in a process of its own; reports are synthetic.
 """
 
 import time
@@ -89,19 +88,14 @@ def print_rate(config: BenchConfig) -> None:
 
 def print_speed(config: BenchConfig) -> None:
     """Reports per second, many at once and one after another."""
-    import openai
-
-    asked = prompts(IN_FLIGHT * 6)
-    alone = asked[:5]
+    asked, rates = prompts(IN_FLIGHT * 6), []
     with rough_server(Manner(config.latency_s)) as server:
-        with openai.OpenAI(base_url=server.url, api_key="key") as client:
+        ask(server, asked[:1], Limits(1, 30.0, RETRIES))  # what a process does once
+        for some, in_flight in ((asked, IN_FLIGHT), (asked[:5], 1)):
             started = time.perf_counter()
-            for prompt in alone:
-                client.chat.completions.create(model="model", messages=[{"role": "user", "content": prompt.message}])
-            one = len(alone) / (time.perf_counter() - started)
-        started = time.perf_counter()
-        ask(server, asked, Limits(IN_FLIGHT, 30.0, RETRIES))
-        many = len(asked) / (time.perf_counter() - started)
+            ask(server, some, Limits(in_flight, 30.0, RETRIES))
+            rates.append(len(some) / (time.perf_counter() - started))
+    many, one = rates
     print(
         f"{many:.1f} reports/s with {IN_FLIGHT} under way, {one:.2f} one after another: {many / one:.1f}x", flush=True
     )
