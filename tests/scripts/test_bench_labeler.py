@@ -16,18 +16,25 @@ def test_the_same_words_are_in_the_same_half() -> None:
     assert {"dev", "held-out"} == set(halves)
 
 
-def test_prints_precision_and_recall_of_both_halves(tmp_path: Path, capsys) -> None:
-    gold = tmp_path / "gold_labels.csv"
-    texts = ["Small effusion.", "No effusion.", "Effusion.", "Possible effusion."]
-    reports = [report_from_sections(str(i), None, f"{i} mm.", text, "test") for i, text in enumerate(texts)]
-    truth = [1, 1, 0, ""]
-    rows = "".join(f"{report.report_id},{label}\n" for report, label in zip(reports, truth, strict=True))
-    gold.write_text(f"uid,Pleural Effusion\n{rows}", encoding="utf-8")
-    bench.print_accuracy(reports, tmp_path)
-    printed = capsys.readouterr().out
-    totals = [list(map(int, line.split()[-3:])) for line in printed.splitlines() if line.startswith("all")]
-    assert [sum(column) for column in zip(*totals, strict=True)] == [2, 2, 2]  # one of each in both readings
-    assert "dev, " in printed and "held-out, " in printed
+def test_prints_scores_of_both_halves_and_speed(tmp_path: Path, succeeds) -> None:
+    texts = ["Small effusion.", "No effusion.", "Effusion.", "Possible effusion."] * 6
+    columns = sorted({column for columns in bench.NIH_COLUMNS.values() for column in columns})
+    seen = ",".join(str(int(column == "Effusion")) for column in columns)
+    files = {
+        "reports.csv": ["uid,findings,impression", *(f"{i},{i} mm.,{text}" for i, text in enumerate(texts))],
+        bench.GOLD: ["uid,Pleural Effusion", *(f"{i},{label}" for i, label in enumerate(["1", "1", "0", ""] * 6))],
+        bench.NIH_GOLD: [f"uid,{','.join(columns)}", *(f"{i},{seen}" for i in range(4))],
+    }
+    for name, lines in files.items():
+        (tmp_path / name).write_text("\n".join(lines), encoding="utf-8")
+    said = succeeds("benchmarks/bench_labeler.py", f"openi={tmp_path}", "runs=1", "characters=2000").stdout
+    totals = [list(map(int, line.split()[-3:])) for line in said.splitlines() if line.startswith("all")]
+    # In both readings: of MeSH's six of each, of NIH's two of four, as a possible one is not positive.
+    assert [sum(column) for column in zip(*totals, strict=True)] == [2 * (6 + 2), 2 * 6, 2 * (6 + 2)]
+    assert len(totals) == 8
+    dev, held_out = said[: said.index("held-out")], said[said.index("held-out") :]
+    assert "Pleural Effusion" in dev and "Pleural Effusion" not in held_out
+    assert "one core: " in held_out and held_out.count("2,000 characters, ") == 4
 
 
 def test_copies_share_no_sentence() -> None:
