@@ -1,6 +1,7 @@
 """Labels that are likely wrong: noise that was put in stands first in the queue."""
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from radtune.label_files import read_labels, write_label_table
 from radtune.labels import State
 from radtune.report import report_from_sections
 from radtune.score.label_errors import suspects
+from radtune.sources.synthetic import generate
 from radtune.tasks import load_task
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "find_label_errors.py"
@@ -107,3 +109,24 @@ def test_what_a_file_does_not_decide_is_not_held_against_a_label(tmp_path: Path)
     found = suspects(MC, texts, {x: x for x in texts}, labels, {"b": other})
     assert {(one.report_id, one.label) for one in found} == {(x, "Edema") for x in "0134"}
     assert {one.report_id: one.others["b"] for one in found} == {"0": None, "1": True, "3": True, "4": None}
+
+
+def test_the_benchmark_puts_noise_in_and_says_what_is_found(tmp_path, monkeypatch, succeeds) -> None:
+    made = [*generate(80, seed=3)]
+    with (tmp_path / "reports.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows(
+            [
+                ("uid", "findings", "impression"),
+                *((i, m.report.findings, m.report.impression) for i, m in enumerate(made)),
+            ]
+        )
+    write_label_table(tmp_path / "gold_labels.csv", MC, {str(i): m.labels for i, m in enumerate(made)})
+    monkeypatch.setenv("OPENI_DIR", str(tmp_path))
+    said = succeeds(SCRIPT.parents[1] / "benchmarks" / "bench_label_errors.py", "what=openi").stdout
+    reports, changed, labels = map(int, re.findall(r"\d+", said.splitlines()[0].replace(",", "")))
+    assert (reports, labels) == (40, 40 * len(MC.classes))
+    assert 0 < changed < labels / 2
+    found = [int(count) for count in re.findall(r"first (\d+) of the queue", said)]
+    assert found == [round(part * changed) for part in (0.25, 0.5, 1.0, 2.0)]
+    titles = ("as they were", "with noise", "without suspect reports", "mended by a reader")
+    assert [title for title in titles if f"  {title} " in said] == [*titles]
