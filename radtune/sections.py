@@ -238,8 +238,8 @@ class _Sorter:
             self.into = self.weak
             places = (_where_findings_begin(text), self._behind_entry(start, text))
             place = min((at for at in places if at is not None), default=None)
-            if kind == EXAM and "\n" in text:
-                prose = self._prose(start + text.index("\n", len(text) - len(text.lstrip())), start + len(text)) - start
+            if kind == EXAM and (below := text.find("\n", len(text) - len(text.lstrip()))) >= 0:
+                prose = self._prose(start + below, start + len(text)) - start
                 place = prose if prose < len(text) else place
             if nothing_else:
                 place = min((at for at in (place, _behind_line(text, ended=True)) if at is not None), default=None)
