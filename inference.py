@@ -1,7 +1,7 @@
 r"""Asks a model about every report of a file, or about one.
 
     python inference.py task=multiple_choice reports=reports.jsonl output=predictions.jsonl \
-        checkpoint_dir=data/mini adapter_dir=runs/mini/training/mix_1000_500/epoch_0
+        checkpoint_dir=data/mini adapter_dir=runs/mini/training/mix_400_200/adapter
     python inference.py task=multiple_choice reports=reports.jsonl output=[a.jsonl,b.jsonl] \
         checkpoint_dir=data/mini adapter_dir=[runs/a/adapter,runs/b/adapter]
     python inference.py task=multiple_choice checkpoint_dir=data/mini text="Heart is enlarged."

@@ -211,8 +211,9 @@ def split_arguments(arguments: Sequence[str]) -> tuple[Path | None, list[tuple[s
         elif equals and not name.startswith("-"):
             overrides.append((name.strip(), text))
         else:
-            # `text=No effusion` without its quotes leaves words of a report as arguments.
+            # `text=No effusion` without its quotes leaves words of a report as arguments, `[a, b]` those of a list.
             write = f": write {name.lstrip('-')}=..." if equals and shown(name) != NOT_SHOWN else ""
+            write = write if name.startswith("-") else "; put quotes around a value with spaces"
             raise InputError(f"{shown(name)} is not key=value{write} (see --help)")
     if files and not files[0]:
         raise InputError("--config needs a file name")

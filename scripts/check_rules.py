@@ -94,7 +94,7 @@ def _probe(line: str, task: Task, file: Path, number: int) -> Probe:
     expected, arguable, at = {}, set(), 0
     while match := _LABEL.match(written, at):
         if match[1] not in label_columns(task):
-            raise InputError(f"{where}: unknown class {match[1]!r}{nearest(match[1], label_columns(task))}")
+            raise InputError(f"{where}: {task.name} has no class {match[1]!r}{nearest(match[1], label_columns(task))}")
         expected[match[1]] = _VALUES[match[2]]
         arguable |= {match[1]} if match[3] else set()
         at = match.end()

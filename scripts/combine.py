@@ -1,10 +1,10 @@
 r"""Makes one answer of those of several models to the same reports, or one model's scores into probabilities.
 
-    python scripts/combine.py task=multiple_choice predictions=[a.jsonl, b.jsonl, c.jsonl] output=together.jsonl \
-        validation=[a_validation.jsonl, b_validation.jsonl, c_validation.jsonl] gold=validation_gold.csv
+    python scripts/combine.py task=multiple_choice predictions=[a.jsonl,b.jsonl,c.jsonl] output=together.jsonl \
+        validation=[a_validation.jsonl,b_validation.jsonl,c_validation.jsonl] gold=validation_gold.csv
     python scripts/combine.py task=multiple_choice predictions=[a.jsonl] validation=[a_validation.jsonl] \
         gold=validation_gold.csv calibration=isotonic wanted.recall=0.95 abstain=0.1 output=calibrated.jsonl
-    python scripts/combine.py task=open_ended predictions=[a.jsonl, b.jsonl, c.jsonl] least=2 output=together.jsonl
+    python scripts/combine.py task=open_ended predictions=[a.jsonl,b.jsonl,c.jsonl] least=2 output=together.jsonl
     python scripts/combine.py ... abstain=0.1 queue=queue.xlsx                       # for a reader
     python scripts/combine.py ... reader=queue.xlsx output=read.jsonl                # and back
 
@@ -128,6 +128,7 @@ def main(config: CombineConfig) -> None:
         doubtful = most_doubtful(found, config.abstain or 0)
         cells = ([x, queue_cell(task, found[x].answer)] for x in doubtful)
         write_cells(config.queue, [["report_id", LABELS], *cells])
+        print(f"{config.queue}: {len(doubtful):,} reports for a reader")
     write_jsonl(config.output, rows(task, found, config.abstain))
     write_manifest(config.output, config, inputs, setting=asdict(setting))
     print(_text(setting, len(members)))

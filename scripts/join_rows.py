@@ -1,6 +1,6 @@
 """Joins JSON lines of different reports, such as the answers of models that were each asked about a part of them.
 
-python scripts/join_rows.py inputs=[fold_1.jsonl, fold_2.jsonl] output=predictions.jsonl
+python scripts/join_rows.py inputs=[fold_1.jsonl,fold_2.jsonl] output=predictions.jsonl
 """
 
 import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)

@@ -191,11 +191,12 @@ def _evidence(text: str, mention: Mention, places: Places | None) -> dict[str, A
 
 def count_lines(counts: dict[str, Counter[State | None]]) -> list[str]:
     """A table of how many reports have each value of each class."""
-    lines = [f"{'':<28}{'positive':>10}{'uncertain':>11}{'negative':>10}{'blank':>10}"]
+    width = max(26, *map(len, counts)) + 2
+    lines = [f"{'':<{width}}{'positive':>10}{'uncertain':>11}{'negative':>10}{'blank':>10}"]
     for name, count in counts.items():
         states = (State.PRESENT, State.UNCERTAIN, State.ABSENT, None)
         present, uncertain, absent, blank = (count[state] for state in states)
-        lines.append(f"{name:<28}{present:>10,}{uncertain:>11,}{absent:>10,}{blank:>10,}")
+        lines.append(f"{name:<{width}}{present:>10,}{uncertain:>11,}{absent:>10,}{blank:>10,}")
     return lines
 
 

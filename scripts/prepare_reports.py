@@ -1,4 +1,4 @@
-"""Makes reports.jsonl, which every other command reads, from a source of chest X-ray reports.
+"""Makes reports.jsonl, which every other command reads, from a source of reports.
 
     python scripts/prepare_reports.py source=mimic_cxr input=mimic-cxr-reports.zip output=mimic.jsonl sample=100000
     python scripts/prepare_reports.py source=mimic_cxr input=files/ output=mimic.jsonl exclude_ids=curated_100.csv

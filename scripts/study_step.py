@@ -1,6 +1,6 @@
 """Runs one job of a study, as scripts/Snakefile does: nothing, if its result is made from the same already.
 
-python scripts/study_step.py study=configs/study/mini.yaml job=label_test_by_rules/TEST log=rules.log
+python scripts/study_step.py study=configs/study/mini.yaml job=label_test_by_rules/multiple_choice/rule_labeler log=rules.log
 """
 
 import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)

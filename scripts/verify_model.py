@@ -20,7 +20,7 @@ from radtune.config import InputError, key
 from radtune.engines.choose import QUANTIZATIONS
 from radtune.engines.launch import TRANSFORMERS, VLLM
 from radtune.files import LOCK, lock, read_json, write_json, write_jsonl, write_manifest
-from radtune.label_files import BLANK, LabelFile, by_policy, joined_to, policies_for, read_labels
+from radtune.label_files import BLANK, LabelFile, by_policy, column_of, joined_to, policies_for, read_labels
 from radtune.privacy import say
 from radtune.report import Report
 from radtune.score.copies import NAME, compare_copies
@@ -50,7 +50,7 @@ class VerifyConfig:
     gold: Path | None = key("What is right, for F1: a label table, or whatever evaluate.py reads.", None)
     gold_column: str | None = key("Column of the gold labels; else 'labels'.", None)
     gold_blank: str | None = key("Meaning of blank cells of gold, as in evaluate.py.", None, BLANK)
-    id_column: str | None = key("Column of the reports' ids, where its name does not tell.", None)
+    id_column: str | None = key("Column of the report ids of either file that has it; else the usual ones.", None)
     prompt: str = key("Which of the task's prompts.", "inference", USES)
     prompt_format: str = key("How instruction and report are framed; as in training.", "llama3_chat", PROMPT_FORMATS)
     max_new_tokens: int = key("Where an answer is cut off.", 150, ge=1)
@@ -110,10 +110,11 @@ def _cuda(device: str) -> bool:
 
 def _sides(config: VerifyConfig, task: Task) -> tuple[list[Report], LabelFile | None]:
     """The reports to ask about, and their gold."""
-    reports = [one for one in read_any_reports(config.reports, config.id_column) if text_of(task, one).strip()]
+    ids = {path: column_of(path, config.id_column) for path in filter(None, (config.reports, config.gold))}
+    reports = [one for one in read_any_reports(config.reports, ids[config.reports]) if text_of(task, one).strip()]
     gold = None
     if config.gold:
-        gold, _ = understood(task, read_labels(config.gold, task, config.gold_column))
+        gold, _ = understood(task, read_labels(config.gold, task, config.gold_column, ids[config.gold]))
         gold, _ = joined_to(by_policy(task, gold, policies_for(task, None)), {report.report_id for report in reports})
         reports = [report for report in reports if report.report_id in gold.answers]
     reports = list(islice(reports, config.limit))

@@ -1,11 +1,13 @@
 """Every YAML in configs/: valid for its recipe, no key that it would swallow, twins alike, graphs whole."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from huggingface_hub.utils import filter_repo_objects
 from omegaconf import OmegaConf
 from torchtune._recipe_registry import get_all_recipes
 from torchtune.config import validate
@@ -49,6 +51,10 @@ def header_of(path):
     header = path.read_text().split("\n\n")[0]
     assert all(line.startswith("#") for line in header.splitlines())
     assert ("tune download" in header) == (path.parent.name != "mini")
+    # Of what hubs hold twice, in another format, the second copy is left out.
+    for pattern in re.findall(r'--ignore-patterns "(.*)"', header):
+        files = ["model.safetensors", "onnx/model.onnx", "original/consolidated.00.pth", "consolidated.safetensors"]
+        assert len(kept := [*filter_repo_objects(files, ignore_patterns=pattern)]) == 3 and files[0] in kept, pattern
     return header
 
 

@@ -130,6 +130,7 @@ def test_to_a_reader_and_back(run_here, succeeds, folder: Path) -> None:
         f"output={output}",
     ]
     done = succeeds(*words, "abstain=0.1", f"queue={queue}")
+    assert f"{queue}: 20 reports for a reader" in done.stdout
     before = {row["report_id"]: row for _, row in read_jsonl(output)}
     asked = [str(row["report_id"]) for _, row in read_table(queue)]
     assert {*asked} == {x for x, row in before.items() if row["for_reader"]} and len(asked) == 20

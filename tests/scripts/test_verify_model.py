@@ -59,6 +59,9 @@ def test_a_copy_is_asked_of_its_server_once(training, tmp_path, command):
 
 def test_what_cannot_be_asked_is_said(training, tmp_path, command):
     keys = ("task=multiple_choice", "reports=data/synthetic_reports.jsonl", f"output={tmp_path / 'out'}")
+    # Gold may have its ids in a column that the reports have not.
+    (tmp_path / "gold.csv").write_text("NOTE_ID,labels\nmimic-0-000000,Edema\n")
+    keys += (f"gold={tmp_path / 'gold.csv'}", "id_column=NOTE_ID")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", "")
         code, _, said = command(SCRIPT, *keys, f"training_dir={training}", "copies=[vllm]")
