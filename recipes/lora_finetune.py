@@ -509,7 +509,7 @@ def _run(settings: TrainingSettings) -> int:
 def main(arguments: list[str]) -> int:
     """Runs the recipe; returns the exit code: 2 for what the user can mend, told in one line, 128 + n for signal n."""
     if any(argument in ("-h", "--help") for argument in arguments):
-        print(help_text(TrainingSettings, f"{__doc__}\n{LoRAFinetune.__doc__}"))
+        print(help_text(TrainingSettings, f"{__doc__}\n{str(LoRAFinetune.__doc__).partition('    Args:')[0].rstrip()}"))
         return 0
     # Before and after training there is no state to save, but there are files to take away.
     interrupt = Interrupt()

@@ -100,6 +100,8 @@ def _labels(path: Path, kind: str, config: CheckConfig, task: Task, ids: Sequenc
 
 def _joins(path: Path, found: Collection[str], ids: Sequence[str]) -> Iterator[str]:
     matched = match_ids(found, ids)
+    if not matched:
+        raise InputError(f"{path}: none of its {len(found):,} ids is that of one of the {len(ids):,} reports")
     others = f"{len(found) - len(matched):,} are of none; {len(ids) - len(matched):,} reports have no row"
     yield f"{len(matched):,} ids are those of reports, {others}"
     if line := say_matched(path, matched):

@@ -42,7 +42,9 @@ from radtune.tasks import DEFAULT_RULES_TASK, Task, load_task, text_of, with_rul
 class LabelConfig:
     """Keys of this command."""
 
-    reports: Path | None = key("reports.jsonl, or a CSV or Parquet with an id and findings/impression or text.", None)
+    reports: Path | None = key(
+        "reports.jsonl, or a table (CSV, Excel, Parquet) with an id and findings/impression or text.", None
+    )
     output: Path | None = key("Label table to write (CSV).", None)
     explain: bool = key("Write the evidence, too, as JSONL beside the output. Holds report text.", False)
     id_column: str | None = key("Column of the reports' ids, where its name does not tell.", None)

@@ -1,6 +1,7 @@
 """Runs one job of a study, as scripts/Snakefile does: nothing, if its result is made from the same already.
 
-python scripts/study_step.py study=configs/study/mini.yaml job=label_test_by_rules/multiple_choice/rule_labeler log=rules.log
+python scripts/study_step.py study=configs/study/mini.yaml log=rules.log \
+    job=label_test_by_rules/multiple_choice/rule_labeler
 """
 
 import radtune  # isort: skip  # noqa: F401  (first: Ctrl-C is one line from here on)

@@ -227,7 +227,9 @@ def test_no_word_of_a_report_gets_out_whatever_goes_wrong(reports, tmp_path, ser
     assert SECRET not in out + output.read_text() + (tmp_path / "annotations.jsonl.manifest.json").read_text()
     assert {(row["status"], row["error"]) for row in read(output)} == {("failed", "400 some_error")}
     code, out, err = loud(f"reports={reports}", f"output={tmp_path / 'b.jsonl'}", *given)
-    assert code == 2 and "5 calls in a row failed alike (400 some_error)" in err
+    assert (
+        code == 2 and "5 calls in a row failed alike (400 some_error): it refuses what is asked; has it a model" in err
+    )
     assert SECRET not in out + err and err.count("\n") == 1
     assert not (tmp_path / "b.jsonl").exists()
 

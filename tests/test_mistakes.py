@@ -105,6 +105,7 @@ MISTAKES = [
     ("label reports=empty.jsonl output=new.csv", "empty.jsonl: no rows"),
     ("label reports=empty.csv output=new.csv", "empty.csv: empty, expected a header"),
     ("label reports=header.csv output=new.csv", "header.csv: no rows"),
+    ("label reports=braces.jsonl output=new.csv", "braces.jsonl: no id column"),
     ("label reports=. output=new.csv", ".: expected .csv, .tsv, .jsonl"),
     ("label reports=reports.pdf output=new.csv", "reports.pdf: expected .csv, .tsv, .jsonl"),
     ("label reports=binary.csv output=new.csv", "binary.csv: "),
@@ -168,6 +169,14 @@ MISTAKES = [
         "infer task=multiple_choice reports=reports.jsonl checkpoint_dir=mini output=[new.jsonl,new.tsv] "
         "adapter_dir=[mini,mini]",
         "new.tsv: JSON lines are written there",
+    ),
+    (
+        "infer task=multiple_choice text=Edema. checkpoint_dir=training",
+        "training: has no config.json, but training/merged has; give that folder",
+    ),
+    (
+        "infer task=multiple_choice text=Edema. checkpoint_dir=mini adapter_dir=training",
+        "training: has no adapter_config.json, but training/adapter has; give that folder",
     ),
     # Tasks, rows and labels that do not belong together.
     ("label reports=reports.jsonl output=new.csv task=open_ended", "no rules label it"),
@@ -257,7 +266,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "texts.csv": ["NOTE_ID,NOTE", "1,The heart is of normal size and the lungs are clear without any infiltrate."],
         "codes.csv": ["name,icd10", "Nodule,R91.7"],
         "tab.yaml": ["reports:", "\t- a"], "typo.yaml": ["report: a.jsonl"], "list.yaml": ["- a"],
-        "gold.csv": ["report_id,text,Edema", "1,Edema.,1"],
+        "gold.csv": ["report_id,text,Edema", "1,Edema.,1"], "braces.jsonl": ["{}"],
         "opacity.csv": ["report_id,labels", "1,Edema", "2,Airspace Opacity"],
         "odd.tsv": ["", "No effusion.\tEffusion=0"], "odder.tsv": ["No effusion.\tPleural Effusion=2"],
     }  # fmt: skip
@@ -270,6 +279,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "shots").mkdir()
     Image.new("L", (8, 8)).save(folder / "shots" / "a.png")
     (folder / "mini").symlink_to(Path("data/mini").resolve())
+    for name in ("merged/config.json", "adapter/adapter_config.json"):
+        (folder / "training" / name).parent.mkdir(parents=True)
+        (folder / "training" / name).write_text("{}")
     return folder
 
 

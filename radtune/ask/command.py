@@ -53,7 +53,10 @@ class AskConfig:
     """Keys of both commands; those of one are made by :func:`keys_with`."""
 
     task: str = key("What to ask: a task in configs/tasks/, or the path of a task file.")
-    reports: Path | None = key("reports.jsonl, or a CSV or Parquet with an id and findings/impression or text.", None)
+    reports: Path | None = key(
+        "reports.jsonl, a table (CSV, Excel, Parquet) of ids with findings/impression or text, or a folder of images.",
+        None,
+    )
     output: Path | list[Path] | None = key(
         "Where rows go; answers are kept in OUTPUT.ledger. A .csv or .xlsx has the labels alone, beside a .jsonl. "
         "Of several adapters, a list: one for each, as asking it by itself would write it.", None

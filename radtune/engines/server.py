@@ -279,6 +279,7 @@ class ServerEngine:
             chat.EMPTY: "the answers say nothing",
             chat.BROKEN_OFF: "the server breaks the answers off",
             "400 unsupported": "it does not know a parameter; temperature=null and max_tokens=null leave theirs out",
+            "400": f"it refuses what is asked; has it a model {self.model!r}?",
             "3": "it points elsewhere, where nothing is sent; give the URL that it means",
             chat.CERTIFICATE: "its certificate is not trusted; SSL_CERT_FILE names a file with your own authority's",
             chat.PROXY: f"it is not let through{proxy}",

@@ -142,7 +142,7 @@ def choose_dtype(name: str, cuda: bool) -> torch.dtype:
 
 def open_model(folder: Path) -> ModelFolder:
     """Reads a model folder's ``config.json``, of a known family and with all sizes."""
-    path = folder / "config.json"
+    path = _in_folder(folder, "config.json")
     config = read_json(path)
     family = find_family(config, path)
     for name in _SIZES:
@@ -152,6 +152,13 @@ def open_model(folder: Path) -> ModelFolder:
         raise InputError(f"{path}: max_position_embeddings: at most {_MOST_POSITIONS:,} are run here")
     check_sizes(config, folder)
     return ModelFolder(folder, config, family)
+
+
+def _in_folder(folder: Path, name: str) -> Path:
+    """A file of a folder; where only folders in it have that file, as a training's has, they are named."""
+    if not (folder / name).is_file() and (inner := sorted(path.parent for path in folder.glob(f"*/{name}"))):
+        raise InputError(f"{folder}: has no {name}, but {' and '.join(map(str, inner))} has; give that folder")
+    return folder / name
 
 
 def check_sizes(config: dict[str, Any], folder: Path) -> None:
@@ -222,7 +229,8 @@ def check_base(adapter: Path, base: Path) -> None:
     Another base is also one that has the adapter in its weights already. Adapters of ours know theirs by a hash, others
     by a name.
     """
-    path, config = adapter / ADAPTER_CONFIG, read_json(adapter / ADAPTER_CONFIG)
+    path = _in_folder(adapter, ADAPTER_CONFIG)
+    config = read_json(path)
     as_trained = {
         "task_type": config.get("task_type") in (None, "CAUSAL_LM"),
         # Its projections are put on behind these tokens alone; without a word, nowhere where a prompt has none.

@@ -70,7 +70,7 @@ def read(keys: Keys, source: str = SOURCE) -> Iterator[Report]:
     names: dict[str, Any] = {}
     seen: set[str] = set()
     for number, row in read_table(path):
-        if not row.keys() <= names.keys():
+        if not used or not row.keys() <= names.keys():
             # JSON lines may leave out what a report has not, and so may the first of them.
             names |= row
             used = _find_columns(list(names), keys)

@@ -130,7 +130,7 @@ def load_task(name_or_path: str | Path) -> Task:
         return _read_task(Path(given).resolve())
     if given not in task_names():
         known = task_names()
-        raise InputError(f"task: {given!r} is none of {', '.join(known)}{nearest(given, known)}, nor a path of a .yaml")
+        raise InputError(f"task: {given!r} is none of {', '.join(known)}, nor a path of a .yaml{nearest(given, known)}")
     return _read_task(TASKS_DIR / f"{given}.yaml")
 
 

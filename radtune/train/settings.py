@@ -101,7 +101,7 @@ class TrainingSettings:
     checkpoint_dir: str = key("Base model in Hugging Face's layout: config.json, *.safetensors, tokenizer.")
     model: ModelSettings = key("The adapter.", ModelSettings)
     tokenizer: TokenizerSettings = key("The base model's.", TokenizerSettings)
-    optimizer: dict[str, Any] = key("Any optimizer of torch or bitsandbytes.")
+    optimizer: dict[str, Any] = key("Any optimizer of torch, torchao or bitsandbytes.")
     lr_scheduler: dict[str, Any] = key("torchtune's schedule; gets the number of steps.")
     metric_logger: dict[str, Any] = key("torchtune's disk, TensorBoard, W&B or screen logger.")
     dataset: DatasetSettings = key("Training rows.", DatasetSettings)

@@ -78,5 +78,9 @@ def test_files_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture
     with pytest.raises(InputError, match="1 of 2 files cannot be used as they are"):
         check(capsys, f"reports={tmp_path}/reports.jsonl", f"gold={tmp_path}/gold.csv")
     out = capsys.readouterr().out
+    (tmp_path / "others.csv").write_text("report_id,labels\n2,Edema\n")
+    with pytest.raises(InputError, match="1 of 2 files cannot be used as they are"):
+        check(capsys, f"reports={tmp_path}/reports.jsonl", f"gold={tmp_path}/others.csv")
+    assert "others.csv: none of its 1 ids is that of one of the 1 reports" in capsys.readouterr().out
     assert "1 reports in German, 1 with neither" in out and "problem: " in out and "is the header missing?" in out
     assert "secret" not in out
