@@ -37,6 +37,8 @@ COMMANDS = {
     "verify": "scripts/verify_model.py",
     "new-study": "scripts/new_study.py",
     "check-rules": "scripts/check_rules.py",
+    "find-label-errors": "scripts/find_label_errors.py",
+    "commonest": "scripts/commonest.py",
 }
 
 
@@ -72,7 +74,7 @@ def help_page() -> str:
     """What there is, with the first line of each command's own page."""
     pages = {name: ast.get_docstring(ast.parse((ROOT / file).read_text("utf-8"))) for name, file in COMMANDS.items()}
     pages["study"] = start_study.__doc__
-    lines = [f"  {name:<13}{str(page).splitlines()[0]}" for name, page in pages.items()]
+    lines = [f"  {name:<19}{str(page).splitlines()[0]}" for name, page in pages.items()]
     return "\n".join([f"{__doc__}\ncommands:", *lines])
 
 

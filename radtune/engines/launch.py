@@ -135,7 +135,10 @@ def _run_llama_cpp(model: str, positions: int, port: int) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == LLAMA_CPP:
-        _run_llama_cpp(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    if sys.argv[1:2] == [LLAMA_CPP]:
+        _, _, model, *numbers = sys.argv if len(sys.argv) == 5 else sys.exit("give MODEL.gguf POSITIONS PORT")
+        if not os.path.isfile(model):
+            sys.exit(f"{model}: no such file")
+        _run_llama_cpp(model, *map(int, numbers))
     else:
         sys.exit(_supervise(sys.argv[1:]))

@@ -27,10 +27,11 @@ from radtune.tasks import load_task, shows_images
 from radtune.tasks.lists import fold_space
 
 # Rough figures for the estimate: words to tokens, tokens of a prompt and of an answer, and what a device does a second:
-# operations and bytes of memory, an A100's at half its peak, and a core's as the demo's runs measure it.
+# operations and bytes of memory, an A100's at half its peak, and a core's as trainings of SmolLM2 measure it. Each
+# job first loads torch and the model, which is most of what the demo's take.
 _TOKENS_PER_WORD, _PROMPT_TOKENS, _ANSWER_TOKENS, _REPORT_WORDS = 1.5, 250, 40, 60
 _ROW_TOKENS = _PROMPT_TOKENS + _REPORT_WORDS * _TOKENS_PER_WORD + _ANSWER_TOKENS
-_GPU, _CORE = (1.5e14, 1e12), (3e10, 5e9)
+_GPU, _CORE, _START_SECONDS = (1.5e14, 1e12), (1e11, 5e9), 6
 
 
 @dataclass(frozen=True)
@@ -183,13 +184,13 @@ def _seconds(planned: _Planned, recipes: Mapping[str, Training]) -> dict[str, fl
         rows = rows * (folds - 1) // folds if cell.fold and None in cell.rows.values() else rows
         # Our recipe computes a prompt once for many rows.
         tokens = _ROW_TOKENS - (_PROMPT_TOKENS if cell.recipe == OURS else 0)
-        found[f"train/{cell.name}"] = 6 * parameters * tokens * rows * recipe.epochs / operations
+        found[f"train/{cell.name}"] = _START_SECONDS + 6 * parameters * tokens * rows * recipe.epochs / operations
     for name in (name for name in planned.jobs if name.startswith("predict/")):
         config = planned.configs[name]
         answers = planned.reports(name) * config.samples * len(planned.jobs[name].outputs)
         steps = _ANSWER_TOKENS * answers / (config.batch_size or 16)
         reading = 2 * parameters * _ROW_TOKENS * answers / operations
-        found[name] = reading + steps * parameters * (2 if planned.on_gpu else 4) / memory
+        found[name] = _START_SECONDS + reading + steps * parameters * (2 if planned.on_gpu else 4) / memory
     return {name: each for name, each in found.items() if not all(map(Path.exists, planned.jobs[name].outputs))}
 
 

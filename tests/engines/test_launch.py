@@ -61,3 +61,10 @@ def test_a_server_that_cannot_start_is_an_error_with_its_log(tmp_path):
         pytest.fail("it answered")
     assert (tmp_path / "log").stat().st_mode & 0o077 == 0
     assert (tmp_path / "log").stat().st_size > 0
+
+
+def test_a_model_that_is_not_there_is_one_line():
+    words = [sys.executable, "-m", "radtune.engines.launch", LLAMA_CPP]
+    for given, said in (["nowhere.gguf", "4096", "8080"], "nowhere.gguf: no such file\n"), ([], "give MODEL.gguf"):
+        ended = subprocess.run([*words, *given], capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 1 and ended.stderr.startswith(said) and ended.stderr.count("\n") == 1

@@ -164,6 +164,13 @@ def test_time_and_place_change_nothing_and_a_gold_label_only_scores(done):
     assert jobs(output) == {f"Scoring {TRAINED} on curated"}
 
 
+def test_a_slip_on_snakemakes_command_line_is_one_line():
+    for given, message in (["--config", "limt=20"], "limit= and run_dir=, not limt"), ([], "give the study's file"):
+        words = [*SNAKEMAKE, "configs/study/mini.yaml", "-n", *given] if given else [*SNAKEMAKE[:-1], "-n"]
+        shown = subprocess.run(words, capture_output=True, text=True, timeout=600)
+        assert shown.returncode == 1 and f"study: error: {'--config takes ' if given else ''}{message}" in shown.stderr
+
+
 def test_slurm_profile_is_of_this_graph(tmp_path):
     profile = yaml.safe_load(Path("configs/study/slurm/config.yaml").read_text())
     rules = set(re.findall(r'^    "(\w+)": \(', Path("scripts/Snakefile").read_text(), re.MULTILINE))
