@@ -55,9 +55,12 @@ class ReportLabels:
     left_out: str = ""
 
 
-def label_report(text: str, rules: Rules) -> ReportLabels:
-    """Labels one report, or the sections of it that count; offsets count in the text as given."""
-    plain, said, at = normalise(text), _Said(rules), 0
+def label_report(text: str, rules: Rules, may_open: bool = True) -> ReportLabels:
+    """Labels one report, or the sections of it that count; offsets count in the text as given.
+
+    ``may_open``: whether it may open with the referrer's words, as no section does that stands by itself.
+    """
+    plain, said, at = normalise(text), _Said(rules, may_open), 0
     sentences = reading_copy(plain.text).split(SENTENCE_END)
     for sentence in sentences:
         # Without its margins, so that the same sentence is the same wherever it stands.
@@ -92,10 +95,11 @@ class _Said:
 
     __slots__ = ("_answerable", "_asked", "_by_question", "_opening", "_rules", "mentions")
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, may_open: bool) -> None:
         self._rules = rules
         self.mentions: list[Mention] = []
-        self._opening: Set[str] | None = frozenset()  # what the sentences so far did; None from the reading on
+        # What the sentences so far did; None from the reading on.
+        self._opening: Set[str] | None = frozenset() if may_open else None
         self._answerable = 0  # the first mention that the next sentence may answer
         self._by_question = False  # whether the last sentence with a mention asks
         self._asked: dict[str, list[int]] = {}  # the mentions of questions, by finding

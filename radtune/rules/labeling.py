@@ -34,7 +34,7 @@ def label_if_meant(report: Report, task: Task, any_body_part: bool = False, any_
         return ReportLabels({}, (), NOT_CHEST)
     if rules.language and not any_language and (code := language_of(text)) not in ("", rules.language):
         return ReportLabels({}, (), code)
-    return label_report(text, rules)
+    return label_report(text, rules, may_open=text == report.text)
 
 
 def label_reports(

@@ -79,6 +79,13 @@ def test_synthetic_impressions_are_read_as_they_were_meant(cohort):
     assert agreement([(item.labels, states(item.report.impression)) for item in made]) >= 0.95
 
 
+def test_an_impression_by_itself_opens_with_no_words_of_the_referrer():
+    said = "Marginal erosions, suspicious for gout or septic joint. Tenosynovitis."
+    assert label_if_meant(report_from_sections("r", None, "", said, "made"), TASK).labels == {
+        "Gout": State.UNCERTAIN, "Tenosynovitis": State.PRESENT, "Septic arthritis": State.UNCERTAIN
+    }  # fmt: skip
+
+
 def test_reports_of_any_region_are_labelled_and_their_findings_are_not_read():
     report = report_from_sections("r", None, "Complete ACL tear.", "Knee: medial meniscus tear.", "made")
     assert label_if_meant(report, TASK).labels == {"Medial meniscus tear": State.PRESENT}
