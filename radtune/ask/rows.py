@@ -175,13 +175,16 @@ def verified_row(row: dict[str, Any], denied: Sequence[str]) -> dict[str, Any]:
 def write_table(path: Path, task: Task, answers: Iterable[Answer]) -> None:
     """Writes answers as a table for people, a CSV or an Excel file by its ending: a column a class, with 1 or 0.
 
-    Before them stand all labels, as a list, names that are no class last. Where there is no answer that can be read,
-    these cells are blank.
+    Before them stand all labels, as a list, names that are no class last; a class that is doubted has -1. Where there
+    is no answer that can be read, these cells are blank.
     """
-    table: list[list[Any]] = [["report_id", "status", "labels", *task.classes]]
+    doubts = {name: doubt for doubt, name in task.doubted.items()}
+    classes = [name for name in task.classes if name not in task.doubted]
+    table: list[list[Any]] = [["report_id", "status", "labels", *classes]]
     for answer in answers:
-        named = sorted(answer.labels, key=task.order) or [task.none] * bool(task.classes)
-        said = [write_list(named), *(int(name in answer.labels) for name in task.classes)]
+        labels = [label for label in answer.labels if task.doubted.get(label) not in answer.labels]
+        named = sorted(labels, key=task.order) or [task.none] * bool(classes)
+        said = [write_list(named), *((name in labels) - (doubts.get(name) in labels) for name in classes)]
         table.append([answer.report_id, answer.status, *(said if answer.status == Status.OK else [None] * len(said))])
     write_cells(path, table)
 

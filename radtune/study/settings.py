@@ -73,7 +73,10 @@ class Ensemble:
         "key=value for the recipe's YAML, or for linear_model.py: for each member in turn, a list.", []
     )
     wordings: list[Path] = key("Task files that extend the task, with prompts of their own: in turn, too.", [])
-    uncertain: list[str] = key("What uncertain classes count as when its rows are built: in turn, too.", [], POLICIES)
+    # Not a label of its own: who is asked of the task knows none.
+    uncertain: list[str] = key(
+        "What uncertain classes count as when its rows are built: in turn, too.", [], POLICIES[:-1]
+    )
     combine: dict[str, Any] = key("Keys of combine.py: rule, wanted, calibration, abstain.", {})
 
 

@@ -3,7 +3,9 @@
 import pytest
 
 from radtune.ask.ledger import Said
-from radtune.ask.rows import read_answer, row_text
+from radtune.ask.rows import read_answer, row_text, write_table
+from radtune.label_files import read_labels
+from radtune.labels import Answer
 from radtune.tasks import load_task
 
 
@@ -19,6 +21,14 @@ def test_a_phrase_that_says_of_a_finding_that_it_is_absent_is_a_problem():
     assert read_answer(said, load_task("open_ended"), report).problems == (
         "1 of 3 phrases say that something is absent",
     )
+
+
+@pytest.mark.parametrize("ending", ["csv", "xlsx"])
+def test_a_table_of_doubts_is_read_as_it_was_meant(tmp_path, ending):
+    task, table = load_task("multiple_choice+states"), tmp_path / f"x.{ending}"
+    said = [("Edema (uncertain)", "Fracture"), (), ("Edema", "Edema (uncertain)")]
+    write_table(table, task, [Answer(labels, str(number)) for number, labels in enumerate(said)])
+    assert [{*answer.labels} for answer in read_labels(table, task).answers.values()] == [{*said[0]}, set(), {"Edema"}]
 
 
 def test_a_row_is_shown_in_words():

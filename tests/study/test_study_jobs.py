@@ -396,7 +396,7 @@ def test_an_ensemble_is_trained_asked_and_combined(own: dict, tmp_path: Path) ->
     for change, message in (
         ({"validation": "nowhere"}, "unknown key 'nowhere'"), ({"members": 1}, "2 or more"),
         ({"linear": True}, "no prompts of own_task that a language model is asked with"),
-        ({"wordings": ["multiple_choice"]}, "no prompts of own_task"),
+        ({"wordings": ["multiple_choice"]}, "no prompts of own_task"), ({"uncertain": ["state"]}, "uncertain"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=message):
             study_from_mapping(own | {"ensembles": {"eager": own["ensembles"]["eager"] | change}})
