@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
@@ -127,8 +127,9 @@ def join(
 
     Misspelt names are taken for the class that they are nearest to, and uncertain classes count as ``policies`` say.
     Answers with problems are learned only if that is asked for, or a reader has edited them. What several files say of
-    a report is combined by a ``rule`` of :func:`radtune.combine.combine`. Ids stand in ``id_column`` where a file has
-    it, else in the usual ones; ``label_column`` is as in :func:`read_labels`.
+    a report is combined by a ``rule`` of :func:`radtune.combine.combine`. Whose a report is, a file of labels may tell
+    where that of reports does not. Ids stand in ``id_column`` where a file has it, else in the usual ones;
+    ``label_column`` is as in :func:`read_labels`.
 
     Raises:
         InputError: No report has a label: the ids of the files do not join. A label table lacks a class.
@@ -146,6 +147,8 @@ def join(
         reasons = [_unfit(answer, file, unannotated(file), with_problems) for file, answer in said]
         fit = [answer for (_, answer), reason in zip(said, reasons, strict=True) if not reason]
         labels = combine(task, fit, rule).answer.labels if fit else None
+        whose = [report.patient_id, *(answer.patient_id for _, answer in said)]
+        report = replace(report, patient_id=next(filter(None, whose), None))
         joined.append(LabelledReport(report, labels, reasons[0] if reasons and not fit else ""))
     if not any(item.labels is not None or item.left_out for item in joined):
         example = f"; e.g. {joined[0].report.report_id!r} has none" if joined else ""

@@ -312,6 +312,16 @@ def test_what_people_write_in_a_column_of_labels_is_learned_and_what_they_left_b
         join(tmp_path / "reports.jsonl", [tmp_path / "labels.csv"], task)
 
 
+def test_a_file_of_labels_may_tell_whose_a_report_is(tmp_path):
+    (tmp_path / "r.csv").write_text("study_id,text\n" + "".join(f"{n},Report {n}.\n" for n in range(8)))
+    rows = "".join(f"{n},{n % 2},Edema\n" for n in range(7))
+    (tmp_path / "l.csv").write_text(f"study_id,subject_id,labels\n{rows}")
+    found = join(tmp_path / "r.csv", [tmp_path / "l.csv"], load_task("multiple_choice"))
+    assert [item.report.patient_id for item in found] == ["0", "1", "0", "1", "0", "1", "0", None]
+    split = build({"multiple_choice": found}, {"multiple_choice": None}, 3, 0)
+    assert {int(row.report_id) % 2 for row in split.train} != {int(row.report_id) % 2 for row in split.validation}
+
+
 def test_ids_stand_in_a_column_given_of_either_file(tmp_path):
     (tmp_path / "notes.csv").write_text("CASE;text\ns7;Lungs clear.\ns8;Edema.\n")
     (tmp_path / "labels.csv").write_text("study_id,labels\n7.0,Normal\n8.0,Edema\n")
