@@ -27,7 +27,7 @@ from radtune.label_files import (
 )
 from radtune.labels import Answer, Status
 from radtune.privacy import NOT_SHOWN, looks_like_name
-from radtune.report import Report
+from radtune.report import Report, report_from_text
 from radtune.sources.select import priority, read_ids
 from radtune.sources.table import PATIENTS, TEXT_COLUMNS, read_any_reports
 from radtune.tables import find_column, id_cell, is_table, normal_id, read_table
@@ -196,7 +196,9 @@ def read_excluded(paths: Iterable[Path], id_columns: Collection[str] = ()) -> Ex
         for number, row in read_table(path) if is_table(path) else ():
             column = find_column(row, PATIENT_COLUMNS) or next(filter(PATIENTS.fullmatch, row), None)
             patients.add(_patient(id_cell(f"{path}:{number}", column, row)))
-            texts |= {_words(_text(row, TEXT_COLUMNS)), _words(" ".join(_text(row, [name]) for name in SECTIONS))}
+            # Of a whole report, what is kept of one.
+            texts.add(_words(report_from_text("", None, _text(row, TEXT_COLUMNS), "").text))
+            texts.add(_words(" ".join(_text(row, [name]) for name in SECTIONS)))
     return Excluded(frozenset(ids), frozenset(patients - {""}), frozenset(texts - {()}))
 
 

@@ -209,7 +209,10 @@ def test_excluded_reports_are_left_out_with_their_patients_and_their_text(tmp_pa
     # Texts are known from the file of excluded reports, too, whatever their ids.
     write_jsonl(tmp_path / "tests.jsonl", [{"report_id": "x", "text": f"Findings: {LONG}."}])
     (tmp_path / "tests.csv").write_text(f"uid,findings,impression\nx,{LONG},\n")
-    for file in ("tests.jsonl", "tests.csv"):
+    # As it was dictated, of which the reports to train on keep the findings alone.
+    whole = f"EXAM: Chest, two views. HISTORY: Cough and fever for some days.\nFINDINGS: {LONG}."
+    (tmp_path / "whole.csv").write_text(f'uid,NOTE\nx,"{whole}"\n')
+    for file in ("tests.jsonl", "tests.csv", "whole.csv"):
         split = build(sources, {"open_ended": 4, "multiple_choice": 3}, 0, 0, read_excluded([tmp_path / file]))
         assert {row.report_id for row in split.train if row.task == "multiple_choice"} == {"903", "a", "b"}
 
