@@ -54,5 +54,5 @@ format: install ## Formats the code
 lock: ## Writes constraints.txt anew from the newest versions that pyproject.toml allows
 	@PYTHON=$(PYTHON) scripts/lock.sh
 
-clean: ## Removes .venv and what the studies wrote
+clean: ## Removes .venv and all of runs/: what studies wrote, and labels, ledgers and models of your own
 	rm -rf $(VENV) runs
