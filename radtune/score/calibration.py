@@ -100,7 +100,7 @@ def calibration_of(
         minus = float(errors - theirs)
         minus_ci95 = _interval(minus, drawn_errors - drawn_theirs)
     low, high = _interval(float(errors), drawn_errors)
-    return Calibration(float(errors), (max(0.0, low), max(0.0, high)), bins, curve, minus, minus_ci95)
+    return Calibration(float(errors), (max(0.0, low), high), bins, curve, minus, minus_ci95)
 
 
 def _by_bin(scores: np.ndarray, gold: np.ndarray, judged: np.ndarray) -> np.ndarray:
@@ -116,13 +116,13 @@ def _error(totals: np.ndarray) -> np.ndarray:
 
 
 def _interval(value: float, drawn: np.ndarray) -> tuple[float, float]:
-    """The basic bootstrap interval (Davison and Hinkley 1997, section 5.2).
+    """The basic bootstrap interval (Davison and Hinkley 1997, section 5.2), widened to what was measured.
 
     Chance adds to a distance: errors of draws lie above the one measured as that lies above the true one, and their
     quantiles would leave the true one out.
     """
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(2 * value - high), float(2 * value - low)
+    return min(value, float(2 * value - high)), max(value, float(2 * value - low))
 
 
 @dataclass(frozen=True)

@@ -191,7 +191,7 @@ def calibration_figures(results: Results, test: Test, systems: Sequence[System] 
         scored += [(system_title(results.study, cell), metrics.calibration)] if metrics and metrics.calibration else []
     if not scored:
         return []
-    reliability = new_axes("Mean score", "Share that is there")
+    reliability = new_axes("Mean score", f"Share that is there (of {_FEWEST} or more)")
     # Bands of several systems would hide one another.
     asked = "Share of the reports that a reader takes"
     handed = f1_axes(asked, ()) if len(scored) == 1 else new_axes(asked, "Micro F1")

@@ -167,6 +167,8 @@ def test_scores_that_are_calibrated_are_drawn(scored_study: Study) -> None:
     drawn = calibration_figures(dataclasses.replace(results, metrics=metrics), test)
     assert [one.name for one in drawn] == ["reliability_multiple_choice", "handed_over_multiple_choice"]
     assert drawn[0].svg.count("error 0.123") == 2 and "50%" in drawn[1].svg
+    # Of fewer scores a share says little, and the figure says that they are not drawn.
+    assert "(of 10 or more)" in drawn[0].svg
 
 
 def test_inline_figures_take_the_page_s_colours(figures: list[Drawing]) -> None:
