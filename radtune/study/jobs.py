@@ -232,7 +232,7 @@ def _train(study: Study, cell: Cell, recipe: Training) -> Job:
     keys = {"output_dir": folder, "dataset.data_files": rows}
     # Whatever base the YAML names: the study asks this one. The stock recipe's YAMLs repeat its sizes, too.
     keys |= {"checkpoint_dir": base, "resume": "auto"} if cell.recipe == OURS else {}
-    reads = (rows, recipe.config, base)
+    reads = (rows, recipe.config, base, *recipe.files)
     return Job(f"train/{cell.name}", command, keys, (folder / ADAPTER,), reads, packages=_TORCH)
 
 

@@ -322,6 +322,7 @@ class Training:
     keeps_rest: bool  # rows that do not fill a step are trained on, too
     warmup_steps: int
     on_gpu: bool
+    files: tuple[Path, ...] = ()  # that it validates on, and its own tasks'
 
     def steps(self, rows: int) -> int:
         """How many optimizer steps some rows are trained in."""
@@ -356,7 +357,12 @@ def read_recipe(settings: StudySettings, recipe: str) -> Training:
     schedule = values.get("lr_scheduler")
     warmup = schedule.get("num_warmup_steps", 0) if isinstance(schedule, dict) else 0
     rows, on_gpu = math.prod(values[name] for name in names), values.get("device") == "cuda"
-    return Training(path, overrides, values["epochs"], rows, recipe == OURS, int(warmup), on_gpu)
+    validation, tasks = values.get("validation"), values.get("tasks")
+    named = [validation.get("data_files") if isinstance(validation, dict) else None, tasks]
+    files = [file for some in named for file in ([some] if isinstance(some, str) else some or [])]
+    return Training(
+        path, overrides, values["epochs"], rows, recipe == OURS, int(warmup), on_gpu, tuple(map(Path, files))
+    )
 
 
 def _check_stock(path: Path, values: Mapping[str, Any], names: Sequence[str]) -> None:

@@ -273,6 +273,15 @@ def test_what_labels_and_what_linear_models_are_made_of_counts(
     assert {job for job in after if fingerprint(before[job]) != fingerprint(after[job])} == jobs
 
 
+def test_a_training_is_made_anew_where_what_it_validates_on_has_changed(own: dict, tmp_path: Path) -> None:
+    own["overrides"] = [f"validation.data_files={tmp_path / 'held_out.jsonl'}"]
+    found = []
+    for rows in ("{}", "{} "):
+        (tmp_path / "held_out.jsonl").write_text(rows)
+        found.append(fingerprint(made_from(study_from_mapping(own))["train/mix_8"]))
+    assert found[0] != found[1]
+
+
 def checked(values: dict) -> list[str]:
     study = study_from_mapping(values)
     recipes = read_training(study)
