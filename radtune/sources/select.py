@@ -27,6 +27,7 @@ class Selection:
     exclude_ids: Path | None = key("Ids to leave out, a test set's: one a line, or a table with an id column.", None)
     only_ids: Path | None = key("Ids to keep alone, as exclude_ids names them: the reports of a gold file.", None)
     sample: int | None = key("How many to draw; all if left out. A smaller draw is part of a larger one.", None, ge=1)
+    limit: int | None = key("At most so many of them, for a trial: the last of the draw.", None, ge=1)
     seed: int = key("Seed of the draw, and of synthetic reports.", 0)
     fold: list[int] = key("Of what is left, part K of N alone: [K, N]. Reports with the same text are in one part.", [])
 
@@ -102,23 +103,26 @@ def selected(
         columns = [id_column] if id_column else []
         excluded = read_ids(selection.exclude_ids, columns) if selection.exclude_ids else frozenset()
         only = read_ids(selection.only_ids, columns) if selection.only_ids else None
-        left = _eligible(reports, selection, excluded, only, counts, spool, where)
+        drawn = left = _eligible(reports, selection, excluded, only, counts, spool, where)
         if selection.sample is not None:
             if len(left) < selection.sample:
                 raise InputError(
                     f"{where}: sample={selection.sample}: there are only {len(left)} reports to draw from ({counts})"
                 )
-            counts.not_sampled = len(left) - selection.sample
-            left = sorted(heapq.nsmallest(selection.sample, left, key=left.__getitem__))
-        if not left:
+            drawn = heapq.nsmallest(selection.sample, left, key=left.__getitem__)
+        if selection.limit is not None:
+            # The last: a sample of the same table, on which a study tests, has its first.
+            drawn = heapq.nlargest(selection.limit, drawn, key=left.__getitem__)
+        counts.not_sampled = len(left) - len(drawn)
+        if not drawn:
             raise InputError(f"{where}: no report is left ({counts})")
-        for offset in left:
+        for offset in sorted(drawn):
             spool.seek(offset)
             line = spool.readline().decode()
             if not selection.fold or _part(line, selection.fold[1]) == selection.fold[0]:
                 counts.kept += 1
                 yield line
-        counts.other_folds = len(left) - counts.kept
+        counts.other_folds = len(drawn) - counts.kept
         if not counts.kept:
             raise InputError(f"{where}: no report is left ({counts})")
 

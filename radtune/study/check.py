@@ -58,8 +58,8 @@ class _Planned:
         rule, *wildcards = name.split("/")
         prepared = f"prepare_{'cohort' if rule == 'annotate_cohort' else 'test'}/{wildcards[-1]}"
         fold = rule == "predict" and self.study.cell(wildcards[0]).fold
-        count = self.sources[prepared].reports
-        count = min(count, self.jobs[prepared].source.get("sample") or count)
+        count, source = self.sources[prepared].reports, self.jobs[prepared].source
+        count = min(count, *(source.get(name) or count for name in ("sample", "limit")))
         return count // self.study.settings.folds if fold else count
 
 

@@ -208,16 +208,17 @@ def with_variables(where: str, values: Any) -> Any:
 
 
 def _source(where: str, values: Mapping[str, Any], limit: int | None) -> dict[str, Any]:
-    """A copy, with no more reports than the limit."""
+    """A copy, with no more reports than a trial's limit."""
     source = dict(values)
     for name, kind, words in (("input", str, "a path"), ("count", int, "a whole number")):
         if name in source and type(source[name]) is not kind:
             raise InputError(f"{where}.{name}: expected {words}")
     if "input" in source:
         source.setdefault("source", "table")
-    if limit:
-        most = "count" if source.get("source") == SYNTHETIC else "sample"
-        source[most] = min(limit, source[most]) if isinstance(source.get(most), int) else limit
+    if limit and source.get("source") != SYNTHETIC:
+        source["limit"] = limit
+    elif limit:
+        source["count"] = min(limit, source.get("count", limit))
     return source
 
 
@@ -233,6 +234,9 @@ def read_cohort(where: str, name: str, settings: StudySettings) -> Cohort:
     given = Path(labels) if labels not in (RULES, TEACHER) and labeler is None else None
     if given and not given.suffix:
         raise InputError(f"{where}.labels: expected rules, teacher, a labeler or the path of a file of labels")
+    if settings.limit and (file := labeler.labels if labeler else given):
+        # A few reports of many would have no label.
+        source.setdefault("only_ids", str(file))
     title, id_column, column = source.pop("title", name), source.get("id_column"), source.pop("label_column", None)
     if column and given is None:
         raise InputError(f"{where}.label_column: {labels} has no columns")

@@ -41,6 +41,15 @@ def test_samples_nest_and_keep_the_order(tmp_path: Path) -> None:
     assert set(read_reports(tmp_path / "reports.jsonl")) < set(reports)
 
 
+def test_a_trial_takes_what_there_is_and_nothing_of_a_smaller_sample(tmp_path: Path) -> None:
+    few, counts = select(tmp_path, make(100), limit=10)
+    assert counts == Counts(read=100, kept=10, not_sampled=90)
+    tested, _ = select(tmp_path, make(100), sample=40, limit=10)
+    assert len(tested) == 10 and not {*few} & {*tested}
+    assert {*tested} < {*select(tmp_path, make(100), sample=40)[0]}
+    assert select(tmp_path, make(7), limit=10)[1] == Counts(read=7, kept=7)
+
+
 def test_priority_is_what_the_manuals_say() -> None:
     # Samples that people drew must not change with a version: this is sha256 of "0:50414267".
     assert priority(0, "50414267").hex().startswith("464cbc6ad031a704")
