@@ -354,6 +354,11 @@ def read_recipe(settings: StudySettings, recipe: str) -> Training:
         # torchtune's recipes train without a word none of the projections that they know by another name.
         known = {name: model[name] for name in ModelSettings.__dataclass_fields__ if name in model}
         from_mapping(ModelSettings, known, f"{path}: model")
+    if recipe == STOCK and isinstance(base := values.get("checkpointer"), dict):
+        # Its adapter would be put on another model: it does not know which it was trained on.
+        base = str(base.get("checkpoint_dir"))
+        if "${" not in base and here_or_shipped(Path(base)).resolve() != settings.checkpoint_dir.resolve():
+            raise InputError(f"{path}: trains {base} (checkpointer.checkpoint_dir), not {settings.checkpoint_dir}")
     names = ("rows_per_step",) if recipe == OURS else ("batch_size", "gradient_accumulation_steps")
     for name in (*names, "epochs"):
         if type(values.get(name)) is not int or values[name] < 1:

@@ -208,6 +208,7 @@ MODEL = "model: {_component_: a.b, lora_attn_modules: [q_proj, v_proj], lora_ran
         ("a: [1\n", [], "recipe.yaml:2: not valid YAML"),
         ("epochs: 1\n", [], "batch_size is None, expected a whole number above 0"),
         (STOCK, ["batch_size"], "is not key=value"),
+        (STOCK + "checkpointer: {checkpoint_dir: other}\n", [], "trains other (checkpointer.checkpoint_dir), not data"),
         (STOCK, ["epochs=many"], "epochs is 'many'"),
         (STOCK, ["epochs=0"], "epochs is 0"),
         (STOCK, ["loss.tversky=1"], "recipe.yaml has no 'loss.tversky', and torchtune's recipes would pass over it"),
