@@ -70,7 +70,7 @@ class Hashes:
             return sha256_text(json.dumps([(file.name, self.of_file(file)) for file in files]))
         if not path.is_file():
             return "absent"
-        if path.suffix == ".yaml":
+        if path.suffix in (".yaml", ".yml"):
             return self._once(path, "values", lambda: sha256_text(json.dumps(read_yaml(path), sort_keys=True)))
         return self._once(path, "", lambda: sha256_file(path))
 

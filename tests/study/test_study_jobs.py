@@ -145,12 +145,13 @@ def own(tmp_path: Path) -> dict:
     task = yaml.safe_load(Path("configs/tasks/multiple_choice.yaml").read_text()) | {"name": "own_task"}
     (tmp_path / "task.yaml").write_text(yaml.safe_dump(task))
     (tmp_path / "train.yaml").write_text(Path("configs/mini/lora_fast.yaml").read_text())
+    (tmp_path / "train.yml").write_text("extends: train.yaml\n")
     columns = {"id_column": "NOTE", "text_column": "Text"}
     part = {"task": str(tmp_path / "task.yaml"), "source": "table", **columns}
     labels = {"labels": str(tmp_path / "chest.csv"), "input": str(tmp_path / "chest.csv")}
     gold = {"gold": str(tmp_path / "gold.csv"), "gold_column": "labels", "input": str(tmp_path / "gold.csv")}
     return {
-        "name": "own", "model_name": "m", "checkpoint_dir": "data/mini", "config": str(tmp_path / "train.yaml"),
+        "name": "own", "model_name": "m", "checkpoint_dir": "data/mini", "config": str(tmp_path / "train.yml"),
         "run_dir": str(tmp_path / "run"), "cohorts": {"notes": part | labels}, "tests": {"curated": part | gold},
         "mixes": [[8]],
     }  # fmt: skip
