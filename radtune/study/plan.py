@@ -142,6 +142,9 @@ def study_from_mapping(values: Mapping[str, Any], where: str = "study") -> Study
     for test in [test for test in tests.values() if not is_synthetic(test)]:
         same = (each.name for each in tests.values() if (each.task.name, each.source) == (test.task.name, test.source))
         tests[test.name] = replace(test, asked=next(same))
+    titles = [test.title for test in tests.values()]
+    for test in [test for test in tests.values() if titles.count(test.title) > 1]:
+        tests[test.name] = replace(test, title=f"{test.title}, {test.name}")
     files: dict[str, tuple[Path, ...]] = {}
     for task in (part.task for part in (*cohorts.values(), *tests.values())):
         if files.setdefault(task.name, task.files) != task.files:

@@ -269,6 +269,8 @@ def read_test(where: str, name: str, settings: StudySettings, run_dir: Path) -> 
     for option in ("gold_blank", "spelling"):
         if evaluation.get(option) in (IGNORE, LENIENT) and not task.classes:
             raise InputError(f"{where}.{option}: {evaluation[option]} is for tasks of classes")
+    if settings.folds and "fold" in source:
+        raise InputError(f"{where}.fold: a study with folds takes them of all its tests' reports")
     if id_column:
         source["id_column"] = id_column
         if Path(gold).is_file() and id_column not in column_names(Path(gold)):

@@ -86,6 +86,19 @@ def test_tasks_cohorts_and_tests_of_ones_own(study_values: dict, tmp_path: Path)
     assert study.cell("only_mesh_5").rows == {"chest": 5}
 
 
+def test_tests_of_one_title_are_told_apart(study_values: dict) -> None:
+    study_values["tests"]["later"] = {"task": "open_ended", "source": "synthetic", "seed": 8}
+    titles = [test.title for test in study_from_mapping(study_values).tests.values()]
+    assert titles == ["Multiple choice", "Open ended, open_ended", "Open ended, later"]
+
+
+def test_a_fold_of_a_test_is_no_fold_of_a_study(study_values: dict) -> None:
+    study_values["tests"]["open_ended"]["fold"] = [1, 2]
+    assert study_from_mapping(study_values)
+    with pytest.raises(InputError, match=r"tests.open_ended.fold: a study with folds"):
+        study_from_mapping(study_values | {"folds": 2})
+
+
 def test_yaml_and_mapping_are_the_same_study(study_values: dict, tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(study_values, sort_keys=False).replace("0.0003", "3e-4"))
