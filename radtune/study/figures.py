@@ -50,7 +50,7 @@ from radtune.study.titles import (
     mix_text,
     row_label,
     rows_of_task,
-    system_title,
+    told_apart,
 )
 
 # Classes in a figure: as many as can be read on a phone.
@@ -186,9 +186,11 @@ def calibration_figures(results: Results, test: Test, systems: Sequence[System] 
     Of ensembles and what stands beside them when calibrated, and dotted as they are; else of each cell with scores.
     """
     scored = [(system.title, *reversed(system.calibrations)) for system in systems]
-    for cell in [cell for cell, name in results.study.scores if name == test.name and not systems]:
-        metrics = results.metrics.get((cell.name, test.name))
-        scored += [(system_title(results.study, cell), metrics.calibration)] if metrics and metrics.calibration else []
+    if not systems:
+        cells = [(results.study.cell(cell), one) for (cell, name), one in results.metrics.items() if name == test.name]
+        cells = [(cell, one.calibration) for cell, one in cells if one.calibration]
+        titles = told_apart(results.study, [cell for cell, _ in cells])
+        scored = [(title, found) for title, (_, found) in zip(titles, cells, strict=True)]
     if not scored:
         return []
     reliability = new_axes("Mean score", f"Share that is there (of {_FEWEST} or more)")

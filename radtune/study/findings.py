@@ -164,10 +164,11 @@ def status_table(results: Results, test: Test) -> Table:
     """
     title = f"{test.title}: states by the rule labeler, in gold, and what the models name"
     rows: list[Row] = []
-    if results.scored(Kind.RULE_LABELER, test.name):
+    # Of a task without rules of its own, those of the study's labelers.
+    if labeled := results.scored(Kind.RULE_LABELER, test.name):
         shown = [pair for pair in class_cells(results, test.name) if pair[0].kind != Kind.RULE_LABELER]
         models = [(label, predictions_of(results.study, cell.name, test).answers) for cell, label, _ in shown]
-        rules = predictions_of(results.study, Kind.RULE_LABELER, test)
+        rules = predictions_of(results.study, labeled[0][0].name, test)
         gold = joined_to(gold_of(test), rules.answers)[0].answers
         pairs: dict[str, list[tuple[str, str]]] = {state: [] for state in _STATES.values()}  # by the rules' state
         for report_id, answer in rules.answers.items():

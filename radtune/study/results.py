@@ -13,7 +13,7 @@ from radtune.score.evaluation import Metrics, read_metrics
 from radtune.score.inputs import one_gold
 from radtune.study.cells import Cell, Kind
 from radtune.study.made_from import read_stamp, stamp_path
-from radtune.study.plan import Study
+from radtune.study.plan import Study, opponents
 from radtune.study.settings import GOLD_KEYS, Test
 from radtune.tables import is_jsonl
 from radtune.tasks.lists import fold_space
@@ -103,10 +103,14 @@ def read_reported(path: Path | None) -> Reported:
 
 @dataclass(frozen=True)
 class Results:
-    """Scores of a study, so far as it ran: by names of cell and test; a cell that has not been scored is absent."""
+    """Scores of a study, so far as it ran: by names of cell and test; a cell that has not been scored is absent.
+
+    ``comparisons`` have those with other cells, by their names.
+    """
 
     study: Study
     metrics: Mapping[tuple[str, str], Metrics]
+    comparisons: Mapping[tuple[str, str], Mapping[str, Metrics]] = field(default_factory=dict)
 
     def groups(self, kind: Kind, test: str) -> list[tuple[Cell, list[Metrics]]]:
         """The planned cells of a kind, those of several seeds as one, with what has been scored."""
@@ -146,6 +150,7 @@ def read_results(study: Study) -> Results:
         InputError: A metrics.json is broken or of another task.
     """
     found = {}
+    comparisons = {(cell.name, test): _compared(study, cell, test) for cell, test in study.scores}
     study = replace(study, cells=[replace(cell, rows=_counted(study, cell)) for cell in study.cells])
     for cell, test in study.scores:
         path, task = study.evaluation(cell.name, test), study.tests[test].task.name
@@ -153,7 +158,15 @@ def read_results(study: Study) -> Results:
             found[cell.name, test] = read_metrics(path)
             if found[cell.name, test].task != task:
                 raise InputError(f"{path}: scores of task {found[cell.name, test].task!r}, expected {task!r}")
-    return Results(study, found)
+    return Results(study, found, comparisons)
+
+
+def _compared(study: Study, cell: Cell, test: str) -> dict[str, Metrics]:
+    """A cell's comparisons with those that the plan compares it with: rows counted since do not decide."""
+    paths = {
+        other: study.evaluation(cell.name, test, f"against_{other}.json") for other in opponents(study, cell, test)
+    }
+    return {other: read_metrics(path) for other, path in paths.items() if path.exists()}
 
 
 def _counted(study: Study, cell: Cell) -> Mapping[str, int | None]:

@@ -8,18 +8,17 @@ from radtune.label_files import LabelFile, joined_to
 from radtune.labels import Status
 from radtune.score.copies import NAME as COPIES
 from radtune.score.copies import Copies, copy_rows, read_copies
-from radtune.score.evaluation import Metrics, read_metrics
+from radtune.score.evaluation import Metrics
 from radtune.sources.table import reports_of
 from radtune.study.cells import Kind, rate_text
 from radtune.study.findings import class_table, error_tables, group_tables, status_table
 from radtune.study.formats import MISSING, NOT_TRAINED, Key, Row, Spread, Table, slug
-from radtune.study.plan import Study, opponents
+from radtune.study.plan import Study
 from radtune.study.results import Reported, Results, gold_of, reports_per_second
 from radtune.study.settings import ALL, Cohort, Test, is_synthetic
 from radtune.study.titles import (
     DATA,
     FIGURES,
-    RULE_TITLE,
     SCORES,
     TRAINING,
     figure_names,
@@ -28,6 +27,7 @@ from radtune.study.titles import (
     row_label,
     rows_of_task,
     system_title,
+    told_apart,
 )
 from radtune.tasks import shows_images
 
@@ -55,7 +55,7 @@ def all_tables(results: Results, reported: Reported) -> list[Table]:
 def dataset_table(study: Study, reported: Reported) -> Table:
     """Table 1: which reports the study trains on and scores, and who labelled them, beside the paper's."""
     left = {cohort.name: cohort for cohort in study.used_cohorts}
-    taken = {name: [cell.rows.get(name, 0) for cell in study.cells] for name in left}
+    taken = {name: [cell.rows.get(name, 0) for cell in study.cells if not cell.fold] for name in left}
     most: dict[str, int | str] = {name: ALL if None in n else max(filter(None, n)) for name, n in taken.items()}
     parts: list[Cohort | Test] = []
     for test in study.tests.values():
@@ -222,21 +222,20 @@ def comparison_table(results: Results) -> Table:
     study = results.study
     rows: list[Row] = []
     for test in study.tests.values():
-        pairs = [(c, other) for c in study.cells if test.name in c.tests for other in opponents(study, c, test.name)]
-        for cell, other in pairs:
-            path = study.evaluation(cell.name, test.name, f"against_{other}.json")
-            found = read_metrics(path) if path.exists() else None
-            if found is None or found.comparison is None:
-                continue
-            f1 = found.comparison.f1
-            row: Row = {"Task": test.title, **_sizes(study.titles, cell.rows)}
-            row |= {"System": system_title(study, cell), "Against": system_title(study, study.cell(other))}
-            row["F1"] = found.micro.f1
-            row |= {"ΔF1": f1.value, "95 % CI": tuple(f1.ci95)}
-            # Three decimals; what is below the smallest of them as such.
-            for name, p in (("bootstrap", f1.p_bootstrap), ("randomization", f1.p_randomization)):
-                row["p", name] = "<0.001" if p < 0.001 else f"{p:.3f}"
-            rows.append(row)
+        for cell in (study.cell(name) for name, tested in results.comparisons if tested == test.name):
+            against = results.comparisons[cell.name, test.name]
+            titles = told_apart(study, [study.cell(other) for other in against])
+            for title, found in zip(titles, against.values(), strict=True):
+                if found.comparison is None:
+                    continue
+                f1 = found.comparison.f1
+                row: Row = {"Task": test.title, **_sizes(study.titles, cell.rows)}
+                row |= {"System": system_title(study, cell), "Against": title, "F1": found.micro.f1}
+                row |= {"ΔF1": f1.value, "95 % CI": tuple(f1.ci95)}
+                # Three decimals; what is below the smallest of them as such.
+                for name, p in (("bootstrap", f1.p_bootstrap), ("randomization", f1.p_randomization)):
+                    row["p", name] = "<0.001" if p < 0.001 else f"{p:.3f}"
+                rows.append(row)
     title = "Systems compared on the same reports"
     return Table("comparisons", title, SCORES, rows, signed=_DIFFERENCES, prose=("System",), printed=True)
 
@@ -277,14 +276,15 @@ def cell_table(results: Results) -> Table:
 
 def agreement_table(results: Results, reported: Reported, test: Test) -> Table:
     """Cohen's kappa between rule labeler, gold and annotators, beside those that the paper gives in its text."""
-    rules = results.only(Kind.RULE_LABELER, test.name)
+    labeler, rules = next(iter(results.scored(Kind.RULE_LABELER, test.name)), (None, None))
     any_metrics = next((metrics for (_, name), metrics in results.metrics.items() if name == test.name), None)
     shown = rules or any_metrics
     rows: list[Row] = []
     for pair in shown.agreement if shown else ():
         if rules is None and "predictions" in (pair.a, pair.b):
             continue
-        one, other = (RULE_TITLE if name == "predictions" else name for name in (pair.a, pair.b))
+        title = row_label(results.study, labeler) if labeler else ""
+        one, other = (title if name == "predictions" else name for name in (pair.a, pair.b))
         row: Row = {"Source": "this study", "One": one, "Other": other, "Reports": pair.n_reports}
         rows.append(row | {"Kappa": pair.kappa, "Equal labels": pair.agreement, "Equal reports": pair.exact})
     for theirs in reported.agreement if rows else ():

@@ -1,5 +1,7 @@
 """What a study's tables and figures are called: parts of the page, rows, systems."""
 
+from collections.abc import Sequence
+
 from radtune.study.cells import Cell, Kind
 from radtune.study.formats import slug
 from radtune.study.plan import Study
@@ -9,7 +11,7 @@ from radtune.study.settings import ALL, OURS, STOCK, TEACHER, Test
 # Parts of the report page.
 DATA, SCORES, FIGURES, FINDINGS, ERRORS, TRAINING = "data", "scores", "figures", "findings", "errors", "training"
 ENSEMBLES = "ensembles"
-BASE_TITLE, RULE_TITLE, LINEAR_TITLE = "Base model", "Rule labeler", "Linear model"
+BASE_TITLE, LINEAR_TITLE = "Base model", "Linear model"
 RECIPE_TITLES = {OURS: "our recipe", STOCK: "torchtune's recipe"}
 
 
@@ -53,6 +55,12 @@ def system_title(study: Study, cell: Cell) -> str:
     seed = "" if cell.seed is None else f", seed {cell.seed}"
     by = LINEAR_TITLE if cell.kind == Kind.LINEAR else f"Fine-tuned by {RECIPE_TITLES.get(cell.recipe)}"
     return f"{by}{rows}{seed}"
+
+
+def told_apart(study: Study, cells: Sequence[Cell]) -> list[str]:
+    """Titles of cells as systems, with a cell's name where several would have one title."""
+    titles = [system_title(study, cell) for cell in cells]
+    return [f"{t} ({c.name})" if titles.count(t) > 1 else t for t, c in zip(titles, cells, strict=True)]
 
 
 def figure_names(reported: Reported, kind: Kind, test: Test) -> tuple[str, str]:

@@ -104,7 +104,7 @@ def score_cells(study: Study, skip: tuple[str, ...] = ()) -> None:
             write_predictions(study, cell, test)
         for cell in scored:
             keys = {
-                "task": test.task.name, "predictions": study.predictions(cell.name, test.name),
+                "task": test.task.files[0], "predictions": study.predictions(cell.name, test.name),
                 "gold": test.gold, "reports": study.test_reports(test.name),
             }  # fmt: skip
             # With sentences, so that it is the page that leaves them out.

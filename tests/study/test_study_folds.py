@@ -83,6 +83,12 @@ def test_every_report_is_asked_of_a_model_that_has_not_seen_it(study: Study, run
     assert scores["company1"] == 1.0 >= scores["linear_0_all"] > scores["linear_all_0"]
     # A company that never codes fever teaches none, and its code that the task does not know is learned by nobody.
     assert scores["company2"] < 0.9
+    # The two teach as many rows only as the plan has it.
+    against = [study.evaluation(*of, f"against_{other}.json") for *of, other in (
+        ("linear_all_0", "cmc_codes", "company2"), ("mix_0_all", "cmc_codes", "mix_all_0_seed_1"),
+    )]  # fmt: skip
+    against[1].parent.mkdir(parents=True)
+    against[1].write_bytes(against[0].read_bytes())
     tables = {table.name: table for table in all_tables(read_results(study), read_reported(None))}
     totals = [
         row["Fine-tuning data", "Total"] for row in tables["scores_cmc_codes"].rows if row["Model"] == "Linear model"
@@ -98,10 +104,14 @@ def test_every_report_is_asked_of_a_model_that_has_not_seen_it(study: Study, run
         )
         for cohort in ("two", "all")
     ]
+    assert totals[0] < totals[1] and totals == [row["Trained on"] for row in tables["reports"].rows[:2]]
     rows = {(row["One"], row["Other"]): row["Kappa"] for row in tables["agreement_cmc_codes"].rows}
     assert 0 < rows["company1", "company2"] < 1
     compared = {(row["System"], row["Against"]) for row in tables["comparisons"].rows}
-    assert compared == {("Linear model on two", "Two")}
+    assert compared == {
+        ("Linear model on two", "Two"),
+        ("Fine-tuned by our recipe on all", "Fine-tuned by our recipe on two, seed 1"),
+    }
 
 
 def read_ids(path: Path) -> list[str]:

@@ -160,13 +160,15 @@ def test_scores_that_are_calibrated_are_drawn(scored_study: Study) -> None:
     assert calibration_figures(results, test) == []
     curve = [HandedOver(share, 0.8 + share / 4, (0.7, 0.9)) for share in (0.0, 0.25, 0.5)]
     found = Calibration(0.123, (0.1, 0.2), [Bin(0.05, 0.1, 90), Bin(0.9, 0.7, 10)], curve)
+    scored = ("base", "constrained", "mix_200_100", "mix_600_300")
     metrics = {
-        place: dataclasses.replace(one, calibration=found) if place[0] in ("base", "constrained") else one
+        place: dataclasses.replace(one, calibration=found) if place[0] in scored else one
         for place, one in results.metrics.items()
     }
     drawn = calibration_figures(dataclasses.replace(results, metrics=metrics), test)
     assert [one.name for one in drawn] == ["reliability_multiple_choice", "handed_over_multiple_choice"]
-    assert drawn[0].svg.count("error 0.123") == 2 and "50%" in drawn[1].svg
+    assert drawn[0].svg.count("error 0.123") == 4 and "50%" in drawn[1].svg
+    assert all(f"Fine-tuned by our recipe ({name}): error" in drawn[0].svg for name in scored[2:])
     # Of fewer scores a share says little, and the figure says that they are not drawn.
     assert "(of 10 or more)" in drawn[0].svg
 

@@ -223,6 +223,19 @@ def test_class_and_status_tables_count_every_pair_once(results: Results) -> None
     assert [sum(row["Gold", state] for row in rows) for state in ("uncertain", "not mentioned")] == [7, 7]
 
 
+def test_a_task_without_rules_stands_beside_a_labeler(few_values: dict, reported: Reported, score, tmp_path) -> None:
+    task = yaml.safe_load(Path("configs/tasks/multiple_choice.yaml").read_text()) | {"name": "own", "rules": None}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(task))
+    study = study_from_mapping(few_values | {
+        "tests": {"own": {"task": str(tmp_path / "own.yaml"), "source": "synthetic"}},
+        "labelers": {"few": {"title": "Keywords", "rules": "configs/study/keywords"}}, "mixes": [[10, 5]],
+    })  # fmt: skip
+    score(study)
+    tables = {table.name: table for table in all_tables(read_results(study), reported)}
+    assert sum(row["Pairs"] for row in tables["statuses_own"].rows) == 30 * 13
+    assert [row["One"] for row in tables["agreement_own"].rows] == ["Keywords"]
+
+
 def test_scores_by_modality_have_a_table_and_a_figure(results: Results) -> None:
     test = results.study.tests["multiple_choice"]
     assert group_tables(results, test) == f1_by_group(results, test) == []
