@@ -16,11 +16,11 @@ from pathlib import Path
 from radtune.command import run_command
 from radtune.config import InputError, key
 from radtune.files import check_outputs, write_jsonl, write_manifest
-from radtune.label_files import column_of, joined_to, read_labels, respell, unannotated, write_label_table
+from radtune.label_files import column_of, joined_to, read_labels, respell, unannotated
 from radtune.labels import Status
 from radtune.score.label_errors import suspects
 from radtune.sources.table import read_any_reports
-from radtune.tables import check_table_name, is_jsonl, read_table, write_cells
+from radtune.tables import cell_text, check_table_name, is_jsonl, read_table, write_cells
 from radtune.tasks import load_task, text_of
 
 
@@ -74,7 +74,9 @@ def main(config: LabelErrorsConfig) -> None:
     texts = {x: text_of(task, report) for x, report in reports.items() if x in labels.answers}
     if not texts:
         raise InputError(f"{config.labels}: no report has an answer that can be checked")
-    patients = {x: report.patient_id or f"report {x}" for x, report in reports.items()}
+    # Whose a report is, a file of labels may tell where that of reports does not.
+    told = {x: next(filter(None, (f.answers[x].patient_id for f in files if x in f.answers)), None) for x in texts}
+    patients = {x: reports[x].patient_id or told[x] or f"report {x}" for x in texts}
     found = suspects(task, texts, patients, labels, dict(zip(map(str, config.others), others, strict=True)))
     if not found:
         raise InputError(f"{config.labels}: all is uncertain, and nothing can be ranked")
@@ -95,16 +97,16 @@ def main(config: LabelErrorsConfig) -> None:
                 break
             dropped.add(one.report_id)
         kept = [labels.answers[x] for x in texts if x not in dropped]
+        # As they stand: what is doubted, quarantined or edited by hand stays so, and what has no column has none.
+        lines = {labels.lines[x.report_id] for x in kept}
+        rows = [row for number, row in read_table(config.labels) if number in lines]
         if labels.has_states:
-            # What is uncertain stays so.
-            write_label_table(config.cleaned, task, {x.report_id: x.states or {} for x in kept})
+            write_cells(config.cleaned, [rows[0], *(map(cell_text, row.values()) for row in rows)])
         elif is_jsonl(config.labels):
-            # As they stand: what is doubted, quarantined or edited by hand stays so.
-            lines = {labels.lines[x.report_id] for x in kept}
-            write_jsonl(config.cleaned, (row for number, row in read_table(config.labels) if number in lines))
-        else:
-            rows = ({"report_id": x.report_id, "task": task.name, "labels": x.labels} for x in kept)
             write_jsonl(config.cleaned, rows)
+        else:
+            names = ("report_id", "patient_id", "labels")
+            write_jsonl(config.cleaned, ({"task": task.name} | {x: getattr(one, x) for x in names} for one in kept))
         write_manifest(config.cleaned, config, inputs, dropped=len(dropped))
         print(f"{config.cleaned}: {len(kept):,} reports, {len(dropped):,} left out")
 

@@ -80,6 +80,30 @@ def test_what_is_doubted_or_quarantined_stays_so_in_what_is_left(succeeds, folde
         assert (answer.labels, answer.provenance.get("problems")) == (other.labels, other.provenance.get("problems"))
 
 
+def test_what_a_table_has_no_column_for_is_not_absent_in_what_is_left(run_here, succeeds, folder, tmp_path) -> None:
+    rows = [line.split(",") for line in (folder / "labels.csv").read_text().splitlines()]
+    places = [rows[0].index(name) for name in WORDS]
+    table = [["subject_id", "study_id", *WORDS], *(["1", f"s{row[0]}", *(row[i] for i in places)] for row in rows[1:])]
+    (tmp_path / "labels.csv").write_text("\n".join(map(",".join, table)))
+    reports = [report_from_sections(str(i), None, f"Lungs seen {i}.", "", "made") for i in range(120)]
+    write_jsonl(tmp_path / "reports.jsonl", reports)
+    words = ["task=multiple_choice", f"labels={tmp_path / 'labels.csv'}", f"output={tmp_path / 'queue.csv'}"]
+    words += [f"cleaned={tmp_path / 'cleaned.csv'}", "drop=0.1"]
+    # Whose reports they are, the table alone says here: all of one patient, of whom a student learns none.
+    done = run_here(SCRIPT, *words, f"reports={tmp_path / 'reports.jsonl'}")
+    assert done.returncode == 2 and "1 patients are too few" in done.stderr
+    succeeds(SCRIPT, *words, f"reports={folder / 'reports.jsonl'}")
+    given, kept = (read_labels(tmp_path / f"{name}.csv", MC) for name in ("labels", "cleaned"))
+    assert len(kept.answers) == 108 and kept.missing == given.missing
+    assert all(answer == given.answers[x] for x, answer in kept.answers.items())
+    columns = f"{tmp_path / 'lists.csv'}", f"cleaned={tmp_path / 'cleaned.jsonl'}"
+    (tmp_path / "lists.csv").write_text("".join(f"{','.join(row[:2])},{name}\n" for row, name in zip(
+        table, ["labels", *["Edema", "Fracture"] * 60], strict=True
+    )))  # fmt: skip
+    succeeds(SCRIPT, *words[:1], f"labels={columns[0]}", columns[1], words[2], f"reports={folder / 'reports.jsonl'}")
+    assert {x.patient_id for x in read_labels(tmp_path / "cleaned.jsonl", MC).answers.values()} == {"1"}
+
+
 def test_files_of_other_ids_and_of_other_reports(run_here, succeeds, folder: Path, tmp_path: Path) -> None:
     rows = (folder / "labels.csv").read_text()
     (tmp_path / "notes.csv").write_text(rows.replace("report_id", "NOTE_ID"))
