@@ -20,7 +20,7 @@ from radtune.command import run_command
 from radtune.config import InputError, key
 from radtune.files import check_outputs, open_text, read_lines, write_whole
 from radtune.privacy import no_column
-from radtune.tables import is_missing, is_table, read_table
+from radtune.tables import cell_text, find_column, is_missing, is_table, read_table
 from radtune.tasks import load_task, task_names
 
 _QUESTION = (
@@ -98,12 +98,13 @@ def _read(file: Path) -> Iterator[dict[str, Any]]:
             yield from ({"name": line.strip()} for line in read_lines(file, stream) if line.strip())
         return
     for _, row in read_table(file):
-        if "name" not in row:
+        columns = {name: find_column(row, (name,)) for name in ("name", "definition", "synonyms", "icd10", "parent")}
+        if not columns["name"]:
             raise InputError(f"{file}: {no_column('name', row)}")
-        entry: dict[str, Any] = {"name": str(row["name"]).strip()}
-        for column in ("definition", "synonyms", "icd10", "parent"):
-            if not is_missing(row.get(column)):
-                entry[column] = str(row[column]).strip()
+        entry: dict[str, Any] = {"name": cell_text(row[columns["name"]]).strip()}
+        for name, column in columns.items():
+            if column and name not in entry and not is_missing(row[column]):
+                entry[name] = cell_text(row[column]).strip()
         if "synonyms" in entry:
             entry["synonyms"] = [name.strip() for name in entry["synonyms"].split(";") if name.strip()]
         yield entry

@@ -206,7 +206,11 @@ def _check(where: str, file: TaskFile, entries: Sequence[ClassEntry]) -> None:
     # a family.
     meant = Counter(name for entry in entries for name in {*map(without_signs, (entry.name, *entry.synonyms))})
     meant.update(map(without_signs, (file.none, *file.families)))
+    doubts = {f"{entry.name} (uncertain)".lower() for entry in entries}
     for number, entry in enumerate(entries):
+        if entry.name.lower() in doubts:
+            problem = f"{entry.name!r} is the name of another class in doubt (uncertain=state)"
+            raise InputError(f"{where}: classes[{number}]: {problem}")
         for name in (entry.name, *entry.synonyms):
             if not name or name != fold_space(name):
                 problem = f"{name!r} is no name: empty, with blanks around it, or two in a row"

@@ -5,7 +5,7 @@ import pytest
 from radtune.tasks import load_task
 
 TABLE = (
-    "name;definition;synonyms;parent;icd10\n"
+    "name;Definition;Synonyms;PARENT;ICD10\n"
     "Rundherd;ein Herd bis 3 cm;Knoten;Herd;R91.1\n"
     "Herd;;;n/a;\n"
     "Erguß;Flüssigkeit, auch wenig;Pleuraerguß;;\n"

@@ -145,6 +145,7 @@ def test_a_task_reads_its_sections_and_the_whole_of_a_report_without_any(tmp_pat
         ({"classes": ["Lung  Lesion"]}, "'Lung  Lesion' is no name"),
         ({"classes": ["Lung-Edema", "lung edema"]}, "stands for two classes"),
         ({"classes": ["A", "NA"]}, "classes[1]: 'NA' in a table of labels is a blank cell"),
+        ({"classes": ["A", "a (Uncertain)"]}, "classes[1]: 'a (Uncertain)' is the name of another class in doubt"),
         ({"none": " "}, "none: a word for none of the classes"),
         ({"classes": ["Labels"]}, "'Labels' is the name of a column"),
         ({"sections": ["impression", "impression"]}, "sections: one stands twice"),
