@@ -19,7 +19,7 @@ from radtune import combine
 from radtune.command import run_command
 from radtune.config import InputError, key
 from radtune.files import check_outputs, write_whole
-from radtune.label_files import LABELS, NO_FINDING, PATIENT_COLUMNS, column_names, unannotated
+from radtune.label_files import LABELS, PATIENT_COLUMNS, column_names, unannotated
 from radtune.privacy import no_column, say
 from radtune.score.inputs import one_gold
 from radtune.sources.select import read_ids
@@ -89,17 +89,23 @@ def main(config: NewStudyConfig) -> None:
             raise InputError(f"{config.gold}: {no_column(name, names)}")
     if config.gold_columns:
         test |= {"gold_columns": config.gold_columns, "gold_rule": config.gold_rule}
-    elif config.gold_column or LABELS in names:
-        test["gold_column"] = config.gold_column or LABELS
-    elif not {*task.classes, NO_FINDING} & {*names}:
+    elif column := config.gold_column or find_column(names, (LABELS,)):
+        test["gold_column"] = column
+    elif not (task.classes and any(map(task.spelled, names))):
         raise InputError(
             f"{config.gold}: no column {LABELS!r} and none of a class of {task.name} "
             "(gold_column=..., or gold_columns=[A, B] of several annotators)"
         )
-    if config.gold.resolve() == config.input.resolve():
+    sections = {normal_id(report.report_id): report.has_sections for report in read_source(cohort)}
+    if not any(sections.values()):
+        for part in (cohort, test):
+            part["require_sections"] = False
+    kept = {x for x, has in sections.items() if has} or sections.keys()
+    is_own = config.gold.resolve() == config.input.resolve()
+    if is_own:
         given = one_gold(config.gold, task, *map(test.get, GOLD_KEYS))
         blank = unannotated(given)
-        annotated = [x for x in given.answers if x not in blank]
+        annotated = [x for x in given.answers if x not in blank and normal_id(x) in kept]
         test |= {"sample": min(config.sample, len(annotated)), "seed": 0} | ({"only_ids": str(ids)} if blank else {})
     study = {
         "name": config.name,
@@ -112,21 +118,19 @@ def main(config: NewStudyConfig) -> None:
     }
     if cohort["labels"] == TEACHER:
         study["teacher"] = {"model": "YOUR_MODEL", "base_url": "http://localhost:8000/v1"}
-    sections = {normal_id(report.report_id): report.has_sections for report in read_source(cohort)}
-    count = len(sections)
-    if not any(sections.values()):
-        for part in (cohort, test):
-            part["require_sections"] = False
     by_ids = test.get("only_ids") == str(config.gold)
     if by_ids:
         wanted = read_ids(config.gold, columns.values())
-        tested = len(wanted & sections.keys())
-        count -= tested
-        if not tested or count < (config.rows or 1):
-            left = f"{tested:,} of the {len(wanted):,} ids are of its reports, and {count:,} are left to train on"
-            raise InputError(f"{config.gold}: has no texts, so its reports are those of {config.input}: {left}")
+        tested = len(wanted & kept)
     else:
-        tested = min(sum(1 for _ in read_source(test)), test.get("sample", count))
+        tested = test["sample"] if is_own else sum(1 for _ in read_source(test))
+    count = len(kept) - (tested if by_ids or is_own else 0)
+    if not tested or count < (config.rows or 1):
+        left = f"{count:,} are left to train on"
+        if by_ids:
+            left = f"{tested:,} of the {len(wanted):,} ids are of its reports, and {left}"
+            raise InputError(f"{config.gold}: has no texts, so its reports are those of {config.input}: {left}")
+        raise InputError(f"{config.input}: of its reports {tested:,} are tested on (sample=...), and {left}")
     check_name(output, config.name)
     with write_whole(output) as stream:
         yaml.safe_dump(study, stream, sort_keys=False, allow_unicode=True, width=120)
@@ -151,7 +155,7 @@ def main(config: NewStudyConfig) -> None:
 def _own(columns: dict[str, str], table: Path) -> dict[str, str]:
     """Those of the columns that a table has."""
     names = column_names(table)
-    return {name: column for name, column in columns.items() if column in names}
+    return {name: found for name, column in columns.items() if (found := find_column(names, (column,)))}
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def test_what_it_writes_is_a_study(command, tables):
 def test_a_table_may_hold_its_own_gold(command, tables):
     code, shown, said = new_study(command, tables, "notes.csv", *COLUMNS, "sample=2", "rows=3")
     assert code == 0, said
-    assert "5 reports to train on, 2 to test on" in shown
+    assert "3 reports to train on, 2 to test on" in shown
     study = read_study(tables / "ours.yaml")
     assert study.tests["ours_test"].source["sample"] == 2
     assert study.tests["ours_test"].evaluation["gold_column"] == "labels"
@@ -53,11 +53,27 @@ def test_of_a_table_that_is_annotated_in_part_the_annotated_reports_are_tested_o
     rows = [f"0{i},Small effusion {i}.,{'Normal' if i in (2, 7) else ''}\n" for i in range(9)]
     (tables / "notes.csv").write_text("NOTE_ID,NOTE,labels\n" + "".join(rows))
     code, shown, said = new_study(command, tables, "notes.csv", "id_column=NOTE_ID", "text_column=NOTE")
-    assert code == 0 and "9 reports to train on, 2 to test on" in shown, said
+    assert code == 0 and "7 reports to train on, 2 to test on" in shown, said
     keys = [f"{name}={value}" for name, value in read_study(tables / "ours.yaml").tests["ours_test"].source.items()]
     assert command("scripts/prepare_reports.py", *keys, f"output={tables / 'test.jsonl'}")[0] == 0
     lines = (tables / "test.jsonl").read_text().splitlines()
     assert [json.loads(line)["report_id"] for line in lines] == ["02", "07"]
+
+
+def test_the_sample_is_of_reports_that_are_kept_and_leaves_some_to_train_on(command, tables):
+    rows = [f"{i},{'IMPRESSION: ' if i else ''}Small effusion {i}.,1\n" for i in range(5)]
+    (tables / "notes.csv").write_text("NOTE_ID,NOTE,Pleural_Effusion\n" + "".join(rows))
+    code, _, said = new_study(command, tables, "notes.csv", "id_column=note_id", "text_column=note")
+    assert code == 2 and "of its reports 4 are tested on (sample=...), and 0 are left to train on" in said
+    code, shown, said = new_study(command, tables, "notes.csv", "id_column=note_id", "text_column=note", "sample=3")
+    assert code == 0 and "1 reports to train on, 3 to test on" in shown, said
+    assert read_study(tables / "ours.yaml").tests["ours_test"].source["id_column"] == "NOTE_ID"
+
+
+def test_a_column_of_labels_is_found_in_any_case(command, tables):
+    (tables / "gold.csv").write_text("Report_ID,Text,Labels\n1,Edema.,Edema\n2,Effusion.,Normal\n")
+    assert new_study(command, tables, "gold.csv", *COLUMNS)[0] == 0
+    assert read_study(tables / "ours.yaml").tests["ours_test"].evaluation["gold_column"] == "Labels"
 
 
 def test_a_readers_labels_are_learned_from_their_own_column(command, tables):
