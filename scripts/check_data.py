@@ -49,9 +49,13 @@ def main(config: CheckConfig) -> None:
     files = [(path, kind) for kind in ("reports", "gold", "labels") if (path := getattr(config, kind))]
     if not files:
         raise InputError("nothing to check: give reports=, gold= or labels= (see --help)")
-    task, ids, problems = load_task(config.task), list[str](), 0
+    task, ids, problems, no_ids = load_task(config.task), list[str](), 0, 0
     for path, kind in files:
         try:
+            if config.id_column and path.is_file() and not column_of(path, config.id_column):
+                no_ids += 1  # as elsewhere, it is that of either file
+                if no_ids == len(files):
+                    raise InputError(f"{path}: {no_column(config.id_column, column_names(path))}")
             lines = _reports(path, config, ids) if kind == "reports" else _labels(path, kind, config, task, ids)
             for line in (table_layout(path), *lines):
                 print(f"{path}: {line}")
@@ -64,8 +68,10 @@ def main(config: CheckConfig) -> None:
 
 def _reports(path: Path, config: CheckConfig, ids: list[str]) -> Iterator[str]:
     look = Look()
-    names = ("id_column", "patient_column", "text_column", "findings_column", "impression_column")
-    for report in look.pass_on(table.reports_of(path, **{name: getattr(config, name) for name in names})):
+    names = ("patient_column", "text_column", "findings_column", "impression_column")
+    columns = {name: getattr(config, name) for name in names}
+    columns["id_column"] = column_of(path, config.id_column) if path.is_file() else None
+    for report in look.pass_on(table.reports_of(path, **columns)):
         ids.append(report.report_id)
     yield from look.lines()
 
@@ -73,8 +79,6 @@ def _reports(path: Path, config: CheckConfig, ids: list[str]) -> Iterator[str]:
 def _labels(path: Path, kind: str, config: CheckConfig, task: Task, ids: Sequence[str]) -> Iterator[str]:
     columns = config.gold_columns if kind == "gold" and config.gold_columns else [config.label_column]
     id_column = column_of(path, config.id_column)
-    if config.id_column and not id_column and not config.reports:
-        raise InputError(f"{path}: {no_column(config.id_column, column_names(path))}")
     for column in columns:
         file = read_labels(path, task, column, id_column)
         said = f"{column}: " if column and len(columns) > 1 else ""

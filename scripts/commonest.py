@@ -15,7 +15,7 @@ from radtune.command import run_command
 from radtune.config import key
 from radtune.files import check_outputs, write_jsonl, write_manifest
 from radtune.labels import Answer, Phrase, side_of
-from radtune.score.inputs import GOLD, check_whole, read_gold
+from radtune.score.inputs import check_whole, one_gold
 from radtune.tasks import load_task, task_names
 from radtune.tasks.lists import fold_space
 
@@ -36,7 +36,7 @@ def main(config: CommonestConfig) -> None:
     """Counts and writes."""
     check_outputs([], [config.gold], [config.output])
     task = load_task(config.task)
-    gold = read_gold(config.gold, task, config.gold_column, (), None, config.id_column)[GOLD]
+    gold = one_gold(config.gold, task, config.gold_column, None, None, config.id_column, None, None)
     check_whole(gold)
     write_jsonl(config.output, rows(gold.answers, config.count))
     write_manifest(config.output, config, [config.gold], reports=len(gold.answers))

@@ -61,6 +61,14 @@ def test_notes_labels_and_annotators(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert [line.removeprefix(f"{both}: ") for line in said if "rows" in line or "reports in" in line] == [
         "2 reports in English, 2 with neither", *["2 rows, lists of labels"] * 2
     ]  # fmt: skip
+    # An id column may be that of one of the files, as it may be in evaluate.py.
+    gold_ids = tmp_path / "gold.csv"
+    gold_ids.write_text("NOTE_ID,labels\n1,Normal\n2,Edema\n")
+    said = check(capsys, f"reports={both}", f"gold={gold_ids}", "id_column=note_id")
+    assert f"{gold_ids}: 2 ids are those of reports, 0 are of none; 0 reports have no row" in said
+    with pytest.raises(InputError, match="1 of 2 files"):
+        check(capsys, f"reports={both}", f"gold={gold_ids}", "id_column=NOTEID")
+    assert "no column 'NOTEID'; did you mean 'NOTE_ID'?" in capsys.readouterr().out
     said = check(capsys, f"gold={gold}", "gold_columns=[HO,YW]", "id_column=ID")
     assert said == [
         f"{gold}: Excel",

@@ -59,6 +59,13 @@ def test_case_makes_no_other_label(tmp_path: Path, command) -> None:
     assert found == {"0": ["Edema"], "1": ["effusion"], "2": ["Edema"], "3": ["effusion"], "4": ["effusion"]}
 
 
+def test_a_class_is_counted_whatever_gold_calls_it(tmp_path: Path, command) -> None:
+    (tmp_path / "gold.csv").write_text("report_id,labels\n1,lung_lesion\n2,Edema\n3,LUNG LESION\n4,Lung lesion.\n")
+    words = ("task=multiple_choice", f"gold={tmp_path / 'gold.csv'}", "count=1", f"output={tmp_path / 'c.jsonl'}")
+    assert command("scripts/commonest.py", *words)[0] == 0
+    assert [row["labels"] for _, row in read_jsonl(tmp_path / "c.jsonl")] == [["Lung Lesion"]] * 4
+
+
 def test_the_study_has_them_beside_published_numbers(gold: Path, command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RADIOGRAPHS_DIR", str(gold.parent))
     study = study_from_mapping(
