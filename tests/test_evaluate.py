@@ -87,7 +87,8 @@ def test_scores_by_modality_and_by_a_column_of_gold(folder: Path, capsys: pytest
     gold = (folder / "gold.csv").read_text().splitlines()
     site = ["site", *(("North", "South", "")[i % 3] for i in range(100))]
     (folder / "gold.csv").write_text("".join(f"{line},{where}\n" for line, where in zip(gold, site, strict=True)))
-    metrics = run(*GIVEN, "reports=notes.csv", "by=[modality,SITE,ward]")
+    (folder / "gold.csv").write_text((folder / "gold.csv").read_text().replace("uid", "NOTE_ID"))
+    metrics = run(*GIVEN, "reports=notes.csv", "by=[modality,SITE,ward]", "id_column=note_id")
     by = metrics["by"]
     counts = {column: {value: group["n_reports"] for value, group in groups.items()} for column, groups in by.items()}
     assert counts == {

@@ -210,7 +210,7 @@ def read_groups(
             raise InputError(f"by: no column {column!r} in {' or '.join(map(str, paths))}")
         path, found = having[0], {}
         for number, row in read_table(path):
-            named = find_id_column(row, path, id_column if id_column in row else None)
+            named = find_id_column(row, path, find_column(row, (id_column,)) if id_column else None)
             found[id_cell(f"{path}:{number}", named, row)] = row.get(find_column(row, (column,)))
     known = match_ids(found, ids)
     values = {

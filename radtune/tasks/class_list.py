@@ -109,7 +109,8 @@ class ClassList:
         """The class, or the word for none, that a misspelt name is nearest to.
 
         Case, blanks, hyphens and underscores are free; beyond them one letter in five may be wrong (left out, added,
-        changed or swapped with its neighbour), and of a word one, or one in twelve; of one with three letters none.
+        changed or swapped with its neighbour), and of a word one, or one in twelve; of one with three letters none,
+        and no digit.
         None if none is that near, or if two are equally near.
         """
         # Only misspelt names need it.
@@ -222,9 +223,11 @@ class ClassList:
 
 
 def _same_words(name: str, known: str) -> bool:
-    """Whether each word of a name may be a slip for its counterpart."""
+    """Whether each word of a name may be a slip for its counterpart; another number or code never is."""
     from rapidfuzz.distance import OSA
 
+    if re.findall(r"\d", name) != re.findall(r"\d", known):
+        return False
     words, others = name.split(), known.split()
     if len(words) != len(others):
         words, others = [name.replace(" ", "")], [known.replace(" ", "")]

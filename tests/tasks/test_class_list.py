@@ -1,5 +1,7 @@
 """Classes as answers: fixed order, the word for none, names that are none, JSON, what counts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -119,6 +121,13 @@ MSK = load_task("differential")
 )
 def test_a_synonym_means_its_class_and_a_slip_in_a_word_is_no_other_word(name, spelt, near):
     assert (MSK.spelled(name), MSK.nearest(name)) == (spelt, near)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("59371", None), ("593.70", "59370"), ("M1712", None), ("COVID 19", "COVID19")]
+)
+def test_another_number_is_no_slip(name, near):
+    assert replace(CHEST, classes=("59370", "M1711", "COVID19"), synonyms={}).nearest(name) == near
 
 
 def test_every_name_and_synonym_means_its_class_alone_also_misspelt():
