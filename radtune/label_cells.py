@@ -8,7 +8,7 @@ from radtune.labels import Status
 from radtune.tables import is_missing
 from radtune.tasks import Task
 from radtune.tasks.lists import fold_space, read_list
-from radtune.tasks.phrase_list import NOTHING, SAYS_ABSENT
+from radtune.tasks.phrase_list import NOTHING, SAYS_ABSENT, is_code
 
 # What stands between the labels of a cell: signs that no name has, the comma, and last what may be part of a name.
 _BETWEEN = (
@@ -56,7 +56,8 @@ def _split(task: Task, text: str) -> list[str]:
     if not task.classes:
         strong, items = _BETWEEN[0], _items(text)
         parted = len(items) > 1 or strong.search(text)
-        return _there(x for item in items for x in (strong.split(item) if parted else _PHRASE.findall(item)))
+        pieces = [x for item in items for x in (strong.split(item) if parted else _PHRASE.findall(item))]
+        return _there(_with_codes(pieces))
     if all(sign.search(text) for sign in _SIGNED):
         return [text]
     *strong, weak = _BETWEEN
@@ -81,6 +82,17 @@ def _items(text: str) -> list[str]:
         return [text]
     ends = [*(mark.start() for mark in marks[1:]), len(text)]
     return [text[mark.end() : end].strip(" ,\n") for mark, end in zip(marks, ends, strict=True)]
+
+
+def _with_codes(pieces: Iterable[str]) -> list[str]:
+    """The phrases of a cell, each with the code that a sign had parted from it: "effusion, J90"."""
+    phrases: list[str] = []
+    for piece in pieces:
+        if phrases and is_code(piece) and not is_code(phrases[0]):
+            phrases[-1] += f", {piece.strip()}"
+        else:
+            phrases.append(piece)
+    return phrases
 
 
 def _there(phrases: Iterable[str]) -> list[str]:

@@ -168,6 +168,17 @@ def test_cells_join_labels_in_any_usual_way(tmp_path: Path) -> None:
     assert phrases == [[("edema", "J81.0"), ("effusion", "J90")], [("edema", "J81.0"), ("cyst", "N28.1")], [], [], []]
     labels = [answer.labels for answer in said.answers.values()]
     assert labels == [("edema", "effusion", "old T12 fracture"), ("edema", "cyst"), ("scar",), (), ()]
+    # Nor is a code that a sign parts from its phrase; and no change is none of what is there.
+    cells = (
+        "rib fracture, S22.4; edema | J81.0, I50.9",
+        "scar, J90, effusion",
+        "J90",
+        "edema - absent; no change in scar",
+    )
+    said = read_labels(column_of(tmp_path / "x.csv", cells), OE)
+    labels = [answer.labels for answer in said.answers.values()]
+    assert labels == [("rib fracture", "edema"), ("scar", "effusion"), ("J90",), ("no change in scar",)]
+    assert [phrase.icd10 for answer in said.answers.values() for phrase in answer.phrases] == ["S22.4", "J81.0", "J90"]
     # Where a name has such a sign in it, the sign parts nothing; nor does a word in a phrase.
     cells = ("heart and lungs, scar", "a; b, c", "[]", "No findings", "11. rib fracture, a (b, c), d :)")
     assert read(column_of(tmp_path / "x.csv", cells), OE) == {

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 _CODE = re.compile(r"\b(?!T1[0-2]\b)([A-Z]\d[0-9AB](?:\.?[0-9A-Z]{1,4})?)\b")
 _SCHEME, _MORE = r"(?:ICD-10(?:-CM)?:?\s*)?", r"(?:\s*[,;/]\s*[A-Z]\d[0-9A-Z.]+)*"
 # Beside a phrase, with a sign between or, as B12 is none, a dot in it.
-_CODE_BEHIND = re.compile(rf"(?:\s*[(\[:=|–—-]\s*|\s(?=[A-Z]\d\w\.)){_SCHEME}{_CODE.pattern}{_MORE}[)\]]?$")
+_CODE_BEHIND = re.compile(rf"(?:\s*[(\[:=|,–—-]\s*|\s(?=[A-Z]\d\w\.)){_SCHEME}{_CODE.pattern}{_MORE}[)\]]?$")
 _CODE_BEFORE = re.compile(
     rf"[(\[]?{_SCHEME}{_CODE.pattern}{_MORE}(?P<sign>[)\]]?\s*[:=|–—-]\s*|[)\]]\s*|\s+)(?P<phrase>.+)"
 )
+_CODE_ALONE = re.compile(_SCHEME + _CODE.pattern + _MORE)
 # What may stand before the phrase on its line of reasoning: bullet, number, quote, emphasis.
 _BEFORE_PHRASE = re.compile(r"[\s\d.)*•\-'\"‘’“”`]*")
 # Where a JSON answer has its list.
@@ -46,8 +47,8 @@ NOTHING = re.compile(
     re.IGNORECASE,
 )
 SAYS_ABSENT = re.compile(
-    r"\W*(?:no(?! longer)|without|denies|absence of|free of|negative for|resolved|clear of)\s"
-    r"|.*[(:]\s*(?:absent|negative|no|none|denied|not seen|ruled out)\)?\Z",
+    r"\W*(?:no(?! longer| (?:\w+ ){0,2}changes? (?:in|of|to))|without|denies|absence of|free of|negative for|resolved"
+    r"|clear of)\s|.*(?:[(:]|\s[–—-])\s*(?:absent|negative|no|none|denied|not seen|ruled out)\)?\Z",
     re.IGNORECASE,
 )
 # Words, of which camelCase has several, in the name of a column or key that says whether a finding is there, that it is
@@ -203,6 +204,11 @@ class PhraseList:
         from radtune.tasks.matching import match_matrix
 
         return match_matrix(predicted, gold)
+
+
+def is_code(label: str) -> bool:
+    """Whether a label is a code, or several, without a phrase."""
+    return bool(_CODE_ALONE.fullmatch(label.strip()))
 
 
 def code_beside(label: str) -> tuple[str, str] | None:
