@@ -19,6 +19,7 @@ from radtune.command import run_command
 from radtune.config import InputError, key
 from radtune.label_files import column_names, column_of, read_labels, respell
 from radtune.privacy import looks_like_name, no_column
+from radtune.score.inputs import GOLD, read_gold
 from radtune.sources import table
 from radtune.sources.check import Look
 from radtune.tables import match_ids, say_matched, table_layout
@@ -80,11 +81,14 @@ def _labels(path: Path, kind: str, config: CheckConfig, task: Task, ids: Sequenc
     columns = config.gold_columns if kind == "gold" and config.gold_columns else [config.label_column]
     id_column = column_of(path, config.id_column)
     for column in columns:
-        file = read_labels(path, task, column, id_column)
+        if kind == "gold":
+            file = read_gold(path, task, column, (), None, id_column)[GOLD]
+        else:
+            file = read_labels(path, task, column, id_column)
         said = f"{column}: " if column and len(columns) > 1 else ""
         blank = f", {len(file.blank):,} of which are blank" if file.blank else ""
-        kind = "a column a class" if file.has_states else "lists of labels"
-        yield f"{said}{len(file.answers):,} rows{blank}, {kind}"
+        form = "a column a class" if file.has_states else "lists of labels"
+        yield f"{said}{len(file.answers):,} rows{blank}, {form}"
         if file.missing:
             yield f"{said}no column for {', '.join(file.missing)}"
         if ids and column == columns[0]:

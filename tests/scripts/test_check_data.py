@@ -61,6 +61,10 @@ def test_notes_labels_and_annotators(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert [line.removeprefix(f"{both}: ") for line in said if "rows" in line or "reports in" in line] == [
         "2 reports in English, 2 with neither", *["2 rows, lists of labels"] * 2
     ]  # fmt: skip
+    # Gold may be questions about images.
+    (tmp_path / "questions.csv").write_text("image,question,answer\n1.png,Is there edema?,yes\n1.png,Is it CT?,no\n")
+    said = check(capsys, f"gold={tmp_path / 'questions.csv'}")
+    assert f"{tmp_path / 'questions.csv'}: 1 of 1 labels are classes of multiple_choice" in said
     # An id column may be that of one of the files, as it may be in evaluate.py.
     gold_ids = tmp_path / "gold.csv"
     gold_ids.write_text("NOTE_ID,labels\n1,Normal\n2,Edema\n")
