@@ -331,16 +331,16 @@ def _words(text: str) -> tuple[str, ...]:
 def near_identical(texts: Iterable[tuple[str, str]], wanted: Collection[tuple[str, ...]]) -> set[str]:
     """The names of those texts that have the words of a wanted one, or all but a tenth of them, in their order.
 
-    Texts that are so near have more than four in five of their different words in common, so one of the rarest fifth
-    of either: by these, candidates are found (prefix filtering; Chaudhuri et al., ICDE 2006).
+    What is changed between texts that are so near is at most a ninth of the words of either, and so are the different
+    words that the other lacks. One word more of the rarest of either has one that both have: by these, candidates are
+    found (prefix filtering; Chaudhuri et al., ICDE 2006).
     """
     from rapidfuzz.distance import Levenshtein
 
     often = Counter(word for words in wanted for word in set(words))
 
     def rarest(words: Collection[str]) -> list[str]:
-        different = sorted(set(words), key=lambda word: (often[word], word))
-        return different[: len(different) // 5 + 1]
+        return sorted(set(words), key=lambda word: (often[word], word))[: len(words) // 9 + 1]
 
     having: dict[str, list[tuple[str, ...]]] = {}
     for words in wanted:
