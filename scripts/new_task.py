@@ -88,7 +88,7 @@ def main(config: NewTaskConfig) -> None:
         output.unlink()
         raise
     print(f"{output}: {len(classes):,} labels")
-    print(f"python prompts.py task={output}    # the prompt as a model sees it")
+    print(f"radtune prompts task={output}    # the prompt as a model sees it")
 
 
 def _read(file: Path) -> Iterator[dict[str, Any]]:

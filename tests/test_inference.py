@@ -72,6 +72,7 @@ def test_one_report_is_read_from_standard_input_and_its_answer_shown(serve, run)
     assert "no answer: 500 server_error" in run(TASK, *at(server), "text=-", given="edema", code=2)[1]
     closed = "give reports= and output=, or text=, or a report on standard input"
     assert closed in run(TASK, MINI, given=None, code=2)[1]
+    assert closed in run(TASK, MINI, "text=-", given=None, code=2)[1]
 
 
 def test_an_interrupt_before_the_first_answer_leaves_what_was_there(reports, tmp_path, serve, start_fork, run):

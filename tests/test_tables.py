@@ -3,9 +3,10 @@
 import csv
 import gzip
 import json
+import tempfile
 import tracemalloc
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from radtune.tables import (
     normal_id,
     read_table,
     table_layout,
+    write_cells,
     write_csv,
 )
 
@@ -207,6 +209,27 @@ def test_other_bad_files(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=message):
             list(read_table(tmp_path / name))
+
+
+def test_an_excel_file_leaves_nothing_among_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    text = ' <b>&amp; "a"\r\nb\x00 '
+
+    def rows() -> Iterator[list[object]]:
+        yield ["id", "note", "given", "score"]
+        yield ["007", text, 1, 0.25]
+        # Where a kill would come.
+        assert not list(temporary.iterdir())
+        yield ["8", "=1+1", None, -1]
+
+    write_cells(tmp_path / "a.xlsx", rows())
+    first, second = (row for _, row in read_table(tmp_path / "a.xlsx"))
+    assert first == {"id": "007", "note": text.replace("\x00", ""), "given": "1", "score": "0.25"}
+    assert second == {"id": "8", "note": "=1+1", "given": "", "score": "-1"}
+    sheet = openpyxl.load_workbook(tmp_path / "a.xlsx").active
+    assert [cell.value for cell in sheet[2]][2:] == [1, 0.25]
 
 
 def test_missing_is_not_a_word() -> None:

@@ -299,7 +299,7 @@ def _look_at_images(asking: Asking, reports: Sequence[Report]) -> None:
 
 
 def _one_report(text: str | None) -> Report:
-    if text is None and (sys.stdin is None or sys.stdin.isatty()):
+    if (text in (None, "-") and sys.stdin is None) or (text is None and sys.stdin.isatty()):
         raise InputError("give reports= and output=, or text=, or a report on standard input")
     try:
         text = sys.stdin.read() if text in (None, "-") else text

@@ -18,7 +18,7 @@ def test_names_in_a_table_become_a_task_that_asks_for_them(command, tmp_path):
         "scripts/new_task.py", "name=ct", f"names={tmp_path / 'names.csv'}", f"output={tmp_path / 'ct.yaml'}",
         "none=Unauffällig", "sections=[impression]",
     )  # fmt: skip
-    assert code == 0 and said.startswith(f"{tmp_path / 'ct.yaml'}: 3 labels"), error
+    assert code == 0 and said.startswith(f"{tmp_path / 'ct.yaml'}: 3 labels\nradtune prompts task="), error
     task = load_task(tmp_path / "ct.yaml")
     assert task.classes == ("Rundherd", "Herd", "Erguß") and task.sections == ("impression",)
     assert task.synonyms == {"Rundherd": ("Knoten",), "Erguß": ("Pleuraerguß",)}
