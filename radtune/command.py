@@ -40,6 +40,11 @@ def begin_command(interrupt: Interrupt) -> None:
     temporary files go with it. Under nohup it was told to ignore the terminal.
     """
     os.umask(0o077)
+    # Where they are closed, as some schedulers start commands, Python has none.
+    sys.stdout, sys.stderr = (
+        stream or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (as long as the process)
+        for stream in (sys.stdout, sys.stderr)
+    )
     # Without this, a report with an accented letter could not be printed on a terminal with an ASCII locale.
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     sys.stdout = typing.cast(typing.TextIO, ToPeople(sys.stdout))

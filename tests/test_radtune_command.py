@@ -1,8 +1,10 @@
 """`radtune COMMAND` runs each command's own file, and the wheel has all that they need."""
 
 import re
+import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,19 @@ def test_it_lists_and_runs_the_commands(run_here) -> None:
     assert (ended.returncode, ended.stdout) == (2, "") and ended.stderr.startswith("radtune evaluate: error: ")
     ended = run_here(MAIN, "No acute disease.")
     assert (ended.returncode, ended.stderr) == (2, "radtune: error: no command (not shown) (see radtune --help)\n")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_a_command_runs_where_its_streams_are_closed(tmp_path: Path, closed: str) -> None:
+    label = [
+        sys.executable,
+        str(MAIN),
+        "label",
+        "reports=data/synthetic_reports.jsonl",
+        f"output={tmp_path}/labels.csv",
+    ]
+    ended = subprocess.run(["bash", "-c", f'exec "$@" {closed}', "bash", *label], cwd=ROOT, capture_output=True)
+    assert ended.returncode == 0 and (tmp_path / "labels.csv").exists(), ended
 
 
 def test_a_package_that_is_not_installed(run_here, monkeypatch: pytest.MonkeyPatch) -> None:
