@@ -16,6 +16,7 @@ the token limit the decoder may have to close a list that the model would go on 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -34,14 +35,15 @@ class Decision:
     """How the symbols behind some classes are spelled from one place of closed answers on.
 
     Attributes:
-        behind: The classes. Of several, as where one name begins with another, an answer names one.
+        behind: The classes, each with the class before it. Of several, as where one name begins with another, an
+            answer names one; it may name another later, behind a class that it has not named here.
         tokens: What has to go through the model to weigh all symbols: tokens after which more than one is possible.
         parents: The index of each token's predecessor among :attr:`tokens`; -1 for the decision's own place.
         branches: For the decision's own place, then for each of :attr:`tokens`: the tokens that may come next, each
             with the symbol that it tells, by the class before; None for one of :attr:`tokens`, which are in order.
     """
 
-    behind: list[int]
+    behind: dict[int, int]
     tokens: list[int]
     parents: list[int]
     branches: list[list[tuple[int, dict[int, int] | None]]]
@@ -92,14 +94,15 @@ class Weighing:
     """A decision that an answer has come to.
 
     Attributes:
-        behind: The classes of the decision's that no earlier one has weighed what follows.
+        behind: The classes of the decision's that no earlier one has weighed what follows, each behind the class
+            before it.
         columns: How many of the row's columns stand before it.
         chances: Of its first tokens.
         kept: Which of its tokens are to go through the model.
     """
 
     decision: Decision
-    behind: list[int]
+    behind: list[tuple[int, int]]
     columns: int
     chances: list[float]
     kept: list[int]
@@ -110,7 +113,8 @@ class ClassScores:
     """Scores of one answer, collected while it is written."""
 
     size: int  # the number of classes
-    mass: dict[int, list[float]] = field(default_factory=dict)  # by the class before, of each symbol, the end last
+    # By the two classes before, of each symbol, the end last.
+    mass: dict[tuple[int, int], list[float]] = field(default_factory=dict)
     waiting: list[Weighing] = field(default_factory=list)  # what is to be weighed by a pass through the model
 
     def note(self, place: Place, columns: int, logits: torch.Tensor, known: dict[Place, Decision]) -> None:
@@ -118,8 +122,8 @@ class ClassScores:
         if place not in known:
             known[place] = decide(place, begins=not self.mass)
         decision = known[place]
-        if behind := [name for name in decision.behind if name not in self.mass]:
-            self.mass |= {name: [0.0] * (self.size + 1) for name in behind}
+        if behind := [(before, name) for name, before in decision.behind.items() if (before, name) not in self.mass]:
+            self.mass |= {names: [0.0] * (self.size + 1) for names in behind}
             (chances,) = decision.chances(logits[None], [0])
             weighing = Weighing(decision, behind, columns, chances, decision.likely(chances))
             if weighing.kept:
@@ -129,7 +133,7 @@ class ClassScores:
 
     def weigh(self, weighing: Weighing, logits: torch.Tensor | None = None) -> None:
         """Notes how likely the symbols are, by the logits after each kept token, ``[kept, vocabulary]``."""
-        decision, behind, chances = weighing.decision, set(weighing.behind), [weighing.chances]
+        decision, chances = weighing.decision, [weighing.chances]
         if logits is not None:
             chances += decision.chances(logits, [number + 1 for number in weighing.kept])
         # By token, -1 for the place itself; each comes after its predecessor, so its own chance is there by its turn.
@@ -146,14 +150,15 @@ class ClassScores:
                         continue
                     told = decision.below[child + 1]
                 for found in told:
-                    for name in behind & found.keys():
-                        self.mass[name][found[name]] += reached[number] * chance / len(told)
+                    for before, name in weighing.behind:
+                        if name in found:
+                            self.mass[before, name][found[name]] += reached[number] * chance / len(told)
 
     def values(self, names: Sequence[int]) -> tuple[float, ...]:
         """The scores of all classes, given those that the answer names, ascending."""
         values = [0.0] * self.size
-        for name in filter(self.mass.__contains__, (NONE, *names)):
-            mass = self.mass[name]
+        for before, name in filter(self.mass.__contains__, pairwise((NONE, NONE, *names))):
+            mass = self.mass[before, name]
             behind = mass[_END]
             for symbol in range(self.size - 1, name, -1):
                 behind += mass[symbol]
@@ -163,15 +168,17 @@ class ClassScores:
 
 def decide(place: Place, begins: bool) -> Decision:
     """What is decided at a place: what comes behind each class whose lists part here, or what an answer begins with."""
-    decision = Decision([NONE] if begins else _parting(place), [], [], [[]])
+    decision = Decision({NONE: NONE} if begins else _parting(place), [], [], [[]])
     # Each with the classes behind which more than one symbol is possible, and the symbols that are certain.
-    places: list[tuple[Place, list[int], dict[int, int]]] = [(place, decision.behind, {})]
+    places: list[tuple[Place, list[int], dict[int, int]]] = [(place, list(decision.behind), {})]
     # Places are added behind the one at hand, so each comes after its predecessor.
     for number, (here, behind, certain) in enumerate(places):
         for token, child in here.children.items():
             possible = {name: _possible(child, name) for name in behind}
-            told = certain | {name: min(symbols) for name, symbols in possible.items() if len(symbols) == 1}
-            still = [name for name, symbols in possible.items() if len(symbols) > 1]
+            still = [
+                name for name, symbols in possible.items() if len(symbols) > 1 or (symbols and _shared(child, name))
+            ]
+            told = certain | {name: min(s) for name, s in possible.items() if s and name not in still}
             decision.branches[number].append((token, None if still else told))
             if still:
                 places.append((child, still, told))
@@ -181,15 +188,20 @@ def decide(place: Place, begins: bool) -> Decision:
     return decision
 
 
-def _parting(place: Place) -> list[int]:
+def _parting(place: Place) -> dict[int, int]:
     """The classes whose lists have had their tokens in common up to a place, and have no more from there on."""
-    found = []
-    for name in {arm.name for arm, _ in place.arms if arm.name != NONE and arm.then is None}:
+    found = {}
+    for name, before in {arm.name: arm.after for arm, _ in place.arms if arm.name != NONE and arm.then is None}.items():
         lists = [(arm, done) for arm, done in place.arms if name in (arm.name, arm.after)]
         goes_on = any(arm.after == name or arm.then for arm, _ in lists)
         if goes_on and len({arm.tokens[done] for arm, done in lists}) > 1:
-            found.append(name)
+            found[name] = before
     return found
+
+
+def _shared(place: Place, name: int) -> bool:
+    """Whether lists that name the class, or have passed it by, may still come to others at a place."""
+    return any(arm.name != name and arm.after < name for arm, _ in place.arms)
 
 
 def _possible(place: Place, name: int) -> set[int]:

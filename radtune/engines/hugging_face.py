@@ -23,7 +23,8 @@ class TransformersEngine:
         """Takes a causal language model, and how many prompts it decodes at once; None for as many as memory allows.
 
         Raises:
-            InputError: Neither the model nor its tokenizer says which token ends an answer, or its chat template fails.
+            InputError: Neither the model nor its tokenizer says which token ends an answer, its chat template fails, or
+                the model names no number of positions.
         """
         from transformers import GenerationConfig
 
@@ -33,8 +34,12 @@ class TransformersEngine:
         special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
         first, self._before, self._after, last = self._frame.split(special)
         self._first, self._last = (tokenizer.encode(text, add_special_tokens=False) for text in (first, last))
+        # A model for images, too, has the sizes of its texts in a part of its config.
+        self._config = model.config.get_text_config(decoder=True)
+        if not hasattr(self._config, "max_position_embeddings"):
+            raise InputError(f"{tokenizer.name_or_path}: no max_position_embeddings: such models are not run here")
         # Prompts are held to the model's positions here; the tokenizer would warn of every long report.
-        tokenizer.model_max_length = model.config.max_position_embeddings * 1_000
+        tokenizer.model_max_length = self._config.max_position_embeddings * 1_000
         self._batch_size = batch_size
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._ends = _ends(base, tokenizer)
@@ -58,7 +63,7 @@ class TransformersEngine:
         tree = self._tree(sampling.grammar) if sampling.grammar else None
         if tree:
             tree.check_limit(max_new_tokens)
-        prompts, positions = list(prompts), self._model.config.max_position_embeddings
+        prompts, positions = list(prompts), self._config.max_position_embeddings
         fitted = [fit_prompt(prompt, self._tokens, positions, max_new_tokens) for prompt in prompts]
         lengths = [len(tokens) for tokens, _ in fitted]
         order = sorted(range(len(prompts)), key=lambda index: -lengths[index])
@@ -86,7 +91,7 @@ class TransformersEngine:
                 yield index, Response(text, end < len(row), cut_words=fitted[index][1], finish_reason=reason)
 
     def _fitting_rows(self, columns: int) -> int:
-        config = self._model.config.get_text_config(decoder=True)
+        config = self._config
         heads = config.num_attention_heads
         kv_heads = getattr(config, "num_key_value_heads", None) or heads
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads

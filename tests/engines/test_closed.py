@@ -338,7 +338,7 @@ def test_names_that_are_not_weighed_share_the_chance_of_their_beginning(numbered
             scores.note(place, 0, logits[0], {})
         (kept,) = [weighing.kept for weighing in scores.waiting]
         scores.weigh(scores.waiting[0], logits[[1 + number for number in kept]])
-        return len(kept), torch.tensor(scores.mass[NONE], dtype=torch.float64)
+        return len(kept), torch.tensor(scores.mass[NONE, NONE], dtype=torch.float64)
 
     (count, some), (every, exact) = weighed(10), weighed(10**6)
     assert (count, every) == (10, len(decision.tokens))
@@ -371,6 +371,62 @@ def test_scores_are_the_probabilities_they_claim_to_be(random_model, make_prompt
             naming = sum(chance for names, chance in alike.items() if name in names)
             assert score == pytest.approx(naming / sum(alike.values()), abs=1e-4)
             before += (name,) if name in names_in(response.text) else ()
+
+
+# Longer names before shorter ones, which an answer may name behind them; and one whose last sign is one token with the
+# comma behind it, but begins a longer one, too.
+IN_ANY_ORDER = ("Mass and edema", "Mass", "Edema (left)", 'Edema (left) "old"', "Edema")
+
+
+@pytest.mark.parametrize("pieces_of", [TOKENIZERS["words"], lambda text: re.findall(r"\)',|\s?\w+|.", text)])
+@pytest.mark.parametrize("seed", range(6))
+def test_scores_are_those_of_names_that_begin_with_others_in_any_order(monkeypatch, pieces_of, seed):
+    monkeypatch.setattr(class_scores, "MOST_BRANCHES", 10**6)
+    monkeypatch.setattr(class_scores, "NEGLIGIBLE", 0.0)
+    names = random.Random(seed).sample(IN_ANY_ORDER, 5)  # noqa: S311  (no secret)
+    grammar, pieces = ClosedList(tuple(names), "Normal"), {}
+
+    def encode(text):
+        return tuple(pieces.setdefault(piece, len(pieces)) for piece in pieces_of(text))
+
+    subsets = [tuple(compress(names, some)) for some in product((0, 1), repeat=5)]
+    lists = {encode(grammar.encode(some)): some for some in subsets}
+    tree = AnswerTree(grammar, lambda texts: [list(encode(text)) for text in texts])
+
+    @lru_cache
+    def logits(written):
+        """Those of a model that is asked for the token behind some others."""
+        return 2 * torch.randn(len(pieces), generator=torch.Generator().manual_seed(hash(written) % 2**32))
+
+    chances = {some: chance_of(tokens, lists, logits) for tokens, some in lists.items()}
+    assert sum(chances.values()) == pytest.approx(1)
+    for tokens, some in lists.items():
+        scores, decisions = ClassScores(5), {}
+        for at, place in enumerate(follow(tree, tokens)):
+            if len(place.children) > 1:
+                scores.note(place, at, logits(tokens[:at]), decisions)
+        for weighing in scores.waiting:
+            ways = {-1: tokens[: weighing.columns]}
+            for number, (token, parent) in enumerate(
+                zip(weighing.decision.tokens, weighing.decision.parents, strict=True)
+            ):
+                ways[number] = (*ways[parent], token)
+            scores.weigh(weighing, torch.stack([logits(ways[number]) for number in weighing.kept]))
+        for number, score in enumerate(scores.values(tree.numbers(some))):
+            alike = {
+                other: c for other, c in chances.items() if known(other, names[:number]) == known(some, names[:number])
+            }
+            naming = sum(chance for other, chance in alike.items() if names[number] in other)
+            assert score == pytest.approx(naming / sum(alike.values()), abs=1e-6), (names, some, number)
+
+
+def chance_of(tokens, lists, logits):
+    """The probability of a list, token by token among all that lists allow."""
+    chance = 1.0
+    for place, token in enumerate(tokens):
+        allowed = sorted({other[place] for other in lists if other[:place] == tokens[:place] and len(other) > place})
+        chance *= torch.softmax(logits(tokens[:place])[allowed].double(), 0)[allowed.index(token)].item()
+    return chance
 
 
 def known(names, some):
