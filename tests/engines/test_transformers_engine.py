@@ -12,6 +12,7 @@ import torch
 import transformers.utils.logging as log
 from recipe_runs import Run
 from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModelForCausalLM
 
 import radtune.engines.hugging_face as transformers_engine
 from radtune.config import InputError
@@ -93,6 +94,31 @@ def test_a_model_without_an_end_is_refused(folder):
     change_json(folder / "generation_config.json", eos_token_id=[10**12, -5])
     with pytest.raises(InputError, match="eos_token_id: -5 is no token of the model"):
         load(folder)
+
+
+SMALL = {
+    "vocab_size": 1408, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 256,
+}  # fmt: skip
+
+
+def write_random(folder, kind, **sizes):
+    """A model of another family, with the mini model's tokenizer."""
+    AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes)).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        shutil.copy(MINI / name, folder)
+
+
+def test_a_model_for_images_reads_texts_and_one_without_positions_is_refused(tmp_path, respond):
+    """As MedGemma is, whose config has a part for texts and one for images."""
+    images = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    write_random(tmp_path / "gemma", "gemma3", text_config=SMALL, vision_config=images, mm_tokens_per_image=4)
+    long = Prompt("r1", "List.", "clear lungs " * 400, "llama3_chat", "0")
+    (response,) = respond(load(tmp_path / "gemma"), [long], task="multiple_choice")
+    assert response.text.startswith("['") and response.cut_words > 100
+    write_random(tmp_path / "bloom", "bloom", vocab_size=1408, hidden_size=64, n_layer=1, n_head=2)
+    with pytest.raises(InputError, match="bloom: no max_position_embeddings: such models are not run here"):
+        load(tmp_path / "bloom")
 
 
 def answers_or_errors(choices):
