@@ -47,8 +47,11 @@ class TorchtuneEngine:
         tree = self.answer_tree(sampling.grammar) if sampling.grammar else None
         positions, max_new_tokens = checkpoint.max_positions, limits_of(sampling)[1]
         if tree and sampling.scores:
-            # The names that are weighed have the positions that they would have in the answer.
-            positions -= tree.longest_name + _COMMA
+            # The names that are weighed have the positions that they would have in the answer, also behind its end.
+            most = positions + tree.longest_name + _COMMA
+            for rope in {layer.attn.pos_embeddings for layer in checkpoint.model.layers}:
+                if len(rope.cache) < most:
+                    rope.build_rope_cache(most)
 
         def tokens_of(prompt: Prompt) -> list[int]:
             return prompt_tokens(checkpoint.tokenizer, prompt.message)

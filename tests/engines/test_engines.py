@@ -136,6 +136,16 @@ def test_a_long_report_is_cut_and_marked(mini, hugging_face, make_prompts, respo
     assert theirs == ours
 
 
+def test_scores_change_no_answer_of_a_model_that_is_filled(random_model, make_prompts, respond):
+    """Names that are weighed behind the last position cut no more of a report."""
+    (short,) = make_prompts("multiple_choice", 1)
+    long = [dataclasses.replace(short, report_text="edema " * count) for count in range(4_000, 4_006)]
+    engine, limit = TorchtuneEngine(random_model), {"task": "multiple_choice", "end_bias": 1e4, "max_new_tokens": 63}
+    plain, scored = respond(engine, long, **limit), respond(engine, long, scores=True, **limit)
+    assert [dataclasses.replace(response, scores=None) for response in scored] == plain
+    assert all(len(response.scores) == 13 and response.cut_words for response in scored)
+
+
 def words_of(prompt):
     return [hash(word) for word in prompt.message.split(" ")]
 
