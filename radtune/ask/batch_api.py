@@ -329,7 +329,7 @@ class Batches:
             code = "connection_failed"
         except openai.APIStatusError as error:
             code = read_error(error.status_code, error.response.content).error or str(error.status_code)
-        except (openai.OpenAIError, ValueError, TypeError, AttributeError):
+        except (openai.OpenAIError, ValueError, RecursionError, TypeError, AttributeError):
             pass
         # Raised out here, so that it carries no other exception along: that one would know the request.
         raise Refused(self._endpoint, doing, code)

@@ -354,7 +354,7 @@ def test_a_file_of_something_else_is_refused_as_it_is(server, path, content):
     assert path.read_text() == content and server.calls == []
 
 
-@pytest.mark.parametrize("body", [b"<html>busy</html>", b"{", b"[]", b"{}"])
+@pytest.mark.parametrize("body", [b"<html>busy</html>", b"{", b"[]", b"{}", b"[" * 99_999], ids=len)
 @pytest.mark.parametrize("media_type", ["text/html", "application/json"])
 def test_a_server_that_knows_no_batches_is_one_line(server, path, body, media_type):
     def no_batches(method, called):
