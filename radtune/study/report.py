@@ -28,6 +28,11 @@ def write_report(results: Results, reported: Reported) -> tuple[Path, list[Table
     tables, figures = all_parts(results, reported)
     for table in tables:
         write_table(run_dir / "tables", table)
+    names = {part.name for part in (*tables, *figures)}
+    # What the study had before it was changed, and has no more.
+    for path in [*(run_dir / "tables").glob("*.*"), *(run_dir / "figures").glob("*.*")]:
+        if path.stem not in names and path.suffix in (".csv", ".md", ".tex", ".svg", ".png"):
+            path.unlink()
     for figure in figures:
         write_bytes(run_dir / "figures" / f"{figure.name}.svg", figure.svg.encode())
         write_bytes(run_dir / "figures" / f"{figure.name}.png", figure.png)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchtune.training.metric_logging import DiskLogger
 
-from radtune.files import write_jsonl
+from radtune.files import write_bytes, write_jsonl
 from radtune.score.calibration import Bin, Calibration, HandedOver
 from radtune.study.drawing import INK, PAPER, Drawing
 from radtune.study.figures import calibration_figures, f1_by_size, newest_curve
@@ -125,6 +125,16 @@ def test_page_has_a_place_for_every_table_and_figure(page: str, scored_study: St
         assert f'id="{table.name}-list"' in page, table.name
     for figure in figures:
         assert f'aria-label="{figure.title}"' in page, figure.name
+
+
+def test_what_a_study_has_no_more_leaves_its_folders(study_values: dict) -> None:
+    study = study_from_mapping(study_values)
+    others = [study.run_dir / name for name in ("tables/scores_old.csv", "figures/f1_old.png", "tables/mine.txt")]
+    for path in others:
+        write_bytes(path, b"")
+    write_report(read_results(study), read_reported(None))
+    assert [path.exists() for path in others] == [False, False, True]
+    assert (study.run_dir / "tables" / "reports.csv").exists()
 
 
 def test_page_of_a_study_that_has_not_run(study_values: dict) -> None:
