@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from radtune.config import InputError, from_mapping, read_yaml
-from radtune.files import git_commit, jsonl_line, package_versions, sha256_file, sha256_text, write_json
+from radtune.files import git_commit, jsonl_line, package_versions, sha256_file, sha256_text, write_bytes, write_json
 from radtune.report import Report, image_base
 from radtune.sources import sources
 from radtune.sources.table import reports_of
@@ -150,6 +150,24 @@ def made_of(study: Study, job: Job, made: Container[Path]) -> dict[str, str]:
 def stamp_path(study: Study, job: str) -> Path:
     """Where a job notes what its result was made from."""
     return study.run_dir / "made_from" / f"{job.replace('/', '.')}.json"
+
+
+def failures_of(study: Study, job: str) -> int:
+    """How often a job began and did not come through.
+
+    Snakemake then gives back what it had written before, and takes that for what it was to write: this tells otherwise.
+    """
+    path = stamp_path(study, job).with_suffix(".failures")
+    return path.stat().st_size if path.exists() else 0
+
+
+def write_failures(study: Study, job: str, failures: int) -> None:
+    """Notes them."""
+    path = stamp_path(study, job).with_suffix(".failures")
+    if failures:
+        write_bytes(path, b"." * failures)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def read_stamp(path: Path) -> dict[str, Any]:

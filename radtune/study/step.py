@@ -13,13 +13,23 @@ from typing import Any, BinaryIO
 
 import psutil
 
+from radtune.ask.ledger import ledger_path
 from radtune.command import end_with_parent
 from radtune.config import InputError
 from radtune.files import git_commit, lock, read_json, write_bytes, write_json
 from radtune.privacy import say
 from radtune.study.formats import time_text
 from radtune.study.jobs import ADAPTER, Job
-from radtune.study.made_from import Hashes, fingerprint, given_of, made_of, read_stamp, stamp_path
+from radtune.study.made_from import (
+    Hashes,
+    failures_of,
+    fingerprint,
+    given_of,
+    made_of,
+    read_stamp,
+    stamp_path,
+    write_failures,
+)
 from radtune.study.plan import Study
 
 # How often a job looks whether the study still runs; how long its command may take to end when it does not.
@@ -42,11 +52,22 @@ def run_job(study: Study, job: Job, made: Container[Path], log: Path, parent: in
     now = given_of(study, job, made, Hashes(study.run_dir / ".hashes.json")) | {"made": made_of(study, job, made)}
     stamp = stamp_path(study, job.name)
     with _lock(stamp.with_name(f".{stamp.stem}.lock")) as held:
-        if all(path.exists() for path in job.outputs) and fingerprint(read_stamp(stamp)) == fingerprint(now):
+        before, there = read_stamp(stamp), all(path.exists() for path in job.outputs)
+        same = fingerprint(before) == fingerprint(now)
+        if there and same:
             for path in job.outputs:
                 path.touch()
             write_bytes(log, b"made from the same already\n")
             return 0
+        if job.packages and before and (same or before["versions"] != now["versions"]):
+            # Of what was deleted, or made by other packages, neither answers nor checkpoints are taken up.
+            for path in job.outputs:
+                ledger_path(path).unlink(missing_ok=True)
+            if same and job.name.startswith("train/"):
+                shutil.rmtree(job.outputs[0].parent.parent, ignore_errors=True)
+            stamp.unlink()
+        failures = failures_of(study, job.name)
+        write_failures(study, job.name, failures + 1)
         make = _train if job.name.startswith("train/") else _run
         # What goes on from an earlier start takes less than the whole.
         whole = not any(job.outputs[0].parent.glob(f"{job.outputs[0].name}.*"))
@@ -55,6 +76,7 @@ def run_job(study: Study, job: Job, made: Container[Path], log: Path, parent: in
         if code == 0:
             seconds = {"seconds": time.monotonic() - began} if whole else {}
             write_json(stamp, now | {"commit": git_commit()} | seconds)
+            write_failures(study, job.name, failures)
         return code
 
 

@@ -148,6 +148,22 @@ def test_inference_does_all_that_the_study_says(done):
         assert len(row["votes"]) == 3
 
 
+def test_what_failed_or_is_deleted_is_made_anew(done):
+    predictions = done / RUN / "predictions/base/curated.jsonl"
+    before, asked = predictions.read_bytes(), "Asking base about the curated test reports"
+    (done / "small.yaml").write_text(STUDY.replace("max_new_tokens: 16", "max_new_tokens: 1"))
+    assert finish(start(done, "--", str(RUN / "predictions/base/curated.jsonl")))[0] != 0
+    assert predictions.read_bytes() == before
+    assert asked in jobs(finish(start(done, "-n"))[1])
+    (done / "small.yaml").write_text(STUDY)
+    assert finish(start(done))[0] == 0
+    assert not jobs(finish(start(done, "-n"))[1])
+    predictions.unlink()
+    assert asked in jobs(finish(start(done, "-n"))[1])
+    assert finish(start(done))[0] == 0
+    assert predictions.read_bytes() == before
+
+
 def test_time_and_place_change_nothing_and_a_gold_label_only_scores(done):
     for name in ("shop.csv", "gold.csv"):
         (done / name).touch()

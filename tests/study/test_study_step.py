@@ -12,7 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from radtune.ask.ledger import ledger_path
 from radtune.study.jobs import ADAPTER, Job
+from radtune.study.made_from import failures_of, stamp_path
 from radtune.study.plan import Study, study_from_mapping
 from radtune.study.step import expect, progress_line, run_job
 
@@ -85,6 +87,36 @@ def test_a_result_of_the_same_is_not_made_again_and_written_for_its_owner(study:
     training.outputs[0].unlink()
     assert run(study, training) == 0
     assert len(starts(training)) == 2
+
+
+def test_what_is_deleted_or_of_other_packages_is_not_taken_from_what_is_left(study: Study, tmp_path: Path) -> None:
+    """Answers that are kept, and checkpoints: a start goes on from those of one that was stopped."""
+    (tmp_path / "ask.py").write_text("import sys; open(sys.argv[1].partition('=')[2], 'a').write('x')")
+    output = study.predictions("base", "multiple_choice")
+    output.parent.mkdir(parents=True)
+    job = Job(
+        "predict/base/multiple_choice", (str(tmp_path / "ask.py"),), {"o": output}, (output,), packages=("torch",)
+    )
+    stamp, other = stamp_path(study, job.name), replace(job, keys={"o": output, "other": 1})
+
+    def kept(job: Job) -> bool:
+        ledger_path(output).touch()
+        assert run(study, job) == 0
+        return ledger_path(output).exists()
+
+    assert kept(job)
+    assert kept(other)
+    output.unlink()
+    assert not kept(other)
+    stamp.write_text(stamp.read_text().replace('"torch": "', '"torch": "0'))
+    assert not kept(other)
+
+
+def test_what_failed_is_counted(study: Study, training: Job) -> None:
+    training.reads[0].write_text("which will fail")
+    assert (run(study, training), failures_of(study, training.name)) == (3, 1)
+    training.reads[0].write_text("whole")
+    assert (run(study, training), failures_of(study, training.name)) == (0, 1)
 
 
 def test_an_adapter_stays_until_its_successor_is_whole(study: Study, training: Job) -> None:
