@@ -195,7 +195,9 @@ def _annotate(study: Study, name: str, part: Cohort | Test, reports: Path, gold:
     keys = {**common, "output": output, "prompt": "labelling" if isinstance(part, Cohort) else "inference", **own}
     around = {**common, "gold": gold, **{key: teacher[key] for key in _NOISE if key in teacher}}
     simulated = teacher.get("simulated")
-    reads = (reports, *_wording(part.task), *([gold] if simulated else []))
+    # A teacher on this machine is what its folders hold.
+    folders = [Path(own[name]) for name in ("checkpoint_dir", "adapter_dir") if isinstance(own.get(name), str)]
+    reads = (reports, *_wording(part.task), *([gold] if simulated else []), *folders)
     images = part.source if shows_images(part.task) and not is_synthetic(part) else {}
     around = around if simulated else None
     return Job(name, ("gpt_data_generate.py",), keys, (output,), reads, images=images, around=around)

@@ -198,6 +198,16 @@ def test_content_decides_not_time_or_place(own: dict, tmp_path: Path, change: Ca
     assert not any(name.startswith("train/") for name in changed) or first == "train"
 
 
+def test_a_teacher_whose_weights_are_replaced_is_asked_anew(own: dict, tmp_path: Path) -> None:
+    (weights := tmp_path / "teacher" / "model.safetensors").parent.mkdir()
+    weights.write_bytes(b"one")
+    own |= {"teacher": {"model": "x", "engine": "torchtune", "checkpoint_dir": str(weights.parent)}}
+    before = made_from(study_from_mapping(own))
+    weights.write_bytes(b"another")
+    after = made_from(study_from_mapping(own))
+    assert {job for job in after if fingerprint(before[job]) != fingerprint(after[job])} == {"annotate_test/curated"}
+
+
 def test_an_image_that_is_replaced_is_asked_about_anew(own: dict, tmp_path: Path) -> None:
     for name in ("a", "b", "example"):
         (tmp_path / f"{name}.png").write_bytes(name.encode())
