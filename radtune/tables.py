@@ -9,7 +9,6 @@ import csv
 import io
 import re
 import unicodedata
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
@@ -18,7 +17,6 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
-from xml.sax.saxutils import escape
 
 from radtune.config import InputError
 from radtune.files import CP1252, open_text, read_jsonl, read_lines, write_bytes, write_whole
@@ -52,27 +50,9 @@ _DASHES, _THOUSANDS = re.compile("[\u2010-\u2015\u2212]"), re.compile(r"\d{1,3}(
 _MOST_EXACT = 10**15
 # Bytes of a cell up to its value: 8,192 characters of formula, escaped.
 _LONGEST_FORMULA = 65_536
-# What an Excel file of one sheet holds besides the sheet (ECMA-376, part 1), what no XML can hold, and the most
-# characters of a cell.
-_PACKAGE, _OFFICE = (
-    "http://schemas.openxmlformats.org/package/2006/",
-    "http://schemas.openxmlformats.org/officeDocument/2006/",
-)
-_SHEETS = "http://schemas.openxmlformats.org/spreadsheetml/2006/"
-_MIME = "application/vnd.openxmlformats-officedocument.spreadsheetml."
-_EXCEL_PARTS = {
-    "[Content_Types].xml": f'<Types xmlns="{_PACKAGE}content-types"><Default Extension="rels" '
-    'ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
-    f'<Override PartName="/xl/workbook.xml" ContentType="{_MIME}sheet.main+xml"/>'
-    f'<Override PartName="/xl/worksheets/sheet1.xml" ContentType="{_MIME}worksheet+xml"/></Types>',
-    "_rels/.rels": f'<Relationships xmlns="{_PACKAGE}relationships"><Relationship Id="rId1" '
-    f'Type="{_OFFICE}relationships/officeDocument" Target="xl/workbook.xml"/></Relationships>',
-    "xl/workbook.xml": f'<workbook xmlns="{_SHEETS}main" xmlns:r="{_OFFICE}relationships"><sheets>'
-    '<sheet name="Sheet" sheetId="1" r:id="rId1"/></sheets></workbook>',
-    "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{_PACKAGE}relationships"><Relationship Id="rId1" '
-    f'Type="{_OFFICE}relationships/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
-}
-_NOT_IN_XML, _LONGEST_CELL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]"), 32_767
+# The most rows of a sheet and characters of a cell in Excel, and what no cell can hold.
+_MOST_ROWS, _LONGEST_CELL = 1_048_576, 32_767
+_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 # Unpacked, no honest file is this large and this much smaller packed.
 _BOMB_BYTES, _BOMB_RATIO = 64 * 2**20, 200
 # A text's longest is a megabyte, and a batch is in memory three times over.
@@ -191,22 +171,21 @@ def write_cells(path: Path, rows: Iterable[Iterable[object]]) -> None:
 
 def write_excel(path: Path, rows: Iterable[Iterable[object]]) -> None:
     """Writes an Excel file of one sheet as :func:`write_csv` does a CSV; texts lose what Excel cannot hold."""
-    # In memory: openpyxl writes a sheet to a file among all users' temporary ones, where a kill would leave it.
-    lines = "".join(f"<row>{''.join(map(_excel_cell, row))}</row>" for row in rows)
-    sheet = f'<worksheet xmlns="{_SHEETS}main"><sheetData>{lines}</sheetData></worksheet>'
+    from xlsxwriter import Workbook
+
     content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, part in (*_EXCEL_PARTS.items(), ("xl/worksheets/sheet1.xml", sheet)):
-            archive.writestr(name, '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n' + part)
+    # Else a sheet is written among all users' temporary files first, where a kill would leave it.
+    with Workbook(content, {"in_memory": True}) as book:
+        sheet = book.add_worksheet("Sheet")
+        for at, row in enumerate(rows):
+            if at == _MOST_ROWS:
+                raise InputError(f"{path}: no Excel file holds more than {_MOST_ROWS:,} rows; end its name in .csv")
+            for column, cell in enumerate(row):
+                if isinstance(cell, str):
+                    sheet.write_string(at, column, _NOT_IN_XML.sub("", _no_formula(cell))[:_LONGEST_CELL])
+                elif cell is not None:
+                    sheet.write_number(at, column, cell)
     write_bytes(path, content.getvalue())
-
-
-def _excel_cell(value: object) -> str:
-    if value is None or isinstance(value, (int, float)):
-        return f"<c><v>{value}</v></c>" if value is not None else "<c/>"
-    text = _NOT_IN_XML.sub("", _no_formula(str(value)))[:_LONGEST_CELL]
-    escaped = escape(text, {"\r": "&#13;"})
-    return f'<c t="inlineStr"><is><t xml:space="preserve">{escaped}</t></is></c>'
 
 
 def _no_formula(text: str) -> str:
