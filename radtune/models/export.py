@@ -3,6 +3,7 @@
 Each is there whole or not at all; an InputError says why it cannot be written.
 """
 
+import json
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from radtune.config import InputError, as_input_error
 from radtune.files import read_json, write_json, write_whole_folder
@@ -92,7 +93,7 @@ def export(output_dir: Path, tuned: FineTuned, card: str, merged: bool, torchtun
 def _fill_adapter(folder: Path, tuned: FineTuned) -> str:
     adapter = tuned.adapter()
     metadata = {**_SAFETENSORS, BASE: fingerprint(tuned.base.path)}
-    save_file(peft_weights(adapter), folder / ADAPTER_WEIGHTS, metadata=metadata)
+    (folder / ADAPTER_WEIGHTS).write_bytes(_in_order(save(peft_weights(adapter), metadata)))
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -107,6 +108,18 @@ def _fill_adapter(folder: Path, tuned: FineTuned) -> str:
     write_json(folder / ADAPTER_CONFIG, config)
     _write_prompting(folder, tuned.base)
     return ADAPTER_WEIGHTS
+
+
+def _in_order(content: bytes) -> bytes:
+    """A safetensors file with its metadata in order, so that equal adapters are equal files.
+
+    safetensors writes them in a chance one. Behind the length of the header (8 bytes, little endian) stand the header,
+    as JSON, and the tensors.
+    """
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    return content[:8] + json.dumps(header, separators=(",", ":")).encode().ljust(start - 8) + content[start:]
 
 
 def _write_prompting(folder: Path, base: ModelFolder) -> None:

@@ -32,7 +32,13 @@ LORA = {"lora_rank": 4, "lora_alpha": 8, "lora_dropout": 0.0}
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory):
     """The folder that training leaves, with an adapter of random numbers on q_proj, v_proj and the output layer."""
-    base, folder = open_model(MINI), tmp_path_factory.mktemp("ours")
+    folder = tmp_path_factory.mktemp("ours")
+    list(export(folder, made_up(), "# made up", merged=True, torchtune=False))
+    return folder
+
+
+def made_up():
+    base = open_model(MINI)
     torch.manual_seed(0)
     tensors = {}
     for name, weight in base.decoder().state_dict().items():
@@ -40,8 +46,7 @@ def ours(tmp_path_factory):
             stem = name.removesuffix(".weight")
             tensors[f"{stem}.lora_a.weight"] = torch.randn(4, weight.shape[1]) / 16
             tensors[f"{stem}.lora_b.weight"] = torch.randn(weight.shape[0], 4) / 4
-    list(export(folder, FineTuned(base, tensors, LORA, torch.float32), "# made up", merged=True, torchtune=False))
-    return folder
+    return FineTuned(base, tensors, LORA, torch.float32)
 
 
 @torch.no_grad()
@@ -150,6 +155,12 @@ def test_what_pefts_own_config_says_of_a_plain_adapter_is_none_of_it(tmp_path):
     # Rank-stabilised: by the root of the rank.
     assert (by_torchtune(MINI, tmp_path) - wanted).abs().max() < 1e-4
     assert (by_transformers(MINI, tmp_path) - wanted).abs().max() < 1e-4
+
+
+def test_equal_adapters_are_equal_files(ours, tmp_path):
+    for number in range(8):
+        [path] = export(tmp_path / str(number), made_up(), "# made up", merged=False, torchtune=False)
+        assert path.read_bytes() == (ours / "adapter" / ADAPTER_WEIGHTS).read_bytes()
 
 
 @BOTH
