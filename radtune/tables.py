@@ -31,7 +31,8 @@ _SEP_LINE = re.compile(r'"?sep=(.)"?\s*\Z', re.IGNORECASE)
 # What pandas calls a column without a name: the row index that it wrote.
 _NO_NAME = re.compile(r"(?:Unnamed: \d+)?\Z")
 # How a formula of a spreadsheet begins, such a text as it is written, and numbers and intervals, which are none.
-_FORMULA, _HELD_FORMULA = re.compile(r"'*[=+@\t\r-]"), re.compile(r"'+[=+@\t\r-]")
+# Also what XlsxWriter would take for markup of its own, and write as it stands.
+_FORMULA, _HELD_FORMULA = re.compile(r"'*(?:[=+@\t\r-]|<r>)"), re.compile(r"'+(?:[=+@\t\r-]|<r>)")
 _NUMBERS = re.compile(r"[+-][\d.,%() –-]*")
 # What stands for no value, in lower case: written by pandas, R, SQL and people.
 _MISSING = frozenset(

@@ -223,11 +223,13 @@ def test_an_excel_file_leaves_nothing_among_temporary_files(tmp_path: Path, monk
         # Where a kill would come.
         assert not list(temporary.iterdir())
         yield ["8", "=1+1", None, -1]
+        yield ["9", "<r>a & b</r>", None, None]
 
     write_cells(tmp_path / "a.xlsx", rows())
-    first, second = (row for _, row in read_table(tmp_path / "a.xlsx"))
+    first, second, third = (row for _, row in read_table(tmp_path / "a.xlsx"))
     assert first == {"id": "007", "note": text.replace("\x00", ""), "given": "1", "score": "0.25"}
     assert second == {"id": "8", "note": "=1+1", "given": "", "score": "-1"}
+    assert third["note"] == "<r>a & b</r>"
     sheet = openpyxl.load_workbook(tmp_path / "a.xlsx").active
     assert [cell.value for cell in sheet[2]][2:] == [1, 0.25]
 
