@@ -196,9 +196,10 @@ def read_excluded(paths: Iterable[Path], id_columns: Collection[str] = ()) -> Ex
         for number, row in read_table(path) if is_table(path) else ():
             column = find_column(row, PATIENT_COLUMNS) or next(filter(PATIENTS.fullmatch, row), None)
             patients.add(_patient(id_cell(f"{path}:{number}", column, row)))
-            # Of a whole report, what is kept of one.
-            texts.add(_words(report_from_text("", None, _text(row, TEXT_COLUMNS), "").text))
-            texts.add(_words(" ".join(_text(row, [name]) for name in SECTIONS)))
+            text = _text(row, TEXT_COLUMNS)
+            # Of a whole report what is kept of one, and all of it, as others' JSON lines keep it.
+            whole = {_words(report_from_text("", None, text, "").text), _words(text)}
+            texts |= whole | {_words(" ".join(_text(row, [name]) for name in SECTIONS))}
     return Excluded(frozenset(ids), frozenset(patients - {""}), frozenset(texts - {()}))
 
 

@@ -215,6 +215,10 @@ def test_excluded_reports_are_left_out_with_their_patients_and_their_text(tmp_pa
     for file in ("tests.jsonl", "tests.csv", "whole.csv"):
         split = build(sources, {"open_ended": 4, "multiple_choice": 3}, 0, 0, read_excluded([tmp_path / file]))
         assert {row.report_id for row in split.train if row.task == "multiple_choice"} == {"903", "a", "b"}
+    # Others' JSON lines keep all of it.
+    sources["multiple_choice"].append(made_up("as dictated", whole))
+    split = build(sources, dict.fromkeys(TASKS), 0, 0, read_excluded([tmp_path / "whole.csv"]))
+    assert "as dictated" not in {row.report_id for row in split.train}
 
 
 def test_what_one_file_alone_knows_of_an_excluded_report_excludes_in_all():
