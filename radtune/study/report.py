@@ -29,10 +29,13 @@ def write_report(results: Results, reported: Reported) -> tuple[Path, list[Table
     for table in tables:
         write_table(run_dir / "tables", table)
     names = {part.name for part in (*tables, *figures)}
-    # What the study had before it was changed, and has no more.
-    for path in [*(run_dir / "tables").glob("*.*"), *(run_dir / "figures").glob("*.*")]:
-        if path.stem not in names and path.suffix in (".csv", ".md", ".tex", ".svg", ".png"):
-            path.unlink()
+    # What the study had before it was changed, and has no more. What is there in one form alone is somebody's own.
+    for folder, first, *others in (("tables", ".csv", ".md", ".tex"), ("figures", ".svg", ".png")):
+        for path in (run_dir / folder).glob(f"*{first}"):
+            forms = [path, *map(path.with_suffix, others)]
+            if path.stem not in names and all(map(Path.exists, forms)):
+                for form in forms:
+                    form.unlink()
     for figure in figures:
         write_bytes(run_dir / "figures" / f"{figure.name}.svg", figure.svg.encode())
         write_bytes(run_dir / "figures" / f"{figure.name}.png", figure.png)

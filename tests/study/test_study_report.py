@@ -129,11 +129,13 @@ def test_page_has_a_place_for_every_table_and_figure(page: str, scored_study: St
 
 def test_what_a_study_has_no_more_leaves_its_folders(study_values: dict) -> None:
     study = study_from_mapping(study_values)
-    others = [study.run_dir / name for name in ("tables/scores_old.csv", "figures/f1_old.png", "tables/mine.txt")]
-    for path in others:
+    old = [study.run_dir / f"tables/scores_old.{form}" for form in ("csv", "md", "tex")]
+    old += [study.run_dir / f"figures/f1_old.{form}" for form in ("svg", "png")]
+    own = [study.run_dir / name for name in ("tables/mine.txt", "tables/mine.csv", "figures/mine.png")]
+    for path in (*old, *own):
         write_bytes(path, b"")
     write_report(read_results(study), read_reported(None))
-    assert [path.exists() for path in others] == [False, False, True]
+    assert not any(path.exists() for path in old) and all(path.exists() for path in own)
     assert (study.run_dir / "tables" / "reports.csv").exists()
 
 
