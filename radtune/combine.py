@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from radtune.labels import LEFT, RIGHT, Answer, Phrase, Status, side_of
+from radtune.labels import LEFT, RIGHT, Answer, Phrase, Status, doubt_of, side_of
 from radtune.tasks import Task
 from radtune.tasks.lists import fold_space
 
@@ -70,7 +70,7 @@ def combine(task: Task, answers: Sequence[Answer], rule: str | int) -> Combined:
         labels, phrases = found.labels, found.phrases
         counts = {label: sum(_meanings(task, [label]) <= whole for whole in wholes) for label in labels}
     else:
-        doubted = {f"{name} (uncertain)": name for name in task.classes}
+        doubted = {doubt_of(name): name for name in task.classes}
         kept = [(phrase, count) for phrase, count in _groups(task, _with_doubts(read, doubted)) if count >= needed]
         counts = {phrase.phrase: count for phrase, count in kept}
         kept = [(phrase, count) for phrase, count in kept if doubted.get(phrase.phrase) not in counts]

@@ -12,7 +12,7 @@ from typing import Any
 from radtune.config import InputError, nearest
 from radtune.files import sha256_text
 from radtune.label_cells import cell_labels
-from radtune.labels import NO_FINDING, SIDES, Answer, Phrase, State, Status
+from radtune.labels import NO_FINDING, SIDES, Answer, Phrase, State, Status, doubt_of
 from radtune.privacy import NOT_SHOWN, looks_like_name, no_column, shown, shown_columns
 from radtune.report import say_unused
 from radtune.tables import (
@@ -112,10 +112,11 @@ class _Layout:
 
 def label_columns(task: Task) -> tuple[str, ...]:
     """The columns of a label table behind its ids: the classes, then ``No Finding``."""
-    return tuple(dict.fromkeys((*_classes(task), NO_FINDING)))
+    return tuple(dict.fromkeys((*plain_classes(task), NO_FINDING)))
 
 
-def _classes(task: Task) -> list[str]:
+def plain_classes(task: Task) -> list[str]:
+    """The classes of a task without its names for doubt."""
     return [name for name in task.classes if name not in task.doubted]
 
 
@@ -168,7 +169,7 @@ def read_labels(
     is_status_used = any(answer.status != Status.OK for answer in answers.values())
     say_unused(path, tuple(name for name in layout.unused if not (is_status_used and name == layout.status)))
     has_states = any(answer.states is not None for answer in answers.values())
-    missing = tuple(x for x in _classes(task) if x not in layout.states.values()) if has_states else ()
+    missing = tuple(x for x in plain_classes(task) if x not in layout.states.values()) if has_states else ()
     return LabelFile(path, answers, has_states, missing, frozenset(blank), says_none, lines=lines)
 
 
@@ -431,7 +432,7 @@ def policies_for(task: Task, given: str | Mapping[str, str] | None) -> dict[str,
         raise InputError(f"uncertain: for tasks of classes; {task.name} {has}")
     as_task = "positive" if State.UNCERTAIN in task.certainty else "negative"
     by_name = {OTHERS: given} if isinstance(given, str) else dict(given or {})
-    policies = dict.fromkeys(_classes(task), "state" if task.doubted else by_name.pop(OTHERS, as_task))
+    policies = dict.fromkeys(plain_classes(task), "state" if task.doubted else by_name.pop(OTHERS, as_task))
     for name, policy in by_name.items():
         if (meant := task.spelled(name)) not in policies:
             near = nearest(name, (*policies, OTHERS))
@@ -442,7 +443,7 @@ def policies_for(task: Task, given: str | Mapping[str, str] | None) -> dict[str,
 
 def by_policy(task: Task, file: LabelFile, policies: Mapping[str, str]) -> LabelFile:
     """A file in which uncertain classes count as :func:`policies_for` says; dropped ones are undecided."""
-    names = {f"{name} (uncertain)": name for name in policies}
+    names = {doubt_of(name): name for name in policies}
     answers, undecided = dict(file.answers), {}
     for report_id, answer in file.answers.items():
         doubted = {
@@ -452,7 +453,7 @@ def by_policy(task: Task, file: LabelFile, policies: Mapping[str, str]) -> Label
         if doubted:
             labels = [label for label in answer.labels if label not in doubted and label not in names]
             labels += [name for name in doubted if policies[name] == "positive"]
-            labels += [f"{name} (uncertain)" for name in doubted if policies[name] == "state"]
+            labels += [doubt_of(name) for name in doubted if policies[name] == "state"]
             answers[report_id] = replace(answer, labels=tuple(sorted(labels, key=task.order)))
             undecided[report_id] = frozenset(name for name in doubted if policies[name] == "drop")
     return replace(file, answers=answers, undecided=undecided)

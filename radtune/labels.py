@@ -29,6 +29,11 @@ class Status(StrEnum):
     FAILED = "failed"  # no answer came
 
 
+def doubt_of(name: str) -> str:
+    """The label that says that a class is uncertain, where doubt is a label of its own."""
+    return f"{name} (uncertain)"
+
+
 # On which side of the patient a finding is; the last where it has none, or none is said.
 SIDES = LEFT, RIGHT, BILATERAL, NO_SIDE = ("left", "right", "bilateral", "none")
 # Abbreviations are those of lobes and of wards. A chamber of the heart is no side, nor is what leads to one or lies

@@ -14,6 +14,7 @@ from radtune.engines.choose import Model
 from radtune.engines.closed import CLOSED_EARLY
 from radtune.engines.prompt import Response
 from radtune.files import now
+from radtune.label_files import plain_classes
 from radtune.labels import Answer, Phrase, Status, side_of
 from radtune.report import Report
 from radtune.tables import write_cells
@@ -179,7 +180,7 @@ def write_table(path: Path, task: Task, answers: Iterable[Answer]) -> None:
     is no answer that can be read, these cells are blank.
     """
     doubts = {name: doubt for doubt, name in task.doubted.items()}
-    classes = [name for name in task.classes if name not in task.doubted]
+    classes = plain_classes(task)
     table: list[list[Any]] = [["report_id", "status", "labels", *classes]]
     for answer in answers:
         labels = [label for label in answer.labels if task.doubted.get(label) not in answer.labels]

@@ -12,7 +12,16 @@ import numpy as np
 
 from radtune.config import InputError
 from radtune.files import read_json_as, sha256_file
-from radtune.label_files import NEGATIVE, POLICIES, LabelFile, Respelling, by_policy, other_names, unannotated
+from radtune.label_files import (
+    NEGATIVE,
+    POLICIES,
+    LabelFile,
+    Respelling,
+    by_policy,
+    other_names,
+    plain_classes,
+    unannotated,
+)
 from radtune.labels import Answer, Status
 from radtune.score.agreement import Agreement, compare
 from radtune.score.calibration import Calibration, calibration_of
@@ -210,7 +219,7 @@ def policy_scores(
     left_out = unannotated(gold, gold_blank)
     sides = [without(side, left_out) for side in (predictions, gold)]
     found = {}
-    classes = [name for name in task.classes if name not in task.doubted]
+    classes = plain_classes(task)
     is_doubted = any(by_policy(task, side, dict.fromkeys(classes, "drop")).undecided for side in sides)
     for policy in POLICIES if is_doubted else ():
         policies = dict.fromkeys(classes, policy)

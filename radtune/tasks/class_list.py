@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radtune.labels import NO_FINDING, Answer, Phrase, State, Status
+from radtune.labels import NO_FINDING, Answer, Phrase, State, Status, doubt_of
 from radtune.tasks.lists import ClosedList, final_answer, read_json, read_list, unique
 from radtune.tasks.rendering import TaskPrompt, Wording
 
@@ -78,7 +78,7 @@ class ClassList:
 
     def three_valued(self) -> "ClassList":
         """This task with one more name for each class where it is uncertain, ``Edema (uncertain)``; without rules."""
-        doubted = {f"{name} (uncertain)": name for name in self.classes}
+        doubted = {doubt_of(name): name for name in self.classes}
         classes = tuple(each for names in zip(self.classes, doubted, strict=True) for each in names)
         name, title = f"{self.name}{THREE_VALUED}", f"{self.title}, three-valued"
         return replace(self, name=name, title=title, classes=classes, rules=None, doubted=doubted)
@@ -110,8 +110,7 @@ class ClassList:
 
         Case, blanks, hyphens and underscores are free; beyond them one letter in five may be wrong (left out, added,
         changed or swapped with its neighbour), and of a word one, or one in twelve; of one with three letters none,
-        and no digit.
-        None if none is that near, or if two are equally near.
+        and no digit. None if none is that near, or if two are equally near.
         """
         # Only misspelt names need it.
         from rapidfuzz.distance import OSA

@@ -9,7 +9,7 @@ from typing import Literal
 
 from radtune import PACKAGE, ROOT
 from radtune.config import InputError, from_mapping, key, nearest, read_yaml, yaml_files
-from radtune.labels import State
+from radtune.labels import State, doubt_of
 from radtune.report import Report
 from radtune.tables import ID_COLUMNS, is_missing
 from radtune.tasks.class_list import THREE_VALUED, ClassList, without_signs
@@ -206,7 +206,7 @@ def _check(where: str, file: TaskFile, entries: Sequence[ClassEntry]) -> None:
     # a family.
     meant = Counter(name for entry in entries for name in {*map(without_signs, (entry.name, *entry.synonyms))})
     meant.update(map(without_signs, (file.none, *file.families)))
-    doubts = {f"{entry.name} (uncertain)".lower() for entry in entries}
+    doubts = {doubt_of(entry.name).lower() for entry in entries}
     for number, entry in enumerate(entries):
         if entry.name.lower() in doubts:
             problem = f"{entry.name!r} is the name of another class in doubt (uncertain=state)"
