@@ -173,7 +173,7 @@ def test_cells_join_labels_in_any_usual_way(tmp_path: Path) -> None:
         "rib fracture, S22.4; edema | J81.0, I50.9",
         "scar, J90, effusion",
         "J90",
-        "edema - absent; no change in scar",
+        "edema - absent; no change in scar; no effusion or change in scar",
     )
     said = read_labels(column_of(tmp_path / "x.csv", cells), OE)
     labels = [answer.labels for answer in said.answers.values()]

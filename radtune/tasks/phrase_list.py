@@ -47,7 +47,7 @@ NOTHING = re.compile(
     re.IGNORECASE,
 )
 SAYS_ABSENT = re.compile(
-    r"\W*(?:no(?! longer| (?:\w+ ){0,2}changes? (?:in|of|to))|without|denies|absence of|free of|negative for|resolved"
+    r"\W*(?:no(?! longer| (?:(?!or )\w+ ){0,2}changes? (?:in|of|to))|without|denies|absence of|free of|negative for|resolved"
     r"|clear of)\s|.*(?:[(:]|\s[–—-])\s*(?:absent|negative|no|none|denied|not seen|ruled out)\)?\Z",
     re.IGNORECASE,
 )
