@@ -47,8 +47,8 @@ NOTHING = re.compile(
     re.IGNORECASE,
 )
 SAYS_ABSENT = re.compile(
-    r"\W*(?:no(?! longer| (?:(?!or )\w+ ){0,2}changes? (?:in|of|to))|without|denies|absence of|free of|negative for|resolved"
-    r"|clear of)\s|.*(?:[(:]|\s[–—-])\s*(?:absent|negative|no|none|denied|not seen|ruled out)\)?\Z",
+    r"\W*(?:no(?! longer| (?:(?!or )\w+ ){0,2}changes? (?:in|of|to))|without|denies|absence of|free of|negative for"
+    r"|resolved|clear of)\s|.*(?:[(:]|\s[–—-])\s*(?:absent|negative|no|none|denied|not seen|ruled out)\)?\Z",
     re.IGNORECASE,
 )
 # Words, of which camelCase has several, in the name of a column or key that says whether a finding is there, that it is
